@@ -1,1 +1,46 @@
-//! To be written.
+//! The Container Storage Interface as sidecars use it: messages, one connection, one way to call.
+//!
+//! - [`v1`] and [`registration`]: generated messages and server traits, from `common/proto`.
+//! - [`Redact`]: a message as one line of JSON without credentials, for logs.
+//! - [`Rpc`], [`StreamRpc`]: the method path and reply type that belong to a request type.
+//!
+//! Mirrors csi-lib-utils v0.24; deviations carry `Differs:`.
+
+pub mod redact;
+mod rpc;
+
+pub use redact::{Redact, redacted};
+pub use rpc::{Rpc, StreamRpc};
+
+/// Messages and servers of CSI 1.12.0 (package `csi.v1`), generated from `proto/csi.proto`.
+#[allow(
+    clippy::all,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    missing_docs,
+    rustdoc::all,
+    unreachable_pub,
+    rust_2018_idioms
+)]
+pub mod v1 {
+    tonic::include_proto!("csi.v1");
+    include!(concat!(env!("OUT_DIR"), "/csi.v1.mooring.rs"));
+}
+
+/// Messages and server of the kubelet's plugin registration, generated from
+/// `proto/pluginregistration.proto`.
+#[allow(
+    clippy::all,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    missing_docs,
+    rustdoc::all,
+    unreachable_pub,
+    rust_2018_idioms
+)]
+pub mod registration {
+    tonic::include_proto!("pluginregistration");
+    include!(concat!(env!("OUT_DIR"), "/pluginregistration.mooring.rs"));
+}
