@@ -1,1 +1,36 @@
-//! To be written.
+//! A real Kubernetes control plane for tests and for `cargo xtask up`.
+//!
+//! What it promises:
+//! - [`binaries`]: etcd, the API server and their friends are there, built from the Go module proxy when nothing else
+//!   has them, once per machine.
+//! - [`ControlPlane`]: one control plane on free loopback ports in a temporary folder, ready in seconds, gone with the
+//!   value that owns it: on drop, on panic, and when the process that started it is killed.
+//! - [`wait`], [`apply`], [`account`], [`node`]: what a test needs to say what it wants and to see that it came.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use cluster::{ControlPlane, Options};
+//! let control_plane = ControlPlane::start(Options::default()).await?;
+//! let namespace = control_plane.fresh_namespace("example").await?;
+//! let kubeconfig = control_plane
+//!     .service_account(&namespace, "csi-provisioner", include_str!("../testdata/reader.yaml"))
+//!     .await?;
+//! println!("KUBECONFIG={}", kubeconfig.display());
+//! # Ok(()) }
+//! ```
+
+pub mod account;
+pub mod apply;
+pub mod binaries;
+mod control_plane;
+mod guard;
+pub mod node;
+mod pki;
+mod ports;
+pub mod process;
+pub mod wait;
+
+pub use apply::ApplyError;
+pub use control_plane::{ControlPlane, Options, StartError};
+pub use process::Process;
+pub use rustix::process::Signal;

@@ -1,0 +1,238 @@
+//! Builds one binary with `go build` from a module of ours, in the cache folder, under a lock.
+
+use std::collections::VecDeque;
+use std::fs::{File, TryLockError};
+use std::io::{self, BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{BinariesError, Binary, Progress};
+
+/// Changes with [`linker_flags`], so that binaries built with other flags are not taken for ours.
+pub(super) const FLAGS_VERSION: &str = "1";
+
+/// One of the binaries to build.
+pub(super) struct Step {
+    pub(super) binary: Binary,
+    pub(super) number: usize,
+    pub(super) of: usize,
+}
+
+impl Step {
+    fn line(&self, what: &str, since: Instant) -> String {
+        let Step { binary, number, of } = self;
+        format!(
+            "building {} ({number} of {of}): {what}, {} s",
+            binary.name(),
+            since.elapsed().as_secs()
+        )
+    }
+}
+
+/// Builds `step.binary` as `file`. When another process is at it, waits for that one and takes its result.
+pub(super) fn build(step: &Step, file: &Path, progress: &Progress) -> Result<(), BinariesError> {
+    let folder = file.parent().unwrap_or(Path::new("."));
+    let cache = |path: &Path| {
+        let path = path.to_owned();
+        move |source: io::Error| BinariesError::Cache { path, source }
+    };
+    std::fs::create_dir_all(folder).map_err(cache(folder))?;
+    let lock = folder.join("lock");
+    let _held = wait_for_lock(step, &lock, progress).map_err(cache(&lock))?;
+    if file.is_file() {
+        return Ok(());
+    }
+    let module = folder.join("module");
+    write_module(step.binary, &module).map_err(cache(&module))?;
+    let partial = folder.join(format!("{}.partial", step.binary.name()));
+    let started = Instant::now();
+    progress.tick(&step.line("starting", started));
+    run_go(step, &module, &partial, progress, started)?;
+    // Only a whole binary ever has the final name.
+    std::fs::rename(&partial, file).map_err(cache(file))?;
+    progress.note(&step.line("done", started));
+    Ok(())
+}
+
+/// Our module's two files, where `go` can read them.
+fn write_module(binary: Binary, folder: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    std::fs::write(folder.join("go.mod"), binary.module().go_mod)?;
+    std::fs::write(folder.join("go.sum"), binary.module().go_sum)
+}
+
+/// Takes the lock; it is released when the file is closed, also by the death of this process.
+fn wait_for_lock(step: &Step, path: &Path, progress: &Progress) -> io::Result<File> {
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)?;
+    let started = Instant::now();
+    let mut shown = None;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        if shown.is_none_or(|at: Instant| at.elapsed() >= progress.interval()) {
+            progress.tick(&step.line("waiting for another process that builds", started));
+            shown = Some(Instant::now());
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Runs `go build`, counting the packages that it names as it compiles them.
+fn run_go(
+    step: &Step,
+    module: &Path,
+    output: &Path,
+    progress: &Progress,
+    started: Instant,
+) -> Result<(), BinariesError> {
+    let binary = step.binary.name();
+    let mut go = Command::new("go");
+    go.args(["build", "-v", "-ldflags", &linker_flags(step.binary), "-o"])
+        .arg(output)
+        .arg(step.binary.package());
+    // The caller's own workspace or flags must not change what is built; proxy, cache and the rest stay theirs.
+    go.current_dir(module)
+        .env("CGO_ENABLED", "0")
+        .env("GOFLAGS", "-mod=readonly -buildvcs=false")
+        .env("GOWORK", "off");
+    go.stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut child = go
+        .spawn()
+        .map_err(|source| BinariesError::NoGo { binary, source })?;
+    let last = follow(step, &mut child, progress, started);
+    match child.wait() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(_) => Err(BinariesError::Build {
+            binary,
+            output: Vec::from(last).join("\n"),
+        }),
+        Err(error) => Err(BinariesError::Build {
+            binary,
+            output: error.to_string(),
+        }),
+    }
+}
+
+/// Shows how far `go` is until it closes its output, whose last lines it returns.
+fn follow(
+    step: &Step,
+    child: &mut Child,
+    progress: &Progress,
+    started: Instant,
+) -> VecDeque<String> {
+    let (lines, from_go) = mpsc::channel();
+    if let Some(stderr) = child.stderr.take() {
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                if lines.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    let (mut last, mut compiled, mut downloaded) = (VecDeque::new(), 0_usize, 0_usize);
+    let mut next = Instant::now() + progress.interval();
+    loop {
+        match from_go.recv_timeout(next.saturating_duration_since(Instant::now())) {
+            Ok(line) if line.starts_with("go: downloading ") => downloaded += 1,
+            Ok(line) => {
+                compiled += 1;
+                last.push_back(line);
+                if last.len() > 25 {
+                    last.pop_front();
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                progress.tick(&step.line(&so_far(downloaded, compiled), started));
+                next = Instant::now() + progress.interval();
+            }
+            Err(RecvTimeoutError::Disconnected) => return last,
+        }
+    }
+}
+
+fn so_far(downloaded: usize, compiled: usize) -> String {
+    match (downloaded, compiled) {
+        (0, 0) => "resolving".to_owned(),
+        (modules, 0) => format!("{modules} modules downloaded"),
+        (_, packages) => format!("{packages} packages compiled"),
+    }
+}
+
+/// No symbols (a third of the size), and the version: without it `/version` is wrong and clients misbehave.
+fn linker_flags(binary: Binary) -> String {
+    let release = binary.module().release();
+    let minor = release.split('.').nth(1).unwrap_or_default();
+    let mut flags = vec!["-s".to_owned(), "-w".to_owned()];
+    match binary {
+        Binary::Etcd => {}
+        Binary::CsiSanity => flags.push(format!("-X main.VERSION={release}")),
+        Binary::ApiServer
+        | Binary::ControllerManager
+        | Binary::Scheduler
+        | Binary::Kubectl
+        | Binary::Kubelet => {
+            for package in [
+                "k8s.io/component-base/version",
+                "k8s.io/client-go/pkg/version",
+            ] {
+                let values = [
+                    ("gitVersion", release),
+                    ("gitMajor", "1"),
+                    ("gitMinor", minor),
+                    ("gitCommit", "unknown"),
+                    ("gitTreeState", "clean"),
+                    ("buildDate", "1970-01-01T00:00:00Z"),
+                ];
+                flags.extend(
+                    values
+                        .iter()
+                        .map(|(name, value)| format!("-X {package}.{name}={value}")),
+                );
+            }
+        }
+    }
+    flags.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gives_kubernetes_its_version() {
+        let flags = linker_flags(Binary::ApiServer);
+        assert!(
+            flags.contains("-X k8s.io/component-base/version.gitVersion=v1.36.3"),
+            "{flags}"
+        );
+        assert!(
+            flags.contains("-X k8s.io/client-go/pkg/version.gitMinor=36"),
+            "{flags}"
+        );
+    }
+
+    #[test]
+    fn writes_the_module_as_it_is_in_the_repository() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let module = folder.path().join("module");
+        write_module(Binary::CsiSanity, &module).expect("written");
+        let text = std::fs::read_to_string(module.join("go.mod")).expect("there");
+        assert!(
+            text.starts_with("module mooring.invalid/sanity\n"),
+            "{text}"
+        );
+    }
+}

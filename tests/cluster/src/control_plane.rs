@@ -1,0 +1,533 @@
+//! One control plane: etcd, kube-apiserver, kube-controller-manager and, if asked for, kube-scheduler.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use kube::api::{Api, ObjectMeta, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use tempfile::TempDir;
+
+use crate::binaries::{self, Binaries, BinariesError, Binary, Progress};
+use crate::pki::{Authority, Identity, SERVICE_ADDRESS, SERVICE_RANGE, token_keys, write_private};
+use crate::process::{Process, SpawnError};
+use crate::{guard, ports};
+
+/// How long each part may take to answer.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// What to start. The default is etcd, the API server and the controller manager.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Start kube-scheduler too: late-bound claims get their node, pods theirs.
+    pub scheduler: bool,
+    /// Start kube-controller-manager: binding, attach-detach, garbage collection, tokens.
+    pub controller_manager: bool,
+    /// Feature gates of all components, each `Name=true` or `Name=false`.
+    pub feature_gates: Vec<String>,
+    /// Further flags of kube-apiserver, each `--flag=value`.
+    pub api_server_flags: Vec<String>,
+    /// klog level of all components.
+    pub verbosity: u8,
+    /// How the building of missing binaries is shown.
+    pub progress: Progress,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            scheduler: false,
+            controller_manager: true,
+            feature_gates: Vec::new(),
+            api_server_flags: Vec::new(),
+            verbosity: 1,
+            progress: Progress::auto(),
+        }
+    }
+}
+
+/// The control plane, or something in it, could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A binary is missing and cannot be built.
+    #[error(transparent)]
+    Binaries(#[from] BinariesError),
+    /// A file of the control plane's folder cannot be written, or no port is free.
+    #[error("cannot prepare the control plane: {0}")]
+    Prepare(#[from] std::io::Error),
+    /// A key or certificate cannot be made.
+    #[error("cannot make certificates: {0}")]
+    Certificates(#[from] rcgen::Error),
+    /// A process could not be started.
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+    /// A process ended, or did not answer in time.
+    #[error("{name} {what}; its last lines:\n{log}")]
+    Component {
+        /// Which process.
+        name: String,
+        /// What it did, or did not do.
+        what: String,
+        /// The end of its output.
+        log: String,
+    },
+    /// Our own kubeconfig was refused.
+    #[error("cannot use the kubeconfig: {0}")]
+    Kubeconfig(#[from] kube::config::KubeconfigError),
+    /// The API server refused something.
+    #[error(transparent)]
+    Api(#[from] kube::Error),
+}
+
+/// A running control plane, all on 127.0.0.1; everything is gone when this is dropped.
+///
+/// Set `MOORING_KEEP_LOGS` to a folder to have the components' logs copied there at the end.
+#[derive(Debug)]
+pub struct ControlPlane {
+    // Dropped in this order: the API server's clients first, the store last, the folder after all.
+    components: Vec<Process>,
+    etcd: Process,
+    binaries: Binaries,
+    config: kube::Config,
+    authority: String,
+    server: String,
+    folder: TempDir,
+}
+
+/// Where the components listen.
+struct Ports {
+    etcd: u16,
+    etcd_peer: u16,
+    api_server: u16,
+}
+
+impl ControlPlane {
+    /// Starts a control plane and waits until it answers: some six seconds, plus the first build of the binaries.
+    ///
+    /// # Errors
+    /// See [`StartError`]; the message has the last lines of what failed.
+    pub async fn start(options: Options) -> Result<ControlPlane, StartError> {
+        let progress = options.progress;
+        let wanted: Vec<Binary> = Binary::CONTROL_PLANE.to_vec();
+        let binaries = tokio::task::spawn_blocking(move || binaries::ensure(&wanted, &progress))
+            .await
+            .map_err(std::io::Error::other)??;
+        let mut attempt = 1;
+        loop {
+            match ControlPlane::start_once(&options, &binaries).await {
+                // Somebody else took a port between our look and the component's own.
+                Err(StartError::Component { log, .. })
+                    if attempt < 4 && log.contains("address already in use") =>
+                {
+                    attempt += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn start_once(
+        options: &Options,
+        binaries: &Binaries,
+    ) -> Result<ControlPlane, StartError> {
+        let folder = tempfile::Builder::new()
+            .prefix("mooring-cluster-")
+            .tempdir()?;
+        guard::remove_at_end(folder.path());
+        let [etcd, etcd_peer, api_server] = ports::free()?;
+        let ports = Ports {
+            etcd,
+            etcd_peer,
+            api_server,
+        };
+        let server = format!("https://127.0.0.1:{api_server}");
+        let authority = write_files(folder.path(), &server)?;
+        let log = |binary: Binary| folder.path().join(format!("{}.log", binary.name()));
+        let spawn = |binary: Binary, arguments: Vec<String>| {
+            let mut command = Command::new(binaries.path(binary));
+            command.args(arguments).current_dir(folder.path());
+            Process::start(binary.name(), command, &log(binary))
+        };
+        let etcd = spawn(Binary::Etcd, etcd_flags(&ports))?;
+        let mut components = vec![spawn(Binary::ApiServer, api_server_flags(&ports, options))?];
+        let kubeconfig = Kubeconfig::read_from(folder.path().join("admin.kubeconfig"))?;
+        let config =
+            kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        let mut this = ControlPlane {
+            components: Vec::new(),
+            etcd,
+            binaries: binaries.clone(),
+            config,
+            authority,
+            server,
+            folder,
+        };
+        this.components.append(&mut components);
+        this.until_ready("is not ready", Binary::ApiServer, |client| async move {
+            let request = http::Request::get("/readyz").body(Vec::new());
+            match request {
+                Ok(request) => client
+                    .request_text(request)
+                    .await
+                    .is_ok_and(|text| text == "ok"),
+                Err(_) => false,
+            }
+        })
+        .await?;
+        for (wanted, binary) in [
+            (options.controller_manager, Binary::ControllerManager),
+            (options.scheduler, Binary::Scheduler),
+        ] {
+            if wanted {
+                let mut command = Command::new(this.binaries.path(binary));
+                command
+                    .args(controller_flags(binary, options))
+                    .current_dir(this.folder.path());
+                let log = this.folder.path().join(format!("{}.log", binary.name()));
+                this.components
+                    .push(Process::start(binary.name(), command, &log)?);
+            }
+        }
+        if options.controller_manager {
+            this.until_ready(
+                "made no service account",
+                Binary::ControllerManager,
+                |client| async move {
+                    Api::<ServiceAccount>::namespaced(client, "default")
+                        .get("default")
+                        .await
+                        .is_ok()
+                },
+            )
+            .await?;
+        }
+        Ok(this)
+    }
+
+    /// Asks `ready` again and again; fails when a component ends or `binary` takes too long.
+    async fn until_ready<F>(
+        &mut self,
+        complaint: &str,
+        binary: Binary,
+        ready: impl Fn(kube::Client) -> F,
+    ) -> Result<(), StartError>
+    where
+        F: Future<Output = bool>,
+    {
+        // No retries inside the client: the loop here is the retry.
+        let mut config = self.config.clone();
+        config.default_retry = false;
+        let client = kube::Client::try_from(config)?;
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if ready(client.clone()).await {
+                return Ok(());
+            }
+            for process in std::iter::once(&mut self.etcd).chain(&mut self.components) {
+                if let Some(status) = process.exited() {
+                    return Err(failed(process, format!("ended ({status})")));
+                }
+                if Instant::now() > end && process.name() == binary.name() {
+                    return Err(failed(
+                        process,
+                        format!("{complaint} after {} s", PATIENCE.as_secs()),
+                    ));
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// The administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.folder.path().join("admin.kubeconfig")
+    }
+
+    /// A client with the administrator's rights. Must be called inside a tokio runtime, and used in that one only.
+    ///
+    /// # Errors
+    /// The TLS configuration is refused (a defect here).
+    pub fn client(&self) -> Result<kube::Client, StartError> {
+        Ok(kube::Client::try_from(self.config.clone())?)
+    }
+
+    /// A client with the rights of `kubeconfig`.
+    ///
+    /// # Errors
+    /// The file cannot be read or says nothing usable.
+    pub async fn client_of(&self, kubeconfig: &Path) -> Result<kube::Client, StartError> {
+        let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
+        let config =
+            kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        Ok(kube::Client::try_from(config)?)
+    }
+
+    /// The API server's address, `https://127.0.0.1:PORT`.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// The certificate authority, PEM.
+    pub(crate) fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// A folder that lives as long as the control plane, for sockets, state and logs of what a test starts beside it.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The binaries it was made of; kubectl among them.
+    pub fn binaries(&self) -> &Binaries {
+        &self.binaries
+    }
+
+    /// Starts `command` beside the control plane, with its output in `NAME.log` of [`ControlPlane::folder`].
+    ///
+    /// # Errors
+    /// The program cannot be started.
+    pub fn spawn(&self, name: &str, command: Command) -> Result<Process, SpawnError> {
+        Process::start(
+            name,
+            command,
+            &self.folder.path().join(format!("{name}.log")),
+        )
+    }
+
+    /// The last `count` lines of the log of `name`: a component, or what [`ControlPlane::spawn`] started.
+    pub fn log(&self, name: &str, count: usize) -> String {
+        crate::process::last_lines(&self.folder.path().join(format!("{name}.log")), count)
+    }
+
+    /// A namespace that nobody has used: `prefix-` and some letters.
+    ///
+    /// # Errors
+    /// The API server refuses it.
+    pub async fn fresh_namespace(&self, prefix: &str) -> Result<String, StartError> {
+        let namespace = Namespace {
+            metadata: ObjectMeta {
+                generate_name: Some(format!("{prefix}-")),
+                ..ObjectMeta::default()
+            },
+            ..Namespace::default()
+        };
+        let created = Api::<Namespace>::all(self.client()?)
+            .create(&PostParams::default(), &namespace)
+            .await?;
+        Ok(created.metadata.name.unwrap_or_default())
+    }
+
+    /// The process ids of all that it started itself.
+    pub fn process_ids(&self) -> Vec<u32> {
+        std::iter::once(&self.etcd)
+            .chain(&self.components)
+            .map(Process::id)
+            .collect()
+    }
+
+    /// Stops everything and removes the folder. The same happens on drop; here it is awaited, so that nothing blocks.
+    pub async fn stop(self) {
+        // Killing and reaping takes milliseconds, but it blocks.
+        let _ = tokio::task::spawn_blocking(move || drop(self)).await;
+    }
+}
+
+impl Drop for ControlPlane {
+    fn drop(&mut self) {
+        for process in &mut self.components {
+            process.kill();
+        }
+        self.etcd.kill();
+        if std::thread::panicking() {
+            for process in &self.components {
+                eprintln!(
+                    "---- last lines of {} ----\n{}",
+                    process.name(),
+                    process.last_lines(8)
+                );
+            }
+        }
+        if let Some(target) = std::env::var_os("MOORING_KEEP_LOGS").map(PathBuf::from) {
+            keep_logs(self.folder.path(), &target);
+        }
+    }
+}
+
+/// Copies `*.log` of `folder` into a folder of the same name under `target`.
+fn keep_logs(folder: &Path, target: &Path) {
+    let target = target.join(folder.file_name().unwrap_or_default());
+    if std::fs::create_dir_all(&target).is_err() {
+        return;
+    }
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry
+            .path()
+            .extension()
+            .is_some_and(|extension| extension == "log")
+        {
+            // Logs are a convenience: one that cannot be copied must not hide why the test failed.
+            let _ = std::fs::copy(entry.path(), target.join(entry.file_name()));
+        }
+    }
+}
+
+fn failed(process: &Process, what: String) -> StartError {
+    StartError::Component {
+        name: process.name().to_owned(),
+        what,
+        log: process.last_lines(15),
+    }
+}
+
+/// Keys, certificates and kubeconfigs; the authority's certificate is returned.
+fn write_files(folder: &Path, server: &str) -> Result<String, StartError> {
+    let authority = Authority::new()?;
+    let (private, public) = token_keys()?;
+    write_private(folder, "sa.key", &private)?;
+    write_private(folder, "sa.pub", &public)?;
+    write_private(folder, "ca.crt", &authority.certificate)?;
+    write_private(folder, "ca.key", &authority.key)?;
+    let Identity { certificate, key } = authority.api_server()?;
+    write_private(folder, "apiserver.crt", &certificate)?;
+    write_private(folder, "apiserver.key", &key)?;
+    for (name, organisation, user) in [
+        ("admin", Some("system:masters"), "admin"),
+        (
+            "kube-controller-manager",
+            None,
+            "system:kube-controller-manager",
+        ),
+        ("kube-scheduler", None, "system:kube-scheduler"),
+    ] {
+        let identity = authority.client(organisation, user)?;
+        let credentials = serde_json::json!({
+            "client-certificate-data": base64(identity.certificate.as_bytes()),
+            "client-key-data": base64(identity.key.as_bytes()),
+        });
+        let text = kubeconfig(server, &authority.certificate, user, &credentials);
+        write_private(folder, &format!("{name}.kubeconfig"), &text)?;
+    }
+    Ok(authority.certificate)
+}
+
+/// A kubeconfig with one user (JSON, which is YAML).
+pub(crate) fn kubeconfig(
+    server: &str,
+    authority: &str,
+    user: &str,
+    credentials: &serde_json::Value,
+) -> String {
+    let text = serde_json::json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{
+            "name": "mooring",
+            "cluster": { "server": server, "certificate-authority-data": base64(authority.as_bytes()) },
+        }],
+        "users": [{ "name": user, "user": credentials }],
+        "contexts": [{ "name": "mooring", "context": { "cluster": "mooring", "user": user } }],
+        "current-context": "mooring",
+    });
+    format!("{text:#}\n")
+}
+
+/// Standard base64 with padding, as Kubernetes writes bytes.
+fn base64(bytes: &[u8]) -> String {
+    // k8s-openapi serialises its ByteString just so; no crate of our own for twenty lines.
+    let value = serde_json::to_value(k8s_openapi::ByteString(bytes.to_vec())).unwrap_or_default();
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn flags(list: &[&str]) -> Vec<String> {
+    list.iter().map(|&flag| flag.to_owned()).collect()
+}
+
+fn etcd_flags(ports: &Ports) -> Vec<String> {
+    let client = format!("http://127.0.0.1:{}", ports.etcd);
+    let peer = format!("http://127.0.0.1:{}", ports.etcd_peer);
+    // Nothing here must survive a power cut, so no write waits for the disk.
+    let mut flags = flags(&[
+        "--name=mooring",
+        "--data-dir=etcd",
+        "--unsafe-no-fsync",
+        "--log-level=warn",
+    ]);
+    flags.push(format!("--listen-client-urls={client}"));
+    flags.push(format!("--advertise-client-urls={client}"));
+    flags.push(format!("--listen-peer-urls={peer}"));
+    flags.push(format!("--initial-advertise-peer-urls={peer}"));
+    flags.push(format!("--initial-cluster=mooring={peer}"));
+    flags
+}
+
+fn common_flags(options: &Options) -> Vec<String> {
+    let mut flags = vec![format!("--v={}", options.verbosity)];
+    if !options.feature_gates.is_empty() {
+        flags.push(format!(
+            "--feature-gates={}",
+            options.feature_gates.join(",")
+        ));
+    }
+    flags
+}
+
+fn api_server_flags(ports: &Ports, options: &Options) -> Vec<String> {
+    let mut flags = flags(&[
+        "--bind-address=127.0.0.1",
+        // It refuses to advertise a loopback address, and nobody reads what it advertises.
+        "--endpoint-reconciler-type=none",
+        "--tls-cert-file=apiserver.crt",
+        "--tls-private-key-file=apiserver.key",
+        "--client-ca-file=ca.crt",
+        "--service-account-key-file=sa.pub",
+        "--service-account-signing-key-file=sa.key",
+        "--service-account-issuer=https://kubernetes.default.svc",
+        "--authorization-mode=Node,RBAC",
+        "--enable-admission-plugins=NodeRestriction",
+        "--allow-privileged=true",
+        "--cert-dir=apiserver-certificates",
+        // Load runs are ours: no fair queueing between our own clients.
+        "--max-requests-inflight=2000",
+        "--max-mutating-requests-inflight=1000",
+    ]);
+    flags.push(format!("--etcd-servers=http://127.0.0.1:{}", ports.etcd));
+    flags.push(format!("--secure-port={}", ports.api_server));
+    flags.push(format!("--advertise-address={SERVICE_ADDRESS}"));
+    flags.push(format!("--service-cluster-ip-range={SERVICE_RANGE}"));
+    flags.extend(common_flags(options));
+    flags.extend(options.api_server_flags.iter().cloned());
+    flags
+}
+
+fn controller_flags(binary: Binary, options: &Options) -> Vec<String> {
+    let mut flags = flags(&[
+        "--leader-elect=false",
+        // Nobody asks them anything: no port, no certificate.
+        "--secure-port=0",
+    ]);
+    let kubeconfig = format!("{}.kubeconfig", binary.name());
+    flags.push(format!("--kubeconfig={kubeconfig}"));
+    if binary == Binary::ControllerManager {
+        flags.extend([
+            "--use-service-account-credentials".to_owned(),
+            "--service-account-private-key-file=sa.key".to_owned(),
+            "--root-ca-file=ca.crt".to_owned(),
+            "--cluster-signing-cert-file=ca.crt".to_owned(),
+            "--cluster-signing-key-file=ca.key".to_owned(),
+            // Its own limit of 20 requests/s would be the bottleneck of every binding.
+            "--kube-api-qps=1000".to_owned(),
+            "--kube-api-burst=2000".to_owned(),
+            // Our nodes have no kubelet to renew their leases and must stay ready.
+            "--node-monitor-grace-period=24h".to_owned(),
+            format!("--service-cluster-ip-range={SERVICE_RANGE}"),
+        ]);
+    } else {
+        flags.extend([
+            "--kube-api-qps=1000".to_owned(),
+            "--kube-api-burst=2000".to_owned(),
+        ]);
+    }
+    flags.extend(common_flags(options));
+    flags
+}

@@ -1,0 +1,72 @@
+//! Waiting for a condition with a deadline and a message that says what was waited for.
+
+use std::time::{Duration, Instant};
+
+use k8s_openapi::serde::de::DeserializeOwned;
+use kube::api::Api;
+use kube::runtime::wait::{Condition, await_condition};
+
+/// What was waited for did not come.
+#[derive(Debug, thiserror::Error)]
+#[error("waited {} s for {what}{why}", limit.as_secs_f32())]
+pub struct Late {
+    what: String,
+    limit: Duration,
+    why: String,
+}
+
+/// Asks `look` every 50 ms until it gives something.
+///
+/// # Errors
+/// [`Late`] with `what` in its message, when `limit` is over.
+pub async fn until<T, F>(
+    what: &str,
+    limit: Duration,
+    mut look: impl FnMut() -> F,
+) -> Result<T, Late>
+where
+    F: Future<Output = Option<T>>,
+{
+    let end = Instant::now() + limit;
+    loop {
+        if let Some(found) = look().await {
+            return Ok(found);
+        }
+        if Instant::now() >= end {
+            return Err(Late {
+                what: what.to_owned(),
+                limit,
+                why: String::new(),
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Watches the object `name` until `condition` holds; gives the object, or `None` if the condition holds without one.
+///
+/// Any `Fn(Option<&K>) -> bool` is a condition; `kube::runtime::wait::conditions` has more.
+///
+/// # Errors
+/// [`Late`] with `what` in its message, when `limit` is over or the watch fails.
+pub async fn condition<K>(
+    api: &Api<K>,
+    name: &str,
+    what: &str,
+    limit: Duration,
+    condition: impl Condition<K>,
+) -> Result<Option<K>, Late>
+where
+    K: kube::Resource + Clone + std::fmt::Debug + Send + DeserializeOwned + 'static,
+{
+    let late = |why| Late {
+        what: format!("{what} ({name})"),
+        limit,
+        why,
+    };
+    match tokio::time::timeout(limit, await_condition(api.clone(), name, condition)).await {
+        Ok(Ok(object)) => Ok(object),
+        Ok(Err(error)) => Err(late(format!(": {error}"))),
+        Err(_) => Err(late(String::new())),
+    }
+}
