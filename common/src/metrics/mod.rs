@@ -1,0 +1,215 @@
+//! The metrics page: upstream's names, labels and buckets, and a few of our own.
+//!
+//! One [`Metrics`] per process. It owns what every sidecar has (driver calls, work queues, leader
+//! status, the page's own counters, the process); sidecars add theirs with [`Metrics::counter`],
+//! [`Metrics::gauge`] and [`Metrics::histogram`]. The page is Prometheus text 0.0.4 with numbers
+//! printed as Go prints them, so that bucket labels are the same strings. Source: csi-lib-utils §6,
+//! provisioner §17. Ours begin with `mooring_`.
+
+mod call;
+pub(crate) mod page;
+mod queue;
+
+use std::sync::Arc;
+
+pub use prometheus::{
+    DEFAULT_BUCKETS, Error as MetricError, HistogramVec, IntCounterVec, IntGaugeVec, Registry,
+};
+use prometheus::{HistogramOpts, IntCounter, IntGauge, Opts};
+
+use call::CallDurations;
+use queue::Queues;
+pub use queue::{QueueMetrics, Work};
+
+/// Why the fixed families below register: they are constants, tested once.
+const FIXED: &str = "fixed metric families are valid and distinct";
+
+/// Every metric of a process.
+pub struct Metrics {
+    registry: Registry,
+    calls: CallDurations,
+    queues: Queues,
+    leader_status: IntGaugeVec,
+    leader_slow: IntCounterVec,
+    malformed: IntCounterVec,
+    scrapes: IntCounterVec,
+    scrapes_in_flight: IntGauge,
+}
+
+impl Metrics {
+    /// All common families, in a registry of their own.
+    pub fn new() -> Arc<Self> {
+        let registry = Registry::new();
+        let calls = CallDurations::new(&registry).expect(FIXED);
+        let queues = Queues::new(&registry).expect(FIXED);
+        let leader_status = gauge(
+            &registry,
+            "leader_election_master_status",
+            "Whether this process holds the lease: 1 leader, 0 candidate.",
+            &["name"],
+        );
+        let leader_slow = counter(
+            &registry,
+            "leader_election_slowpath_total",
+            "Lease renewals that had to read the lease first.",
+            &["name"],
+        );
+        let malformed = counter(
+            &registry,
+            "mooring_malformed_objects_total",
+            "Objects from the API server that could not be read and were skipped.",
+            &["kind"],
+        );
+        let scrapes = counter(
+            &registry,
+            "promhttp_metric_handler_requests_total",
+            "Requests for the metrics page by HTTP status code.",
+            &["code"],
+        );
+        let in_flight = gauge(
+            &registry,
+            "promhttp_metric_handler_requests_in_flight",
+            "Requests for the metrics page being served.",
+            &[],
+        );
+        let scrapes = scrapes.expect(FIXED);
+        for code in ["200", "500", "503"] {
+            scrapes.with_label_values(&[code]);
+        }
+        register_process(&registry);
+        Arc::new(Self {
+            registry,
+            calls,
+            queues,
+            leader_status: leader_status.expect(FIXED),
+            leader_slow: leader_slow.expect(FIXED),
+            malformed: malformed.expect(FIXED),
+            scrapes,
+            scrapes_in_flight: in_flight.expect(FIXED).with_label_values::<&str>(&[]),
+        })
+    }
+
+    /// The registry, for collectors of other kinds.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Names the driver in later call samples; those made before stay under `unknown-driver`.
+    pub fn set_driver_name(&self, name: &str) {
+        self.calls.set_driver_name(name);
+    }
+
+    /// Counts one driver call: `method` in full (`/csi.v1.Controller/CreateVolume`), `code` by its
+    /// Go name (`OK`, `DeadlineExceeded`, `unknown-non-grpc`).
+    ///
+    /// `migrated` says whether the call was for a volume migrated from an in-tree plugin. It
+    /// becomes a label only for the drivers that in-tree plugins migrate to (none counts as no).
+    pub fn observe_call(&self, method: &str, code: &str, seconds: f64, migrated: Option<bool>) {
+        self.calls.observe(method, code, seconds, migrated);
+    }
+
+    /// The metrics of one work queue, `workqueue_*{name=...}`; the same name gives the same queue.
+    pub fn queue(&self, name: &str) -> QueueMetrics {
+        self.queues.queue(name)
+    }
+
+    /// The metrics of one lease. Upstream's name label is empty in most sidecars.
+    pub fn leader(&self, name: &str) -> LeaderMetrics {
+        let status = self.leader_status.with_label_values(&[name]);
+        status.set(0);
+        LeaderMetrics { status, slow: self.leader_slow.with_label_values(&[name]) }
+    }
+
+    /// Counts an object of this kind that could not be read and was skipped.
+    pub fn count_malformed(&self, kind: &str) {
+        self.malformed.with_label_values(&[kind]).inc();
+    }
+
+    /// Adds a counter. No labels: use `with_label_values(&[])`.
+    ///
+    /// # Errors
+    /// The name or a label is invalid, or the name is taken.
+    pub fn counter(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, MetricError> {
+        counter(&self.registry, name, help, labels)
+    }
+
+    /// Adds a gauge of whole numbers; errors as for [`Metrics::counter`].
+    pub fn gauge(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, MetricError> {
+        gauge(&self.registry, name, help, labels)
+    }
+
+    /// Adds a histogram; errors as for [`Metrics::counter`]. [`DEFAULT_BUCKETS`] are Go's too.
+    pub fn histogram(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        buckets: &[f64],
+    ) -> Result<HistogramVec, MetricError> {
+        let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        let histogram = HistogramVec::new(opts, labels)?;
+        self.registry.register(Box::new(histogram.clone()))?;
+        Ok(histogram)
+    }
+
+    /// The page as text, without counting the request.
+    pub fn render(&self) -> String {
+        page::render(&self.registry.gather())
+    }
+
+    /// The page as text, counted as one request for it.
+    pub fn scrape(&self) -> String {
+        self.scrapes_in_flight.inc();
+        let page = self.render();
+        self.scrapes_in_flight.dec();
+        self.scrapes.with_label_values(&["200"]).inc();
+        page
+    }
+}
+
+/// The state of one lease.
+#[derive(Debug, Clone)]
+pub struct LeaderMetrics {
+    status: IntGauge,
+    slow: IntCounter,
+}
+
+impl LeaderMetrics {
+    /// Whether this process leads now.
+    pub fn set_leader(&self, leads: bool) {
+        self.status.set(i64::from(leads));
+    }
+
+    /// Counts a renewal that had to read the lease first.
+    pub fn count_slow_path(&self) {
+        self.slow.inc();
+    }
+}
+
+fn counter(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntCounterVec, MetricError> {
+    let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(counter.clone()))?;
+    Ok(counter)
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, MetricError> {
+    let gauge = IntGaugeVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(gauge.clone()))?;
+    Ok(gauge)
+}
+
+/// `process_*`, incl. `process_start_time_seconds`; only Linux has them.
+fn register_process(registry: &Registry) {
+    #[cfg(target_os = "linux")]
+    registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self())).expect(FIXED);
+    #[cfg(not(target_os = "linux"))]
+    let _ = registry;
+}
+
+#[cfg(test)]
+mod tests;

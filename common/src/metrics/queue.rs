@@ -1,0 +1,192 @@
+//! client-go's `workqueue_*` families, and the age of the oldest waiting item.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{
+    Error, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntGauge, Opts, Registry,
+    exponential_buckets,
+};
+use tokio::time::Instant;
+
+/// The metrics of one work queue; clones share them.
+///
+/// The queue tells what happens; unfinished work and ages are computed when the page is read.
+#[derive(Clone)]
+pub struct QueueMetrics(Arc<Queue>);
+
+struct Queue {
+    depth: IntGauge,
+    adds: IntCounter,
+    retries: IntCounter,
+    waits: Histogram,
+    works: Histogram,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    oldest: Option<Instant>,
+    next: u64,
+    /// When each piece of work in progress began.
+    running: BTreeMap<u64, Instant>,
+}
+
+impl QueueMetrics {
+    /// An item was added (once per key, however often it is added while it waits).
+    pub fn count_add(&self) {
+        self.0.adds.inc();
+    }
+
+    /// An item is to be tried again after a back-off.
+    pub fn count_retry(&self) {
+        self.0.retries.inc();
+    }
+
+    /// How many items are ready and waiting, and since when the oldest of them.
+    pub fn set_waiting(&self, depth: usize, oldest: Option<Instant>) {
+        self.0.depth.set(i64::try_from(depth).unwrap_or(i64::MAX));
+        self.0.state().oldest = oldest;
+    }
+
+    /// A worker took an item that had waited this long; the work lasts until the result is
+    /// dropped.
+    #[must_use = "the work ends when this is dropped"]
+    pub fn begin_work(&self, waited: Duration) -> Work {
+        self.0.waits.observe(waited.as_secs_f64());
+        let begun = Instant::now();
+        let mut state = self.0.state();
+        let id = state.next;
+        state.next += 1;
+        state.running.insert(id, begun);
+        Work { queue: Arc::clone(&self.0), id, begun }
+    }
+}
+
+impl Queue {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One item being worked on. Dropping it ends the work, also when the worker is cancelled.
+pub struct Work {
+    queue: Arc<Queue>,
+    id: u64,
+    begun: Instant,
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.queue.works.observe(self.begun.elapsed().as_secs_f64());
+        self.queue.state().running.remove(&self.id);
+    }
+}
+
+/// All queues of a process.
+#[derive(Clone)]
+pub(super) struct Queues {
+    depth: prometheus::IntGaugeVec,
+    adds: prometheus::IntCounterVec,
+    retries: prometheus::IntCounterVec,
+    waits: HistogramVec,
+    works: HistogramVec,
+    ages: Ages,
+}
+
+impl Queues {
+    pub(super) fn new(registry: &Registry) -> Result<Self, Error> {
+        let labels = &["name"];
+        let buckets = exponential_buckets(10e-9, 10.0, 10)?;
+        let histogram =
+            |name, help| HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.clone()), labels);
+        let queues = Self {
+            depth: super::gauge(registry, "workqueue_depth", "Items ready and waiting.", labels)?,
+            adds: super::counter(registry, "workqueue_adds_total", "Items added.", labels)?,
+            retries: super::counter(
+                registry,
+                "workqueue_retries_total",
+                "Items scheduled to be tried again.",
+                labels,
+            )?,
+            waits: histogram("workqueue_queue_duration_seconds", "How long items waited for a worker.")?,
+            works: histogram("workqueue_work_duration_seconds", "How long items were worked on.")?,
+            ages: Ages::new()?,
+        };
+        registry.register(Box::new(queues.waits.clone()))?;
+        registry.register(Box::new(queues.works.clone()))?;
+        registry.register(Box::new(queues.ages.clone()))?;
+        Ok(queues)
+    }
+
+    pub(super) fn queue(&self, name: &str) -> QueueMetrics {
+        let mut queues = self.ages.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let labels = &[name];
+        let queue = queues.entry(name.to_owned()).or_insert_with(|| {
+            Arc::new(Queue {
+                depth: self.depth.with_label_values(labels),
+                adds: self.adds.with_label_values(labels),
+                retries: self.retries.with_label_values(labels),
+                waits: self.waits.with_label_values(labels),
+                works: self.works.with_label_values(labels),
+                state: Mutex::default(),
+            })
+        });
+        QueueMetrics(Arc::clone(queue))
+    }
+}
+
+/// The gauges that only the moment of reading can tell.
+#[derive(Clone)]
+struct Ages {
+    queues: Arc<Mutex<BTreeMap<String, Arc<Queue>>>>,
+    unfinished: GaugeVec,
+    longest: GaugeVec,
+    oldest: GaugeVec,
+}
+
+impl Ages {
+    fn new() -> Result<Self, Error> {
+        let gauge = |name, help| GaugeVec::new(Opts::new(name, help), &["name"]);
+        Ok(Self {
+            queues: Arc::default(),
+            unfinished: gauge(
+                "workqueue_unfinished_work_seconds",
+                "Seconds of work in progress, summed over all workers.",
+            )?,
+            longest: gauge(
+                "workqueue_longest_running_processor_seconds",
+                "How long the longest work in progress has been running.",
+            )?,
+            oldest: gauge(
+                "mooring_workqueue_oldest_item_age_seconds",
+                "How long the oldest ready item has been waiting; 0 if none is.",
+            )?,
+        })
+    }
+}
+
+impl Collector for Ages {
+    fn desc(&self) -> Vec<&Desc> {
+        [&self.unfinished, &self.longest, &self.oldest].into_iter().flat_map(|g| g.desc()).collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let now = Instant::now();
+        let age = |since: &Instant| now.saturating_duration_since(*since).as_secs_f64();
+        let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, queue) in queues.iter() {
+            let state = queue.state();
+            let labels = &[name.as_str()];
+            let ages = || state.running.values().map(age);
+            self.unfinished.with_label_values(labels).set(ages().sum());
+            self.longest.with_label_values(labels).set(ages().fold(0.0, f64::max));
+            self.oldest.with_label_values(labels).set(state.oldest.as_ref().map_or(0.0, age));
+        }
+        let gauges = [&self.unfinished, &self.longest, &self.oldest];
+        gauges.into_iter().flat_map(|gauge| gauge.collect()).collect()
+    }
+}
