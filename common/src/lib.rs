@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod csi;
+pub mod event;
 pub mod flag;
 pub mod http;
 pub mod kube;

@@ -1,0 +1,222 @@
+//! Which events are written, counted or dropped.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::{Duration, Instant};
+
+use super::record::{Event, ObjectRef};
+
+/// Distinct messages of otherwise equal events that are written one by one within [`SIMILAR_WITHIN`].
+const SIMILAR: usize = 10;
+/// How long equal events count as similar.
+const SIMILAR_WITHIN: Duration = Duration::from_secs(600);
+/// Events of one source about one object that may come at once.
+const BURST: f64 = 25.0;
+/// Events of one source about one object per second, once the burst is used up.
+const REFILL: f64 = 1.0 / 300.0;
+/// Entries remembered of each sort; the oldest are forgotten first.
+const REMEMBERED: usize = 4096;
+/// What precedes the message that stands for many similar ones.
+const COMBINED: &str = "(combined from similar events): ";
+
+/// What becomes of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// Write a new event with this message.
+    Create {
+        /// The message, combined where there were many.
+        message: String,
+        /// Pass to [`Correlator::written`] when it is.
+        ticket: u64,
+    },
+    /// Count up the event of this name.
+    Count {
+        /// The message, combined where there were many.
+        message: String,
+        /// Name of the event object written before.
+        name: String,
+        /// The new count.
+        count: u32,
+        /// As with `Create`, should the event be gone.
+        ticket: u64,
+    },
+    /// Too many about this object.
+    Drop,
+}
+
+/// The memory of what was recorded, as client-go's EventCorrelator keeps it. Keys are hashes.
+#[derive(Debug, Default)]
+pub struct Correlator {
+    spam: Remembered<Tokens>,
+    similar: Remembered<Similar>,
+    written: Remembered<(String, u32)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Tokens {
+    left: f64,
+    at: Instant,
+}
+
+#[derive(Debug, Clone)]
+struct Similar {
+    messages: Vec<u64>,
+    last: Instant,
+}
+
+impl Correlator {
+    /// Decides about one event.
+    pub fn decide(&mut self, source: &str, event: &Event, now: Instant) -> Fate {
+        if !self.spend(hash(&(source, identity(&event.object))), now) {
+            return Fate::Drop;
+        }
+        let alike = hash(&(source, identity(&event.object), event.kind.as_str(), event.reason));
+        let combined = self.is_one_of_many(alike, hash(&event.message), now);
+        let (message, ticket) = if combined {
+            (format!("{COMBINED}{}", event.message), alike)
+        } else {
+            (event.message.clone(), hash(&(alike, &event.message)))
+        };
+        match self.written.get_mut(ticket) {
+            Some((name, count)) => {
+                *count += 1;
+                Fate::Count { message, name: name.clone(), count: *count, ticket }
+            }
+            None => Fate::Create { message, ticket },
+        }
+    }
+
+    /// Notes under which name an event was written.
+    pub fn written(&mut self, ticket: u64, name: &str) {
+        self.written.insert(ticket, (name.to_owned(), 1));
+    }
+
+    fn spend(&mut self, key: u64, now: Instant) -> bool {
+        let full = Tokens { left: BURST, at: now };
+        let tokens = self.spam.get_or_insert(key, full);
+        let gained = now.saturating_duration_since(tokens.at).as_secs_f64() * REFILL;
+        tokens.left = (tokens.left + gained).min(BURST);
+        tokens.at = now;
+        if tokens.left < 1.0 {
+            return false;
+        }
+        tokens.left -= 1.0;
+        true
+    }
+
+    fn is_one_of_many(&mut self, key: u64, message: u64, now: Instant) -> bool {
+        let similar = self.similar.get_or_insert(key, Similar { messages: Vec::new(), last: now });
+        if now.saturating_duration_since(similar.last) > SIMILAR_WITHIN {
+            similar.messages.clear();
+        }
+        similar.last = now;
+        if !similar.messages.contains(&message) && similar.messages.len() < SIMILAR {
+            similar.messages.push(message);
+        }
+        similar.messages.len() >= SIMILAR
+    }
+}
+
+fn identity(object: &ObjectRef) -> (&str, &str, &str, &str) {
+    (object.kind, &object.namespace, &object.name, &object.uid)
+}
+
+fn hash(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[derive(Debug)]
+struct Remembered<V> {
+    entries: HashMap<u64, V>,
+    order: VecDeque<u64>,
+}
+
+impl<V> Default for Remembered<V> {
+    fn default() -> Self {
+        Self { entries: HashMap::new(), order: VecDeque::new() }
+    }
+}
+
+impl<V> Remembered<V> {
+    fn get_mut(&mut self, key: u64) -> Option<&mut V> {
+        self.entries.get_mut(&key)
+    }
+
+    fn insert(&mut self, key: u64, value: V) {
+        if self.entries.insert(key, value).is_none() {
+            self.order.push_back(key);
+            if self.order.len() > REMEMBERED
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.entries.remove(&oldest);
+            }
+        }
+    }
+
+    fn get_or_insert(&mut self, key: u64, value: V) -> &mut V {
+        if !self.entries.contains_key(&key) {
+            self.order.push_back(key);
+            if self.order.len() > REMEMBERED
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.entries.remove(&oldest);
+            }
+        }
+        self.entries.entry(key).or_insert(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::Kind;
+    use super::*;
+
+    fn event(message: &str) -> Event {
+        Event {
+            object: ObjectRef {
+                api_version: "v1",
+                kind: "PersistentVolumeClaim",
+                namespace: "ns".into(),
+                name: "claim".into(),
+                uid: "u".into(),
+                version: 7,
+            },
+            kind: Kind::Warning,
+            reason: "ProvisioningFailed",
+            message: message.into(),
+        }
+    }
+
+    #[test]
+    fn repeated_event_is_counted_not_written_again() {
+        let (mut correlator, now) = (Correlator::default(), Instant::now());
+        let Fate::Create { ticket, .. } = correlator.decide("s", &event("no room"), now) else { panic!() };
+        correlator.written(ticket, "claim.1");
+        let fate = correlator.decide("s", &event("no room"), now);
+        let expected = Fate::Count { message: "no room".into(), name: "claim.1".into(), count: 2, ticket };
+        assert_eq!(fate, expected);
+    }
+
+    #[test]
+    fn tenth_distinct_message_stands_for_all_that_follow() {
+        let (mut correlator, now) = (Correlator::default(), Instant::now());
+        for n in 0..9 {
+            assert!(matches!(correlator.decide("s", &event(&n.to_string()), now), Fate::Create { .. }));
+        }
+        let Fate::Create { message, ticket } = correlator.decide("s", &event("9"), now) else { panic!() };
+        assert_eq!(message, "(combined from similar events): 9");
+        correlator.written(ticket, "claim.9");
+        assert!(matches!(correlator.decide("s", &event("10"), now), Fate::Count { count: 2, .. }));
+    }
+
+    #[test]
+    fn flood_about_one_object_is_dropped_and_refills_slowly() {
+        let (mut correlator, now) = (Correlator::default(), Instant::now());
+        let fates: Vec<_> = (0..26).map(|_| correlator.decide("s", &event("x"), now)).collect();
+        assert!(fates[..25].iter().all(|fate| *fate != Fate::Drop));
+        assert_eq!(fates[25], Fate::Drop);
+        assert_ne!(correlator.decide("s", &event("x"), now + Duration::from_secs(301)), Fate::Drop);
+    }
+}

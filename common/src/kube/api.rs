@@ -1,0 +1,165 @@
+//! The requests that sidecars make besides watches: one method each, typed by the wire object.
+//!
+//! The reply of a write is returned so that the caller can put it into its cache. No write starts once
+//! leadership has ended: it fails with [`NotLeading`].
+
+use kube::Client;
+use kube::api::{DeleteParams, GetParams, Patch, PatchParams, PostParams, Preconditions, Request};
+use kube::core::response::Status;
+use serde::Serialize;
+use serde_json::Value;
+
+use thiserror::Error as ThisError;
+
+use super::object::Wire;
+use crate::lease::Leadership;
+
+/// Why a request failed.
+pub type Error = kube::Error;
+
+/// Which of the three patch formats a body is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// RFC 7386: lists are replaced as a whole.
+    Merge,
+    /// Kubernetes' own: lists such as finalizers are merged by the server, so that two writers who each
+    /// care for their own element never conflict.
+    Strategic,
+    /// RFC 6902.
+    Json,
+}
+
+/// A write was asked for after the lease's deadline; nothing was sent.
+#[derive(Debug, ThisError)]
+#[error("not leading: nothing was sent to the API server")]
+pub struct NotLeading;
+
+/// The objects of the API server, as this process may change them.
+#[derive(Clone)]
+pub struct Objects {
+    client: Client,
+    leadership: Leadership,
+}
+
+impl Objects {
+    /// Objects behind `client`, changed only while `leadership` holds.
+    pub fn new(client: Client, leadership: Leadership) -> Self {
+        Self { client, leadership }
+    }
+
+    /// The client, for watches.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    fn writer(&self) -> Result<&Client, Error> {
+        if self.leadership.holds() { Ok(&self.client) } else { Err(Error::Service(Box::new(NotLeading))) }
+    }
+
+    /// Reads one object; `None` when there is none.
+    pub async fn get<W: Wire>(&self, namespace: &str, name: &str) -> Result<Option<W>, Error> {
+        let request = path::<W>(namespace).get(name, &GetParams::default()).map_err(Error::BuildRequest)?;
+        match self.client.request::<W>(request).await {
+            Ok(object) => Ok(Some(object)),
+            Err(Error::Api(status)) if status.code == 404 => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Creates an object.
+    pub async fn create<W: Wire>(&self, namespace: &str, body: &impl Serialize) -> Result<W, Error> {
+        let body = serde_json::to_vec(body).map_err(Error::SerdeError)?;
+        let request = path::<W>(namespace).create(&PostParams::default(), body).map_err(Error::BuildRequest)?;
+        self.writer()?.request(request).await
+    }
+
+    /// Replaces an object; `body` carries the resourceVersion it was read at.
+    pub async fn replace<W: Wire>(
+        &self,
+        namespace: &str,
+        name: &str,
+        body: &impl Serialize,
+    ) -> Result<W, Error> {
+        let body = serde_json::to_vec(body).map_err(Error::SerdeError)?;
+        let request = path::<W>(namespace).replace(name, &PostParams::default(), body).map_err(Error::BuildRequest)?;
+        self.writer()?.request(request).await
+    }
+
+    /// Patches an object, or its subresource (`status`) when that is not empty.
+    pub async fn patch<W: Wire>(
+        &self,
+        namespace: &str,
+        name: &str,
+        subresource: &str,
+        format: Format,
+        body: &Value,
+    ) -> Result<W, Error> {
+        let params = PatchParams::default();
+        let path = path::<W>(namespace);
+        let patch = match format {
+            Format::Merge => Patch::Merge(body),
+            Format::Strategic => Patch::Strategic(body),
+            Format::Json => Patch::Merge(body),
+        };
+        let mut request = if subresource.is_empty() {
+            path.patch(name, &params, &patch)
+        } else {
+            path.patch_subresource(subresource, name, &params, &patch)
+        }
+        .map_err(Error::BuildRequest)?;
+        if format == Format::Json {
+            let json_patch = http::HeaderValue::from_static("application/json-patch+json");
+            request.headers_mut().insert(http::header::CONTENT_TYPE, json_patch);
+        }
+        self.writer()?.request(request).await
+    }
+
+    /// Deletes an object if it still has this uid. An object that is not there counts as gone.
+    pub async fn delete<W: Wire>(&self, namespace: &str, name: &str, uid: &str) -> Result<Deleted<W>, Error> {
+        let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
+        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        let request = path::<W>(namespace).delete(name, &params).map_err(Error::BuildRequest)?;
+        match self.writer()?.request::<Value>(request).await {
+            Ok(reply) if reply.get("kind").and_then(Value::as_str) == Some("Status") => Ok(Deleted::Gone),
+            Ok(reply) => {
+                let object: W = serde_json::from_value(reply).map_err(Error::SerdeError)?;
+                let waits = object.meta().finalizers.as_ref().is_some_and(|list| !list.is_empty());
+                let waits = waits && object.meta().deletion_timestamp.is_some();
+                Ok(if waits { Deleted::Pending(Box::new(object)) } else { Deleted::Gone })
+            }
+            Err(Error::Api(status)) if status.code == 404 => Ok(Deleted::Gone),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What is left of an object after a delete request.
+#[derive(Debug)]
+pub enum Deleted<W> {
+    /// Nothing.
+    Gone,
+    /// It waits for its finalizers.
+    Pending(Box<W>),
+}
+
+/// The API server's answer behind an error, if it answered.
+pub fn status(error: &Error) -> Option<&Status> {
+    match error {
+        Error::Api(status) => Some(status),
+        _ => None,
+    }
+}
+
+/// Whether the API server answered with this HTTP code.
+pub fn is(error: &Error, code: u16) -> bool {
+    status(error).is_some_and(|status| status.code == code)
+}
+
+/// The error as an operator should read it: the API server's own message when there is one.
+pub fn text(error: &Error) -> String {
+    status(error).map_or_else(|| error.to_string(), |status| status.message.clone())
+}
+
+fn path<W: Wire>(namespace: &str) -> Request {
+    Request::new(W::url_path(&(), Some(namespace).filter(|namespace| !namespace.is_empty())))
+}

@@ -1,0 +1,7 @@
+//! Annotation keys, as upstream spells them.
+
+pub use super::claim::{MIGRATED_TO, PROVISIONER, PROVISIONER_BETA};
+pub use super::volume::{DELETION_SECRET_NAME, DELETION_SECRET_NAMESPACE, PROVISIONED_BY};
+
+/// The node that the scheduler chose for a claim's first pod.
+pub const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";

@@ -1,0 +1,143 @@
+//! VolumeAttachments.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize;
+
+use super::volume::{VolumeSpec, WireVolumeSpec};
+use super::wire::wire;
+use super::{Meta, Object, Scope};
+
+/// A VolumeAttachment.
+#[derive(Debug, Clone)]
+pub struct Attachment {
+    /// Identity; annotations are kept for our own attachments only.
+    pub meta: Meta,
+    /// `spec.attacher`: the driver's name.
+    pub attacher: Box<str>,
+    /// `spec.nodeName`.
+    pub node: Box<str>,
+    /// `spec.source`.
+    pub source: AttachmentSource,
+    /// `status.attached`.
+    pub attached: bool,
+    /// `status.attachmentMetadata`; `None` when not set or when the attachment is not ours.
+    pub metadata: Option<BTreeMap<String, String>>,
+    /// `status.attachError`.
+    pub attach_error: Option<Box<StatusError>>,
+    /// `status.detachError`.
+    pub detach_error: Option<Box<StatusError>>,
+}
+
+/// What is attached.
+#[derive(Debug, Clone)]
+pub enum AttachmentSource {
+    /// The volume of this name.
+    Volume(Box<str>),
+    /// A volume that exists only here.
+    Inline(Box<VolumeSpec>),
+    /// Both are given; invalid.
+    Both,
+    /// Neither is given; invalid.
+    Neither,
+}
+
+/// An error in an attachment's status.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct StatusError {
+    /// When it happened, RFC 3339.
+    pub time: Box<str>,
+    /// What happened.
+    pub message: Box<str>,
+    /// The gRPC code, in attachError only.
+    pub error_code: Option<i32>,
+}
+
+impl Attachment {
+    /// The name of the volume, if the source names one.
+    pub fn volume(&self) -> Option<&str> {
+        match &self.source {
+            AttachmentSource::Volume(name) => Some(name),
+            AttachmentSource::Inline(_) | AttachmentSource::Both | AttachmentSource::Neither => None,
+        }
+    }
+}
+
+/// An attachment as the API server sends it.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct WireAttachment {
+    #[serde(default, deserialize_with = "super::meta::without_managed_fields")]
+    metadata: ObjectMeta,
+    #[serde(default)]
+    spec: Spec,
+    #[serde(default)]
+    status: Status,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Spec {
+    attacher: Box<str>,
+    node_name: Box<str>,
+    source: Source,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Source {
+    persistent_volume_name: Option<Box<str>>,
+    inline_volume_spec: Option<Box<WireVolumeSpec>>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Status {
+    attached: bool,
+    attachment_metadata: Option<BTreeMap<String, String>>,
+    attach_error: Option<Box<StatusError>>,
+    detach_error: Option<Box<StatusError>>,
+}
+
+wire!(WireAttachment, "storage.k8s.io", "v1", "VolumeAttachment", "volumeattachments", ClusterResourceScope);
+
+impl Object for Attachment {
+    type Wire = WireAttachment;
+
+    /// Keeps every attachment: one that names our volume blocks its deletion whoever the attacher is. Of
+    /// others' only the names are kept.
+    fn slim(wire: WireAttachment, scope: &Scope) -> Option<Self> {
+        let ours = wire.spec.attacher == scope.driver;
+        let spec = wire.spec;
+        let source = match (spec.source.persistent_volume_name, spec.source.inline_volume_spec) {
+            (Some(_), Some(_)) => AttachmentSource::Both,
+            (Some(name), None) => AttachmentSource::Volume(name),
+            (None, Some(inline)) => AttachmentSource::Inline(Box::new(VolumeSpec::from_wire(*inline, scope))),
+            (None, None) => AttachmentSource::Neither,
+        };
+        let detail = ours && scope.attach;
+        if !detail && !matches!(source, AttachmentSource::Volume(_)) {
+            return None;
+        }
+        let mut metadata = wire.metadata;
+        if !detail {
+            metadata.finalizers = None;
+            metadata.uid = None;
+        }
+        Some(Self {
+            meta: Meta::new(metadata, |_| detail),
+            attacher: if ours { scope.driver.clone() } else { spec.attacher },
+            node: if detail { spec.node_name } else { Box::default() },
+            source,
+            attached: wire.status.attached,
+            metadata: wire.status.attachment_metadata.filter(|_| detail),
+            attach_error: wire.status.attach_error.filter(|_| detail),
+            detach_error: wire.status.detach_error.filter(|_| detail),
+        })
+    }
+
+    fn meta(&self) -> &Meta {
+        &self.meta
+    }
+}

@@ -1,0 +1,206 @@
+//! PersistentVolumes.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::{Deserialize, Serialize};
+
+use super::claim::MIGRATED_TO;
+use super::wire::wire;
+use super::{Meta, Object, Pairs, Scope};
+
+/// The annotation that names who made a volume.
+pub const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
+/// Name of the secret that DeleteVolume needs; empty when it needs none.
+pub const DELETION_SECRET_NAME: &str = "volume.kubernetes.io/provisioner-deletion-secret-name";
+/// Namespace of the secret that DeleteVolume needs.
+pub const DELETION_SECRET_NAMESPACE: &str = "volume.kubernetes.io/provisioner-deletion-secret-namespace";
+
+/// What happens to a volume whose claim is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReclaimPolicy {
+    /// The volume is deleted.
+    Delete,
+    /// The volume is kept.
+    Retain,
+    /// Scrubbed and used again; long deprecated.
+    Recycle,
+}
+
+/// `status.phase` of a volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+pub enum VolumePhase {
+    /// Not yet processed.
+    #[default]
+    #[serde(alias = "")]
+    Pending,
+    /// Free.
+    Available,
+    /// A claim has it.
+    Bound,
+    /// Its claim is gone.
+    Released,
+    /// Its reclamation failed.
+    Failed,
+}
+
+/// A volume of this driver.
+#[derive(Debug, Clone)]
+pub struct Volume {
+    /// Identity, with the annotations named in this module.
+    pub meta: Meta,
+    /// `status.phase`.
+    pub phase: VolumePhase,
+    /// `spec.persistentVolumeReclaimPolicy`; the API server's default for a volume without one is Retain.
+    pub reclaim: ReclaimPolicy,
+    /// `spec.storageClassName`; empty when not set.
+    pub class: Box<str>,
+    /// `spec.claimRef`.
+    pub claim: Option<ClaimRef>,
+    /// The source and how it is used.
+    pub spec: VolumeSpec,
+}
+
+/// The part of a volume's spec that says how it is used; inline in some attachments.
+#[derive(Debug, Clone, Default)]
+pub struct VolumeSpec {
+    /// `spec.csi`; `None` for in-tree sources.
+    pub csi: Option<Box<CsiSource>>,
+    /// `spec.accessModes`; empty unless the process attaches.
+    pub access_modes: Box<[Box<str>]>,
+    /// Whether `spec.volumeMode` is Block.
+    pub block: bool,
+    /// `spec.mountOptions`; empty unless the process attaches.
+    pub mount_options: Box<[Box<str>]>,
+}
+
+/// `spec.csi` of a volume.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CsiSource {
+    /// The driver's name.
+    pub driver: Box<str>,
+    /// The volume's id at the driver.
+    pub volume_handle: Box<str>,
+    /// Whether the volume is to be published read-only.
+    pub read_only: bool,
+    /// File system; empty when not set.
+    pub fs_type: Box<str>,
+    /// `volume_context`; `None` unless the process attaches.
+    pub volume_attributes: Option<BTreeMap<String, String>>,
+    /// The secret for ControllerPublishVolume.
+    pub controller_publish_secret_ref: Option<SecretName>,
+}
+
+/// Where a secret is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct SecretName {
+    /// The secret's name.
+    pub name: Box<str>,
+    /// The secret's namespace.
+    pub namespace: Box<str>,
+}
+
+/// The claim that has a volume.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct ClaimRef {
+    /// The claim's namespace.
+    pub namespace: Box<str>,
+    /// The claim's name.
+    pub name: Box<str>,
+    /// The claim's uid; empty in a volume that waits for a claim of that name.
+    pub uid: Box<str>,
+}
+
+/// A volume as the API server sends it.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct WireVolume {
+    #[serde(default, deserialize_with = "super::meta::without_managed_fields")]
+    metadata: ObjectMeta,
+    #[serde(default)]
+    spec: WireVolumeSpec,
+    #[serde(default)]
+    status: Status,
+}
+
+/// A volume's spec as the API server sends it; also the inline spec of a VolumeAttachment.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct WireVolumeSpec {
+    access_modes: Vec<Box<str>>,
+    csi: Option<Box<CsiSource>>,
+    claim_ref: Option<ClaimRef>,
+    mount_options: Vec<Box<str>>,
+    persistent_volume_reclaim_policy: Option<ReclaimPolicy>,
+    storage_class_name: Box<str>,
+    volume_mode: Option<Box<str>>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Status {
+    phase: VolumePhase,
+}
+
+wire!(WireVolume, "", "v1", "PersistentVolume", "persistentvolumes", ClusterResourceScope);
+
+impl Object for Volume {
+    type Wire = WireVolume;
+
+    /// Keeps the volumes that we made, that are migrated to us, or whose CSI driver we are.
+    fn slim(wire: WireVolume, scope: &Scope) -> Option<Self> {
+        let annotations = wire.metadata.annotations.as_ref();
+        let named = |key: &str| annotations.and_then(|map| map.get(key)).is_some_and(|name| scope.is_ours(name));
+        let is_ours = named(PROVISIONED_BY)
+            || named(MIGRATED_TO)
+            || wire.spec.csi.as_ref().is_some_and(|csi| csi.driver == scope.driver);
+        is_ours.then(|| Self::from_wire(wire, scope))
+    }
+
+    fn meta(&self) -> &Meta {
+        &self.meta
+    }
+}
+
+impl Volume {
+    /// Cuts a volume to size whoever's it is.
+    pub fn from_wire(wire: WireVolume, scope: &Scope) -> Self {
+        let WireVolume { metadata, mut spec, status } = wire;
+        let keep = [PROVISIONED_BY, MIGRATED_TO, DELETION_SECRET_NAME, DELETION_SECRET_NAMESPACE];
+        Self {
+            meta: Meta::new(metadata, |key| keep.contains(&key)),
+            phase: status.phase,
+            reclaim: spec.persistent_volume_reclaim_policy.unwrap_or(ReclaimPolicy::Retain),
+            class: std::mem::take(&mut spec.storage_class_name),
+            claim: spec.claim_ref.take(),
+            spec: VolumeSpec::from_wire(spec, scope),
+        }
+    }
+}
+
+impl VolumeSpec {
+    /// Cuts a spec to size.
+    pub fn from_wire(spec: WireVolumeSpec, scope: &Scope) -> Self {
+        let mut csi = spec.csi;
+        if let Some(csi) = csi.as_mut().filter(|_| !scope.attach) {
+            csi.volume_attributes = None;
+            csi.controller_publish_secret_ref = None;
+        }
+        let kept = |list: Vec<Box<str>>| if scope.attach { list.into() } else { Box::default() };
+        Self {
+            csi,
+            access_modes: kept(spec.access_modes),
+            block: spec.volume_mode.as_deref() == Some("Block"),
+            mount_options: kept(spec.mount_options),
+        }
+    }
+}
+
+/// Pairs of an attribute map, for those who keep many volumes.
+impl From<&CsiSource> for Pairs {
+    fn from(csi: &CsiSource) -> Self {
+        Pairs::filtered(csi.volume_attributes.clone(), |_| true)
+    }
+}

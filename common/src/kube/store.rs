@@ -1,0 +1,325 @@
+//! The cache of one kind: slim objects by key.
+//!
+//! Promises:
+//! - an object never goes back in time: an event older than what is stored (a watch that lags behind the
+//!   reply of our own write, a list from a stale server) changes nothing;
+//! - what we deleted stays deleted until the watch has seen it go, see [`Store::deleted`];
+//! - a relist reuses the entries: old and new do not stand side by side;
+//! - subscribers see each change once, in order, and without a lock held.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use kube::{Resource, ResourceExt};
+use tokio::sync::watch;
+
+use super::object::{Key, Object, Scope};
+
+/// What happened to an object.
+#[derive(Debug)]
+pub enum Change<T> {
+    /// First seen.
+    Added(Arc<T>),
+    /// Seen again, in a newer version.
+    Updated {
+        /// As it was.
+        old: Arc<T>,
+        /// As it is.
+        new: Arc<T>,
+    },
+    /// Deleted.
+    Removed(Arc<T>),
+    /// Still there, but no longer what this process keeps (see [`Object::slim`]); as it last was.
+    Left(Arc<T>),
+}
+
+type Subscriber<T> = Box<dyn Fn(&Change<T>) + Send + Sync>;
+
+/// The cache of one kind.
+pub struct Store<T> {
+    scope: Arc<Scope>,
+    state: Mutex<State<T>>,
+    subscribers: Mutex<Vec<Arc<Subscriber<T>>>>,
+    synced: watch::Sender<bool>,
+}
+
+struct State<T> {
+    entries: HashMap<Key, Entry<T>>,
+    /// uid of objects whose deletion the API server has confirmed to us, until the watch confirms it too.
+    gone: HashMap<Key, Box<str>>,
+    /// Grows with each list; entries of an older one were not in it.
+    list: u32,
+    listing: bool,
+}
+
+struct Entry<T> {
+    object: Arc<T>,
+    list: u32,
+}
+
+impl<T: Object> Store<T> {
+    /// An empty cache.
+    pub fn new(scope: Arc<Scope>) -> Arc<Self> {
+        let state = State { entries: HashMap::new(), gone: HashMap::new(), list: 0, listing: false };
+        let (subscribers, synced) = (Mutex::new(Vec::new()), watch::Sender::new(false));
+        Arc::new(Self { scope, state: Mutex::new(state), subscribers, synced })
+    }
+
+    /// Calls `subscriber` with each change from now on. Subscribe before the watch starts.
+    pub fn subscribe(&self, subscriber: impl Fn(&Change<T>) + Send + Sync + 'static) {
+        let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
+        subscribers.push(Arc::new(Box::new(subscriber)));
+    }
+
+    /// What the process keeps of the objects it sees.
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// The object of this key.
+    pub fn get(&self, key: &Key) -> Option<Arc<T>> {
+        self.state().entries.get(key).map(|entry| entry.object.clone())
+    }
+
+    /// All objects, in no order.
+    pub fn list(&self) -> Vec<Arc<T>> {
+        self.state().entries.values().map(|entry| entry.object.clone()).collect()
+    }
+
+    /// Whether any object satisfies `test`.
+    pub fn any(&self, test: impl Fn(&T) -> bool) -> bool {
+        self.state().entries.values().any(|entry| test(&entry.object))
+    }
+
+    /// Number of objects.
+    pub fn len(&self) -> usize {
+        self.state().entries.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Resolves when the first list is complete.
+    pub async fn synced(&self) {
+        // The sender lives in `self`: waiting cannot fail.
+        let _ = self.synced.subscribe().wait_for(|synced| *synced).await;
+    }
+
+    /// Stores an object from a watch event, a list, or the reply of our own write.
+    pub fn apply(&self, wire: T::Wire) {
+        let key = Key::new(&wire.namespace().unwrap_or_default(), &wire.name_any());
+        let uid = wire.meta().uid.clone().unwrap_or_default();
+        let version = super::object::version_number(wire.meta().resource_version.as_deref());
+        let change = {
+            let mut state = self.state();
+            let list = state.list;
+            if state.gone.get(&key).is_some_and(|gone| **gone == *uid) {
+                return;
+            }
+            if let Some(entry) = state.entries.get_mut(&key) {
+                entry.list = list;
+                let known = entry.object.meta();
+                let same = known.uid.is_empty() || *known.uid == *uid;
+                if same && version != 0 && known.version >= version {
+                    return;
+                }
+            }
+            match T::slim(wire, &self.scope) {
+                Some(object) => {
+                    let new = Arc::new(object);
+                    let entry = Entry { object: new.clone(), list };
+                    match state.entries.insert(key, entry) {
+                        Some(old) => Change::Updated { old: old.object, new },
+                        None => Change::Added(new),
+                    }
+                }
+                None => match state.entries.remove(&key) {
+                    Some(old) => Change::Left(old.object),
+                    None => return,
+                },
+            }
+        };
+        self.tell(&change);
+    }
+
+    /// Notes that the watch saw an object go.
+    pub fn remove(&self, key: &Key, uid: &str) {
+        let removed = {
+            let mut state = self.state();
+            if state.gone.get(key).is_some_and(|gone| &**gone == uid) {
+                state.gone.remove(key);
+            }
+            match state.entries.get(key) {
+                Some(entry) if entry.object.meta().uid.is_empty() || &*entry.object.meta().uid == uid => {
+                    state.entries.remove(key)
+                }
+                Some(_) | None => None,
+            }
+        };
+        if let Some(entry) = removed {
+            self.tell(&Change::Removed(entry.object));
+        }
+    }
+
+    /// Notes that the API server has confirmed our deletion of an object: events that are still on their
+    /// way do not bring it back.
+    pub fn deleted(&self, key: &Key, uid: &str) {
+        let removed = {
+            let mut state = self.state();
+            state.gone.insert(key.clone(), uid.into());
+            match state.entries.get(key) {
+                Some(entry) if &*entry.object.meta().uid == uid => state.entries.remove(key),
+                Some(_) => None,
+                None => {
+                    // The watch was faster; nothing is on its way any more.
+                    state.gone.remove(key);
+                    None
+                }
+            }
+        };
+        if let Some(entry) = removed {
+            self.tell(&Change::Removed(entry.object));
+        }
+    }
+
+    /// A list begins: what it does not name by its end is gone.
+    pub fn list_begins(&self) {
+        let mut state = self.state();
+        state.list = state.list.wrapping_add(1);
+        state.listing = true;
+    }
+
+    /// Notes that the list names an object that could not be read: what is stored of it stays.
+    pub fn keep(&self, key: &Key) {
+        let mut state = self.state();
+        let list = state.list;
+        if let Some(entry) = state.entries.get_mut(key) {
+            entry.list = list;
+        }
+    }
+
+    /// The list is complete.
+    pub fn list_ends(&self) {
+        let gone: Vec<Arc<T>> = {
+            let mut state = self.state();
+            let list = state.list;
+            if std::mem::take(&mut state.listing) {
+                state.gone.clear();
+            }
+            state.entries.extract_if(|_, entry| entry.list != list).map(|(_, entry)| entry.object).collect()
+        };
+        for object in gone {
+            self.tell(&Change::Removed(object));
+        }
+        self.synced.send_replace(true);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, change: &Change<T>) {
+        let subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for subscriber in subscribers {
+            subscriber(change);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::object::{Volume, WireVolume};
+    use super::*;
+    use serde_json::json;
+
+    fn volume(name: &str, uid: &str, version: u64, phase: &str) -> WireVolume {
+        serde_json::from_value(json!({
+            "metadata": {"name": name, "uid": uid, "resourceVersion": version.to_string()},
+            "spec": {"csi": {"driver": "d", "volumeHandle": "h"}},
+            "status": {"phase": phase},
+        }))
+        .unwrap()
+    }
+
+    fn store() -> (Arc<Store<Volume>>, Arc<Mutex<Vec<String>>>) {
+        let scope = Scope { driver: "d".into(), ..Scope::default() };
+        let (store, log) = (Store::new(Arc::new(scope)), Arc::new(Mutex::new(Vec::new())));
+        let seen = log.clone();
+        store.subscribe(move |change: &Change<Volume>| {
+            seen.lock().unwrap().push(match change {
+                Change::Added(new) => format!("+{}", new.meta.name()),
+                Change::Updated { new, .. } => format!("~{}@{}", new.meta.name(), new.meta.version),
+                Change::Removed(old) => format!("-{}", old.meta.name()),
+                Change::Left(old) => format!("<{}", old.meta.name()),
+            });
+        });
+        (store, log)
+    }
+
+    #[test]
+    fn event_older_than_our_own_write_changes_nothing() {
+        let (store, log) = store();
+        store.apply(volume("a", "u", 5, "Bound"));
+        store.apply(volume("a", "u", 4, "Pending"));
+        store.apply(volume("a", "u", 5, "Bound"));
+        assert_eq!(*log.lock().unwrap(), ["+a"]);
+    }
+
+    #[test]
+    fn object_recreated_under_the_same_name_replaces_the_old_one() {
+        let (store, log) = store();
+        store.apply(volume("a", "u", 5, "Bound"));
+        store.apply(volume("a", "v", 7, "Pending"));
+        store.remove(&Key::cluster("a"), "u");
+        assert_eq!(*log.lock().unwrap(), ["+a", "~a@7"]);
+        assert_eq!(&*store.get(&Key::cluster("a")).unwrap().meta.uid, "v");
+    }
+
+    #[test]
+    fn late_event_does_not_bring_back_what_we_deleted() {
+        let (store, log) = store();
+        store.apply(volume("a", "u", 5, "Released"));
+        store.deleted(&Key::cluster("a"), "u");
+        store.apply(volume("a", "u", 6, "Released"));
+        store.remove(&Key::cluster("a"), "u");
+        store.apply(volume("a", "v", 9, "Pending"));
+        assert_eq!(*log.lock().unwrap(), ["+a", "-a", "+a"]);
+    }
+
+    #[test]
+    fn relist_removes_what_it_does_not_name_and_keeps_the_rest() {
+        let (store, log) = store();
+        store.list_begins();
+        store.apply(volume("a", "u", 1, "Bound"));
+        store.apply(volume("b", "v", 2, "Bound"));
+        store.list_ends();
+        store.list_begins();
+        store.apply(volume("b", "v", 2, "Bound"));
+        store.list_ends();
+        assert_eq!(*log.lock().unwrap(), ["+a", "+b", "-a"]);
+    }
+
+    #[test]
+    fn foreign_object_is_not_kept() {
+        let (store, log) = store();
+        let mut foreign = volume("a", "u", 1, "Bound");
+        foreign = serde_json::from_value(json!({
+            "metadata": {"name": foreign.name_any(), "uid": "u", "resourceVersion": "2"},
+            "spec": {"csi": {"driver": "other", "volumeHandle": "h"}},
+        }))
+        .unwrap();
+        store.apply(foreign);
+        assert!(store.is_empty() && log.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn is_synced_only_after_the_first_list() {
+        let (store, _) = store();
+        assert!(futures::FutureExt::now_or_never(store.synced()).is_none());
+        store.list_begins();
+        store.list_ends();
+        store.synced().await;
+    }
+}

@@ -1,0 +1,156 @@
+//! The queue's tokio shell: one dispatcher that hands keys to a bounded number of tasks.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::future::Future;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::core::{Backoff, Core, Limits, Outcome, Place, Ticket};
+use crate::metrics::{QueueMetrics, Work};
+
+/// Work on one key.
+pub trait Job<K>: Send + Sync + 'static {
+    /// Works on `key` and says what became of it. Never called twice at once for one key.
+    fn run(&self, key: K) -> impl Future<Output = Outcome> + Send;
+}
+
+/// A queue that any part of the process may add to. Clones share it.
+pub struct WorkQueue<K> {
+    inner: Arc<Inner<K>>,
+}
+
+struct Inner<K> {
+    core: Mutex<Core<K>>,
+    changed: Notify,
+    /// One per lane.
+    metrics: Vec<QueueMetrics>,
+}
+
+impl<K> Clone for WorkQueue<K> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone() }
+    }
+}
+
+impl<K: Clone + Eq + Hash + Display + Send + Sync + 'static> WorkQueue<K> {
+    /// An empty queue. `metrics` has one entry per lane.
+    pub fn new(backoff: Backoff, limits: Limits, metrics: Vec<QueueMetrics>) -> Self {
+        let core = Mutex::new(Core::new(backoff, limits));
+        Self { inner: Arc::new(Inner { core, changed: Notify::new(), metrics }) }
+    }
+
+    /// Makes `key` ready now.
+    pub fn add(&self, key: K, place: Place) {
+        let lane = place.lane;
+        let added = self.core().add(key, place, now());
+        if added {
+            self.tell(lane, QueueMetrics::count_add);
+            self.inner.changed.notify_one();
+        }
+    }
+
+    /// Makes `key` ready after `delay`, unless it is known already.
+    pub fn add_after(&self, key: K, place: Place, delay: Duration) {
+        self.core().add_after(key, place, delay, now());
+        self.inner.changed.notify_one();
+    }
+
+    /// How often `key` has failed in a row.
+    pub fn failures(&self, key: &K) -> u32 {
+        self.core().failures(key)
+    }
+
+    /// Ready keys of a lane by group, for metrics: group, how many, age of the oldest.
+    pub fn groups(&self, lane: usize) -> Vec<(Option<Arc<str>>, usize, Duration)> {
+        let core = self.core();
+        core.by_group(lane, now()).map(|(group, count, age)| (group.cloned(), count, age)).collect()
+    }
+
+    /// Works on keys, at most `workers` at once, until `stop` is cancelled; then waits for what is in
+    /// flight. A key whose work panics is logged and tried again.
+    pub async fn run<J: Job<K>>(&self, workers: usize, job: Arc<J>, stop: CancellationToken) {
+        let mut tasks = JoinSet::new();
+        let mut running: HashMap<Id, Begun<K>> = HashMap::new();
+        loop {
+            while !stop.is_cancelled() && running.len() < workers {
+                let Some(begun) = self.next() else { break };
+                let (job, key) = (job.clone(), begun.ticket.key.clone());
+                let task = tasks.spawn(async move { job.run(key).await });
+                running.insert(task.id(), begun);
+            }
+            if stop.is_cancelled() && running.is_empty() {
+                return;
+            }
+            let due = self.core().next_due().map(Instant::from_std);
+            tokio::select! {
+                biased;
+                Some(ended) = tasks.join_next_with_id() => self.ended(ended, &mut running),
+                () = stop.cancelled(), if !stop.is_cancelled() => {}
+                () = self.inner.changed.notified() => {}
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && running.len() < workers => {}
+            }
+        }
+    }
+
+    fn next(&self) -> Option<Begun<K>> {
+        let ticket = self.core().pop(now())?;
+        let work = self.inner.metrics.get(ticket.lane).map(|metrics| metrics.begin_work(ticket.waited));
+        self.tell(ticket.lane, |_| {});
+        Some(Begun { ticket, _work: work })
+    }
+
+    fn ended(&self, ended: Result<(Id, Outcome), JoinError>, running: &mut HashMap<Id, Begun<K>>) {
+        let (id, outcome) = match ended {
+            Ok((id, outcome)) => (id, outcome),
+            Err(error) => {
+                let id = error.id();
+                crate::error!(error, "Work on an object ended unexpectedly; it will be tried again");
+                (id, Outcome::Retry)
+            }
+        };
+        let Some(begun) = running.remove(&id) else { return };
+        let key = begun.ticket.key;
+        let again = self.core().finish(&key, outcome, now());
+        if let Some(delay) = again {
+            crate::v!(4, "Will be tried again"; "key" => key, "after" => format!("{delay:?}"));
+        }
+        self.tell(begun.ticket.lane, |metrics| {
+            if again.is_some() {
+                metrics.count_retry();
+            }
+        });
+    }
+
+    /// Tells a lane's metrics what happened and how deep the lane is now.
+    fn tell(&self, lane: usize, what: impl FnOnce(&QueueMetrics)) {
+        let Some(metrics) = self.inner.metrics.get(lane) else { return };
+        what(metrics);
+        let (depth, oldest) = {
+            let core = self.core();
+            (core.depth(lane), core.oldest_since(lane))
+        };
+        metrics.set_waiting(depth, oldest.map(Instant::from_std));
+    }
+
+    fn core(&self) -> MutexGuard<'_, Core<K>> {
+        self.inner.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Begun<K> {
+    ticket: Ticket<K>,
+    /// Ends with the work, for the metrics.
+    _work: Option<Work>,
+}
+
+/// The paused clock of tests moves tokio's time, which std's follows only through it.
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}

@@ -1,0 +1,226 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn core(limits: Limits) -> Core<&'static str> {
+    Core::new(Backoff { base: SECOND, max: 5 * SECOND }, limits)
+}
+
+fn place(lane: usize, group: &str) -> Place {
+    Place { lane, group: Some(group.into()) }
+}
+
+fn keys(core: &mut Core<&'static str>, now: Instant) -> Vec<&'static str> {
+    std::iter::from_fn(|| core.pop(now).map(|ticket| ticket.key)).collect()
+}
+
+#[test]
+fn a_key_added_twice_is_handed_out_once() {
+    let (mut core, now) = (core(Limits::plain()), Instant::now());
+    core.add("a", Place::lane(0), now);
+    core.add("a", Place::lane(0), now);
+    assert_eq!(keys(&mut core, now), ["a"]);
+}
+
+#[test]
+fn a_key_added_while_worked_on_comes_back_when_that_ends() {
+    let (mut core, now) = (core(Limits::plain()), Instant::now());
+    core.add("a", Place::lane(0), now);
+    core.pop(now);
+    core.add("a", Place::lane(0), now);
+    assert_eq!(core.pop(now), None);
+    core.finish(&"a", Outcome::Done, now);
+    assert_eq!(keys(&mut core, now), ["a"]);
+}
+
+#[test]
+fn failures_double_the_pause_up_to_the_maximum_and_success_forgets_them() {
+    let (mut core, mut now) = (core(Limits::plain()), Instant::now());
+    core.add("a", Place::lane(0), now);
+    for seconds in [1, 2, 4, 5, 5] {
+        assert_eq!(core.pop(now).unwrap().key, "a");
+        assert_eq!(core.finish(&"a", Outcome::Retry, now), Some(seconds * SECOND));
+        assert_eq!(core.pop(now + seconds * SECOND - Duration::from_nanos(1)), None);
+        now += seconds * SECOND;
+    }
+    core.pop(now);
+    core.finish(&"a", Outcome::Done, now);
+    assert_eq!(core.failures(&"a"), 0);
+    assert_eq!(core.next_due(), None);
+}
+
+#[test]
+fn an_event_ends_the_pause_but_not_the_memory_of_failures() {
+    let (mut core, now) = (core(Limits::plain()), Instant::now());
+    core.add("a", Place::lane(0), now);
+    core.pop(now);
+    core.finish(&"a", Outcome::Retry, now);
+    core.add("a", Place::lane(0), now);
+    assert_eq!(keys(&mut core, now), ["a"]);
+    assert_eq!(core.finish(&"a", Outcome::Retry, now), Some(2 * SECOND));
+    assert_eq!(core.pop(now + SECOND), None, "the first pause was over");
+}
+
+#[test]
+fn lanes_are_served_in_turn() {
+    let limits = Limits { lanes: 2, per_lane: usize::MAX, per_group: usize::MAX };
+    let (mut core, now) = (core(limits), Instant::now());
+    for key in ["d1", "d2", "d3", "d4"] {
+        core.add(key, Place::lane(1), now);
+    }
+    core.add("a1", Place::lane(0), now);
+    assert_eq!(keys(&mut core, now), ["a1", "d1", "d2", "d3", "d4"]);
+}
+
+#[test]
+fn a_lane_cannot_take_the_workers_of_another() {
+    let limits = Limits { lanes: 2, per_lane: 1, per_group: usize::MAX };
+    let (mut core, now) = (core(limits), Instant::now());
+    core.add("d1", Place::lane(1), now);
+    core.add("d2", Place::lane(1), now);
+    core.add("a1", Place::lane(0), now);
+    assert_eq!(keys(&mut core, now), ["a1", "d1"]);
+    core.finish(&"d1", Outcome::Done, now);
+    assert_eq!(keys(&mut core, now), ["d2"]);
+}
+
+#[test]
+fn a_hung_group_holds_back_only_itself() {
+    let limits = Limits { lanes: 1, per_lane: usize::MAX, per_group: 1 };
+    let (mut core, now) = (core(limits), Instant::now());
+    for key in ["x1", "x2", "x3"] {
+        core.add(key, place(0, "x"), now);
+    }
+    core.add("y1", place(0, "y"), now);
+    assert_eq!(keys(&mut core, now), ["x1", "y1"]);
+    core.finish(&"y1", Outcome::Done, now);
+    assert_eq!(core.pop(now), None);
+    core.finish(&"x1", Outcome::Done, now);
+    assert_eq!(keys(&mut core, now), ["x2"]);
+}
+
+#[test]
+fn groups_are_served_in_turn() {
+    let (mut core, now) = (core(Limits::plain()), Instant::now());
+    for (key, group) in [("x1", "x"), ("x2", "x"), ("y1", "y"), ("y2", "y")] {
+        core.add(key, place(0, group), now);
+    }
+    assert_eq!(keys(&mut core, now), ["x1", "y1", "x2", "y2"]);
+}
+
+#[test]
+fn oldest_is_the_age_of_what_waits_longest() {
+    let (mut core, now) = (core(Limits::plain()), Instant::now());
+    assert_eq!(core.oldest_since(0), None);
+    core.add("a", place(0, "x"), now);
+    core.add("b", place(0, "y"), now + SECOND);
+    assert_eq!(core.oldest_since(0), Some(now));
+    core.pop(now + SECOND);
+    assert_eq!(core.oldest_since(0), Some(now + SECOND));
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Add(u8, usize, u8),
+    Pop,
+    Finish(usize, u8),
+    Advance(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (0..12u8, 0..2usize, 0..3u8).prop_map(|(key, lane, group)| Step::Add(key, lane, group)),
+        Just(Step::Pop),
+        (0..4usize, 0..3u8).prop_map(|(which, outcome)| Step::Finish(which, outcome)),
+        (1..4000u64).prop_map(Step::Advance),
+    ]
+}
+
+proptest! {
+    /// Whatever happens, no key is worked on twice at once, limits hold, and nothing added is lost.
+    #[test]
+    fn never_twice_never_lost(steps in proptest::collection::vec(step(), 1..200)) {
+        let limits = Limits { lanes: 2, per_lane: 3, per_group: 2 };
+        let mut core = Core::new(Backoff { base: SECOND, max: 5 * SECOND }, limits);
+        let (mut now, mut running, mut owed) = (Instant::now(), Vec::new(), std::collections::HashSet::new());
+        for step in steps {
+            match step {
+                Step::Add(key, lane, group) => {
+                    core.add(key, place(lane, &group.to_string()), now);
+                    owed.insert(key);
+                }
+                Step::Pop => if let Some(ticket) = core.pop(now) {
+                    prop_assert!(!running.contains(&ticket.key));
+                    owed.remove(&ticket.key);
+                    running.push(ticket.key);
+                },
+                Step::Finish(which, outcome) => if !running.is_empty() {
+                    let key = running.swap_remove(which % running.len());
+                    let outcome = [Outcome::Done, Outcome::Retry, Outcome::After(SECOND)][outcome as usize];
+                    if outcome != Outcome::Done { owed.insert(key); }
+                    core.finish(&key, outcome, now);
+                },
+                Step::Advance(millis) => now += Duration::from_millis(millis),
+            }
+            prop_assert!((0..2).all(|lane| core.running(lane) <= 3));
+        }
+        while let Some(key) = running.pop() { core.finish(&key, Outcome::Done, now); }
+        now += 10 * SECOND;
+        while let Some(ticket) = core.pop(now) {
+            owed.remove(&ticket.key);
+            core.finish(&ticket.key, Outcome::Done, now);
+        }
+        prop_assert!(owed.is_empty(), "lost: {owed:?}");
+    }
+}
+
+struct Counting {
+    seen: Mutex<Vec<String>>,
+    at_once: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl Job<String> for Counting {
+    async fn run(&self, key: String) -> Outcome {
+        let at_once = self.at_once.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(at_once, Ordering::SeqCst);
+        tokio::time::sleep(SECOND).await;
+        self.at_once.fetch_sub(1, Ordering::SeqCst);
+        self.seen.lock().unwrap().push(key.clone());
+        if key == "bad" && self.seen.lock().unwrap().iter().filter(|seen| *seen == "bad").count() < 3 {
+            return Outcome::Retry;
+        }
+        Outcome::Done
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn runs_so_many_at_once_and_finishes_what_it_began_when_stopped() {
+    let backoff = Backoff { base: SECOND, max: SECOND };
+    let queue: WorkQueue<String> = WorkQueue::new(backoff, Limits::plain(), Vec::new());
+    let job = Arc::new(Counting { seen: Mutex::default(), at_once: AtomicUsize::new(0), most: AtomicUsize::new(0) });
+    let stop = CancellationToken::new();
+    for key in ["a", "b", "c", "bad"] {
+        queue.add(key.to_owned(), Place::lane(0));
+    }
+    let running = tokio::spawn({
+        let (queue, job, stop) = (queue.clone(), job.clone(), stop.clone());
+        async move { queue.run(2, job, stop).await }
+    });
+    tokio::time::sleep(20 * SECOND).await;
+    assert_eq!(*job.seen.lock().unwrap(), ["a", "b", "c", "bad", "bad", "bad"]);
+    assert_eq!(job.most.load(Ordering::SeqCst), 2);
+    queue.add("last".to_owned(), Place::lane(0));
+    tokio::time::sleep(SECOND / 2).await;
+    queue.add("too late".to_owned(), Place::lane(0));
+    stop.cancel();
+    running.await.unwrap();
+    assert_eq!(job.seen.lock().unwrap().last().unwrap(), "too late", "it was begun before the stop");
+}

@@ -1,0 +1,49 @@
+//! Volume names (provisioner.md §5).
+
+use crate::config::Config;
+
+/// The name of the volume for a claim: prefix, dash, uid, or its first characters without dashes.
+///
+/// The same claim always gets the same name, which is what makes CreateVolume safe to repeat. `None` when
+/// the claim has no uid.
+///
+/// `Differs:` upstream's "volume exists already" shortcut looks for `pvc-<uid>` whatever the prefix; ours
+/// for this name.
+pub fn volume_name(config: &Config, uid: &str) -> Option<String> {
+    if uid.is_empty() {
+        return None;
+    }
+    let prefix = &config.prefix;
+    Some(match config.uuid_length {
+        None => format!("{prefix}-{uid}"),
+        Some(length) => {
+            let digits: String = uid.chars().filter(|c| *c != '-').take(length).collect();
+            format!("{prefix}-{digits}")
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::config;
+
+    #[test]
+    fn whole_uid_keeps_its_dashes() {
+        let config = Config { prefix: "pvc".into(), uuid_length: None, ..config() };
+        let name = volume_name(&config, "8d2a-11ee-99").unwrap();
+        assert_eq!(name, "pvc-8d2a-11ee-99");
+    }
+
+    #[test]
+    fn cut_uid_loses_its_dashes_first() {
+        let config = Config { prefix: "test".into(), uuid_length: Some(5), ..config() };
+        assert_eq!(volume_name(&config, "te-st-id").unwrap(), "test-testi");
+        assert_eq!(volume_name(&config, "ab").unwrap(), "test-ab");
+    }
+
+    #[test]
+    fn claim_without_uid_has_no_name() {
+        assert_eq!(volume_name(&config(), ""), None);
+    }
+}

@@ -1,0 +1,113 @@
+//! What the command line and the driver together make of a provisioner.
+
+use std::time::Duration;
+
+use common::csi::capability::{ControllerCapabilities, PluginCapabilities};
+use common::csi::v1::controller_service_capability::rpc::Type as Rpc;
+use common::csi::v1::plugin_capability::service::Type as Service;
+use common::queue::Backoff;
+
+use crate::flags::Flags;
+
+/// Everything decisions depend on besides the objects.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The driver's name.
+    pub driver: Box<str>,
+    /// Names this instance in `storage.kubernetes.io/csiProvisionerIdentity`.
+    pub identity: Box<str>,
+    /// Bound on one call.
+    pub timeout: Duration,
+    /// Back-off of claims and volumes.
+    pub backoff: Backoff,
+    /// Claims, and volumes, worked on at once.
+    pub workers: usize,
+    /// See [`crate::claim::name`].
+    pub prefix: Box<str>,
+    /// Characters of the uid; `None` means the whole uid.
+    pub uuid_length: Option<usize>,
+    /// Used when a class names no file system.
+    pub default_fs: Box<str>,
+    /// Whether claim and volume names go into the parameters.
+    pub extra_metadata: bool,
+    /// Whether a volume that is only ever read is marked so.
+    pub publish_read_only: bool,
+    /// Whether the Topology gate is on.
+    pub topology: bool,
+    /// Whether the VolumeAttributesClass gate is on.
+    pub attributes_classes: bool,
+    /// What the driver can.
+    pub can: Capabilities,
+}
+
+/// The driver's capabilities that provisioning asks about.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Capabilities {
+    /// There is a controller service.
+    pub controller: bool,
+    /// It makes and deletes volumes.
+    pub create_delete: bool,
+    /// It attaches volumes: VolumeAttachments block deletion.
+    pub publish: bool,
+    /// It tells SINGLE_NODE_MULTI_WRITER from SINGLE_NODE_SINGLE_WRITER.
+    pub single_node_multi_writer: bool,
+    /// It has places that not every node reaches.
+    pub topology: bool,
+    /// It restores snapshots.
+    pub snapshots: bool,
+    /// It clones volumes.
+    pub clones: bool,
+    /// It modifies volumes.
+    pub modify: bool,
+}
+
+impl Capabilities {
+    /// The capabilities as two calls gave them.
+    pub fn new(plugin: &PluginCapabilities, controller: ControllerCapabilities) -> Self {
+        Self {
+            controller: plugin.has(Service::ControllerService),
+            create_delete: controller.has(Rpc::CreateDeleteVolume),
+            publish: controller.has(Rpc::PublishUnpublishVolume),
+            single_node_multi_writer: controller.has(Rpc::SingleNodeMultiWriter),
+            topology: plugin.has(Service::VolumeAccessibilityConstraints),
+            snapshots: controller.has(Rpc::CreateDeleteSnapshot),
+            clones: controller.has(Rpc::CloneVolume),
+            modify: controller.has(Rpc::ModifyVolume),
+        }
+    }
+}
+
+impl Config {
+    /// The configuration of one process.
+    pub fn new(flags: &Flags, gates: Gates, driver: &str, identity: String, can: Capabilities) -> Self {
+        Self {
+            driver: driver.into(),
+            identity: identity.into(),
+            timeout: flags.timeout,
+            backoff: Backoff { base: flags.retry_interval_start, max: flags.retry_interval_max },
+            workers: flags.worker_threads as usize,
+            prefix: flags.volume_name_prefix.as_str().into(),
+            uuid_length: usize::try_from(flags.volume_name_uuid_length).ok(),
+            default_fs: flags.default_fstype.as_str().into(),
+            extra_metadata: flags.extra_create_metadata,
+            publish_read_only: flags.controller_publish_readonly,
+            topology: gates.topology,
+            attributes_classes: gates.attributes_classes,
+            can,
+        }
+    }
+
+    /// Whether volumes have places: the driver says so and the gate is not off.
+    pub fn uses_topology(&self) -> bool {
+        self.topology && self.can.topology
+    }
+}
+
+/// The feature gates that reach decisions.
+#[derive(Debug, Clone, Copy)]
+pub struct Gates {
+    /// `Topology`.
+    pub topology: bool,
+    /// `VolumeAttributesClass`, already off when the cluster has no such kind.
+    pub attributes_classes: bool,
+}

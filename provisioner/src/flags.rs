@@ -1,0 +1,152 @@
+//! The command line of csi-provisioner (provisioner.md §1, §2).
+
+use std::time::Duration;
+
+use common::flag::standard::StandardFlags;
+use common::flag::{Dialect, Exit, FlagSet, Gate, Parsed};
+
+common::flags! {
+    /// The flags that only csi-provisioner has.
+    pub struct Flags {
+        "master" master: String = "", "URL of the API server; replaces the one in the kubeconfig.";
+        "timeout" timeout: Duration = Duration::from_secs(10), "Longest time one call to the driver may take.";
+        "worker-threads" worker_threads: u32 = 100, "How many claims, and how many volumes, are worked on at once.";
+        "retry-interval-start" retry_interval_start: Duration = Duration::from_secs(1), "Pause after the first failure of a claim or volume; it doubles with each further one.";
+        "retry-interval-max" retry_interval_max: Duration = Duration::from_secs(300), "Longest pause between two tries.";
+        "volume-name-prefix" volume_name_prefix: String = "pvc", "What volume names begin with.";
+        "volume-name-uuid-length" volume_name_uuid_length: i32 = -1, "Characters of the claim's uid in volume names, without dashes; -1 means the whole uid.";
+        "default-fstype" default_fstype: String = "", "File system of volumes whose class names none.";
+        "extra-create-metadata" extra_create_metadata: bool = false, "Add the claim's name and namespace and the volume's name to the parameters of CreateVolume.";
+        "strict-topology" strict_topology: bool = false, "With late binding, ask for the selected node's segment only.";
+        "immediate-topology" immediate_topology: bool = true, "With immediate binding, ask for the segments of the cluster.";
+        "cloning-protection-threads" cloning_protection_threads: u32 = 1, "Workers that remove the protection of cloned claims.";
+        "snapshot-orphan-sweep-interval" snapshot_orphan_sweep_interval: Duration = Duration::from_secs(300), "Pause between sweeps for left-over protection of snapshots; 0 disables them.";
+        "prevent-volume-mode-conversion" prevent_volume_mode_conversion: bool = true, "Refuse to restore a snapshot in another volume mode unless its content allows it.";
+        "controller-publish-readonly" controller_publish_readonly: bool = false, "Mark volumes read-only whose only access mode is ReadOnlyMany.";
+        "enable-capacity" enable_capacity: bool = false, "Publish CSIStorageCapacity objects.";
+        "capacity-threads" capacity_threads: u32 = 1, "Workers that refresh capacities.";
+        "capacity-poll-interval" capacity_poll_interval: Duration = Duration::from_secs(60), "How often capacities are asked for.";
+        "capacity-for-immediate-binding" capacity_for_immediate_binding: bool = false, "Publish capacities for classes with immediate binding too.";
+        "capacity-ownerref-level" capacity_ownerref_level: i32 = 1, "Owner of the capacity objects: -1 none, 0 the pod, 1 its controller, 2 that one's controller.";
+        "kube-api-capacity-qps" kube_api_capacity_qps: f32 = 1.0, "Requests per second for capacity objects.";
+        "kube-api-capacity-burst" kube_api_capacity_burst: i32 = 5, "Burst above kube-api-capacity-qps.";
+        "node-deployment" node_deployment: bool = false, "Run one provisioner on each node.";
+        "node-deployment-immediate-binding" node_deployment_immediate_binding: bool = true, "On nodes, serve claims with immediate binding too.";
+        "node-deployment-base-delay" node_deployment_base_delay: Duration = Duration::from_secs(20), "On nodes, first pause before a claim is made one's own.";
+        "node-deployment-max-delay" node_deployment_max_delay: Duration = Duration::from_secs(60), "On nodes, longest pause before a claim is made one's own.";
+        "enable-pprof" enable_pprof: bool = false, "Profiling of the Go runtime, which is not there.";
+    }
+}
+
+/// Gate: topology is looked at.
+pub const TOPOLOGY: &str = "Topology";
+/// Gate: claims may name a VolumeAttributesClass.
+pub const VOLUME_ATTRIBUTES_CLASS: &str = "VolumeAttributesClass";
+/// Gate: claims may be filled from another namespace.
+pub const CROSS_NAMESPACE: &str = "CrossNamespaceVolumeDataSource";
+/// Gate: the lease is given back on SIGTERM.
+pub const RELEASE_LEASE: &str = "ReleaseLeaderElectionOnExit";
+
+/// The gates of the sheet. `Differs:` the lease is released on exit unless the gate is set to false.
+const GATES: &[Gate] = &[
+    Gate::ga(TOPOLOGY),
+    Gate::ga(VOLUME_ATTRIBUTES_CLASS),
+    Gate::alpha(CROSS_NAMESPACE),
+    Gate::beta(RELEASE_LEASE, true),
+];
+
+/// Reads the command line (without the program's name).
+pub fn parse(program: &str, args: Vec<String>) -> Result<Parsed, Exit> {
+    let mut set = FlagSet::new(program, Dialect::Posix);
+    set.group::<Flags>().group::<StandardFlags>().feature_gates(GATES).check(check);
+    set.parse(args)
+}
+
+/// Values that cannot work, and features that a later release brings: named, never ignored.
+fn check(parsed: &Parsed) -> Result<(), Exit> {
+    let flags: Flags = parsed.read();
+    let not_yet = |flag: &str, instead: &str| {
+        Err(Exit::refuse(format!("--{flag} is not available in this release; {instead}")))
+    };
+    if flags.worker_threads == 0 {
+        return Err(Exit::refuse("--worker-threads must be greater than zero"));
+    }
+    if flags.volume_name_prefix.is_empty() {
+        return Err(Exit::refuse("--volume-name-prefix must not be empty; the default is pvc"));
+    }
+    if !(-1..=32).contains(&flags.volume_name_uuid_length) || flags.volume_name_uuid_length == 0 {
+        return Err(Exit::refuse("--volume-name-uuid-length must be -1, or between 1 and 32"));
+    }
+    if flags.node_deployment {
+        return not_yet("node-deployment", "run one provisioner beside the controller instead");
+    }
+    if flags.enable_capacity {
+        return not_yet("enable-capacity", "remove it and set storageCapacity: false in the CSIDriver");
+    }
+    if flags.enable_pprof {
+        return not_yet("enable-pprof", "remove it: there is no Go runtime to profile");
+    }
+    if parsed.gates().is_enabled(CROSS_NAMESPACE) {
+        return not_yet("feature-gates=CrossNamespaceVolumeDataSource=true", "remove the gate");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(arg: &str) -> Exit {
+        parse("csi-provisioner", vec![arg.to_owned()]).map(|_| ()).unwrap_err()
+    }
+
+    #[test]
+    fn what_is_not_built_yet_is_refused_by_name() {
+        for flag in ["--node-deployment", "--enable-capacity", "--enable-pprof"] {
+            let exit = refused(flag);
+            assert_eq!(exit.code, 1);
+            assert!(exit.stderr.contains(flag), "{}", exit.stderr);
+        }
+    }
+
+    #[test]
+    fn values_that_make_every_claim_fail_are_refused_at_start() {
+        for arg in ["--volume-name-prefix=", "--volume-name-uuid-length=0", "--volume-name-uuid-length=33"] {
+            assert_eq!(refused(arg).code, 1, "{arg}");
+        }
+    }
+
+    #[test]
+    fn single_dash_and_unknown_flags_exit_with_2() {
+        for arg in ["-csi-address=/x", "--no-such-flag", "--logtostderr", "--timeout=10"] {
+            assert_eq!(refused(arg).code, 2, "{arg}");
+        }
+    }
+
+    #[test]
+    fn removed_gate_exits_with_1() {
+        assert_eq!(refused("--feature-gates=HonorPVReclaimPolicy=true").code, 1);
+    }
+
+    #[test]
+    fn help_names_every_flag_of_the_sheet() {
+        let help = refused("--help");
+        assert_eq!(help.code, 0);
+        let text = format!("{}{}", help.stdout, help.stderr);
+        for flag in "csi-address master kubeconfig version timeout worker-threads retry-interval-start \
+            retry-interval-max volume-name-prefix volume-name-uuid-length default-fstype extra-create-metadata \
+            strict-topology immediate-topology feature-gates cloning-protection-threads \
+            snapshot-orphan-sweep-interval prevent-volume-mode-conversion controller-publish-readonly \
+            enable-capacity capacity-threads capacity-poll-interval capacity-for-immediate-binding \
+            capacity-ownerref-level kube-api-capacity-qps kube-api-capacity-burst node-deployment \
+            node-deployment-immediate-binding node-deployment-base-delay node-deployment-max-delay kube-api-qps \
+            kube-api-burst leader-election leader-election-namespace leader-election-lease-duration \
+            leader-election-renew-deadline leader-election-retry-period leader-election-labels http-endpoint \
+            metrics-address metrics-path enable-pprof automaxprocs vmodule logging-format log-flush-frequency \
+            log-text-split-stream log-json-split-stream log-text-info-buffer-size log-json-info-buffer-size"
+            .split_whitespace()
+        {
+            assert!(text.contains(&format!("--{flag} ")) || text.contains(&format!("--{flag}\n")), "{flag}");
+        }
+    }
+}
