@@ -17,10 +17,8 @@ use prost_reflect::{
 };
 
 /// The packages and the file that holds what we add to each.
-const PACKAGES: [(&str, &str); 2] = [
-    ("csi.v1", "csi.v1.mooring.rs"),
-    ("pluginregistration", "pluginregistration.mooring.rs"),
-];
+const PACKAGES: [(&str, &str); 2] =
+    [("csi.v1", "csi.v1.mooring.rs"), ("pluginregistration", "pluginregistration.mooring.rs")];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
@@ -36,16 +34,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         .btree_map(".")
         .emit_rerun_if_changed(false);
     // A derived Debug would print credentials; these messages get one that does not.
-    let secretive: Vec<String> = pool
-        .all_messages()
-        .filter(holds_secret)
-        .map(|message| format!(".{}", message.full_name()))
-        .collect();
-    assert_eq!(
-        secretive.len(),
-        19,
-        "csi_secret options were lost on the way"
-    );
+    let secretive: Vec<String> =
+        pool.all_messages().filter(holds_secret).map(|message| format!(".{}", message.full_name())).collect();
+    assert_eq!(secretive.len(), 19, "csi_secret options were lost on the way");
     generator = generator.skip_debug(&secretive);
     generator.compile_fds(compiler.file_descriptor_set())?;
 
@@ -55,16 +46,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn write_additions(
-    pool: &DescriptorPool,
-    package: &str,
-    file: &Path,
-) -> Result<(), Box<dyn Error>> {
+fn write_additions(pool: &DescriptorPool, package: &str, file: &Path) -> Result<(), Box<dyn Error>> {
     let mut code = String::new();
-    for message in pool
-        .all_messages()
-        .filter(|message| message.package_name() == package)
-    {
+    for message in pool.all_messages().filter(|message| message.package_name() == package) {
         if message.is_map_entry() {
             continue;
         }
@@ -73,10 +57,7 @@ fn write_additions(
             debug(&mut code, &message)?;
         }
     }
-    for service in pool
-        .services()
-        .filter(|service| service.package_name() == package)
-    {
+    for service in pool.services().filter(|service| service.package_name() == package) {
         methods(&mut code, &service)?;
     }
     std::fs::write(file, code)?;
@@ -88,10 +69,7 @@ fn holds_secret(message: &MessageDescriptor) -> bool {
 }
 
 fn is_secret(field: &FieldDescriptor) -> bool {
-    let Some(option) = field
-        .parent_pool()
-        .get_extension_by_name("csi.v1.csi_secret")
-    else {
+    let Some(option) = field.parent_pool().get_extension_by_name("csi.v1.csi_secret") else {
         return false;
     };
     let options = field.options();
@@ -102,17 +80,10 @@ fn is_secret(field: &FieldDescriptor) -> bool {
 fn redact(code: &mut String, message: &MessageDescriptor) -> std::fmt::Result {
     let mut fields: Vec<FieldDescriptor> = message.fields().collect();
     fields.sort_by(|a, b| a.name().cmp(b.name()));
-    writeln!(
-        code,
-        "impl crate::csi::Redact for {} {{",
-        rust_path(message)
-    )?;
+    writeln!(code, "impl crate::csi::Redact for {} {{", rust_path(message))?;
     writeln!(code, "    fn redact(&self, out: &mut String) {{")?;
     writeln!(code, "        #[allow(unused_mut)]")?;
-    writeln!(
-        code,
-        "        let mut object = crate::csi::redact::Object::new(out);"
-    )?;
+    writeln!(code, "        let mut object = crate::csi::redact::Object::new(out);")?;
     for field in &fields {
         match field.containing_oneof() {
             Some(oneof) => {
@@ -169,24 +140,14 @@ fn entry(field: &FieldDescriptor) -> String {
             _ if many => format!("object.messages({key:?}, &{place});"),
             _ => format!("object.message({key:?}, {place}.as_ref());"),
         },
-        other => unreachable!(
-            "{}: {other:?} does not occur in the protocol",
-            field.full_name()
-        ),
+        other => unreachable!("{}: {other:?} does not occur in the protocol", field.full_name()),
     }
 }
 
 /// `impl Debug` for a message with credentials: the redacted form.
 fn debug(code: &mut String, message: &MessageDescriptor) -> std::fmt::Result {
-    writeln!(
-        code,
-        "impl ::core::fmt::Debug for {} {{",
-        rust_path(message)
-    )?;
-    writeln!(
-        code,
-        "    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {{"
-    )?;
+    writeln!(code, "impl ::core::fmt::Debug for {} {{", rust_path(message))?;
+    writeln!(code, "    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {{")?;
     writeln!(code, "        f.write_str(&crate::csi::redacted(self))")?;
     writeln!(code, "    }}\n}}")
 }
@@ -195,16 +156,8 @@ fn debug(code: &mut String, message: &MessageDescriptor) -> std::fmt::Result {
 fn methods(code: &mut String, service: &ServiceDescriptor) -> std::fmt::Result {
     for method in service.methods() {
         assert!(!method.is_client_streaming(), "{}", method.full_name());
-        let kind = if method.is_server_streaming() {
-            "StreamRpc"
-        } else {
-            "Rpc"
-        };
-        writeln!(
-            code,
-            "impl crate::csi::{kind} for {} {{",
-            rust_path(&method.input())
-        )?;
+        let kind = if method.is_server_streaming() { "StreamRpc" } else { "Rpc" };
+        writeln!(code, "impl crate::csi::{kind} for {} {{", rust_path(&method.input()))?;
         writeln!(code, "    type Reply = {};", rust_path(&method.output()))?;
         writeln!(
             code,
@@ -234,11 +187,7 @@ fn scope(message: &MessageDescriptor) -> String {
 }
 
 fn field_name(name: &str) -> String {
-    if name == "type" {
-        "r#type".to_owned()
-    } else {
-        name.to_owned()
-    }
+    if name == "type" { "r#type".to_owned() } else { name.to_owned() }
 }
 
 fn snake(name: &str) -> String {

@@ -3,12 +3,28 @@
 //! - [`v1`] and [`registration`]: generated messages and server traits, from `common/proto`.
 //! - [`Redact`]: a message as one line of JSON without credentials, for logs.
 //! - [`Rpc`], [`StreamRpc`]: the method path and reply type that belong to a request type.
+//! - [`Endpoint`], [`Connection`]: one HTTP/2 channel that reconnects and says so at once.
+//! - [`Driver`]: a call with its deadline, metrics and redacted logs.
+//! - [`identity`]: ready, name, [`capability`] sets, and whether a reconnect met the same driver.
+//! - [`code`]: which errors are final.
 //!
 //! Mirrors csi-lib-utils v0.24; deviations carry `Differs:`.
 
+mod call;
+pub mod capability;
+pub mod code;
+mod connection;
+mod endpoint;
+pub mod identity;
 pub mod redact;
 mod rpc;
+#[cfg(test)]
+mod tests;
 
+pub use call::{CallLog, Driver};
+pub use code::{ErrorClass, attach_class, class, code_name, grpc_text};
+pub use connection::{Connection, DialError, DialOptions, LinkState};
+pub use endpoint::{Endpoint, EndpointError};
 pub use redact::{Redact, redacted};
 pub use rpc::{Rpc, StreamRpc};
 

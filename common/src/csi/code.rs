@@ -1,0 +1,121 @@
+//! What a gRPC status means to a caller: Go's names, the classic text, final or not.
+
+use tonic::{Code, Status};
+
+/// Whether an operation may still be running in the driver after its call failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// The driver answered and nothing is left running: the operation did not happen.
+    Final,
+    /// No such answer: the operation may be running or done. The caller must repeat it (or undo it)
+    /// before it may assume anything.
+    InProgress,
+}
+
+/// Classes a failed call: CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE and ABORTED leave the operation
+/// open, all other codes are final.
+///
+/// Provisioner, resizer and snapshotter use exactly this set; the attacher's is [`attach_class`].
+pub fn class(status: &Status) -> ErrorClass {
+    match status.code() {
+        Code::Cancelled | Code::DeadlineExceeded | Code::Unavailable | Code::Aborted => {
+            ErrorClass::InProgress
+        }
+        Code::Ok
+        | Code::Unknown
+        | Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::OutOfRange
+        | Code::Unimplemented
+        | Code::Internal
+        | Code::DataLoss
+        | Code::Unauthenticated => ErrorClass::Final,
+    }
+}
+
+/// Classes a failed attach or detach: as [`class`], and RESOURCE_EXHAUSTED leaves it open too
+/// (attacher.md §13).
+pub fn attach_class(status: &Status) -> ErrorClass {
+    match status.code() {
+        Code::ResourceExhausted => ErrorClass::InProgress,
+        _ => class(status),
+    }
+}
+
+/// The code's name as Go prints it and as metrics carry it in `grpc_status_code`, such as
+/// `DeadlineExceeded` (Go writes `Canceled` with one l).
+pub fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "Canceled",
+        Code::Unknown => "Unknown",
+        Code::InvalidArgument => "InvalidArgument",
+        Code::DeadlineExceeded => "DeadlineExceeded",
+        Code::NotFound => "NotFound",
+        Code::AlreadyExists => "AlreadyExists",
+        Code::PermissionDenied => "PermissionDenied",
+        Code::ResourceExhausted => "ResourceExhausted",
+        Code::FailedPrecondition => "FailedPrecondition",
+        Code::Aborted => "Aborted",
+        Code::OutOfRange => "OutOfRange",
+        Code::Unimplemented => "Unimplemented",
+        Code::Internal => "Internal",
+        Code::Unavailable => "Unavailable",
+        Code::DataLoss => "DataLoss",
+        Code::Unauthenticated => "Unauthenticated",
+    }
+}
+
+/// A status as Go's `err.Error()` gives it and as events carry it:
+/// `rpc error: code = NotFound desc = no such volume`.
+pub fn grpc_text(status: &Status) -> String {
+    format!("rpc error: code = {} desc = {}", code_name(status.code()), status.message())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> impl Iterator<Item = Code> {
+        (0..=16).map(Code::from_i32)
+    }
+
+    #[test]
+    fn only_four_codes_leave_an_operation_open() {
+        let open: Vec<_> =
+            all().filter(|code| class(&Status::new(*code, "")) == ErrorClass::InProgress).collect();
+        assert_eq!(open, [Code::Cancelled, Code::DeadlineExceeded, Code::Aborted, Code::Unavailable]);
+    }
+
+    #[test]
+    fn attaching_adds_resource_exhausted() {
+        let more: Vec<_> = all()
+            .filter(|code| {
+                let status = Status::new(*code, "");
+                class(&status) != attach_class(&status)
+            })
+            .collect();
+        assert_eq!(more, [Code::ResourceExhausted]);
+    }
+
+    #[test]
+    fn names_are_go_names() {
+        let names: Vec<_> = all().map(code_name).collect();
+        assert_eq!(
+            names.join(" "),
+            "OK Canceled Unknown InvalidArgument DeadlineExceeded NotFound AlreadyExists \
+             PermissionDenied ResourceExhausted FailedPrecondition Aborted OutOfRange Unimplemented \
+             Internal Unavailable DataLoss Unauthenticated"
+        );
+    }
+
+    #[test]
+    fn text_is_what_go_prints() {
+        let status = Status::resource_exhausted("pool is full");
+        assert_eq!(grpc_text(&status), "rpc error: code = ResourceExhausted desc = pool is full");
+    }
+}

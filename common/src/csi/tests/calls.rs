@@ -1,0 +1,53 @@
+//! Deadlines and sizes.
+
+use std::collections::BTreeMap;
+
+use tokio::time::Instant;
+use tonic::Code;
+
+use super::scripted::{Pipes, Probe, SECOND, Script};
+use crate::csi::v1;
+
+#[tokio::test(start_paused = true)]
+async fn a_passed_deadline_is_deadline_exceeded() {
+    let driver = Pipes::new(Script::probing([Probe::Hang])).driver();
+    let started = Instant::now();
+    let status = driver.call(v1::ProbeRequest {}, 3 * SECOND).await.unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    assert_eq!(status.message(), "context deadline exceeded");
+    assert_eq!(started.elapsed(), 3 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_is_sent_to_the_driver() {
+    let script = Script::named("x");
+    let driver = Pipes::new(script.clone()).driver();
+    driver.call(v1::GetPluginInfoRequest {}, 7 * SECOND).await.unwrap();
+    let sent = script.timeouts.lock().unwrap().clone();
+    assert_eq!(sent.len(), 1);
+    assert!(sent[0].starts_with('7'), "{sent:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn replies_up_to_four_mebibytes_are_taken_larger_ones_are_not() {
+    let script = Script::named("x");
+    let driver = Pipes::new(script.clone()).driver();
+    let filler = |bytes: usize| BTreeMap::from([("k".to_owned(), "v".repeat(bytes))]);
+    *script.manifest.lock().unwrap() = filler(4 * 1024 * 1024 - 64);
+    driver.call(v1::GetPluginInfoRequest {}, SECOND).await.unwrap();
+    *script.manifest.lock().unwrap() = filler(4 * 1024 * 1024);
+    let status = driver.call(v1::GetPluginInfoRequest {}, SECOND).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_drivers_own_status_comes_through() {
+    let status = tonic::Status::failed_precondition("disk on fire");
+    let driver = Pipes::new(Script::probing([Probe::Fail(status)])).driver();
+    let status = driver.call(v1::ProbeRequest {}, SECOND).await.unwrap_err();
+    assert_eq!((status.code(), status.message()), (Code::FailedPrecondition, "disk on fire"));
+    let driver = Pipes::new(Script::named("x")).driver();
+    let unserved = v1::ControllerGetCapabilitiesRequest {};
+    let status = driver.call(unserved, SECOND).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unimplemented);
+}
