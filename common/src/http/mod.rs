@@ -1,0 +1,234 @@
+//! The small HTTP/1 server: metrics, leader health, and what a sidecar adds.
+//!
+//! The address is bound before [`serve`] returns, so that a port in use ends the program at
+//! start-up. Requests are few and come from kubelet and Prometheus; still, connections are bounded,
+//! and one that sends no request within ten seconds is closed. Source: csi-lib-utils §5, §6,
+//! provisioner §17.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::http::header::CONTENT_TYPE;
+use ::http::{HeaderValue, Request, Response, StatusCode};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use crate::log::quote::quoted;
+use crate::metrics::{Metrics, page};
+
+/// Path of the leader's health (only with leader election and `--http-endpoint`).
+pub const LEADER_HEALTH: &str = "/healthz/leader-election";
+
+const MOST_CONNECTIONS: usize = 64;
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest life of a connection, so that slow readers cannot hold all of them for ever.
+const CONNECTION_LIFE: Duration = Duration::from_secs(300);
+
+/// What a route answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// HTTP status.
+    pub status: StatusCode,
+    /// `Content-Type`.
+    pub content_type: &'static str,
+    /// The body, usually text.
+    pub body: String,
+}
+
+impl Reply {
+    /// Plain text with a status.
+    pub fn text(status: StatusCode, body: impl Into<String>) -> Self {
+        Self { status, content_type: "text/plain; charset=utf-8", body: body.into() }
+    }
+
+    /// `200 ok`.
+    pub fn ok() -> Self {
+        Self::text(StatusCode::OK, "ok")
+    }
+}
+
+type Answer = Pin<Box<dyn Future<Output = Reply> + Send>>;
+type Route = Box<dyn Fn() -> Answer + Send + Sync>;
+
+/// Paths and their answers; any method is answered, any other path is 404.
+#[derive(Default)]
+pub struct Routes(BTreeMap<String, Route>);
+
+impl Routes {
+    /// No route at all.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Serves the metrics page under `path`.
+    #[must_use]
+    pub fn metrics(self, path: &str, metrics: Arc<Metrics>) -> Self {
+        self.route(path, move || {
+            let body = metrics.scrape();
+            let content_type = page::CONTENT_TYPE;
+            std::future::ready(Reply { status: StatusCode::OK, content_type, body })
+        })
+    }
+
+    /// Serves [`LEADER_HEALTH`]: 200 `ok`, or 500 with the text `healthy` gives as error.
+    #[must_use]
+    pub fn leader_health<F>(self, healthy: F) -> Self
+    where
+        F: Fn() -> Result<(), String> + Send + Sync + 'static,
+    {
+        self.route(LEADER_HEALTH, move || {
+            std::future::ready(match healthy() {
+                Ok(()) => Reply::ok(),
+                Err(error) => Reply::text(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    format!("internal server error: {error}\n"),
+                ),
+            })
+        })
+    }
+
+    /// Serves `path` with whatever `answer` resolves to. A path added twice keeps the last answer.
+    #[must_use]
+    pub fn route<F, R>(mut self, path: &str, answer: F) -> Self
+    where
+        F: Fn() -> R + Send + Sync + 'static,
+        R: Future<Output = Reply> + Send + 'static,
+    {
+        self.0.insert(path.to_owned(), Box::new(move || Box::pin(answer())));
+        self
+    }
+
+    async fn answer(&self, path: &str) -> Response<Full<Bytes>> {
+        let reply = match self.0.get(path) {
+            Some(route) => route().await,
+            None => Reply::text(StatusCode::NOT_FOUND, "404 page not found\n"),
+        };
+        let mut response = Response::new(Full::new(Bytes::from(reply.body)));
+        *response.status_mut() = reply.status;
+        let content_type = HeaderValue::from_static(reply.content_type);
+        response.headers_mut().insert(CONTENT_TYPE, content_type);
+        response
+    }
+}
+
+/// Why the server cannot listen.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The address cannot be read.
+    #[error("{} is no listen address: write host:port or :port", quoted(.0))]
+    Address(String),
+    /// The system refuses it.
+    #[error("cannot listen on {}: {source}", quoted(address))]
+    Listen {
+        /// The address as given.
+        address: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+/// A running server; dropping it stops it.
+#[derive(Debug)]
+pub struct Server {
+    local_address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    /// The address it listens on, with the port the system chose if port 0 was asked for.
+    pub fn local_address(&self) -> SocketAddr {
+        self.local_address
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Listens on `address` (Go's forms: `:8080`, `0.0.0.0:8080`, `[::]:80`, `host:80`) and serves
+/// `routes` in the background. Must be called within a tokio runtime.
+///
+/// # Errors
+/// [`ListenError`] if the address cannot be read or bound.
+pub fn serve(address: &str, routes: Routes) -> Result<Server, ListenError> {
+    let listener = bind(address)?;
+    let failed = |source| ListenError::Listen { address: address.to_owned(), source };
+    listener.set_nonblocking(true).map_err(failed)?;
+    let listener = TcpListener::from_std(listener).map_err(failed)?;
+    let local_address = listener.local_addr().map_err(failed)?;
+    let task = tokio::spawn(accept(listener, Arc::new(routes)));
+    Ok(Server { local_address, task })
+}
+
+fn bind(address: &str) -> Result<std::net::TcpListener, ListenError> {
+    let malformed = || ListenError::Address(address.to_owned());
+    let (host, port) = address.rsplit_once(':').ok_or_else(malformed)?;
+    let port: u16 = port.parse().map_err(|_| malformed())?;
+    let bound = match host {
+        // Both address families, or IPv4 alone where there is no IPv6.
+        "" => std::net::TcpListener::bind(("::", port))
+            .or_else(|_| std::net::TcpListener::bind(("0.0.0.0", port))),
+        _ => address
+            .to_socket_addrs()
+            .and_then(|addresses| std::net::TcpListener::bind(&addresses.collect::<Vec<_>>()[..])),
+    };
+    bound.map_err(|source| ListenError::Listen { address: address.to_owned(), source })
+}
+
+async fn accept(listener: TcpListener, routes: Arc<Routes>) {
+    let slots = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    loop {
+        // The semaphore is never closed.
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let routes = Arc::clone(&routes);
+                tokio::spawn(async move {
+                    converse(stream, routes).await;
+                    drop(slot);
+                });
+            }
+            Err(error) => {
+                // Out of file descriptors, most likely: a pause lets some be closed.
+                crate::warn!("Cannot accept an HTTP connection"; "err" => error);
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+async fn converse(stream: TcpStream, routes: Arc<Routes>) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let routes = Arc::clone(&routes);
+        async move { Ok::<_, Infallible>(routes.answer(request.uri().path()).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        // A client that hangs up or talks nonsense is its own problem.
+        _ = connection.as_mut() => return,
+        () = tokio::time::sleep(CONNECTION_LIFE) => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = tokio::time::timeout(HEADER_TIMEOUT, connection).await;
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,83 @@
+//! A real listener on the loopback interface.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::*;
+
+async fn get(server: &Server, path: &str) -> String {
+    let address = ("127.0.0.1", server.local_address().port());
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn serves_metrics_health_and_added_routes_and_nothing_else() {
+    let routes = Routes::new()
+        .metrics("/metrics", Metrics::new())
+        .leader_health(|| Err("not renewed for 40s".to_owned()))
+        .route("/healthz", || async { Reply::ok() });
+    let server = serve("127.0.0.1:0", routes).unwrap();
+
+    let page = get(&server, "/metrics").await;
+    assert!(page.starts_with("HTTP/1.1 200 OK\r\n"), "{page}");
+    assert!(page.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{page}");
+    assert!(page.contains("\npromhttp_metric_handler_requests_in_flight 1\n"), "{page}");
+
+    let health = get(&server, "/healthz/leader-election").await;
+    assert!(health.starts_with("HTTP/1.1 500 "), "{health}");
+    assert!(health.ends_with("\r\n\r\ninternal server error: not renewed for 40s\n"), "{health}");
+
+    let added = get(&server, "/healthz?verbose").await;
+    assert!(added.starts_with("HTTP/1.1 200 OK") && added.ends_with("\r\n\r\nok"), "{added}");
+
+    let other = get(&server, "/debug/pprof/").await;
+    assert!(other.starts_with("HTTP/1.1 404 "), "{other}");
+}
+
+#[tokio::test]
+async fn a_healthy_leader_answers_ok() {
+    let server = serve(":0", Routes::new().leader_health(|| Ok(()))).unwrap();
+    let health = get(&server, LEADER_HEALTH).await;
+    assert!(health.starts_with("HTTP/1.1 200 OK") && health.ends_with("\r\n\r\nok"), "{health}");
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_an_error_before_anything_runs() {
+    let first = serve("127.0.0.1:0", Routes::new()).unwrap();
+    let address = first.local_address().to_string();
+    let error = serve(&address, Routes::new()).unwrap_err();
+    assert!(error.to_string().starts_with(&format!("cannot listen on \"{address}\": ")));
+}
+
+#[tokio::test]
+async fn an_address_that_is_none_is_named() {
+    for address in ["8080", "localhost", ":http", ":65536", ""] {
+        let error = serve(address, Routes::new()).unwrap_err();
+        assert!(matches!(&error, ListenError::Address(text) if text == address), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn stops_listening_when_dropped() {
+    let server = serve("127.0.0.1:0", Routes::new()).unwrap();
+    let address = server.local_address();
+    drop(server);
+    // The task ends at its next turn.
+    tokio::task::yield_now().await;
+    assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_without_a_request_is_closed() {
+    let server = serve("127.0.0.1:0", Routes::new()).unwrap();
+    let mut stream = TcpStream::connect(server.local_address()).await.unwrap();
+    stream.write_all(b"GET / HT").await.unwrap();
+    let mut rest = Vec::new();
+    // Ends because the server closes; the paused clock skips the wait.
+    let read = tokio::time::timeout(Duration::from_secs(60), stream.read_to_end(&mut rest)).await;
+    assert!(read.is_ok());
+}
