@@ -12,6 +12,7 @@ pub mod lease;
 pub mod log;
 pub mod metrics;
 pub mod name;
+pub mod process;
 pub mod quantity;
 pub mod queue;
 pub mod secret;

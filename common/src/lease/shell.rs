@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::elector::{Attempt, Elector, Lease, Timing};
 use super::leadership::Leadership;
+use crate::metrics::LeaderMetrics;
 
 /// How far a candidate's pause is stretched at most, as in client-go.
 const JITTER: f64 = 1.2;
@@ -32,6 +33,8 @@ pub struct Candidate {
     pub timing: Timing,
     /// Whether the lease is given back when `stop` is cancelled.
     pub release: bool,
+    /// Whether we lead, and how smoothly, for the metrics page.
+    pub metrics: LeaderMetrics,
     /// Seed of the pauses' jitter; different in each process.
     pub seed: u64,
 }
@@ -67,6 +70,7 @@ pub async fn run(
         renewed = run.acquire() => renewed,
     };
     run.leadership.extend(renewed + run.candidate.timing.renew);
+    run.candidate.metrics.set_leader(true);
     tell("became leader");
     let ended = tokio::select! {
         biased;
@@ -74,6 +78,7 @@ pub async fn run(
         lost = run.keep(renewed) => Err(lost),
     };
     run.leadership.end();
+    run.candidate.metrics.set_leader(false);
     if ended.is_ok() && run.candidate.release {
         run.give_back().await;
     }
@@ -158,6 +163,7 @@ impl Run {
                     return LeaseError::Lost;
                 }
                 if !fast {
+                    self.candidate.metrics.count_slow_path();
                     self.read(deadline).await;
                 }
                 let attempt = self.elector.attempt(Instant::now().into_std(), wall());

@@ -222,5 +222,6 @@ async fn runs_so_many_at_once_and_finishes_what_it_began_when_stopped() {
     queue.add("too late".to_owned(), Place::lane(0));
     stop.cancel();
     running.await.unwrap();
-    assert_eq!(job.seen.lock().unwrap().last().unwrap(), "too late", "it was begun before the stop");
+    assert_eq!(job.seen.lock().unwrap().last().unwrap(), "last", "what was begun is finished");
+    assert_eq!(job.seen.lock().unwrap().len(), 7, "nothing is begun after the stop");
 }
