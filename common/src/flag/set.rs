@@ -311,7 +311,7 @@ impl Parsed {
             Some(text) => (text, true),
             None => (&flag.initial, false),
         };
-        T::read(last, explicit).ok().expect("texts and defaults were checked when they came in")
+        T::read(last, explicit).expect("texts and defaults were checked when they came in")
     }
 
     /// Whether the flag stands on the command line.

@@ -65,7 +65,7 @@ pub type AllowedTerm = Vec<(String, Vec<String>)>;
 /// Spreads a class's `allowedTopologies` into plain terms: within an alternative the cross product
 /// of its value lists, the alternatives one after the other. Not sorted, not made distinct.
 pub fn flatten(allowed: &[AllowedTerm]) -> Vec<Term> {
-    allowed.iter().filter(|keys| !keys.is_empty()).flat_map(|keys| cross_product(keys)).collect()
+    allowed.iter().filter(|keys| !keys.is_empty()).flat_map(cross_product).collect()
 }
 
 fn cross_product(keys: &AllowedTerm) -> Vec<Term> {
