@@ -2,7 +2,7 @@
 //!
 //! A [`Quantity`] is a whole number of nano-units and the notation it was written in. Sizes of
 //! volumes are quantities of bytes. Nothing is rounded except where Kubernetes rounds: parsing
-//! rounds away from zero at the nano-unit, [`Quantity::value`] rounds up to a whole unit.
+//! rounds away from zero at the nano-unit, [`Quantity::value`] at the whole unit.
 //!
 //! Differs: Kubernetes cuts what is larger than 2^63-1 to that number without a word; here it is
 //! an error. The API server has already cut what it stores, so only flags can meet it.
@@ -70,20 +70,20 @@ impl Quantity {
             return Err(overflow());
         }
         let notation = match unit.notation() {
-            // A fraction of one byte has no binary suffix.
-            Notation::BinarySi if 0 < magnitude && magnitude < NANO => Notation::DecimalSi,
+            // Binary suffixes have no fractions.
+            Notation::BinarySi if magnitude % NANO != 0 => Notation::DecimalSi,
             notation => notation,
         };
         Ok(Self { nanos: if negative { -magnitude } else { magnitude }, notation })
     }
 
-    /// The number of whole units, rounded up (towards positive infinity), as `Value()` does.
+    /// The number of whole units, rounded away from zero, as `Value()` does.
     ///
     /// # Errors
     /// None in practice: what was parsed fits. Kept as a result so that callers need no cast.
     pub fn value(&self) -> Result<i64, QuantityError> {
-        let whole = self.nanos.div_euclid(NANO) + i128::from(self.nanos.rem_euclid(NANO) != 0);
-        i64::try_from(whole).map_err(|_| QuantityError::Overflow(self.to_string()))
+        let (whole, fraction) = (self.nanos / NANO, self.nanos % NANO);
+        i64::try_from(whole + fraction.signum()).map_err(|_| QuantityError::Overflow(self.to_string()))
     }
 
     /// The exact number of nano-units.
@@ -141,11 +141,8 @@ impl fmt::Display for Quantity {
 
 impl Quantity {
     fn print_binary(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Binary suffixes have no fractions; Kubernetes rounds away from zero here.
+        // Whole: parsing gives fractions another notation.
         let mut number = self.nanos / NANO;
-        if self.nanos % NANO != 0 {
-            number += self.nanos.signum();
-        }
         let mut suffixes = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"].iter();
         let mut suffix = suffixes.next();
         while number % 1024 == 0 {

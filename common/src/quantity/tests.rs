@@ -60,13 +60,13 @@ fn rounds_away_from_zero_at_the_nano() {
 }
 
 #[test]
-fn value_rounds_up_to_a_whole_unit() {
+fn value_rounds_away_from_zero_to_a_whole_unit() {
     for (text, value) in [
         ("1", 1),
         ("1m", 1),
         ("1n", 1),
         ("1001m", 2),
-        ("-1500m", -1),
+        ("-1500m", -2),
         ("1.5Gi", 3 << 29),
         ("1.1Ki", 1127),
         ("9223372036854775807", i64::MAX),
@@ -89,7 +89,7 @@ fn prints_the_canonical_form() {
         ("1Ki", "1Ki"),
         ("0.5Ki", "512"),
         ("-1Ki", "-1Ki"),
-        ("1.0015Ki", "1026"),
+        ("1.0015Ki", "1025536m"),
         ("0.0001Ki", "102400u"),
         ("1000", "1k"),
         ("1500", "1500"),
