@@ -1,0 +1,160 @@
+//! Our protocol files say what the official ones say.
+//!
+//! The official files come out of the Go module cache (`go mod download` fetches them when they are
+//! missing). Every message, field, enum value, service, method, extension and option is compared;
+//! comments are ours and are not. Without Go the test fails and says so, unless the environment
+//! variable `MOORING_SKIP_OFFICIAL_PROTOCOL` is set.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use prost_reflect::{
+    DescriptorPool, DynamicMessage, EnumDescriptor, FieldDescriptor, MessageDescriptor, ServiceDescriptor,
+};
+
+const SKIP: &str = "MOORING_SKIP_OFFICIAL_PROTOCOL";
+
+#[test]
+fn csi_is_the_official_protocol() {
+    let Some(module) = module("github.com/container-storage-interface/spec", "v1.12.0") else { return };
+    compare("csi.v1", &module.join("csi.proto"), "csi.proto");
+}
+
+#[test]
+fn plugin_registration_is_the_official_protocol() {
+    let Some(module) = module("k8s.io/kubelet", "v0.36.3") else { return };
+    let official = module.join("pkg/apis/pluginregistration/v1/api.proto");
+    compare("pluginregistration", &official, "pluginregistration.proto");
+}
+
+#[test]
+fn the_comparison_sees_a_lost_secret_option() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto");
+    let text = std::fs::read_to_string(folder.join("csi.proto")).unwrap();
+    let changed = tempfile::tempdir().unwrap();
+    let file = changed.path().join("csi.proto");
+    std::fs::write(&file, text.replacen("secrets = 3 [(csi_secret) = true]", "secrets = 3", 1)).unwrap();
+    let ours = facts(&folder.join("csi.proto"), "csi.v1");
+    let theirs = facts(&file, "csi.v1");
+    assert_eq!(ours.symmetric_difference(&theirs).count(), 2);
+}
+
+fn compare(package: &str, official: &Path, ours: &str) {
+    let ours = facts(&Path::new(env!("CARGO_MANIFEST_DIR")).join("proto").join(ours), package);
+    let official = facts(official, package);
+    assert!(official.len() > 10, "nothing to compare with: {official:?}");
+    let missing: Vec<_> = official.difference(&ours).collect();
+    let extra: Vec<_> = ours.difference(&official).collect();
+    assert!(missing.is_empty() && extra.is_empty(), "missing: {missing:#?}\nextra: {extra:#?}");
+}
+
+/// The folder of a Go module, fetched if need be; none if the environment says to skip.
+fn module(path: &str, version: &str) -> Option<PathBuf> {
+    if std::env::var_os(SKIP).is_some() {
+        eprintln!("SKIPPED: {SKIP} is set, so {path} {version} was not compared");
+        return None;
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    let output = Command::new("go")
+        .args(["mod", "download", "-json", &format!("{path}@{version}")])
+        .current_dir(scratch.path())
+        .env("GO111MODULE", "on")
+        .output()
+        .unwrap_or_else(|error| {
+            panic!("Go is needed to fetch {path} {version}: {error}; install it, or set {SKIP}=1 to skip")
+        });
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let folder = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("\"Dir\": \"")?.strip_suffix("\","))
+        .unwrap_or_else(|| {
+            let why = String::from_utf8_lossy(&output.stderr).into_owned();
+            panic!("cannot fetch {path} {version} (set {SKIP}=1 to skip): {text}{why}")
+        });
+    Some(PathBuf::from(folder))
+}
+
+/// Everything that counts in a file, one line each.
+fn facts(file: &Path, package: &str) -> BTreeSet<String> {
+    let folder = file.parent().unwrap();
+    let mut compiler = protox::Compiler::new([folder]).unwrap();
+    compiler.include_imports(true).open_file(file).unwrap();
+    // Encoded bytes keep extension options, prost's own descriptor type does not.
+    let pool = DescriptorPool::decode(compiler.encode_file_descriptor_set().as_slice()).unwrap();
+    let mut facts = BTreeSet::new();
+    for message in pool.all_messages().filter(|message| message.package_name() == package) {
+        add_message(&mut facts, &message);
+    }
+    for kind in pool.all_enums().filter(|kind| kind.package_name() == package) {
+        add_enum(&mut facts, &kind);
+    }
+    for service in pool.services().filter(|service| service.package_name() == package) {
+        add_service(&mut facts, &service);
+    }
+    for extension in pool.all_extensions().filter(|extension| extension.package_name() == package) {
+        facts.insert(format!(
+            "extension {} {} {:?} of {}",
+            extension.full_name(),
+            extension.number(),
+            extension.kind(),
+            extension.containing_message().full_name()
+        ));
+    }
+    facts
+}
+
+fn add_message(facts: &mut BTreeSet<String>, message: &MessageDescriptor) {
+    let options = options(&message.options());
+    facts.insert(format!("message {} {options}", message.full_name()));
+    for field in message.fields() {
+        facts.insert(field_line(&field));
+    }
+    for oneof in message.oneofs() {
+        facts.insert(format!("oneof {}", oneof.full_name()));
+    }
+}
+
+fn field_line(field: &FieldDescriptor) -> String {
+    format!(
+        "field {} = {} {:?} {:?} oneof {:?} presence {} json {} {}",
+        field.full_name(),
+        field.number(),
+        field.cardinality(),
+        field.kind(),
+        field.containing_oneof().map(|oneof| oneof.name().to_owned()),
+        field.supports_presence(),
+        field.json_name(),
+        options(&field.options()),
+    )
+}
+
+fn add_enum(facts: &mut BTreeSet<String>, kind: &EnumDescriptor) {
+    facts.insert(format!("enum {} {}", kind.full_name(), options(&kind.options())));
+    for value in kind.values() {
+        facts.insert(format!("value {} = {} {}", value.full_name(), value.number(), options(&value.options())));
+    }
+}
+
+fn add_service(facts: &mut BTreeSet<String>, service: &ServiceDescriptor) {
+    facts.insert(format!("service {} {}", service.full_name(), options(&service.options())));
+    for method in service.methods() {
+        facts.insert(format!(
+            "method {} ({} {}) returns ({} {}) {}",
+            method.full_name(),
+            method.is_client_streaming(),
+            method.input().full_name(),
+            method.is_server_streaming(),
+            method.output().full_name(),
+            options(&method.options()),
+        ));
+    }
+}
+
+/// The options that are set, extensions included.
+fn options(options: &DynamicMessage) -> String {
+    let plain = options.fields().map(|(field, value)| format!("{}={value}", field.name()));
+    let extended = options.extensions().map(|(field, value)| format!("({})={value}", field.full_name()));
+    let all: BTreeSet<String> = plain.chain(extended).collect();
+    format!("[{}]", all.into_iter().collect::<Vec<_>>().join(" "))
+}
