@@ -28,7 +28,7 @@ common::flags! {
         "capacity-poll-interval" capacity_poll_interval: Duration = Duration::from_secs(60), "How often capacities are asked for.";
         "capacity-for-immediate-binding" capacity_for_immediate_binding: bool = false, "Publish capacities for classes with immediate binding too.";
         "capacity-ownerref-level" capacity_ownerref_level: i32 = 1, "Owner of the capacity objects: -1 none, 0 the pod, 1 its controller, 2 that one's controller.";
-        "kube-api-capacity-qps" kube_api_capacity_qps: f32 = 1.0, "Requests per second for capacity objects.";
+        "kube-api-capacity-qps" kube_api_capacity_qps: f64 = 1.0, "Requests per second for capacity objects.";
         "kube-api-capacity-burst" kube_api_capacity_burst: i32 = 5, "Burst above kube-api-capacity-qps.";
         "node-deployment" node_deployment: bool = false, "Run one provisioner on each node.";
         "node-deployment-immediate-binding" node_deployment_immediate_binding: bool = true, "On nodes, serve claims with immediate binding too.";

@@ -8,5 +8,6 @@ pub mod client;
 pub mod limit;
 pub mod object;
 pub mod permission;
+pub mod secret;
 pub mod store;
 pub mod watch;

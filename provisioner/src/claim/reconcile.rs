@@ -1,0 +1,259 @@
+//! The effects of provisioning: one claim, one pass.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use common::csi::v1;
+use common::event::{Event, Kind, ObjectRef};
+use common::kube::object::annotation::SELECTED_NODE;
+use common::kube::object::{Claim, Class, Key, Volume};
+use common::kube::secret::read;
+use common::kube::store::{Change, Store};
+use common::process::Process;
+use common::queue::{Job, Outcome, Place, WorkQueue};
+use tokio::time::Instant;
+use tonic::Status;
+
+use super::eligible::{Eligibility, eligibility};
+use super::error::ProvisionError;
+use super::memory::{Background, Memory, Unsaved};
+use super::name::volume_name;
+use super::object::new_volume;
+use super::outcome::State;
+use super::request::{Prepared, prepare};
+use crate::config::Config;
+use crate::metrics::ClaimMetrics;
+
+/// How often the deletion of a volume that is too small is tried.
+const CLEANUP_TRIES: usize = 5;
+
+/// A claim in the queue: a re-created claim of the same name is another one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ClaimId {
+    /// Namespace and name.
+    pub key: Key,
+    /// The claim's uid.
+    pub uid: Box<str>,
+}
+
+impl fmt::Display for ClaimId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.key.fmt(f)
+    }
+}
+
+/// Provisions volumes for claims.
+pub struct Claims {
+    pub(super) config: Arc<Config>,
+    pub(super) process: Process,
+    claims: Arc<Store<Claim>>,
+    classes: Arc<Store<Class>>,
+    pub(super) volumes: Arc<Store<Volume>>,
+    memory: Mutex<Memory>,
+    pub(super) unsaved: WorkQueue<ClaimId>,
+    pub(super) metrics: ClaimMetrics,
+}
+
+/// The caches that provisioning looks at.
+pub struct Caches {
+    /// Claims that wait for us.
+    pub claims: Arc<Store<Claim>>,
+    /// Our classes.
+    pub classes: Arc<Store<Class>>,
+    /// Our volumes.
+    pub volumes: Arc<Store<Volume>>,
+}
+
+impl Claims {
+    /// A reconciler whose claims come through `queue` and whose unsaved volumes go through `unsaved`.
+    pub fn new(
+        config: Arc<Config>,
+        process: Process,
+        caches: Caches,
+        queue: &WorkQueue<ClaimId>,
+        unsaved: WorkQueue<ClaimId>,
+        metrics: ClaimMetrics,
+    ) -> Self {
+        let Caches { claims, classes, volumes } = caches;
+        feed(queue, &claims, &classes);
+        Self { config, process, claims, classes, volumes, memory: Mutex::default(), unsaved, metrics }
+    }
+
+    pub(super) fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn pass(&self, id: &ClaimId) -> Outcome {
+        if self.memory().unsaved(&id.uid).is_some() {
+            return Outcome::Done;
+        }
+        let stored = self.claims.get(&id.key).filter(|claim| claim.meta.uid == id.uid);
+        let background = self.memory().background(&id.uid);
+        let (claim, class) = match (stored, background) {
+            (_, Some(Background { claim, class })) => (claim, class),
+            (Some(claim), None) => {
+                let class = self.classes.get(&Key::cluster(&claim.class));
+                match eligibility(&claim, class.as_deref(), &self.config.driver) {
+                    Eligibility::Ignore | Eligibility::WaitsForNode => return Outcome::Done,
+                    Eligibility::ClassMissing => return self.class_missing(&claim),
+                    Eligibility::Go => match class {
+                        Some(class) => (claim, class),
+                        None => return self.class_missing(&claim),
+                    },
+                }
+            }
+            (None, None) => {
+                self.memory().forget(&id.uid);
+                return Outcome::Done;
+            }
+        };
+        let rests = self.memory().rests(&id.uid, &class.meta.uid, Instant::now());
+        match rests {
+            Some(left) => Outcome::After(left),
+            None => self.attempt(claim, class).await,
+        }
+    }
+
+    fn class_missing(&self, claim: &Claim) -> Outcome {
+        common::error!("StorageClass not found", "Cannot provision";
+            "claim" => claim.meta.key, "class" => claim.class);
+        self.metrics.failed(claim);
+        Outcome::Retry
+    }
+
+    /// One attempt for an eligible claim, and what it leaves behind.
+    async fn attempt(&self, claim: Arc<Claim>, class: Arc<Class>) -> Outcome {
+        let begun = Instant::now();
+        let error = match self.provision(&claim, &class, begun).await {
+            Ok(()) => {
+                self.memory().settle(&claim.meta.uid);
+                return Outcome::Done;
+            }
+            Err(error) => error,
+        };
+        let uid = &claim.meta.uid;
+        let node = claim.meta.annotations.get(SELECTED_NODE).is_some_and(|node| !node.is_empty());
+        match error.state(self.config.uses_topology(), node) {
+            State::InBackground => self.memory().keep(Background { claim: claim.clone(), class: class.clone() }),
+            State::Finished | State::Reschedule => self.memory().settle(uid),
+            State::NoChange => {}
+        }
+        self.metrics.failed(&claim);
+        common::error!(error, "Provisioning failed"; "claim" => claim.meta.key, "uid" => uid);
+        let infeasible = error.is_infeasible();
+        let text = if infeasible {
+            format!("Volume provisioning failed with infeasible error. Retries will be delayed. {error}")
+        } else {
+            error.to_string()
+        };
+        self.tell(&claim, Kind::Warning, "ProvisioningFailed", text);
+        if infeasible {
+            self.memory().refuse(uid, &class.meta.uid, Instant::now());
+            return Outcome::After(super::memory::INFEASIBLE_RETRY);
+        }
+        Outcome::Retry
+    }
+
+    async fn provision(&self, claim: &Arc<Claim>, class: &Class, begun: Instant) -> Result<(), ProvisionError> {
+        let name = volume_name(&self.config, &claim.meta.uid).ok_or(ProvisionError::NoName)?;
+        if let Some(known) = self.volumes.get(&Key::cluster(&name)) {
+            let ours = known.claim.as_ref().is_some_and(|holder| holder.uid == claim.meta.uid);
+            return if ours { Ok(()) } else { Err(ProvisionError::NameTaken(name)) };
+        }
+        let message = format!("External provisioner is provisioning volume for claim \"{}\"", claim.meta.key);
+        self.tell(claim, Kind::Normal, "Provisioning", message);
+        let mut prepared = prepare(&self.config, claim, class, name)?;
+        if let Some(reference) = &prepared.secrets.provision {
+            let secrets = read(&self.process.objects, reference).await.map_err(|reason| {
+                ProvisionError::Secret { name: reference.to_string(), reason }
+            })?;
+            prepared.request.secrets = secrets.to_request();
+        }
+        let (made, bytes) = self.create(&prepared).await?;
+        let volume = Arc::new(new_volume(&self.config, claim, class, &prepared, &made, bytes));
+        let unsaved = Unsaved { volume, claim: claim.clone(), begun };
+        self.memory().remember_unsaved(unsaved.clone());
+        if !self.save(&unsaved).await? {
+            let id = ClaimId { key: claim.meta.key.clone(), uid: claim.meta.uid.clone() };
+            self.unsaved.add(id, Place::lane(0));
+        }
+        Ok(())
+    }
+
+    /// Asks the driver; gives the volume and its size in bytes.
+    async fn create(&self, prepared: &Prepared) -> Result<(v1::Volume, i64), ProvisionError> {
+        let reply = self.process.driver.call(prepared.request.clone(), self.config.timeout).await;
+        let made = reply.map_err(ProvisionError::Driver)?.volume.ok_or(ProvisionError::Malformed("a volume"))?;
+        if made.volume_id.is_empty() {
+            return Err(ProvisionError::Malformed("a volume id"));
+        }
+        let created = made.capacity_bytes;
+        if created != 0 && created < prepared.bytes {
+            let cleanup = self.clean_up(&made.volume_id, prepared).await.err();
+            return Err(ProvisionError::TooSmall { asked: prepared.bytes, created, cleanup });
+        }
+        let bytes = if created == 0 { prepared.bytes } else { created };
+        Ok((made, bytes))
+    }
+
+    /// Deletes a volume that cannot be used: a few tries, all within one timeout.
+    async fn clean_up(&self, id: &str, prepared: &Prepared) -> Result<(), Status> {
+        let request =
+            v1::DeleteVolumeRequest { volume_id: id.to_owned(), secrets: prepared.request.secrets.clone() };
+        let deadline = Instant::now() + self.config.timeout;
+        let mut failed = Status::deadline_exceeded("context deadline exceeded");
+        for _ in 0..CLEANUP_TRIES {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            match self.process.driver.call(request.clone(), left).await {
+                Ok(_) => return Ok(()),
+                Err(status) => failed = status,
+            }
+        }
+        Err(failed)
+    }
+
+    pub(super) fn tell(&self, claim: &Claim, kind: Kind, reason: &'static str, message: String) {
+        let object = ObjectRef {
+            api_version: "v1",
+            kind: "PersistentVolumeClaim",
+            namespace: claim.meta.namespace().into(),
+            name: claim.meta.name().into(),
+            uid: claim.meta.uid.clone(),
+            version: claim.meta.version,
+        };
+        self.process.events.record(Event { object, kind, reason, message });
+    }
+
+    /// Whether the claim still exists and still waits for its volume.
+    pub(super) fn is_waiting(&self, claim: &Claim) -> bool {
+        self.claims.get(&claim.meta.key).is_some_and(|known| known.meta.uid == claim.meta.uid)
+    }
+}
+
+impl Job<ClaimId> for Claims {
+    async fn run(&self, id: ClaimId) -> Outcome {
+        self.pass(&id).await
+    }
+}
+
+/// Adds claims to the queue when they, or their class, change.
+fn feed(queue: &WorkQueue<ClaimId>, claims: &Arc<Store<Claim>>, classes: &Arc<Store<Class>>) {
+    let id = |claim: &Claim| ClaimId { key: claim.meta.key.clone(), uid: claim.meta.uid.clone() };
+    let to = queue.clone();
+    claims.subscribe(move |change| match change {
+        Change::Added(claim) | Change::Updated { new: claim, .. } => to.add(id(claim), Place::lane(0)),
+        // A claim in the background goes on by itself; of any other only its memory is left to clear.
+        Change::Removed(claim) | Change::Left(claim) => to.add(id(claim), Place::lane(0)),
+    });
+    let (to, claims) = (queue.clone(), Arc::downgrade(claims));
+    classes.subscribe(move |change| {
+        let (Change::Added(class) | Change::Updated { new: class, .. }) = change else { return };
+        let Some(claims) = claims.upgrade() else { return };
+        for claim in claims.list().iter().filter(|claim| *claim.class == *class.meta.name()) {
+            to.add(id(claim), Place::lane(0));
+        }
+    });
+}

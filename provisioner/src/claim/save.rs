@@ -1,0 +1,77 @@
+//! Storing the object of a volume that exists (provisioner.md §10, "Saving").
+
+use common::event::Kind;
+use common::kube::api;
+use common::kube::object::{Scope, Volume, WireVolume};
+use common::queue::{Job, Outcome};
+
+use super::error::ProvisionError;
+use super::memory::Unsaved;
+use super::reconcile::{ClaimId, Claims};
+
+impl Claims {
+    /// Creates the object; false when that has to be tried again. The volume is never deleted for it.
+    pub(super) async fn save(&self, unsaved: &Unsaved) -> Result<bool, ProvisionError> {
+        let (volume, claim) = (&unsaved.volume, &unsaved.claim);
+        match self.process.objects.create::<WireVolume>("", &**volume).await {
+            Ok(wire) => self.volumes.apply(wire),
+            Err(error) if api::is(&error, 409) => match self.is_stored(unsaved).await {
+                Some(true) => {}
+                Some(false) => {
+                    self.memory().saved(&claim.meta.uid);
+                    return Err(ProvisionError::NameTaken(volume.name().to_owned()));
+                }
+                None => return Ok(false),
+            },
+            Err(error) => {
+                common::error!(api::text(&error), "Volume made but its object not stored; will retry";
+                    "volume" => volume.name(), "claim" => claim.meta.key);
+                return Ok(false);
+            }
+        }
+        self.memory().saved(&claim.meta.uid);
+        self.metrics.provisioned(claim, unsaved.begun.elapsed());
+        common::info!("Volume provisioned"; "volume" => volume.name(), "claim" => claim.meta.key);
+        if self.is_waiting(claim) {
+            let message = format!("Successfully provisioned volume {}", volume.name());
+            self.tell(claim, Kind::Normal, "ProvisioningSucceeded", message);
+        }
+        Ok(true)
+    }
+
+    /// Whether the object of this name is ours; `None` when that cannot be told now.
+    ///
+    /// `Differs:` upstream takes any object of the name for its own.
+    async fn is_stored(&self, unsaved: &Unsaved) -> Option<bool> {
+        let wire = self.process.objects.get::<WireVolume>("", unsaved.volume.name()).await.ok()??;
+        let scope = Scope { driver: self.config.driver.clone(), ..Scope::default() };
+        let known = Volume::from_wire(wire.clone(), &scope);
+        let same_claim = known.claim.is_some_and(|claim| &*claim.uid == unsaved.volume.claim_uid());
+        let csi = known.spec.csi;
+        let same_volume = csi.is_some_and(|csi| {
+            csi.driver == self.config.driver && &*csi.volume_handle == unsaved.volume.handle()
+        });
+        if same_claim && same_volume {
+            self.volumes.apply(wire);
+        }
+        Some(same_claim && same_volume)
+    }
+}
+
+/// The queue of volumes whose objects are not stored yet (upstream's `unsavedpvs`).
+pub struct UnsavedVolumes(pub std::sync::Arc<Claims>);
+
+impl Job<ClaimId> for UnsavedVolumes {
+    async fn run(&self, id: ClaimId) -> Outcome {
+        let claims = &self.0;
+        let Some(unsaved) = claims.memory().unsaved(&id.uid) else { return Outcome::Done };
+        match claims.save(&unsaved).await {
+            Ok(true) => Outcome::Done,
+            Ok(false) => Outcome::Retry,
+            Err(error) => {
+                claims.tell(&unsaved.claim, Kind::Warning, "ProvisioningFailed", error.to_string());
+                Outcome::Done
+            }
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! What the tests of decisions start from (provisioner-cases.md, "usual fixture").
+
+use common::kube::object::{Claim, Class, Object, Scope, Volume};
+use common::queue::Backoff;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+use crate::config::{Capabilities, Config};
+
+pub(crate) fn scope() -> Scope {
+    Scope { driver: "test-driver".into(), ..Scope::default() }
+}
+
+pub(crate) fn config() -> Config {
+    Config {
+        driver: "test-driver".into(),
+        identity: "test-provisioner".into(),
+        timeout: Duration::from_secs(10),
+        backoff: Backoff { base: Duration::from_secs(1), max: Duration::from_secs(300) },
+        workers: 100,
+        prefix: "test".into(),
+        uuid_length: Some(5),
+        default_fs: "ext4".into(),
+        extra_metadata: false,
+        publish_read_only: false,
+        topology: true,
+        attributes_classes: true,
+        can: Capabilities { controller: true, create_delete: true, ..Capabilities::default() },
+    }
+}
+
+pub(crate) fn claim() -> Claim {
+    claim_from(json!({}), json!({}))
+}
+
+/// The fixture's claim with its annotations and fields of its spec replaced.
+pub(crate) fn claim_from(annotations: Value, spec: Value) -> Claim {
+    let mut object = json!({
+        "metadata": {"name": "fake-pvc", "namespace": "fake-ns", "uid": "testid", "resourceVersion": "12",
+            "annotations": {"volume.kubernetes.io/storage-provisioner": "test-driver"}},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": "fake-sc",
+            "resources": {"requests": {"storage": "100"}},
+        },
+    });
+    merge(&mut object["metadata"]["annotations"], annotations);
+    merge(&mut object["spec"], spec);
+    Claim::slim(serde_json::from_value(object).unwrap(), &scope()).expect("is ours")
+}
+
+pub(crate) fn with_annotations(mut claim: Claim, annotations: &[(&str, &str)]) -> Claim {
+    let map = annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    claim.meta.annotations = common::kube::object::Pairs::filtered(Some(map), |_| true);
+    claim
+}
+
+pub(crate) fn class() -> Class {
+    class_from(json!({}))
+}
+
+/// The fixture's class with fields replaced.
+pub(crate) fn class_from(fields: Value) -> Class {
+    let mut object = json!({
+        "metadata": {"name": "fake-sc", "uid": "class-uid"},
+        "provisioner": "test-driver",
+        "reclaimPolicy": "Delete",
+    });
+    merge(&mut object, fields);
+    Class::slim(serde_json::from_value(object).unwrap(), &scope()).expect("is ours")
+}
+
+pub(crate) fn volume(object: Value) -> Volume {
+    Volume::from_wire(serde_json::from_value(object).unwrap(), &scope())
+}
+
+fn merge(into: &mut Value, fields: Value) {
+    if let (Some(into), Value::Object(fields)) = (into.as_object_mut(), fields) {
+        into.extend(fields);
+    }
+}

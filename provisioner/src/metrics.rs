@@ -1,0 +1,80 @@
+//! The counters of provisioning and deleting (provisioner.md §17).
+//!
+//! `Differs:` upstream counts claims that turn out to be somebody else's as failed, and volumes that turn
+//! out to be somebody else's as deleted; ours counts neither.
+
+use std::time::Duration;
+
+use common::kube::object::{Claim, Volume};
+use common::metrics::{DEFAULT_BUCKETS, Metrics};
+use prometheus::{HistogramVec, IntCounterVec};
+
+/// Counters of claims.
+pub struct ClaimMetrics(Family);
+
+/// Counters of deletions.
+pub struct VolumeMetrics(Family);
+
+struct Family {
+    total: IntCounterVec,
+    failed: IntCounterVec,
+    seconds: HistogramVec,
+}
+
+impl Family {
+    fn new(metrics: &Metrics, prefix: &str, what: &str, labels: &[&str]) -> Result<Self, prometheus::Error> {
+        let (total, failed) = (format!("{prefix}_total"), format!("{prefix}_failed_total"));
+        Ok(Self {
+            total: metrics.counter(&total, &format!("Total number of {what}s that succeeded. Broken down by {}.", labels.join(" and ")), labels)?,
+            failed: metrics.counter(&failed, &format!("Total number of {what}s that failed. Broken down by {}.", labels.join(" and ")), labels)?,
+            seconds: metrics.histogram(
+                &format!("{prefix}_duration_seconds"),
+                &format!("Time that successful {what}s took, in seconds. Broken down by {}.", labels.join(" and ")),
+                labels,
+                DEFAULT_BUCKETS,
+            )?,
+        })
+    }
+}
+
+impl ClaimMetrics {
+    /// Registers the families; fails if the names are taken.
+    pub fn new(metrics: &Metrics) -> Result<Self, prometheus::Error> {
+        let prefix = "controller_persistentvolumeclaim_provision";
+        Family::new(metrics, prefix, "persistent volume provision", &["class", "source"]).map(Self)
+    }
+
+    /// A claim has its volume, after this long.
+    pub fn provisioned(&self, claim: &Claim, took: Duration) {
+        self.0.total.with_label_values(&labels(claim)).inc();
+        self.0.seconds.with_label_values(&labels(claim)).observe(took.as_secs_f64());
+    }
+
+    /// An attempt failed.
+    pub fn failed(&self, claim: &Claim) {
+        self.0.failed.with_label_values(&labels(claim)).inc();
+    }
+}
+
+fn labels(claim: &Claim) -> [&str; 2] {
+    [&claim.class, claim.data_source.as_ref().map_or("", |source| &source.kind)]
+}
+
+impl VolumeMetrics {
+    /// Registers the families; fails if the names are taken.
+    pub fn new(metrics: &Metrics) -> Result<Self, prometheus::Error> {
+        let prefix = "controller_persistentvolume_delete";
+        Family::new(metrics, prefix, "persistent volume deletion", &["class"]).map(Self)
+    }
+
+    /// A volume is gone, after this long.
+    pub fn deleted(&self, volume: &Volume, took: Duration) {
+        self.0.total.with_label_values(&[&*volume.class]).inc();
+        self.0.seconds.with_label_values(&[&*volume.class]).observe(took.as_secs_f64());
+    }
+
+    /// An attempt failed.
+    pub fn failed(&self, volume: &Volume) {
+        self.0.failed.with_label_values(&[&*volume.class]).inc();
+    }
+}

@@ -1,0 +1,97 @@
+//! What is to be done about a volume (provisioner.md §11).
+
+use common::kube::object::annotation::{MIGRATED_TO, PROVISIONED_BY};
+use common::kube::object::{ReclaimPolicy, Volume, VolumePhase};
+
+use crate::claim::object::FINALIZER;
+
+/// The next step for a volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing, or it is somebody else's.
+    Ignore,
+    /// Put our finalizer on.
+    Protect,
+    /// Take our finalizer off: nobody wants the volume deleted.
+    Unprotect,
+    /// Delete the volume, then its object.
+    Delete,
+}
+
+/// Decides about a volume as it is now. The same volume always leads to the same step.
+pub fn decide(volume: &Volume, driver: &str) -> Step {
+    if !is_ours(volume, driver) {
+        return Step::Ignore;
+    }
+    let protected = volume.meta.has_finalizer(FINALIZER);
+    match (volume.reclaim, volume.phase) {
+        (ReclaimPolicy::Retain | ReclaimPolicy::Recycle, _) if protected => Step::Unprotect,
+        (ReclaimPolicy::Retain | ReclaimPolicy::Recycle, _) => Step::Ignore,
+        // Without our finalizer nobody would wait for us: a deletion is no longer ours to answer.
+        (ReclaimPolicy::Delete, VolumePhase::Released) if !volume.meta.deleting || protected => Step::Delete,
+        (ReclaimPolicy::Delete, VolumePhase::Bound) if !volume.meta.deleting && !protected => Step::Protect,
+        (ReclaimPolicy::Delete, _) => Step::Ignore,
+    }
+}
+
+/// Whether we answer for the volume: we made it, it was migrated to us, or nobody says who made it and its
+/// driver is ours.
+fn is_ours(volume: &Volume, driver: &str) -> bool {
+    let annotations = &volume.meta.annotations;
+    if annotations.get(MIGRATED_TO) == Some(driver) {
+        return true;
+    }
+    match annotations.get(PROVISIONED_BY) {
+        Some(maker) => maker == driver,
+        None => volume.spec.csi.as_ref().is_some_and(|csi| &*csi.driver == driver),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::volume;
+    use serde_json::json;
+    use Step::*;
+
+    const OURS: &str = "external-provisioner.volume.kubernetes.io/finalizer";
+
+    /// provisioner-cases.md §M: ShouldDelete, finalizer upkeep, IsProvisionerForVolume.
+    #[test]
+    fn each_volume_leads_to_its_step() {
+        let made = json!({"pv.kubernetes.io/provisioned-by": "test-driver"});
+        let cases = [
+            ("released", made.clone(), "Released", "Delete", &[OURS][..], false, Delete),
+            ("released, without finalizer", made.clone(), "Released", "Delete", &[], false, Delete),
+            ("released, already deleting, with finalizer", made.clone(), "Released", "Delete", &[OURS], true, Delete),
+            ("released, deleting, finalizer gone", made.clone(), "Released", "Delete", &[], true, Ignore),
+            ("bound", made.clone(), "Bound", "Delete", &[OURS], false, Ignore),
+            ("bound, finalizer missing", made.clone(), "Bound", "Delete", &["other"], false, Protect),
+            ("bound, deleting, finalizer missing", made.clone(), "Bound", "Delete", &[], true, Ignore),
+            ("bound, deleting, protected", made.clone(), "Bound", "Delete", &[OURS], true, Ignore),
+            ("available, finalizer missing", made.clone(), "Available", "Delete", &[], false, Ignore),
+            ("retained", made.clone(), "Released", "Retain", &[], false, Ignore),
+            ("retained, still protected", made.clone(), "Bound", "Retain", &[OURS], false, Unprotect),
+            ("recycled, still protected", made.clone(), "Released", "Recycle", &[OURS], true, Unprotect),
+            ("made by another", json!({"pv.kubernetes.io/provisioned-by": "other"}), "Released", "Delete", &[OURS], false, Ignore),
+            ("migrated to us", json!({"pv.kubernetes.io/provisioned-by": "in-tree", "pv.kubernetes.io/migrated-to": "test-driver"}), "Released", "Delete", &[OURS], false, Delete),
+            ("static", json!({}), "Bound", "Delete", &[], false, Protect),
+            ("static, released", json!({}), "Released", "Delete", &[OURS], false, Delete),
+        ];
+        for (name, annotations, phase, policy, finalizers, deleting, expected) in cases {
+            let mut metadata = json!({"name": "pv", "uid": "u", "annotations": annotations, "finalizers": finalizers});
+            if deleting {
+                metadata["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+            }
+            let volume = volume(json!({
+                "metadata": metadata,
+                "spec": {
+                    "persistentVolumeReclaimPolicy": policy,
+                    "csi": {"driver": "test-driver", "volumeHandle": "h"},
+                },
+                "status": {"phase": phase},
+            }));
+            assert_eq!(decide(&volume, "test-driver"), expected, "{name}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Which secret DeleteVolume needs (provisioner.md §11, "Secrets").
+
+use common::kube::object::annotation::{DELETION_SECRET_NAME, DELETION_SECRET_NAMESPACE};
+use common::kube::object::{Class, Volume};
+use common::secret::{ClaimFacts, Facts, ReferenceError, SecretRef, Stage, reference};
+
+/// The secret for deleting `volume`: as its annotations say, else as its class does.
+///
+/// # Errors
+/// A class whose parameters cannot be resolved without the claim; the deletion is then tried again.
+pub fn deletion_secret(volume: &Volume, class: Option<&Class>) -> Result<Option<SecretRef>, ReferenceError> {
+    let annotations = &volume.meta.annotations;
+    let noted = annotations.get(DELETION_SECRET_NAME).zip(annotations.get(DELETION_SECRET_NAMESPACE));
+    if let Some((name, namespace)) = noted {
+        let both = !name.is_empty() && !namespace.is_empty();
+        return Ok(both.then(|| SecretRef { namespace: namespace.to_owned(), name: name.to_owned() }));
+    }
+    let (Some(class), Some(claim)) = (class, &volume.claim) else { return Ok(None) };
+    let claim = ClaimFacts { namespace: &claim.namespace, name: &claim.name, annotations: None };
+    let facts = Facts { volume_name: volume.meta.name(), claim: Some(claim) };
+    reference(Stage::Provision, &class.parameters, &facts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{class, volume};
+    use serde_json::json;
+
+    fn noted(annotations: serde_json::Value) -> Volume {
+        volume(json!({
+            "metadata": {"name": "pv", "annotations": annotations},
+            "spec": {"csi": {"driver": "test-driver"}, "claimRef": {"namespace": "ns", "name": "claim"}},
+        }))
+    }
+
+    fn with_secret(name: &str) -> Class {
+        let parameters = [
+            ("csi.storage.k8s.io/provisioner-secret-name", name),
+            ("csi.storage.k8s.io/provisioner-secret-namespace", "${pvc.namespace}"),
+        ];
+        let parameters = parameters.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        Class { parameters, ..class() }
+    }
+
+    #[test]
+    fn annotations_win_over_the_class() {
+        let volume = noted(json!({
+            "volume.kubernetes.io/provisioner-deletion-secret-name": "s",
+            "volume.kubernetes.io/provisioner-deletion-secret-namespace": "n",
+        }));
+        let found = deletion_secret(&volume, Some(&with_secret("other"))).unwrap().unwrap();
+        assert_eq!(found.to_string(), "n/s");
+    }
+
+    #[test]
+    fn empty_annotations_mean_no_secret() {
+        let volume = noted(json!({
+            "volume.kubernetes.io/provisioner-deletion-secret-name": "",
+            "volume.kubernetes.io/provisioner-deletion-secret-namespace": "",
+        }));
+        assert_eq!(deletion_secret(&volume, Some(&with_secret("other"))), Ok(None));
+    }
+
+    #[test]
+    fn without_annotations_the_class_says_and_without_a_class_nobody() {
+        let volume = noted(json!({}));
+        let found = deletion_secret(&volume, Some(&with_secret("${pvc.name}-s"))).unwrap().unwrap();
+        assert_eq!(found.to_string(), "ns/claim-s");
+        assert_eq!(deletion_secret(&volume, None), Ok(None));
+    }
+
+    #[test]
+    fn claim_annotations_are_not_known_when_deleting() {
+        let class = with_secret("${pvc.annotations['a']}");
+        assert!(deletion_secret(&noted(json!({})), Some(&class)).is_err());
+    }
+}
