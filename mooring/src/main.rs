@@ -1,2 +1,28 @@
-//! To be written.
-fn main() {}
+//! The one executable: called by a sidecar's name (`argv[0]`, or the first argument) it is that sidecar.
+//!
+//! ```text
+//! csi-provisioner --csi-address=/run/csi/socket      a hard link or symbolic link to mooring
+//! mooring csi-provisioner --csi-address=/run/csi/socket
+//! mooring --help
+//! ```
+
+mod sidecar;
+
+use std::process::ExitCode;
+
+use sidecar::{Chosen, choose};
+
+fn main() -> ExitCode {
+    let chosen = choose(std::env::args().collect());
+    match chosen {
+        Chosen::Sidecar { sidecar, program, args } => sidecar.run(&program, args),
+        Chosen::Text { text, code: 0 } => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Chosen::Text { text, code } => {
+            eprint!("{text}");
+            ExitCode::from(code)
+        }
+    }
+}

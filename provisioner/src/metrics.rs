@@ -25,11 +25,22 @@ impl Family {
     fn new(metrics: &Metrics, prefix: &str, what: &str, labels: &[&str]) -> Result<Self, prometheus::Error> {
         let (total, failed) = (format!("{prefix}_total"), format!("{prefix}_failed_total"));
         Ok(Self {
-            total: metrics.counter(&total, &format!("Total number of {what}s that succeeded. Broken down by {}.", labels.join(" and ")), labels)?,
-            failed: metrics.counter(&failed, &format!("Total number of {what}s that failed. Broken down by {}.", labels.join(" and ")), labels)?,
+            total: metrics.counter(
+                &total,
+                &format!("Total number of {what}s that succeeded. Broken down by {}.", labels.join(" and ")),
+                labels,
+            )?,
+            failed: metrics.counter(
+                &failed,
+                &format!("Total number of {what}s that failed. Broken down by {}.", labels.join(" and ")),
+                labels,
+            )?,
             seconds: metrics.histogram(
                 &format!("{prefix}_duration_seconds"),
-                &format!("Time that successful {what}s took, in seconds. Broken down by {}.", labels.join(" and ")),
+                &format!(
+                    "Time that successful {what}s took, in seconds. Broken down by {}.",
+                    labels.join(" and ")
+                ),
                 labels,
                 DEFAULT_BUCKETS,
             )?,

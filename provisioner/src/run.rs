@@ -7,7 +7,7 @@ use common::csi::identity::{controller_capabilities, plugin_capabilities};
 use common::csi::{CallLog, Driver};
 use common::flag::Parsed;
 use common::flag::standard::StandardFlags;
-use common::kube::object::{Attachment, Class, Claim, Key, Scope, Volume};
+use common::kube::object::{Attachment, Claim, Class, Key, Scope, Volume};
 use common::kube::permission::{Need, review};
 use common::process::{Election, Process, Setup, StartError, host_name, start};
 use common::queue::{Backoff, Limits, Place, WorkQueue};
@@ -92,7 +92,9 @@ fn warn_of_gaps(config: &Config) {
         );
     }
     if config.can.clones || config.can.snapshots {
-        common::info!("The driver restores snapshots or clones volumes; this release does neither: such claims get an event");
+        common::info!(
+            "The driver restores snapshots or clones volumes; this release does neither: such claims get an event"
+        );
     }
 }
 
@@ -105,7 +107,8 @@ pub async fn provision(process: Process, config: Config) {
     let queue = |name: &str, backoff| {
         WorkQueue::<ClaimId>::new(backoff, Limits::plain(), vec![process.metrics.queue(name)])
     };
-    let (claim_queue, unsaved_queue) = (queue("claims", config.backoff), queue("unsavedpvs", UNSAVED_BACKOFF));
+    let (claim_queue, unsaved_queue) =
+        (queue("claims", config.backoff), queue("unsavedpvs", UNSAVED_BACKOFF));
     let volume_queue: WorkQueue<Key> =
         WorkQueue::new(config.backoff, Limits::plain(), vec![process.metrics.queue("volumes")]);
     let (Ok(claim_metrics), Ok(volume_metrics)) =
@@ -115,7 +118,8 @@ pub async fn provision(process: Process, config: Config) {
         return;
     };
     let released = volume_queue.clone();
-    let attached = Attached::follow(&attachments, move |volume| released.add(Key::cluster(volume), Place::lane(0)));
+    let attached =
+        Attached::follow(&attachments, move |volume| released.add(Key::cluster(volume), Place::lane(0)));
     let caches = Caches { claims: claims.clone(), classes: classes.clone(), volumes: volumes.clone() };
     let claim_job = Arc::new(Claims::new(
         config.clone(),
@@ -126,16 +130,27 @@ pub async fn provision(process: Process, config: Config) {
         claim_metrics,
     ));
     let stores = (volumes.clone(), classes.clone());
-    let volume_job = Arc::new(Volumes::new(config.clone(), process.clone(), stores, attached, &volume_queue, volume_metrics));
-    let mut watches: Vec<BoxFuture<'static, ()>> =
-        vec![process.reflect(&claims).boxed(), process.reflect(&classes).boxed(), process.reflect(&volumes).boxed()];
+    let volume_job = Arc::new(Volumes::new(
+        config.clone(),
+        process.clone(),
+        stores,
+        attached,
+        &volume_queue,
+        volume_metrics,
+    ));
+    let mut watches: Vec<BoxFuture<'static, ()>> = vec![
+        process.reflect(&claims).boxed(),
+        process.reflect(&classes).boxed(),
+        process.reflect(&volumes).boxed(),
+    ];
     if config.can.publish {
         watches.push(process.reflect(&attachments).boxed());
     } else {
         attachments.list_ends();
     }
     let work = async {
-        let synced = futures::future::join4(claims.synced(), classes.synced(), volumes.synced(), attachments.synced());
+        let synced =
+            futures::future::join4(claims.synced(), classes.synced(), volumes.synced(), attachments.synced());
         tokio::select! {
             _ = synced => {}
             () = process.stop.cancelled() => return,
@@ -174,11 +189,20 @@ const NEEDS: [Need; 4] = [
         namespaced: false,
     },
     Need { group: "", resource: "persistentvolumeclaims", verbs: &["list", "watch"], namespaced: false },
-    Need { group: "storage.k8s.io", resource: "storageclasses", verbs: &["list", "watch"], namespaced: false },
+    Need {
+        group: "storage.k8s.io",
+        resource: "storageclasses",
+        verbs: &["list", "watch"],
+        namespaced: false,
+    },
     Need { group: "", resource: "events", verbs: &["create", "patch"], namespaced: false },
 ];
-const ATTACHMENTS: Need =
-    Need { group: "storage.k8s.io", resource: "volumeattachments", verbs: &["list", "watch"], namespaced: false };
+const ATTACHMENTS: Need = Need {
+    group: "storage.k8s.io",
+    resource: "volumeattachments",
+    verbs: &["list", "watch"],
+    namespaced: false,
+};
 
 /// `<driver>_<host>_<uuid>`, as upstream's events say.
 fn event_source(driver: &str) -> String {

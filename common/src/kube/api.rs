@@ -69,7 +69,8 @@ impl Objects {
     /// Creates an object.
     pub async fn create<W: Wire>(&self, namespace: &str, body: &impl Serialize) -> Result<W, Error> {
         let body = serde_json::to_vec(body).map_err(Error::SerdeError)?;
-        let request = path::<W>(namespace).create(&PostParams::default(), body).map_err(Error::BuildRequest)?;
+        let request =
+            path::<W>(namespace).create(&PostParams::default(), body).map_err(Error::BuildRequest)?;
         self.writer()?.request(request).await
     }
 
@@ -81,7 +82,8 @@ impl Objects {
         body: &impl Serialize,
     ) -> Result<W, Error> {
         let body = serde_json::to_vec(body).map_err(Error::SerdeError)?;
-        let request = path::<W>(namespace).replace(name, &PostParams::default(), body).map_err(Error::BuildRequest)?;
+        let request =
+            path::<W>(namespace).replace(name, &PostParams::default(), body).map_err(Error::BuildRequest)?;
         self.writer()?.request(request).await
     }
 

@@ -107,9 +107,12 @@ fn build(config: &kube::Config, options: &ClientOptions) -> Result<kube::Client,
         .http2_keep_alive_interval(Duration::from_secs(30))
         .http2_keep_alive_timeout(Duration::from_secs(15))
         .build(connector);
-    let agent = HeaderValue::from_str(&options.user_agent).map_err(|error| ClientError::Setup(error.to_string()))?;
+    let agent =
+        HeaderValue::from_str(&options.user_agent).map_err(|error| ClientError::Setup(error.to_string()))?;
     let service = ServiceBuilder::new()
-        .layer(LimitLayer::new(options.rate.map_or(Limit::adaptive(), |(qps, burst)| Limit::rate(qps, burst))))
+        .layer(LimitLayer::new(
+            options.rate.map_or(Limit::adaptive(), |(qps, burst)| Limit::rate(qps, burst)),
+        ))
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer().map_err(setup)?)
         .map_err(BoxError::from)

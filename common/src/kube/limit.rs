@@ -222,7 +222,8 @@ where
         };
         let copy = Request::from_parts(parts.clone(), Body::from(body.clone()));
         let reply = inner.clone().oneshot(copy);
-        let reply = timeout(REPLY_TIMEOUT, reply).await.map_err(|_| "the API server did not answer within 60s")?;
+        let reply =
+            timeout(REPLY_TIMEOUT, reply).await.map_err(|_| "the API server did not answer within 60s")?;
         let reply = reply.map_err(Into::into)?;
         let refused = reply.status() == StatusCode::TOO_MANY_REQUESTS;
         if let Shared::Adaptive(window) = &limit {

@@ -3,8 +3,8 @@
 //! `Differs:` upstream finds a missing verb when it is needed, often as an object stuck for ever.
 
 use k8s_openapi::api::authorization::v1::{
-    ResourceAttributes, ResourceRule, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SelfSubjectRulesReview,
-    SelfSubjectRulesReviewSpec,
+    ResourceAttributes, ResourceRule, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+    SelfSubjectRulesReview, SelfSubjectRulesReviewSpec,
 };
 use kube::Client;
 use kube::api::{Api, PostParams};
@@ -134,7 +134,10 @@ mod tests {
         let needs = [NEED];
         let missing = shown_missing(&[rule("", "persistentvolumes", &["get", "list"])], &needs);
         let [(_, missing)] = &missing[..] else { panic!("{missing:?}") };
-        assert_eq!(missing.rule(), r#"{apiGroups: [""], resources: ["persistentvolumes"], verbs: ["patch"]}"#);
+        assert_eq!(
+            missing.rule(),
+            r#"{apiGroups: [""], resources: ["persistentvolumes"], verbs: ["patch"]}"#
+        );
     }
 
     #[test]

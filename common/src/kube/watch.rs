@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use kube::api::Api;
-use kube::runtime::watcher::{self, Event, watcher};
 use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Resource, ResourceExt};
 
 use super::object::{Guarded, Key, Object};
@@ -25,8 +25,12 @@ pub struct WatchOptions {
 }
 
 /// Watches one kind for ever. Errors are logged and tried again with growing pauses.
-pub async fn reflect<T>(client: kube::Client, store: Arc<Store<T>>, options: WatchOptions, metrics: Arc<Metrics>)
-where
+pub async fn reflect<T>(
+    client: kube::Client,
+    store: Arc<Store<T>>,
+    options: WatchOptions,
+    metrics: Arc<Metrics>,
+) where
     T: Object,
 {
     let api: Api<Guarded<T::Wire>> = Api::all_with(client, &());

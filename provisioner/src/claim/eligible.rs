@@ -47,20 +47,32 @@ mod tests {
     #[test]
     fn should_provision() {
         let late = Class { binding: BindingMode::WaitForFirstConsumer, ..class() };
-        let (ga, beta) = ("volume.kubernetes.io/storage-provisioner", "volume.beta.kubernetes.io/storage-provisioner");
+        let (ga, beta) =
+            ("volume.kubernetes.io/storage-provisioner", "volume.beta.kubernetes.io/storage-provisioner");
         let node = "volume.kubernetes.io/selected-node";
         let now = class();
-        let cases: &[(&str, &[(&str, &str)], Option<&Class>, Eligibility)] = &[
+        type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], Option<&'a Class>, Eligibility);
+        let cases: &[Case<'_>] = &[
             ("ours by the GA key", &[(ga, "test-driver")], Some(&now), Go),
             ("ours by the beta key", &[(beta, "test-driver")], Some(&now), Go),
             ("the GA key wins", &[(ga, "other"), (beta, "test-driver")], Some(&now), Ignore),
             ("another's", &[(ga, "other")], Some(&now), Ignore),
             ("nobody's", &[], Some(&now), Ignore),
             ("migrated to another", &[(ga, "in-tree"), (MIGRATED_TO, "other")], Some(&now), Ignore),
-            ("migrated to us, class of another", &[(ga, "in-tree"), (MIGRATED_TO, "test-driver")], Some(&now), Ignore),
+            (
+                "migrated to us, class of another",
+                &[(ga, "in-tree"), (MIGRATED_TO, "test-driver")],
+                Some(&now),
+                Ignore,
+            ),
             ("class unknown", &[(ga, "test-driver")], None, ClassMissing),
             ("late binding without a node", &[(ga, "test-driver")], Some(&late), WaitsForNode),
-            ("late binding with an empty node", &[(ga, "test-driver"), (node, "")], Some(&late), WaitsForNode),
+            (
+                "late binding with an empty node",
+                &[(ga, "test-driver"), (node, "")],
+                Some(&late),
+                WaitsForNode,
+            ),
             ("late binding with a node", &[(ga, "test-driver"), (node, "n1")], Some(&late), Go),
         ];
         for (name, annotations, class, expected) in cases {

@@ -67,7 +67,9 @@ pub enum ProvisionError {
     #[error("the CSI driver answered CreateVolume without {0}")]
     Malformed(&'static str),
     /// A volume object of the claim's name belongs to somebody else.
-    #[error("a PersistentVolume {0} exists already and is not this claim's: delete it, or re-create the claim")]
+    #[error(
+        "a PersistentVolume {0} exists already and is not this claim's: delete it, or re-create the claim"
+    )]
     NameTaken(String),
 }
 

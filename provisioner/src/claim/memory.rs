@@ -111,7 +111,10 @@ mod tests {
         let (mut memory, now) = (Memory::default(), Instant::now());
         assert_eq!(memory.rests("claim", "class", now), None);
         memory.refuse("claim", "class", now);
-        assert_eq!(memory.rests("claim", "class", now + Duration::from_secs(100)), Some(Duration::from_secs(200)));
+        assert_eq!(
+            memory.rests("claim", "class", now + Duration::from_secs(100)),
+            Some(Duration::from_secs(200))
+        );
         assert_eq!(memory.rests("claim", "recreated", now + Duration::from_secs(100)), None);
         assert_eq!(memory.rests("claim", "class", now + Duration::from_secs(100)), None, "it was lifted");
         memory.refuse("claim", "class", now);

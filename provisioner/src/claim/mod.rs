@@ -14,3 +14,5 @@ pub mod outcome;
 pub mod reconcile;
 pub mod request;
 pub mod save;
+#[cfg(test)]
+mod tests;

@@ -51,7 +51,9 @@ mod tests {
         for code in (1..=16).map(Code::from) {
             for (topology, node) in [(false, false), (false, true), (true, false), (true, true)] {
                 let expected = match code {
-                    Code::Cancelled | Code::DeadlineExceeded | Code::Unavailable | Code::Aborted => State::InBackground,
+                    Code::Cancelled | Code::DeadlineExceeded | Code::Unavailable | Code::Aborted => {
+                        State::InBackground
+                    }
                     Code::ResourceExhausted if topology && node => State::Reschedule,
                     _ => State::Finished,
                 };

@@ -134,7 +134,9 @@ impl Claims {
         let uid = &claim.meta.uid;
         let node = claim.meta.annotations.get(SELECTED_NODE).is_some_and(|node| !node.is_empty());
         match error.state(self.config.uses_topology(), node) {
-            State::InBackground => self.memory().keep(Background { claim: claim.clone(), class: class.clone() }),
+            State::InBackground => {
+                self.memory().keep(Background { claim: claim.clone(), class: class.clone() })
+            }
             State::Finished | State::Reschedule => self.memory().settle(uid),
             State::NoChange => {}
         }
@@ -154,7 +156,12 @@ impl Claims {
         Outcome::Retry
     }
 
-    async fn provision(&self, claim: &Arc<Claim>, class: &Class, begun: Instant) -> Result<(), ProvisionError> {
+    async fn provision(
+        &self,
+        claim: &Arc<Claim>,
+        class: &Class,
+        begun: Instant,
+    ) -> Result<(), ProvisionError> {
         let name = volume_name(&self.config, &claim.meta.uid).ok_or(ProvisionError::NoName)?;
         if let Some(known) = self.volumes.get(&Key::cluster(&name)) {
             let ours = known.claim.as_ref().is_some_and(|holder| holder.uid == claim.meta.uid);
@@ -164,9 +171,9 @@ impl Claims {
         self.tell(claim, Kind::Normal, "Provisioning", message);
         let mut prepared = prepare(&self.config, claim, class, name)?;
         if let Some(reference) = &prepared.secrets.provision {
-            let secrets = read(&self.process.objects, reference).await.map_err(|reason| {
-                ProvisionError::Secret { name: reference.to_string(), reason }
-            })?;
+            let secrets = read(&self.process.objects, reference)
+                .await
+                .map_err(|reason| ProvisionError::Secret { name: reference.to_string(), reason })?;
             prepared.request.secrets = secrets.to_request();
         }
         let (made, bytes) = self.create(&prepared).await?;
@@ -183,7 +190,8 @@ impl Claims {
     /// Asks the driver; gives the volume and its size in bytes.
     async fn create(&self, prepared: &Prepared) -> Result<(v1::Volume, i64), ProvisionError> {
         let reply = self.process.driver.call(prepared.request.clone(), self.config.timeout).await;
-        let made = reply.map_err(ProvisionError::Driver)?.volume.ok_or(ProvisionError::Malformed("a volume"))?;
+        let made =
+            reply.map_err(ProvisionError::Driver)?.volume.ok_or(ProvisionError::Malformed("a volume"))?;
         if made.volume_id.is_empty() {
             return Err(ProvisionError::Malformed("a volume id"));
         }

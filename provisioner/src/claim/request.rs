@@ -46,7 +46,12 @@ pub struct SecretRefs {
 }
 
 /// Builds the request. The first check that fails decides the error.
-pub fn prepare(config: &Config, claim: &Claim, class: &Class, name: String) -> Result<Prepared, ProvisionError> {
+pub fn prepare(
+    config: &Config,
+    claim: &Claim,
+    class: &Class,
+    name: String,
+) -> Result<Prepared, ProvisionError> {
     check_features(config, claim, class)?;
     if claim.has_selector {
         return Err(ProvisionError::Selector);
@@ -114,12 +119,12 @@ fn capabilities(
             ..MountVolume::default()
         })
     };
-    let capability = |mode: &Box<str>| {
+    let capability = |mode: &str| {
         let mode = of_claim_mode(mode, config.can.single_node_multi_writer)?;
         let access_mode = Some(AccessMode { mode: mode.into() });
         Ok(v1::VolumeCapability { access_mode, access_type: Some(access_type.clone()) })
     };
-    claim.access_modes.iter().map(capability).collect()
+    claim.access_modes.iter().map(|mode| capability(mode)).collect()
 }
 
 fn requested_bytes(claim: &Claim) -> Result<i64, ProvisionError> {

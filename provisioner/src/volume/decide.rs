@@ -51,8 +51,8 @@ fn is_ours(volume: &Volume, driver: &str) -> bool {
 mod tests {
     use super::*;
     use crate::fixture::volume;
-    use serde_json::json;
     use Step::*;
+    use serde_json::json;
 
     const OURS: &str = "external-provisioner.volume.kubernetes.io/finalizer";
 
@@ -63,7 +63,15 @@ mod tests {
         let cases = [
             ("released", made.clone(), "Released", "Delete", &[OURS][..], false, Delete),
             ("released, without finalizer", made.clone(), "Released", "Delete", &[], false, Delete),
-            ("released, already deleting, with finalizer", made.clone(), "Released", "Delete", &[OURS], true, Delete),
+            (
+                "released, already deleting, with finalizer",
+                made.clone(),
+                "Released",
+                "Delete",
+                &[OURS],
+                true,
+                Delete,
+            ),
             ("released, deleting, finalizer gone", made.clone(), "Released", "Delete", &[], true, Ignore),
             ("bound", made.clone(), "Bound", "Delete", &[OURS], false, Ignore),
             ("bound, finalizer missing", made.clone(), "Bound", "Delete", &["other"], false, Protect),
@@ -73,13 +81,30 @@ mod tests {
             ("retained", made.clone(), "Released", "Retain", &[], false, Ignore),
             ("retained, still protected", made.clone(), "Bound", "Retain", &[OURS], false, Unprotect),
             ("recycled, still protected", made.clone(), "Released", "Recycle", &[OURS], true, Unprotect),
-            ("made by another", json!({"pv.kubernetes.io/provisioned-by": "other"}), "Released", "Delete", &[OURS], false, Ignore),
-            ("migrated to us", json!({"pv.kubernetes.io/provisioned-by": "in-tree", "pv.kubernetes.io/migrated-to": "test-driver"}), "Released", "Delete", &[OURS], false, Delete),
+            (
+                "made by another",
+                json!({"pv.kubernetes.io/provisioned-by": "other"}),
+                "Released",
+                "Delete",
+                &[OURS],
+                false,
+                Ignore,
+            ),
+            (
+                "migrated to us",
+                json!({"pv.kubernetes.io/provisioned-by": "in-tree", "pv.kubernetes.io/migrated-to": "test-driver"}),
+                "Released",
+                "Delete",
+                &[OURS],
+                false,
+                Delete,
+            ),
             ("static", json!({}), "Bound", "Delete", &[], false, Protect),
             ("static, released", json!({}), "Released", "Delete", &[OURS], false, Delete),
         ];
         for (name, annotations, phase, policy, finalizers, deleting, expected) in cases {
-            let mut metadata = json!({"name": "pv", "uid": "u", "annotations": annotations, "finalizers": finalizers});
+            let mut metadata =
+                json!({"name": "pv", "uid": "u", "annotations": annotations, "finalizers": finalizers});
             if deleting {
                 metadata["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
             }

@@ -28,7 +28,9 @@ use crate::metrics::VolumeMetrics;
 /// Why a volume could not be deleted; the text is what its event says.
 #[derive(Debug, Error)]
 enum DeleteError {
-    #[error("the volume's source is not of a CSI driver: migration of in-tree volumes is not available in this release of the provisioner")]
+    #[error(
+        "the volume's source is not of a CSI driver: migration of in-tree volumes is not available in this release of the provisioner"
+    )]
     InTree,
     #[error("CSI driver does not support deletion: {0} missing")]
     NotSupported(&'static str),
@@ -72,7 +74,9 @@ impl Volumes {
         let Some(volume) = self.volumes.get(key) else { return Outcome::Done };
         let result = match decide(&volume, &self.config.driver) {
             Step::Ignore => return Outcome::Done,
-            Step::Protect => self.patch_finalizer(&volume, json!({"metadata": {"finalizers": [FINALIZER]}})).await,
+            Step::Protect => {
+                self.patch_finalizer(&volume, json!({"metadata": {"finalizers": [FINALIZER]}})).await
+            }
             Step::Unprotect => self.unprotect(&volume).await,
             Step::Delete => return self.delete_and_tell(&volume).await,
         };
@@ -156,7 +160,11 @@ impl Volumes {
     async fn unprotect(&self, volume: &Volume) -> Result<(), api::Error> {
         // The server takes our own finalizer out of whatever list it has by then: this never conflicts
         // with those who take out theirs.
-        self.patch_finalizer(volume, json!({"metadata": {"$deleteFromPrimitiveList/finalizers": [FINALIZER]}})).await
+        self.patch_finalizer(
+            volume,
+            json!({"metadata": {"$deleteFromPrimitiveList/finalizers": [FINALIZER]}}),
+        )
+        .await
     }
 
     async fn patch_finalizer(&self, volume: &Volume, patch: serde_json::Value) -> Result<(), api::Error> {

@@ -37,9 +37,18 @@ pub struct Class {
     pub allowed_topologies: Box<[TopologyTerm]>,
 }
 
-/// One entry of `allowedTopologies`: for each key the values that are allowed.
+/// One entry of `allowedTopologies`: what each of its keys may be.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct TopologyTerm(pub Box<[(Box<str>, Box<[Box<str>]>)]>);
+pub struct TopologyTerm(pub Box<[AllowedValues]>);
+
+/// A topology key and the values it may have.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AllowedValues {
+    /// The key, a label of nodes.
+    pub key: Box<str>,
+    /// Any of these.
+    pub values: Box<[Box<str>]>,
+}
 
 /// A class as the API server sends it.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -80,8 +89,11 @@ impl Object for Class {
             return None;
         }
         let term = |term: WireTerm| {
-            let pairs = term.match_label_expressions.into_iter();
-            TopologyTerm(pairs.map(|expression| (expression.key, expression.values.into())).collect())
+            let allowed = |expression: WireExpression| AllowedValues {
+                key: expression.key,
+                values: expression.values.into(),
+            };
+            TopologyTerm(term.match_label_expressions.into_iter().map(allowed).collect())
         };
         Some(Self {
             meta: Meta::new(wire.metadata, |_| false),

@@ -60,7 +60,12 @@ impl Pairs {
     /// The pairs of `map` whose key `keep` accepts.
     pub fn filtered(map: Option<BTreeMap<String, String>>, keep: impl Fn(&str) -> bool) -> Self {
         let map = map.unwrap_or_default();
-        Self(map.into_iter().filter(|(key, _)| keep(key)).map(|(key, value)| (key.into(), value.into())).collect())
+        Self(
+            map.into_iter()
+                .filter(|(key, _)| keep(key))
+                .map(|(key, value)| (key.into(), value.into()))
+                .collect(),
+        )
     }
 
     /// The value of `key`.
@@ -129,7 +134,9 @@ pub(crate) fn version_number(version: Option<&str>) -> u64 {
 }
 
 /// Reads ObjectMeta without managedFields, which are larger than all the rest and never read here.
-pub(crate) fn without_managed_fields<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+pub(crate) fn without_managed_fields<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<ObjectMeta, D::Error> {
     let wire = WireMeta::deserialize(deserializer)?;
     Ok(ObjectMeta {
         name: wire.name,

@@ -4,8 +4,8 @@
 //! which ignores every field it does not name, and the public slim type kept in a [`Store`](super::store::Store).
 //! [`Object::slim`] turns one into the other and drops what is not this driver's business.
 
-mod attachment;
 pub mod annotation;
+mod attachment;
 mod claim;
 mod class;
 mod csi_node;
@@ -17,14 +17,15 @@ mod wire;
 
 pub use attachment::{Attachment, AttachmentSource, StatusError, WireAttachment};
 pub use claim::{Claim, DataSource, WireClaim};
-pub use class::{BindingMode, Class, TopologyTerm, WireClass};
+pub use class::{AllowedValues, BindingMode, Class, TopologyTerm, WireClass};
 pub use csi_node::{CsiNode, DriverOnNode, WireCsiNode};
 pub use event::WireEvent;
-pub use secret::WireSecret;
-pub use meta::{Key, Meta, Pairs};
 pub(crate) use meta::version_number;
+pub use meta::{Key, Meta, Pairs};
+pub use secret::WireSecret;
 pub use volume::{
-    ClaimRef, CsiSource, ReclaimPolicy, SecretName, Volume, VolumePhase, VolumeSpec, WireVolume, WireVolumeSpec,
+    ClaimRef, CsiSource, ReclaimPolicy, SecretName, Volume, VolumePhase, VolumeSpec, WireVolume,
+    WireVolumeSpec,
 };
 pub use wire::{Guarded, Malformed, NoObject, Wire};
 

@@ -152,7 +152,8 @@ impl Object for Volume {
     /// Keeps the volumes that we made, that are migrated to us, or whose CSI driver we are.
     fn slim(wire: WireVolume, scope: &Scope) -> Option<Self> {
         let annotations = wire.metadata.annotations.as_ref();
-        let named = |key: &str| annotations.and_then(|map| map.get(key)).is_some_and(|name| scope.is_ours(name));
+        let named =
+            |key: &str| annotations.and_then(|map| map.get(key)).is_some_and(|name| scope.is_ours(name));
         let is_ours = named(PROVISIONED_BY)
             || named(MIGRATED_TO)
             || wire.spec.csi.as_ref().is_some_and(|csi| csi.driver == scope.driver);

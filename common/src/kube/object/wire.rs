@@ -10,9 +10,15 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 /// What can be read from the API server as one kind of object.
-pub trait Wire: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static {}
+pub trait Wire:
+    Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static
+{
+}
 
-impl<W> Wire for W where W: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static {}
+impl<W> Wire for W where
+    W: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static
+{
+}
 
 /// An object that does not have the shape its kind promises.
 #[derive(Debug, Clone, Error)]

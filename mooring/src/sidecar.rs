@@ -1,0 +1,151 @@
+//! Which sidecar a command line means, and running it.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use common::flag::standard::StandardFlags;
+use common::flag::{Exit, Parsed};
+
+/// The sidecars of this release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sidecar {
+    Provisioner,
+}
+
+impl Sidecar {
+    const ALL: [Self; 1] = [Self::Provisioner];
+
+    /// The name of the Go sidecar's binary.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Provisioner => "csi-provisioner",
+        }
+    }
+
+    fn about(self) -> &'static str {
+        match self {
+            Self::Provisioner => "makes volumes for claims and deletes them (external-provisioner 6.3)",
+        }
+    }
+
+    fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|sidecar| sidecar.name() == name)
+    }
+
+    fn parse(self, program: &str, args: Vec<String>) -> Result<Parsed, Exit> {
+        match self {
+            Self::Provisioner => provisioner::flags::parse(program, args),
+        }
+    }
+
+    /// Runs the sidecar to its end.
+    pub(crate) fn run(self, program: &str, args: Vec<String>) -> ExitCode {
+        let parsed = match self.parse(program, args) {
+            Ok(parsed) => parsed,
+            Err(exit) => exit.leave(),
+        };
+        common::log::init(parsed.read::<StandardFlags>().logging.options());
+        for notice in parsed.notices() {
+            common::warn!(notice);
+        }
+        common::info!("Version"; "program" => self.name(), "version" => env!("CARGO_PKG_VERSION"));
+        // One thread: a sidecar waits far more than it computes, and threads cost memory.
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => common::log::exit(error, "cannot start the runtime"),
+        };
+        let code = runtime.block_on(async {
+            match self {
+                Self::Provisioner => provisioner::main(&parsed).await,
+            }
+        });
+        runtime.shutdown_background();
+        ExitCode::from(code)
+    }
+}
+
+/// What a command line means.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Chosen {
+    /// Be this sidecar.
+    Sidecar { sidecar: Sidecar, program: String, args: Vec<String> },
+    /// Print this and exit.
+    Text { text: String, code: u8 },
+}
+
+/// Reads `argv`, program name first.
+pub(crate) fn choose(argv: Vec<String>) -> Chosen {
+    let mut words = argv.into_iter();
+    let program = words.next().unwrap_or_default();
+    let called =
+        Path::new(&program).file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+    if let Some(sidecar) = Sidecar::by_name(&called) {
+        return Chosen::Sidecar { sidecar, program, args: words.collect() };
+    }
+    match words.next().as_deref() {
+        None | Some("--help" | "-h" | "-help" | "help") => Chosen::Text { text: help(), code: 0 },
+        Some("--version" | "version") => {
+            Chosen::Text { text: format!("mooring v{}\n", env!("CARGO_PKG_VERSION")), code: 0 }
+        }
+        Some(word) => match Sidecar::by_name(word) {
+            Some(sidecar) => {
+                Chosen::Sidecar { sidecar, program: sidecar.name().to_owned(), args: words.collect() }
+            }
+            None => {
+                Chosen::Text { text: format!("mooring: there is no sidecar {word:?}\n\n{}", help()), code: 2 }
+            }
+        },
+    }
+}
+
+fn help() -> String {
+    let mut text = String::from(
+        "mooring: the Kubernetes CSI sidecar controllers in one executable\n\n\
+         Usage: mooring SIDECAR [FLAGS]      or a link to mooring named as the sidecar\n\
+         \x20      mooring SIDECAR --help       the sidecar's flags\n\n\
+         Sidecars:\n",
+    );
+    for sidecar in Sidecar::ALL {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {:<18}{}", sidecar.name(), sidecar.about());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn argv(words: &str) -> Vec<String> {
+        words.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn link_named_as_a_sidecar_is_that_sidecar() {
+        let chosen = choose(argv("/usr/bin/csi-provisioner --version"));
+        let expected = Chosen::Sidecar {
+            sidecar: Sidecar::Provisioner,
+            program: "/usr/bin/csi-provisioner".into(),
+            args: vec!["--version".into()],
+        };
+        assert_eq!(chosen, expected);
+    }
+
+    #[test]
+    fn first_argument_names_the_sidecar_otherwise() {
+        let Chosen::Sidecar { sidecar, args, .. } = choose(argv("mooring csi-provisioner --v=5")) else {
+            panic!()
+        };
+        assert_eq!((sidecar, args), (Sidecar::Provisioner, vec!["--v=5".to_owned()]));
+    }
+
+    #[test]
+    fn help_lists_every_sidecar_and_an_unknown_one_exits_with_2() {
+        for words in ["mooring", "mooring --help"] {
+            let Chosen::Text { text, code: 0 } = choose(argv(words)) else { panic!() };
+            assert!(Sidecar::ALL.iter().all(|sidecar| text.contains(sidecar.name())));
+        }
+        assert!(matches!(choose(argv("mooring csi-nothing")), Chosen::Text { code: 2, .. }));
+    }
+}
