@@ -57,10 +57,7 @@ impl ControlPlane {
         roles: &str,
     ) -> Result<PathBuf, AccountError> {
         let account = ServiceAccount {
-            metadata: ObjectMeta {
-                name: Some(name.to_owned()),
-                ..ObjectMeta::default()
-            },
+            metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
             ..ServiceAccount::default()
         };
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client()?, namespace);
@@ -77,11 +74,7 @@ impl ControlPlane {
     ///
     /// # Errors
     /// There is no such account, or the file cannot be written.
-    pub async fn kubeconfig_for(
-        &self,
-        namespace: &str,
-        name: &str,
-    ) -> Result<PathBuf, AccountError> {
+    pub async fn kubeconfig_for(&self, namespace: &str, name: &str) -> Result<PathBuf, AccountError> {
         let request = TokenRequest {
             spec: Some(TokenRequestSpec {
                 expiration_seconds: Some(TOKEN_SECONDS),
@@ -90,17 +83,10 @@ impl ControlPlane {
             ..TokenRequest::default()
         };
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client()?, namespace);
-        let answer = accounts
-            .create_token_request(name, &PostParams::default(), &request)
-            .await?;
+        let answer = accounts.create_token_request(name, &PostParams::default(), &request).await?;
         let token = answer.status.map(|status| status.token).unwrap_or_default();
         let user = format!("{namespace}-{name}");
-        let text = kubeconfig(
-            self.server(),
-            self.authority(),
-            &user,
-            &json!({ "token": token }),
-        );
+        let text = kubeconfig(self.server(), self.authority(), &user, &json!({ "token": token }));
         let file = format!("{user}.kubeconfig");
         write_private(self.folder(), &file, &text)?;
         Ok(self.folder().join(file))
@@ -109,23 +95,13 @@ impl ControlPlane {
 
 /// A role and its binding to the account, ready to be applied.
 fn bound(mut role: Value, namespace: &str, account: &str) -> Result<[Value; 2], AccountError> {
-    let kind = role
-        .get("kind")
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned();
-    let own = role
-        .pointer("/metadata/name")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
+    let kind = role.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let own = role.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     let metadata = match kind.as_str() {
         "ClusterRole" => json!({ "name": format!("{namespace}:{account}:{own}") }),
         "Role" => json!({ "name": own, "namespace": namespace }),
         _ => {
-            return Err(AccountError::NotARole {
-                account: format!("{namespace}/{account}"),
-                kind,
-            });
+            return Err(AccountError::NotARole { account: format!("{namespace}/{account}"), kind });
         }
     };
     let binding = json!({

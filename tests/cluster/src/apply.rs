@@ -57,11 +57,7 @@ impl ControlPlane {
     ///
     /// # Errors
     /// See [`ApplyError`]; what came before the failing document stays.
-    pub async fn apply(
-        &self,
-        yaml: &str,
-        namespace: &str,
-    ) -> Result<Vec<DynamicObject>, ApplyError> {
+    pub async fn apply(&self, yaml: &str, namespace: &str) -> Result<Vec<DynamicObject>, ApplyError> {
         let mut applied = Vec::new();
         for document in documents(yaml)? {
             applied.push(self.apply_object(document, namespace).await?);
@@ -73,49 +69,26 @@ impl ControlPlane {
     ///
     /// # Errors
     /// See [`ApplyError`].
-    pub async fn apply_object(
-        &self,
-        object: Value,
-        namespace: &str,
-    ) -> Result<DynamicObject, ApplyError> {
+    pub async fn apply_object(&self, object: Value, namespace: &str) -> Result<DynamicObject, ApplyError> {
         let text = |pointer: &str, field: &'static str| {
-            let found = object
-                .pointer(pointer)
-                .and_then(Value::as_str)
-                .map(str::to_owned);
-            found.ok_or_else(|| ApplyError::Missing {
-                field,
-                document: object.to_string(),
-            })
+            let found = object.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+            found.ok_or_else(|| ApplyError::Missing { field, document: object.to_string() })
         };
         let (api_version, kind) = (text("/apiVersion", "apiVersion")?, text("/kind", "kind")?);
         let name = text("/metadata/name", "metadata.name")?;
         let namespace = text("/metadata/namespace", "").unwrap_or_else(|_| namespace.to_owned());
         let client = self.client()?;
-        let failed = |source| ApplyError::Api {
-            kind: kind.clone(),
-            name: name.clone(),
-            source,
-        };
-        let types = TypeMeta {
-            api_version,
-            kind: kind.clone(),
-        };
-        let gvk = GroupVersionKind::try_from(&types).map_err(|_| ApplyError::Missing {
-            field: "usable apiVersion",
-            document: object.to_string(),
-        })?;
-        let (resource, capabilities) = kube::discovery::pinned_kind(&client, &gvk)
-            .await
-            .map_err(failed)?;
+        let failed = |source| ApplyError::Api { kind: kind.clone(), name: name.clone(), source };
+        let types = TypeMeta { api_version, kind: kind.clone() };
+        let gvk = GroupVersionKind::try_from(&types)
+            .map_err(|_| ApplyError::Missing { field: "usable apiVersion", document: object.to_string() })?;
+        let (resource, capabilities) = kube::discovery::pinned_kind(&client, &gvk).await.map_err(failed)?;
         let api: Api<DynamicObject> = match capabilities.scope {
             Scope::Cluster => Api::all_with(client, &resource),
             Scope::Namespaced => Api::namespaced_with(client, &namespace, &resource),
         };
         let parameters = PatchParams::apply("mooring-tests").force();
-        api.patch(&name, &parameters, &Patch::Apply(&object))
-            .await
-            .map_err(failed)
+        api.patch(&name, &parameters, &Patch::Apply(&object)).await.map_err(failed)
     }
 }
 
@@ -126,10 +99,7 @@ mod tests {
     #[test]
     fn skips_empty_documents() {
         let found = documents("---\nkind: A\n---\n# nothing\n---\nkind: B\n").expect("YAML");
-        let kinds: Vec<&str> = found
-            .iter()
-            .filter_map(|document| document.get("kind")?.as_str())
-            .collect();
+        let kinds: Vec<&str> = found.iter().filter_map(|document| document.get("kind")?.as_str()).collect();
         assert_eq!(kinds, ["A", "B"]);
     }
 

@@ -127,20 +127,11 @@ impl ControlPlane {
         }
     }
 
-    async fn start_once(
-        options: &Options,
-        binaries: &Binaries,
-    ) -> Result<ControlPlane, StartError> {
-        let folder = tempfile::Builder::new()
-            .prefix("mooring-cluster-")
-            .tempdir()?;
+    async fn start_once(options: &Options, binaries: &Binaries) -> Result<ControlPlane, StartError> {
+        let folder = tempfile::Builder::new().prefix("mooring-cluster-").tempdir()?;
         guard::remove_at_end(folder.path());
         let [etcd, etcd_peer, api_server] = ports::free()?;
-        let ports = Ports {
-            etcd,
-            etcd_peer,
-            api_server,
-        };
+        let ports = Ports { etcd, etcd_peer, api_server };
         let server = format!("https://127.0.0.1:{api_server}");
         let authority = write_files(folder.path(), &server)?;
         let log = |binary: Binary| folder.path().join(format!("{}.log", binary.name()));
@@ -152,8 +143,7 @@ impl ControlPlane {
         let etcd = spawn(Binary::Etcd, etcd_flags(&ports))?;
         let mut components = vec![spawn(Binary::ApiServer, api_server_flags(&ports, options))?];
         let kubeconfig = Kubeconfig::read_from(folder.path().join("admin.kubeconfig"))?;
-        let config =
-            kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
         let mut this = ControlPlane {
             components: Vec::new(),
             etcd,
@@ -167,39 +157,25 @@ impl ControlPlane {
         this.until_ready("is not ready", Binary::ApiServer, |client| async move {
             let request = http::Request::get("/readyz").body(Vec::new());
             match request {
-                Ok(request) => client
-                    .request_text(request)
-                    .await
-                    .is_ok_and(|text| text == "ok"),
+                Ok(request) => client.request_text(request).await.is_ok_and(|text| text == "ok"),
                 Err(_) => false,
             }
         })
         .await?;
-        for (wanted, binary) in [
-            (options.controller_manager, Binary::ControllerManager),
-            (options.scheduler, Binary::Scheduler),
-        ] {
+        for (wanted, binary) in
+            [(options.controller_manager, Binary::ControllerManager), (options.scheduler, Binary::Scheduler)]
+        {
             if wanted {
                 let mut command = Command::new(this.binaries.path(binary));
-                command
-                    .args(controller_flags(binary, options))
-                    .current_dir(this.folder.path());
+                command.args(controller_flags(binary, options)).current_dir(this.folder.path());
                 let log = this.folder.path().join(format!("{}.log", binary.name()));
-                this.components
-                    .push(Process::start(binary.name(), command, &log)?);
+                this.components.push(Process::start(binary.name(), command, &log)?);
             }
         }
         if options.controller_manager {
-            this.until_ready(
-                "made no service account",
-                Binary::ControllerManager,
-                |client| async move {
-                    Api::<ServiceAccount>::namespaced(client, "default")
-                        .get("default")
-                        .await
-                        .is_ok()
-                },
-            )
+            this.until_ready("made no service account", Binary::ControllerManager, |client| async move {
+                Api::<ServiceAccount>::namespaced(client, "default").get("default").await.is_ok()
+            })
             .await?;
         }
         Ok(this)
@@ -229,10 +205,7 @@ impl ControlPlane {
                     return Err(failed(process, format!("ended ({status})")));
                 }
                 if Instant::now() > end && process.name() == binary.name() {
-                    return Err(failed(
-                        process,
-                        format!("{complaint} after {} s", PATIENCE.as_secs()),
-                    ));
+                    return Err(failed(process, format!("{complaint} after {} s", PATIENCE.as_secs())));
                 }
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -258,8 +231,7 @@ impl ControlPlane {
     /// The file cannot be read or says nothing usable.
     pub async fn client_of(&self, kubeconfig: &Path) -> Result<kube::Client, StartError> {
         let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
-        let config =
-            kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
         Ok(kube::Client::try_from(config)?)
     }
 
@@ -288,11 +260,7 @@ impl ControlPlane {
     /// # Errors
     /// The program cannot be started.
     pub fn spawn(&self, name: &str, command: Command) -> Result<Process, SpawnError> {
-        Process::start(
-            name,
-            command,
-            &self.folder.path().join(format!("{name}.log")),
-        )
+        Process::start(name, command, &self.folder.path().join(format!("{name}.log")))
     }
 
     /// The last `count` lines of the log of `name`: a component, or what [`ControlPlane::spawn`] started.
@@ -306,24 +274,17 @@ impl ControlPlane {
     /// The API server refuses it.
     pub async fn fresh_namespace(&self, prefix: &str) -> Result<String, StartError> {
         let namespace = Namespace {
-            metadata: ObjectMeta {
-                generate_name: Some(format!("{prefix}-")),
-                ..ObjectMeta::default()
-            },
+            metadata: ObjectMeta { generate_name: Some(format!("{prefix}-")), ..ObjectMeta::default() },
             ..Namespace::default()
         };
-        let created = Api::<Namespace>::all(self.client()?)
-            .create(&PostParams::default(), &namespace)
-            .await?;
+        let created =
+            Api::<Namespace>::all(self.client()?).create(&PostParams::default(), &namespace).await?;
         Ok(created.metadata.name.unwrap_or_default())
     }
 
     /// The process ids of all that it started itself.
     pub fn process_ids(&self) -> Vec<u32> {
-        std::iter::once(&self.etcd)
-            .chain(&self.components)
-            .map(Process::id)
-            .collect()
+        std::iter::once(&self.etcd).chain(&self.components).map(Process::id).collect()
     }
 
     /// Stops everything and removes the folder. The same happens on drop; here it is awaited, so that nothing blocks.
@@ -341,11 +302,7 @@ impl Drop for ControlPlane {
         self.etcd.kill();
         if std::thread::panicking() {
             for process in &self.components {
-                eprintln!(
-                    "---- last lines of {} ----\n{}",
-                    process.name(),
-                    process.last_lines(8)
-                );
+                eprintln!("---- last lines of {} ----\n{}", process.name(), process.last_lines(8));
             }
         }
         if let Some(target) = std::env::var_os("MOORING_KEEP_LOGS").map(PathBuf::from) {
@@ -361,11 +318,7 @@ fn keep_logs(folder: &Path, target: &Path) {
         return;
     }
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry
-            .path()
-            .extension()
-            .is_some_and(|extension| extension == "log")
-        {
+        if entry.path().extension().is_some_and(|extension| extension == "log") {
             // Logs are a convenience: one that cannot be copied must not hide why the test failed.
             let _ = std::fs::copy(entry.path(), target.join(entry.file_name()));
         }
@@ -373,11 +326,7 @@ fn keep_logs(folder: &Path, target: &Path) {
 }
 
 fn failed(process: &Process, what: String) -> StartError {
-    StartError::Component {
-        name: process.name().to_owned(),
-        what,
-        log: process.last_lines(15),
-    }
+    StartError::Component { name: process.name().to_owned(), what, log: process.last_lines(15) }
 }
 
 /// Keys, certificates and kubeconfigs; the authority's certificate is returned.
@@ -393,11 +342,7 @@ fn write_files(folder: &Path, server: &str) -> Result<String, StartError> {
     write_private(folder, "apiserver.key", &key)?;
     for (name, organisation, user) in [
         ("admin", Some("system:masters"), "admin"),
-        (
-            "kube-controller-manager",
-            None,
-            "system:kube-controller-manager",
-        ),
+        ("kube-controller-manager", None, "system:kube-controller-manager"),
         ("kube-scheduler", None, "system:kube-scheduler"),
     ] {
         let identity = authority.client(organisation, user)?;
@@ -447,12 +392,7 @@ fn etcd_flags(ports: &Ports) -> Vec<String> {
     let client = format!("http://127.0.0.1:{}", ports.etcd);
     let peer = format!("http://127.0.0.1:{}", ports.etcd_peer);
     // Nothing here must survive a power cut, so no write waits for the disk.
-    let mut flags = flags(&[
-        "--name=mooring",
-        "--data-dir=etcd",
-        "--unsafe-no-fsync",
-        "--log-level=warn",
-    ]);
+    let mut flags = flags(&["--name=mooring", "--data-dir=etcd", "--unsafe-no-fsync", "--log-level=warn"]);
     flags.push(format!("--listen-client-urls={client}"));
     flags.push(format!("--advertise-client-urls={client}"));
     flags.push(format!("--listen-peer-urls={peer}"));
@@ -464,10 +404,7 @@ fn etcd_flags(ports: &Ports) -> Vec<String> {
 fn common_flags(options: &Options) -> Vec<String> {
     let mut flags = vec![format!("--v={}", options.verbosity)];
     if !options.feature_gates.is_empty() {
-        flags.push(format!(
-            "--feature-gates={}",
-            options.feature_gates.join(",")
-        ));
+        flags.push(format!("--feature-gates={}", options.feature_gates.join(",")));
     }
     flags
 }
@@ -523,10 +460,7 @@ fn controller_flags(binary: Binary, options: &Options) -> Vec<String> {
             format!("--service-cluster-ip-range={SERVICE_RANGE}"),
         ]);
     } else {
-        flags.extend([
-            "--kube-api-qps=1000".to_owned(),
-            "--kube-api-burst=2000".to_owned(),
-        ]);
+        flags.extend(["--kube-api-qps=1000".to_owned(), "--kube-api-burst=2000".to_owned()]);
     }
     flags.extend(common_flags(options));
     flags

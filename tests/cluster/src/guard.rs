@@ -34,10 +34,7 @@ fn start() -> Option<Mutex<ChildStdin>> {
     shell.args(["-c", SCRIPT, "mooring-guard"]);
     // A group of its own: Ctrl-C in the terminal must not end the one who cleans up after Ctrl-C.
     shell.process_group(0);
-    shell
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = shell.spawn().ok()?;
     child.stdin.take().map(Mutex::new)
 }

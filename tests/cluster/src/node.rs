@@ -36,9 +36,7 @@ impl ControlPlane {
         drivers: &[NodeDriver],
     ) -> Result<(), ApplyError> {
         let mut labels = labels.clone();
-        labels
-            .entry("kubernetes.io/hostname".to_owned())
-            .or_insert_with(|| name.to_owned());
+        labels.entry("kubernetes.io/hostname".to_owned()).or_insert_with(|| name.to_owned());
         let node = json!({
             "apiVersion": "v1",
             "kind": "Node",
@@ -59,11 +57,7 @@ impl ControlPlane {
         nodes
             .patch_status(name, &PatchParams::default(), &Patch::Strategic(status))
             .await
-            .map_err(|source| ApplyError::Api {
-                kind: "Node".to_owned(),
-                name: name.to_owned(),
-                source,
-            })?;
+            .map_err(|source| ApplyError::Api { kind: "Node".to_owned(), name: name.to_owned(), source })?;
         let drivers: Vec<_> = drivers
             .iter()
             .map(|driver| {

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
 };
 
 /// The address of the `kubernetes` service: the first of [`SERVICE_RANGE`].
@@ -43,19 +43,12 @@ impl Authority {
         let mut params = CertificateParams::default();
         params.distinguished_name = name(None, "mooring-test-ca");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![
-            KeyUsagePurpose::DigitalSignature,
-            KeyUsagePurpose::KeyCertSign,
-            KeyUsagePurpose::CrlSign,
-        ];
+        params.key_usages =
+            vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let certificate = params.self_signed(&key)?.pem();
         let key_pem = key.serialize_pem();
-        Ok(Authority {
-            issuer: Issuer::new(params, key),
-            certificate,
-            key: key_pem,
-        })
+        Ok(Authority { issuer: Issuer::new(params, key), certificate, key: key_pem })
     }
 
     fn sign(
@@ -68,18 +61,11 @@ impl Authority {
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let certificate = params.signed_by(&key, &self.issuer)?.pem();
-        Ok(Identity {
-            certificate,
-            key: key.serialize_pem(),
-        })
+        Ok(Identity { certificate, key: key.serialize_pem() })
     }
 
     /// A client certificate: `common` is the user, `organisation` its group.
-    pub(crate) fn client(
-        &self,
-        organisation: Option<&str>,
-        common: &str,
-    ) -> Result<Identity, rcgen::Error> {
+    pub(crate) fn client(&self, organisation: Option<&str>, common: &str) -> Result<Identity, rcgen::Error> {
         let mut params = CertificateParams::default();
         params.distinguished_name = name(organisation, common);
         self.sign(params, ExtendedKeyUsagePurpose::ClientAuth)
@@ -87,12 +73,7 @@ impl Authority {
 
     /// The API server's own certificate, for loopback and for the service address.
     pub(crate) fn api_server(&self) -> Result<Identity, rcgen::Error> {
-        let names = [
-            "localhost",
-            "kubernetes",
-            "kubernetes.default",
-            "kubernetes.default.svc",
-        ];
+        let names = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"];
         let mut params = CertificateParams::new(names.map(str::to_owned))?;
         params.subject_alt_names.extend([
             SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)),
@@ -114,11 +95,6 @@ pub(crate) fn write_private(folder: &Path, name: &str, text: &str) -> std::io::R
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
     let path = folder.join(name);
-    let mut file = std::fs::File::options()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .mode(0o600)
-        .open(path)?;
+    let mut file = std::fs::File::options().create(true).truncate(true).write(true).mode(0o600).open(path)?;
     file.write_all(text.as_bytes())
 }

@@ -45,21 +45,12 @@ impl Process {
             .open(log)
             .and_then(|out| Ok((out.try_clone()?, out)))
             .and_then(|(out, err)| {
-                command
-                    .stdin(Stdio::null())
-                    .stdout(out)
-                    .stderr(err)
-                    .process_group(0);
+                command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0);
                 command.spawn()
             })
             .map_err(|source| SpawnError { program, source })?;
         guard::watch(child.id());
-        Ok(Process {
-            name: name.to_owned(),
-            child,
-            log: log.to_owned(),
-            ended: None,
-        })
+        Ok(Process { name: name.to_owned(), child, log: log.to_owned(), ended: None })
     }
 
     /// The name given at the start; for messages.
@@ -154,8 +145,5 @@ pub(crate) fn last_lines(file: &Path, count: usize) -> String {
     let text = std::fs::read(file).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().collect();
-    lines
-        .get(lines.len().saturating_sub(count)..)
-        .unwrap_or_default()
-        .join("\n")
+    lines.get(lines.len().saturating_sub(count)..).unwrap_or_default().join("\n")
 }

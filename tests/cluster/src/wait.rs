@@ -19,11 +19,7 @@ pub struct Late {
 ///
 /// # Errors
 /// [`Late`] with `what` in its message, when `limit` is over.
-pub async fn until<T, F>(
-    what: &str,
-    limit: Duration,
-    mut look: impl FnMut() -> F,
-) -> Result<T, Late>
+pub async fn until<T, F>(what: &str, limit: Duration, mut look: impl FnMut() -> F) -> Result<T, Late>
 where
     F: Future<Output = Option<T>>,
 {
@@ -33,11 +29,7 @@ where
             return Ok(found);
         }
         if Instant::now() >= end {
-            return Err(Late {
-                what: what.to_owned(),
-                limit,
-                why: String::new(),
-            });
+            return Err(Late { what: what.to_owned(), limit, why: String::new() });
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -59,11 +51,7 @@ pub async fn condition<K>(
 where
     K: kube::Resource + Clone + std::fmt::Debug + Send + DeserializeOwned + 'static,
 {
-    let late = |why| Late {
-        what: format!("{what} ({name})"),
-        limit,
-        why,
-    };
+    let late = |why| Late { what: format!("{what} ({name})"), limit, why };
     match tokio::time::timeout(limit, await_condition(api.clone(), name, condition)).await {
         Ok(Ok(object)) => Ok(object),
         Ok(Err(error)) => Err(late(format!(": {error}"))),

@@ -39,49 +39,17 @@ spec:
 const LIMIT: Duration = Duration::from_secs(30);
 
 async fn binds_and_schedules(control_plane: &ControlPlane) {
-    let namespace = control_plane
-        .fresh_namespace("bind")
-        .await
-        .expect("a namespace");
-    let driver = NodeDriver {
-        name: "a.example".into(),
-        node_id: "id-1".into(),
-        ..NodeDriver::default()
-    };
+    let namespace = control_plane.fresh_namespace("bind").await.expect("a namespace");
+    let driver = NodeDriver { name: "a.example".into(), node_id: "id-1".into(), ..NodeDriver::default() };
     let labels = BTreeMap::from([("zone".to_owned(), "z1".to_owned())]);
-    control_plane
-        .node("node-1", &labels, &[driver])
-        .await
-        .expect("a node");
+    control_plane.node("node-1", &labels, &[driver]).await.expect("a node");
     let client = control_plane.client().expect("a client");
-    let node = Api::<Node>::all(client.clone())
-        .get("node-1")
-        .await
-        .expect("there");
-    assert_eq!(
-        node.metadata
-            .labels
-            .and_then(|labels| labels.get("zone").cloned())
-            .as_deref(),
-        Some("z1")
-    );
-    let csi_node = Api::<CSINode>::all(client.clone())
-        .get("node-1")
-        .await
-        .expect("there");
-    assert_eq!(
-        csi_node
-            .spec
-            .drivers
-            .first()
-            .map(|driver| driver.node_id.as_str()),
-        Some("id-1")
-    );
+    let node = Api::<Node>::all(client.clone()).get("node-1").await.expect("there");
+    assert_eq!(node.metadata.labels.and_then(|labels| labels.get("zone").cloned()).as_deref(), Some("z1"));
+    let csi_node = Api::<CSINode>::all(client.clone()).get("node-1").await.expect("there");
+    assert_eq!(csi_node.spec.drivers.first().map(|driver| driver.node_id.as_str()), Some("id-1"));
 
-    control_plane
-        .apply(CLAIM, &namespace)
-        .await
-        .expect("applied");
+    control_plane.apply(CLAIM, &namespace).await.expect("applied");
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), &namespace);
     wait::condition(
         &claims,
@@ -95,74 +63,34 @@ async fn binds_and_schedules(control_plane: &ControlPlane) {
     .await
     .expect("bound");
     let pods: Api<Pod> = Api::namespaced(client, &namespace);
-    wait::condition(
-        &pods,
-        "user",
-        "the pod to get its node",
-        LIMIT,
-        |pod: Option<&Pod>| {
-            pod.and_then(|pod| pod.spec.as_ref()?.node_name.as_deref()) == Some("node-1")
-        },
-    )
+    wait::condition(&pods, "user", "the pod to get its node", LIMIT, |pod: Option<&Pod>| {
+        pod.and_then(|pod| pod.spec.as_ref()?.node_name.as_deref()) == Some("node-1")
+    })
     .await
     .expect("scheduled");
-    pods.delete("user", &DeleteParams::default().grace_period(0))
-        .await
-        .expect("deleted");
+    pods.delete("user", &DeleteParams::default().grace_period(0)).await.expect("deleted");
 }
 
 async fn refuses_what_the_role_does_not_grant(control_plane: &ControlPlane) {
-    let namespace = control_plane
-        .fresh_namespace("account")
-        .await
-        .expect("a namespace");
-    let other = control_plane
-        .fresh_namespace("account")
-        .await
-        .expect("another namespace");
+    let namespace = control_plane.fresh_namespace("account").await.expect("a namespace");
+    let other = control_plane.fresh_namespace("account").await.expect("another namespace");
     assert_ne!(namespace, other);
     let roles = include_str!("../testdata/reader.yaml");
-    let kubeconfig = control_plane
-        .service_account(&namespace, "reader", roles)
-        .await
-        .expect("an account");
-    let client = control_plane
-        .client_of(&kubeconfig)
-        .await
-        .expect("a client");
+    let kubeconfig = control_plane.service_account(&namespace, "reader", roles).await.expect("an account");
+    let client = control_plane.client_of(&kubeconfig).await.expect("a client");
 
     let claims: Api<PersistentVolumeClaim> = Api::all(client.clone());
-    claims
-        .list(&ListParams::default())
-        .await
-        .expect("its ClusterRole grants it everywhere");
+    claims.list(&ListParams::default()).await.expect("its ClusterRole grants it everywhere");
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), &namespace);
-    assert!(
-        maps.get_opt("none")
-            .await
-            .expect("its Role grants it here")
-            .is_none()
-    );
+    assert!(maps.get_opt("none").await.expect("its Role grants it here").is_none());
 
-    let refused = |error: kube::Error| match error {
-        kube::Error::Api(status) => status.code,
-        other => panic!("not an answer of the API server: {other}"),
-    };
+    // 0 for what is not an answer of the API server.
+    let refused = |error: kube::Error| if let kube::Error::Api(status) = error { status.code } else { 0 };
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), &other);
-    assert_eq!(
-        maps.get("none")
-            .await
-            .map_err(refused)
-            .expect_err("another namespace"),
-        403
-    );
+    assert_eq!(maps.get("none").await.map_err(refused).expect_err("another namespace"), 403);
     let secrets: Api<Secret> = Api::namespaced(client.clone(), &namespace);
     assert_eq!(
-        secrets
-            .list(&ListParams::default())
-            .await
-            .map_err(refused)
-            .expect_err("another resource"),
+        secrets.list(&ListParams::default()).await.map_err(refused).expect_err("another resource"),
         403
     );
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(client, &namespace);
@@ -174,46 +102,26 @@ async fn refuses_what_the_role_does_not_grant(control_plane: &ControlPlane) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn serves_then_leaves_nothing_behind() {
-    let options = Options {
-        scheduler: true,
-        ..Options::default()
-    };
+    let options = Options { scheduler: true, ..Options::default() };
     let control_plane = ControlPlane::start(options).await.expect("started");
-    let version = control_plane
-        .client()
-        .expect("a client")
-        .apiserver_version()
-        .await
-        .expect("a version");
+    let version = control_plane.client().expect("a client").apiserver_version().await.expect("a version");
     assert_eq!(version.git_version, "v1.36.3");
     binds_and_schedules(&control_plane).await;
     refuses_what_the_role_does_not_grant(&control_plane).await;
 
     let pids = control_plane.process_ids();
     assert_eq!(pids.len(), 4);
-    assert!(
-        pids.iter()
-            .all(|pid| std::path::Path::new(&format!("/proc/{pid}")).exists())
-    );
+    assert!(pids.iter().all(|pid| std::path::Path::new(&format!("/proc/{pid}")).exists()));
     let folder = control_plane.folder().to_owned();
     control_plane.stop().await;
-    assert!(
-        pids.iter()
-            .all(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists())
-    );
+    assert!(pids.iter().all(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists()));
     assert!(!folder.exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn says_which_component_failed_and_why() {
-    let options = Options {
-        api_server_flags: vec!["--no-such-flag".to_owned()],
-        ..Options::default()
-    };
-    let error = ControlPlane::start(options)
-        .await
-        .expect_err("a flag that nobody knows")
-        .to_string();
+    let options = Options { api_server_flags: vec!["--no-such-flag".to_owned()], ..Options::default() };
+    let error = ControlPlane::start(options).await.expect_err("a flag that nobody knows").to_string();
     assert!(error.starts_with("kube-apiserver ended"), "{error}");
     assert!(error.contains("no-such-flag"), "{error}");
 }

@@ -21,9 +21,7 @@ fn sleeper(folder: &Path) -> Process {
 /// A zombie that nobody has reaped yet counts as gone.
 fn is_running(pid: u32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    status
-        .lines()
-        .any(|line| line.starts_with("State:") && !line.contains('Z'))
+    status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
 }
 
 /// The processes whose group is `group`.
@@ -54,9 +52,7 @@ fn is_killed_with_its_children_when_dropped() {
     assert_eq!(group_members(pid).len(), 2, "the shell and its sleep");
     drop(process);
     assert!(!is_running(pid));
-    soon("the grandchild to go", || {
-        group_members(pid).iter().all(|&pid| !is_running(pid))
-    });
+    soon("the grandchild to go", || group_members(pid).iter().all(|&pid| !is_running(pid)));
 }
 
 #[test]
@@ -99,24 +95,13 @@ fn dies_with_the_process_that_started_it() {
     }
     let folder = tempfile::tempdir().expect("a folder");
     let mut parent = Command::new(std::env::current_exe().expect("our own program"));
-    parent
-        .args(["--exact", "dies_with_the_process_that_started_it"])
-        .env(ROLE, folder.path());
-    let mut parent = parent
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("started");
+    parent.args(["--exact", "dies_with_the_process_that_started_it"]).env(ROLE, folder.path());
+    let mut parent = parent.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
     let file = folder.path().join("pid");
     soon("the child's pid", || file.exists());
-    let pid: u32 = std::fs::read_to_string(&file)
-        .expect("written")
-        .parse()
-        .expect("a number");
+    let pid: u32 = std::fs::read_to_string(&file).expect("written").parse().expect("a number");
     assert!(is_running(pid));
     parent.kill().expect("killed");
     parent.wait().expect("reaped");
-    soon("the child and its children to go", || {
-        group_members(pid).iter().all(|&pid| !is_running(pid))
-    });
+    soon("the child and its children to go", || group_members(pid).iter().all(|&pid| !is_running(pid)));
 }

@@ -1,1 +1,46 @@
-//! To be written.
+//! The world around a sidecar, in memory and under control: an API server, a CSI driver, and faults at any step.
+//!
+//! - [`ApiServer`]: what kube-apiserver does, under `kube::Client`.
+//! - [`Driver`]: what a CSI driver does, under `common::csi::Connection`.
+//! - [`Steps`]: every API request and RPC of the process under test has a number; a [`Fault`] can be planned for each.
+//! - [`World`]: the three together, and the lives of a process in it ([`World::run`], [`Running::kill`]).
+//! - [`binder`]: the part of kube-controller-manager that binds claims.
+//! - [`crash::everywhere`]: kills the process before and after every step and compares how the world ends.
+//!
+//! All time is tokio's: with a paused clock a day passes in no time, and a run is the same each time.
+//!
+//! ```
+//! use std::time::Duration;
+//! use serde_json::json;
+//! use sim::{Fault, World};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
+//! let world = World::default();
+//! let _binder = world.binder();
+//! world.api.put(json!({
+//!     "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
+//!     "metadata": { "name": "fast" }, "provisioner": "driver.example",
+//! }));
+//! world.steps.on(|step| step.is("create", "persistentvolumes"), 1, Fault::ApiError(500));
+//! let sidecar = world.run(Duration::from_secs(1), |world: World| async move {
+//!     let (_client, _connection) = (world.client(), world.connection());
+//!     std::future::pending::<()>().await
+//! });
+//! tokio::time::sleep(Duration::from_secs(1)).await;
+//! assert_eq!(sidecar.lives(), 1);
+//! assert!(world.api.requests().iter().all(|request| !request.is_write()));
+//! # });
+//! ```
+
+mod api;
+pub mod binder;
+pub mod crash;
+mod driver;
+mod steps;
+mod world;
+
+pub use api::{ApiServer, Request, Rule};
+pub use binder::Binder;
+pub use driver::{Call, Driver, Model, Publication, Reply, Settings, Snapshot, Volume, id_of};
+pub use steps::{Fault, Step, Steps};
+pub use world::{Process, Running, World};

@@ -24,11 +24,7 @@ pub(super) struct Step {
 impl Step {
     fn line(&self, what: &str, since: Instant) -> String {
         let Step { binary, number, of } = self;
-        format!(
-            "building {} ({number} of {of}): {what}, {} s",
-            binary.name(),
-            since.elapsed().as_secs()
-        )
+        format!("building {} ({number} of {of}): {what}, {} s", binary.name(), since.elapsed().as_secs())
     }
 }
 
@@ -66,11 +62,7 @@ fn write_module(binary: Binary, folder: &Path) -> io::Result<()> {
 
 /// Takes the lock; it is released when the file is closed, also by the death of this process.
 fn wait_for_lock(step: &Step, path: &Path, progress: &Progress) -> io::Result<File> {
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)?;
+    let file = File::options().create(true).truncate(false).write(true).open(path)?;
     let started = Instant::now();
     let mut shown = None;
     loop {
@@ -105,33 +97,18 @@ fn run_go(
         .env("CGO_ENABLED", "0")
         .env("GOFLAGS", "-mod=readonly -buildvcs=false")
         .env("GOWORK", "off");
-    go.stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
-    let mut child = go
-        .spawn()
-        .map_err(|source| BinariesError::NoGo { binary, source })?;
+    go.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = go.spawn().map_err(|source| BinariesError::NoGo { binary, source })?;
     let last = follow(step, &mut child, progress, started);
     match child.wait() {
         Ok(status) if status.success() => Ok(()),
-        Ok(_) => Err(BinariesError::Build {
-            binary,
-            output: Vec::from(last).join("\n"),
-        }),
-        Err(error) => Err(BinariesError::Build {
-            binary,
-            output: error.to_string(),
-        }),
+        Ok(_) => Err(BinariesError::Build { binary, output: Vec::from(last).join("\n") }),
+        Err(error) => Err(BinariesError::Build { binary, output: error.to_string() }),
     }
 }
 
 /// Shows how far `go` is until it closes its output, whose last lines it returns.
-fn follow(
-    step: &Step,
-    child: &mut Child,
-    progress: &Progress,
-    started: Instant,
-) -> VecDeque<String> {
+fn follow(step: &Step, child: &mut Child, progress: &Progress, started: Instant) -> VecDeque<String> {
     let (lines, from_go) = mpsc::channel();
     if let Some(stderr) = child.stderr.take() {
         thread::spawn(move || {
@@ -184,10 +161,7 @@ fn linker_flags(binary: Binary) -> String {
         | Binary::Scheduler
         | Binary::Kubectl
         | Binary::Kubelet => {
-            for package in [
-                "k8s.io/component-base/version",
-                "k8s.io/client-go/pkg/version",
-            ] {
+            for package in ["k8s.io/component-base/version", "k8s.io/client-go/pkg/version"] {
                 let values = [
                     ("gitVersion", release),
                     ("gitMajor", "1"),
@@ -196,11 +170,7 @@ fn linker_flags(binary: Binary) -> String {
                     ("gitTreeState", "clean"),
                     ("buildDate", "1970-01-01T00:00:00Z"),
                 ];
-                flags.extend(
-                    values
-                        .iter()
-                        .map(|(name, value)| format!("-X {package}.{name}={value}")),
-                );
+                flags.extend(values.iter().map(|(name, value)| format!("-X {package}.{name}={value}")));
             }
         }
     }
@@ -214,14 +184,8 @@ mod tests {
     #[test]
     fn gives_kubernetes_its_version() {
         let flags = linker_flags(Binary::ApiServer);
-        assert!(
-            flags.contains("-X k8s.io/component-base/version.gitVersion=v1.36.3"),
-            "{flags}"
-        );
-        assert!(
-            flags.contains("-X k8s.io/client-go/pkg/version.gitMinor=36"),
-            "{flags}"
-        );
+        assert!(flags.contains("-X k8s.io/component-base/version.gitVersion=v1.36.3"), "{flags}");
+        assert!(flags.contains("-X k8s.io/client-go/pkg/version.gitMinor=36"), "{flags}");
     }
 
     #[test]
@@ -230,9 +194,6 @@ mod tests {
         let module = folder.path().join("module");
         write_module(Binary::CsiSanity, &module).expect("written");
         let text = std::fs::read_to_string(module.join("go.mod")).expect("there");
-        assert!(
-            text.starts_with("module mooring.invalid/sanity\n"),
-            "{text}"
-        );
+        assert!(text.starts_with("module mooring.invalid/sanity\n"), "{text}");
     }
 }

@@ -47,17 +47,9 @@ const SANITY: Module = Module {
 impl Module {
     /// The version of `module` in its go.mod; empty when it is not there.
     fn version_of(&self, module: &str) -> &'static str {
-        let mut words = self
-            .go_mod
-            .lines()
-            .map(|line| line.trim().trim_start_matches("require "));
+        let mut words = self.go_mod.lines().map(|line| line.trim().trim_start_matches("require "));
         words
-            .find_map(|line| {
-                line.strip_prefix(module)?
-                    .strip_prefix(' ')?
-                    .split(' ')
-                    .next()
-            })
+            .find_map(|line| line.strip_prefix(module)?.strip_prefix(' ')?.split(' ').next())
             .unwrap_or_default()
     }
 
@@ -70,18 +62,11 @@ impl Module {
     fn folder(&self) -> String {
         let parts = [self.go_mod, self.go_sum, build::FLAGS_VERSION];
         // FNV-1a: stable from one Rust release to the next, which the standard hasher is not.
-        let hash = parts
-            .iter()
-            .flat_map(|part| part.bytes())
-            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        let hash =
+            parts.iter().flat_map(|part| part.bytes()).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
                 (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
             });
-        format!(
-            "{}-{}-{:08x}",
-            self.name,
-            self.release(),
-            hash & 0xffff_ffff
-        )
+        format!("{}-{}-{:08x}", self.name, self.release(), hash & 0xffff_ffff)
     }
 }
 
@@ -106,13 +91,8 @@ pub enum Binary {
 
 impl Binary {
     /// What a control plane needs, and kubectl beside it.
-    pub const CONTROL_PLANE: [Binary; 5] = [
-        Binary::Etcd,
-        Binary::ApiServer,
-        Binary::ControllerManager,
-        Binary::Scheduler,
-        Binary::Kubectl,
-    ];
+    pub const CONTROL_PLANE: [Binary; 5] =
+        [Binary::Etcd, Binary::ApiServer, Binary::ControllerManager, Binary::Scheduler, Binary::Kubectl];
 
     /// The file name.
     pub fn name(self) -> &'static str {
@@ -157,21 +137,14 @@ impl Binary {
         let (arguments, expected): (&[&str], String) = match self {
             Binary::Etcd => {
                 let version = KUBERNETES.version_of("go.etcd.io/etcd/server/v3");
-                (
-                    &["--version"],
-                    format!("etcd Version: {}", version.trim_start_matches('v')),
-                )
+                (&["--version"], format!("etcd Version: {}", version.trim_start_matches('v')))
             }
-            Binary::Kubectl => (
-                &["version", "--client"],
-                format!("Client Version: {}", KUBERNETES.release()),
-            ),
+            Binary::Kubectl => {
+                (&["version", "--client"], format!("Client Version: {}", KUBERNETES.release()))
+            }
             Binary::CsiSanity => (&["--version"], format!("Version = {}", SANITY.release())),
             Binary::ApiServer | Binary::ControllerManager | Binary::Scheduler | Binary::Kubelet => {
-                (
-                    &["--version"],
-                    format!("Kubernetes {}", KUBERNETES.release()),
-                )
+                (&["--version"], format!("Kubernetes {}", KUBERNETES.release()))
             }
         };
         let Ok(output) = Command::new(file).args(arguments).output() else {
@@ -191,9 +164,7 @@ pub struct Binaries {
 impl Binaries {
     /// The executable file of `binary`; just its name (found through `PATH`, or not) when it was not asked for.
     pub fn path(&self, binary: Binary) -> &Path {
-        self.paths
-            .get(&binary)
-            .map_or(Path::new(binary.name()), PathBuf::as_path)
+        self.paths.get(&binary).map_or(Path::new(binary.name()), PathBuf::as_path)
     }
 }
 
@@ -239,14 +210,10 @@ pub enum BinariesError {
 /// # Errors
 /// Neither variable is set.
 pub fn cache_folder() -> Result<PathBuf, BinariesError> {
-    let set = |name: &str| {
-        std::env::var_os(name)
-            .filter(|value: &OsString| !value.is_empty())
-            .map(PathBuf::from)
-    };
+    let set =
+        |name: &str| std::env::var_os(name).filter(|value: &OsString| !value.is_empty()).map(PathBuf::from);
     let base = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
-    base.map(|base| base.join("mooring"))
-        .ok_or(BinariesError::NoCacheFolder)
+    base.map(|base| base.join("mooring")).ok_or(BinariesError::NoCacheFolder)
 }
 
 /// Where `binary` already is; `None` when it must be built. The reason why a folder that was named is not used goes to
@@ -263,11 +230,7 @@ fn find(binary: Binary, cached: &Path, progress: &Progress) -> Option<PathBuf> {
         if binary.is_our_release(&file) {
             return Some(file);
         }
-        progress.note(&format!(
-            "{} is not {}: not used",
-            file.display(),
-            binary.module().release()
-        ));
+        progress.note(&format!("{} is not {}: not used", file.display(), binary.module().release()));
     }
     if cached.is_file() {
         return Some(cached.to_owned());
@@ -297,11 +260,7 @@ pub fn ensure(wanted: &[Binary], progress: &Progress) -> Result<Binaries, Binari
     }
     for (index, &binary) in missing.iter().enumerate() {
         let file = cached_file(&cache, binary);
-        let step = build::Step {
-            binary,
-            number: index + 1,
-            of: missing.len(),
-        };
+        let step = build::Step { binary, number: index + 1, of: missing.len() };
         build::build(&step, &file, progress)?;
         binaries.paths.insert(binary, file);
     }
@@ -320,22 +279,14 @@ mod tests {
     fn reads_the_releases_from_go_mod() {
         assert_eq!(KUBERNETES.release(), "v1.36.3");
         assert_eq!(SANITY.release(), "v5.6.0");
-        assert!(
-            KUBERNETES
-                .version_of("go.etcd.io/etcd/server/v3")
-                .starts_with("v3.")
-        );
+        assert!(KUBERNETES.version_of("go.etcd.io/etcd/server/v3").starts_with("v3."));
         assert_eq!(KUBERNETES.version_of("not.there/at/all"), "");
     }
 
     #[test]
     fn names_every_staging_module_at_the_release() {
         let staging = format!(" v0.{}", KUBERNETES.release().trim_start_matches("v1."));
-        let replaced: Vec<&str> = KUBERNETES
-            .go_mod
-            .lines()
-            .filter(|line| line.contains(" => "))
-            .collect();
+        let replaced: Vec<&str> = KUBERNETES.go_mod.lines().filter(|line| line.contains(" => ")).collect();
         assert!(replaced.len() > 25, "only {} replaced", replaced.len());
         for line in replaced {
             assert!(line.ends_with(&staging), "{line}");
@@ -344,15 +295,11 @@ mod tests {
 
     #[test]
     fn every_binary_is_a_tool_of_its_module() {
-        let all = [Binary::Kubelet, Binary::CsiSanity]
-            .into_iter()
-            .chain(Binary::CONTROL_PLANE);
+        let all = [Binary::Kubelet, Binary::CsiSanity].into_iter().chain(Binary::CONTROL_PLANE);
         for binary in all {
             let go_mod = binary.module().go_mod;
             assert!(
-                go_mod
-                    .lines()
-                    .any(|line| line.trim().trim_start_matches("tool ") == binary.package()),
+                go_mod.lines().any(|line| line.trim().trim_start_matches("tool ") == binary.package()),
                 "{binary:?}"
             );
         }

@@ -17,11 +17,7 @@ pub enum Progress {
 impl Progress {
     /// [`Progress::Terminal`] when standard error is one, else [`Progress::Lines`].
     pub fn auto() -> Progress {
-        if std::io::stderr().is_terminal() {
-            Progress::Terminal
-        } else {
-            Progress::Lines
-        }
+        if std::io::stderr().is_terminal() { Progress::Terminal } else { Progress::Lines }
     }
 
     /// How often [`Progress::tick`] wants to be called.

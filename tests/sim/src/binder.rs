@@ -1,0 +1,197 @@
+//! The part of kube-controller-manager that a provisioner lives with: the binder and the two protection controllers.
+//!
+//! Binds claims to volumes whose `claimRef` names them, hands unbound claims to their class's provisioner, releases
+//! volumes whose claim is gone, and takes the `pvc-protection` and `pv-protection` finalizers off when nothing uses the
+//! object any more. Not here: choosing among ready-made volumes.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use crate::api::ApiServer;
+use crate::api::admission::set_at;
+
+/// A running binder; it stops when this is dropped.
+#[derive(Debug)]
+pub struct Binder(JoinHandle<()>);
+
+impl Drop for Binder {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Starts a binder that looks at everything `delay` after each change. Must be called in a tokio runtime.
+pub fn start(api: &ApiServer, delay: Duration) -> Binder {
+    let api = api.clone();
+    Binder(tokio::spawn(async move {
+        let mut changes = api.changes();
+        loop {
+            changes.borrow_and_update();
+            pass(&api);
+            if changes.changed().await.is_err() {
+                return;
+            }
+            tokio::time::sleep(delay).await;
+        }
+    }))
+}
+
+fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn is_deleting(object: &Value) -> bool {
+    object.pointer("/metadata/deletionTimestamp").is_some()
+}
+
+fn has_finalizer(object: &Value, finalizer: &str) -> bool {
+    let finalizers = object.pointer("/metadata/finalizers").and_then(Value::as_array);
+    finalizers.is_some_and(|all| all.iter().any(|one| one == finalizer))
+}
+
+fn drop_finalizer(object: &mut Value, finalizer: &str) {
+    if let Some(Value::Array(all)) = object.pointer_mut("/metadata/finalizers") {
+        all.retain(|one| one != finalizer);
+    }
+}
+
+/// `namespace/name`.
+fn reference(claim: &Value) -> String {
+    format!("{}/{}", text(claim, "/metadata/namespace"), text(claim, "/metadata/name"))
+}
+
+/// One look at everything.
+fn pass(api: &ApiServer) {
+    for claim in api.list("persistentvolumeclaims") {
+        sync_claim(api, &claim);
+    }
+    for volume in api.list("persistentvolumes") {
+        sync_volume(api, &volume);
+    }
+}
+
+fn sync_claim(api: &ApiServer, claim: &Value) {
+    const PROTECTION: &str = "kubernetes.io/pvc-protection";
+    let name = reference(claim);
+    if is_deleting(claim) && has_finalizer(claim, PROTECTION) && !is_used(api, claim) {
+        api.edit_if_there("persistentvolumeclaims", &name, |claim| drop_finalizer(claim, PROTECTION));
+        return;
+    }
+    let volume_name = text(claim, "/spec/volumeName");
+    if volume_name.is_empty() {
+        let volumes = api.list("persistentvolumes");
+        match volumes.iter().find(|volume| is_for(volume, claim)) {
+            Some(volume) => bind(api, claim, volume),
+            None => ask_provisioner(api, claim),
+        }
+        return;
+    }
+    match api.get("persistentvolumes", volume_name) {
+        Some(volume) if text(claim, "/status/phase") != "Bound" && is_for(&volume, claim) => {
+            bind(api, claim, &volume)
+        }
+        None if text(claim, "/status/phase") == "Bound" => {
+            api.edit_if_there("persistentvolumeclaims", &name, |claim| {
+                set_at(claim, &["status", "phase"], json!("Lost"))
+            });
+        }
+        Some(_) | None => {}
+    }
+}
+
+/// Whether a pod that has not ended mounts the claim.
+fn is_used(api: &ApiServer, claim: &Value) -> bool {
+    api.list("pods").iter().any(|pod| {
+        let ended = matches!(text(pod, "/status/phase"), "Succeeded" | "Failed");
+        let volumes = pod.pointer("/spec/volumes").and_then(Value::as_array);
+        !ended
+            && text(pod, "/metadata/namespace") == text(claim, "/metadata/namespace")
+            && volumes.is_some_and(|volumes| {
+                let name = text(claim, "/metadata/name");
+                volumes.iter().any(|volume| text(volume, "/persistentVolumeClaim/claimName") == name)
+            })
+    })
+}
+
+/// Whether the volume's claimRef is this very claim.
+fn is_for(volume: &Value, claim: &Value) -> bool {
+    let uid = text(volume, "/spec/claimRef/uid");
+    text(volume, "/spec/claimRef/name") == text(claim, "/metadata/name")
+        && text(volume, "/spec/claimRef/namespace") == text(claim, "/metadata/namespace")
+        && (uid.is_empty() || uid == text(claim, "/metadata/uid"))
+}
+
+fn bind(api: &ApiServer, claim: &Value, volume: &Value) {
+    api.edit_if_there("persistentvolumes", text(volume, "/metadata/name"), |volume| {
+        set_at(
+            volume,
+            &["spec", "claimRef", "uid"],
+            claim.pointer("/metadata/uid").cloned().unwrap_or_default(),
+        );
+        set_at(volume, &["status", "phase"], json!("Bound"));
+    });
+    api.edit_if_there("persistentvolumeclaims", &reference(claim), |claim| {
+        set_at(claim, &["spec", "volumeName"], json!(text(volume, "/metadata/name")));
+        for annotation in ["pv.kubernetes.io/bind-completed", "pv.kubernetes.io/bound-by-controller"] {
+            set_at(claim, &["metadata", "annotations", annotation], json!("yes"));
+        }
+        let copied = |pointer: &str| volume.pointer(pointer).cloned().unwrap_or_default();
+        let status = json!({ "phase": "Bound", "accessModes": copied("/spec/accessModes"), "capacity": copied("/spec/capacity") });
+        set_at(claim, &["status"], status);
+    });
+}
+
+/// Names the provisioner in the claim's annotations, as soon as it may begin.
+fn ask_provisioner(api: &ApiServer, claim: &Value) {
+    let class_name = match text(claim, "/metadata/annotations/volume.beta.kubernetes.io~1storage-class") {
+        "" => text(claim, "/spec/storageClassName"),
+        beta => beta,
+    };
+    let Some(class) = (!class_name.is_empty()).then(|| api.get("storageclasses", class_name)).flatten()
+    else {
+        return;
+    };
+    let waits = text(&class, "/volumeBindingMode") == "WaitForFirstConsumer";
+    let selected = text(claim, "/metadata/annotations/volume.kubernetes.io~1selected-node");
+    let provisioner = text(&class, "/provisioner").to_owned();
+    if (waits && selected.is_empty()) || provisioner == "kubernetes.io/no-provisioner" {
+        return;
+    }
+    api.edit_if_there("persistentvolumeclaims", &reference(claim), |claim| {
+        for annotation in
+            ["volume.kubernetes.io/storage-provisioner", "volume.beta.kubernetes.io/storage-provisioner"]
+        {
+            set_at(claim, &["metadata", "annotations", annotation], json!(provisioner));
+        }
+    });
+}
+
+fn sync_volume(api: &ApiServer, volume: &Value) {
+    const PROTECTION: &str = "kubernetes.io/pv-protection";
+    let name = text(volume, "/metadata/name");
+    let phase = text(volume, "/status/phase");
+    if is_deleting(volume) && has_finalizer(volume, PROTECTION) && phase != "Bound" {
+        api.edit_if_there("persistentvolumes", name, |volume| drop_finalizer(volume, PROTECTION));
+        return;
+    }
+    let wanted = if volume.pointer("/spec/claimRef").is_none() {
+        "Available"
+    } else {
+        let claim =
+            format!("{}/{}", text(volume, "/spec/claimRef/namespace"), text(volume, "/spec/claimRef/name"));
+        let claim = api.get("persistentvolumeclaims", &claim).filter(|claim| is_for(volume, claim));
+        match claim {
+            // Bound together with the claim, never alone.
+            Some(_) => return,
+            None if text(volume, "/spec/claimRef/uid").is_empty() => "Available",
+            None => "Released",
+        }
+    };
+    if phase != wanted && phase != "Failed" {
+        api.edit_if_there("persistentvolumes", name, |volume| {
+            set_at(volume, &["status", "phase"], json!(wanted))
+        });
+    }
+}

@@ -1,0 +1,391 @@
+//! A CSI driver in memory: an honest storage model, a script for lies and failures, and a record of every call.
+//!
+//! It speaks gRPC over in-memory pipes, so the sidecar's real connection code runs: deadlines, reconnection, loss.
+
+mod apply;
+mod model;
+mod script;
+mod service;
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use common::csi::v1::{self, controller_service_capability, node_service_capability, plugin_capability};
+use common::csi::{Connection, redacted};
+use futures::future::BoxFuture;
+use futures::stream::{self, StreamExt as _};
+use tokio::io::DuplexStream;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+use tonic::{Code, Status};
+
+use apply::Apply;
+pub use model::{Model, Publication, Snapshot, Volume, id_of};
+pub use script::Reply;
+use script::Script;
+
+use crate::steps::{Fault, Life, Step};
+
+/// How the driver presents itself.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Its name, as GetPluginInfo tells it.
+    pub name: String,
+    /// Plugin services.
+    pub plugin: Vec<plugin_capability::service::Type>,
+    /// Controller RPCs; one that is not here answers UNIMPLEMENTED.
+    pub controller: Vec<controller_service_capability::rpc::Type>,
+    /// Node RPCs.
+    pub node: Vec<node_service_capability::rpc::Type>,
+    /// The node id that NodeGetInfo tells.
+    pub node_id: String,
+    /// The topology segments that NodeGetInfo tells.
+    pub node_topology: BTreeMap<String, String>,
+    /// Whether ControllerExpandVolume says that the node must go on.
+    pub node_expansion_required: bool,
+    /// How long every call takes at least.
+    pub latency: Duration,
+}
+
+impl Default for Settings {
+    /// `driver.example`, with a controller that creates, deletes and publishes.
+    fn default() -> Settings {
+        use controller_service_capability::rpc::Type;
+        Settings {
+            name: "driver.example".to_owned(),
+            plugin: vec![plugin_capability::service::Type::ControllerService],
+            controller: vec![Type::CreateDeleteVolume, Type::PublishUnpublishVolume],
+            node: Vec::new(),
+            node_id: "node-1".to_owned(),
+            node_topology: BTreeMap::new(),
+            node_expansion_required: false,
+            latency: Duration::from_millis(1),
+        }
+    }
+}
+
+/// One call, as it came and as it was answered.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The method without its service: `CreateVolume`.
+    pub method: String,
+    /// The volume or snapshot id that it was about (`id-of-NAME` for a creation); empty for those about none.
+    pub subject: String,
+    /// The request as one redacted line.
+    pub text: String,
+    /// `Ok`, the code of the error, or `None` while there is no answer (and if there never was one).
+    pub code: Option<Code>,
+    /// When it came.
+    pub at: Instant,
+    request: Arc<dyn Any + Send + Sync>,
+}
+
+impl Call {
+    /// The request, if it is an `R`.
+    pub fn request<R: 'static>(&self) -> Option<&R> {
+        self.request.downcast_ref()
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    settings: Settings,
+    model: Model,
+    script: Script,
+    calls: Vec<Call>,
+    under_way: BTreeMap<String, usize>,
+    overlaps: Vec<String>,
+    stopped: bool,
+    pipes: Vec<AbortHandle>,
+}
+
+/// The driver; clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Driver {
+    state: Arc<Mutex<State>>,
+}
+
+impl Driver {
+    /// A driver without volumes.
+    pub fn new(settings: Settings) -> Driver {
+        let driver = Driver::default();
+        driver.state().settings = settings;
+        driver
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere must not hide itself behind a second one here.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection whose calls are not steps; the process under test gets its own from [`crate::World::connection`].
+    /// Must be called in a tokio runtime.
+    pub fn connection(&self) -> Connection {
+        self.connection_of(None)
+    }
+
+    pub(crate) fn connection_of(&self, life: Option<Life>) -> Connection {
+        let driver = self.clone();
+        Connection::from_connector(move || {
+            let (driver, life) = (driver.clone(), life.clone());
+            async move { driver.dial(life).await }
+        })
+    }
+
+    /// One end of a pipe whose other end is served.
+    async fn dial(&self, life: Option<Life>) -> std::io::Result<DuplexStream> {
+        const BUFFER: usize = 64 * 1024;
+        if let Some(life) = &life {
+            life.stop_if_dead().await;
+        }
+        if self.state().stopped {
+            return Err(std::io::Error::new(
+                std::io::ErrorKind::ConnectionRefused,
+                "the driver is not running",
+            ));
+        }
+        let (client, mut near) = tokio::io::duplex(BUFFER);
+        let (mut far, server) = tokio::io::duplex(BUFFER);
+        let service = service::Service { driver: self.clone(), life: life.clone() };
+        let serving = tonic::transport::Server::builder()
+            .add_service(v1::identity_server::IdentityServer::new(service.clone()))
+            .add_service(v1::controller_server::ControllerServer::new(service.clone()))
+            .add_service(v1::node_server::NodeServer::new(service))
+            .serve_with_incoming(stream::iter([Ok::<_, std::io::Error>(server)]).chain(stream::pending()));
+        let server = tokio::spawn(serving);
+        // The pipe in between is what a restart or the caller's death cuts: both ends then see the end at once.
+        let pipe = tokio::spawn(async move {
+            let ended = async {
+                match &life {
+                    Some(life) => life.ended().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                () = ended => {}
+            }
+            server.abort();
+        });
+        self.state().pipes.push(pipe.abort_handle());
+        Ok(client)
+    }
+
+    /// Answers one call: the step's fault, then the script, then the honest model.
+    async fn answer<R: Apply>(&self, request: R, life: Option<&Life>) -> Result<R::Reply, Status>
+    where
+        R::Reply: Send,
+    {
+        let method = R::METHOD.rsplit('/').next().unwrap_or_default().to_owned();
+        let fault = match life {
+            Some(life) => life.enter(Step::Rpc { method: method.clone() }).await,
+            None => None,
+        };
+        let subject = request.subject();
+        let (reply, latency, under_way) = self.begin(&request, &method, &subject);
+        tokio::time::sleep(latency).await;
+        let result = match &fault {
+            Some(Fault::Rpc(code)) => Err(Status::new(*code, "the fault plan says so")),
+            _ => self.perform(request, reply).await,
+        };
+        under_way.end(result.as_ref().map_or_else(|status: &Status| status.code(), |_| Code::Ok));
+        if let Some(life) = life {
+            life.leave(fault.as_ref()).await;
+        }
+        if fault == Some(Fault::LoseReply) {
+            std::future::pending::<()>().await;
+        }
+        result
+    }
+
+    fn begin<R: Apply>(&self, request: &R, method: &str, subject: &str) -> (Reply, Duration, UnderWay) {
+        let mut state = self.state();
+        state.calls.push(Call {
+            method: method.to_owned(),
+            subject: subject.to_owned(),
+            text: redacted(request),
+            code: None,
+            at: Instant::now(),
+            request: Arc::new(request.clone()),
+        });
+        let index = state.calls.len() - 1;
+        if !subject.is_empty() {
+            let count = state.under_way.entry(subject.to_owned()).or_insert(0);
+            *count += 1;
+            if *count > 1 {
+                state.overlaps.push(format!("{method} {subject}"));
+            }
+        }
+        let reply = state.script.next(method, subject);
+        (reply, state.settings.latency, UnderWay { driver: self.clone(), subject: subject.to_owned(), index })
+    }
+
+    /// Boxed, because a delayed reply has another inside.
+    fn perform<R: Apply>(&self, request: R, reply: Reply) -> BoxFuture<'static, Result<R::Reply, Status>>
+    where
+        R::Reply: Send,
+    {
+        let driver = self.clone();
+        Box::pin(async move {
+            match reply {
+                Reply::Ok => driver.apply(&request),
+                Reply::Error(code, message) => Err(Status::new(code, message)),
+                Reply::ErrorAfter(code, message) => {
+                    driver.apply(&request)?;
+                    Err(Status::new(code, message))
+                }
+                Reply::Hang => std::future::pending().await,
+                Reply::LostReply => {
+                    // Refused or not, nobody will know.
+                    let _ = driver.apply(&request);
+                    std::future::pending().await
+                }
+                Reply::Edited(edit) => {
+                    let mut reply = driver.apply(&request)?;
+                    edit(&mut reply);
+                    Ok(reply)
+                }
+                Reply::Delay(time, inner) => {
+                    // A task of its own: the driver goes on when the caller gives up.
+                    let work = tokio::spawn(async move {
+                        tokio::time::sleep(time).await;
+                        driver.perform(request, *inner).await
+                    });
+                    work.await.unwrap_or_else(|error| Err(Status::internal(error.to_string())))
+                }
+            }
+        })
+    }
+
+    fn apply<R: Apply>(&self, request: &R) -> Result<R::Reply, Status> {
+        let mut state = self.state();
+        let State { settings, model, .. } = &mut *state;
+        request.apply(model, settings)
+    }
+
+    // ---- for the test ----
+
+    /// Every call so far, Probe and capability calls too.
+    pub fn calls(&self) -> Vec<Call> {
+        self.state().calls.clone()
+    }
+
+    /// The calls of `method`.
+    pub fn calls_of(&self, method: &str) -> Vec<Call> {
+        self.calls().into_iter().filter(|call| call.method == method).collect()
+    }
+
+    /// Forgets [`Driver::calls`] and [`Driver::overlaps`]. Not while a call is under way.
+    pub fn clear_calls(&self) {
+        let mut state = self.state();
+        state.calls.clear();
+        state.overlaps.clear();
+    }
+
+    /// Calls that came while another about the same volume was still being waited for. Should be empty.
+    pub fn overlaps(&self) -> Vec<String> {
+        self.state().overlaps.clone()
+    }
+
+    /// The next calls of `method` are answered so, in this order; then honestly again.
+    pub fn script(&self, method: &str, replies: impl IntoIterator<Item = Reply>) {
+        self.state().script.queue(method, "", replies.into_iter().collect());
+    }
+
+    /// As [`Driver::script`], for calls about one volume or snapshot id only.
+    pub fn script_for(&self, method: &str, subject: &str, replies: impl IntoIterator<Item = Reply>) {
+        self.state().script.queue(method, subject, replies.into_iter().collect());
+    }
+
+    /// Every call of `method` is answered so, unless [`Driver::script`] has something for it.
+    pub fn always(&self, method: &str, reply: Reply) {
+        self.state().script.stand(method, "", reply);
+    }
+
+    /// Every call of `method` about this volume or snapshot id is answered so.
+    pub fn always_for(&self, method: &str, subject: &str, reply: Reply) {
+        self.state().script.stand(method, subject, reply);
+    }
+
+    /// Forgets all scripted replies: from now on it is honest.
+    pub fn be_honest(&self) {
+        self.state().script.clear();
+    }
+
+    /// Changes how the driver presents itself.
+    pub fn change(&self, change: impl FnOnce(&mut Settings)) {
+        change(&mut self.state().settings);
+    }
+
+    /// What it has.
+    pub fn model(&self) -> Model {
+        self.state().model.clone()
+    }
+
+    /// Changes what it has, behind everybody's back.
+    pub fn change_model(&self, change: impl FnOnce(&mut Model)) {
+        change(&mut self.state().model);
+    }
+
+    /// Its volumes by id.
+    pub fn volumes(&self) -> BTreeMap<String, Volume> {
+        self.state().model.volumes.clone()
+    }
+
+    /// (volume id, node id) of every publication.
+    pub fn publications(&self) -> Vec<(String, String)> {
+        let volumes = self.volumes();
+        let pairs = volumes
+            .values()
+            .flat_map(|volume| volume.published.keys().map(|node| (volume.id.clone(), node.clone())));
+        pairs.collect()
+    }
+
+    /// Cuts every connection; calls under way end. What it has survives, and it answers at once again.
+    pub fn restart(&self) {
+        let pipes = std::mem::take(&mut self.state().pipes);
+        for pipe in pipes {
+            pipe.abort();
+        }
+    }
+
+    /// As [`Driver::restart`], but it does not come back before [`Driver::start`].
+    pub fn stop(&self) {
+        self.state().stopped = true;
+        self.restart();
+    }
+
+    /// Ends [`Driver::stop`].
+    pub fn start(&self) {
+        self.state().stopped = false;
+    }
+}
+
+/// A call that somebody waits for.
+struct UnderWay {
+    driver: Driver,
+    subject: String,
+    index: usize,
+}
+
+impl UnderWay {
+    fn end(self, code: Code) {
+        if let Some(call) = self.driver.state().calls.get_mut(self.index) {
+            call.code = Some(code);
+        }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let mut state = self.driver.state();
+        if let Some(count) = state.under_way.get_mut(&self.subject) {
+            *count -= 1;
+            if *count == 0 {
+                state.under_way.remove(&self.subject);
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The gRPC edge: every method is one call of [`Service::serve`].
+
+use common::csi::v1::controller_server::Controller;
+use common::csi::v1::identity_server::Identity;
+use common::csi::v1::node_server::Node;
+use common::csi::v1::*;
+use std::pin::Pin;
+
+use tonic::{Request, Response, Status};
+
+use super::Driver;
+use super::apply::Apply;
+use crate::steps::Life;
+
+/// The driver as one process sees it.
+#[derive(Clone)]
+pub(super) struct Service {
+    pub(super) driver: Driver,
+    pub(super) life: Option<Life>,
+}
+
+impl Service {
+    async fn serve<R: Apply>(&self, request: Request<R>) -> Result<Response<R::Reply>, Status>
+    where
+        R::Reply: Send,
+    {
+        self.driver.answer(request.into_inner(), self.life.as_ref()).await.map(Response::new)
+    }
+}
+
+type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<Response<T>, Status>> + Send + 'a>>;
+
+/// The methods of a service that [`Apply`] serves, and those that are not there. Written as `async_trait` would expand
+/// them, because that macro does not look into this one.
+macro_rules! methods {
+    ($($method:ident: $request:ty => $reply:ty),* $(,)?; $($absent:ident: $from:ty => $to:ty),* $(,)?) => {
+        $(
+            fn $method<'a, 'b>(&'a self, request: Request<$request>) -> Answer<'b, $reply>
+            where
+                'a: 'b,
+                Self: 'b,
+            {
+                Box::pin(self.serve(request))
+            }
+        )*
+        $(
+            fn $absent<'a, 'b>(&'a self, _: Request<$from>) -> Answer<'b, $to>
+            where
+                'a: 'b,
+                Self: 'b,
+            {
+                Box::pin(async {
+                    Err(Status::unimplemented(concat!("the scripted driver has no ", stringify!($absent))))
+                })
+            }
+        )*
+    };
+}
+
+impl Identity for Service {
+    methods! {
+        get_plugin_info: GetPluginInfoRequest => GetPluginInfoResponse,
+        get_plugin_capabilities: GetPluginCapabilitiesRequest => GetPluginCapabilitiesResponse,
+        probe: ProbeRequest => ProbeResponse;
+    }
+}
+
+impl Controller for Service {
+    methods! {
+        create_volume: CreateVolumeRequest => CreateVolumeResponse,
+        delete_volume: DeleteVolumeRequest => DeleteVolumeResponse,
+        controller_publish_volume: ControllerPublishVolumeRequest => ControllerPublishVolumeResponse,
+        controller_unpublish_volume: ControllerUnpublishVolumeRequest => ControllerUnpublishVolumeResponse,
+        validate_volume_capabilities: ValidateVolumeCapabilitiesRequest => ValidateVolumeCapabilitiesResponse,
+        list_volumes: ListVolumesRequest => ListVolumesResponse,
+        get_capacity: GetCapacityRequest => GetCapacityResponse,
+        controller_get_capabilities: ControllerGetCapabilitiesRequest => ControllerGetCapabilitiesResponse,
+        create_snapshot: CreateSnapshotRequest => CreateSnapshotResponse,
+        delete_snapshot: DeleteSnapshotRequest => DeleteSnapshotResponse,
+        list_snapshots: ListSnapshotsRequest => ListSnapshotsResponse,
+        get_snapshot: GetSnapshotRequest => GetSnapshotResponse,
+        controller_expand_volume: ControllerExpandVolumeRequest => ControllerExpandVolumeResponse,
+        controller_get_volume: ControllerGetVolumeRequest => ControllerGetVolumeResponse,
+        controller_modify_volume: ControllerModifyVolumeRequest => ControllerModifyVolumeResponse;
+    }
+}
+
+impl Node for Service {
+    methods! {
+        node_get_capabilities: NodeGetCapabilitiesRequest => NodeGetCapabilitiesResponse,
+        node_get_info: NodeGetInfoRequest => NodeGetInfoResponse;
+        node_stage_volume: NodeStageVolumeRequest => NodeStageVolumeResponse,
+        node_unstage_volume: NodeUnstageVolumeRequest => NodeUnstageVolumeResponse,
+        node_publish_volume: NodePublishVolumeRequest => NodePublishVolumeResponse,
+        node_unpublish_volume: NodeUnpublishVolumeRequest => NodeUnpublishVolumeResponse,
+        node_get_volume_stats: NodeGetVolumeStatsRequest => NodeGetVolumeStatsResponse,
+        node_expand_volume: NodeExpandVolumeRequest => NodeExpandVolumeResponse,
+    }
+}
