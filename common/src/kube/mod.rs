@@ -4,6 +4,7 @@
 //! stored. Objects of other drivers are not kept at all. See [`store::Store`] for what a cache promises.
 
 pub mod api;
+pub mod attached;
 pub mod client;
 pub mod limit;
 pub mod object;

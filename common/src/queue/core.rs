@@ -65,6 +65,8 @@ pub enum Outcome {
     Done,
     /// Failed: again after the back-off.
     Retry,
+    /// Failed: again after the back-off, but after this delay at the latest.
+    RetryWithin(Duration),
     /// Not ready: again after this delay; failures neither grow nor are forgotten.
     After(Duration),
 }
@@ -83,9 +85,17 @@ pub struct Ticket<K> {
 #[derive(Debug)]
 enum State {
     /// Not before the heap's entry with this number.
-    Delayed { number: u64 },
-    Ready { since: Instant },
-    Running { lane: usize, group: Option<Arc<str>>, again: bool },
+    Delayed {
+        number: u64,
+    },
+    Ready {
+        since: Instant,
+    },
+    Running {
+        lane: usize,
+        group: Option<Arc<str>>,
+        again: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -153,14 +163,22 @@ impl<K: Clone + Eq + Hash> Core<K> {
 
     /// Makes `key` ready now, ending a back-off it may be in. Returns whether it was not ready before.
     ///
-    /// While the key is worked on, it becomes ready again as soon as that ends.
+    /// While the key is worked on, it becomes ready again as soon as that ends. A key that waits in another
+    /// place moves to the end of this one.
     pub fn add(&mut self, key: K, place: Place, now: Instant) -> bool {
         match self.items.get_mut(&key) {
             Some(Item { state: State::Running { again, .. }, place: old }) => {
                 *old = place;
                 !std::mem::replace(again, true)
             }
-            Some(Item { state: State::Ready { .. }, .. }) => false,
+            Some(Item { state: State::Ready { since }, place: old }) => {
+                if *old != place {
+                    let (old, since) = (old.clone(), *since);
+                    self.withdraw(&key, &old);
+                    self.make_ready(key, place, since);
+                }
+                false
+            }
             Some(Item { state: State::Delayed { number }, .. }) => {
                 let number = *number;
                 self.delayed_keys.remove(&number);
@@ -199,7 +217,8 @@ impl<K: Clone + Eq + Hash> Core<K> {
 
     /// Ends the work on `key`. Returns the delay after which it comes back, if it does.
     pub fn finish(&mut self, key: &K, outcome: Outcome, now: Instant) -> Option<Duration> {
-        let Some(Item { place, state: State::Running { lane, group, again } }) = self.items.remove(key) else {
+        let Some(Item { place, state: State::Running { lane, group, again } }) = self.items.remove(key)
+        else {
             return None;
         };
         self.release(lane, &group);
@@ -208,11 +227,8 @@ impl<K: Clone + Eq + Hash> Core<K> {
                 self.failures.remove(key);
                 None
             }
-            Outcome::Retry => {
-                let failures = self.failures.entry(key.clone()).or_insert(0);
-                *failures = failures.saturating_add(1);
-                Some(self.backoff.delay(*failures))
-            }
+            Outcome::Retry => Some(self.fail(key)),
+            Outcome::RetryWithin(longest) => Some(self.fail(key).min(longest)),
             Outcome::After(delay) => Some(delay),
         };
         if again {
@@ -223,6 +239,13 @@ impl<K: Clone + Eq + Hash> Core<K> {
             self.delay(key.clone(), place, now + delay);
         }
         delay
+    }
+
+    /// Counts a failure and tells the back-off after it.
+    fn fail(&mut self, key: &K) -> Duration {
+        let failures = self.failures.entry(key.clone()).or_insert(0);
+        *failures = failures.saturating_add(1);
+        self.backoff.delay(*failures)
     }
 
     /// When the next delayed key becomes ready.
@@ -260,11 +283,17 @@ impl<K: Clone + Eq + Hash> Core<K> {
     }
 
     /// For each group of a lane that has ready keys: its name, their number, and the oldest one's age.
-    pub fn by_group(&self, lane: usize, now: Instant) -> impl Iterator<Item = (Option<&Arc<str>>, usize, Duration)> {
+    pub fn by_group(
+        &self,
+        lane: usize,
+        now: Instant,
+    ) -> impl Iterator<Item = (Option<&Arc<str>>, usize, Duration)> {
         self.lanes.get(lane).into_iter().flat_map(move |lane| {
             lane.groups.iter().filter_map(move |(name, group)| {
                 let first = group.keys.front()?;
-                let age = self.ready_since(first).map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+                let age = self
+                    .ready_since(first)
+                    .map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
                 Some((name.as_ref(), group.keys.len(), age))
             })
         })
@@ -290,6 +319,15 @@ impl<K: Clone + Eq + Hash> Core<K> {
         }
         let place = Place { lane, group: place.group };
         self.items.insert(key, Item { place, state: State::Ready { since: now } });
+    }
+
+    /// Takes a ready key out of its group's queue.
+    fn withdraw(&mut self, key: &K, place: &Place) {
+        let Some(lane) = self.lanes.get_mut(place.lane) else { return };
+        let Some(group) = lane.groups.get_mut(&place.group) else { return };
+        let Some(index) = group.keys.iter().position(|known| known == key) else { return };
+        group.keys.remove(index);
+        lane.depth -= 1;
     }
 
     fn delay(&mut self, key: K, place: Place, due: Instant) {
@@ -326,7 +364,12 @@ impl<K: Clone + Eq + Hash> Core<K> {
             if name.is_some() && group.running >= limits.per_group {
                 continue;
             }
-            let Some(key) = group.keys.pop_front() else { continue };
+            let Some(key) = group.keys.pop_front() else {
+                if group.running == 0 {
+                    lane.groups.remove(&name);
+                }
+                continue;
+            };
             group.running += 1;
             if !group.keys.is_empty() {
                 group.in_rotation = true;

@@ -69,6 +69,36 @@ fn an_event_ends_the_pause_but_not_the_memory_of_failures() {
 }
 
 #[test]
+fn a_failure_may_have_an_earlier_return() {
+    let (mut core, now) = (core(Limits::plain()), Instant::now());
+    for delay in [1, 2, 3, 3] {
+        core.add("a", Place::lane(0), now);
+        core.pop(now);
+        assert_eq!(core.finish(&"a", Outcome::RetryWithin(3 * SECOND), now), Some(delay * SECOND));
+    }
+    assert_eq!(core.failures(&"a"), 4);
+}
+
+#[test]
+fn a_key_that_waits_moves_when_it_is_added_elsewhere() {
+    let limits = Limits { lanes: 2, per_lane: usize::MAX, per_group: 1 };
+    let (mut core, now) = (core(limits), Instant::now());
+    for key in ["a", "b", "c"] {
+        core.add(key, place(0, "n"), now);
+    }
+    assert!(!core.add("a", place(1, "n"), now + SECOND));
+    core.add("a", place(1, "n"), now + SECOND);
+    assert_eq!((core.depth(0), core.depth(1)), (2, 1));
+    assert_eq!(core.oldest_since(1), Some(now), "it has been waiting since then");
+    assert_eq!(keys(&mut core, now), ["b", "a"]);
+    core.finish(&"b", Outcome::Done, now);
+    assert_eq!(keys(&mut core, now), ["c"]);
+    core.finish(&"a", Outcome::Done, now);
+    core.finish(&"c", Outcome::Done, now);
+    assert_eq!((core.depth(0), core.depth(1), core.pop(now)), (0, 0, None));
+}
+
+#[test]
 fn lanes_are_served_in_turn() {
     let limits = Limits { lanes: 2, per_lane: usize::MAX, per_group: usize::MAX };
     let (mut core, now) = (core(limits), Instant::now());
@@ -205,7 +235,11 @@ impl Job<String> for Counting {
 async fn runs_so_many_at_once_and_finishes_what_it_began_when_stopped() {
     let backoff = Backoff { base: SECOND, max: SECOND };
     let queue: WorkQueue<String> = WorkQueue::new(backoff, Limits::plain(), Vec::new());
-    let job = Arc::new(Counting { seen: Mutex::default(), at_once: AtomicUsize::new(0), most: AtomicUsize::new(0) });
+    let job = Arc::new(Counting {
+        seen: Mutex::default(),
+        at_once: AtomicUsize::new(0),
+        most: AtomicUsize::new(0),
+    });
     let stop = CancellationToken::new();
     for key in ["a", "b", "c", "bad"] {
         queue.add(key.to_owned(), Place::lane(0));

@@ -1,5 +1,6 @@
 //! Annotation keys, as upstream spells them.
 
+pub use super::attachment::{NODE_ID, PUBLISH_SECRET, VOLUME_HANDLE};
 pub use super::claim::{MIGRATED_TO, PROVISIONER, PROVISIONER_BETA};
 pub use super::volume::{DELETION_SECRET_NAME, DELETION_SECRET_NAMESPACE, PROVISIONED_BY};
 

@@ -1,18 +1,23 @@
 //! VolumeAttachments.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 
 use super::volume::{VolumeSpec, WireVolumeSpec};
 use super::wire::wire;
-use super::{Meta, Object, Scope};
+use super::{Meta, Object, Pairs, Scope};
+
+/// The node's id at the driver, as it was when the volume was published.
+pub const NODE_ID: &str = "csi.alpha.kubernetes.io/node-id";
+/// The volume's id at the driver, as it was published. Ours.
+pub const VOLUME_HANDLE: &str = "mooring.dev/volume-handle";
+/// `namespace/name` of the secret that the volume was published with. Ours.
+pub const PUBLISH_SECRET: &str = "mooring.dev/publish-secret";
 
 /// A VolumeAttachment.
 #[derive(Debug, Clone)]
 pub struct Attachment {
-    /// Identity; annotations are kept for our own attachments only.
+    /// Identity; of our own attachments the annotations named in this module are kept.
     pub meta: Meta,
     /// `spec.attacher`: the driver's name.
     pub attacher: Box<str>,
@@ -23,7 +28,7 @@ pub struct Attachment {
     /// `status.attached`.
     pub attached: bool,
     /// `status.attachmentMetadata`; `None` when not set or when the attachment is not ours.
-    pub metadata: Option<BTreeMap<String, String>>,
+    pub metadata: Option<Pairs>,
     /// `status.attachError`.
     pub attach_error: Option<Box<StatusError>>,
     /// `status.detachError`.
@@ -95,7 +100,7 @@ struct Source {
 #[serde(rename_all = "camelCase", default)]
 struct Status {
     attached: bool,
-    attachment_metadata: Option<BTreeMap<String, String>>,
+    attachment_metadata: Option<Pairs>,
     attach_error: Option<Box<StatusError>>,
     detach_error: Option<Box<StatusError>>,
 }
@@ -126,7 +131,9 @@ impl Object for Attachment {
             metadata.uid = None;
         }
         Some(Self {
-            meta: Meta::new(metadata, |_| detail),
+            meta: Meta::new(metadata, |key| {
+                detail && [NODE_ID, VOLUME_HANDLE, PUBLISH_SECRET].contains(&key)
+            }),
             attacher: if ours { scope.driver.clone() } else { spec.attacher },
             node: if detail { spec.node_name } else { Box::default() },
             source,

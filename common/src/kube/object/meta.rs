@@ -68,6 +68,16 @@ impl Pairs {
         )
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The value of `key`.
     pub fn get(&self, key: &str) -> Option<&str> {
         let index = self.0.binary_search_by(|(known, _)| (**known).cmp(key)).ok()?;
@@ -77,6 +87,13 @@ impl Pairs {
     /// All pairs in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(key, value)| (&**key, &**value))
+    }
+}
+
+impl<'de> Deserialize<'de> for Pairs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let map = BTreeMap::<Box<str>, Box<str>>::deserialize(deserializer)?;
+        Ok(Self(map.into_iter().collect()))
     }
 }
 

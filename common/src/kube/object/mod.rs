@@ -24,8 +24,8 @@ pub(crate) use meta::version_number;
 pub use meta::{Key, Meta, Pairs};
 pub use secret::WireSecret;
 pub use volume::{
-    ClaimRef, CsiSource, ReclaimPolicy, SecretName, Volume, VolumePhase, VolumeSpec, WireVolume,
-    WireVolumeSpec,
+    ATTACHER_FINALIZER, ClaimRef, CsiSource, ReclaimPolicy, SecretName, Volume, VolumePhase, VolumeSpec,
+    WireVolume, WireVolumeSpec,
 };
 pub use wire::{Guarded, Malformed, NoObject, Wire};
 

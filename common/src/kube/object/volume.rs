@@ -1,13 +1,12 @@
 //! PersistentVolumes.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
 use super::claim::MIGRATED_TO;
 use super::wire::wire;
 use super::{Meta, Object, Pairs, Scope};
+use crate::name::sanitize_driver_name;
 
 /// The annotation that names who made a volume.
 pub const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
@@ -15,6 +14,9 @@ pub const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
 pub const DELETION_SECRET_NAME: &str = "volume.kubernetes.io/provisioner-deletion-secret-name";
 /// Namespace of the secret that DeleteVolume needs.
 pub const DELETION_SECRET_NAMESPACE: &str = "volume.kubernetes.io/provisioner-deletion-secret-namespace";
+
+/// What an attacher's finalizer begins with; the driver's sanitised name follows.
+pub const ATTACHER_FINALIZER: &str = "external-attacher/";
 
 /// What happens to a volume whose claim is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,7 +89,7 @@ pub struct CsiSource {
     /// File system; empty when not set.
     pub fs_type: Box<str>,
     /// `volume_context`; `None` unless the process attaches.
-    pub volume_attributes: Option<BTreeMap<String, String>>,
+    pub volume_attributes: Option<Pairs>,
     /// The secret for ControllerPublishVolume.
     pub controller_publish_secret_ref: Option<SecretName>,
 }
@@ -149,20 +151,29 @@ wire!(WireVolume, "", "v1", "PersistentVolume", "persistentvolumes", ClusterReso
 impl Object for Volume {
     type Wire = WireVolume;
 
-    /// Keeps the volumes that we made, that are migrated to us, or whose CSI driver we are.
+    /// Keeps the volumes that we made, that are migrated to us, whose CSI driver we are, or that an attacher
+    /// must free of its finalizer.
     fn slim(wire: WireVolume, scope: &Scope) -> Option<Self> {
         let annotations = wire.metadata.annotations.as_ref();
         let named =
             |key: &str| annotations.and_then(|map| map.get(key)).is_some_and(|name| scope.is_ours(name));
         let is_ours = named(PROVISIONED_BY)
             || named(MIGRATED_TO)
-            || wire.spec.csi.as_ref().is_some_and(|csi| csi.driver == scope.driver);
+            || wire.spec.csi.as_ref().is_some_and(|csi| csi.driver == scope.driver)
+            || (scope.attach && has_attacher_finalizer(&wire.metadata, &scope.driver));
         is_ours.then(|| Self::from_wire(wire, scope))
     }
 
     fn meta(&self) -> &Meta {
         &self.meta
     }
+}
+
+fn has_attacher_finalizer(metadata: &ObjectMeta, driver: &str) -> bool {
+    let ours = |name: &String| {
+        name.strip_prefix(ATTACHER_FINALIZER).is_some_and(|name| name == sanitize_driver_name(driver))
+    };
+    metadata.finalizers.iter().flatten().any(ours)
 }
 
 impl Volume {
@@ -196,12 +207,5 @@ impl VolumeSpec {
             block: spec.volume_mode.as_deref() == Some("Block"),
             mount_options: kept(spec.mount_options),
         }
-    }
-}
-
-/// Pairs of an attribute map, for those who keep many volumes.
-impl From<&CsiSource> for Pairs {
-    fn from(csi: &CsiSource) -> Self {
-        Pairs::filtered(csi.volume_attributes.clone(), |_| true)
     }
 }

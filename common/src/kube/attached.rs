@@ -1,0 +1,60 @@
+//! Which volumes are attached somewhere.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::object::Attachment;
+use super::store::{Change, Store};
+
+/// Counts the attachments that name a volume, whatever their attacher and state.
+#[derive(Debug, Clone, Default)]
+pub struct Attached(Arc<Mutex<HashMap<Box<str>, usize>>>);
+
+impl Attached {
+    /// Follows a cache; `released` is called with a volume's name when its last attachment is gone.
+    pub fn follow(attachments: &Store<Attachment>, released: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        let attached = Self::default();
+        let counts = attached.clone();
+        attachments.subscribe(move |change| match change {
+            Change::Added(new) => counts.count(new),
+            Change::Updated { old, new } => {
+                counts.count(new);
+                counts.uncount(old, &released);
+            }
+            Change::Removed(old) | Change::Left(old) => counts.uncount(old, &released),
+        });
+        attached
+    }
+
+    /// Whether any attachment names this volume.
+    pub fn has(&self, volume: &str) -> bool {
+        self.counts().contains_key(volume)
+    }
+
+    fn count(&self, attachment: &Attachment) {
+        if let Some(volume) = attachment.volume() {
+            *self.counts().entry(volume.into()).or_default() += 1;
+        }
+    }
+
+    fn uncount(&self, attachment: &Attachment, released: &impl Fn(&str)) {
+        let Some(volume) = attachment.volume() else { return };
+        let last = {
+            let mut counts = self.counts();
+            let Some(count) = counts.get_mut(volume) else { return };
+            *count -= 1;
+            let last = *count == 0;
+            if last {
+                counts.remove(volume);
+            }
+            last
+        };
+        if last {
+            released(volume);
+        }
+    }
+
+    fn counts(&self) -> MutexGuard<'_, HashMap<Box<str>, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
