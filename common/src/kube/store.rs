@@ -144,6 +144,19 @@ impl<T: Object> Store<T> {
         self.tell(&change);
     }
 
+    /// Puts the reply of our write over the stored object. An object that is not stored any more stays away:
+    /// the watch may have seen it go before the reply was read. Returns the reply's version.
+    pub fn overlay(&self, wire: T::Wire) -> u64 {
+        let key = Key::new(&wire.namespace().unwrap_or_default(), &wire.name_any());
+        let version = super::object::version_number(wire.meta().resource_version.as_deref());
+        let uid = wire.meta().uid.clone().unwrap_or_default();
+        let known = self.get(&key).is_some_and(|known| *known.meta().uid == *uid);
+        if known {
+            self.apply(wire);
+        }
+        version
+    }
+
     /// Notes that the watch saw an object go.
     pub fn remove(&self, key: &Key, uid: &str) {
         let removed = {
@@ -286,6 +299,16 @@ mod tests {
         store.remove(&Key::cluster("a"), "u");
         store.apply(volume("a", "v", 9, "Pending"));
         assert_eq!(*log.lock().unwrap(), ["+a", "-a", "+a"]);
+    }
+
+    #[test]
+    fn reply_of_a_write_does_not_bring_back_what_the_watch_saw_go() {
+        let (store, log) = store();
+        store.apply(volume("a", "u", 5, "Bound"));
+        assert_eq!(store.overlay(volume("a", "u", 6, "Bound")), 6);
+        store.remove(&Key::cluster("a"), "u");
+        store.overlay(volume("a", "u", 7, "Bound"));
+        assert_eq!(*log.lock().unwrap(), ["+a", "~a@6", "-a"]);
     }
 
     #[test]
