@@ -18,8 +18,14 @@ pub enum Eligibility {
 
 /// Looks at a claim and its class, as far as the cache has one. The claim has no volume yet: others are
 /// not cached.
+///
+/// `Differs:` upstream begins to make volumes for claims that are being deleted; ours only finishes what it
+/// has begun.
 pub fn eligibility(claim: &Claim, class: Option<&Class>, driver: &str) -> Eligibility {
     let named = claim.provisioner();
+    if claim.meta.deleting {
+        return Eligibility::Ignore;
+    }
     if named != Some(driver) && claim.meta.annotations.get(MIGRATED_TO) != Some(driver) {
         return Eligibility::Ignore;
     }
@@ -79,5 +85,12 @@ mod tests {
             let claim = with_annotations(claim(), annotations);
             assert_eq!(eligibility(&claim, *class, "test-driver"), *expected, "{name}");
         }
+    }
+
+    #[test]
+    fn nothing_is_begun_for_a_claim_that_is_being_deleted() {
+        let mut claim = claim();
+        claim.meta.deleting = true;
+        assert_eq!(eligibility(&claim, Some(&class()), "test-driver"), Ignore);
     }
 }

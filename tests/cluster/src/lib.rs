@@ -22,6 +22,7 @@
 pub mod account;
 pub mod apply;
 pub mod binaries;
+pub mod built;
 mod control_plane;
 mod guard;
 pub mod node;

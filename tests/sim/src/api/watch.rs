@@ -168,6 +168,17 @@ impl Watch {
         self.next_bookmark += BOOKMARK_EVERY;
     }
 
+    /// The object ceased to match: its last matching state, with the resourceVersion of the change.
+    fn disappearance(&self, change: &Change) -> Option<Bytes> {
+        let mut object = change.before.as_deref()?.clone();
+        super::admission::set_at(
+            &mut object,
+            &["metadata", "resourceVersion"],
+            json!(change.version.to_string()),
+        );
+        Some(line("DELETED", &self.shape.cut(&Arc::new(object))))
+    }
+
     /// What this watch sees of a change: an object that begins or ceases to match appears or disappears.
     fn event(&self, change: &Change) -> Option<Bytes> {
         let namespace = self.target.namespace.as_str();
@@ -182,12 +193,14 @@ impl Watch {
             (false, false) => return None,
             (false, true) => "ADDED",
             (true, true) => "MODIFIED",
-            (true, false) => "DELETED",
+            (true, false) if change.kind == Kind::Deleted => "DELETED",
+            (true, false) => return self.disappearance(change),
         };
         Some(line(kind, &self.shape.cut(&change.object)))
     }
 }
 
 fn line(kind: &str, object: &Value) -> Bytes {
-    Bytes::from(format!("{}\n", json!({ "type": kind, "object": object })))
+    // As the real server writes it: the type comes first, and clients may rely on that.
+    Bytes::from(format!("{{\"type\":{},\"object\":{object}}}\n", json!(kind)))
 }

@@ -1,0 +1,180 @@
+//! Claims that are served, and claims that are left alone.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sim::World;
+
+use crate::harness::{bound, calls, claim, class, events, no_volumes, sidecar, writes};
+
+/// Long enough for anything that would come to have come.
+const QUIET: Duration = Duration::from_secs(120);
+
+fn edited(mut object: Value, change: impl FnOnce(&mut Value)) -> Value {
+    change(&mut object);
+    object
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_claim_costs_one_call_and_one_write_and_its_end_one_call_and_two_writes() {
+    let world = World::default();
+    let _binder = world.binder();
+    world.api.put(class());
+    world.api.put(claim("data"));
+    let _running = world.run(Duration::from_secs(1), sidecar);
+    bound(&world, "data").await;
+    tokio::time::sleep(QUIET).await;
+    assert_eq!(calls(&world), ["CreateVolume Some(Ok)"]);
+    assert_eq!(writes(&world), ["create persistentvolumes 201"]);
+    let uid = world.api.get("persistentvolumeclaims", "data").unwrap()["metadata"]["uid"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!(
+        events(&world),
+        [
+            "Provisioning: External provisioner is provisioning volume for claim \"default/data\"".to_owned(),
+            format!("ProvisioningSucceeded: Successfully provisioned volume pvc-{uid}"),
+        ]
+    );
+    world.api.clear_requests();
+    world.driver.clear_calls();
+    world.api.delete("persistentvolumeclaims", "data");
+    no_volumes(&world).await;
+    tokio::time::sleep(QUIET).await;
+    assert_eq!(calls(&world), ["DeleteVolume Some(Ok)"]);
+    assert_eq!(writes(&world), ["delete persistentvolumes 200", "patch persistentvolumes 200"]);
+    assert!(world.driver.volumes().is_empty());
+    assert_eq!(events(&world).len(), 2, "no event on a deletion that worked");
+}
+
+#[tokio::test(start_paused = true)]
+async fn claims_that_are_not_ours_or_not_yet_ours_are_left_alone() {
+    let late = edited(class(), |class| class["volumeBindingMode"] = json!("WaitForFirstConsumer"));
+    let foreign = edited(class(), |class| class["provisioner"] = json!("other.example"));
+    let annotated = |provisioner: &str| {
+        edited(claim("data"), |claim| {
+            claim["metadata"]["annotations"] =
+                json!({"volume.kubernetes.io/storage-provisioner": provisioner});
+        })
+    };
+    let bound_already =
+        edited(annotated("driver.example"), |claim| claim["spec"]["volumeName"] = json!("by-hand"));
+    for (name, class, claim) in [
+        ("late binding without a node", late, annotated("driver.example")),
+        ("class of another provisioner", foreign, claim("data")),
+        ("annotation of another provisioner", class(), annotated("other.example")),
+        ("bound already", class(), bound_already),
+    ] {
+        let world = World::default();
+        world.api.put(class);
+        world.api.put(claim);
+        let _running = world.run(Duration::from_secs(1), sidecar);
+        tokio::time::sleep(QUIET).await;
+        assert_eq!(calls(&world), Vec::<String>::new(), "{name}");
+        assert_eq!(writes(&world), Vec::<String>::new(), "{name}");
+        assert_eq!(events(&world), Vec::<String>::new(), "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn late_binding_claim_is_served_once_its_node_is_chosen() {
+    let world = World::default();
+    let _binder = world.binder();
+    world.api.put(edited(class(), |class| class["volumeBindingMode"] = json!("WaitForFirstConsumer")));
+    world.api.put(claim("data"));
+    let _running = world.run(Duration::from_secs(1), sidecar);
+    tokio::time::sleep(QUIET).await;
+    assert_eq!(calls(&world), Vec::<String>::new());
+    world.api.edit("persistentvolumeclaims", "data", |claim| {
+        claim["metadata"]["annotations"]["volume.kubernetes.io/selected-node"] = json!("node-1");
+    });
+    bound(&world, "data").await;
+    assert_eq!(calls(&world), ["CreateVolume Some(Ok)"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn claim_without_its_class_is_served_as_soon_as_the_class_is_there() {
+    let world = World::default();
+    let _binder = world.binder();
+    world.api.put(edited(claim("data"), |claim| {
+        claim["metadata"]["annotations"] =
+            json!({"volume.kubernetes.io/storage-provisioner": "driver.example"});
+    }));
+    let _running = world.run(Duration::from_secs(1), sidecar);
+    tokio::time::sleep(QUIET).await;
+    assert_eq!((calls(&world), events(&world)), (vec![], vec![]), "no event for a class that is missing");
+    world.api.put(class());
+    let appeared = tokio::time::Instant::now();
+    bound(&world, "data").await;
+    assert!(
+        appeared.elapsed() < Duration::from_secs(1),
+        "it waited for its back-off: {:?}",
+        appeared.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn volume_that_exists_already_is_not_made_again() {
+    let world = World::default();
+    let _binder = world.binder();
+    world.api.put(class());
+    let made = world.api.put(claim("data"));
+    let uid = made["metadata"]["uid"].as_str().unwrap();
+    let mut volume = crate::harness::released(&format!("pvc-{uid}"));
+    volume["spec"]["claimRef"] = json!({"namespace": "default", "name": "data", "uid": uid});
+    volume["status"]["phase"] = json!("Available");
+    world.api.put(volume);
+    let _running = world.run(Duration::from_secs(1), sidecar);
+    bound(&world, "data").await;
+    tokio::time::sleep(QUIET).await;
+    assert_eq!((calls(&world), writes(&world), events(&world)), (vec![], vec![], vec![]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn volume_of_the_claim_s_name_that_is_another_s_is_not_touched() {
+    let world = World::default();
+    world.api.put(class());
+    let made = world.api.put(edited(claim("data"), |claim| {
+        claim["metadata"]["annotations"] =
+            json!({"volume.kubernetes.io/storage-provisioner": "driver.example"});
+    }));
+    let name = format!("pvc-{}", made["metadata"]["uid"].as_str().unwrap());
+    let mut volume = crate::harness::released(&name);
+    volume["spec"]["persistentVolumeReclaimPolicy"] = json!("Retain");
+    volume["metadata"]["finalizers"] = json!([]);
+    volume["spec"]["csi"]["driver"] = json!("other.example");
+    volume["metadata"]["annotations"] = json!({});
+    world.api.put(volume);
+    let _running = world.run(Duration::from_secs(1), sidecar);
+    tokio::time::sleep(QUIET).await;
+    let said = events(&world);
+    assert!(said.iter().any(|event| event.contains(&name) && event.contains("not this claim's")), "{said:?}");
+    assert!(
+        writes(&world).iter().all(|write| write == "create persistentvolumes 409"),
+        "{:?}",
+        writes(&world)
+    );
+    assert_eq!(world.api.count("persistentvolumes"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn quiet_cluster_costs_no_write_and_no_call() {
+    let world = World::default();
+    let _binder = world.binder();
+    world.api.put(class());
+    for number in 0..20 {
+        world.api.put(claim(&format!("data-{number}")));
+    }
+    let _running = world.run(Duration::from_secs(1), sidecar);
+    for number in 0..20 {
+        bound(&world, &format!("data-{number}")).await;
+    }
+    tokio::time::sleep(QUIET).await;
+    world.api.clear_requests();
+    world.driver.clear_calls();
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!((calls(&world), writes(&world)), (vec![], vec![]));
+    let lists = world.api.requests().iter().filter(|request| request.verb == "list").count();
+    assert_eq!(lists, 0, "an hour of quiet needs no list");
+}

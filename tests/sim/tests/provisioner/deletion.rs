@@ -1,0 +1,183 @@
+//! Volumes whose claim is gone.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sim::{Fault, Reply, World};
+use tonic::Code;
+
+use crate::harness::{FINALIZER, LIMIT, calls, class, events, no_volumes, released, sidecar, writes};
+
+const QUIET: Duration = Duration::from_secs(120);
+
+async fn run_with(volume: Value, others: &[Value]) -> World {
+    let world = World::default();
+    world.api.put(class());
+    for object in others {
+        world.api.put(object.clone());
+    }
+    world.api.put(volume);
+    let running = world.run(Duration::from_secs(1), sidecar);
+    tokio::time::sleep(QUIET).await;
+    running.stop();
+    world
+}
+
+fn attachment(volume: &str) -> Value {
+    json!({
+        "apiVersion": "storage.k8s.io/v1", "kind": "VolumeAttachment", "metadata": {"name": format!("of-{volume}")},
+        "spec": {"attacher": "driver.example", "nodeName": "n", "source": {"persistentVolumeName": volume}},
+    })
+}
+
+fn edited(change: impl FnOnce(&mut Value)) -> Value {
+    let mut volume = released("pv");
+    change(&mut volume);
+    volume
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_released_volumes_of_ours_with_policy_delete_are_deleted() {
+    let phase = |phase: &str| edited(|volume| volume["status"]["phase"] = json!(phase));
+    let retained = edited(|volume| volume["spec"]["persistentVolumeReclaimPolicy"] = json!("Retain"));
+    let foreign = edited(|volume| {
+        volume["metadata"]["annotations"] = json!({"pv.kubernetes.io/provisioned-by": "other"})
+    });
+    for (name, volume, expected_calls, expected_writes) in [
+        (
+            "released",
+            released("pv"),
+            &["DeleteVolume Some(Ok)"][..],
+            &["delete persistentvolumes 200", "patch persistentvolumes 200"][..],
+        ),
+        ("bound", phase("Bound"), &[], &[]),
+        ("available", phase("Available"), &[], &[]),
+        ("failed", phase("Failed"), &[], &[]),
+        ("retained", retained, &[], &["patch persistentvolumes 200"]),
+        ("made by another", foreign, &[], &[]),
+    ] {
+        let world = run_with(volume, &[]).await;
+        assert_eq!(calls(&world), expected_calls, "{name}");
+        assert_eq!(writes(&world), expected_writes, "{name}");
+        assert_eq!(events(&world), Vec::<String>::new(), "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn object_deleted_first_still_has_its_volume_deleted() {
+    let world = World::default();
+    world.api.put(class());
+    world.api.put(released("pv"));
+    world.api.delete("persistentvolumes", "pv");
+    let _running = world.run(Duration::from_secs(1), sidecar);
+    world
+        .api
+        .until("our finalizer to go", LIMIT, |api| {
+            let volume = api.get("persistentvolumes", "pv");
+            let kept = volume.is_some_and(|volume| {
+                volume["metadata"]["finalizers"].as_array().is_some_and(|all| all.contains(&json!(FINALIZER)))
+            });
+            (!kept).then_some(())
+        })
+        .await;
+    assert_eq!(calls(&world), ["DeleteVolume Some(Ok)"]);
+    assert_eq!(writes(&world), ["patch persistentvolumes 200"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn static_volume_that_is_bound_gets_the_finalizer() {
+    let volume = edited(|volume| {
+        volume["status"]["phase"] = json!("Bound");
+        volume["metadata"] = json!({"name": "pv", "finalizers": ["someone/else"]});
+    });
+    let world = run_with(volume, &[]).await;
+    assert_eq!(writes(&world), ["patch persistentvolumes 200"]);
+    let finalizers = world.api.get("persistentvolumes", "pv").unwrap()["metadata"]["finalizers"].clone();
+    let finalizers = finalizers.as_array().unwrap();
+    assert!(
+        finalizers.contains(&json!(FINALIZER)) && finalizers.contains(&json!("someone/else")),
+        "{finalizers:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn attached_volume_is_kept_until_its_last_attachment_is_gone() {
+    let world = World::default();
+    world.api.put(class());
+    world.api.put(attachment("pv"));
+    world.api.put(released("pv"));
+    let binder = world.binder();
+    let _running = world.run(Duration::from_secs(1), sidecar);
+    tokio::time::sleep(QUIET).await;
+    assert_eq!((calls(&world), writes(&world)), (vec![], vec![]));
+    let said = events(&world);
+    assert!(
+        said.iter()
+            .any(|event| event == "VolumeFailedDelete: persistentvolume pv is still attached to a node"),
+        "{said:?}"
+    );
+    world.api.delete("volumeattachments", "of-pv");
+    let detached = tokio::time::Instant::now();
+    no_volumes(&world).await;
+    assert!(
+        detached.elapsed() < Duration::from_secs(1),
+        "it waited for its back-off: {:?}",
+        detached.elapsed()
+    );
+    drop(binder);
+}
+
+#[tokio::test(start_paused = true)]
+async fn attachment_of_another_volume_does_not_matter() {
+    let world = run_with(released("pv"), &[attachment("another")]).await;
+    assert_eq!(calls(&world), ["DeleteVolume Some(Ok)"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_deletion_keeps_the_object_and_is_told() {
+    let world = World::default();
+    world.api.put(class());
+    world.api.put(released("pv"));
+    world.driver.script(
+        "DeleteVolume",
+        [Reply::error(Code::FailedPrecondition, "in use"), Reply::error(Code::Unavailable, "away")],
+    );
+    let binder = world.binder();
+    let _running = world.run(Duration::from_secs(1), sidecar);
+    no_volumes(&world).await;
+    let at: Vec<_> = world.driver.calls_of("DeleteVolume").iter().map(|call| call.at).collect();
+    assert_eq!([at[1] - at[0], at[2] - at[1]].map(|pause| pause.as_secs()), [1, 2]);
+    let said = events(&world);
+    assert!(
+        said.contains(&"VolumeFailedDelete: rpc error: code = FailedPrecondition desc = in use".to_owned()),
+        "{said:?}"
+    );
+    drop(binder);
+}
+
+#[tokio::test(start_paused = true)]
+async fn object_whose_deletion_fails_is_tried_again_without_another_call() {
+    for verb in ["delete", "patch"] {
+        let world = World::default();
+        world.api.put(class());
+        world.api.put(released("pv"));
+        world.steps.on(move |step| step.is(verb, "persistentvolumes"), 2, Fault::ApiError(500));
+        let binder = world.binder();
+        let _running = world.run(Duration::from_secs(1), sidecar);
+        no_volumes(&world).await;
+        assert_eq!(calls(&world), ["DeleteVolume Some(Ok)"], "{verb}");
+        drop(binder);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn secret_that_is_gone_does_not_keep_the_volume() {
+    let volume = edited(|volume| {
+        volume["metadata"]["annotations"]["volume.kubernetes.io/provisioner-deletion-secret-name"] =
+            json!("gone");
+        volume["metadata"]["annotations"]["volume.kubernetes.io/provisioner-deletion-secret-namespace"] =
+            json!("default");
+    });
+    let world = run_with(volume, &[]).await;
+    assert_eq!(calls(&world), ["DeleteVolume Some(Ok)"]);
+}

@@ -1,0 +1,155 @@
+//! csi-provisioner in the simulated world.
+
+use std::time::Duration;
+
+use common::csi::identity::DriverName;
+use common::csi::{CallLog, Driver};
+use common::event::{Recorder, deliver};
+use common::kube::api::Objects;
+use common::lease::Leadership;
+use common::metrics::Metrics;
+use common::process::Process;
+use common::queue::Backoff;
+use provisioner::config::{Capabilities, Config};
+use provisioner::provision;
+use serde_json::{Value, json};
+use sim::{Request, World};
+use tokio_util::sync::CancellationToken;
+
+/// Long enough for everything that is tried again at least once.
+pub(crate) const LIMIT: Duration = Duration::from_secs(900);
+pub(crate) const DRIVER: &str = "driver.example";
+pub(crate) const FINALIZER: &str = "external-provisioner.volume.kubernetes.io/finalizer";
+
+pub(crate) fn config() -> Config {
+    Config {
+        driver: DRIVER.into(),
+        identity: "test-provisioner".into(),
+        timeout: Duration::from_secs(10),
+        backoff: Backoff { base: Duration::from_secs(1), max: Duration::from_secs(300) },
+        workers: 10,
+        prefix: "pvc".into(),
+        uuid_length: None,
+        default_fs: "ext4".into(),
+        extra_metadata: false,
+        publish_read_only: false,
+        topology: true,
+        attributes_classes: true,
+        can: Capabilities { controller: true, create_delete: true, publish: true, ..Capabilities::default() },
+    }
+}
+
+/// The sidecar's life in `world`, without leader election.
+pub(crate) async fn sidecar(world: World) {
+    sidecar_with(world, config(), Leadership::always(), CancellationToken::new()).await;
+}
+
+/// The same with everything that a test may want to hold.
+pub(crate) async fn sidecar_with(
+    world: World,
+    config: Config,
+    leadership: Leadership,
+    stop: CancellationToken,
+) {
+    let metrics = Metrics::new();
+    let (events, queue) = Recorder::new("driver.example_host_uuid");
+    let objects = Objects::new(world.client(), leadership.clone());
+    let driver = Driver::new(world.connection(), metrics.clone(), CallLog::default());
+    let process = Process {
+        driver: driver.guarded(leadership.clone()),
+        driver_name: DriverName::new(DRIVER).expect("a name"),
+        metrics,
+        events,
+        leadership,
+        stop,
+        streaming_lists: false,
+        objects: objects.clone(),
+    };
+    tokio::select! {
+        () = provision(process, config) => {}
+        () = deliver(objects, queue) => std::future::pending().await,
+    }
+}
+
+pub(crate) fn class() -> Value {
+    json!({
+        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "fast"},
+        "provisioner": DRIVER, "reclaimPolicy": "Delete", "volumeBindingMode": "Immediate",
+    })
+}
+
+pub(crate) fn claim(name: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"], "storageClassName": "fast",
+            "resources": {"requests": {"storage": "1Gi"}},
+        },
+    })
+}
+
+/// A volume of a claim that is gone.
+pub(crate) fn released(name: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "PersistentVolume",
+        "metadata": {
+            "name": name, "annotations": {"pv.kubernetes.io/provisioned-by": DRIVER}, "finalizers": [FINALIZER],
+        },
+        "spec": {
+            "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, "storageClassName": "fast",
+            "persistentVolumeReclaimPolicy": "Delete",
+            "claimRef": {"namespace": "default", "name": "gone", "uid": "gone"},
+            "csi": {"driver": DRIVER, "volumeHandle": "handle"},
+        },
+        "status": {"phase": "Released"},
+    })
+}
+
+pub(crate) async fn bound(world: &World, name: &str) {
+    let name = name.to_owned();
+    let what = format!("{name} to be bound");
+    world
+        .api
+        .until(&what, LIMIT, move |api| {
+            let claim = api.get("persistentvolumeclaims", &name)?;
+            (claim.pointer("/status/phase")? == "Bound").then_some(())
+        })
+        .await;
+}
+
+pub(crate) async fn no_volumes(world: &World) {
+    world
+        .api
+        .until("the volumes to go", LIMIT, |api| (api.count("persistentvolumes") == 0).then_some(()))
+        .await;
+}
+
+/// What the sidecar wrote, as `verb resource status`, events left out.
+pub(crate) fn writes(world: &World) -> Vec<String> {
+    let ours =
+        |request: &Request| request.who == "sidecar" && request.is_write() && request.resource != "events";
+    let reviews = |request: &Request| request.resource.starts_with("selfsubject");
+    let requests = world.api.requests();
+    let kept = requests.iter().filter(|request| ours(request) && !reviews(request));
+    kept.map(|request| format!("{} {} {}", request.verb, request.resource, request.status)).collect()
+}
+
+/// The events written, as `reason: message`.
+pub(crate) fn events(world: &World) -> Vec<String> {
+    let text =
+        |event: &Value, key: &str| event.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    world
+        .api
+        .list("events")
+        .iter()
+        .map(|event| format!("{}: {}", text(event, "reason"), text(event, "message")))
+        .collect()
+}
+
+/// The RPCs that change something, in order, with their outcome.
+pub(crate) fn calls(world: &World) -> Vec<String> {
+    let calls = world.driver.calls();
+    let changing = calls.iter().filter(|call| call.method == "CreateVolume" || call.method == "DeleteVolume");
+    changing.map(|call| format!("{} {:?}", call.method, call.code)).collect()
+}

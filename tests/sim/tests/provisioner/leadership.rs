@@ -1,0 +1,140 @@
+//! Two replicas and one lease: never both at work.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::lease::{Candidate, Leadership, Timing, run};
+use common::metrics::Metrics;
+use sim::World;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::harness::{bound, calls, claim, class, config, sidecar_with};
+
+struct Replica {
+    leadership: Leadership,
+    stop: CancellationToken,
+    release: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+/// A replica whose lease traffic and work can be told apart by its name.
+fn replica(world: &World, name: &str) -> Replica {
+    let leadership = Leadership::candidate();
+    let (stop, release) = (CancellationToken::new(), CancellationToken::new());
+    let candidate = Candidate {
+        client: world.api.client(&format!("{name}-lease")),
+        namespace: "default".into(),
+        name: "driver-example".into(),
+        identity: name.into(),
+        labels: Vec::new(),
+        timing: Timing {
+            lease: Duration::from_secs(15),
+            renew: Duration::from_secs(10),
+            retry: Duration::from_secs(5),
+        },
+        release: true,
+        metrics: Metrics::new().leader(""),
+        seed: u64::from(name.as_bytes()[0]),
+    };
+    let (world, lead, halt, freed) = (world.other(name), leadership.clone(), stop.clone(), release.clone());
+    let task = tokio::spawn(async move {
+        let work = async {
+            tokio::select! {
+                () = lead.acquired() => sidecar_with(world, config(), lead.clone(), halt.clone()).await,
+                () = halt.cancelled() => {}
+            }
+            freed.cancel();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            _ = run(candidate, lead.clone(), freed.clone(), |_| {}) => {}
+            () = work => {}
+        }
+    });
+    Replica { leadership, stop, release, task }
+}
+
+fn creators(world: &World) -> Vec<String> {
+    let requests = world.api.requests();
+    let made =
+        requests.iter().filter(|request| request.verb == "create" && request.resource == "persistentvolumes");
+    made.map(|request| request.who.clone()).collect()
+}
+
+fn ready() -> World {
+    let world = World::default();
+    world.api.put(class());
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn killed_leader_is_followed_after_its_lease() {
+    let world = ready();
+    let _binder = world.binder();
+    let first = replica(&world, "first");
+    first.leadership.acquired().await;
+    let second = replica(&world, "second");
+    world.api.put(claim("one"));
+    bound(&world, "one").await;
+    first.task.abort();
+    let killed = tokio::time::Instant::now();
+    world.api.put(claim("two"));
+    bound(&world, "two").await;
+    assert!(killed.elapsed() > Duration::from_secs(9), "took over too early: {:?}", killed.elapsed());
+    assert!(killed.elapsed() < Duration::from_secs(21), "took over too late: {:?}", killed.elapsed());
+    assert!(second.leadership.holds());
+    assert_eq!(creators(&world), ["first", "second"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn leader_that_is_asked_to_stop_is_followed_within_a_second() {
+    let world = ready();
+    let _binder = world.binder();
+    let first = replica(&world, "first");
+    first.leadership.acquired().await;
+    let second = replica(&world, "second");
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    first.stop.cancel();
+    let asked = tokio::time::Instant::now();
+    second.leadership.acquired().await;
+    assert!(asked.elapsed() < Duration::from_secs(1), "took {:?}", asked.elapsed());
+    assert!(first.release.is_cancelled() && !first.leadership.holds());
+    world.api.put(claim("one"));
+    bound(&world, "one").await;
+    assert_eq!(creators(&world), ["second"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn leader_cut_off_from_the_api_server_sends_nothing_past_its_deadline() {
+    let world = ready();
+    let _binder = world.binder();
+    let first = replica(&world, "first");
+    first.leadership.acquired().await;
+    world.api.grant_only("first-lease", Vec::new());
+    tokio::time::sleep(Duration::from_secs(16)).await;
+    assert!(!first.leadership.holds(), "it has not renewed for longer than its deadline");
+    world.api.put(claim("one"));
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert_eq!((calls(&world), creators(&world)), (vec![], vec![]));
+    let _second = replica(&world, "second");
+    bound(&world, "one").await;
+    assert_eq!(creators(&world), ["second"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_one_of_many_candidates_leads_at_any_moment() {
+    let world = ready();
+    let replicas: Arc<Vec<_>> = Arc::new(["a", "b", "c", "d"].map(|name| replica(&world, name)).into());
+    let mut led = std::collections::BTreeSet::new();
+    for second in 0..600 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let leaders: Vec<_> = (0..4).filter(|&n| replicas[n].leadership.holds()).collect();
+        assert!(leaders.len() <= 1, "{leaders:?} lead at once");
+        led.extend(leaders.clone());
+        if let (0, Some(&leader)) = (second % 60, leaders.first()) {
+            replicas[leader].task.abort();
+        }
+    }
+    assert!(led.len() >= 3, "leadership moved on: {led:?}");
+}
