@@ -64,13 +64,17 @@ fn finds_a_volume_lost_between_two_deletions() {
         report.failures.iter().filter(|text| text.contains("too much: driver's volume")).collect();
     assert!(!lost.is_empty(), "{:?}", report.failures);
     assert!(lost.iter().all(|text| !text.contains("CreateVolume")), "only deletions lose it: {lost:?}");
-    assert!(lost.iter().any(|text| text.starts_with("CrashBefore") && text.contains("(DeleteVolume)")), "{lost:?}");
+    assert!(
+        lost.iter().any(|text| text.starts_with("CrashBefore") && text.contains("(DeleteVolume)")),
+        "{lost:?}"
+    );
 }
 
 #[test]
 fn finds_a_volume_made_twice() {
     let report = crash::explore(&life_of_a_claim(toy::Fault::NamesAttempts), &[Fault::CrashAfter]);
-    let doubled = report.failures.iter().any(|text| text.starts_with("CrashAfter") && text.contains("(CreateVolume)"));
+    let doubled =
+        report.failures.iter().any(|text| text.starts_with("CrashAfter") && text.contains("(CreateVolume)"));
     assert!(doubled, "{:?}", report.failures);
 }
 

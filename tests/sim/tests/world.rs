@@ -96,7 +96,8 @@ async fn follows_the_script_then_is_honest_again() {
 async fn notices_two_calls_about_one_volume() {
     let world = World::default();
     let caller = caller(&world);
-    let both = futures::future::join(caller.call(create("a"), DEADLINE), caller.call(create("a"), DEADLINE)).await;
+    let both =
+        futures::future::join(caller.call(create("a"), DEADLINE), caller.call(create("a"), DEADLINE)).await;
     assert!(both.0.is_ok() && both.1.is_ok());
     assert_eq!(world.driver.overlaps(), [format!("CreateVolume {}", sim::id_of("a"))]);
 }

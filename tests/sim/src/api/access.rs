@@ -85,6 +85,7 @@ impl Rights {
             }
             _ => return None,
         };
+        super::admission::default_at(&mut answer, &["metadata"], json!({}));
         super::admission::set_at(&mut answer, &["status"], status);
         Some(answer)
     }

@@ -76,6 +76,10 @@ pub(crate) fn fill(resource: &Resource, object: &mut Value, default_class: Optio
             default_at(object, &["spec", "finalizers"], json!(["kubernetes"]));
         }
         "pods" => set_at(object, &["status", "phase"], json!("Pending")),
+        "events" => {
+            default_at(object, &["reportingComponent"], json!(""));
+            default_at(object, &["reportingInstance"], json!(""));
+        }
         "secrets" => {
             default_at(object, &["type"], json!("Opaque"));
             fold_string_data(object);
@@ -137,7 +141,11 @@ pub(crate) fn validate_new(resource: &Resource, name: &str, object: &Value) -> R
         "csistoragecapacities" => &["/storageClassName"],
         _ => &[],
     };
-    for pointer in required {
+    let csi: &[&str] = match (resource.plural, object.pointer("/spec/csi")) {
+        ("persistentvolumes", Some(_)) => &["/spec/csi/driver", "/spec/csi/volumeHandle"],
+        _ => &[],
+    };
+    for pointer in required.iter().chain(csi) {
         if object.pointer(pointer).is_none_or(|value| value.is_null() || *value == json!("")) {
             let field = pointer.trim_start_matches('/').replace("/0", "").replace('/', ".");
             return Err(Refusal::invalid(resource, name, format!("{field}: Required value")));

@@ -45,7 +45,8 @@ fn merge(target: &mut Value, patch: &Value) {
     }
 }
 
-/// RFC 6902 with one looseness of the API server's library: `test` for null holds where nothing is.
+/// RFC 6902 with two loosenesses of the API server's library: `test` for null holds where nothing is, and `replace` of an
+/// absent key of a map adds it.
 fn json_patch(object: &mut Value, patch: &Value) -> Result<(), Refusal> {
     let refused =
         |why: String| Refusal::new(422, "Invalid", format!("the server rejected our request: {why}"));
@@ -57,6 +58,9 @@ fn json_patch(object: &mut Value, patch: &Value) -> Result<(), Refusal> {
         match verb {
             "add" => add(object, path, value()),
             "remove" => remove(object, path).map(|_| ()),
+            // The API server's library replaces what is not there, too, unless it is in a list.
+            // The API server's library replaces what is not there, too, unless it is in a list.
+            "replace" if is_in_map(object, path) => add(object, path, value()),
             "replace" => object.pointer_mut(path).map(|place| *place = value()),
             "test" => {
                 let found = object.pointer(path).unwrap_or(&Value::Null);
@@ -75,6 +79,10 @@ fn json_patch(object: &mut Value, patch: &Value) -> Result<(), Refusal> {
 fn parent<'a>(object: &'a mut Value, path: &str) -> Option<(&'a mut Value, String)> {
     let (parent, last) = path.rsplit_once('/')?;
     Some((object.pointer_mut(parent)?, last.replace("~1", "/").replace("~0", "~")))
+}
+
+fn is_in_map(object: &Value, path: &str) -> bool {
+    path.rsplit_once('/').and_then(|(parent, _)| object.pointer(parent)).is_some_and(Value::is_object)
 }
 
 fn add(object: &mut Value, path: &str, value: Value) -> Option<()> {
@@ -128,8 +136,7 @@ fn list_rule(path: &str) -> ListRule {
     }
 }
 
-/// Strategic merge. Directives: `$patch: replace|delete`, `$deleteFromPrimitiveList/x`, `$setElementOrder/x` (ignored but
-/// for new elements going last), `$retainKeys`.
+/// Strategic merge. Directives: `$patch: replace|delete`, `$deleteFromPrimitiveList/x`, `$setElementOrder/x`, `$retainKeys`.
 fn strategic(target: &mut Value, patch: &Value, path: &str) -> Result<(), Refusal> {
     let Value::Object(patch) = patch else {
         *target = patch.clone();
@@ -171,7 +178,8 @@ fn strategic(target: &mut Value, patch: &Value, path: &str) -> Result<(), Refusa
         } else if value.is_null() {
             target.remove(key);
         } else if let (Value::Array(added), Some(Value::Array(present))) = (value, target.get_mut(key)) {
-            merge_lists(present, added, &format!("{path}/{key}"))?;
+            let order = patch.get(&format!("$setElementOrder/{key}")).and_then(Value::as_array);
+            merge_lists(present, added, order.unwrap_or(added), &format!("{path}/{key}"))?;
         } else {
             strategic(target.entry(key.clone()).or_insert(Value::Null), value, &format!("{path}/{key}"))?;
         }
@@ -179,39 +187,56 @@ fn strategic(target: &mut Value, patch: &Value, path: &str) -> Result<(), Refusa
     Ok(())
 }
 
-fn merge_lists(present: &mut Vec<Value>, added: &[Value], path: &str) -> Result<(), Refusal> {
-    match list_rule(path) {
-        ListRule::Replace => *present = added.to_vec(),
-        ListRule::Set => {
-            for value in added {
-                if !present.contains(value) {
-                    present.push(value.clone());
-                }
-            }
+/// Merges `added` into `present`; `order` says how the elements that it names follow each other.
+fn merge_lists(
+    present: &mut Vec<Value>,
+    added: &[Value],
+    order: &[Value],
+    path: &str,
+) -> Result<(), Refusal> {
+    let key = match list_rule(path) {
+        ListRule::Replace => {
+            *present = added.to_vec();
+            return Ok(());
         }
-        ListRule::ByKey(key) => {
-            for value in added {
-                let id = value.get(key).ok_or_else(|| {
-                    Refusal::bad_request(format!("map: {value} does not contain declared merge key: {key}"))
-                })?;
-                let found = present.iter().position(|one| one.get(key) == Some(id));
-                let deleted = value.get("$patch").and_then(Value::as_str) == Some("delete");
-                match found {
-                    Some(index) if deleted => {
-                        present.remove(index);
-                    }
-                    Some(index) => {
-                        if let Some(one) = present.get_mut(index) {
-                            strategic(one, value, &format!("{path}/*"))?;
-                        }
-                    }
-                    None if deleted => {}
-                    None => present.push(value.clone()),
-                }
-            }
+        ListRule::Set => None,
+        ListRule::ByKey(key) => Some(key),
+    };
+    let id = |value: &Value| key.map_or_else(|| Some(value.clone()), |key| value.get(key).cloned());
+    let before: Vec<Option<Value>> = present.iter().map(id).collect();
+    for value in added {
+        let wanted = id(value).ok_or_else(|| {
+            let key = key.unwrap_or_default();
+            Refusal::bad_request(format!("map: {value} does not contain declared merge key: {key}"))
+        })?;
+        let found = present.iter().position(|one| id(one).as_ref() == Some(&wanted));
+        let deleted = value.get("$patch").and_then(Value::as_str) == Some("delete");
+        match found.and_then(|index| present.get_mut(index)) {
+            Some(_) if deleted => present.retain(|one| id(one).as_ref() != Some(&wanted)),
+            Some(one) => strategic(one, value, &format!("{path}/*"))?,
+            None if deleted => {}
+            None => present.push(value.clone()),
         }
     }
-    Ok(())
+    let order: Vec<Option<Value>> = order.iter().map(id).collect();
+    let place = |value: &Value| before.iter().position(|one| *one == id(value));
+    let (mut named, mut others): (Vec<Value>, Vec<Value>) =
+        std::mem::take(present).into_iter().partition(|one| order.contains(&id(one)));
+    named.sort_by_key(|one| order.iter().position(|wanted| *wanted == id(one)));
+    others.sort_by_key(&place);
+    // What the patch names keeps its order; the rest goes in by its old place. What is new has none and goes first.
+    let (mut named, mut others) = (named.into_iter().peekable(), others.into_iter().peekable());
+    loop {
+        let next = match (named.peek(), others.peek()) {
+            (Some(one), Some(other)) if place(other) < place(one) => others.next(),
+            (Some(_), _) => named.next(),
+            (None, _) => others.next(),
+        };
+        match next {
+            Some(value) => present.push(value),
+            None => return Ok(()),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -95,7 +95,7 @@ impl Refusal {
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
+            "reason": (!self.reason.is_empty()).then_some(self.reason),
             "details": details,
             "code": self.code,
         })

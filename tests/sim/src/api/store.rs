@@ -61,7 +61,7 @@ impl Store {
             objects: BTreeMap::new(),
             history: VecDeque::new(),
             version: 100,
-            forgotten: 100,
+            forgotten: 0,
             births: BTreeMap::new(),
             generated: BTreeMap::new(),
             started: Instant::now(),

@@ -96,7 +96,9 @@ pub(crate) fn create(store: &mut Store, target: &Target, mut object: Value, writ
         set_at(&mut object, &["metadata", "name"], json!(name));
     }
     if !text(&object, "/metadata/resourceVersion").is_empty() {
-        return Err(Refusal::bad_request("resourceVersion should not be set on objects to be created"));
+        // Really an internal error, by kube-apiserver's own account.
+        let message = "resourceVersion should not be set on objects to be created";
+        return Err(Refusal::new(500, "", message));
     }
     let default_class = default_class(store);
     let status = object.get("status").filter(|_| writer.sets_status).cloned();
@@ -190,6 +192,13 @@ pub(crate) fn patch(
     if text(&object, "/metadata/name") != name {
         return Err(Refusal::bad_request("the name of the object does not match the name on the URL"));
     }
+    if object.pointer("/metadata/uid") != old.pointer("/metadata/uid") {
+        return Err(Refusal::invalid(
+            target.resource,
+            &name,
+            "metadata.uid: Invalid value: field is immutable",
+        ));
+    }
     replace(store, target, &key, &old, object, writer)
 }
 
@@ -231,8 +240,10 @@ fn replace(
         return Ok((200, Arc::new(new)));
     }
     if being_deleted && no_finalizers && resource.plural != "pods" {
-        // The last finalizer is gone: the object goes with it. The answer still has it.
-        return Ok((200, store.commit(key, Kind::Deleted, new)));
+        // The last finalizer is gone, and the object with it. Watches see the object as it was last stored, the caller
+        // sees what it wrote.
+        store.commit(key, Kind::Deleted, old.as_ref().clone());
+        return Ok((200, Arc::new(new)));
     }
     Ok((200, store.commit(key, Kind::Modified, new)))
 }

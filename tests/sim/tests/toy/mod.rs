@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::csi::v1::{
-    CreateVolumeRequest, DeleteVolumeRequest, VolumeCapability, volume_capability,
-};
+use common::csi::v1::{CreateVolumeRequest, DeleteVolumeRequest, VolumeCapability, volume_capability};
 use common::csi::{CallLog, Driver};
 use common::metrics::Metrics;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
@@ -49,7 +47,11 @@ async fn look(client: &kube::Client, driver: &Driver, fault: Fault, attempt: usi
         let unbound = claim.spec.as_ref().is_none_or(|spec| spec.volume_name.is_none());
         if unbound && claim.metadata.deletion_timestamp.is_none() {
             let uid = claim.metadata.uid.clone().unwrap_or_default();
-            let name = if fault == Fault::NamesAttempts { format!("pvc-{uid}-{attempt}") } else { format!("pvc-{uid}") };
+            let name = if fault == Fault::NamesAttempts {
+                format!("pvc-{uid}-{attempt}")
+            } else {
+                format!("pvc-{uid}")
+            };
             provision(&volumes, driver, &claim, &name).await?;
         }
     }
@@ -71,7 +73,9 @@ async fn provision(
     let request = CreateVolumeRequest {
         name: name.to_owned(),
         volume_capabilities: vec![VolumeCapability {
-            access_type: Some(volume_capability::AccessType::Mount(volume_capability::MountVolume::default())),
+            access_type: Some(
+                volume_capability::AccessType::Mount(volume_capability::MountVolume::default()),
+            ),
             ..VolumeCapability::default()
         }],
         ..CreateVolumeRequest::default()
@@ -101,7 +105,11 @@ async fn delete(
     fault: Fault,
 ) -> Result<(), Failure> {
     let name = volume.metadata.name.as_deref().unwrap_or_default();
-    let volume_id = volume.spec.as_ref().and_then(|spec| Some(spec.csi.as_ref()?.volume_handle.clone())).unwrap_or_default();
+    let volume_id = volume
+        .spec
+        .as_ref()
+        .and_then(|spec| Some(spec.csi.as_ref()?.volume_handle.clone()))
+        .unwrap_or_default();
     let unprotect = json!({ "metadata": { "$deleteFromPrimitiveList/finalizers": [FINALIZER] } });
     if fault == Fault::DeletesObjectFirst {
         volumes.patch(name, &PatchParams::default(), &Patch::Strategic(&unprotect)).await?;
