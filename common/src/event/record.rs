@@ -101,7 +101,11 @@ pub async fn deliver(objects: Objects, mut events: mpsc::Receiver<(Box<str>, Eve
     let mut correlator = Correlator::default();
     let mut writing = FuturesUnordered::new();
     loop {
-        let next = if writing.len() < AT_ONCE { events.recv().left_future() } else { std::future::pending().right_future() };
+        let next = if writing.len() < AT_ONCE {
+            events.recv().left_future()
+        } else {
+            std::future::pending().right_future()
+        };
         tokio::select! {
             biased;
             Some(()) = writing.next() => {}
@@ -127,7 +131,8 @@ struct Write {
 }
 
 fn prepare(correlator: &mut Correlator, fate: Fate, source: &str, event: Event) -> Option<Write> {
-    let namespace = if event.object.namespace.is_empty() { "default" } else { &event.object.namespace }.to_owned();
+    let namespace =
+        if event.object.namespace.is_empty() { "default" } else { &event.object.namespace }.to_owned();
     let (message, ticket, count) = match fate {
         Fate::Drop => return None,
         Fate::Create { message, ticket } => (message, ticket, None),

@@ -156,7 +156,11 @@ impl Elector {
             lease_duration_seconds: Some(i32::try_from(self.timing.lease.as_secs()).unwrap_or(i32::MAX)),
             acquire_time: if ours { old.acquire_time } else { Some(wall.clone()) },
             renew_time: Some(wall),
-            lease_transitions: Some(if ours || !had_record { transitions } else { transitions.saturating_add(1) }),
+            lease_transitions: Some(if ours || !had_record {
+                transitions
+            } else {
+                transitions.saturating_add(1)
+            }),
             ..old
         });
         for (key, value) in &self.labels {

@@ -59,7 +59,12 @@ pub async fn run(
 ) -> Result<(), LeaseError> {
     let mut run = Run {
         api: Api::namespaced(candidate.client.clone(), &candidate.namespace),
-        elector: Elector::new(&candidate.name, &candidate.identity, candidate.labels.clone(), candidate.timing),
+        elector: Elector::new(
+            &candidate.name,
+            &candidate.identity,
+            candidate.labels.clone(),
+            candidate.timing,
+        ),
         random: fastrand::Rng::with_seed(candidate.seed),
         candidate,
         leadership,
@@ -226,7 +231,9 @@ impl Run {
             let params = PostParams::default();
             match timeout_at(deadline, self.api.replace(&self.candidate.name, &params, &lease)).await {
                 Ok(Ok(_)) => return,
-                Ok(Err(error)) => crate::error!(error, "Failed to release lock"; "lock" => self.candidate.name),
+                Ok(Err(error)) => {
+                    crate::error!(error, "Failed to release lock"; "lock" => self.candidate.name)
+                }
                 Err(_) => return,
             }
             self.read(deadline).await;

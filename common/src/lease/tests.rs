@@ -6,11 +6,8 @@ use k8s_openapi::jiff::Timestamp;
 use super::elector::{Attempt, Elector, Lease, Timing, TimingError};
 use super::leadership::Leadership;
 
-const TIMING: Timing = Timing {
-    lease: Duration::from_secs(15),
-    renew: Duration::from_secs(10),
-    retry: Duration::from_secs(5),
-};
+const TIMING: Timing =
+    Timing { lease: Duration::from_secs(15), renew: Duration::from_secs(10), retry: Duration::from_secs(5) };
 
 fn wall(seconds: i64) -> MicroTime {
     MicroTime(Timestamp::from_second(seconds).unwrap())

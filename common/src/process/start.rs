@@ -8,8 +8,8 @@ use kube::Client;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
-use super::work::Started;
 use super::Process;
+use super::work::Started;
 use crate::csi::identity::{NameError, ProbeError, driver_name, probe_until_ready};
 use crate::csi::{CallLog, Connection, DialError, DialOptions, Driver, Endpoint, EndpointError};
 use crate::event::{Recorder, deliver};
@@ -128,8 +128,16 @@ pub async fn start(setup: &Setup<'_>) -> Result<Started, StartError> {
         streaming_lists: streams_lists(objects.client()).await,
         objects,
     };
-    let lease_client = if election { Some(client(&ClientOptions { rate: None, ..options }).await?) } else { None };
-    Ok(Started { process, asking, lease_client, delivery, exit_on_loss: standard.exit_on_connection_loss, _server: server })
+    let lease_client =
+        if election { Some(client(&ClientOptions { rate: None, ..options }).await?) } else { None };
+    Ok(Started {
+        process,
+        asking,
+        lease_client,
+        delivery,
+        exit_on_loss: standard.exit_on_connection_loss,
+        _server: server,
+    })
 }
 
 fn client_options(setup: &Setup<'_>) -> ClientOptions {
@@ -160,7 +168,9 @@ fn listen(
         let tolerance = HEALTH_TOLERANCE
             + standard.leader_election.lease_duration.saturating_sub(standard.leader_election.renew_deadline);
         routes = routes.leader_health(move || match leadership.overdue() {
-            Some(overdue) if overdue > tolerance => Err(format!("the lease was not renewed for {overdue:?} past its deadline")),
+            Some(overdue) if overdue > tolerance => {
+                Err(format!("the lease was not renewed for {overdue:?} past its deadline"))
+            }
             Some(_) | None => Ok(()),
         });
     }
@@ -171,7 +181,8 @@ fn listen(
 
 /// Kubernetes streams initial lists by default from 1.34 on. An unknown version counts as old.
 async fn streams_lists(client: &Client) -> bool {
-    let Ok(Ok(version)) = tokio::time::timeout(Duration::from_secs(10), client.apiserver_version()).await else {
+    let Ok(Ok(version)) = tokio::time::timeout(Duration::from_secs(10), client.apiserver_version()).await
+    else {
         return false;
     };
     let minor: String = version.minor.chars().take_while(char::is_ascii_digit).collect();
@@ -180,5 +191,6 @@ async fn streams_lists(client: &Client) -> bool {
 
 /// The machine's name, as the kernel knows it.
 pub fn host_name() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "localhost".into(), |name| name.trim().into())
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "localhost".into(), |name| name.trim().into())
 }

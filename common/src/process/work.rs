@@ -16,8 +16,8 @@ use crate::event::{Event, Kind, ObjectRef, Recorder, deliver};
 use crate::flag::standard::LeaderElectionFlags;
 use crate::http::Server;
 use crate::kube::api::Objects;
+use crate::lease::{Candidate, Leadership, LeaseError, Timing, run};
 use crate::metrics::LeaderMetrics;
-use crate::lease::{Candidate, LeaseError, Leadership, Timing, run};
 use crate::name::sanitize_driver_name;
 
 /// Where Kubernetes reads why a container ended.
@@ -130,7 +130,11 @@ async fn lead(
         name: sanitize_driver_name(&election.lock),
         identity: sanitize_driver_name(&host),
         labels: flags.labels.0.clone().into_iter().collect(),
-        timing: Timing { lease: flags.lease_duration, renew: flags.renew_deadline, retry: flags.retry_period },
+        timing: Timing {
+            lease: flags.lease_duration,
+            renew: flags.renew_deadline,
+            retry: flags.retry_period,
+        },
         release: election.release,
         metrics,
         seed: u64::from(std::process::id()) ^ fastrand::u64(..),
@@ -150,7 +154,12 @@ async fn lead(
         let tell = |what: &str| {
             crate::info!(format!("{identity} {what}"); "lease" => object.name);
             let message = format!("{identity} {what}");
-            events.record(Event { object: object.clone(), kind: Kind::Normal, reason: "LeaderElection", message });
+            events.record(Event {
+                object: object.clone(),
+                kind: Kind::Normal,
+                reason: "LeaderElection",
+                message,
+            });
         };
         run(candidate, leadership, release, tell).await
     };
@@ -165,11 +174,15 @@ async fn lead(
 pub(super) fn lease_namespace(flag: &str) -> String {
     let variable = std::env::var("POD_NAMESPACE").unwrap_or_default();
     let file = || std::fs::read_to_string(NAMESPACE_FILE).unwrap_or_default().trim().to_owned();
-    [flag.to_owned(), variable, file()].into_iter().find(|name| !name.is_empty()).unwrap_or_else(|| "default".into())
+    [flag.to_owned(), variable, file()]
+        .into_iter()
+        .find(|name| !name.is_empty())
+        .unwrap_or_else(|| "default".into())
 }
 
 async fn stop_on_signal(stop: CancellationToken) {
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         crate::warn!("Cannot listen for signals: the process will end without finishing its work");
         return;
     };
