@@ -1,2 +1,66 @@
-//! To be written.
-fn main() {}
+//! Benchmarks on a real control plane: what BENCHMARKS.md says comes from here.
+//!
+//! ```text
+//! cargo run --release -p bench -- size
+//! cargo run --release -p bench -- memory --pairs 10000
+//! cargo run --release -p bench -- provision --claims 1000
+//! ```
+//!
+//! The sidecar measured is the executable that `--mooring` names (by default the `dist` build), talking TLS
+//! to the API server with a service account's rights.
+
+mod audit;
+mod memory;
+mod provision;
+mod stand;
+mod usage;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// Measures the sidecars.
+#[derive(Parser)]
+struct Arguments {
+    /// The mooring executable; unset, the dist build is made and measured.
+    #[arg(long)]
+    mooring: Option<PathBuf>,
+    /// The driver's executable; unset, the release build is made.
+    #[arg(long)]
+    driver: Option<PathBuf>,
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Size of the executable.
+    Size,
+    /// Resident memory: idle, with pairs of another driver, with as many of our own beside them.
+    Memory {
+        /// Bound volume and claim pairs of each sort.
+        #[arg(long, default_value_t = 10_000)]
+        pairs: usize,
+    },
+    /// Claims made, bound and deleted: time, CPU, API requests.
+    Provision {
+        /// How many claims at once.
+        #[arg(long, default_value_t = 1000)]
+        claims: usize,
+    },
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let binaries = stand::Programs::find(arguments.mooring, arguments.driver)?;
+    match arguments.what {
+        What::Size => {
+            let size = std::fs::metadata(&binaries.mooring)?.len();
+            println!("{}: {size} bytes ({:.2} MB)", binaries.mooring.display(), size as f64 / 1e6);
+            Ok(())
+        }
+        What::Memory { pairs } => memory::measure(&binaries, pairs).await,
+        What::Provision { claims } => provision::measure(&binaries, claims).await,
+    }
+}

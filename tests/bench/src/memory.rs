@@ -1,0 +1,114 @@
+//! Resident memory of the provisioner.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use kube::Api;
+use kube::api::{Patch, PatchParams, PostParams};
+use serde_json::json;
+
+use crate::stand::{Programs, Stand, until_logged};
+use crate::usage::{cpu, memory};
+
+/// How long a sidecar is left alone before it is looked at.
+const SETTLE: Duration = Duration::from_secs(5);
+
+pub(crate) async fn measure(programs: &Programs, pairs: usize) -> Result<()> {
+    let rbac = include_str!("../../../manifests/rbac/provisioner.yaml");
+    let stand = Stand::up(programs, false, "csi-provisioner", rbac, &[]).await?;
+    look(&stand, "idle, empty cluster").await?;
+    fill(&stand, "other.example.com", pairs).await?;
+    look(&stand, &format!("{pairs} bound pairs of another driver")).await?;
+    fill(&stand, "hostpath.csi.k8s.io", pairs).await?;
+    look(&stand, &format!("and {pairs} bound pairs of our own beside them")).await
+}
+
+/// Starts the sidecar, lets it settle, and prints what it uses.
+async fn look(stand: &Stand, what: &str) -> Result<()> {
+    let begun = Instant::now();
+    let sidecar = stand.sidecar("csi-provisioner", &["--leader-election", "--leader-election-namespace=bench"])?;
+    until_logged(&sidecar, "\"Provisioning\"").await?;
+    let ready = begun.elapsed();
+    tokio::time::sleep(SETTLE).await;
+    let before = cpu(sidecar.id())?;
+    tokio::time::sleep(SETTLE).await;
+    let idle = cpu(sidecar.id())?.saturating_sub(before).as_secs_f64() / SETTLE.as_secs_f64() * 60_000.0;
+    println!(
+        "csi-provisioner, {what}: {}; ready after {:.2} s; {idle:.0} ms of CPU a minute",
+        memory(sidecar.id())?,
+        ready.as_secs_f64()
+    );
+    Ok(())
+}
+
+/// Makes bound pairs the way they look after a binder.
+async fn fill(stand: &Stand, driver: &str, pairs: usize) -> Result<()> {
+    let client = Arc::new(stand.client.clone());
+    let namespace = stand.namespace.clone();
+    let make = |number: usize| {
+        let (client, namespace, driver) = (client.clone(), namespace.clone(), driver.to_owned());
+        async move { pair(&client, &namespace, &driver, number).await }
+    };
+    futures::stream::iter(0..pairs).map(make).buffer_unordered(32).try_collect::<Vec<()>>().await?;
+    Ok(())
+}
+
+async fn pair(client: &kube::Client, namespace: &str, driver: &str, number: usize) -> Result<()> {
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
+    let volumes: Api<PersistentVolume> = Api::all(client.clone());
+    let prefix = driver.split('.').next().unwrap_or(driver);
+    let (claim_name, class) = (format!("{prefix}-data-{number}"), format!("{prefix}-fast"));
+    let volume_name = format!("{prefix}-pvc-8d2a5c1e-3f4b-4f6a-9c1d-{number:012}");
+    let claim = json!({
+        "metadata": {
+            "name": claim_name, "labels": {"app": "database", "app.kubernetes.io/instance": claim_name},
+            "annotations": {
+                "pv.kubernetes.io/bind-completed": "yes",
+                "pv.kubernetes.io/bound-by-controller": "yes",
+                "volume.beta.kubernetes.io/storage-provisioner": driver,
+                "volume.kubernetes.io/storage-provisioner": driver,
+            },
+        },
+        "spec": {
+            "accessModes": ["ReadWriteOnce"], "storageClassName": class, "volumeName": volume_name,
+            "resources": {"requests": {"storage": "10Gi"}},
+        },
+    });
+    let claim = claims.create(&PostParams::default(), &serde_json::from_value(claim)?).await?;
+    let volume = json!({
+        "metadata": {
+            "name": volume_name,
+            "annotations": {
+                "pv.kubernetes.io/provisioned-by": driver,
+                "volume.kubernetes.io/provisioner-deletion-secret-name": "",
+                "volume.kubernetes.io/provisioner-deletion-secret-namespace": "",
+            },
+            "finalizers": ["external-provisioner.volume.kubernetes.io/finalizer"],
+        },
+        "spec": {
+            "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "10Gi"}, "storageClassName": class,
+            "persistentVolumeReclaimPolicy": "Delete", "volumeMode": "Filesystem",
+            "claimRef": {
+                "apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": namespace, "name": claim_name,
+                "uid": claim.metadata.uid, "resourceVersion": claim.metadata.resource_version,
+            },
+            "csi": {
+                "driver": driver, "volumeHandle": format!("vol-{number:017x}"), "fsType": "ext4",
+                "volumeAttributes": {
+                    "storage.kubernetes.io/csiProvisionerIdentity": format!("1700000000000-1234-{driver}"),
+                    "type": "gp3", "iops": "3000",
+                },
+            },
+        },
+    });
+    volumes.create(&PostParams::default(), &serde_json::from_value(volume)?).await?;
+    let params = PatchParams::default();
+    let bound = json!({"status": {"phase": "Bound"}});
+    volumes.patch_status(&volume_name, &params, &Patch::Merge(&bound)).await?;
+    let bound = json!({"status": {"phase": "Bound", "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "10Gi"}}});
+    claims.patch_status(&claim_name, &params, &Patch::Merge(&bound)).await?;
+    Ok(())
+}

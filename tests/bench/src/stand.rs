@@ -1,0 +1,143 @@
+//! A control plane, the driver and one sidecar, as they are measured.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use cluster::apply::documents;
+use cluster::{ControlPlane, Options, Process};
+use serde_json::Value;
+
+use crate::audit::Audit;
+
+/// The executables that are measured.
+pub(crate) struct Programs {
+    pub(crate) mooring: PathBuf,
+    driver: PathBuf,
+}
+
+impl Programs {
+    /// Uses what is given and builds what is not.
+    pub(crate) fn find(mooring: Option<PathBuf>, driver: Option<PathBuf>) -> Result<Self> {
+        let build = |package: &str, name: &str, profile: &str| -> Result<PathBuf> {
+            let target = installed_target();
+            let mut command = Command::new("cargo");
+            command.args(["build", "--package", package, "--bin", name, "--profile", profile]);
+            if let Some(target) = &target {
+                command.args(["--target", target]);
+            }
+            let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml");
+            if !command.args(["--manifest-path", manifest]).status()?.success() {
+                bail!("cannot build {name}");
+            }
+            let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target");
+            Ok(PathBuf::from(root).join(target.unwrap_or_default()).join(profile).join(name))
+        };
+        Ok(Self {
+            mooring: mooring.map_or_else(|| build("mooring", "mooring", "dist"), Ok)?,
+            driver: driver.map_or_else(|| build("driver", "mooring-driver", "release"), Ok)?,
+        })
+    }
+}
+
+/// musl where it is installed, else what the machine has.
+fn installed_target() -> Option<String> {
+    let wanted = "x86_64-unknown-linux-musl";
+    let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output().ok()?;
+    let sysroot = String::from_utf8(sysroot.stdout).ok()?;
+    let installed = PathBuf::from(sysroot.trim()).join("lib/rustlib").join(wanted).is_dir();
+    installed.then(|| wanted.to_owned())
+}
+
+/// A stand with everything running but the sidecar.
+pub(crate) struct Stand {
+    pub(crate) client: kube::Client,
+    pub(crate) namespace: String,
+    pub(crate) audit: Audit,
+    pub(crate) control_plane: ControlPlane,
+    driver: Process,
+    kubeconfig: PathBuf,
+    mooring: PathBuf,
+    _folder: TempFolder,
+}
+
+struct TempFolder(PathBuf);
+
+impl Drop for TempFolder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Stand {
+    /// Starts the control plane and the driver; the sidecar's account has the rights of `rbac`.
+    pub(crate) async fn up(programs: &Programs, binder: bool, account: &str, rbac: &str, driver: &[&str]) -> Result<Self> {
+        let folder = std::env::temp_dir().join(format!("mooring-bench-{}", std::process::id()));
+        std::fs::create_dir_all(&folder)?;
+        let folder = TempFolder(folder);
+        let user = format!("system:serviceaccount:bench:{account}");
+        let (audit, api_server_flags) = Audit::prepare(&folder.0, &user)?;
+        let options = Options { controller_manager: binder, api_server_flags, ..Options::default() };
+        let control_plane = ControlPlane::start(options).await?;
+        let namespace = "bench".to_owned();
+        control_plane
+            .apply_object(serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}), "")
+            .await?;
+        let kubeconfig = control_plane.service_account(&namespace, account, &roles(rbac)?).await?;
+        let state = control_plane.folder().join("volumes");
+        let mut command = Command::new(&programs.driver);
+        command
+            .arg(format!("--endpoint=unix://{}", control_plane.folder().join("csi.sock").display()))
+            .arg(format!("--statedir={}", state.display()))
+            .args(["--nodeid=node-1", "--enable-topology=false"])
+            .args(driver);
+        let driver = control_plane.spawn("driver", command)?;
+        Ok(Self {
+            client: control_plane.client()?,
+            namespace,
+            audit,
+            control_plane,
+            driver,
+            kubeconfig,
+            mooring: programs.mooring.clone(),
+            _folder: folder,
+        })
+    }
+
+    /// The driver's process.
+    pub(crate) fn driver(&self) -> u32 {
+        self.driver.id()
+    }
+
+    /// Starts the sidecar.
+    pub(crate) fn sidecar(&self, name: &str, flags: &[&str]) -> Result<Process> {
+        let mut command = Command::new(&self.mooring);
+        command
+            .arg(name)
+            .arg(format!("--csi-address={}", self.control_plane.folder().join("csi.sock").display()))
+            .arg(format!("--kubeconfig={}", self.kubeconfig.display()))
+            .args(flags)
+            .env_remove("KUBECONFIG");
+        Ok(self.control_plane.spawn(name, command)?)
+    }
+}
+
+/// Waits until a log line of `process` contains `text`.
+pub(crate) async fn until_logged(process: &Process, text: &str) -> Result<()> {
+    for _ in 0..2400 {
+        if process.last_lines(200).contains(text) {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    bail!("{} never logged {text:?}:\n{}", process.name(), process.last_lines(20))
+}
+
+fn roles(manifest: &str) -> Result<String> {
+    let is_role = |document: &Value| {
+        matches!(document.get("kind").and_then(Value::as_str), Some("Role" | "ClusterRole"))
+    };
+    let documents = documents(manifest).context("the manifest")?;
+    Ok(documents.into_iter().filter(is_role).map(|role| role.to_string()).collect::<Vec<_>>().join("\n---\n"))
+}
