@@ -1,1 +1,40 @@
-//! To be written.
+//! A CSI driver for the local disk: complete, crash-safe, and a reference for driver authors.
+//!
+//! ```text
+//! service   the gRPC edge: logs, threads            serve, listen, flags: the process
+//!    │
+//! core      operations on volumes, snapshots, publications (controller, node, identity, metadata)
+//!    ├── check     the specification's limits        ├── lock    who works on what
+//!    ├── store     records, journal, tables          └── mount   bind mounts
+//!    └── backend   the trait that storage implements: hostpath (loopdev, sys)
+//! ```
+//! Behaviour follows csi-driver-host-path v1.18 and CSI 1.12; deviations carry `Differs:`.
+
+pub mod backend;
+pub mod check;
+mod controller;
+pub mod core;
+pub mod flags;
+mod identity;
+pub mod listen;
+pub mod lock;
+mod loopdev;
+pub mod metadata;
+pub mod mount;
+mod node;
+pub mod options;
+pub mod refusal;
+mod serve;
+pub mod service;
+pub mod store;
+mod sys;
+
+pub use serve::{ServeError, open, proxy, serve};
+
+/// Lets the process open as many files as it may: copies of deep folder trees need many.
+pub fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // A process that may not is told when it runs out.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}

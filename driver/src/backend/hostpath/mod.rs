@@ -1,0 +1,305 @@
+//! Folders and sparse files of the local disk.
+//!
+//! ```text
+//! <state folder>/<name>        a volume: folder, mode 0777, or device file
+//! <state folder>/<name>.snap   a snapshot: folder, device file, or a Go driver's gzip tar archive
+//! <state folder>/.new/...      prepared, not kept
+//! <state folder>/.old/...      retired, not yet removed
+//! ```
+//! Between these places content moves by rename, which is atomic. Only `.new` and `.old` are ever
+//! cleaned; a stranger's file in the state folder is never touched. All access is beneath one open
+//! folder (openat2 with RESOLVE_BENEATH and no links), so no name can lead out of it.
+//!
+//! Devices are sparse files, so that their size costs nothing until it is written.
+//!
+//! Differs: snapshots of folders are copies (reflinks or sparse where the file system can) instead of
+//! gzip archives; archives of the Go driver are still restored. Loop devices exist while a block volume
+//! is published instead of from its creation, and a read-only publication gets a read-only device.
+
+mod copy;
+mod unpack;
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
+use rustix::io::Errno;
+
+use super::{Backend, Content, Health, Item, Kind, is_plain_name};
+use crate::loopdev;
+use crate::store::Access;
+
+const NEW: &str = ".new";
+const OLD: &str = ".old";
+/// Access to volume folders is the users' business.
+const FOLDER_MODE: Mode = Mode::from_raw_mode(0o777);
+const FILE_MODE: Mode = Mode::from_raw_mode(0o600);
+const BENEATH: ResolveFlags = ResolveFlags::BENEATH
+    .union(ResolveFlags::NO_SYMLINKS)
+    .union(ResolveFlags::NO_MAGICLINKS)
+    .union(ResolveFlags::NO_XDEV);
+
+/// The local disk.
+#[derive(Debug)]
+pub struct Hostpath {
+    path: PathBuf,
+    root: OwnedFd,
+    new: OwnedFd,
+    old: OwnedFd,
+}
+
+impl Hostpath {
+    /// Content in `folder`, which must exist.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn open(folder: &Path) -> io::Result<Self> {
+        let path = folder.canonicalize()?;
+        let root = rustix::fs::openat(CWD, &path, folder_flags(), Mode::empty())?;
+        let sub = |name: &str| -> io::Result<OwnedFd> {
+            match rustix::fs::mkdirat(&root, name, Mode::from_raw_mode(0o700)) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+            Ok(rustix::fs::openat2(&root, name, folder_flags(), Mode::empty(), BENEATH)?)
+        };
+        let (new, old) = (sub(NEW)?, sub(OLD)?);
+        Ok(Self { path, root, new, old })
+    }
+
+    /// The file name of an item.
+    fn file_name(item: &Item) -> io::Result<String> {
+        if !is_plain_name(&item.name) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{:?} is no name", item.name)));
+        }
+        Ok(match item.kind {
+            Kind::Volume => item.name.clone(),
+            Kind::Snapshot | Kind::Archive => format!("{}.snap", item.name),
+        })
+    }
+
+    /// The path of an item, for system calls that take no folder handle.
+    fn path(&self, item: &Item) -> io::Result<PathBuf> {
+        Ok(self.path.join(Self::file_name(item)?))
+    }
+
+    fn open_folder(at: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
+        Ok(rustix::fs::openat2(at, name, folder_flags(), Mode::empty(), BENEATH)?)
+    }
+
+    fn open_file(at: &OwnedFd, name: &str, access: OFlags) -> io::Result<File> {
+        let flags = access | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        Ok(File::from(rustix::fs::openat2(at, name, flags, Mode::empty(), BENEATH)?))
+    }
+
+    fn make_folder(&self, name: &str, content: Content<'_>) -> io::Result<()> {
+        rustix::fs::mkdirat(&self.new, name, Mode::from_raw_mode(0o700))?;
+        let folder = Self::open_folder(&self.new, name)?;
+        match content {
+            Content::Empty => {}
+            Content::CopyOf(source) if source.kind == Kind::Archive => {
+                let archive = Self::open_file(&self.root, &Self::file_name(source)?, OFlags::RDONLY)?;
+                unpack::unpack(archive, &self.path.join(NEW).join(name))?;
+            }
+            Content::CopyOf(source) => {
+                let from = Self::open_folder(&self.root, &Self::file_name(source)?)?;
+                copy::copy_folder(&from, &folder)?;
+            }
+        }
+        // mkdirat obeys the umask, and an archive or a copy brings its own mode.
+        rustix::fs::fchmod(&folder, FOLDER_MODE)?;
+        Ok(())
+    }
+
+    fn make_file(&self, name: &str, size: u64, content: Content<'_>) -> io::Result<()> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = File::from(rustix::fs::openat2(&self.new, name, flags, FILE_MODE, BENEATH)?);
+        if let Content::CopyOf(source) = content {
+            let from = Self::open_file(&self.root, &Self::file_name(source)?, OFlags::RDONLY)?;
+            copy::copy_file(&from, &file)?;
+            // A snapshot that a power loss would empty is none.
+            file.sync_data()?;
+        }
+        if file.metadata()?.len() < size {
+            file.set_len(size)?;
+        }
+        Ok(())
+    }
+
+    /// Empties one of the two places of passage, except for `spared`.
+    fn clean(at: &OwnedFd, folder: &Path, spared: &HashSet<String>) -> io::Result<()> {
+        for entry in std::fs::read_dir(folder)? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if !spared.contains(&name) {
+                common::info!("Removing content that nothing owns"; "name" => name);
+                remove_beneath(at, folder, &name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings one recorded item to its place, wherever a kill left it.
+    fn settle(&self, item: &Item) -> io::Result<()> {
+        let name = Self::file_name(item)?;
+        if exists(&self.root, &name)? {
+            return Ok(());
+        }
+        match self.keep(item) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // Reported as the volume's condition; its record stays, so that it can be deleted.
+                common::warn!("The content of a recorded object is missing"; "name" => name);
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+}
+
+impl Backend for Hostpath {
+    fn recover(&self, recorded: &[Item], in_use: &[Item]) -> io::Result<()> {
+        for item in recorded {
+            self.settle(item)?;
+        }
+        let nothing = HashSet::new();
+        Self::clean(&self.new, &self.path.join(NEW), &nothing)?;
+        Self::clean(&self.old, &self.path.join(OLD), &nothing)?;
+        let in_use: HashSet<PathBuf> = in_use.iter().filter_map(|item| self.path(item).ok()).collect();
+        loopdev::detach_strays(&self.path, |file| in_use.contains(file))
+    }
+
+    fn prepare(&self, item: &Item, size: u64, content: Content<'_>) -> io::Result<()> {
+        let name = Self::file_name(item)?;
+        let made = match item.access {
+            Access::Mount => self.make_folder(&name, content),
+            Access::Block => self.make_file(&name, size, content),
+        };
+        if made.is_err() {
+            // The reason counts, not whether cleaning worked: a restart cleans as well.
+            let _ = remove_beneath(&self.new, &self.path.join(NEW), &name);
+        }
+        made
+    }
+
+    fn keep(&self, item: &Item) -> io::Result<()> {
+        let name = Self::file_name(item)?;
+        for place in [&self.new, &self.old] {
+            match rustix::fs::renameat(place, name.as_str(), &self.root, name.as_str()) {
+                Ok(()) => return Ok(()),
+                Err(Errno::NOENT) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if exists(&self.root, &name)? { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
+    }
+
+    fn retire(&self, item: &Item) -> io::Result<()> {
+        let name = Self::file_name(item)?;
+        match rustix::fs::renameat(&self.root, name.as_str(), &self.old, name.as_str()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn remove(&self, item: &Item) -> io::Result<()> {
+        let name = Self::file_name(item)?;
+        remove_beneath(&self.new, &self.path.join(NEW), &name)?;
+        remove_beneath(&self.old, &self.path.join(OLD), &name)
+    }
+
+    fn grow(&self, volume: &Item, size: u64) -> io::Result<()> {
+        if volume.access == Access::Block {
+            let file = Self::open_file(&self.root, &Self::file_name(volume)?, OFlags::RDWR)?;
+            if file.metadata()?.len() < size {
+                file.set_len(size)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn refresh(&self, volume: &Item) -> io::Result<()> {
+        match volume.access {
+            Access::Mount => Ok(()),
+            Access::Block => loopdev::refresh(&self.path(volume)?),
+        }
+    }
+
+    fn attach(&self, volume: &Item, readonly: bool) -> io::Result<PathBuf> {
+        let path = self.path(volume)?;
+        match volume.access {
+            Access::Mount => {
+                Self::open_folder(&self.root, &Self::file_name(volume)?)?;
+                Ok(path)
+            }
+            Access::Block => {
+                let access = if readonly { OFlags::RDONLY } else { OFlags::RDWR };
+                let file = Self::open_file(&self.root, &Self::file_name(volume)?, access)?;
+                loopdev::attach(&file, &path, readonly)
+            }
+        }
+    }
+
+    fn detach(&self, volume: &Item, readonly: bool) -> io::Result<()> {
+        match volume.access {
+            Access::Mount => Ok(()),
+            Access::Block => loopdev::detach(&self.path(volume)?, readonly),
+        }
+    }
+
+    fn open(&self, item: &Item) -> io::Result<File> {
+        Self::open_file(&self.root, &Self::file_name(item)?, OFlags::RDONLY)
+    }
+
+    fn health(&self, volume: &Item, size: u64) -> Health {
+        match Self::file_name(volume).and_then(|name| exists(&self.root, &name)) {
+            Ok(true) => {}
+            Ok(false) => return Health::Bad("the volume's content is missing".to_owned()),
+            Err(error) => return Health::Bad(format!("the volume's content cannot be read: {error}")),
+        }
+        match rustix::fs::fstatvfs(&self.root) {
+            Err(error) => Health::Bad(format!("the disk cannot be read: {error}")),
+            Ok(disk) if disk.f_blocks.saturating_mul(disk.f_frsize) < size => {
+                Health::Bad("the disk is smaller than the volume".to_owned())
+            }
+            Ok(disk) if disk.f_bavail == 0 => Health::Bad("the disk is full".to_owned()),
+            Ok(_) => Health::Good,
+        }
+    }
+}
+
+fn folder_flags() -> OFlags {
+    OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC
+}
+
+fn exists(at: &OwnedFd, name: &str) -> io::Result<bool> {
+    match rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(_) => Ok(true),
+        Err(Errno::NOENT) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Removes a file or a folder with all in it; absent is fine. Links are removed, never followed.
+fn remove_beneath(at: &OwnedFd, folder: &Path, name: &str) -> io::Result<()> {
+    let kind = match rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(error.into()),
+        Ok(stat) => FileType::from_raw_mode(stat.st_mode),
+    };
+    if kind == FileType::Directory {
+        // The standard library's version works on handles and follows no links.
+        std::fs::remove_dir_all(folder.join(name))
+    } else {
+        Ok(rustix::fs::unlinkat(at, name, AtFlags::empty())?)
+    }
+}
+
+/// Owner of what a copy makes.
+fn owner(uid: u32, gid: u32) -> (Option<Uid>, Option<Gid>) {
+    (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+}
+
+#[cfg(test)]
+mod tests;

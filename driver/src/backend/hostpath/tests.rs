@@ -1,0 +1,183 @@
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use super::*;
+
+struct Disk {
+    folder: tempfile::TempDir,
+    backend: Hostpath,
+}
+
+fn disk() -> Disk {
+    let folder = tempfile::tempdir().unwrap();
+    let backend = Hostpath::open(folder.path()).unwrap();
+    Disk { folder, backend }
+}
+
+fn item(name: &str, kind: Kind, access: Access) -> Item {
+    Item { name: name.to_owned(), kind, access }
+}
+
+fn folder(name: &str) -> Item {
+    item(name, Kind::Volume, Access::Mount)
+}
+
+fn device(name: &str) -> Item {
+    item(name, Kind::Volume, Access::Block)
+}
+
+#[test]
+fn prepared_content_shows_only_after_it_is_kept() {
+    let disk = disk();
+    for new in [folder("a"), device("b")] {
+        let place = disk.folder.path().join(&new.name);
+        disk.backend.prepare(&new, 1 << 20, Content::Empty).unwrap();
+        assert!(!place.exists());
+        disk.backend.keep(&new).unwrap();
+        assert!(place.exists());
+        disk.backend.keep(&new).unwrap();
+        disk.backend.retire(&new).unwrap();
+        assert!(!place.exists());
+        disk.backend.keep(&new).unwrap();
+        assert!(place.exists(), "a retirement can be taken back");
+        disk.backend.retire(&new).unwrap();
+        disk.backend.remove(&new).unwrap();
+        disk.backend.remove(&new).unwrap();
+        assert!(disk.backend.keep(&new).is_err());
+    }
+    assert_eq!(std::fs::metadata(disk.folder.path().join(NEW)).unwrap().mode() & 0o777, 0o700);
+}
+
+#[test]
+fn devices_are_sparse() {
+    let disk = disk();
+    let new = device("big");
+    disk.backend.prepare(&new, 1 << 40, Content::Empty).unwrap();
+    disk.backend.keep(&new).unwrap();
+    let file = std::fs::metadata(disk.folder.path().join("big")).unwrap();
+    assert_eq!((file.len(), file.blocks()), (1 << 40, 0));
+}
+
+#[test]
+fn recovery_keeps_what_is_recorded_and_removes_the_rest_of_its_own() {
+    let disk = disk();
+    let path = disk.folder.path();
+    for name in ["recorded-new", "unrecorded-new", "recorded-old", "unrecorded-old"] {
+        disk.backend.prepare(&folder(name), 0, Content::Empty).unwrap();
+    }
+    for name in ["recorded-old", "unrecorded-old"] {
+        disk.backend.keep(&folder(name)).unwrap();
+        disk.backend.retire(&folder(name)).unwrap();
+    }
+    std::fs::create_dir(path.join("stranger")).unwrap();
+    let recorded = [folder("recorded-new"), folder("recorded-old"), folder("lost")];
+    disk.backend.recover(&recorded, &[]).unwrap();
+    let mut left: Vec<_> = std::fs::read_dir(path)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    assert_eq!(left, [".new", ".old", "recorded-new", "recorded-old", "stranger"]);
+    assert_eq!(std::fs::read_dir(path.join(NEW)).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(path.join(OLD)).unwrap().count(), 0);
+    assert!(matches!(disk.backend.health(&folder("lost"), 0), Health::Bad(_)));
+}
+
+#[test]
+fn names_cannot_leave_the_folder() {
+    let disk = disk();
+    for name in ["..", "../x", "/etc", "a/b", ".new", "", "a\0b"] {
+        for bad in [folder(name), device(name)] {
+            assert!(disk.backend.prepare(&bad, 1, Content::Empty).is_err(), "{name:?}");
+            assert!(disk.backend.keep(&bad).is_err() && disk.backend.retire(&bad).is_err());
+            assert!(disk.backend.remove(&bad).is_err() && disk.backend.attach(&bad, false).is_err());
+        }
+    }
+    // A link in a volume's place leads nowhere.
+    let outside = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(outside.path(), disk.folder.path().join("link")).unwrap();
+    assert!(disk.backend.attach(&folder("link"), false).is_err());
+    let copy = Content::CopyOf(&Item { name: "link".to_owned(), kind: Kind::Volume, access: Access::Mount });
+    assert!(disk.backend.prepare(&folder("copy"), 0, copy).is_err());
+    assert_eq!(std::fs::read_dir(disk.folder.path().join(NEW)).unwrap().count(), 0, "no rest of the failure");
+}
+
+#[test]
+fn a_folders_copy_has_all_that_is_in_it_and_follows_no_link() {
+    let disk = disk();
+    let source = folder("source");
+    disk.backend.prepare(&source, 0, Content::Empty).unwrap();
+    disk.backend.keep(&source).unwrap();
+    let at = disk.folder.path().join("source");
+    std::fs::create_dir_all(at.join("a/b")).unwrap();
+    std::fs::write(at.join("a/b/file"), "content").unwrap();
+    std::fs::set_permissions(at.join("a/b/file"), std::fs::Permissions::from_mode(0o4751)).unwrap();
+    std::fs::hard_link(at.join("a/b/file"), at.join("linked")).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", at.join("symbolic")).unwrap();
+    std::os::unix::fs::symlink("..", at.join("a/up")).unwrap();
+    let holes = File::create(at.join("holes")).unwrap();
+    holes.set_len(1 << 30).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&holes, b"x", 1 << 29).unwrap();
+    let snapshot = item("snap", Kind::Snapshot, Access::Mount);
+    disk.backend.prepare(&snapshot, 0, Content::CopyOf(&source)).unwrap();
+    disk.backend.keep(&snapshot).unwrap();
+    // The source changes; the snapshot does not.
+    std::fs::write(at.join("a/b/file"), "changed").unwrap();
+    let restored = folder("restored");
+    disk.backend.prepare(&restored, 0, Content::CopyOf(&snapshot)).unwrap();
+    disk.backend.keep(&restored).unwrap();
+    let copy = disk.folder.path().join("restored");
+    assert_eq!(std::fs::read_to_string(copy.join("linked")).unwrap(), "content");
+    let file = std::fs::metadata(copy.join("a/b/file")).unwrap();
+    assert_eq!((file.mode() & 0o7777, file.nlink()), (0o4751, 2));
+    assert_eq!(std::fs::read_link(copy.join("symbolic")).unwrap(), Path::new("/etc/passwd"));
+    assert_eq!(std::fs::read_link(copy.join("a/up")).unwrap(), Path::new(".."));
+    let holes = std::fs::metadata(copy.join("holes")).unwrap();
+    assert!(holes.len() == 1 << 30 && holes.blocks() < 1000, "{} blocks", holes.blocks());
+}
+
+#[test]
+fn a_devices_copy_is_whole_sparse_and_may_be_larger() {
+    let disk = disk();
+    let source = device("source");
+    disk.backend.prepare(&source, 8 << 20, Content::Empty).unwrap();
+    disk.backend.keep(&source).unwrap();
+    let file = File::options().write(true).open(disk.folder.path().join("source")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"data", 5 << 20).unwrap();
+    let larger = device("larger");
+    disk.backend.prepare(&larger, 16 << 20, Content::CopyOf(&source)).unwrap();
+    disk.backend.keep(&larger).unwrap();
+    let copy = std::fs::read(disk.folder.path().join("larger")).unwrap();
+    assert_eq!((copy.len(), &copy[5 << 20..(5 << 20) + 4]), (16 << 20, &b"data"[..]));
+    assert!(std::fs::metadata(disk.folder.path().join("larger")).unwrap().blocks() < 1000);
+}
+
+#[test]
+fn a_go_drivers_archive_is_restored_and_cannot_write_elsewhere() {
+    let disk = disk();
+    let archive = |entries: &[(&str, &str)]| {
+        let mut builder =
+            tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+        for (name, content) in entries {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(content.len() as u64);
+            header.set_mode(0o640);
+            header.set_uid(0);
+            header.set_gid(0);
+            // The builder itself would refuse a name that leads out.
+            header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
+            header.set_cksum();
+            builder.append(&header, content.as_bytes()).unwrap();
+        }
+        builder.into_inner().unwrap().finish().unwrap()
+    };
+    let bytes = archive(&[("./file", "old data"), ("../../escaped", "bad")]);
+    std::fs::write(disk.folder.path().join("old.snap"), bytes).unwrap();
+    let old = item("old", Kind::Archive, Access::Mount);
+    disk.backend.prepare(&folder("new"), 0, Content::CopyOf(&old)).unwrap();
+    disk.backend.keep(&folder("new")).unwrap();
+    let restored = disk.folder.path().join("new");
+    assert_eq!(std::fs::read_to_string(restored.join("file")).unwrap(), "old data");
+    assert_eq!(std::fs::read_dir(&restored).unwrap().count(), 1);
+    assert!(!disk.folder.path().join("escaped").exists());
+    assert!(!disk.folder.path().parent().unwrap().join("escaped").exists());
+}

@@ -1,0 +1,105 @@
+//! ControllerExpandVolume and ControllerModifyVolume.
+
+use common::csi::v1;
+
+use crate::backend::Item;
+use crate::check;
+use crate::core::Core;
+use crate::lock::Key;
+use crate::refusal::Refusal;
+
+impl Core {
+    /// Makes a volume larger; one that is large enough stays as it is.
+    ///
+    /// Differs: the Go driver neither grows a device's file nor counts the growth against its pool.
+    ///
+    /// # Errors
+    /// UNIMPLEMENTED when expansion is off; INVALID_ARGUMENT for a bad field; NOT_FOUND; OUT_OF_RANGE
+    /// above the largest size; RESOURCE_EXHAUSTED when the pool is full.
+    pub fn expand_volume(
+        &self,
+        request: v1::ControllerExpandVolumeRequest,
+    ) -> Result<v1::ControllerExpandVolumeResponse, Refusal> {
+        if !self.options.expansion {
+            return Err(Refusal::Unimplemented("ControllerExpandVolume"));
+        }
+        check::required("volume_id", &request.volume_id)?;
+        let range = request.capacity_range.ok_or(Refusal::Missing("capacity_range"))?;
+        check::range(&range)?;
+        check::secrets(&request.secrets)?;
+        if let Some(capability) = &request.volume_capability {
+            check::capability("volume_capability", capability)?;
+        }
+        let max = self.options.max_size;
+        if range.required_bytes > max {
+            let asked = range.required_bytes;
+            return Err(Refusal::Size(format!("{asked} bytes are asked for, the largest volume has {max}")));
+        }
+        let _record = self.locks.alone(Key::Volume(request.volume_id.clone()))?;
+        let _content = self.locks.alone(Key::Content(request.volume_id.clone()))?;
+        let volume = self.store.volume(&request.volume_id)?;
+        if range.limit_bytes > 0 && volume.size > range.limit_bytes {
+            let (size, limit) = (volume.size, range.limit_bytes);
+            return Err(Refusal::Size(format!(
+                "the volume has {size} bytes already, at most {limit} are asked for"
+            )));
+        }
+        if volume.size < range.required_bytes {
+            self.grow(&volume, range.required_bytes)?;
+        }
+        let node_expansion_required = self.options.node_expansion;
+        if !node_expansion_required {
+            // Nobody will call the node: its devices must learn of it here.
+            self.backend
+                .refresh(&Item::from(&*volume))
+                .map_err(Refusal::system("cannot resize the device"))?;
+        }
+        let capacity_bytes = volume.size.max(range.required_bytes);
+        Ok(v1::ControllerExpandVolumeResponse { capacity_bytes, node_expansion_required })
+    }
+
+    fn grow(&self, volume: &crate::store::Volume, size: i64) -> Result<(), Refusal> {
+        let pool = (!volume.pool.is_empty()).then_some(&volume.pool);
+        let more = size - volume.size;
+        if let Some(capacity) = pool.and_then(|pool| self.options.capacity.get(pool)) {
+            self.store.read().reserve(&volume.pool, more, *capacity)?;
+        }
+        let outcome = self
+            .backend
+            .grow(&Item::from(volume), u64::try_from(size).unwrap_or(0))
+            .map_err(Refusal::system("cannot grow the volume"))
+            .and_then(|()| self.store.update(&volume.id, |volume| volume.size = size));
+        if pool.is_some_and(|pool| self.options.capacity.contains_key(pool)) {
+            self.store.read().release(&volume.pool, more);
+        }
+        outcome
+    }
+
+    /// Sets mutable parameters, all or none; those not named stay.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT for a bad field, an unknown parameter, or when modifying is off; NOT_FOUND.
+    pub fn modify_volume(
+        &self,
+        request: v1::ControllerModifyVolumeRequest,
+    ) -> Result<v1::ControllerModifyVolumeResponse, Refusal> {
+        if !self.options.modify {
+            return Err(Refusal::Unsupported("ControllerModifyVolume"));
+        }
+        check::required("volume_id", &request.volume_id)?;
+        check::secrets(&request.secrets)?;
+        if request.mutable_parameters.is_empty() {
+            return Err(Refusal::Missing("mutable_parameters"));
+        }
+        self.check_mutable(&request.mutable_parameters)?;
+        let _record = self.locks.alone(Key::Volume(request.volume_id.clone()))?;
+        let volume = self.store.volume(&request.volume_id)?;
+        let mut mutable = volume.mutable.clone();
+        mutable.extend(request.mutable_parameters);
+        if mutable != volume.mutable {
+            check::map("mutable_parameters", &mutable)?;
+            self.store.update(&volume.id, |volume| volume.mutable = mutable)?;
+        }
+        Ok(v1::ControllerModifyVolumeResponse {})
+    }
+}

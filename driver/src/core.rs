@@ -1,0 +1,214 @@
+//! The driver without its wire: settings, memory, locks and storage, and the operations on them.
+//!
+//! Operations are plain blocking functions, in `controller`, `node` and `group`; the gRPC services run
+//! them off the async threads.
+
+use std::sync::Mutex;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::fs::FlockOperation;
+
+use crate::backend::{Backend, Item};
+use crate::lock::Locks;
+use crate::mount;
+use crate::options::Options;
+use crate::refusal::Refusal;
+use crate::store::{Change, OpenError, Store, Volume};
+
+/// One driver.
+pub struct Core {
+    /// The settings.
+    pub options: Options,
+    /// The memory.
+    pub store: Store,
+    /// Who works on what.
+    pub locks: Locks,
+    /// The storage.
+    pub backend: Box<dyn Backend>,
+    /// Held while an attachment is counted and made, if there is a limit.
+    pub(crate) attaching: Mutex<()>,
+    /// Keeps a second driver out of the state folder.
+    _alone: std::fs::File,
+}
+
+/// The driver cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The state cannot be used.
+    #[error(transparent)]
+    State(#[from] OpenError),
+    /// The state folder cannot be used.
+    #[error("state folder {folder}: {source}")]
+    Folder {
+        /// The folder.
+        folder: String,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// Another driver has it.
+    #[error("state folder {0} is in use by another driver process: stop it, or give this one --statedir")]
+    InUse(String),
+}
+
+impl Core {
+    /// Opens the state folder, takes up the state, and cleans up what a kill left behind.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn start(
+        options: Options,
+        backend: impl FnOnce(&Options) -> std::io::Result<Box<dyn Backend>>,
+    ) -> Result<Self, StartError> {
+        let folder = options.state_folder.clone();
+        let name = folder.display().to_string();
+        let wrong = |source| StartError::Folder { folder: name.clone(), source };
+        let alone = claim(&folder).map_err(wrong)?.ok_or_else(|| StartError::InUse(name.clone()))?;
+        let store = Store::open(&folder)?;
+        let backend = backend(&options).map_err(wrong)?;
+        let core = Self {
+            options,
+            store,
+            locks: Locks::default(),
+            backend,
+            attaching: Mutex::new(()),
+            _alone: alone,
+        };
+        core.recover().map_err(|refusal| wrong(std::io::Error::other(refusal)))?;
+        Ok(core)
+    }
+
+    /// Brings records, mounts and content into agreement after a kill or a reboot.
+    fn recover(&self) -> Result<(), Refusal> {
+        self.forget_lost_targets()?;
+        let tables = self.store.read();
+        let volumes = tables.volumes.values().map(|volume| Item::from(&**volume));
+        let snapshots = tables.snapshots.values().map(|snapshot| Item::from(&**snapshot));
+        let recorded: Vec<Item> = volumes.chain(snapshots).collect();
+        let published = tables.volumes.values().filter(|volume| !volume.published.is_empty());
+        let in_use: Vec<Item> = published.map(|volume| Item::from(&**volume)).collect();
+        drop(tables);
+        self.backend.recover(&recorded, &in_use).map_err(Refusal::system("cannot take up the content"))
+    }
+
+    /// Drops recorded publications whose mount does not exist: the kill came before the mount, or the
+    /// node was started anew. Inline volumes that no mount holds go with them.
+    fn forget_lost_targets(&self) -> Result<(), Refusal> {
+        let volumes: Vec<_> = self.store.read().volumes.values().cloned().collect();
+        for volume in volumes {
+            let lost: Vec<&String> = volume
+                .published
+                .keys()
+                .filter(|target| !mount::is_mounted(target.as_ref()).unwrap_or(true))
+                .collect();
+            for target in &lost {
+                // Made by us right before the mount; somebody else's content is left alone.
+                let _ = mount::remove_target(target.as_ref());
+            }
+            if volume.ephemeral && lost.len() == volume.published.len() {
+                self.destroy(&volume)?;
+            } else if !lost.is_empty() {
+                let mut kept = Volume::clone(&volume);
+                kept.published.retain(|target, _| !lost.contains(&target));
+                self.store.commit(vec![Change::Volume(Box::new(kept))])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a volume for good. The caller holds its locks.
+    pub(crate) fn destroy(&self, volume: &Volume) -> Result<(), Refusal> {
+        let item = Item::from(volume);
+        self.retire_and_commit(&[item], vec![Change::NoVolume(volume.id.clone())])
+    }
+
+    /// Hides content, records that it is gone, destroys it. If recording fails all is as before.
+    pub(crate) fn retire_and_commit(&self, items: &[Item], changes: Vec<Change>) -> Result<(), Refusal> {
+        let outcome = items
+            .iter()
+            .try_for_each(|item| self.backend.retire(item))
+            .map_err(Refusal::system("cannot retire the content"))
+            .and_then(|()| self.store.commit(changes));
+        if let Err(refusal) = outcome {
+            for item in items {
+                if let Err(error) = self.backend.keep(item) {
+                    common::error!(error, "Cannot bring back content whose removal failed"; "name" => item.name);
+                }
+            }
+            return Err(refusal);
+        }
+        for item in items {
+            if let Err(error) = self.backend.remove(item) {
+                // It is hidden and owned by nobody: the next start removes it.
+                common::error!(error, "Cannot remove retired content yet"; "name" => item.name);
+            }
+        }
+        Ok(())
+    }
+
+    /// Records new objects and shows their prepared content; or removes the content if that fails.
+    pub(crate) fn commit_and_keep(&self, items: &[Item], changes: Vec<Change>) -> Result<(), Refusal> {
+        if let Err(refusal) = self.store.commit(changes) {
+            self.discard(items);
+            return Err(refusal);
+        }
+        items
+            .iter()
+            .try_for_each(|item| self.backend.keep(item))
+            .map_err(Refusal::system("cannot put the content in its place"))
+    }
+
+    /// Removes prepared content that will not be recorded.
+    pub(crate) fn discard(&self, items: &[Item]) {
+        for item in items {
+            if let Err(error) = self.backend.remove(item) {
+                common::error!(error, "Cannot remove prepared content yet"; "name" => item.name);
+            }
+        }
+    }
+
+    /// Whether volumes on this node can have this topology.
+    pub(crate) fn is_here(&self, topology: &common::csi::v1::Topology) -> bool {
+        let Some(ours) = self.options.topology() else { return true };
+        topology
+            .segments
+            .iter()
+            .all(|(key, value)| ours.segments.iter().any(|(k, v)| k.eq_ignore_ascii_case(key) && v == value))
+    }
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// A name for new content; it is never used again.
+pub(crate) fn new_name() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
+/// Seconds and nanoseconds since 1970.
+pub(crate) fn now() -> (i64, i32) {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    (i64::try_from(since.as_secs()).unwrap_or(0), i32::try_from(since.subsec_nanos()).unwrap_or(0))
+}
+
+/// Makes the state folder (0750) and locks it; none when another process keeps it for 10 seconds, which
+/// is longer than a predecessor's graceful stop takes.
+fn claim(folder: &std::path::Path) -> std::io::Result<Option<std::fs::File>> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o750).create(folder)?;
+    let file = std::fs::File::open(folder)?;
+    for attempt in 0..100 {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(Some(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if attempt == 0 {
+            common::info!("Waiting for another driver process to let go of the state folder");
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    Ok(None)
+}

@@ -1,0 +1,274 @@
+//! NodePublishVolume and NodeUnpublishVolume.
+//!
+//! A publication is recorded before its mount is made, and its mount undone before its record goes; so
+//! after a kill each mount has a record, and the next start drops the records that have no mount.
+
+use std::path::Path;
+
+use common::csi::v1;
+use rustix::mount::MountFlags;
+use v1::volume_capability::AccessType;
+use v1::volume_capability::access_mode::Mode;
+
+use crate::backend::Item;
+use crate::check;
+use crate::controller::common_access;
+use crate::controller::create::POOL;
+use crate::core::{Core, new_name};
+use crate::lock::Key;
+use crate::mount::{self, Target};
+use crate::refusal::Refusal;
+use crate::store::{Access, Publication, Volume};
+
+/// Set by the kubelet for inline volumes.
+const EPHEMERAL: &str = "csi.storage.k8s.io/ephemeral";
+/// The size of inline volumes: 100 MiB.
+const EPHEMERAL_SIZE: i64 = 100 << 20;
+
+impl Core {
+    /// Binds a volume to a target path; an inline volume is made first.
+    ///
+    /// Without `--check-volume-lifecycle` a volume that was never staged may be published without a
+    /// staging path, as csc does.
+    ///
+    /// Differs: known mount options (ro, nosuid, nodev, noexec, noatime, nodiratime, relatime) and a
+    /// read-only attachment are obeyed; the Go driver obeys `readonly` only. A second publish at the same
+    /// target with other arguments is ALREADY_EXISTS.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT for a bad field; NOT_FOUND; FAILED_PRECONDITION when it is not staged, or has its
+    /// single writer already; ALREADY_EXISTS when the target is taken; INTERNAL when the mount fails.
+    pub fn publish(
+        &self,
+        request: v1::NodePublishVolumeRequest,
+    ) -> Result<v1::NodePublishVolumeResponse, Refusal> {
+        let capability = self.check_publish(&request)?;
+        let access = common_access(std::slice::from_ref(capability))?;
+        let mode = capability.access_mode.map_or(0, |mode| mode.mode);
+        let _record = self.locks.alone(Key::Volume(request.volume_id.clone()))?;
+        if self.is_inline(&request) {
+            self.make_inline(&request, access)?;
+        }
+        let volume = self.store.volume(&request.volume_id)?;
+        let readonly = request.readonly
+            || volume.attached == Some(true)
+            || matches!(Mode::try_from(mode), Ok(Mode::SingleNodeReaderOnly | Mode::MultiNodeReaderOnly));
+        let wanted = Publication { readonly, mode };
+        if access != volume.access {
+            let reason = format!("volume {:?} is a {} volume", volume.id, volume.access.word());
+            return Err(Refusal::invalid("volume_capability", reason));
+        }
+        self.check_staged(&volume, &request.staging_target_path)?;
+        check_sharing(&volume, &request.target_path, &wanted)?;
+        let target = Path::new(&request.target_path);
+        let is_recorded = volume.published.contains_key(&request.target_path);
+        if is_recorded && is_mounted(target)? {
+            return Ok(v1::NodePublishVolumeResponse {});
+        }
+        if !is_recorded {
+            self.store.update(&volume.id, |volume| {
+                volume.published.insert(request.target_path.clone(), wanted.clone());
+            })?;
+        }
+        if let Err(refusal) = self.mount(&volume, target, readonly, options_of(capability)) {
+            self.take_back(&volume, &request.target_path);
+            return Err(refusal);
+        }
+        Ok(v1::NodePublishVolumeResponse {})
+    }
+
+    fn check_publish<'a>(
+        &self,
+        request: &'a v1::NodePublishVolumeRequest,
+    ) -> Result<&'a v1::VolumeCapability, Refusal> {
+        let capability = request.volume_capability.as_ref().ok_or(Refusal::Missing("volume_capability"))?;
+        check::required("volume_id", &request.volume_id)?;
+        check::path("target_path", &request.target_path)?;
+        check::optional_path("staging_target_path", &request.staging_target_path)?;
+        check::capability("volume_capability", capability)?;
+        check::map("publish_context", &request.publish_context)?;
+        check::map("volume_context", &request.volume_context)?;
+        check::secrets(&request.secrets)?;
+        Ok(capability)
+    }
+
+    fn is_inline(&self, request: &v1::NodePublishVolumeRequest) -> bool {
+        match request.volume_context.get(EPHEMERAL) {
+            Some(value) => value == "true",
+            None => self.options.ephemeral,
+        }
+    }
+
+    /// Makes an inline volume unless it is there already. Its id is the caller's, its content's name ours.
+    fn make_inline(&self, request: &v1::NodePublishVolumeRequest, access: Access) -> Result<(), Refusal> {
+        if access == Access::Block {
+            return Err(Refusal::invalid("volume_capability", "an inline volume cannot be a block volume"));
+        }
+        let id = &request.volume_id;
+        let existing = self.store.read().volumes.get(id).cloned();
+        if let Some(volume) = existing {
+            if volume.ephemeral {
+                return Ok(());
+            }
+            return Err(Refusal::Clash(format!("volume {id:?} exists already and is no inline volume")));
+        }
+        let pool = self.reserve(request.volume_context.get(POOL), EPHEMERAL_SIZE)?;
+        let volume = Volume {
+            id: id.clone(),
+            name: format!("ephemeral-{id}"),
+            data: new_name(),
+            size: EPHEMERAL_SIZE,
+            access,
+            pool: pool.clone().unwrap_or_default(),
+            parameters: Default::default(),
+            mutable: Default::default(),
+            source: None,
+            legacy: false,
+            ephemeral: true,
+            attached: None,
+            staged: Default::default(),
+            published: Default::default(),
+        };
+        let outcome = self.make(&volume, None);
+        if let Some(pool) = pool {
+            self.store.read().release(&pool, EPHEMERAL_SIZE);
+        }
+        outcome
+    }
+
+    /// Whether the volume is staged where the caller says.
+    fn check_staged(&self, volume: &Volume, staging: &str) -> Result<(), Refusal> {
+        if volume.ephemeral || volume.staged.contains(staging) {
+            return Ok(());
+        }
+        match volume.staged.first() {
+            Some(path) => {
+                let reason = format!("volume {:?} is staged at {path:?}, not at {staging:?}", volume.id);
+                Err(Refusal::invalid("staging_target_path", reason))
+            }
+            None if staging.is_empty() && !self.options.strict => Ok(()),
+            None => Err(Refusal::WrongState(format!("volume {:?} is not staged", volume.id))),
+        }
+    }
+
+    fn mount(
+        &self,
+        volume: &Volume,
+        target: &Path,
+        readonly: bool,
+        options: MountFlags,
+    ) -> Result<(), Refusal> {
+        let kind = match volume.access {
+            Access::Mount => Target::Folder,
+            Access::Block => Target::File,
+        };
+        let cannot = |what: &str| format!("cannot {what} {}", target.display());
+        if is_mounted(target)? {
+            return Err(Refusal::Clash(format!("something else is mounted at {}", target.display())));
+        }
+        mount::make_target(target, kind).map_err(Refusal::system(cannot("make target")))?;
+        let source = self
+            .backend
+            .attach(&Item::from(volume), readonly)
+            .map_err(Refusal::system(format!("cannot open volume {:?}", volume.id)))?;
+        // A read-only mount does not protect a device: that is what the read-only device is for.
+        let readonly = readonly && volume.access == Access::Mount;
+        let options = if readonly { options | MountFlags::RDONLY } else { options };
+        mount::bind(&source, target, options).map_err(Refusal::system(cannot("mount volume at")))
+    }
+
+    /// Undoes a publication that failed half-way.
+    fn take_back(&self, volume: &Volume, target: &str) {
+        let _ = mount::remove_target(target.as_ref());
+        let undone = if volume.ephemeral && volume.published.is_empty() {
+            self.destroy(volume)
+        } else {
+            self.store.update(&volume.id, |volume| {
+                volume.published.remove(target);
+            })
+        };
+        if let Err(error) = undone.and_then(|()| self.release(&volume.id)) {
+            common::error!(error, "Cannot undo a failed publish; the next start will"; "volume" => volume.id);
+        }
+    }
+
+    /// Lets go of devices that no publication needs.
+    fn release(&self, id: &str) -> Result<(), Refusal> {
+        let found = self.store.read().volumes.get(id).cloned();
+        let Some(volume) = found else { return Ok(()) };
+        for readonly in [false, true] {
+            if !volume.published.values().any(|publication| publication.readonly == readonly) {
+                self.backend
+                    .detach(&Item::from(&*volume), readonly)
+                    .map_err(Refusal::system("cannot let go of the volume's device"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Undoes a publish: unmounts, removes the target, and removes an inline volume with its last one.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT for a bad field; NOT_FOUND; INTERNAL when the unmount fails. A target where the
+    /// volume is not published is fine.
+    pub fn unpublish(
+        &self,
+        request: v1::NodeUnpublishVolumeRequest,
+    ) -> Result<v1::NodeUnpublishVolumeResponse, Refusal> {
+        check::required("volume_id", &request.volume_id)?;
+        check::path("target_path", &request.target_path)?;
+        let _record = self.locks.alone(Key::Volume(request.volume_id.clone()))?;
+        let volume = self.store.volume(&request.volume_id)?;
+        if !volume.published.contains_key(&request.target_path) {
+            return Ok(v1::NodeUnpublishVolumeResponse {});
+        }
+        let target = Path::new(&request.target_path);
+        let cannot = |what: &str| format!("cannot {what} {}", target.display());
+        mount::unmount(target).map_err(Refusal::system(cannot("unmount")))?;
+        mount::remove_target(target).map_err(Refusal::system(cannot("remove target")))?;
+        if volume.ephemeral && volume.published.len() == 1 {
+            let _content = self.locks.alone(Key::Content(volume.id.clone()))?;
+            self.destroy(&volume)?;
+        } else {
+            self.store.update(&volume.id, |volume| {
+                volume.published.remove(&request.target_path);
+            })?;
+            self.release(&volume.id)?;
+        }
+        Ok(v1::NodeUnpublishVolumeResponse {})
+    }
+}
+
+fn is_mounted(target: &Path) -> Result<bool, Refusal> {
+    mount::is_mounted(target).map_err(Refusal::system(format!("cannot look at {}", target.display())))
+}
+
+/// The specification's table for a second publish on a node. SINGLE_NODE_WRITER at a second target is
+/// taken, as by the Go driver: callers that do not know the newer modes use it for several pods.
+fn check_sharing(volume: &Volume, target: &str, wanted: &Publication) -> Result<(), Refusal> {
+    if let Some(present) = volume.published.get(target) {
+        // Records of a Go driver do not say how; whatever is asked for is what was.
+        if present == wanted || present.mode == 0 {
+            return Ok(());
+        }
+        let message = format!("volume {:?} is published at {target:?} already, in another way", volume.id);
+        return Err(Refusal::Clash(message));
+    }
+    let is_single = |mode: i32| mode == Mode::SingleNodeSingleWriter as i32;
+    let other =
+        volume.published.iter().find(|(_, present)| is_single(wanted.mode) || is_single(present.mode));
+    match other {
+        None => Ok(()),
+        Some((other, _)) => {
+            let message = format!("volume {:?} has its single writer at {other:?}", volume.id);
+            Err(Refusal::WrongState(message))
+        }
+    }
+}
+
+fn options_of(capability: &v1::VolumeCapability) -> MountFlags {
+    match &capability.access_type {
+        Some(AccessType::Mount(mount)) => mount::flags_of(mount.mount_flags.iter().map(String::as_str)),
+        _ => MountFlags::empty(),
+    }
+}

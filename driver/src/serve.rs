@@ -1,0 +1,153 @@
+//! The driver as a process: start, serve, stop; and the proxy that it can be instead.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::csi::Endpoint;
+use common::csi::v1::controller_server::ControllerServer;
+use common::csi::v1::group_controller_server::GroupControllerServer;
+use common::csi::v1::identity_server::IdentityServer;
+use common::csi::v1::node_server::NodeServer;
+use common::csi::v1::snapshot_metadata_server::SnapshotMetadataServer;
+use tokio::signal::unix::{SignalKind, signal};
+use tonic::transport::Server;
+
+use crate::backend::Backend;
+use crate::backend::hostpath::Hostpath;
+use crate::core::{Core, StartError};
+use crate::listen::Listener;
+use crate::options::Options;
+use crate::service::Service;
+
+/// How long calls that are under way may take after the signal to stop.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// The process failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The driver could not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The endpoint cannot be listened on.
+    #[error("cannot listen on {endpoint}: {source}")]
+    Listen {
+        /// The endpoint.
+        endpoint: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The server broke down.
+    #[error("serving failed: {0}")]
+    Server(#[from] tonic::transport::Error),
+    /// Signals cannot be received.
+    #[error("cannot receive signals: {0}")]
+    Signals(io::Error),
+}
+
+/// A driver on the local disk.
+///
+/// # Errors
+/// [`StartError`].
+pub fn open(options: Options) -> Result<Core, StartError> {
+    Core::start(options, |options| {
+        Hostpath::open(&options.state_folder).map(|backend| Box::new(backend) as Box<dyn Backend>)
+    })
+}
+
+/// Serves until SIGTERM, SIGINT, SIGHUP or SIGQUIT; then finishes what is under way and removes the socket.
+///
+/// # Errors
+/// [`ServeError`].
+pub async fn serve(options: Options) -> Result<(), ServeError> {
+    let endpoint = options.endpoint.clone();
+    let core = tokio::task::spawn_blocking(move || open(options))
+        .await
+        .map_err(|error| ServeError::Signals(io::Error::other(error)))??;
+    let stop = stop_signal()?;
+    let listener = bind(&endpoint).await?;
+    common::info!("Listening"; "endpoint" => endpoint, "driver" => core.options.name, "node" => core.options.node_id);
+    let service = Service(Arc::new(core));
+    let metadata = service.0.options.metadata.then(|| SnapshotMetadataServer::new(service.clone()));
+    let incoming =
+        futures::stream::unfold(
+            listener,
+            |listener| async move { Some((listener.accept().await, listener)) },
+        );
+    let (stopping, stopped) = tokio::sync::oneshot::channel();
+    let server = Server::builder()
+        .add_service(IdentityServer::new(service.clone()))
+        .add_service(ControllerServer::new(service.clone()))
+        .add_service(GroupControllerServer::new(service.clone()))
+        .add_service(NodeServer::new(service))
+        .add_optional_service(metadata)
+        .serve_with_incoming_shutdown(incoming, async move {
+            stop.await;
+            // Nobody waits for it when the server failed first.
+            let _ = stopping.send(());
+        });
+    tokio::select! {
+        served = server => served?,
+        () = async {
+            let _ = stopped.await;
+            tokio::time::sleep(GRACE).await;
+        } => common::warn!("Stopping although calls are still under way"),
+    }
+    if let Some(path) = endpoint.socket_path() {
+        // Gone already unless the server was cut short.
+        let _ = std::fs::remove_file(path);
+    }
+    Ok(())
+}
+
+/// Pairs each connection on `endpoint` with one on `other` and passes bytes between them, until a signal.
+///
+/// # Errors
+/// [`ServeError`] when one of them cannot be listened on.
+pub async fn proxy(endpoint: Endpoint, other: Endpoint) -> Result<(), ServeError> {
+    let stop = stop_signal()?;
+    let callers = bind(&endpoint).await?;
+    let drivers = bind(&other).await?;
+    common::info!("Passing bytes"; "endpoint" => endpoint, "proxyEndpoint" => other);
+    let pair = async {
+        loop {
+            match futures::future::try_join(callers.accept(), drivers.accept()).await {
+                Ok((mut caller, mut driver)) => {
+                    tokio::spawn(async move {
+                        // A broken pair ends; its ends notice by themselves.
+                        let _ = tokio::io::copy_bidirectional(&mut caller, &mut driver).await;
+                    });
+                }
+                Err(error) => {
+                    common::error!(error, "Cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = pair => {}
+        () = stop => {}
+    }
+    Ok(())
+}
+
+async fn bind(endpoint: &Endpoint) -> Result<Listener, ServeError> {
+    Listener::bind(endpoint)
+        .await
+        .map_err(|source| ServeError::Listen { endpoint: endpoint.to_string(), source })
+}
+
+/// Ends with the first signal to stop. Signals are caught from the call on, not from the first poll.
+fn stop_signal() -> Result<impl Future<Output = ()>, ServeError> {
+    let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup(), SignalKind::quit()];
+    let mut signals = Vec::new();
+    for kind in kinds {
+        signals.push(signal(kind).map_err(ServeError::Signals)?);
+    }
+    Ok(async move {
+        let waiting = signals.iter_mut().map(|signal| Box::pin(signal.recv()));
+        futures::future::select_all(waiting).await;
+        common::info!("Stopping");
+    })
+}

@@ -1,0 +1,209 @@
+//! The gRPC services: each RPC is logged, run off the async threads, and answered.
+//!
+//! Log lines are the Go driver's: the method at level 3 (Probe at 5), request and answer without
+//! credentials at 5, and at 5 also one JSON line that begins with `gRPCCall:`, which the Kubernetes
+//! end-to-end tests read. Errors are always logged.
+
+use std::io::Write as _;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use common::csi::v1::controller_server::Controller;
+use common::csi::v1::group_controller_server::GroupController;
+use common::csi::v1::identity_server::Identity;
+use common::csi::v1::node_server::Node;
+use common::csi::v1::snapshot_metadata_server::SnapshotMetadata;
+use common::csi::{Rpc, StreamRpc, code_name, grpc_text, redacted, v1};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Request, Response, Status};
+
+use crate::core::Core;
+use crate::metadata::{Runs, Walk};
+use crate::refusal::Refusal;
+
+/// The driver as a gRPC server sees it.
+#[derive(Debug, Clone)]
+pub struct Service(pub Arc<Core>);
+
+/// Runs an operation on a thread that may block, and logs both ends.
+async fn answer<R: Rpc>(
+    service: &Service,
+    request: Request<R>,
+    operation: impl FnOnce(&Core, R) -> Result<R::Reply, Refusal> + Send + 'static,
+) -> Result<Response<R::Reply>, Status> {
+    let request = request.into_inner();
+    note_call(R::METHOD);
+    let wanted = common::log::enabled(5, file!());
+    let asked = if wanted { redacted(&request) } else { String::new() };
+    let core = Arc::clone(&service.0);
+    let outcome = tokio::task::spawn_blocking(move || operation(&core, request)).await;
+    let outcome = match outcome {
+        Ok(outcome) => outcome.map_err(Status::from),
+        Err(error) => Err(Status::internal(format!("the driver failed: {error}"))),
+    };
+    if wanted {
+        note_answer(R::METHOD, &asked, outcome.as_ref().map(redacted).map_err(Clone::clone));
+    }
+    if let Err(status) = &outcome {
+        common::error!(grpc_text(status), "GRPC error"; "method" => R::METHOD);
+    }
+    outcome.map(Response::new)
+}
+
+fn note_call(method: &'static str) {
+    if method.ends_with("/Probe") {
+        common::v!(5, "GRPC call"; "method" => method);
+    } else {
+        common::v!(3, "GRPC call"; "method" => method);
+    }
+}
+
+fn note_answer(method: &str, asked: &str, outcome: Result<String, Status>) {
+    common::v!(5, "GRPC request"; "method" => method, "request" => asked);
+    let (reply, error, full) = match outcome {
+        Ok(reply) => (reply, String::new(), "null".to_owned()),
+        Err(status) => {
+            let full = serde_json::json!({"code": status.code() as i32, "message": status.message()});
+            ("null".to_owned(), grpc_text(&status), full.to_string())
+        }
+    };
+    common::v!(5, "GRPC response"; "method" => method, "response" => reply);
+    let (method, error) = (serde_json::Value::from(method), serde_json::Value::from(error));
+    let line = format!(
+        "gRPCCall: {{\"Method\":{method},\"Request\":{asked},\"Response\":{reply},\"Error\":{error},\"FullError\":{full}}}\n"
+    );
+    // Its readers want the JSON as it is, which a quoted log message would not be. If standard error is
+    // gone, nobody can be told.
+    let _ = std::io::stderr().lock().write_all(line.as_bytes());
+}
+
+/// Declares a service whose RPCs all run one operation of the core.
+macro_rules! rpcs {
+    ($trait:ident { $( $name:ident ( $request:ident ) -> $reply:ident = $operation:expr; )* }) => {
+        #[tonic::async_trait]
+        impl $trait for Service {
+            $(
+                async fn $name(&self, request: Request<v1::$request>) -> Result<Response<v1::$reply>, Status> {
+                    answer(self, request, $operation).await
+                }
+            )*
+        }
+    };
+}
+
+rpcs! { Identity {
+    get_plugin_info(GetPluginInfoRequest) -> GetPluginInfoResponse = |core, _| Ok(core.plugin_info());
+    get_plugin_capabilities(GetPluginCapabilitiesRequest) -> GetPluginCapabilitiesResponse
+        = |core, _| Ok(core.plugin_capabilities());
+    probe(ProbeRequest) -> ProbeResponse = |_, _| Ok(v1::ProbeResponse::default());
+} }
+
+rpcs! { Controller {
+    create_volume(CreateVolumeRequest) -> CreateVolumeResponse = Core::create_volume;
+    delete_volume(DeleteVolumeRequest) -> DeleteVolumeResponse = Core::delete_volume;
+    controller_publish_volume(ControllerPublishVolumeRequest) -> ControllerPublishVolumeResponse = Core::attach;
+    controller_unpublish_volume(ControllerUnpublishVolumeRequest) -> ControllerUnpublishVolumeResponse = Core::detach;
+    validate_volume_capabilities(ValidateVolumeCapabilitiesRequest) -> ValidateVolumeCapabilitiesResponse
+        = Core::validate;
+    list_volumes(ListVolumesRequest) -> ListVolumesResponse = Core::list_volumes;
+    get_capacity(GetCapacityRequest) -> GetCapacityResponse = Core::capacity;
+    controller_get_capabilities(ControllerGetCapabilitiesRequest) -> ControllerGetCapabilitiesResponse
+        = |core, _| Ok(core.controller_capabilities());
+    create_snapshot(CreateSnapshotRequest) -> CreateSnapshotResponse = Core::create_snapshot;
+    delete_snapshot(DeleteSnapshotRequest) -> DeleteSnapshotResponse = Core::delete_snapshot;
+    list_snapshots(ListSnapshotsRequest) -> ListSnapshotsResponse = Core::list_snapshots;
+    get_snapshot(GetSnapshotRequest) -> GetSnapshotResponse = Core::get_snapshot;
+    controller_expand_volume(ControllerExpandVolumeRequest) -> ControllerExpandVolumeResponse = Core::expand_volume;
+    controller_get_volume(ControllerGetVolumeRequest) -> ControllerGetVolumeResponse = Core::get_volume;
+    controller_modify_volume(ControllerModifyVolumeRequest) -> ControllerModifyVolumeResponse = Core::modify_volume;
+} }
+
+rpcs! { GroupController {
+    group_controller_get_capabilities(GroupControllerGetCapabilitiesRequest)
+        -> GroupControllerGetCapabilitiesResponse = |core, _| Ok(core.group_capabilities());
+    create_volume_group_snapshot(CreateVolumeGroupSnapshotRequest) -> CreateVolumeGroupSnapshotResponse
+        = Core::create_group;
+    delete_volume_group_snapshot(DeleteVolumeGroupSnapshotRequest) -> DeleteVolumeGroupSnapshotResponse
+        = Core::delete_group;
+    get_volume_group_snapshot(GetVolumeGroupSnapshotRequest) -> GetVolumeGroupSnapshotResponse = Core::get_group;
+} }
+
+rpcs! { Node {
+    node_stage_volume(NodeStageVolumeRequest) -> NodeStageVolumeResponse = Core::stage;
+    node_unstage_volume(NodeUnstageVolumeRequest) -> NodeUnstageVolumeResponse = Core::unstage;
+    node_publish_volume(NodePublishVolumeRequest) -> NodePublishVolumeResponse = Core::publish;
+    node_unpublish_volume(NodeUnpublishVolumeRequest) -> NodeUnpublishVolumeResponse = Core::unpublish;
+    node_get_volume_stats(NodeGetVolumeStatsRequest) -> NodeGetVolumeStatsResponse = Core::stats;
+    node_expand_volume(NodeExpandVolumeRequest) -> NodeExpandVolumeResponse = Core::expand_on_node;
+    node_get_capabilities(NodeGetCapabilitiesRequest) -> NodeGetCapabilitiesResponse
+        = |core, _| Ok(core.node_capabilities());
+    node_get_info(NodeGetInfoRequest) -> NodeGetInfoResponse = |core, _| Ok(core.node_info());
+} }
+
+/// Messages of one stream.
+type Stream<M> = Pin<Box<ReceiverStream<Result<M, Status>>>>;
+
+#[tonic::async_trait]
+impl SnapshotMetadata for Service {
+    type GetMetadataAllocatedStream = Stream<v1::GetMetadataAllocatedResponse>;
+    type GetMetadataDeltaStream = Stream<v1::GetMetadataDeltaResponse>;
+
+    async fn get_metadata_allocated(
+        &self,
+        request: Request<v1::GetMetadataAllocatedRequest>,
+    ) -> Result<Response<Self::GetMetadataAllocatedStream>, Status> {
+        let message = |runs: Runs| v1::GetMetadataAllocatedResponse {
+            block_metadata_type: runs.kind as i32,
+            volume_capacity_bytes: runs.capacity,
+            block_metadata: runs.runs,
+        };
+        stream(self, request, Core::allocated, message).await
+    }
+
+    async fn get_metadata_delta(
+        &self,
+        request: Request<v1::GetMetadataDeltaRequest>,
+    ) -> Result<Response<Self::GetMetadataDeltaStream>, Status> {
+        let message = |runs: Runs| v1::GetMetadataDeltaResponse {
+            block_metadata_type: runs.kind as i32,
+            volume_capacity_bytes: runs.capacity,
+            block_metadata: runs.runs,
+        };
+        stream(self, request, Core::delta, message).await
+    }
+}
+
+/// Checks first, so that a refusal is the call's answer; then reads on a thread of its own as fast as the
+/// caller takes the messages.
+async fn stream<R: StreamRpc>(
+    service: &Service,
+    request: Request<R>,
+    check: impl FnOnce(&Core, &R) -> Result<Walk, Refusal> + Send + 'static,
+    message: impl Fn(Runs) -> R::Reply + Send + 'static,
+) -> Result<Response<Stream<R::Reply>>, Status>
+where
+    R::Reply: Send,
+{
+    let request = request.into_inner();
+    note_call(R::METHOD);
+    common::v!(5, "GRPC request"; "method" => R::METHOD, "request" => redacted(&request));
+    let core = Arc::clone(&service.0);
+    let walk = tokio::task::spawn_blocking(move || check(&core, &request))
+        .await
+        .map_err(|error| Status::internal(format!("the driver failed: {error}")))?;
+    let walk = walk.map_err(Status::from).inspect_err(|status| {
+        common::error!(grpc_text(status), "GRPC error"; "method" => R::METHOD);
+    })?;
+    let (sender, receiver) = mpsc::channel(4);
+    tokio::task::spawn_blocking(move || {
+        let read = walk.run(|runs| sender.blocking_send(Ok(message(runs))).is_ok());
+        if let Err(error) = read {
+            let status = Status::internal(format!("cannot read the snapshot: {error}"));
+            common::error!(grpc_text(&status), "GRPC error"; "method" => R::METHOD, "code" => code_name(Code::Internal));
+            // A caller that left needs no reason.
+            let _ = sender.blocking_send(Err(status));
+        }
+    });
+    Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+}

@@ -1,0 +1,356 @@
+//! The state file: a journal of changes that survives a kill at any byte.
+//!
+//! One line per commit: a checksum of 16 hex digits, a space, a JSON array of [`Change`]s. A commit is
+//! acknowledged only after its line is on the disk (fdatasync). Commits of concurrent operations share
+//! one write and one sync: whoever comes first writes for all that wait by then, so the rate is not
+//! bound to the disk's sync latency.
+//!
+//! Reading stops at the first line that is torn or damaged; such a line was never acknowledged. A write
+//! that fails (disk full) is undone by cutting the file back, its commits are refused, and nothing
+//! before it is touched.
+//!
+//! When the file has grown to several times what is alive it is written anew: temporary file, sync,
+//! rename.
+//!
+//! Differs: the Go driver rewrites a whole `state.json` at each change, in place, so that a crash there
+//! loses everything and 10,000 volumes cost 10,000 records a change.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::{Mode, OFlags};
+
+use super::record::Change;
+
+/// File name inside the state folder.
+pub const FILE: &str = "state.journal";
+const TEMPORARY: &str = "state.journal.new";
+/// The journal is rewritten when it is this many bytes and four times what a rewrite would leave.
+const MIN_REWRITE: u64 = 1024 * 1024;
+
+/// An open journal.
+#[derive(Debug)]
+pub struct Journal {
+    folder: PathBuf,
+    queue: Mutex<Queue>,
+    done: Condvar,
+}
+
+#[derive(Debug)]
+struct Queue {
+    /// The file; away while somebody writes.
+    file: Option<Tail>,
+    /// Lines that nobody writes yet.
+    waiting: Vec<u8>,
+    /// Number of the batch that `waiting` will be.
+    batch: u64,
+    /// All batches below this are decided.
+    decided: u64,
+    /// Batches that failed, until all their waiters have looked.
+    failed: Vec<(u64, io::ErrorKind, Option<i32>, usize)>,
+    /// How many commits are in `waiting`.
+    waiters: usize,
+}
+
+/// The file and where its valid part ends.
+#[derive(Debug)]
+struct Tail {
+    file: File,
+    end: u64,
+    /// Do not consider a rewrite before this size.
+    next_look: u64,
+}
+
+impl Journal {
+    /// Opens the journal in `folder` and returns it with the changes it holds, in order. A missing file
+    /// is an empty one.
+    ///
+    /// # Errors
+    /// The system's, when the file cannot be made, read or cut behind its last whole line.
+    pub fn open(folder: &Path) -> io::Result<(Self, Vec<Change>)> {
+        // Left by a kill during a rewrite; the journal itself is still whole.
+        let _ = std::fs::remove_file(folder.join(TEMPORARY));
+        let mut file = open_file(&folder.join(FILE))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let (changes, end) = parse(&bytes);
+        let rest = bytes.get(end..).unwrap_or_default();
+        if rest.split_inclusive(|byte| *byte == b'\n').any(|line| parse_line(line).is_some()) {
+            // Cutting here would drop acknowledged changes: that is for a human to decide.
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("{}: damaged at byte {end}, with good lines behind", folder.join(FILE).display()),
+            ));
+        }
+        if end < bytes.len() {
+            common::warn!("The last change was cut off and never acknowledged: dropped";
+                "file" => folder.join(FILE).display(), "bytes" => bytes.len() - end);
+        }
+        let end = end as u64;
+        file.set_len(end)?;
+        sync_folder(folder)?;
+        let queue = Queue {
+            file: Some(Tail { file, end, next_look: 0 }),
+            waiting: Vec::new(),
+            batch: 1,
+            decided: 1,
+            failed: Vec::new(),
+            waiters: 0,
+        };
+        let journal = Self { folder: folder.to_owned(), queue: Mutex::new(queue), done: Condvar::new() };
+        Ok((journal, changes))
+    }
+
+    /// Writes changes that belong together, and waits until they are on the disk.
+    ///
+    /// # Errors
+    /// The system's; then none of the changes is in force, now or after a restart.
+    pub fn commit(&self, changes: &[Change]) -> io::Result<()> {
+        let line = line(changes)?;
+        let mut queue = self.lock();
+        let batch = queue.batch;
+        queue.waiting.extend_from_slice(&line);
+        queue.waiters += 1;
+        loop {
+            if batch < queue.decided {
+                return outcome(&mut queue, batch);
+            }
+            match queue.file.take() {
+                None => queue = self.done.wait(queue).unwrap_or_else(PoisonError::into_inner),
+                Some(mut tail) => {
+                    let bytes = std::mem::take(&mut queue.waiting);
+                    let waiters = std::mem::take(&mut queue.waiters);
+                    let written = queue.batch;
+                    queue.batch += 1;
+                    drop(queue);
+                    let result = tail.append(&bytes);
+                    queue = self.lock();
+                    queue.file = Some(tail);
+                    queue.decided = written + 1;
+                    if let Err(error) = result {
+                        queue.failed.push((written, error.kind(), error.raw_os_error(), waiters));
+                    }
+                    self.done.notify_all();
+                }
+            }
+        }
+    }
+
+    /// Whether [`Self::rewrite_if_large`] might have something to do.
+    pub fn is_large(&self) -> bool {
+        self.lock().file.as_ref().is_some_and(|tail| tail.end >= MIN_REWRITE && tail.end >= tail.next_look)
+    }
+
+    /// Writes the journal anew with only what is alive, if it has grown enough to be worth it. The caller
+    /// sees to it that no commit is between its acknowledgement and `alive_lines`.
+    ///
+    /// # Errors
+    /// The system's; the old file stays in force.
+    pub fn rewrite_if_large(&self, alive_lines: impl FnOnce() -> Vec<Change>) -> io::Result<bool> {
+        let mut queue = self.lock();
+        let Some(tail) = queue.file.as_mut() else { return Ok(false) };
+        if tail.end < MIN_REWRITE {
+            return Ok(false);
+        }
+        let mut bytes = Vec::new();
+        for change in alive_lines() {
+            bytes.extend_from_slice(&line(std::slice::from_ref(&change))?);
+        }
+        if tail.end < 4 * bytes.len() as u64 {
+            tail.next_look = 4 * bytes.len() as u64;
+            return Ok(false);
+        }
+        let temporary = self.folder.join(TEMPORARY);
+        let replace = || {
+            let mut file = open_file(&temporary)?;
+            file.write_all(&bytes)?;
+            file.sync_all()?;
+            std::fs::rename(&temporary, self.folder.join(FILE))?;
+            sync_folder(&self.folder)?;
+            Ok(Tail { file, end: bytes.len() as u64, next_look: 0 })
+        };
+        match replace() {
+            Ok(tail) => {
+                queue.file = Some(tail);
+                Ok(true)
+            }
+            Err(error) => {
+                let _ = std::fs::remove_file(&temporary);
+                Err(error)
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What became of a decided batch, for one of its waiters.
+fn outcome(queue: &mut Queue, batch: u64) -> io::Result<()> {
+    let Some(index) = queue.failed.iter().position(|failed| failed.0 == batch) else {
+        return Ok(());
+    };
+    let Some((_, kind, code, waiters)) = queue.failed.get_mut(index) else { return Ok(()) };
+    let error = code.map_or_else(|| io::Error::from(*kind), io::Error::from_raw_os_error);
+    *waiters -= 1;
+    if *waiters == 0 {
+        queue.failed.swap_remove(index);
+    }
+    Err(error)
+}
+
+impl Tail {
+    /// All bytes on the disk, or none of them in force.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        use std::os::unix::fs::FileExt;
+        let written = self.file.write_all_at(bytes, self.end).and_then(|()| self.file.sync_data());
+        match written {
+            Ok(()) => {
+                self.end += bytes.len() as u64;
+                Ok(())
+            }
+            Err(error) => {
+                // Best effort: the next append overwrites the same place anyway.
+                let _ = self.file.set_len(self.end);
+                Err(error)
+            }
+        }
+    }
+}
+
+fn open_file(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    Ok(File::from(rustix::fs::open(path, flags, Mode::from(0o600))?))
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+fn line(changes: &[Change]) -> io::Result<Vec<u8>> {
+    let json = serde_json::to_vec(changes)?;
+    let mut line = format!("{:016x} ", checksum(&json)).into_bytes();
+    line.extend_from_slice(&json);
+    line.push(b'\n');
+    Ok(line)
+}
+
+/// The changes of all whole lines, and where the last of them ends.
+fn parse(bytes: &[u8]) -> (Vec<Change>, usize) {
+    let mut changes = Vec::new();
+    let mut end = 0;
+    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+        let Some(more) = parse_line(line) else { break };
+        changes.extend(more);
+        end += line.len();
+    }
+    (changes, end)
+}
+
+fn parse_line(line: &[u8]) -> Option<Vec<Change>> {
+    let (sum, json) = line.strip_suffix(b"\n")?.split_at_checked(16)?;
+    let json = json.strip_prefix(b" ")?;
+    let sum = u64::from_str_radix(std::str::from_utf8(sum).ok()?, 16).ok()?;
+    if sum != checksum(json) {
+        return None;
+    }
+    serde_json::from_slice(json).ok()
+}
+
+/// FNV-1a, 64 bits: enough to tell a torn line.
+fn checksum(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gone(id: &str) -> Change {
+        Change::NoVolume(id.to_owned())
+    }
+
+    #[test]
+    fn committed_changes_come_back_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let (journal, changes) = Journal::open(folder.path()).unwrap();
+        assert!(changes.is_empty());
+        journal.commit(&[gone("a"), gone("b")]).unwrap();
+        journal.commit(&[gone("c")]).unwrap();
+        drop(journal);
+        let (_, changes) = Journal::open(folder.path()).unwrap();
+        assert_eq!(changes, [gone("a"), gone("b"), gone("c")]);
+    }
+
+    #[test]
+    fn a_cut_at_any_byte_loses_only_the_unacknowledged_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(folder.path()).unwrap();
+        journal.commit(&[gone("kept")]).unwrap();
+        let kept = std::fs::metadata(folder.path().join(FILE)).unwrap().len();
+        journal.commit(&[gone("torn-1"), gone("torn-2")]).unwrap();
+        drop(journal);
+        let whole = std::fs::read(folder.path().join(FILE)).unwrap();
+        for cut in usize::try_from(kept).unwrap()..whole.len() {
+            std::fs::write(folder.path().join(FILE), &whole[..cut]).unwrap();
+            let (journal, changes) = Journal::open(folder.path()).unwrap();
+            assert_eq!(changes, [gone("kept")], "cut at {cut}");
+            journal.commit(&[gone("next")]).unwrap();
+            let (_, changes) = Journal::open(folder.path()).unwrap();
+            assert_eq!(changes, [gone("kept"), gone("next")], "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn damage_inside_a_line_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(folder.path()).unwrap();
+        journal.commit(&[gone("kept")]).unwrap();
+        journal.commit(&[gone("damaged")]).unwrap();
+        let path = folder.path().join(FILE);
+        let text = std::fs::read_to_string(&path).unwrap().replace("damaged", "dXmaged");
+        std::fs::write(&path, text).unwrap();
+        let (journal, changes) = Journal::open(folder.path()).unwrap();
+        assert_eq!(changes, [gone("kept")]);
+        journal.commit(&[gone("last")]).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap().replace("kept", "kXpt");
+        std::fs::write(&path, text).unwrap();
+        let error = Journal::open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("damaged at byte 0"), "{error}");
+    }
+
+    #[test]
+    fn concurrent_commits_are_all_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(folder.path()).unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..16 {
+                let journal = &journal;
+                scope.spawn(move || {
+                    for n in 0..20 {
+                        journal.commit(&[gone(&format!("{thread}-{n}"))]).unwrap();
+                    }
+                });
+            }
+        });
+        let (_, changes) = Journal::open(folder.path()).unwrap();
+        assert_eq!(changes.len(), 320);
+    }
+
+    #[test]
+    fn a_rewrite_keeps_what_is_alive_and_further_commits() {
+        let folder = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(folder.path()).unwrap();
+        assert!(!journal.rewrite_if_large(Vec::new).unwrap(), "too small to bother");
+        journal.commit(&[gone(&"x".repeat(2 << 20))]).unwrap();
+        assert!(journal.rewrite_if_large(|| vec![gone("alive")]).unwrap());
+        journal.commit(&[gone("after")]).unwrap();
+        let (_, changes) = Journal::open(folder.path()).unwrap();
+        assert_eq!(changes, [gone("alive"), gone("after")]);
+    }
+}

@@ -1,0 +1,130 @@
+//! What the driver knows, in memory and on disk, always alike.
+//!
+//! Lookups come from memory. A change is first written to the [`journal`], then applied in memory, then
+//! acknowledged; so nobody ever sees what a crash could take back. The lock over the tables is held for
+//! lookups only, never over a system call.
+
+pub mod journal;
+mod migrate;
+pub mod record;
+mod tables;
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use journal::Journal;
+pub use record::{Access, Change, Group, Publication, Snapshot, Source, Volume};
+pub use tables::{Page, Tables};
+
+use crate::refusal::Refusal;
+
+/// The driver's memory.
+#[derive(Debug)]
+pub struct Store {
+    journal: Journal,
+    tables: Mutex<Tables>,
+    /// Held shared from a commit to its place in the tables; alone while the journal is rewritten.
+    gate: RwLock<()>,
+}
+
+/// The state folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The journal cannot be read or written.
+    #[error("state in {folder}: {source}")]
+    Journal {
+        /// The state folder.
+        folder: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A Go driver's state file cannot be taken over.
+    #[error("{file}: {reason}")]
+    Migration {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Store {
+    /// Reads the state in `folder`; a Go driver's `state.json` is taken over once.
+    ///
+    /// # Errors
+    /// [`OpenError`]; nothing was changed then.
+    pub fn open(folder: &Path) -> Result<Self, OpenError> {
+        let journal_error = |source| OpenError::Journal { folder: folder.display().to_string(), source };
+        let (journal, changes) = Journal::open(folder).map_err(journal_error)?;
+        let mut tables = Tables::default();
+        let is_new = changes.is_empty();
+        changes.into_iter().for_each(|change| tables.apply(change));
+        if is_new {
+            let legacy = migrate::read(folder)?;
+            if !legacy.is_empty() {
+                journal.commit(&legacy).map_err(journal_error)?;
+                legacy.into_iter().for_each(|change| tables.apply(change));
+            }
+        }
+        migrate::put_aside(folder);
+        Ok(Self { journal, tables: Mutex::new(tables), gate: RwLock::new(()) })
+    }
+
+    /// The tables, for a lookup.
+    pub fn read(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A volume by id.
+    ///
+    /// # Errors
+    /// NOT_FOUND.
+    pub fn volume(&self, id: &str) -> Result<Arc<Volume>, Refusal> {
+        self.read().volumes.get(id).cloned().ok_or_else(|| Refusal::no_volume(id))
+    }
+
+    /// A snapshot by id.
+    ///
+    /// # Errors
+    /// NOT_FOUND.
+    pub fn snapshot(&self, id: &str) -> Result<Arc<Snapshot>, Refusal> {
+        self.read().snapshots.get(id).cloned().ok_or_else(|| Refusal::no_snapshot(id))
+    }
+
+    /// Makes changes that belong together, all or none, for good.
+    ///
+    /// # Errors
+    /// RESOURCE_EXHAUSTED when the disk is full, else INTERNAL; nothing has changed then.
+    pub fn commit(&self, changes: Vec<Change>) -> Result<(), Refusal> {
+        {
+            let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+            self.journal.commit(&changes).map_err(Refusal::system("cannot write the driver's state"))?;
+            let mut tables = self.read();
+            changes.into_iter().for_each(|change| tables.apply(change));
+        }
+        if self.journal.is_large() {
+            self.rewrite();
+        }
+        Ok(())
+    }
+
+    /// Changes one volume's record.
+    ///
+    /// # Errors
+    /// As [`Self::commit`]; NOT_FOUND when it is gone.
+    pub fn update(&self, id: &str, change: impl FnOnce(&mut Volume)) -> Result<(), Refusal> {
+        let mut volume = Volume::clone(&*self.volume(id)?);
+        change(&mut volume);
+        self.commit(vec![Change::Volume(Box::new(volume))])
+    }
+
+    fn rewrite(&self) {
+        // Whoever cannot have the gate leaves the work to the next commit.
+        let Ok(_gate) = self.gate.try_write() else { return };
+        let alive = || self.read().all();
+        if let Err(error) = self.journal.rewrite_if_large(alive) {
+            common::error!(error, "Cannot rewrite the driver's state; the old file stays in use");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The loop driver's ioctls: the only unsafe code of this crate, because rustix offers no safe calls.
+#![allow(unsafe_code)]
+
+use std::ffi::c_void;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, ioctl};
+
+/// Take a free device's number (`LOOP_CTL_GET_FREE`).
+const GET_FREE: Opcode = 0x4c82;
+/// Attach a file with all settings at once (`LOOP_CONFIGURE`, Linux 5.8).
+const CONFIGURE: Opcode = 0x4c0a;
+/// Detach (`LOOP_CLR_FD`).
+const CLEAR: Opcode = 0x4c01;
+/// Read the settings (`LOOP_GET_STATUS64`).
+const GET_STATUS: Opcode = 0x4c05;
+/// Take over the file's present size (`LOOP_SET_CAPACITY`).
+const SET_CAPACITY: Opcode = 0x4c07;
+/// The device is read-only.
+const READ_ONLY: u32 = 1;
+
+/// Mirrors the kernel's `struct loop_info64`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Info {
+    device: u64,
+    inode: u64,
+    rdevice: u64,
+    offset: u64,
+    size_limit: u64,
+    number: u32,
+    encrypt_type: u32,
+    encrypt_key_size: u32,
+    flags: u32,
+    file_name: [u8; 64],
+    crypt_name: [u8; 64],
+    encrypt_key: [u8; 32],
+    init: [u64; 2],
+}
+
+/// Mirrors the kernel's `struct loop_config`.
+#[repr(C)]
+struct Config {
+    fd: u32,
+    block_size: u32,
+    info: Info,
+    reserved: [u64; 8],
+}
+
+const _: () = assert!(size_of::<Info>() == 232 && size_of::<Config>() == 304);
+
+impl Info {
+    const ZERO: Self = Self {
+        device: 0,
+        inode: 0,
+        rdevice: 0,
+        offset: 0,
+        size_limit: 0,
+        number: 0,
+        encrypt_type: 0,
+        encrypt_key_size: 0,
+        flags: 0,
+        file_name: [0; 64],
+        crypt_name: [0; 64],
+        encrypt_key: [0; 32],
+        init: [0; 2],
+    };
+}
+
+/// An ioctl whose argument is absent and whose answer is its return value.
+struct Plain(Opcode);
+
+// SAFETY: none of the codes used with it reads or writes memory of ours: the argument is null.
+unsafe impl Ioctl for Plain {
+    type Output = i32;
+    const IS_MUTATING: bool = false;
+
+    fn opcode(&self) -> Opcode {
+        self.0
+    }
+
+    fn as_ptr(&mut self) -> *mut c_void {
+        std::ptr::null_mut()
+    }
+
+    unsafe fn output_from_ptr(out: IoctlOutput, _: *mut c_void) -> rustix::io::Result<i32> {
+        Ok(out)
+    }
+}
+
+/// An ioctl that reads or writes one structure of ours.
+struct With<'a, T>(Opcode, &'a mut T);
+
+// SAFETY: the kernel reads or writes at most one `T`, whose layout is checked above, and the exclusive
+// borrow keeps it alive and unshared for the call.
+unsafe impl<T> Ioctl for With<'_, T> {
+    type Output = ();
+    const IS_MUTATING: bool = true;
+
+    fn opcode(&self) -> Opcode {
+        self.0
+    }
+
+    fn as_ptr(&mut self) -> *mut c_void {
+        std::ptr::from_mut(self.1).cast()
+    }
+
+    unsafe fn output_from_ptr(_: IoctlOutput, _: *mut c_void) -> rustix::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The file behind a loop device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Backing {
+    /// Its file system's device number.
+    pub(crate) device: u64,
+    /// Its inode.
+    pub(crate) inode: u64,
+    /// Whether the device is read-only.
+    pub(crate) readonly: bool,
+}
+
+/// A free device's number, from `/dev/loop-control`. Somebody else may take it first.
+pub(crate) fn free_number(control: impl AsFd) -> io::Result<i32> {
+    // SAFETY: GET_FREE takes no argument.
+    Ok(unsafe { ioctl(control, Plain(GET_FREE)) }?)
+}
+
+/// Attaches a file to a device; EBUSY if the device has one.
+pub(crate) fn configure(device: impl AsFd, file: impl AsFd, readonly: bool) -> io::Result<()> {
+    let fd = u32::try_from(file.as_fd().as_raw_fd()).map_err(io::Error::other)?;
+    let info = Info { flags: if readonly { READ_ONLY } else { 0 }, ..Info::ZERO };
+    let mut config = Config { fd, block_size: 0, info, reserved: [0; 8] };
+    // SAFETY: CONFIGURE reads one `struct loop_config`.
+    Ok(unsafe { ioctl(device, With(CONFIGURE, &mut config)) }?)
+}
+
+/// The file behind a device; ENXIO if there is none.
+pub(crate) fn backing(device: impl AsFd) -> io::Result<Backing> {
+    let mut info = Info::ZERO;
+    // SAFETY: GET_STATUS writes one `struct loop_info64`.
+    unsafe { ioctl(device, With(GET_STATUS, &mut info)) }?;
+    let readonly = info.flags & READ_ONLY != 0;
+    Ok(Backing { device: info.device, inode: info.inode, readonly })
+}
+
+/// Detaches the file; if the device is open elsewhere, once that is closed.
+pub(crate) fn clear(device: impl AsFd) -> io::Result<()> {
+    // SAFETY: CLEAR takes no argument.
+    unsafe { ioctl(device, Plain(CLEAR)) }?;
+    Ok(())
+}
+
+/// Takes over the file's present size.
+pub(crate) fn set_capacity(device: impl AsFd) -> io::Result<()> {
+    // SAFETY: SET_CAPACITY takes no argument.
+    unsafe { ioctl(device, Plain(SET_CAPACITY)) }?;
+    Ok(())
+}
