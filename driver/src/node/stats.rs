@@ -25,9 +25,11 @@ impl Core {
         request: v1::NodeGetVolumeStatsRequest,
     ) -> Result<v1::NodeGetVolumeStatsResponse, Refusal> {
         check::required("volume_id", &request.volume_id)?;
-        check::path("volume_path", &request.volume_path)?;
-        check::optional_path("staging_target_path", &request.staging_target_path)?;
+        if request.volume_path.is_empty() {
+            return Err(Refusal::Missing("volume_path"));
+        }
         let volume = self.store.volume(&request.volume_id)?;
+        // The path is only compared with recorded ones, so any other one is simply unknown.
         let path = at_path(&volume, &request.volume_path)?;
         let usage = match volume.access {
             Access::Mount => folder_usage(path)?,
