@@ -60,7 +60,7 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
     let can = capabilities(&started.asking, own.timeout).await?;
     let gates = Gates {
         topology: parsed.gates().is_enabled(flags::TOPOLOGY),
-        attributes_classes: parsed.gates().is_enabled(flags::VOLUME_ATTRIBUTES_CLASS),
+        attributes_classes: has_attributes_classes(parsed, started.process.objects.client()).await,
     };
     let driver = started.process.driver_name.clone();
     let config = Config::new(own, gates, driver.as_str(), identity(driver.as_str()), can);
@@ -71,6 +71,20 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
         release: parsed.gates().is_enabled(flags::RELEASE_LEASE),
     };
     Ok(started.work(election, |process| provision(process, config)).await)
+}
+
+/// The gate; unless it was set, off where the API server says that it has no such kind.
+async fn has_attributes_classes(parsed: &Parsed, client: &kube::Client) -> bool {
+    let (gates, gate) = (parsed.gates(), flags::VOLUME_ATTRIBUTES_CLASS);
+    if gates.is_set(gate) || !gates.is_enabled(gate) {
+        return gates.is_enabled(gate);
+    }
+    match client.list_api_group_resources("storage.k8s.io/v1").await {
+        Ok(list) => list.resources.iter().any(|resource| resource.kind == gate),
+        Err(error) if common::kube::api::is(&error, 404) => false,
+        // Not knowing is no reason to ignore what a claim asks for.
+        Err(_) => true,
+    }
 }
 
 async fn capabilities(driver: &Driver, timeout: Duration) -> Result<Capabilities, StartError> {

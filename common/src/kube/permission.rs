@@ -22,6 +22,14 @@ pub struct Need {
     pub namespaced: bool,
 }
 
+/// What leader election needs, in the lease's namespace.
+pub const LEASES: Need = Need {
+    group: "coordination.k8s.io",
+    resource: "leases",
+    verbs: &["get", "list", "watch", "create", "update"],
+    namespaced: true,
+};
+
 /// One verb that is missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing {

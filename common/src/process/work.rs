@@ -16,6 +16,7 @@ use crate::event::{Event, Kind, ObjectRef, Recorder, deliver};
 use crate::flag::standard::LeaderElectionFlags;
 use crate::http::Server;
 use crate::kube::api::Objects;
+use crate::kube::permission::{LEASES, review};
 use crate::lease::{Candidate, Leadership, LeaseError, Timing, run};
 use crate::metrics::LeaderMetrics;
 use crate::name::sanitize_driver_name;
@@ -139,6 +140,8 @@ async fn lead(
         metrics,
         seed: u64::from(std::process::id()) ^ fastrand::u64(..),
     };
+    let (reviewed, namespace) = (client.clone(), candidate.namespace.clone());
+    tokio::spawn(async move { review(&reviewed, &namespace, &[LEASES]).await });
     let (events, queue) = Recorder::new(&format!("{}/{host}", election.lock));
     let delivery = tokio::spawn(deliver(Objects::new(client, Leadership::always()), queue));
     let object = ObjectRef {

@@ -1,0 +1,170 @@
+//! Bad input at start: one clear line, the right exit code, nothing done.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use common::csi::v1;
+use common::csi::v1::identity_server::{Identity, IdentityServer};
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::{Request, Response, Status};
+
+/// Well-formed, and nobody listens there.
+const KUBECONFIG: &str = "apiVersion: v1
+kind: Config
+clusters: [{name: c, cluster: {server: 'https://127.0.0.1:1', insecure-skip-tls-verify: true}}]
+users: [{name: u, user: {token: t}}]
+contexts: [{name: x, context: {cluster: c, user: u}}]
+current-context: x
+";
+
+fn mooring(args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mooring"));
+    command.env_remove("KUBECONFIG").env_remove("KUBERNETES_SERVICE_HOST");
+    command.args(args).output().expect("it runs")
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().expect("no signal")
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn kubeconfig(folder: &Path) -> String {
+    let path = folder.join("kubeconfig");
+    std::fs::write(&path, KUBECONFIG).expect("written");
+    format!("--kubeconfig={}", path.display())
+}
+
+#[test]
+fn wrong_flags_exit_with_2_and_name_the_flag() {
+    for (args, text) in [
+        (&["csi-provisioner", "--no-such-flag"][..], "no-such-flag"),
+        (&["csi-provisioner", "--timeout=soon"], "timeout"),
+        (&["csi-provisioner", "--worker-threads=-1"], "worker-threads"),
+        (&["no-such-sidecar"], "no-such-sidecar"),
+    ] {
+        let output = mooring(args);
+        assert_eq!(code(&output), 2, "{args:?}");
+        assert!(said(&output).contains(text), "{args:?}: {}", said(&output));
+    }
+}
+
+#[test]
+fn flags_that_do_not_go_together_exit_with_1() {
+    let output = mooring(&["csi-provisioner", "--http-endpoint=:1", "--metrics-address=:2"]);
+    assert_eq!(code(&output), 1);
+    assert!(said(&output).contains("--metrics-address"), "{}", said(&output));
+}
+
+#[test]
+fn version_and_help_exit_with_0() {
+    let output = mooring(&["csi-provisioner", "--version"]);
+    assert_eq!(code(&output), 0);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), format!("csi-provisioner v{}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(code(&mooring(&["csi-provisioner", "--help"])), 0);
+}
+
+#[test]
+fn unreadable_or_missing_kubeconfig_exits_with_1_and_names_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let broken = folder.path().join("broken");
+    std::fs::write(&broken, "clusters: [").expect("written");
+    for path in ["/no/such/kubeconfig", broken.to_str().expect("text")] {
+        let output = mooring(&["csi-provisioner", &format!("--kubeconfig={path}")]);
+        assert_eq!(code(&output), 1, "{path}");
+        assert!(said(&output).contains(&format!("--kubeconfig {path}")), "{}", said(&output));
+    }
+    let output = mooring(&["csi-provisioner"]);
+    assert_eq!(code(&output), 1);
+    assert!(said(&output).contains("not running in a pod"), "{}", said(&output));
+}
+
+#[test]
+fn address_that_is_none_exits_with_1_at_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = mooring(&["csi-provisioner", &kubeconfig(folder.path()), "--csi-address=http://driver"]);
+    assert_eq!(code(&output), 1);
+    assert!(said(&output).contains("--csi-address"), "{}", said(&output));
+}
+
+#[test]
+fn absent_socket_is_waited_for_half_a_minute_and_then_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("no.sock");
+    let began = std::time::Instant::now();
+    let output =
+        mooring(&["csi-provisioner", &kubeconfig(folder.path()), &format!("--csi-address={}", socket.display())]);
+    assert_eq!(code(&output), 1);
+    assert!((29..40).contains(&began.elapsed().as_secs()), "took {:?}", began.elapsed());
+    let said = said(&output);
+    assert!(said.matches("Still connecting").count() >= 2, "{said}");
+    assert!(said.contains("no.sock"), "{said}");
+}
+
+/// A driver that answers what it is told to.
+struct Odd {
+    name: &'static str,
+    probe: Option<Status>,
+}
+
+#[tonic::async_trait]
+impl Identity for Odd {
+    async fn get_plugin_info(
+        &self,
+        _: Request<v1::GetPluginInfoRequest>,
+    ) -> Result<Response<v1::GetPluginInfoResponse>, Status> {
+        let name = self.name.to_owned();
+        Ok(Response::new(v1::GetPluginInfoResponse { name, ..Default::default() }))
+    }
+
+    async fn get_plugin_capabilities(
+        &self,
+        _: Request<v1::GetPluginCapabilitiesRequest>,
+    ) -> Result<Response<v1::GetPluginCapabilitiesResponse>, Status> {
+        Err(Status::internal("it does not know"))
+    }
+
+    async fn probe(&self, _: Request<v1::ProbeRequest>) -> Result<Response<v1::ProbeResponse>, Status> {
+        match &self.probe {
+            Some(status) => Err(status.clone()),
+            None => Ok(Response::new(v1::ProbeResponse::default())),
+        }
+    }
+}
+
+/// Runs a provisioner beside `driver` to its end.
+async fn beside(driver: Odd) -> Output {
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("csi.sock");
+    let listener = tokio::net::UnixListener::bind(&socket).expect("bound");
+    let server = tonic::transport::Server::builder().add_service(IdentityServer::new(driver));
+    let serving = tokio::spawn(server.serve_with_incoming(UnixListenerStream::new(listener)));
+    let args = [kubeconfig(folder.path()), format!("--csi-address={}", socket.display())];
+    let output = tokio::task::spawn_blocking(move || mooring(&["csi-provisioner", &args[0], &args[1]]));
+    let output = output.await.expect("it ran");
+    serving.abort();
+    output
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn driver_without_a_name_is_fatal() {
+    let output = beside(Odd { name: "", probe: None }).await;
+    assert_eq!(code(&output), 255);
+    assert!(said(&output).contains("driver name is empty"), "{}", said(&output));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn driver_that_cannot_tell_what_it_can_is_fatal() {
+    let output = beside(Odd { name: "odd.example", probe: None }).await;
+    assert_eq!(code(&output), 255);
+    assert!(said(&output).contains("it does not know"), "{}", said(&output));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn driver_whose_probe_fails_exits_with_1() {
+    let output = beside(Odd { name: "odd.example", probe: Some(Status::failed_precondition("no disk")) }).await;
+    assert_eq!(code(&output), 1);
+    assert!(said(&output).contains("no disk"), "{}", said(&output));
+}
