@@ -120,10 +120,9 @@ impl Copy<'_> {
         let stat = rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?;
         let kind = FileType::from_raw_mode(stat.st_mode);
         let is_linked = kind != FileType::Directory && stat.st_nlink > 1;
-        if is_linked {
-            if let Some(first) = self.links.get(&(stat.st_dev, stat.st_ino)) {
-                return Ok(rustix::fs::linkat(self.root, first, to, name, AtFlags::empty())?);
-            }
+        let first = self.links.get(&(stat.st_dev, stat.st_ino)).filter(|_| is_linked);
+        if let Some(first) = first {
+            return Ok(rustix::fs::linkat(self.root, first, to, name, AtFlags::empty())?);
         }
         match kind {
             FileType::Directory => self.subfolder(from, to, name, path)?,

@@ -1,0 +1,56 @@
+//! Mounting in tests without leaving anything behind.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Set in the process that runs inside the namespace.
+const INSIDE: &str = "MOORING_IN_OWN_MOUNTS";
+
+/// Runs a test in a mount namespace of its own, by running the same executable again inside one.
+///
+/// Call it first thing and return if it gives false: then the test has run (inside), or could not run
+/// here, which is said loudly.
+///
+/// # Panics
+/// When the test fails inside.
+#[must_use]
+#[allow(clippy::panic)]
+pub fn in_own_mounts(test: &str) -> bool {
+    if std::env::var_os(INSIDE).is_some() {
+        return true;
+    }
+    if !can_mount() {
+        eprintln!("SKIPPED {test}: needs root with the right to mount; run the tests as root");
+        return false;
+    }
+    let executable = std::env::current_exe().unwrap_or_default();
+    let status = Command::new("unshare")
+        .args(["--mount", "--propagation", "private"])
+        .arg(executable)
+        .args(["--exact", test, "--nocapture", "--include-ignored"])
+        .env(INSIDE, "1")
+        .status();
+    match status {
+        Ok(status) if status.success() => false,
+        other => panic!("{test} failed in its mount namespace: {other:?}"),
+    }
+}
+
+fn can_mount() -> bool {
+    let unshare = Command::new("unshare").args(["--mount", "true"]).status();
+    rustix::process::geteuid().is_root() && unshare.is_ok_and(|status| status.success())
+}
+
+/// Where something is mounted at or below a folder, in this process's namespace.
+pub fn mounts_below(folder: &Path) -> Vec<PathBuf> {
+    let list = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let targets = list.lines().filter_map(|line| line.split(' ').nth(4)).map(PathBuf::from);
+    targets.filter(|target| target.starts_with(folder)).collect()
+}
+
+/// The files below a folder that are behind loop devices, one entry per device.
+pub fn loop_devices_below(folder: &Path) -> Vec<PathBuf> {
+    let devices = std::fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    let files = devices.filter_map(|device| std::fs::read_to_string(device.path().join("loop/backing_file")).ok());
+    files.map(|file| PathBuf::from(file.trim_end())).filter(|file| file.starts_with(folder)).collect()
+}

@@ -1,0 +1,107 @@
+//! A driver process.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use cluster::{Process, Signal};
+use common::csi::{CallLog, Connection, DialOptions, Driver, Endpoint};
+use common::metrics::Metrics;
+
+/// How long a start may take, cleaning up included.
+const START: Duration = Duration::from_secs(20);
+
+/// A running driver; killed when dropped.
+pub struct Running {
+    process: Process,
+    client: Driver,
+    endpoint: Endpoint,
+}
+
+impl Running {
+    /// Starts a driver whose state is in `folder`/state and whose socket is `folder`/csi.sock, for node
+    /// `node-1`, and waits until it answers. Its log is `folder`/driver.log.
+    ///
+    /// # Panics
+    /// When it does not start; with the end of its log.
+    #[allow(clippy::panic)]
+    pub async fn start(folder: &Path, args: &[&str]) -> Self {
+        let endpoint = Endpoint::Unix(folder.join("csi.sock"));
+        Self::start_at(folder, endpoint, args).await
+    }
+
+    /// As [`Self::start`], on another endpoint.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    #[allow(clippy::panic)]
+    pub async fn start_at(folder: &Path, endpoint: Endpoint, args: &[&str]) -> Self {
+        let mut command = Command::new(Self::executable());
+        command.args([
+            format!("--endpoint={endpoint}"),
+            "--nodeid=node-1".to_owned(),
+            format!("--statedir={}", folder.join("state").display()),
+        ]);
+        command.args(args);
+        let process = Process::start("mooring-driver", command, &folder.join("driver.log"))
+            .unwrap_or_else(|error| panic!("cannot start the driver: {error}"));
+        let options = DialOptions { limit: START, ..DialOptions::default() };
+        match Connection::dial(endpoint.clone(), options).await {
+            Ok(connection) => {
+                let client = Driver::new(connection, Metrics::new(), CallLog::default());
+                Self { process, client, endpoint }
+            }
+            Err(error) => panic!("{error}\n{}", process.last_lines(30)),
+        }
+    }
+
+    /// The driver's executable, built if need be.
+    ///
+    /// # Panics
+    /// When it cannot be built.
+    #[allow(clippy::panic)]
+    pub fn executable() -> &'static Path {
+        static BUILT: OnceLock<PathBuf> = OnceLock::new();
+        BUILT.get_or_init(|| {
+            cluster::built::executable("driver", "mooring-driver").unwrap_or_else(|error| panic!("{error}"))
+        })
+    }
+
+    /// A client.
+    pub fn client(&self) -> &Driver {
+        &self.client
+    }
+
+    /// Another client, with a connection of its own.
+    ///
+    /// # Panics
+    /// When the driver does not answer.
+    #[allow(clippy::panic)]
+    pub async fn new_client(&self) -> Driver {
+        let connection = Connection::dial(self.endpoint.clone(), DialOptions::default()).await;
+        let connection = connection.unwrap_or_else(|error| panic!("{error}"));
+        Driver::new(connection, Metrics::new(), CallLog::default())
+    }
+
+    /// The process's id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Kills it at once (SIGKILL) and waits for its end.
+    pub async fn kill(mut self) {
+        self.process.signal(Signal::KILL);
+        self.process.wait(START).await;
+    }
+
+    /// Stops it with SIGTERM; its exit code, none if it had to be killed.
+    pub async fn stop(mut self) -> Option<i32> {
+        self.process.terminate(START).await.and_then(|status| status.code())
+    }
+
+    /// The end of its log.
+    pub fn last_lines(&self) -> String {
+        self.process.last_lines(30)
+    }
+}
