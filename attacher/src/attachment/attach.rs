@@ -1,0 +1,85 @@
+//! Attaching: one attachment, one attempt (attacher.md §6).
+//!
+//! ```text
+//! volume's finalizer -> attachment's finalizer and note -> ControllerPublishVolume -> attached
+//! ```
+//!
+//! Each write is left out when what it would write is there. Whatever happens in between, the attachment that is
+//! left leads here again, or, once it is deleted, to a detach.
+
+use std::collections::BTreeMap;
+
+use common::kube::api::Format;
+use common::kube::object::{Attachment, Key, Volume, WireVolume};
+use common::kube::secret::read;
+use common::secret::SecretRef;
+
+use super::error::{AttachError, SourceError};
+use super::facts::{Note, needs_note, node_id, secret_of};
+use super::reconcile::{Attachments, Progress, Written};
+use super::source::Target;
+use super::{patch, request};
+
+impl Attachments {
+    pub(super) async fn attach(&self, attachment: &Attachment) -> Result<Progress, AttachError> {
+        let target = self.target(attachment).await?;
+        if let Some(volume) = &target.volume {
+            if volume.meta.deleting {
+                return Err(AttachError::VolumeDeleting(volume.meta.name().into()));
+            }
+            self.protect(volume).await?;
+        }
+        let config = &self.config;
+        let node = self.nodes.get(&Key::cluster(&attachment.node));
+        let node_id = node_id(&config.driver, &attachment.node, node.as_deref())?;
+        let (spec, csi) = target.csi().ok_or_else(|| SourceError::NotCsi(target.name().into()))?;
+        let mut request = request::publish(config, spec, csi, &node_id)?;
+        if let Some(place) = secret_of(csi) {
+            request.secrets = self.secrets(&place).await?;
+        }
+        let Some(claim) = self.in_flight.claim(&request.volume_id, &node_id, &attachment.meta.key) else {
+            return Ok(Progress::Busy);
+        };
+        let note = target.volume.is_some().then(|| Note::of(csi));
+        if needs_note(attachment, &config.finalizer, &node_id, note.as_ref()) {
+            let body = patch::save(&config.finalizer, &node_id, note.as_ref());
+            let saved = self.write(&attachment.meta, "", Format::Strategic, &body).await;
+            if saved.map_err(AttachError::Save)? == Written::Gone {
+                return Ok(Progress::Gone);
+            }
+        }
+        let driver = &self.process.driver;
+        let reply = driver.call_migrated(request, config.timeout, target.migrated).await;
+        let context = reply.map_err(AttachError::Driver)?.publish_context;
+        drop(claim);
+        let Some(body) = patch::attached(attachment, &context) else { return Ok(Progress::Done) };
+        match self.write(&attachment.meta, "status", Format::Merge, &body).await.map_err(AttachError::Mark)? {
+            Written::Kept => Ok(Progress::Done),
+            Written::Gone => Ok(Progress::Gone),
+        }
+    }
+
+    /// The volume must outlive the attachment: its finalizer comes before everything else.
+    async fn protect(&self, volume: &Volume) -> Result<(), AttachError> {
+        if volume.meta.has_finalizer(&self.config.finalizer) {
+            return Ok(());
+        }
+        let body = patch::add_finalizer(&self.config.finalizer);
+        let name = volume.meta.name();
+        let reply = self.process.objects.patch::<WireVolume>("", name, "", Format::Strategic, &body).await;
+        self.volumes.overlay(reply.map_err(AttachError::Protect)?);
+        Ok(())
+    }
+
+    async fn secrets(&self, place: &SecretRef) -> Result<BTreeMap<String, String>, AttachError> {
+        let failed = |cause| AttachError::Secret { name: place.to_string(), cause };
+        Ok(read(&self.process.objects, place).await.map_err(failed)?.to_request())
+    }
+}
+
+impl Target<'_> {
+    /// What the volume is called, for people.
+    pub(super) fn name(&self) -> &str {
+        self.volume.as_ref().map_or("(inline)", |volume| volume.meta.name())
+    }
+}

@@ -1,0 +1,132 @@
+//! What is to be done about an attachment (attacher.md §6, §9, §12).
+
+use common::kube::object::Attachment;
+use common::queue::Place;
+
+/// The lane of attaches in the queue.
+pub const ATTACH: usize = 0;
+/// The lane of detaches in the queue.
+pub const DETACH: usize = 1;
+
+/// The next step for an attachment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing, or it is somebody else's.
+    Ignore,
+    /// Publish the volume.
+    Attach,
+    /// Withdraw the volume.
+    Detach,
+    /// Say that it is attached: the driver has nothing to do for it.
+    MarkAttached,
+}
+
+/// Whose attachments, and whether the driver takes part.
+#[derive(Debug, Clone, Copy)]
+pub struct Role<'a> {
+    /// The driver's name.
+    pub driver: &'a str,
+    /// Our finalizer.
+    pub finalizer: &'a str,
+    /// Whether the driver publishes volumes at all.
+    pub attach: bool,
+}
+
+/// Decides about an attachment as it is now; `forced` when the driver's own list contradicts it.
+///
+/// `Differs:` a deleted attachment without our finalizer that still says attached is detached: a process that
+/// ended between removing the finalizer and writing the status leaves this, while another's finalizer keeps the
+/// object. Upstream leaves it so.
+pub fn decide(attachment: &Attachment, role: Role<'_>, forced: bool) -> Step {
+    if *attachment.attacher != *role.driver {
+        return Step::Ignore;
+    }
+    let attached = attachment.attached;
+    if !role.attach {
+        return if attached { Step::Ignore } else { Step::MarkAttached };
+    }
+    if !attachment.meta.deleting {
+        return if attached && !forced { Step::Ignore } else { Step::Attach };
+    }
+    let bound = attachment.meta.has_finalizer(role.finalizer);
+    if bound || attached || forced { Step::Detach } else { Step::Ignore }
+}
+
+/// Where an attachment waits: by what is to be done, then by node.
+pub fn place(attachment: &Attachment) -> Place {
+    let lane = if attachment.meta.deleting { DETACH } else { ATTACH };
+    Place { lane, group: Some((*attachment.node).into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{DRIVER, FINALIZER, attachment};
+    use serde_json::{Value, json};
+
+    fn role(attach: bool) -> Role<'static> {
+        Role { driver: DRIVER, finalizer: FINALIZER, attach }
+    }
+
+    fn object(deleting: bool, finalizer: bool, attached: bool) -> Attachment {
+        let finalizers: &[&str] = if finalizer { &["other", FINALIZER] } else { &["other"] };
+        let deletion = if deleting { json!("2026-01-01T00:00:00Z") } else { Value::Null };
+        attachment(json!({
+            "metadata": {"finalizers": finalizers, "deletionTimestamp": deletion},
+            "status": {"attached": attached},
+        }))
+    }
+
+    #[test]
+    fn each_attachment_leads_to_its_step() {
+        use Step::*;
+        for (deleting, finalizer, attached, forced, expected) in [
+            (false, false, false, false, Attach),
+            (false, true, false, false, Attach),
+            (false, true, true, false, Ignore),
+            (false, false, true, false, Ignore),
+            (false, true, true, true, Attach),
+            (false, false, false, true, Attach),
+            (true, true, true, false, Detach),
+            (true, true, false, false, Detach),
+            (true, false, false, false, Ignore),
+            (true, false, false, true, Detach),
+            (true, false, true, false, Detach),
+        ] {
+            let case =
+                format!("deleting {deleting}, finalizer {finalizer}, attached {attached}, forced {forced}");
+            assert_eq!(
+                decide(&object(deleting, finalizer, attached), role(true), forced),
+                expected,
+                "{case}"
+            );
+        }
+    }
+
+    #[test]
+    fn without_publishing_an_attachment_is_only_marked() {
+        for (deleting, attached, expected) in [
+            (false, false, Step::MarkAttached),
+            (true, false, Step::MarkAttached),
+            (false, true, Step::Ignore),
+            (true, true, Step::Ignore),
+        ] {
+            assert_eq!(decide(&object(deleting, true, attached), role(false), false), expected);
+        }
+    }
+
+    #[test]
+    fn other_drivers_attachments_are_ignored() {
+        let other = attachment(json!({"spec": {"attacher": "other"}}));
+        for attach in [true, false] {
+            assert_eq!(decide(&other, role(attach), true), Step::Ignore);
+        }
+    }
+
+    #[test]
+    fn attaches_and_detaches_wait_apart_and_by_node() {
+        let place = |deleting| place(&object(deleting, true, true));
+        assert_eq!(place(false), Place { lane: ATTACH, group: Some("node1".into()) });
+        assert_eq!(place(true), Place { lane: DETACH, group: Some("node1".into()) });
+    }
+}

@@ -1,0 +1,75 @@
+//! Detaching: one attachment, one attempt (attacher.md §9).
+//!
+//! ```text
+//! ControllerUnpublishVolume -> attachment's finalizer off -> (if the object stays) not attached
+//! ```
+//!
+//! `Differs:` upstream needs the PersistentVolume for it, and a user who removes that by force leaves an attachment
+//! that is stuck for ever. What we have published ourselves is noted in the attachment, and the note is enough.
+
+use common::kube::api::Format;
+use common::kube::object::{Attachment, Key};
+use common::kube::secret::read;
+
+use super::error::{DetachError, SourceError};
+use super::facts::{Note, Source, node_id_for_detach, source};
+use super::reconcile::{Attachments, Progress, Written};
+use super::{patch, request};
+
+impl Attachments {
+    pub(super) async fn detach(&self, attachment: &Attachment) -> Result<Progress, DetachError> {
+        let config = &self.config;
+        let (note, migrated) = self.published(attachment).await?;
+        let node = self.nodes.get(&Key::cluster(&attachment.node));
+        let node_id = node_id_for_detach(&config.driver, attachment, node.as_deref())
+            .map_err(|cause| DetachError::Node { cause })?;
+        let mut request = request::unpublish(&note.handle, &node_id);
+        if let Some(place) = &note.secret {
+            let failed = |cause| DetachError::Secret { name: place.to_string(), cause };
+            request.secrets = read(&self.process.objects, place).await.map_err(failed)?.to_request();
+        }
+        let Some(claim) = self.in_flight.claim(&note.handle, &node_id, &attachment.meta.key) else {
+            return Ok(Progress::Busy);
+        };
+        let driver = &self.process.driver;
+        driver.call_migrated(request, config.timeout, migrated).await.map_err(DetachError::Driver)?;
+        drop(claim);
+        self.unbind(attachment).await
+    }
+
+    /// What was published, and whether it was translated: as noted, or else as the volume says.
+    async fn published(&self, attachment: &Attachment) -> Result<(Note, bool), DetachError> {
+        if let Source::Volume(name) = source(attachment)?
+            && let Some(note) = Note::read(attachment)
+        {
+            let volume = self.volumes.get(&Key::cluster(name));
+            return Ok((note, volume.is_some_and(|volume| volume.spec.csi.is_none())));
+        }
+        let target = self.target(attachment).await.map_err(|error| match error {
+            SourceError::VolumeNotFound(volume) => {
+                DetachError::NothingKnown { volume, finalizer: self.config.finalizer.clone() }
+            }
+            other => other.into(),
+        })?;
+        let nothing = || DetachError::Source(SourceError::NotCsi(target.name().into()));
+        let (_, csi) = target.csi().ok_or_else(nothing)?;
+        Ok((Note::of(csi), target.migrated))
+    }
+
+    /// The finalizer first: the object usually goes with it, and then nothing is left to write.
+    ///
+    /// `Differs:` upstream always writes the status too, which always fails when the object is gone.
+    async fn unbind(&self, attachment: &Attachment) -> Result<Progress, DetachError> {
+        let finalizer = &self.config.finalizer;
+        if attachment.meta.has_finalizer(finalizer) {
+            let body = patch::remove_finalizer(finalizer);
+            let removed = self.write(&attachment.meta, "", Format::Strategic, &body).await;
+            if removed.map_err(DetachError::Mark)? == Written::Gone {
+                return Ok(Progress::Done);
+            }
+        }
+        let Some(body) = patch::detached(attachment) else { return Ok(Progress::Done) };
+        self.write(&attachment.meta, "status", Format::Merge, &body).await.map_err(DetachError::Mark)?;
+        Ok(Progress::Done)
+    }
+}

@@ -1,0 +1,313 @@
+//! Why an attachment could not be attached or detached. The texts are what its status says.
+
+use std::time::Duration;
+
+use common::access::AccessError;
+use common::csi::{ErrorClass, attach_class, grpc_text};
+use common::kube::api;
+use common::kube::secret::SecretError;
+use common::queue::Outcome;
+use thiserror::Error;
+use tonic::Status;
+use translation::TranslationError;
+
+/// Longest pause after an answer that leaves the call open: the volume may be there any moment.
+pub const OPEN_CALL_RETRY: Duration = Duration::from_secs(30);
+
+/// What an attachment is attached from cannot be used.
+#[derive(Debug, Error)]
+pub enum SourceError {
+    /// Two sources.
+    #[error(
+        "both spec.source.persistentVolumeName and spec.source.inlineVolumeSpec are set: only one may be"
+    )]
+    Both,
+    /// No source.
+    #[error("neither spec.source.persistentVolumeName nor spec.source.inlineVolumeSpec is set")]
+    Neither,
+    /// An inline volume of another kind.
+    #[error("spec.source.inlineVolumeSpec has no csi source")]
+    InlineNotCsi,
+    /// There is no such volume.
+    #[error("persistentvolume \"{0}\" not found")]
+    VolumeNotFound(Box<str>),
+    /// The volume could not be read.
+    #[error("could not read PersistentVolume \"{volume}\": {}", api::text(.cause))]
+    Read {
+        /// Its name.
+        volume: Box<str>,
+        /// Why.
+        cause: api::Error,
+    },
+    /// The volume is neither a CSI volume nor one that a CSI driver has taken over.
+    #[error("PersistentVolume \"{0}\" has no csi source, and no in-tree source that a CSI driver serves")]
+    NotCsi(Box<str>),
+    /// The volume is another driver's.
+    #[error("the volume is one of CSI driver {driver}, but spec.attacher of the VolumeAttachment is another")]
+    Foreign {
+        /// Whose it is.
+        driver: Box<str>,
+    },
+    /// The in-tree volume cannot be translated.
+    #[error(transparent)]
+    Translation(#[from] TranslationError),
+}
+
+/// The node has no id at the driver.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum NodeError {
+    /// There is no such CSINode.
+    #[error("csinode.storage.k8s.io \"{0}\" not found")]
+    NotFound(Box<str>),
+    /// The driver does not run on the node.
+    #[error("CSINode {node} does not contain driver {driver}")]
+    NoDriver {
+        /// The node.
+        node: Box<str>,
+        /// The driver.
+        driver: Box<str>,
+    },
+}
+
+/// Why an attempt to attach failed.
+#[derive(Debug, Error)]
+pub enum AttachError {
+    /// The source.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The volume is being deleted.
+    #[error("PersistentVolume \"{0}\" is marked for deletion")]
+    VolumeDeleting(Box<str>),
+    /// The volume's finalizer was not written.
+    #[error("could not add PersistentVolume finalizer: {}", api::text(.0))]
+    Protect(api::Error),
+    /// The node.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// The volume's access modes say nothing to CSI.
+    #[error("spec.accessModes of the volume: {0}")]
+    AccessModes(#[from] AccessError),
+    /// The secret.
+    #[error("failed to load secret \"{name}\": {cause}")]
+    Secret {
+        /// Namespace and name.
+        name: String,
+        /// Why.
+        cause: SecretError,
+    },
+    /// The attachment's finalizer and annotations were not written.
+    #[error("could not save VolumeAttachment: {}", api::text(.0))]
+    Save(api::Error),
+    /// The driver refused or did not answer.
+    #[error("{}", grpc_text(.0))]
+    Driver(Status),
+    /// The volume is published, but the status was not written. The driver is called again.
+    #[error("could not mark as attached: {}", api::text(.0))]
+    Mark(api::Error),
+}
+
+/// Why an attempt to detach failed.
+#[derive(Debug, Error)]
+pub enum DetachError {
+    /// The source.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The volume is gone and the attachment does not tell what it was.
+    #[error(
+        "persistentvolume \"{volume}\" not found, and annotation mooring.dev/volume-handle of the VolumeAttachment, \
+         which would replace it, is not set: restore the PersistentVolume; or set the annotation to the volume's id; \
+         or detach the volume by hand and remove finalizer {finalizer} from the VolumeAttachment"
+    )]
+    NothingKnown {
+        /// The volume's name.
+        volume: Box<str>,
+        /// Our finalizer.
+        finalizer: Box<str>,
+    },
+    /// The node's id is not known.
+    #[error(
+        "{cause}, and annotation csi.alpha.kubernetes.io/node-id of the VolumeAttachment, which would replace it, is not set"
+    )]
+    Node {
+        /// Why not from the CSINode.
+        cause: NodeError,
+    },
+    /// The secret.
+    #[error("failed to load secret \"{name}\": {cause}")]
+    Secret {
+        /// Namespace and name.
+        name: String,
+        /// Why.
+        cause: SecretError,
+    },
+    /// The driver refused or did not answer.
+    #[error("{}", grpc_text(.0))]
+    Driver(Status),
+    /// The volume is withdrawn, but that was not written. The driver is called again.
+    #[error("could not mark as detached: {}", api::text(.0))]
+    Mark(api::Error),
+}
+
+/// An object whose change may end the failure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum On {
+    /// The volume of this name.
+    Volume(Box<str>),
+    /// The CSINode of this name.
+    Node(Box<str>),
+}
+
+impl SourceError {
+    fn waits_on(&self) -> Option<On> {
+        match self {
+            Self::VolumeNotFound(name) => Some(On::Volume(name.clone())),
+            Self::Both
+            | Self::Neither
+            | Self::InlineNotCsi
+            | Self::Read { .. }
+            | Self::NotCsi(_)
+            | Self::Foreign { .. }
+            | Self::Translation(_) => None,
+        }
+    }
+}
+
+impl NodeError {
+    fn waits_on(&self) -> On {
+        match self {
+            Self::NotFound(node) | Self::NoDriver { node, .. } => On::Node(node.clone()),
+        }
+    }
+}
+
+/// A driver's answer decides when it is asked again: an open call soon, a refusal after the full back-off.
+///
+/// `Differs:` upstream classes the codes and discards the result (attacher.md §13).
+fn after_call(status: &Status) -> Outcome {
+    match attach_class(status) {
+        ErrorClass::Final => Outcome::Retry,
+        ErrorClass::InProgress => Outcome::RetryWithin(OPEN_CALL_RETRY),
+    }
+}
+
+impl AttachError {
+    /// The object whose change is worth another try at once.
+    pub fn waits_on(&self) -> Option<On> {
+        match self {
+            Self::Source(error) => error.waits_on(),
+            Self::Node(error) => Some(error.waits_on()),
+            Self::VolumeDeleting(_)
+            | Self::Protect(_)
+            | Self::AccessModes(_)
+            | Self::Secret { .. }
+            | Self::Save(_)
+            | Self::Driver(_)
+            | Self::Mark(_) => None,
+        }
+    }
+
+    /// When to try again.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Driver(status) => after_call(status),
+            Self::Source(_)
+            | Self::VolumeDeleting(_)
+            | Self::Protect(_)
+            | Self::Node(_)
+            | Self::AccessModes(_)
+            | Self::Secret { .. }
+            | Self::Save(_)
+            | Self::Mark(_) => Outcome::Retry,
+        }
+    }
+
+    /// The gRPC code, if the driver gave one.
+    pub fn code(&self) -> Option<i32> {
+        match self {
+            Self::Driver(status) => Some(status.code() as i32),
+            Self::Source(_)
+            | Self::VolumeDeleting(_)
+            | Self::Protect(_)
+            | Self::Node(_)
+            | Self::AccessModes(_)
+            | Self::Secret { .. }
+            | Self::Save(_)
+            | Self::Mark(_) => None,
+        }
+    }
+
+    /// Whether it belongs into the status: a volume that is published has no attach error.
+    pub fn is_reported(&self) -> bool {
+        !matches!(self, Self::Mark(_))
+    }
+}
+
+impl DetachError {
+    /// The object whose change is worth another try at once.
+    pub fn waits_on(&self) -> Option<On> {
+        match self {
+            Self::Source(error) => error.waits_on(),
+            Self::NothingKnown { volume, .. } => Some(On::Volume(volume.clone())),
+            Self::Node { cause } => Some(cause.waits_on()),
+            Self::Secret { .. } | Self::Driver(_) | Self::Mark(_) => None,
+        }
+    }
+
+    /// When to try again.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Driver(status) => after_call(status),
+            Self::Source(_)
+            | Self::NothingKnown { .. }
+            | Self::Node { .. }
+            | Self::Secret { .. }
+            | Self::Mark(_) => Outcome::Retry,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic::Code;
+
+    #[test]
+    fn open_calls_are_repeated_sooner_than_refused_ones() {
+        let open = Outcome::RetryWithin(OPEN_CALL_RETRY);
+        for number in 1..=16 {
+            let code = Code::from_i32(number);
+            let expected = match code {
+                Code::Cancelled
+                | Code::DeadlineExceeded
+                | Code::Unavailable
+                | Code::Aborted
+                | Code::ResourceExhausted => open,
+                _ => Outcome::Retry,
+            };
+            assert_eq!(AttachError::Driver(Status::new(code, "")).outcome(), expected, "{code:?}");
+            assert_eq!(DetachError::Driver(Status::new(code, "")).outcome(), expected, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_drivers_answers_have_a_code() {
+        let full = AttachError::Driver(Status::resource_exhausted("full"));
+        assert_eq!(full.code(), Some(8));
+        assert_eq!(full.to_string(), "rpc error: code = ResourceExhausted desc = full");
+        assert_eq!(AttachError::from(SourceError::Both).code(), None);
+    }
+
+    #[test]
+    fn what_is_missing_is_waited_for() {
+        let volume = || SourceError::VolumeNotFound("pv".into());
+        let node = || NodeError::NoDriver { node: "n".into(), driver: "d".into() };
+        assert_eq!(AttachError::from(volume()).waits_on(), Some(On::Volume("pv".into())));
+        assert_eq!(AttachError::from(node()).waits_on(), Some(On::Node("n".into())));
+        assert_eq!(AttachError::from(NodeError::NotFound("n".into())).waits_on(), Some(On::Node("n".into())));
+        assert_eq!(DetachError::Node { cause: node() }.waits_on(), Some(On::Node("n".into())));
+        let nothing = DetachError::NothingKnown { volume: "pv".into(), finalizer: "f".into() };
+        assert_eq!(nothing.waits_on(), Some(On::Volume("pv".into())));
+        assert_eq!(AttachError::VolumeDeleting("pv".into()).waits_on(), None);
+        assert_eq!(AttachError::Driver(Status::not_found("")).waits_on(), None);
+    }
+}

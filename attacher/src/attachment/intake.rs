@@ -1,0 +1,111 @@
+//! Which events about attachments are news (attacher.md §5).
+//!
+//! Nothing that a process wrote itself may end the back-off of the attachment it was written to: our own writes are
+//! recognised exactly ([`super::own`]); another's error writes by what they change.
+
+use std::sync::Arc;
+
+use common::kube::object::{Attachment, Key};
+use common::kube::store::{Change, Store};
+use common::queue::WorkQueue;
+
+use super::decide::{Role, Step, decide, place};
+use super::own::OwnWrites;
+use crate::config::Config;
+
+/// Whether an update is worth a look: not when only the errors in the status have changed.
+///
+/// A change of something that is not kept here (labels, others' annotations) counts as one, unless it comes
+/// together with a changed error.
+pub fn is_news(old: &Attachment, new: &Attachment) -> bool {
+    let same_errors = old.attach_error == new.attach_error && old.detach_error == new.detach_error;
+    same_errors
+        || old.meta.uid != new.meta.uid
+        || old.meta.deleting != new.meta.deleting
+        || old.meta.finalizers != new.meta.finalizers
+        || old.meta.annotations != new.meta.annotations
+        || old.attached != new.attached
+        || old.metadata != new.metadata
+        || old.attacher != new.attacher
+        || old.node != new.node
+        || old.volume() != new.volume()
+}
+
+/// Adds attachments to the queue when there is something to do about them.
+pub(super) fn feed(
+    queue: &WorkQueue<Key>,
+    attachments: &Store<Attachment>,
+    config: &Arc<Config>,
+    own: &Arc<OwnWrites>,
+) {
+    let (queue, config, own) = (queue.clone(), config.clone(), own.clone());
+    attachments.subscribe(move |change| {
+        let new = match change {
+            Change::Added(new) => new,
+            Change::Updated { old, new } if is_news(old, new) => new,
+            Change::Updated { .. } | Change::Removed(_) | Change::Left(_) => return,
+        };
+        let wanted = decide(new, config.role(), false) != Step::Ignore;
+        if wanted && !own.holds_back(&new.meta.key, new.meta.version) {
+            queue.add(new.meta.key.clone(), place(new));
+        }
+    });
+}
+
+impl Config {
+    /// What decisions about attachments depend on.
+    pub fn role(&self) -> Role<'_> {
+        Role { driver: &self.driver, finalizer: &self.finalizer, attach: self.can.attach }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::attachment;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn errors_alone_are_no_news() {
+        let error = |message: &str| json!({"message": message, "time": "2026-01-01T00:00:00Z"});
+        let status =
+            |attach: Value, detach: Value| json!({"status": {"attachError": attach, "detachError": detach}});
+        let none = || status(Value::Null, Value::Null);
+        let deleted = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}, "status": {"attachError": error("b")}});
+        for (name, old, new, expected) in [
+            ("nothing kept here has changed", none(), none(), true),
+            (
+                "same error, something else",
+                status(error("a"), Value::Null),
+                status(error("a"), Value::Null),
+                true,
+            ),
+            ("attach error added", none(), status(error("a"), Value::Null), false),
+            ("attach error changed", status(error("a"), Value::Null), status(error("b"), Value::Null), false),
+            ("attach error removed", status(error("a"), Value::Null), none(), false),
+            ("detach error added", none(), status(Value::Null, error("a")), false),
+            ("detach error changed", status(Value::Null, error("a")), status(Value::Null, error("b")), false),
+            ("error changed and deleted", status(error("a"), Value::Null), deleted, true),
+            (
+                "error removed and attached",
+                status(error("a"), Value::Null),
+                json!({"status": {"attached": true}}),
+                true,
+            ),
+            (
+                "finalizer added",
+                none(),
+                json!({"metadata": {"finalizers": ["f"]}, "status": {"attachError": error("a")}}),
+                true,
+            ),
+            (
+                "recreated",
+                none(),
+                json!({"metadata": {"uid": "other"}, "status": {"attachError": error("a")}}),
+                true,
+            ),
+        ] {
+            assert_eq!(is_news(&attachment(old), &attachment(new)), expected, "{name}");
+        }
+    }
+}

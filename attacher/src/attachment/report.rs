@@ -1,0 +1,71 @@
+//! When a failure is written into the status (attacher.md §7).
+
+use common::kube::object::StatusError;
+use jiff::{SignedDuration, Timestamp};
+
+/// A failure that stays the same is written again after this long, so that its time says it is still true.
+pub const REFRESH: SignedDuration = SignedDuration::from_mins(5);
+
+/// A failure as the status shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The whole error as text.
+    pub message: String,
+    /// The driver's gRPC code.
+    pub code: Option<i32>,
+}
+
+/// Whether a failure is to be written over what the status says now.
+///
+/// `Differs:` upstream writes at every failure. A message that has not changed is news to nobody; it is written
+/// again every few minutes only.
+pub fn is_news(known: Option<&StatusError>, report: &Report, now: Timestamp) -> bool {
+    let Some(known) = known else { return true };
+    if *known.message != *report.message || known.error_code != report.code {
+        return true;
+    }
+    match known.time.parse::<Timestamp>() {
+        Ok(time) => now.duration_since(time).abs() >= REFRESH,
+        Err(_) => true,
+    }
+}
+
+/// A moment as Kubernetes writes it: RFC 3339 with whole seconds.
+pub fn time(now: Timestamp) -> String {
+    now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_news_and_old_news_are_written() {
+        let now: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
+        let known = |message: &str, code, time: &str| StatusError {
+            time: time.into(),
+            message: message.into(),
+            error_code: code,
+        };
+        let report = Report { message: "m".to_owned(), code: Some(8) };
+        for (known, expected) in [
+            (None, true),
+            (Some(known("m", Some(8), "2026-01-01T11:59:00Z")), false),
+            (Some(known("m", Some(8), "2026-01-01T11:55:01Z")), false),
+            (Some(known("m", Some(8), "2026-01-01T11:55:00Z")), true),
+            (Some(known("m", Some(8), "2026-01-01T12:01:00Z")), false),
+            (Some(known("m", Some(8), "2026-01-02T12:01:00Z")), true),
+            (Some(known("m", Some(8), "yesterday")), true),
+            (Some(known("m", None, "2026-01-01T11:59:00Z")), true),
+            (Some(known("other", Some(8), "2026-01-01T11:59:00Z")), true),
+        ] {
+            assert_eq!(is_news(known.as_ref(), &report, now), expected, "{known:?}");
+        }
+    }
+
+    #[test]
+    fn time_has_whole_seconds() {
+        let now: Timestamp = "2026-01-01T12:00:00.987Z".parse().unwrap();
+        assert_eq!(time(now), "2026-01-01T12:00:00Z");
+    }
+}

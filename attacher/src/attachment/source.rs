@@ -1,0 +1,90 @@
+//! Finding the volume of an attachment.
+
+use std::sync::Arc;
+
+use common::kube::object::{Attachment, CsiSource, Key, Scope, Volume, VolumeSpec, WireVolume};
+use k8s_openapi::api::core::v1::PersistentVolume;
+use translation::Plugin;
+
+use super::error::SourceError;
+use super::facts::{Source, source};
+use super::reconcile::Attachments;
+
+/// The volume of an attachment, as CSI sees it.
+pub(super) struct Target<'a> {
+    /// The object; none for inline volumes.
+    pub(super) volume: Option<Arc<Volume>>,
+    /// Its spec when that is not the object's own.
+    spec: Option<VolumeSpec>,
+    inline: Option<&'a VolumeSpec>,
+    /// Whether the volume was translated from an in-tree plugin's.
+    pub(super) migrated: bool,
+}
+
+impl Target<'_> {
+    /// Spec and CSI source.
+    pub(super) fn csi(&self) -> Option<(&VolumeSpec, &CsiSource)> {
+        let object = self.volume.as_ref().map(|volume| &volume.spec);
+        let spec = self.spec.as_ref().or(self.inline).or(object)?;
+        Some((spec, spec.csi.as_deref()?))
+    }
+}
+
+impl Attachments {
+    /// The volume that an attachment names, from the cache or, if it is not there, from the API server; an in-tree
+    /// volume translated.
+    ///
+    /// `Differs:` upstream looks into its cache only, and fails for a volume that is not there yet. Ours keeps this
+    /// driver's volumes only, so that a miss says nothing.
+    pub(super) async fn target<'a>(&self, attachment: &'a Attachment) -> Result<Target<'a>, SourceError> {
+        let name = match source(attachment)? {
+            Source::Inline(spec, csi) => {
+                self.check_driver(csi)?;
+                return Ok(Target { volume: None, spec: None, inline: Some(spec), migrated: false });
+            }
+            Source::Volume(name) => name,
+        };
+        let volume = match self.volumes.get(&Key::cluster(name)) {
+            Some(volume) => volume,
+            None => Arc::new(self.read_volume(name).await?),
+        };
+        if let Some(csi) = &volume.spec.csi {
+            self.check_driver(csi)?;
+            return Ok(Target { volume: Some(volume), spec: None, inline: None, migrated: false });
+        }
+        let spec = self.translated(name).await?;
+        Ok(Target { volume: Some(volume), spec: Some(spec), inline: None, migrated: true })
+    }
+
+    /// `Differs:` upstream hands another driver's volume to this driver.
+    fn check_driver(&self, csi: &CsiSource) -> Result<(), SourceError> {
+        let ours = csi.driver == self.config.driver;
+        ours.then_some(()).ok_or_else(|| SourceError::Foreign { driver: csi.driver.clone() })
+    }
+
+    async fn read_volume(&self, name: &str) -> Result<Volume, SourceError> {
+        let read = self.process.objects.get::<WireVolume>("", name).await;
+        let found = read.map_err(|cause| SourceError::Read { volume: name.into(), cause })?;
+        let wire = found.ok_or_else(|| SourceError::VolumeNotFound(name.into()))?;
+        Ok(Volume::from_wire(wire, self.volumes.scope()))
+    }
+
+    /// The CSI form of an in-tree volume. Its source is not cached: it is read when it is needed.
+    async fn translated(&self, name: &str) -> Result<VolumeSpec, SourceError> {
+        let read = self.process.objects.get::<PersistentVolume>("", name).await;
+        let found = read.map_err(|cause| SourceError::Read { volume: name.into(), cause })?;
+        let volume = found.ok_or_else(|| SourceError::VolumeNotFound(name.into()))?;
+        let not_csi = || SourceError::NotCsi(name.into());
+        let plugin = volume.spec.as_ref().and_then(Plugin::of_volume).ok_or_else(not_csi)?;
+        let translated = self.translation.to_csi(plugin, &volume)?;
+        let spec = cut(&translated, self.volumes.scope()).ok_or_else(not_csi)?;
+        self.check_driver(spec.csi.as_ref().ok_or_else(not_csi)?)?;
+        Ok(spec)
+    }
+}
+
+/// A volume of the API library, cut to what is kept of volumes here.
+fn cut(volume: &PersistentVolume, scope: &Scope) -> Option<VolumeSpec> {
+    let wire = serde_json::from_value(serde_json::to_value(volume).ok()?).ok()?;
+    Some(Volume::from_wire(wire, scope).spec)
+}

@@ -1,0 +1,165 @@
+//! What the command line and the driver together make of an attacher.
+
+use std::time::Duration;
+
+use common::csi::capability::{ControllerCapabilities, PluginCapabilities};
+use common::csi::v1::controller_service_capability::rpc::Type as Rpc;
+use common::csi::v1::plugin_capability::service::Type as Service;
+use common::kube::object::ATTACHER_FINALIZER;
+use common::name::sanitize_driver_name;
+use common::queue::{Backoff, Limits};
+
+use crate::flags::Flags;
+
+/// Everything decisions depend on besides the objects.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The driver's name.
+    pub driver: Box<str>,
+    /// Our finalizer on attachments and volumes.
+    pub finalizer: Box<str>,
+    /// Bound on one call, and on one pass over the driver's list.
+    pub timeout: Duration,
+    /// Back-off of attachments and volumes.
+    pub backoff: Backoff,
+    /// See [`Config::limits`].
+    pub workers: usize,
+    /// Pause between looks at everything unfinished; zero for none.
+    pub resync: Duration,
+    /// Pause between comparisons with the driver's list.
+    pub reconcile_sync: Duration,
+    /// Volumes per page of the list; 0 leaves it to the driver.
+    pub max_entries: i32,
+    /// Used when a volume names no file system.
+    pub default_fs: Box<str>,
+    /// Whether the gRPC code goes into `status.attachError`.
+    pub error_code: bool,
+    /// What the driver can.
+    pub can: Capabilities,
+}
+
+/// The driver's capabilities that attaching asks about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// It has a controller service that publishes volumes. Without, attachments are marked attached and
+    /// nothing else happens.
+    pub attach: bool,
+    /// It publishes read-only.
+    pub read_only: bool,
+    /// It tells SINGLE_NODE_MULTI_WRITER from SINGLE_NODE_SINGLE_WRITER.
+    pub single_node_multi_writer: bool,
+    /// It lists volumes with the nodes they are published to.
+    pub lists_nodes: bool,
+}
+
+impl Capabilities {
+    /// The capabilities as two calls gave them; the second is not made without a controller service.
+    pub fn new(plugin: &PluginCapabilities, controller: ControllerCapabilities) -> Self {
+        let attach = plugin.has(Service::ControllerService) && controller.has(Rpc::PublishUnpublishVolume);
+        Self {
+            attach,
+            read_only: controller.has(Rpc::PublishReadonly),
+            single_node_multi_writer: controller.has(Rpc::SingleNodeMultiWriter),
+            lists_nodes: attach
+                && controller.has(Rpc::ListVolumes)
+                && controller.has(Rpc::ListVolumesPublishedNodes),
+        }
+    }
+}
+
+impl Config {
+    /// The configuration of one process.
+    pub fn new(flags: &Flags, error_code: bool, driver: &str, can: Capabilities) -> Self {
+        Self {
+            driver: driver.into(),
+            finalizer: finalizer(driver).into(),
+            timeout: flags.timeout,
+            backoff: Backoff { base: flags.retry_interval_start, max: flags.retry_interval_max },
+            workers: flags.worker_threads as usize,
+            resync: flags.resync,
+            reconcile_sync: flags.reconcile_sync,
+            max_entries: flags.max_entries,
+            default_fs: flags.default_fstype.as_str().into(),
+            error_code,
+            can,
+        }
+    }
+
+    /// How workers are shared: up to `--worker-threads` attaches, and as many detaches; a quarter of them for
+    /// one node. See [`Config::tasks`] for the two together.
+    ///
+    /// `Differs:` upstream has one list, in which whatever came first holds all workers.
+    pub fn limits(&self) -> Limits {
+        Limits { lanes: 2, per_lane: self.workers, per_group: self.workers.div_ceil(4) }
+    }
+
+    /// Attaches and detaches at once: a quarter more than `--worker-threads`. When one kind holds all it may,
+    /// the other still begins at once.
+    pub fn tasks(&self) -> usize {
+        self.workers + self.workers.div_ceil(4)
+    }
+}
+
+/// The attacher's finalizer for a driver, such as `external-attacher/rbd-csi-ceph-com`.
+pub fn finalizer(driver: &str) -> String {
+    format!("{ATTACHER_FINALIZER}{}", sanitize_driver_name(driver))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::config;
+
+    #[test]
+    fn finalizers_are_named_as_upstreams() {
+        for (driver, expected) in [
+            ("rbd.csi.ceph.com", "external-attacher/rbd-csi-ceph-com"),
+            ("csi/test", "external-attacher/csi-test"),
+            ("csi-test", "external-attacher/csi-test"),
+            ("Upper_Case.1", "external-attacher/Upper-Case-1"),
+            ("ends.", "external-attacher/ends-X"),
+        ] {
+            assert_eq!(finalizer(driver), expected);
+        }
+    }
+
+    #[test]
+    fn without_controller_or_publish_there_is_nothing_to_call() {
+        use common::csi::v1;
+        let plugin = |services: &[Service]| PluginCapabilities {
+            services: services.iter().copied().collect(),
+            ..Default::default()
+        };
+        let controller = |rpcs: &[Rpc]| rpcs.iter().copied().collect::<ControllerCapabilities>();
+        let lists = [Rpc::PublishUnpublishVolume, Rpc::ListVolumes, Rpc::ListVolumesPublishedNodes];
+        for (services, rpcs, attach, lists_nodes) in [
+            (&[][..], &[][..], false, false),
+            (&[], &lists, false, false),
+            (
+                &[Service::ControllerService],
+                &[Rpc::ListVolumes, Rpc::ListVolumesPublishedNodes],
+                false,
+                false,
+            ),
+            (&[Service::ControllerService], &[Rpc::PublishUnpublishVolume], true, false),
+            (&[Service::ControllerService], &[Rpc::PublishUnpublishVolume, Rpc::ListVolumes], true, false),
+            (&[Service::ControllerService], &lists, true, true),
+        ] {
+            let can = Capabilities::new(&plugin(services), controller(rpcs));
+            assert_eq!((can.attach, can.lists_nodes), (attach, lists_nodes), "{services:?} {rpcs:?}");
+        }
+        let nothing = v1::GetPluginCapabilitiesResponse::default();
+        assert_eq!(
+            Capabilities::new(&(&nothing).into(), ControllerCapabilities::default()),
+            Capabilities::default()
+        );
+    }
+
+    #[test]
+    fn one_node_never_holds_all_workers() {
+        for (workers, per_group, tasks) in [(1, 1, 2), (4, 1, 5), (10, 3, 13), (100, 25, 125)] {
+            let config = Config { workers, ..config() };
+            assert_eq!((config.limits().per_group, config.tasks()), (per_group, tasks));
+        }
+    }
+}

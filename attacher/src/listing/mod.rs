@@ -1,0 +1,107 @@
+//! Comparing the attachments with the driver's own list, from time to time (attacher.md §11).
+//!
+//! Only with a driver that lists volumes together with the nodes they are published to. What it contradicts is
+//! attached or detached again; a volume that is listed without any attachment is nobody's business here.
+
+pub mod compare;
+
+use std::sync::Arc;
+
+use common::csi::grpc_text;
+use common::csi::v1::ListVolumesRequest;
+use common::kube::object::{Attachment, Key};
+use common::process::Process;
+use common::queue::WorkQueue;
+use tokio::time::{Instant, sleep};
+use tonic::Status;
+use translation::{Plugin, Translation};
+
+use crate::attachment::decide::place;
+use crate::attachment::facts::{Note, Source, node_id_for_detach, source};
+use crate::attachment::mark::Marks;
+use crate::attachment::reconcile::Caches;
+use crate::config::Config;
+use compare::{Comparison, Expected};
+
+/// The loop of comparisons.
+pub struct Listing {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The driver.
+    pub process: Process,
+    /// The attachments, and what tells volumes and nodes.
+    pub caches: Caches,
+    /// Where contradicted attachments go.
+    pub queue: WorkQueue<Key>,
+    /// Where they are marked.
+    pub marks: Arc<Marks>,
+    /// Completes handles of in-tree volumes.
+    pub translation: Arc<dyn Translation>,
+}
+
+impl Listing {
+    /// Compares at once, and again and again with a pause in between; errors are logged. Never ends.
+    pub async fn run(self) {
+        loop {
+            self.marks.comparison_begins();
+            let contradicted = self.compare().await.unwrap_or_else(|status| {
+                common::error!(grpc_text(&status), "Could not compare with the driver's list of volumes");
+                Vec::new()
+            });
+            for key in self.marks.comparison_ends(contradicted) {
+                if let Some(attachment) = self.caches.attachments.get(&key) {
+                    common::info!("The driver's list contradicts the attachment"; "attachment" => key,
+                        "attached" => attachment.attached, "deleted" => attachment.meta.deleting);
+                    self.queue.add(key, place(&attachment));
+                }
+            }
+            sleep(self.config.reconcile_sync).await;
+        }
+    }
+
+    /// One comparison: every page of the list, within one timeout. Half a list contradicts nothing.
+    async fn compare(&self) -> Result<Vec<Key>, Status> {
+        let attachments = self.caches.attachments.list();
+        let ours = attachments.iter().filter(|attachment| attachment.attacher == self.config.driver);
+        let mut comparison = Comparison::new(ours.filter_map(|attachment| self.expected(attachment)));
+        let deadline = Instant::now() + self.config.timeout;
+        let mut token = String::new();
+        loop {
+            let request = ListVolumesRequest { max_entries: self.config.max_entries, starting_token: token };
+            let left = deadline.saturating_duration_since(Instant::now());
+            let page = self.process.driver.call(request, left).await?;
+            for entry in page.entries {
+                if let (Some(volume), Some(status)) = (entry.volume, entry.status) {
+                    comparison.see(&volume.volume_id, &status.published_node_ids);
+                }
+            }
+            token = page.next_token;
+            if token.is_empty() {
+                return Ok(comparison.contradicted());
+            }
+        }
+    }
+
+    /// What an attachment lets expect of the list; `None` when its volume or node is not known now.
+    ///
+    /// `Differs:` upstream leaves out every inline volume of a driver that replaces no in-tree plugin.
+    fn expected(&self, attachment: &Attachment) -> Option<Expected> {
+        let driver = &*self.config.driver;
+        let node = self.caches.nodes.get(&Key::cluster(&attachment.node));
+        let node_id = node_id_for_detach(driver, attachment, node.as_deref()).ok()?;
+        let (handle, in_tree) = match source(attachment).ok()? {
+            Source::Inline(_, csi) => (csi.volume_handle.clone(), true),
+            Source::Volume(name) => {
+                let volume = self.caches.volumes.get(&Key::cluster(name));
+                let csi = volume.as_ref().and_then(|volume| volume.spec.csi.as_ref());
+                let noted = Note::read(attachment).map(|note| note.handle);
+                (noted.or_else(|| csi.map(|csi| csi.volume_handle.clone()))?, csi.is_none())
+            }
+        };
+        let handle = match Plugin::of_driver(driver).filter(|_| in_tree) {
+            Some(plugin) => self.translation.repaired_handle(plugin, &handle, &node_id).ok()?.into(),
+            None => handle,
+        };
+        Some(Expected { key: attachment.meta.key.clone(), handle, node_id, attached: attachment.attached })
+    }
+}

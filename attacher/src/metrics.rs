@@ -1,0 +1,113 @@
+//! The backlog by operation and node.
+//!
+//! `Differs:` upstream shows one depth for everything. `csi-attacher-va` is the queue of attaches here, and
+//! `csi-attacher-va-detach` that of detaches.
+
+use std::time::Duration;
+
+use common::kube::object::Key;
+use common::metrics::Metrics;
+use common::queue::WorkQueue;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{Error, GaugeVec, IntGaugeVec, Opts};
+
+use crate::attachment::decide::{ATTACH, DETACH};
+
+/// The queue of attaches, in `workqueue_*{name=}`.
+pub const ATTACH_QUEUE: &str = "csi-attacher-va";
+/// The queue of detaches.
+pub const DETACH_QUEUE: &str = "csi-attacher-va-detach";
+/// The queue of volumes.
+pub const VOLUME_QUEUE: &str = "csi-attacher-pv";
+
+/// Nodes shown per operation: those whose oldest attachment has waited longest.
+const NODES: usize = 10;
+const OPERATIONS: [(usize, &str); 2] = [(ATTACH, "attach"), (DETACH, "detach")];
+
+/// Looks into the queue when the page is read.
+struct Backlog {
+    queue: WorkQueue<Key>,
+    depth: IntGaugeVec,
+    age: GaugeVec,
+}
+
+/// Adds the families to the page; fails if the names are taken.
+pub fn register(metrics: &Metrics, queue: WorkQueue<Key>) -> Result<(), Error> {
+    let labels = &["operation", "node"];
+    let depth = Opts::new(
+        "mooring_attacher_waiting_attachments",
+        "Attachments ready and waiting, by operation and node; only the nodes that have waited longest.",
+    );
+    let age = Opts::new(
+        "mooring_attacher_oldest_waiting_seconds",
+        "How long the oldest of them has been waiting, by operation and node; only the nodes that have waited longest.",
+    );
+    let backlog =
+        Backlog { queue, depth: IntGaugeVec::new(depth, labels)?, age: GaugeVec::new(age, labels)? };
+    metrics.registry().register(Box::new(backlog))
+}
+
+impl Collector for Backlog {
+    fn desc(&self) -> Vec<&Desc> {
+        self.depth.desc().into_iter().chain(self.age.desc()).collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.depth.reset();
+        self.age.reset();
+        for (lane, operation) in OPERATIONS {
+            let groups = self.queue.groups(lane);
+            let nodes = groups.into_iter().filter_map(|(node, depth, age)| Some((node?, depth, age)));
+            for (node, depth, age) in top(nodes.collect()) {
+                let labels = &[operation, &*node];
+                self.depth.with_label_values(labels).set(i64::try_from(depth).unwrap_or(i64::MAX));
+                self.age.with_label_values(labels).set(age.as_secs_f64());
+            }
+        }
+        self.depth.collect().into_iter().chain(self.age.collect()).collect()
+    }
+}
+
+/// Those that have waited longest; the deeper first among equals.
+fn top<N: Ord>(mut nodes: Vec<(N, usize, Duration)>) -> Vec<(N, usize, Duration)> {
+    nodes.sort_by(|one, other| (other.2, other.1, &one.0).cmp(&(one.2, one.1, &other.0)));
+    nodes.truncate(NODES);
+    nodes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::queue::{Backoff, Limits, Place};
+
+    #[tokio::test(start_paused = true)]
+    async fn the_nodes_that_wait_longest_are_shown() {
+        let metrics = Metrics::new();
+        let backoff = Backoff { base: Duration::from_secs(1), max: Duration::from_secs(2) };
+        let queue = WorkQueue::new(backoff, Limits { lanes: 2, per_lane: 1, per_group: 1 }, Vec::new());
+        register(&metrics, queue.clone()).unwrap();
+        let place = |lane, node: &str| Place { lane, group: Some(node.into()) };
+        for number in 0..12 {
+            queue.add(Key::cluster(&format!("d{number}")), place(DETACH, &format!("n{number:02}")));
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        queue.add(Key::cluster("a"), place(ATTACH, "n00"));
+        queue.add(Key::cluster("b"), place(ATTACH, "n00"));
+        let page = metrics.render();
+        let lines = |prefix: &str| {
+            page.lines().filter(|line| line.starts_with(prefix)).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let depths = lines("mooring_attacher_waiting_attachments{");
+        assert_eq!(depths.len(), 11);
+        assert_eq!(depths[0], "mooring_attacher_waiting_attachments{node=\"n00\",operation=\"attach\"} 2");
+        assert!(!depths.iter().any(|line| line.contains("n10") || line.contains("n11")), "{depths:?}");
+        let ages = lines("mooring_attacher_oldest_waiting_seconds{");
+        assert!(
+            ages.contains(
+                &"mooring_attacher_oldest_waiting_seconds{node=\"n03\",operation=\"detach\"} 9".to_owned()
+            ),
+            "{ages:?}"
+        );
+    }
+}

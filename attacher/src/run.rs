@@ -1,0 +1,238 @@
+//! From the command line to running reconcilers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::csi::capability::ControllerCapabilities;
+use common::csi::identity::{controller_capabilities, plugin_capabilities};
+use common::csi::v1::plugin_capability::service::Type as Service;
+use common::csi::{CallLog, Driver};
+use common::flag::Parsed;
+use common::flag::standard::StandardFlags;
+use common::kube::attached::Attached;
+use common::kube::object::{Attachment, CsiNode, Key, Scope, Volume};
+use common::kube::permission::{Need, review};
+use common::process::{Election, Process, Setup, StartError, start};
+use common::queue::{Limits, Place, WorkQueue};
+use futures::FutureExt;
+use futures::future::{BoxFuture, select_all};
+use tokio::time::{Instant, sleep};
+use translation::{NotAvailable, Plugin, Translation};
+
+use crate::attachment::decide::{Step, decide, place};
+use crate::attachment::mark::Marks;
+use crate::attachment::reconcile::{Attachments, Caches};
+use crate::config::{Capabilities, Config};
+use crate::flags::{self, Flags};
+use crate::listing::Listing;
+use crate::metrics::{self, ATTACH_QUEUE, DETACH_QUEUE, VOLUME_QUEUE};
+use crate::volume;
+use crate::volume::reconcile::Volumes;
+
+/// Bound on GetPluginInfo, and on the two capability calls together, whatever `--timeout` says.
+const IDENTITY_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Runs the sidecar until it is told to stop. Returns the exit code.
+pub async fn main(parsed: &Parsed) -> u8 {
+    let (own, standard): (Flags, StandardFlags) = (parsed.read(), parsed.read());
+    match begin(parsed, &own, &standard).await {
+        Ok(code) => code,
+        Err(error) => {
+            common::error!(error, "csi-attacher cannot start");
+            error.code()
+        }
+    }
+}
+
+async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result<u8, StartError> {
+    let setup = Setup {
+        program: "csi-attacher",
+        standard,
+        master: None,
+        probe_timeout: own.timeout,
+        name_timeout: IDENTITY_TIMEOUT,
+        identity_code: 1,
+        call_log: CallLog {
+            max_length: usize::try_from(own.max_grpc_log_length).ok().filter(|length| *length > 0),
+        },
+        event_source: |driver| format!("external-attacher {driver}"),
+    };
+    let started = start(&setup).await?;
+    let can = capabilities(&started.asking).await?;
+    let driver = started.process.driver_name.clone();
+    let error_code = parsed.gates().is_enabled(flags::ERROR_CODE);
+    let config = Config::new(own, error_code, driver.as_str(), can);
+    let election = Election {
+        flags: &standard.leader_election,
+        lock: format!("external-attacher-leader-{driver}"),
+        release: parsed.gates().is_enabled(flags::RELEASE_LEASE),
+    };
+    Ok(started.work(election, |process| attach(process, config)).await)
+}
+
+/// A driver without a controller service is not asked what its controller can.
+async fn capabilities(driver: &Driver) -> Result<Capabilities, StartError> {
+    let failed =
+        |status: tonic::Status| StartError::Capabilities { cause: common::csi::grpc_text(&status), code: 1 };
+    let deadline = Instant::now() + IDENTITY_TIMEOUT;
+    let plugin = plugin_capabilities(driver, IDENTITY_TIMEOUT).await.map_err(failed)?;
+    if !plugin.has(Service::ControllerService) {
+        return Ok(Capabilities::new(&plugin, ControllerCapabilities::default()));
+    }
+    let left = deadline.saturating_duration_since(Instant::now());
+    let controller = controller_capabilities(driver, left).await.map_err(failed)?;
+    Ok(Capabilities::new(&plugin, controller))
+}
+
+/// Reconciles until `process.stop` is cancelled and what is in flight has ended.
+pub async fn attach(process: Process, config: Config) {
+    let config = Arc::new(config);
+    let in_tree = Plugin::of_driver(&config.driver).map(|plugin| plugin.name().into());
+    let scope = Arc::new(Scope { driver: config.driver.clone(), in_tree, attach: true });
+    let caches = Caches {
+        attachments: process.store::<Attachment>(&scope),
+        volumes: process.store::<Volume>(&scope),
+        nodes: process.store::<CsiNode>(&scope),
+    };
+    let lanes = vec![process.metrics.queue(ATTACH_QUEUE), process.metrics.queue(DETACH_QUEUE)];
+    let queue: WorkQueue<Key> = WorkQueue::new(config.backoff, config.limits(), lanes);
+    let volume_queue: WorkQueue<Key> =
+        WorkQueue::new(config.backoff, Limits::plain(), vec![process.metrics.queue(VOLUME_QUEUE)]);
+    if let Err(error) = metrics::register(&process.metrics, queue.clone()) {
+        common::error!(error, "Metrics of the backlog could not be registered");
+    }
+    let (marks, translation): (_, Arc<dyn Translation>) =
+        (Arc::new(Marks::default()), Arc::new(NotAvailable));
+    let released = volume_queue.clone();
+    let attached =
+        Attached::follow(&caches.attachments, move |name| released.add(Key::cluster(name), Place::lane(0)));
+    let job = Attachments::new(
+        config.clone(),
+        process.clone(),
+        caches.clone(),
+        translation.clone(),
+        queue.clone(),
+        marks.clone(),
+    );
+    let volume_job =
+        Volumes::new(config.clone(), process.clone(), caches.volumes.clone(), attached, &volume_queue);
+    let watches = watches(&process, &config, &caches);
+    let listing = Listing {
+        config: config.clone(),
+        process: process.clone(),
+        caches: caches.clone(),
+        queue: queue.clone(),
+        marks,
+        translation,
+    };
+    let work = async {
+        let synced = futures::future::join3(
+            caches.attachments.synced(),
+            caches.volumes.synced(),
+            caches.nodes.synced(),
+        );
+        tokio::select! {
+            _ = synced => {}
+            () = process.stop.cancelled() => return,
+        }
+        common::info!("Attaching"; "driver" => config.driver, "attachments" => caches.attachments.len(),
+            "volumes" => caches.volumes.len(), "nodes" => caches.nodes.len());
+        let both = async {
+            futures::join!(
+                queue.run(config.tasks(), Arc::new(job), process.stop.clone()),
+                volume_queue.run(config.workers, Arc::new(volume_job), process.stop.clone()),
+            )
+        };
+        tokio::select! {
+            _ = both => {}
+            () = beside(&process, &config, listing, (&caches, &queue, &volume_queue)) => {}
+        }
+    };
+    tokio::select! {
+        () = work => {}
+        // Watches never end by themselves.
+        _ = select_all(watches) => {}
+    }
+}
+
+/// A driver that publishes nothing needs the attachments only.
+fn watches(process: &Process, config: &Config, caches: &Caches) -> Vec<BoxFuture<'static, ()>> {
+    let mut watches: Vec<BoxFuture<'static, ()>> = vec![process.reflect(&caches.attachments).boxed()];
+    if config.can.attach {
+        watches.push(process.reflect(&caches.volumes).boxed());
+        watches.push(process.reflect(&caches.nodes).boxed());
+    } else {
+        caches.volumes.list_ends();
+        caches.nodes.list_ends();
+    }
+    watches
+}
+
+/// What goes on beside the queues for as long as they do. Never ends.
+async fn beside(
+    process: &Process,
+    config: &Config,
+    listing: Listing,
+    (caches, queue, volume_queue): (&Caches, &WorkQueue<Key>, &WorkQueue<Key>),
+) {
+    let compare = async {
+        if config.can.lists_nodes && !process.stop.is_cancelled() {
+            tokio::select! {
+                () = listing.run() => {}
+                () = process.stop.cancelled() => {}
+            }
+        }
+    };
+    let look_again = async {
+        while !config.resync.is_zero() {
+            sleep(config.resync).await;
+            resync(config, caches, queue, volume_queue);
+        }
+    };
+    let permissions =
+        review(process.objects.client(), "default", if config.can.attach { &NEEDS } else { &NEEDS_TO_MARK });
+    futures::join!(compare, look_again, permissions);
+    std::future::pending::<()>().await;
+}
+
+/// Adds everything unfinished to the queues, also what is in a back-off.
+///
+/// `Differs:` upstream adds everything there is.
+fn resync(config: &Config, caches: &Caches, queue: &WorkQueue<Key>, volume_queue: &WorkQueue<Key>) {
+    for attachment in caches.attachments.list() {
+        if decide(&attachment, config.role(), false) != Step::Ignore {
+            queue.add(attachment.meta.key.clone(), place(&attachment));
+        }
+    }
+    for volume in caches.volumes.list() {
+        if volume::decide::decide(&volume, &config.driver, &config.finalizer) != volume::decide::Step::Ignore
+        {
+            volume_queue.add(volume.meta.key.clone(), Place::lane(0));
+        }
+    }
+}
+
+const ATTACHMENTS: Need = Need {
+    group: "storage.k8s.io",
+    resource: "volumeattachments",
+    verbs: &["list", "watch", "patch"],
+    namespaced: false,
+};
+const STATUS: Need = Need {
+    group: "storage.k8s.io",
+    resource: "volumeattachments/status",
+    verbs: &["patch"],
+    namespaced: false,
+};
+const NEEDS_TO_MARK: [Need; 2] = [ATTACHMENTS, STATUS];
+const NEEDS: [Need; 4] = [
+    ATTACHMENTS,
+    STATUS,
+    Need {
+        group: "",
+        resource: "persistentvolumes",
+        verbs: &["get", "list", "watch", "patch"],
+        namespaced: false,
+    },
+    Need { group: "storage.k8s.io", resource: "csinodes", verbs: &["list", "watch"], namespaced: false },
+];
