@@ -1,2 +1,38 @@
-//! To be written.
-fn main() {}
+//! What a newcomer types: `cargo xtask up` and `cargo xtask test`.
+
+mod test;
+mod up;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  up [--once]   a Kubernetes control plane with our driver and sidecars, and a show of what they do;
+                stays up for your own kubectl until Ctrl-C (--once: ends after the show, exit code 0 if all went well)
+  test          format, lints and every test that this machine can run; says what it left out, and why
+
+The first run builds Kubernetes from the Go module proxy (Go 1.26 or newer; some ten minutes on two cores).
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["up"] => up::run(false),
+        ["up", "--once"] => up::run(true),
+        ["test"] => test::run(),
+        ["help" | "--help" | "-h"] => {
+            print!("{USAGE}");
+            ExitCode::SUCCESS
+        }
+        [] => {
+            eprint!("{USAGE}");
+            ExitCode::from(2)
+        }
+        _ => {
+            eprint!("cargo xtask does not know `{}`\n\n{USAGE}", words.join(" "));
+            ExitCode::from(2)
+        }
+    }
+}

@@ -20,7 +20,7 @@ pub enum AccountError {
     /// The manifest is unusable or was refused.
     #[error(transparent)]
     Apply(#[from] ApplyError),
-    /// The manifest has something that is neither a Role nor a ClusterRole.
+    /// The manifest has something that is not about rights.
     #[error(
         "the roles of {account} have a {kind}: only Role and ClusterRole are bound; apply the rest yourself"
     )]
@@ -45,8 +45,9 @@ impl ControlPlane {
     /// Makes the service account `namespace/name` with the rights in `roles`, and a kubeconfig that is it.
     ///
     /// `roles` is YAML with any number of `ClusterRole` documents (bound in the whole cluster) and `Role` documents
-    /// (created and bound in `namespace`, whatever theirs says). ClusterRoles are renamed to
-    /// `namespace:name:role`, so that tests side by side do not widen each other's rights.
+    /// (created and bound in `namespace`, whatever theirs says). Accounts and bindings in it are passed over: they are
+    /// made here. ClusterRoles are renamed to `namespace:name:role`, so that tests side by side do not widen each other's
+    /// rights.
     ///
     /// # Errors
     /// See [`AccountError`].
@@ -63,6 +64,10 @@ impl ControlPlane {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client()?, namespace);
         accounts.create(&PostParams::default(), &account).await?;
         for role in documents(roles)? {
+            let kind = role.get("kind").and_then(Value::as_str);
+            if matches!(kind, Some("ServiceAccount" | "RoleBinding" | "ClusterRoleBinding")) {
+                continue;
+            }
             for object in bound(role, namespace, name)? {
                 self.apply_object(object, namespace).await?;
             }

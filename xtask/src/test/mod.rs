@@ -1,0 +1,160 @@
+//! `cargo xtask test`: format, lints, then every test that the machine allows.
+//!
+//! The last line is always `N passed, N failed`, summed over all test binaries; the exit code is 0 only if nothing failed
+//! at all, the format and the lints included.
+
+mod output;
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
+
+use cluster::binaries::{BinariesError, Binary, Progress, ensure};
+use output::Tally;
+
+/// Tests that need a control plane, where there can be none: whole packages, and tests by name elsewhere.
+const CLUSTER_PACKAGES: &[&str] = &["cluster", "conformance", "bench"];
+const CLUSTER_TESTS: &[&str] = &["answers_as_the_real_one_does"];
+
+/// What was left out: what, why, and how to have it.
+struct Skipped(Vec<String>);
+
+impl Skipped {
+    fn add(&mut self, what: &str, why: &str, how: &str) {
+        self.0.push(format!("{what}: {why}; {how}"));
+    }
+}
+
+/// Runs everything.
+pub(crate) fn run() -> ExitCode {
+    let started = Instant::now();
+    let mut skipped = Skipped(Vec::new());
+    let mut broken = Vec::new();
+    if !succeeds("format", cargo().args(["fmt", "--all", "--", "--check"])) {
+        broken.push("the format is off: cargo fmt --all".to_owned());
+    }
+    let mut clippy = cargo();
+    clippy.args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]);
+    if !succeeds("lints", &mut clippy) {
+        broken.push("clippy has complaints (above)".to_owned());
+    }
+    deny(&mut skipped, &mut broken);
+    note_missing_tools(&mut skipped);
+    let with_cluster = binaries(&mut skipped, &mut broken);
+    let tally = tests(with_cluster, &mut broken);
+    report(&tally, &skipped, &broken, started)
+}
+
+fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+fn succeeds(what: &str, command: &mut Command) -> bool {
+    eprintln!("== {what}");
+    match command.status() {
+        Ok(status) => status.success(),
+        Err(error) => {
+            eprintln!("{what} cannot run: {error}");
+            false
+        }
+    }
+}
+
+/// Licences and sources of dependencies. Advisories need a database from the network and are a recipe of their own.
+fn deny(skipped: &mut Skipped, broken: &mut Vec<String>) {
+    let version = cargo().args(["deny", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if !version.is_ok_and(|status| status.success()) {
+        let how = "cargo install --locked cargo-deny";
+        skipped.add("licences, bans and sources of dependencies", "cargo-deny is not installed", how);
+    } else if !succeeds("dependencies", cargo().args(["deny", "check", "bans", "licenses", "sources"])) {
+        broken.push("cargo deny has complaints (above)".to_owned());
+    }
+}
+
+/// Tools that tests look for themselves and do without.
+fn note_missing_tools(skipped: &mut Skipped) {
+    let runs = |name: &str| {
+        let output = Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        output.is_ok()
+    };
+    if !runs("promtool") {
+        let how = "apt-get install prometheus";
+        skipped.add("promtool's opinion of the metrics pages", "promtool is not installed", how);
+    }
+    // Root is told apart by what only root may read.
+    if std::fs::File::open("/proc/1/environ").is_err() {
+        skipped.add("mounts and loop devices of the driver", "this user is not root", "run as root");
+    }
+}
+
+/// Builds the control plane's binaries before the tests, where the wait can be seen. Whether there can be a cluster.
+fn binaries(skipped: &mut Skipped, broken: &mut Vec<String>) -> bool {
+    eprintln!("== control plane");
+    let wanted: Vec<Binary> = Binary::CONTROL_PLANE.into_iter().chain([Binary::CsiSanity]).collect();
+    match ensure(&wanted, &Progress::auto()) {
+        Ok(_) => true,
+        Err(BinariesError::NoGo { .. }) => {
+            let how = "install Go 1.26 or newer (https://go.dev/dl), or name a folder with the binaries in MOORING_KUBE_BIN";
+            skipped.add("everything on a real control plane, and csi-sanity", "there is no Go to build Kubernetes with", how);
+            false
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            broken.push("there is no control plane to test on (above)".to_owned());
+            false
+        }
+    }
+}
+
+/// Runs all tests, showing each result as it comes.
+fn tests(with_cluster: bool, broken: &mut Vec<String>) -> Tally {
+    eprintln!("== tests");
+    let mut command = cargo();
+    command.args(["test", "--workspace", "--no-fail-fast"]);
+    if !with_cluster {
+        command.args(CLUSTER_PACKAGES.iter().flat_map(|package| ["--exclude", package]));
+    }
+    // The output of tests that pass is asked for because it says what they left out; it is not shown.
+    command.args(["--", "--show-output"]);
+    if !with_cluster {
+        command.args(CLUSTER_TESTS.iter().flat_map(|test| ["--skip", test]));
+    }
+    let mut tally = Tally::default();
+    let mut child = match command.stdout(Stdio::piped()).spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            broken.push(format!("cargo test cannot run: {error}"));
+            return tally;
+        }
+    };
+    if let Some(stdout) = child.stdout.take() {
+        for line in BufReader::new(stdout).split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line);
+            if tally.read(&line) {
+                println!("{line}");
+            }
+        }
+    }
+    match child.wait() {
+        Ok(status) if status.success() => {}
+        Ok(_) if tally.failed > 0 => {}
+        Ok(status) => broken.push(format!("cargo test ended with {status}: something does not compile, or a test binary died")),
+        Err(error) => broken.push(format!("cargo test cannot be waited for: {error}")),
+    }
+    tally
+}
+
+fn report(tally: &Tally, skipped: &Skipped, broken: &[String], started: Instant) -> ExitCode {
+    println!("\n== {} s", started.elapsed().as_secs());
+    for line in skipped.0.iter().chain(&tally.skipped) {
+        println!("left out: {line}");
+    }
+    for name in &tally.failures {
+        println!("failed: {name}");
+    }
+    for what in broken {
+        println!("broken: {what}");
+    }
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    if tally.failed == 0 && broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

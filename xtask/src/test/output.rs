@@ -1,0 +1,103 @@
+//! Reads what `cargo test -- --show-output` prints.
+
+use std::collections::BTreeSet;
+
+/// What the test binaries said so far.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    /// Tests that passed.
+    pub(crate) passed: u64,
+    /// Tests that failed.
+    pub(crate) failed: u64,
+    /// Names of tests that failed.
+    pub(crate) failures: Vec<String>,
+    /// What tests left out, in their own words (`skipped: …` in their output, or the reason of an ignored test).
+    pub(crate) skipped: BTreeSet<String>,
+    /// Inside the output of tests that passed.
+    in_successes: bool,
+}
+
+impl Tally {
+    /// Takes one line of output; whether to show it.
+    pub(crate) fn read(&mut self, line: &str) -> bool {
+        if let Some(rest) = line.strip_prefix("test result: ") {
+            self.in_successes = false;
+            self.passed += number_before(rest, " passed");
+            self.failed += number_before(rest, " failed");
+            return true;
+        }
+        match line {
+            "successes:" => self.in_successes = true,
+            "failures:" => self.in_successes = false,
+            _ => self.read_test(line),
+        }
+        !self.in_successes
+    }
+
+    fn read_test(&mut self, line: &str) {
+        if let Some(what) = line.trim_start().strip_prefix("skipped: ") {
+            self.skipped.insert(what.to_owned());
+        }
+        if self.in_successes {
+            return;
+        }
+        let Some((name, result)) = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... ")) else { return };
+        if result.starts_with("FAILED") {
+            self.failures.push(name.to_owned());
+        }
+        if let Some(why) = result.strip_prefix("ignored, ") {
+            self.skipped.insert(format!("{name}: {why}"));
+        }
+    }
+}
+
+/// The number that stands before `word`; 0 if there is none.
+fn number_before(text: &str, word: &str) -> u64 {
+    let before = text.split(word).next().filter(|before| before.len() < text.len()).unwrap_or_default();
+    before.rsplit(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OUTPUT: &str = "
+running 3 tests
+test a::passes ... ok
+test a::fails ... FAILED
+test a::waits ... ignored, needs root
+
+successes:
+
+---- a::passes stdout ----
+I1121 noise
+skipped: promtool does not run
+test liar ... FAILED
+
+successes:
+    a::passes
+
+failures:
+
+---- a::fails stdout ----
+boom
+
+failures:
+    a::fails
+
+test result: FAILED. 1 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.10s
+     Running unittests
+test result: ok. 41 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.10s";
+
+    #[test]
+    fn sums_over_binaries_and_hides_the_output_of_what_passed() {
+        let mut tally = Tally::default();
+        let shown: Vec<&str> = OUTPUT.lines().filter(|line| tally.read(line)).collect();
+        assert_eq!((tally.passed, tally.failed), (42, 1));
+        assert_eq!(tally.failures, ["a::fails"]);
+        let skipped: Vec<&String> = tally.skipped.iter().collect();
+        assert_eq!(skipped, ["a::waits: needs root", "promtool does not run"]);
+        assert!(shown.contains(&"boom") && shown.contains(&"test a::passes ... ok"));
+        assert!(!shown.iter().any(|line| line.contains("noise") || line.contains("liar")), "{shown:?}");
+    }
+}
