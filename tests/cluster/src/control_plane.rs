@@ -10,7 +10,8 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use tempfile::TempDir;
 
 use crate::binaries::{self, Binaries, BinariesError, Binary, Progress};
-use crate::pki::{Authority, Identity, SERVICE_ADDRESS, SERVICE_RANGE, token_keys, write_private};
+use crate::component::{Ports, api_server_flags, controller_flags, etcd_flags};
+use crate::files::write_files;
 use crate::process::{Process, SpawnError};
 use crate::{guard, ports};
 
@@ -93,13 +94,6 @@ pub struct ControlPlane {
     authority: String,
     server: String,
     folder: TempDir,
-}
-
-/// Where the components listen.
-struct Ports {
-    etcd: u16,
-    etcd_peer: u16,
-    api_server: u16,
 }
 
 impl ControlPlane {
@@ -327,141 +321,4 @@ fn keep_logs(folder: &Path, target: &Path) {
 
 fn failed(process: &Process, what: String) -> StartError {
     StartError::Component { name: process.name().to_owned(), what, log: process.last_lines(15) }
-}
-
-/// Keys, certificates and kubeconfigs; the authority's certificate is returned.
-fn write_files(folder: &Path, server: &str) -> Result<String, StartError> {
-    let authority = Authority::new()?;
-    let (private, public) = token_keys()?;
-    write_private(folder, "sa.key", &private)?;
-    write_private(folder, "sa.pub", &public)?;
-    write_private(folder, "ca.crt", &authority.certificate)?;
-    write_private(folder, "ca.key", &authority.key)?;
-    let Identity { certificate, key } = authority.api_server()?;
-    write_private(folder, "apiserver.crt", &certificate)?;
-    write_private(folder, "apiserver.key", &key)?;
-    for (name, organisation, user) in [
-        ("admin", Some("system:masters"), "admin"),
-        ("kube-controller-manager", None, "system:kube-controller-manager"),
-        ("kube-scheduler", None, "system:kube-scheduler"),
-    ] {
-        let identity = authority.client(organisation, user)?;
-        let credentials = serde_json::json!({
-            "client-certificate-data": base64(identity.certificate.as_bytes()),
-            "client-key-data": base64(identity.key.as_bytes()),
-        });
-        let text = kubeconfig(server, &authority.certificate, user, &credentials);
-        write_private(folder, &format!("{name}.kubeconfig"), &text)?;
-    }
-    Ok(authority.certificate)
-}
-
-/// A kubeconfig with one user (JSON, which is YAML).
-pub(crate) fn kubeconfig(
-    server: &str,
-    authority: &str,
-    user: &str,
-    credentials: &serde_json::Value,
-) -> String {
-    let text = serde_json::json!({
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{
-            "name": "mooring",
-            "cluster": { "server": server, "certificate-authority-data": base64(authority.as_bytes()) },
-        }],
-        "users": [{ "name": user, "user": credentials }],
-        "contexts": [{ "name": "mooring", "context": { "cluster": "mooring", "user": user } }],
-        "current-context": "mooring",
-    });
-    format!("{text:#}\n")
-}
-
-/// Standard base64 with padding, as Kubernetes writes bytes.
-fn base64(bytes: &[u8]) -> String {
-    // k8s-openapi serialises its ByteString just so; no crate of our own for twenty lines.
-    let value = serde_json::to_value(k8s_openapi::ByteString(bytes.to_vec())).unwrap_or_default();
-    value.as_str().unwrap_or_default().to_owned()
-}
-
-fn flags(list: &[&str]) -> Vec<String> {
-    list.iter().map(|&flag| flag.to_owned()).collect()
-}
-
-fn etcd_flags(ports: &Ports) -> Vec<String> {
-    let client = format!("http://127.0.0.1:{}", ports.etcd);
-    let peer = format!("http://127.0.0.1:{}", ports.etcd_peer);
-    // Nothing here must survive a power cut, so no write waits for the disk.
-    let mut flags = flags(&["--name=mooring", "--data-dir=etcd", "--unsafe-no-fsync", "--log-level=warn"]);
-    flags.push(format!("--listen-client-urls={client}"));
-    flags.push(format!("--advertise-client-urls={client}"));
-    flags.push(format!("--listen-peer-urls={peer}"));
-    flags.push(format!("--initial-advertise-peer-urls={peer}"));
-    flags.push(format!("--initial-cluster=mooring={peer}"));
-    flags
-}
-
-fn common_flags(options: &Options) -> Vec<String> {
-    let mut flags = vec![format!("--v={}", options.verbosity)];
-    if !options.feature_gates.is_empty() {
-        flags.push(format!("--feature-gates={}", options.feature_gates.join(",")));
-    }
-    flags
-}
-
-fn api_server_flags(ports: &Ports, options: &Options) -> Vec<String> {
-    let mut flags = flags(&[
-        "--bind-address=127.0.0.1",
-        // It refuses to advertise a loopback address, and nobody reads what it advertises.
-        "--endpoint-reconciler-type=none",
-        "--tls-cert-file=apiserver.crt",
-        "--tls-private-key-file=apiserver.key",
-        "--client-ca-file=ca.crt",
-        "--service-account-key-file=sa.pub",
-        "--service-account-signing-key-file=sa.key",
-        "--service-account-issuer=https://kubernetes.default.svc",
-        "--authorization-mode=Node,RBAC",
-        "--enable-admission-plugins=NodeRestriction",
-        "--allow-privileged=true",
-        "--cert-dir=apiserver-certificates",
-        // Load runs are ours: no fair queueing between our own clients.
-        "--max-requests-inflight=2000",
-        "--max-mutating-requests-inflight=1000",
-    ]);
-    flags.push(format!("--etcd-servers=http://127.0.0.1:{}", ports.etcd));
-    flags.push(format!("--secure-port={}", ports.api_server));
-    flags.push(format!("--advertise-address={SERVICE_ADDRESS}"));
-    flags.push(format!("--service-cluster-ip-range={SERVICE_RANGE}"));
-    flags.extend(common_flags(options));
-    flags.extend(options.api_server_flags.iter().cloned());
-    flags
-}
-
-fn controller_flags(binary: Binary, options: &Options) -> Vec<String> {
-    let mut flags = flags(&[
-        "--leader-elect=false",
-        // Nobody asks them anything: no port, no certificate.
-        "--secure-port=0",
-    ]);
-    let kubeconfig = format!("{}.kubeconfig", binary.name());
-    flags.push(format!("--kubeconfig={kubeconfig}"));
-    if binary == Binary::ControllerManager {
-        flags.extend([
-            "--use-service-account-credentials".to_owned(),
-            "--service-account-private-key-file=sa.key".to_owned(),
-            "--root-ca-file=ca.crt".to_owned(),
-            "--cluster-signing-cert-file=ca.crt".to_owned(),
-            "--cluster-signing-key-file=ca.key".to_owned(),
-            // Its own limit of 20 requests/s would be the bottleneck of every binding.
-            "--kube-api-qps=1000".to_owned(),
-            "--kube-api-burst=2000".to_owned(),
-            // Our nodes have no kubelet to renew their leases and must stay ready.
-            "--node-monitor-grace-period=24h".to_owned(),
-            format!("--service-cluster-ip-range={SERVICE_RANGE}"),
-        ]);
-    } else {
-        flags.extend(["--kube-api-qps=1000".to_owned(), "--kube-api-burst=2000".to_owned()]);
-    }
-    flags.extend(common_flags(options));
-    flags
 }

@@ -15,7 +15,8 @@ pub struct Late {
     why: String,
 }
 
-/// Asks `look` every 50 ms until it gives something.
+/// Asks `look` until it gives something, with a pause of 50 ms, or of as long as the look took if that is longer: looking
+/// must not take the machine from what is looked at.
 ///
 /// # Errors
 /// [`Late`] with `what` in its message, when `limit` is over.
@@ -25,13 +26,15 @@ where
 {
     let end = Instant::now() + limit;
     loop {
+        let begun = Instant::now();
         if let Some(found) = look().await {
             return Ok(found);
         }
+        let pause = (2 * begun.elapsed()).max(Duration::from_millis(50));
         if Instant::now() >= end {
             return Err(Late { what: what.to_owned(), limit, why: String::new() });
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(pause).await;
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fs::{File, TryLockError};
 use std::io::{self, BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,11 +19,13 @@ pub(super) struct Step {
     pub(super) binary: Binary,
     pub(super) number: usize,
     pub(super) of: usize,
+    /// How often progress is shown.
+    pub(super) interval: Duration,
 }
 
 impl Step {
     fn line(&self, what: &str, since: Instant) -> String {
-        let Step { binary, number, of } = self;
+        let Step { binary, number, of, .. } = self;
         format!("building {} ({number} of {of}): {what}, {} s", binary.name(), since.elapsed().as_secs())
     }
 }
@@ -45,7 +47,6 @@ pub(super) fn build(step: &Step, file: &Path, progress: &Progress) -> Result<(),
     write_module(step.binary, &module).map_err(cache(&module))?;
     let partial = folder.join(format!("{}.partial", step.binary.name()));
     let started = Instant::now();
-    progress.tick(&step.line("starting", started));
     run_go(step, &module, &partial, progress, started)?;
     // Only a whole binary ever has the final name.
     std::fs::rename(&partial, file).map_err(cache(file))?;
@@ -71,7 +72,7 @@ fn wait_for_lock(step: &Step, path: &Path, progress: &Progress) -> io::Result<Fi
             Err(TryLockError::WouldBlock) => {}
             Err(TryLockError::Error(error)) => return Err(error),
         }
-        if shown.is_none_or(|at: Instant| at.elapsed() >= progress.interval()) {
+        if shown.is_none_or(|at: Instant| at.elapsed() >= step.interval) {
             progress.tick(&step.line("waiting for another process that builds", started));
             shown = Some(Instant::now());
         }
@@ -79,7 +80,7 @@ fn wait_for_lock(step: &Step, path: &Path, progress: &Progress) -> io::Result<Fi
     }
 }
 
-/// Runs `go build`, counting the packages that it names as it compiles them.
+/// Resolves and downloads what the binary is made of, then builds it.
 fn run_go(
     step: &Step,
     module: &Path,
@@ -87,65 +88,93 @@ fn run_go(
     progress: &Progress,
     started: Instant,
 ) -> Result<(), BinariesError> {
-    let binary = step.binary.name();
-    let mut go = Command::new("go");
-    go.args(["build", "-v", "-ldflags", &linker_flags(step.binary), "-o"])
+    let mut list = go(module);
+    list.args(["list", "-deps", "-f", "{{.ImportPath}}"]).arg(step.binary.package());
+    let packages = follow(step, list, |said| match said.downloaded {
+        0 => progress.tick(&step.line("resolving", started)),
+        count => progress.tick(&step.line(&format!("{count} modules downloaded"), started)),
+    })?;
+    let mut build = go(module);
+    build
+        .args(["build", "-v", "-ldflags", &linker_flags(step.binary), "-o"])
         .arg(output)
         .arg(step.binary.package());
-    // The caller's own workspace or flags must not change what is built; proxy, cache and the rest stay theirs.
+    follow(step, build, |said| {
+        // What an earlier build left in Go's cache is not compiled again, so the end may come sooner.
+        let text = format!("{} of at most {} packages compiled", said.packages, packages.packages);
+        progress.tick(&step.line(&text, started));
+    })
+    .map(|_| ())
+}
+
+/// `go` in our module. The caller's own workspace or flags must not change what is built; proxy, cache and the rest stay
+/// theirs.
+fn go(module: &Path) -> Command {
+    let mut go = Command::new("go");
     go.current_dir(module)
         .env("CGO_ENABLED", "0")
         .env("GOFLAGS", "-mod=readonly -buildvcs=false")
         .env("GOWORK", "off");
-    go.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = go.spawn().map_err(|source| BinariesError::NoGo { binary, source })?;
-    let last = follow(step, &mut child, progress, started);
-    match child.wait() {
-        Ok(status) if status.success() => Ok(()),
-        Ok(_) => Err(BinariesError::Build { binary, output: Vec::from(last).join("\n") }),
-        Err(error) => Err(BinariesError::Build { binary, output: error.to_string() }),
-    }
+    go
 }
 
-/// Shows how far `go` is until it closes its output, whose last lines it returns.
-fn follow(step: &Step, child: &mut Child, progress: &Progress, started: Instant) -> VecDeque<String> {
+/// What a running `go` said.
+#[derive(Debug, Default)]
+struct Said {
+    /// Modules that it downloaded.
+    downloaded: usize,
+    /// Packages that it named: listed, or compiled.
+    packages: usize,
+    /// Its last words, for when it fails.
+    last: VecDeque<String>,
+}
+
+/// Runs `command` to its end, calling `show` as often as the progress wants it.
+fn follow(step: &Step, mut command: Command, show: impl Fn(&Said)) -> Result<Said, BinariesError> {
+    let binary = step.binary.name();
+    let failed = |output: String| BinariesError::Build { binary, output };
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|source| BinariesError::NoGo { binary, source })?;
     let (lines, from_go) = mpsc::channel();
-    if let Some(stderr) = child.stderr.take() {
-        thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                if lines.send(line).is_err() {
-                    return;
-                }
-            }
-        });
+    if let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) {
+        forward(stdout, lines.clone());
+        forward(stderr, lines);
     }
-    let (mut last, mut compiled, mut downloaded) = (VecDeque::new(), 0_usize, 0_usize);
-    let mut next = Instant::now() + progress.interval();
+    let mut said = Said::default();
+    let mut next = Instant::now();
     loop {
         match from_go.recv_timeout(next.saturating_duration_since(Instant::now())) {
-            Ok(line) if line.starts_with("go: downloading ") => downloaded += 1,
+            Ok(line) if line.starts_with("go: downloading ") => said.downloaded += 1,
             Ok(line) => {
-                compiled += 1;
-                last.push_back(line);
-                if last.len() > 25 {
-                    last.pop_front();
+                said.packages += 1;
+                said.last.push_back(line);
+                if said.last.len() > 25 {
+                    said.last.pop_front();
                 }
             }
             Err(RecvTimeoutError::Timeout) => {
-                progress.tick(&step.line(&so_far(downloaded, compiled), started));
-                next = Instant::now() + progress.interval();
+                show(&said);
+                next = Instant::now() + step.interval;
             }
-            Err(RecvTimeoutError::Disconnected) => return last,
+            Err(RecvTimeoutError::Disconnected) => break,
         }
+    }
+    match child.wait() {
+        Ok(status) if status.success() => Ok(said),
+        Ok(_) => Err(failed(Vec::from(said.last).join("\n"))),
+        Err(error) => Err(failed(error.to_string())),
     }
 }
 
-fn so_far(downloaded: usize, compiled: usize) -> String {
-    match (downloaded, compiled) {
-        (0, 0) => "resolving".to_owned(),
-        (modules, 0) => format!("{modules} modules downloaded"),
-        (_, packages) => format!("{packages} packages compiled"),
-    }
+/// Sends the lines of a pipe from a thread of its own.
+fn forward(pipe: impl io::Read + Send + 'static, lines: mpsc::Sender<String>) {
+    thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            if lines.send(line).is_err() {
+                return;
+            }
+        }
+    });
 }
 
 /// No symbols (a third of the size), and the version: without it `/version` is wrong and clients misbehave.

@@ -260,7 +260,8 @@ pub fn ensure(wanted: &[Binary], progress: &Progress) -> Result<Binaries, Binari
     }
     for (index, &binary) in missing.iter().enumerate() {
         let file = cached_file(&cache, binary);
-        let step = build::Step { binary, number: index + 1, of: missing.len() };
+        let step =
+            build::Step { binary, number: index + 1, of: missing.len(), interval: progress.interval() };
         build::build(&step, &file, progress)?;
         binaries.paths.insert(binary, file);
     }

@@ -190,12 +190,13 @@ impl Stand {
         api.patch(claim, &PatchParams::default(), &Patch::Merge(patch)).await.expect("patched");
     }
 
-    /// The folders of the driver's volumes, by name.
+    /// The folders of the driver's volumes, by name: a volume's is called as its id.
     pub fn directories(&self) -> Vec<String> {
-        let folder = self.control_plane.folder().join("volumes").join("volumes");
+        let folder = self.control_plane.folder().join("volumes");
         let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
         let mut names: Vec<_> =
-            entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+            names.filter(|name| name.len() == 36 && name.matches('-').count() == 4).collect();
         names.sort();
         names
     }
