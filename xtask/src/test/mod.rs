@@ -95,7 +95,11 @@ fn binaries(skipped: &mut Skipped, broken: &mut Vec<String>) -> bool {
         Ok(_) => true,
         Err(BinariesError::NoGo { .. }) => {
             let how = "install Go 1.26 or newer (https://go.dev/dl), or name a folder with the binaries in MOORING_KUBE_BIN";
-            skipped.add("everything on a real control plane, and csi-sanity", "there is no Go to build Kubernetes with", how);
+            skipped.add(
+                "everything on a real control plane, and csi-sanity",
+                "there is no Go to build Kubernetes with",
+                how,
+            );
             false
         }
         Err(error) => {
@@ -138,7 +142,9 @@ fn tests(with_cluster: bool, broken: &mut Vec<String>) -> Tally {
     match child.wait() {
         Ok(status) if status.success() => {}
         Ok(_) if tally.failed > 0 => {}
-        Ok(status) => broken.push(format!("cargo test ended with {status}: something does not compile, or a test binary died")),
+        Ok(status) => broken.push(format!(
+            "cargo test ended with {status}: something does not compile, or a test binary died"
+        )),
         Err(error) => broken.push(format!("cargo test cannot be waited for: {error}")),
     }
     tally

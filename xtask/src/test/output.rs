@@ -41,7 +41,10 @@ impl Tally {
         if self.in_successes {
             return;
         }
-        let Some((name, result)) = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... ")) else { return };
+        let Some((name, result)) = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... "))
+        else {
+            return;
+        };
         if result.starts_with("FAILED") {
             self.failures.push(name.to_owned());
         }

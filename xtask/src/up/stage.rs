@@ -79,7 +79,8 @@ impl Stage {
         let mut stage = Stage { sidecars: Vec::new(), driver, control_plane, namespace, volumes };
         for sidecar in known {
             println!("starting {}", sidecar.name);
-            let kubeconfig = stage.control_plane.service_account(&stage.namespace, sidecar.name, sidecar.role).await?;
+            let kubeconfig =
+                stage.control_plane.service_account(&stage.namespace, sidecar.name, sidecar.role).await?;
             let mut command = Command::new(&mooring);
             command.arg(sidecar.name).env_remove("KUBECONFIG");
             command.arg(format!("--csi-address={}", socket.display()));
@@ -114,7 +115,8 @@ impl Stage {
     /// The end of every log, for when something went wrong.
     pub(crate) fn last_words(&self) -> String {
         let processes = self.sidecars.iter().chain([&self.driver]);
-        let words = processes.map(|process| format!("---- {} ----\n{}", process.name(), process.last_lines(8)));
+        let words =
+            processes.map(|process| format!("---- {} ----\n{}", process.name(), process.last_lines(8)));
         words.collect::<Vec<_>>().join("\n")
     }
 }

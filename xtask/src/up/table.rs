@@ -38,7 +38,8 @@ impl Row {
         };
         let volume = volumes.items.into_iter().find(ours).unwrap_or_default();
         let attachments = Api::<VolumeAttachment>::all(client.clone()).list(&everything).await?;
-        let attached = |attachment: &VolumeAttachment| attachment.status.as_ref().is_some_and(|status| status.attached);
+        let attached =
+            |attachment: &VolumeAttachment| attachment.status.as_ref().is_some_and(|status| status.attached);
         Ok(Row {
             claim: claim.and_then(|claim| claim.status?.phase).unwrap_or_default(),
             volume: volume.metadata.name.unwrap_or_default(),

@@ -156,6 +156,35 @@ pub(crate) static RESOURCES: &[Resource] = &[
         immutable: &["/driverName", "/parameters"],
         ..STORAGE
     },
+    Resource {
+        group: "apps",
+        plural: "replicasets",
+        kind: "ReplicaSet",
+        namespaced: true,
+        status: StatusRule::Apart,
+        generation: true,
+        ..BASE
+    },
+    Resource {
+        group: "apps",
+        plural: "deployments",
+        kind: "Deployment",
+        namespaced: true,
+        status: StatusRule::Apart,
+        generation: true,
+        ..BASE
+    },
+    Resource {
+        group: "gateway.networking.k8s.io",
+        version: "v1beta1",
+        plural: "referencegrants",
+        kind: "ReferenceGrant",
+        namespaced: true,
+        unconditional_update: false,
+        custom: true,
+        generation: true,
+        ..BASE
+    },
     Resource { plural: "volumesnapshots", kind: "VolumeSnapshot", namespaced: true, ..SNAPSHOT },
     Resource { plural: "volumesnapshotcontents", kind: "VolumeSnapshotContent", ..SNAPSHOT },
     Resource {
