@@ -15,15 +15,21 @@ pub(crate) struct Tally {
     pub(crate) skipped: BTreeSet<String>,
     /// Inside the output of tests that passed.
     in_successes: bool,
+    /// How many tests each binary that runs has, the outermost first.
+    running: Vec<u64>,
 }
 
 impl Tally {
     /// Takes one line of output; whether to show it.
     pub(crate) fn read(&mut self, line: &str) -> bool {
+        if let Some(rest) = line.strip_prefix("running ") {
+            if let Some(count) = rest.strip_suffix(" tests").or_else(|| rest.strip_suffix(" test")) {
+                self.running.extend(count.parse::<u64>());
+            }
+        }
         if let Some(rest) = line.strip_prefix("test result: ") {
             self.in_successes = false;
-            self.passed += number_before(rest, " passed");
-            self.failed += number_before(rest, " failed");
+            self.add(rest);
             return true;
         }
         match line {
@@ -32,6 +38,22 @@ impl Tally {
             _ => self.read_test(line),
         }
         !self.in_successes
+    }
+
+    /// Adds a binary's result, unless a test of another binary ran it: that test is counted itself.
+    fn add(&mut self, result: &str) {
+        let [passed, failed, ignored] =
+            [" passed", " failed", " ignored"].map(|word| number_before(result, word));
+        // One that died has no result and is still on the stack, above the one that this result is of.
+        while let Some(count) = self.running.pop() {
+            if count == passed + failed + ignored {
+                break;
+            }
+        }
+        if self.running.is_empty() {
+            self.passed += passed;
+            self.failed += failed;
+        }
     }
 
     fn read_test(&mut self, line: &str) {
@@ -90,10 +112,19 @@ failures:
 
 test result: FAILED. 1 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.10s
      Running unittests
+
+running 41 tests
+
+running 1 test
+test inner ... ok
+
+test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 3 filtered out; finished in 0.10s
+
+running 7 tests
 test result: ok. 41 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.10s";
 
     #[test]
-    fn sums_over_binaries_and_hides_the_output_of_what_passed() {
+    fn sums_over_binaries_but_not_those_inside_tests_and_hides_the_output_of_what_passed() {
         let mut tally = Tally::default();
         let shown: Vec<&str> = OUTPUT.lines().filter(|line| tally.read(line)).collect();
         assert_eq!((tally.passed, tally.failed), (42, 1));
