@@ -264,6 +264,12 @@ impl DetachError {
             | Self::Mark(_) => Outcome::Retry,
         }
     }
+
+    /// Whether it belongs into the status; `bound` while our finalizer is on the attachment. Without it the volume
+    /// is detached, and the error would outlive its reason.
+    pub fn is_reported(&self, bound: bool) -> bool {
+        bound || !matches!(self, Self::Mark(_))
+    }
 }
 
 #[cfg(test)]

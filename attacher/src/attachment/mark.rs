@@ -1,15 +1,15 @@
 //! Which attachments the driver's own list contradicts (attacher.md §11), and which are being worked on.
 //!
 //! `Differs:` upstream compares with a list that may be older than what its workers have done since, and calls the
-//! driver again for it. Here an attachment that was worked on while the list was read is left to the next
-//! comparison.
+//! driver again for it; and it forgets the contradiction when that call fails. Here an attachment that was worked
+//! on while the list was read is left to the next comparison, and a mark lasts until the work has succeeded.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use common::kube::object::Key;
 
-/// The marks; they live in memory and are taken by the next pass over the attachment.
+/// The marks; they live in memory.
 #[derive(Debug, Default)]
 pub struct Marks {
     state: Mutex<State>,
@@ -64,6 +64,15 @@ pub struct Pass<'a> {
     pub forced: bool,
 }
 
+impl Pass<'_> {
+    /// The work failed: what was to be forced still is.
+    pub fn failed(&self) {
+        if self.forced {
+            self.marks.state().forced.insert(self.key.clone());
+        }
+    }
+}
+
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
         self.marks.state().active.remove(self.key);
@@ -75,12 +84,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mark_is_taken_once() {
+    fn a_mark_lasts_until_the_work_has_succeeded() {
         let (marks, key) = (Marks::default(), Key::cluster("a"));
         marks.comparison_begins();
         assert_eq!(marks.comparison_ends(vec![key.clone()]).len(), 1);
-        assert!(marks.begin(&key).forced);
-        assert!(!marks.begin(&key).forced);
+        let pass = marks.begin(&key);
+        assert!(pass.forced);
+        pass.failed();
+        drop(pass);
+        assert!(marks.begin(&key).forced, "the work failed");
+        let pass = marks.begin(&key);
+        pass.failed();
+        assert!(!pass.forced && !marks.begin(&key).forced);
     }
 
     #[test]

@@ -118,19 +118,27 @@ impl Attachments {
     }
 
     async fn pass(&self, key: &Key) -> Outcome {
-        let pass = self.marks.begin(key);
         self.waiting.leave(key);
+        let pass = self.marks.begin(key);
         let Some(attachment) = self.attachments.get(key) else { return Outcome::Done };
-        match decide(&attachment, self.config.role(), pass.forced) {
+        let outcome = self.step(&attachment, pass.forced).await;
+        if outcome != Outcome::Done {
+            pass.failed();
+        }
+        outcome
+    }
+
+    async fn step(&self, attachment: &Attachment, forced: bool) -> Outcome {
+        match decide(attachment, self.config.role(), forced) {
             Step::Ignore => Outcome::Done,
-            Step::MarkAttached => self.mark_attached(&attachment).await,
-            Step::Attach => match self.attach(&attachment).await {
-                Ok(progress) => self.ended("Attached", &attachment, progress),
-                Err(error) => self.attach_failed(&attachment, error).await,
+            Step::MarkAttached => self.mark_attached(attachment).await,
+            Step::Attach => match self.attach(attachment).await {
+                Ok(progress) => self.ended("Attached", attachment, progress),
+                Err(error) => self.attach_failed(attachment, error).await,
             },
-            Step::Detach => match self.detach(&attachment).await {
-                Ok(progress) => self.ended("Detached", &attachment, progress),
-                Err(error) => self.detach_failed(&attachment, error).await,
+            Step::Detach => match self.detach(attachment).await {
+                Ok(progress) => self.ended("Detached", attachment, progress),
+                Err(error) => self.detach_failed(attachment, error).await,
             },
         }
     }
@@ -159,15 +167,13 @@ impl Attachments {
     async fn attach_failed(&self, attachment: &Attachment, error: AttachError) -> Outcome {
         let key = &attachment.meta.key;
         common::error!(error, "Failed to attach"; "attachment" => key, "node" => attachment.node);
-        if error.is_reported() {
-            let report =
-                Report { message: error.to_string(), code: error.code().filter(|_| self.config.error_code) };
-            let latest = self.attachments.get(key);
-            if let Some(latest) =
-                latest.filter(|latest| is_news(latest.attach_error.as_deref(), &report, Timestamp::now()))
-            {
-                self.report(&latest.meta, &patch::attach_error(&report, &time(Timestamp::now()))).await;
-            }
+        let report =
+            Report { message: error.to_string(), code: error.code().filter(|_| self.config.error_code) };
+        let reported = |latest: &Attachment| {
+            error.is_reported() && is_news(latest.attach_error.as_deref(), &report, Timestamp::now())
+        };
+        if let Some(latest) = self.attachments.get(key).filter(|latest| reported(latest)) {
+            self.report(&latest.meta, &patch::attach_error(&report, &time(Timestamp::now()))).await;
         }
         self.wait(key, error.waits_on());
         error.outcome()
@@ -177,10 +183,11 @@ impl Attachments {
         let key = &attachment.meta.key;
         common::error!(error, "Failed to detach"; "attachment" => key, "node" => attachment.node);
         let report = Report { message: error.to_string(), code: None };
-        let latest = self.attachments.get(key);
-        if let Some(latest) =
-            latest.filter(|latest| is_news(latest.detach_error.as_deref(), &report, Timestamp::now()))
-        {
+        let reported = |latest: &Attachment| {
+            let bound = latest.meta.has_finalizer(&self.config.finalizer);
+            error.is_reported(bound) && is_news(latest.detach_error.as_deref(), &report, Timestamp::now())
+        };
+        if let Some(latest) = self.attachments.get(key).filter(|latest| reported(latest)) {
             self.report(&latest.meta, &patch::detach_error(&report, &time(Timestamp::now()))).await;
         }
         self.wait(key, error.waits_on());

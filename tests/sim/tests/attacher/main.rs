@@ -1,0 +1,14 @@
+//! csi-attacher against the in-memory API server and the scripted driver: upstream's cases (attacher.md §17),
+//! takeover of what the Go attacher leaves half done, faults, crashes at every point, and a burst of detaches.
+
+mod attach;
+mod burst;
+mod case;
+mod crashes;
+mod detach;
+mod harness;
+mod intake;
+mod listing;
+mod objects;
+mod takeover;
+mod volumes;
