@@ -11,21 +11,24 @@ use common::flag::{Exit, Parsed};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sidecar {
     Provisioner,
+    Attacher,
 }
 
 impl Sidecar {
-    const ALL: [Self; 1] = [Self::Provisioner];
+    const ALL: [Self; 2] = [Self::Provisioner, Self::Attacher];
 
     /// The name of the Go sidecar's binary.
     fn name(self) -> &'static str {
         match self {
             Self::Provisioner => "csi-provisioner",
+            Self::Attacher => "csi-attacher",
         }
     }
 
     fn about(self) -> &'static str {
         match self {
             Self::Provisioner => "makes volumes for claims and deletes them (external-provisioner 6.3)",
+            Self::Attacher => "attaches volumes to nodes and detaches them (external-attacher 4.12)",
         }
     }
 
@@ -36,6 +39,7 @@ impl Sidecar {
     fn parse(self, program: &str, args: Vec<String>) -> Result<Parsed, Exit> {
         match self {
             Self::Provisioner => provisioner::flags::parse(program, args),
+            Self::Attacher => attacher::flags::parse(program, args),
         }
     }
 
@@ -58,6 +62,7 @@ impl Sidecar {
         let code = runtime.block_on(async {
             match self {
                 Self::Provisioner => provisioner::main(&parsed).await,
+                Self::Attacher => attacher::main(&parsed).await,
             }
         });
         runtime.shutdown_background();

@@ -62,7 +62,10 @@ fn flags_that_do_not_go_together_exit_with_1() {
 fn version_and_help_exit_with_0() {
     let output = mooring(&["csi-provisioner", "--version"]);
     assert_eq!(code(&output), 0);
-    assert_eq!(String::from_utf8_lossy(&output.stdout), format!("csi-provisioner v{}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        format!("csi-provisioner v{}\n", env!("CARGO_PKG_VERSION"))
+    );
     assert_eq!(code(&mooring(&["csi-provisioner", "--help"])), 0);
 }
 
@@ -94,8 +97,11 @@ fn absent_socket_is_waited_for_half_a_minute_and_then_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let socket = folder.path().join("no.sock");
     let began = std::time::Instant::now();
-    let output =
-        mooring(&["csi-provisioner", &kubeconfig(folder.path()), &format!("--csi-address={}", socket.display())]);
+    let output = mooring(&[
+        "csi-provisioner",
+        &kubeconfig(folder.path()),
+        &format!("--csi-address={}", socket.display()),
+    ]);
     assert_eq!(code(&output), 1);
     assert!((29..40).contains(&began.elapsed().as_secs()), "took {:?}", began.elapsed());
     let said = said(&output);
@@ -164,7 +170,8 @@ async fn driver_that_cannot_tell_what_it_can_is_fatal() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn driver_whose_probe_fails_exits_with_1() {
-    let output = beside(Odd { name: "odd.example", probe: Some(Status::failed_precondition("no disk")) }).await;
+    let output =
+        beside(Odd { name: "odd.example", probe: Some(Status::failed_precondition("no disk")) }).await;
     assert_eq!(code(&output), 1);
     assert!(said(&output).contains("no disk"), "{}", said(&output));
 }

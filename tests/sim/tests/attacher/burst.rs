@@ -87,7 +87,10 @@ async fn attaches_pass_a_burst_of_deletions_of_what_still_waits() {
         let volume = format!("old{number}");
         give(&world, &[&volume]);
         world.api.put(protected(&volume));
-        let saved = with(theirs(attachment(&volume, &volume, &format!("node{}", number % 20))), json!({"status": null}));
+        let saved = with(
+            theirs(attachment(&volume, &volume, &format!("node{}", number % 20))),
+            json!({"status": null}),
+        );
         world.api.put(saved);
     }
     let _running = run(&world, 10);

@@ -15,6 +15,7 @@ use crate::harness::{calls, config, sidecar_with, world_with, writes};
 pub(crate) const QUIET: Duration = Duration::from_secs(45);
 
 type Hand = Box<dyn Fn(&World)>;
+type Chosen = fn(&Step) -> bool;
 
 /// One case; see [`Case::ends_with`].
 pub(crate) struct Case {
@@ -22,7 +23,7 @@ pub(crate) struct Case {
     objects: Vec<Value>,
     deleted: Vec<(&'static str, &'static str)>,
     replies: Vec<(&'static str, Vec<Reply>)>,
-    faults: Vec<(fn(&Step) -> bool, usize, Fault)>,
+    faults: Vec<(Chosen, usize, Fault)>,
     config: Config,
     meanwhile: Option<Hand>,
 }
@@ -54,7 +55,7 @@ impl Case {
     }
 
     /// The next `times` such steps go wrong.
-    pub(crate) fn fault(mut self, step: fn(&Step) -> bool, times: usize, fault: Fault) -> Self {
+    pub(crate) fn fault(mut self, step: Chosen, times: usize, fault: Fault) -> Self {
         self.faults.push((step, times, fault));
         self
     }

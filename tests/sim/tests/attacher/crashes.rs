@@ -10,7 +10,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
 use crate::harness::{LIMIT, config, give, sidecar, sidecar_with};
-use crate::objects::{DRIVER, FINALIZER, VA, csi_node, inline, ours, protected, pv, secret, va, with, with_secret_ref};
+use crate::objects::{
+    DRIVER, FINALIZER, VA, csi_node, inline, ours, protected, pv, secret, va, with, with_secret_ref,
+};
 
 fn begin(world: &World) {
     give(world, &["pv1", "inline"]);
@@ -30,16 +32,19 @@ async fn attached(world: &World, name: &str) {
 }
 
 async fn gone(world: &World) {
-    let gone = world.api.until("the attachments to go", LIMIT, |api| {
-        (api.count("volumeattachments") == 0).then_some(())
-    });
+    let gone = world
+        .api
+        .until("the attachments to go", LIMIT, |api| (api.count("volumeattachments") == 0).then_some(()));
     gone.await;
 }
 
 /// Our finalizer on any object.
 fn finalizers(world: &World) -> Vec<String> {
     let objects = ["volumeattachments", "persistentvolumes"].map(|plural| world.api.list(plural));
-    let ours = objects.iter().flatten().filter(|object| object["metadata"].to_string().contains(&format!("\"{FINALIZER}\"")));
+    let ours = objects
+        .iter()
+        .flatten()
+        .filter(|object| object["metadata"].to_string().contains(&format!("\"{FINALIZER}\"")));
     let names = ours.filter_map(|object| object["metadata"]["name"].as_str());
     names.map(str::to_owned).collect()
 }
@@ -105,7 +110,9 @@ fn orphan() -> Scenario {
         attached(&world, VA).await;
         world.api.edit("persistentvolumes", "pv1", |object| object["metadata"]["finalizers"] = json!([]));
         world.api.delete("persistentvolumes", "pv1");
-        world.api.edit_if_there("persistentvolumes", "pv1", |object| object["metadata"]["finalizers"] = json!([]));
+        world
+            .api
+            .edit_if_there("persistentvolumes", "pv1", |object| object["metadata"]["finalizers"] = json!([]));
         world.api.delete("csinodes", "node1");
         world.api.delete("volumeattachments", VA);
         gone(&world).await;

@@ -58,7 +58,9 @@ async fn an_open_call_is_repeated_every_half_minute_at_least() {
 #[tokio::test(start_paused = true)]
 async fn a_changed_message_is_written() {
     let world = failing(refused());
-    world.driver.script("ControllerPublishVolume", [refused(), refused(), Reply::error(Code::Internal, "still no")]);
+    world
+        .driver
+        .script("ControllerPublishVolume", [refused(), refused(), Reply::error(Code::Internal, "still no")]);
     let _running = run(&world);
     sleep(Duration::from_secs(5)).await;
     let error = |text: &str| format!("attach error: rpc error: code = Internal desc = {text}");
@@ -72,9 +74,13 @@ async fn errors_that_another_writes_do_not_end_the_pause_and_everything_else_doe
     // Between the tries at 15 s and 31 s.
     sleep(Duration::from_secs(20)).await;
     assert_eq!(seconds(&world, start).len(), 5);
-    world.api.edit("volumeattachments", VA, |object| object["status"]["attachError"]["message"] = json!("mine"));
+    world
+        .api
+        .edit("volumeattachments", VA, |object| object["status"]["attachError"]["message"] = json!("mine"));
     sleep(Duration::from_secs(1)).await;
-    world.api.edit("volumeattachments", VA, |object| object["status"]["detachError"] = json!({"message": "mine"}));
+    world
+        .api
+        .edit("volumeattachments", VA, |object| object["status"]["detachError"] = json!({"message": "mine"}));
     sleep(Duration::from_secs(1)).await;
     assert_eq!(seconds(&world, start).len(), 5);
     world.api.edit("volumeattachments", VA, |object| object["metadata"]["labels"] = json!({"try": "now"}));
@@ -179,5 +185,8 @@ async fn what_is_in_flight_ends_before_the_process_does() {
     stop.cancel();
     world.api.put(with(va(), json!({"metadata": {"name": "va2"}, "spec": {"nodeName": "node2"}})));
     ended.await.unwrap();
-    assert_eq!((calls(&world), writes(&world)), (vec![PUBLISHED.to_owned()], vec!["save".to_owned(), "attached".to_owned()]));
+    assert_eq!(
+        (calls(&world), writes(&world)),
+        (vec![PUBLISHED.to_owned()], vec!["save".to_owned(), "attached".to_owned()])
+    );
 }

@@ -25,7 +25,7 @@ fn publish(world: &World, volume: &str) {
     let access_type = Some(AccessType::Mount(MountVolume::default()));
     let capability = Some(common::csi::v1::VolumeCapability { access_mode, access_type });
     world.driver.change_model(|model| {
-        let volume = model.volumes.get_mut(&sim::id_of(volume)).unwrap();
+        let volume = model.volumes.get_mut(&sim::id_of(volume)).expect("a volume");
         volume.published.insert("node1-id".to_owned(), Publication { readonly: false, capability });
     });
 }

@@ -1,6 +1,8 @@
 //! csi-attacher against the in-memory API server and the scripted driver: upstream's cases (attacher.md §17),
 //! takeover of what the Go attacher leaves half done, faults, crashes at every point, and a burst of detaches.
 
+#![allow(clippy::indexing_slicing, reason = "a test that looks where nothing is fails, as it should")]
+
 mod attach;
 mod burst;
 mod case;
@@ -10,5 +12,6 @@ mod harness;
 mod intake;
 mod listing;
 mod objects;
+mod rights;
 mod takeover;
 mod volumes;

@@ -20,7 +20,7 @@ fn metadata(finalizer: bool, node_id: bool) -> Value {
 /// The driver has published the volume, and nobody has written that down.
 fn published(world: &World) {
     world.driver.change_model(|model| {
-        let volume = model.volumes.get_mut("id-of-pv1").unwrap();
+        let volume = model.volumes.get_mut("id-of-pv1").expect("a volume");
         volume.published.insert("node1-id".to_owned(), Publication { readonly: false, capability: None });
     });
 }
