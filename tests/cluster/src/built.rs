@@ -12,6 +12,23 @@ pub struct BuildError(String, String);
 /// One build at a time: two would wait for each other's lock with a confusing message.
 static BUILDING: Mutex<()> = Mutex::new(());
 
+/// Cargo, without what the cargo that runs us says of our own package: build scripts (ring's, for one) take
+/// that for a change, and everything after them is compiled again, here and once more at the next plain build.
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let ours = name.to_str().is_some_and(|name| {
+            ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"]
+                .iter()
+                .any(|prefix| name.starts_with(prefix))
+        });
+        if ours {
+            cargo.env_remove(name);
+        }
+    }
+    cargo
+}
+
 /// The path of an executable of the workspace, such as `("mooring", "mooring")`, built now if it is not
 /// up to date, in the profile that the calling test was built in.
 ///
@@ -31,8 +48,7 @@ pub fn executable(package: &str, name: &str) -> Result<PathBuf, BuildError> {
         Some("debug") | None => "dev",
         Some(other) => other,
     };
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
+    let output = cargo()
         .args(["build", "--quiet", "--package", package, "--bin", name, "--profile", profile_name])
         .arg("--manifest-path")
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"))

@@ -10,6 +10,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use cluster::binaries::{BinariesError, Binary, Progress, ensure};
+use cluster::built::cargo;
 use output::Tally;
 
 /// Tests that need a control plane, where there can be none: whole packages, and tests by name elsewhere.
@@ -45,10 +46,6 @@ pub(crate) fn run() -> ExitCode {
     report(&tally, &skipped, &broken, started)
 }
 
-fn cargo() -> Command {
-    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-}
-
 fn succeeds(what: &str, command: &mut Command) -> bool {
     eprintln!("== {what}");
     match command.status() {
@@ -81,8 +78,7 @@ fn note_missing_tools(skipped: &mut Skipped) {
         let how = "apt-get install prometheus";
         skipped.add("promtool's opinion of the metrics pages", "promtool is not installed", how);
     }
-    // Root is told apart by what only root may read.
-    if std::fs::File::open("/proc/1/environ").is_err() {
+    if !rustix::process::geteuid().is_root() {
         skipped.add("mounts and loop devices of the driver", "this user is not root", "run as root");
     }
 }

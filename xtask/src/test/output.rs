@@ -22,10 +22,10 @@ pub(crate) struct Tally {
 impl Tally {
     /// Takes one line of output; whether to show it.
     pub(crate) fn read(&mut self, line: &str) -> bool {
-        if let Some(rest) = line.strip_prefix("running ") {
-            if let Some(count) = rest.strip_suffix(" tests").or_else(|| rest.strip_suffix(" test")) {
-                self.running.extend(count.parse::<u64>());
-            }
+        if let Some(rest) = line.strip_prefix("running ")
+            && let Some(count) = rest.strip_suffix(" tests").or_else(|| rest.strip_suffix(" test"))
+        {
+            self.running.extend(count.parse::<u64>());
         }
         if let Some(rest) = line.strip_prefix("test result: ") {
             self.in_successes = false;

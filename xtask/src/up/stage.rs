@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use cluster::built::executable;
+use cluster::built::{cargo, executable};
 use cluster::node::NodeDriver;
 use cluster::{ControlPlane, Options, Process, wait};
 
@@ -124,9 +124,8 @@ impl Stage {
 /// Builds our executables, with cargo's own progress: the first time takes minutes.
 fn build() -> Result<()> {
     println!("building mooring and its driver");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     for (package, name) in [("mooring", "mooring"), ("driver", "mooring-driver")] {
-        let status = Command::new(&cargo).args(["build", "--package", package, "--bin", name]).status()?;
+        let status = cargo().args(["build", "--package", package, "--bin", name]).status()?;
         if !status.success() {
             bail!("{name} does not build (above)");
         }
