@@ -4,6 +4,7 @@
 //! missing). Every message, field, enum value, service, method, extension and option is compared;
 //! comments are ours and are not. Without Go the test fails and says so, unless the environment
 //! variable `MOORING_SKIP_OFFICIAL_PROTOCOL` is set.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -132,7 +133,12 @@ fn field_line(field: &FieldDescriptor) -> String {
 fn add_enum(facts: &mut BTreeSet<String>, kind: &EnumDescriptor) {
     facts.insert(format!("enum {} {}", kind.full_name(), options(&kind.options())));
     for value in kind.values() {
-        facts.insert(format!("value {} = {} {}", value.full_name(), value.number(), options(&value.options())));
+        facts.insert(format!(
+            "value {} = {} {}",
+            value.full_name(),
+            value.number(),
+            options(&value.options())
+        ));
     }
 }
 

@@ -60,6 +60,17 @@ pub(crate) fn refresh(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Brings what was written to a file's devices into the file, for a copy of it.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn flush(path: &Path) -> io::Result<()> {
+    for (_, device) in find(path, None)? {
+        device.sync_all()?;
+    }
+    Ok(())
+}
+
 /// Lets go of all devices whose file is directly in `folder` (or was removed from there), except those
 /// `is_used` names.
 ///

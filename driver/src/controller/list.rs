@@ -47,12 +47,15 @@ impl Core {
     /// A page of snapshots, by id; or the snapshots of one volume; or one snapshot.
     ///
     /// # Errors
-    /// INVALID_ARGUMENT for a negative count, ABORTED for a token that is not ours.
+    /// INVALID_ARGUMENT for a negative count or when listing is off, ABORTED for a token that is not ours.
     pub fn list_snapshots(
         &self,
         request: v1::ListSnapshotsRequest,
     ) -> Result<v1::ListSnapshotsResponse, Refusal> {
         self.has_controller("ListSnapshots")?;
+        if !self.options.list_snapshots {
+            return Err(Refusal::Unsupported("ListSnapshots"));
+        }
         let limit = check::max_entries(request.max_entries)?.unwrap_or(MAX_PAGE_ENTRIES);
         check_token(&request.starting_token)?;
         check::optional("source_volume_id", &request.source_volume_id)?;

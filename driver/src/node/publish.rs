@@ -208,6 +208,9 @@ impl Core {
 
     /// Undoes a publish: unmounts, removes the target, and removes an inline volume with its last one.
     ///
+    /// Differs: an unknown volume with an id of the kubelet's making for inline volumes is fine: it went
+    /// with an earlier call whose answer was lost. The Go driver says NOT_FOUND, and the pod never ends.
+    ///
     /// # Errors
     /// INVALID_ARGUMENT for a bad field; NOT_FOUND; INTERNAL when the unmount fails. A target where the
     /// volume is not published is fine.
@@ -218,7 +221,12 @@ impl Core {
         check::required("volume_id", &request.volume_id)?;
         check::path("target_path", &request.target_path)?;
         let _record = self.locks.alone(Key::Volume(request.volume_id.clone()))?;
-        let volume = self.store.volume(&request.volume_id)?;
+        let volume = match self.store.volume(&request.volume_id) {
+            Err(Refusal::Unknown { id, .. }) if is_inline_id(&id) => {
+                return Ok(v1::NodeUnpublishVolumeResponse {});
+            }
+            found => found?,
+        };
         if !volume.published.contains_key(&request.target_path) {
             return Ok(v1::NodeUnpublishVolumeResponse {});
         }
@@ -237,6 +245,12 @@ impl Core {
         }
         Ok(v1::NodeUnpublishVolumeResponse {})
     }
+}
+
+/// Whether the kubelet made this id for an inline volume: `csi-` and 64 hex digits.
+fn is_inline_id(id: &str) -> bool {
+    id.strip_prefix("csi-")
+        .is_some_and(|hash| hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 fn is_mounted(target: &Path) -> Result<bool, Refusal> {

@@ -51,6 +51,7 @@ pub fn mounts_below(folder: &Path) -> Vec<PathBuf> {
 /// The files below a folder that are behind loop devices, one entry per device.
 pub fn loop_devices_below(folder: &Path) -> Vec<PathBuf> {
     let devices = std::fs::read_dir("/sys/block").into_iter().flatten().flatten();
-    let files = devices.filter_map(|device| std::fs::read_to_string(device.path().join("loop/backing_file")).ok());
+    let files =
+        devices.filter_map(|device| std::fs::read_to_string(device.path().join("loop/backing_file")).ok());
     files.map(|file| PathBuf::from(file.trim_end())).filter(|file| file.starts_with(folder)).collect()
 }

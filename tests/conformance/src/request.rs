@@ -9,12 +9,12 @@ pub const MIB: i64 = 1 << 20;
 
 /// A capability of an access type and mode.
 pub fn capability(block: bool, mode: Mode) -> v1::VolumeCapability {
-    let access_type = if block {
-        AccessType::Block(BlockVolume {})
-    } else {
-        AccessType::Mount(MountVolume::default())
-    };
-    v1::VolumeCapability { access_type: Some(access_type), access_mode: Some(AccessMode { mode: mode as i32 }) }
+    let access_type =
+        if block { AccessType::Block(BlockVolume {}) } else { AccessType::Mount(MountVolume::default()) };
+    v1::VolumeCapability {
+        access_type: Some(access_type),
+        access_mode: Some(AccessMode { mode: mode as i32 }),
+    }
 }
 
 /// A size range with only a lower bound.
@@ -53,7 +53,11 @@ pub fn restore_of(snapshot: &str) -> Option<v1::VolumeContentSource> {
 
 /// A snapshot of the volume.
 pub fn snapshot(name: &str, volume: &str) -> v1::CreateSnapshotRequest {
-    v1::CreateSnapshotRequest { name: name.to_owned(), source_volume_id: volume.to_owned(), ..Default::default() }
+    v1::CreateSnapshotRequest {
+        name: name.to_owned(),
+        source_volume_id: volume.to_owned(),
+        ..Default::default()
+    }
 }
 
 /// The snapshot's removal.

@@ -1,5 +1,6 @@
 //! What a caller can get wrong, and the code it gets for it (csi-spec.md, General rules and the table of
 //! codes). Needs no root: nothing here gets as far as a mount.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -87,7 +88,11 @@ fn map(bytes: usize) -> BTreeMap<String, String> {
 
 fn secrets() -> [(BTreeMap<String, String>, &'static str); 3] {
     let one = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
-    [(map(5120), "5 KiB of secrets"), (one("a/b", "x"), "secret key with a slash"), (one("", "x"), "empty secret key")]
+    [
+        (map(5120), "5 KiB of secrets"),
+        (one("a/b", "x"), "secret key with a slash"),
+        (one("", "x"), "empty secret key"),
+    ]
 }
 
 /// Bad values of a required id, with what an id that is merely unknown gets.
@@ -108,7 +113,13 @@ async fn bad_paths<R: Rpc>(fixture: &Fixture, field: &str, with: impl Fn(String)
     for path in bad {
         fixture.expect(&format!("{field} {path:?}"), with(path.to_owned()), Code::InvalidArgument).await;
     }
-    fixture.expect(&format!("{field} of 5000 bytes"), with(format!("/{}", "x".repeat(5000))), Code::InvalidArgument).await;
+    fixture
+        .expect(
+            &format!("{field} of 5000 bytes"),
+            with(format!("/{}", "x".repeat(5000))),
+            Code::InvalidArgument,
+        )
+        .await;
 }
 
 /// Everything below a folder but the driver's log.
@@ -254,7 +265,10 @@ async fn names_are_names_and_never_become_paths() {
     for entry in std::fs::read_dir(f.folder.path().join("state")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let is_own = [".new", ".old", "state.journal"].contains(&name.as_str());
-        assert!(is_own || name.trim_end_matches(".snap").len() == 36, "{name:?} is not a name made by the driver");
+        assert!(
+            is_own || name.trim_end_matches(".snap").len() == 36,
+            "{name:?} is not a name made by the driver"
+        );
     }
 }
 
@@ -307,18 +321,27 @@ async fn maps_have_limits_and_secrets_have_plain_keys() {
     f.expect("empty key", v1::CreateVolumeRequest { parameters: empty_key, ..create.clone() }, bad).await;
     let zero = BTreeMap::from([("k".to_owned(), "a\0b".to_owned())]);
     f.expect("NUL", v1::CreateVolumeRequest { parameters: zero, ..create.clone() }, bad).await;
-    f.expect("5 KiB", v1::CreateVolumeRequest { mutable_parameters: large.clone(), ..create.clone() }, bad).await;
+    f.expect("5 KiB", v1::CreateVolumeRequest { mutable_parameters: large.clone(), ..create.clone() }, bad)
+        .await;
     let snapshot = request::snapshot("m", &f.volume);
     f.expect("5 KiB", v1::CreateSnapshotRequest { parameters: large.clone(), ..snapshot.clone() }, bad).await;
     let publish = request::publish(&f.volume, "/target", false);
-    f.expect("5 KiB", v1::NodePublishVolumeRequest { volume_context: large.clone(), ..publish.clone() }, bad).await;
-    f.expect("5 KiB", v1::NodePublishVolumeRequest { publish_context: large.clone(), ..publish.clone() }, bad).await;
+    f.expect("5 KiB", v1::NodePublishVolumeRequest { volume_context: large.clone(), ..publish.clone() }, bad)
+        .await;
+    f.expect(
+        "5 KiB",
+        v1::NodePublishVolumeRequest { publish_context: large.clone(), ..publish.clone() },
+        bad,
+    )
+    .await;
     f.expect("5 KiB", v1::GetCapacityRequest { parameters: large, ..Default::default() }, bad).await;
     for (secrets, what) in secrets() {
         f.expect(what, v1::CreateVolumeRequest { secrets: secrets.clone(), ..create.clone() }, bad).await;
-        f.expect(what, v1::DeleteVolumeRequest { secrets: secrets.clone(), ..request::delete("x") }, bad).await;
+        f.expect(what, v1::DeleteVolumeRequest { secrets: secrets.clone(), ..request::delete("x") }, bad)
+            .await;
         f.expect(what, v1::CreateSnapshotRequest { secrets: secrets.clone(), ..snapshot.clone() }, bad).await;
-        f.expect(what, v1::NodePublishVolumeRequest { secrets: secrets.clone(), ..publish.clone() }, bad).await;
+        f.expect(what, v1::NodePublishVolumeRequest { secrets: secrets.clone(), ..publish.clone() }, bad)
+            .await;
         f.expect(what, v1::ListSnapshotsRequest { secrets, ..Default::default() }, bad).await;
     }
 }
@@ -421,7 +444,8 @@ async fn a_name_that_is_taken_by_something_else_is_a_clash() {
     f.expect("smaller is compatible", request::create("volume", false, MIB), Code::Ok).await;
     f.expect("larger", request::create("volume", false, 8 * MIB), clash).await;
     let limited = v1::CapacityRange { required_bytes: 0, limit_bytes: MIB };
-    f.expect("above the limit", v1::CreateVolumeRequest { capacity_range: Some(limited), ..same() }, clash).await;
+    f.expect("above the limit", v1::CreateVolumeRequest { capacity_range: Some(limited), ..same() }, clash)
+        .await;
     f.expect("other kind", request::create("volume", true, 4 * MIB), clash).await;
     let parameters = BTreeMap::from([("a".to_owned(), "b".to_owned())]);
     f.expect("other parameters", v1::CreateVolumeRequest { parameters, ..same() }, clash).await;
@@ -503,7 +527,9 @@ async fn the_rest_of_the_table() {
     };
     let found = f.driver.client().call(v1::ListSnapshotsRequest::default(), DEADLINE).await.unwrap();
     let snapshots = found.entries.into_iter().filter_map(|entry| entry.snapshot);
-    let member = snapshots.filter(|snapshot| snapshot.group_snapshot_id == f.group).map(|snapshot| snapshot.snapshot_id);
+    let member = snapshots
+        .filter(|snapshot| snapshot.group_snapshot_id == f.group)
+        .map(|snapshot| snapshot.snapshot_id);
     let members: Vec<String> = member.collect();
     f.expect("members", get(members.clone()), Code::Ok).await;
     f.expect("no members", get(vec![]), bad).await;

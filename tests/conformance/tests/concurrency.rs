@@ -1,4 +1,5 @@
 //! 64 clients at random on 32 volumes: no inconsistent answer, no deadlock.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -65,7 +66,9 @@ async fn one(client: Driver, seen: Arc<Seen>, mut dice: Dice, target: PathBuf) {
         let block = number % 2 == 1;
         let Some(id) = created(&client, &seen, number, block).await else { continue };
         let outcome = match dice.below(8) {
-            0 if number >= LASTING => timed(&seen, client.call(request::delete(&id), DEADLINE)).await.map(drop),
+            0 if number >= LASTING => {
+                timed(&seen, client.call(request::delete(&id), DEADLINE)).await.map(drop)
+            }
             1 | 2 => {
                 let publish = request::publish(&id, &target, block);
                 let published = timed(&seen, client.call(publish, DEADLINE)).await;
@@ -137,7 +140,13 @@ async fn settled(client: &Driver, seen: &Seen, id: &str, target: &str) {
     }
 }
 
-async fn snapshot(client: &Driver, seen: &Seen, id: &str, number: u64, dice: &mut Dice) -> Result<(), Status> {
+async fn snapshot(
+    client: &Driver,
+    seen: &Seen,
+    id: &str,
+    number: u64,
+    dice: &mut Dice,
+) -> Result<(), Status> {
     let name = format!("snapshot-{number}-{}", dice.next_number());
     let cut = timed(seen, client.call(request::snapshot(&name, id), DEADLINE)).await?;
     let snapshot = cut.snapshot.unwrap();

@@ -1,4 +1,5 @@
 //! kill -9 at random moments: everything acknowledged is there afterwards, and nothing else.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -294,7 +295,8 @@ async fn settle(client: &Driver, models: &mut [Model], targets: &Path) {
         let Some(step) = model.open.take() else { continue };
         match step {
             Step::Create { name, block, from, restore } => {
-                let volume = create(client, model, &name, block, from.as_ref(), restore.as_ref()).await.unwrap();
+                let volume =
+                    create(client, model, &name, block, from.as_ref(), restore.as_ref()).await.unwrap();
                 model.volumes.insert(name, volume);
             }
             Step::Delete { name } => {
@@ -351,8 +353,7 @@ async fn check(client: &Driver, models: &[Model], folder: &Path, round: usize) {
     let ids: Vec<String> =
         reply.entries.into_iter().map(|entry| entry.snapshot.unwrap().snapshot_id).collect();
     assert_eq!(ids.iter().collect::<BTreeSet<_>>(), snapshots, "round {round}: snapshots");
-    let targets: BTreeSet<PathBuf> =
-        volumes.iter().filter_map(|(_, volume)| volume.target.clone()).collect();
+    let targets: BTreeSet<PathBuf> = volumes.iter().filter_map(|(_, volume)| volume.target.clone()).collect();
     let mounted: Vec<PathBuf> = mounts_below(folder);
     assert_eq!(mounted.iter().cloned().collect::<BTreeSet<_>>(), targets, "round {round}: mounts");
     assert_eq!(mounted.len(), targets.len(), "round {round}: nothing is mounted twice");

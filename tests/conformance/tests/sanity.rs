@@ -1,4 +1,5 @@
 //! csi-sanity: no failure, and every skip is one we know the reason of.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::process::Command;
 
@@ -72,9 +73,8 @@ async fn sanity(access: &str, args: &[&str]) {
         .unwrap_or_default();
     assert!(passed >= MIN_PASSED && summary.contains(" 0 Failed"), "{}", why(summary));
     let reasons = text.lines().filter_map(|line| line.trim().strip_prefix("[SKIPPED] "));
-    let unknown: Vec<_> = reasons
-        .filter(|reason| !reason.starts_with("in [") && !KNOWN_SKIPS.contains(reason))
-        .collect();
+    let unknown: Vec<_> =
+        reasons.filter(|reason| !reason.starts_with("in [") && !KNOWN_SKIPS.contains(reason)).collect();
     assert!(unknown.is_empty(), "{}", why(&format!("skips nobody explained: {unknown:?}")));
     eprintln!("csi-sanity {access}: {summary}");
     assert_eq!(driver.stop().await, Some(0));

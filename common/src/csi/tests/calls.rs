@@ -6,7 +6,8 @@ use tokio::time::Instant;
 use tonic::Code;
 
 use super::scripted::{Pipes, Probe, SECOND, Script};
-use crate::csi::v1;
+use crate::csi::{CallLog, Driver, v1};
+use crate::metrics::Metrics;
 
 #[tokio::test(start_paused = true)]
 async fn a_passed_deadline_is_deadline_exceeded() {
@@ -50,4 +51,43 @@ async fn the_drivers_own_status_comes_through() {
     let unserved = v1::ControllerGetCapabilitiesRequest {};
     let status = driver.call(unserved, SECOND).await.unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_call_is_counted_with_its_code_and_the_drivers_name_once_known() {
+    let metrics = Metrics::new();
+    let status = tonic::Status::already_exists("taken");
+    let pipes = Pipes::new(Script::probing([Probe::Ready(None), Probe::Fail(status), Probe::Hang]));
+    let driver = Driver::new(pipes.connection(), metrics.clone(), CallLog::default());
+    driver.call(v1::ProbeRequest {}, SECOND).await.unwrap();
+    metrics.set_driver_name("csi.example.com");
+    driver.call(v1::ProbeRequest {}, SECOND).await.unwrap_err();
+    driver.call(v1::ProbeRequest {}, 3 * SECOND).await.unwrap_err();
+    let page = metrics.render();
+    let count = |name: &str, code: &str| {
+        let labels = format!(
+            "csi_sidecar_operations_seconds_count{{driver_name=\"{name}\",grpc_status_code=\"{code}\",\
+             method_name=\"/csi.v1.Identity/Probe\"}} 1"
+        );
+        assert!(page.contains(&labels), "{labels}\n{page}");
+    };
+    count("unknown-driver", "OK");
+    count("csi.example.com", "AlreadyExists");
+    count("csi.example.com", "DeadlineExceeded");
+    assert!(page.contains("le=\"2.5\"} 0") && !page.contains("migrated"), "{page}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_for_migrated_volumes_are_counted_apart() {
+    let metrics = Metrics::new();
+    metrics.set_driver_name("ebs.csi.aws.com");
+    let pipes = Pipes::new(Script::named("x"));
+    let driver = Driver::new(pipes.connection(), metrics.clone(), CallLog::default());
+    driver.call_migrated(v1::ProbeRequest {}, SECOND, true).await.unwrap();
+    driver.call_migrated(v1::ProbeRequest {}, SECOND, false).await.unwrap();
+    let page = metrics.render();
+    for migrated in ["migrated=\"true\"", "migrated=\"false\""] {
+        let line = page.lines().find(|line| line.contains("_count") && line.contains(migrated)).unwrap();
+        assert!(line.ends_with(" 1"), "{line}");
+    }
 }

@@ -118,6 +118,9 @@ impl Hostpath {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let file = File::from(rustix::fs::openat2(&self.new, name, flags, FILE_MODE, BENEATH)?);
         if let Content::CopyOf(source) = content {
+            if source.kind == Kind::Volume {
+                loopdev::flush(&self.path(source)?)?;
+            }
             let from = Self::open_file(&self.root, &Self::file_name(source)?, OFlags::RDONLY)?;
             copy::copy_file(&from, &file)?;
             // A snapshot that a power loss would empty is none.
