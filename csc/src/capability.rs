@@ -20,11 +20,15 @@ pub(crate) fn parse(text: &str) -> Result<VolumeCapability, String> {
         }),
         other => return Err(format!("{other:?} is no access type: write block or mount")),
     };
-    Ok(VolumeCapability { access_mode: Some(AccessMode { mode: mode.into() }), access_type: Some(access_type) })
+    Ok(VolumeCapability {
+        access_mode: Some(AccessMode { mode: mode.into() }),
+        access_type: Some(access_type),
+    })
 }
 
 fn mode(text: &str) -> Result<Mode, String> {
-    let unknown = || format!("{text:?} is no access mode: write a name such as SINGLE_NODE_WRITER, or 0 to 7");
+    let unknown =
+        || format!("{text:?} is no access mode: write a name such as SINGLE_NODE_WRITER, or 0 to 7");
     match text.parse::<i32>() {
         Ok(number) => Mode::try_from(number).map_err(|_| unknown()),
         Err(_) => Mode::from_str_name(text).ok_or_else(unknown),
@@ -46,12 +50,20 @@ mod tests {
     fn fields_after_the_file_system_are_mount_flags() {
         let capability = parse("MULTI_NODE_MULTI_WRITER,mount,xfs,uid=500,gid=500").unwrap();
         let Some(AccessType::Mount(mount)) = capability.access_type else { panic!() };
-        assert_eq!((mount.fs_type.as_str(), &mount.mount_flags[..]), ("xfs", &["uid=500".into(), "gid=500".into()][..]));
+        assert_eq!(
+            (mount.fs_type.as_str(), &mount.mount_flags[..]),
+            ("xfs", &["uid=500".into(), "gid=500".into()][..])
+        );
     }
 
     #[test]
     fn words_that_mean_nothing_are_refused_by_name() {
-        for (text, named) in [("8,block", "8"), ("single_node_writer,block", "single_node_writer"), ("1,tape", "tape"), ("1", "access type")] {
+        for (text, named) in [
+            ("8,block", "8"),
+            ("single_node_writer,block", "single_node_writer"),
+            ("1,tape", "tape"),
+            ("1", "access type"),
+        ] {
             assert!(parse(text).unwrap_err().contains(named), "{text}");
         }
     }

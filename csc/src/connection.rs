@@ -34,7 +34,9 @@ impl Session {
     /// Connects, within the timeout.
     pub(crate) async fn open(global: &Global) -> Result<Self, Failure> {
         if !global.insecure {
-            return Err(Failure::Usage("--insecure=false: CSI endpoints have no TLS; leave the flag out".to_owned()));
+            return Err(Failure::Usage(
+                "--insecure=false: CSI endpoints have no TLS; leave the flag out".to_owned(),
+            ));
         }
         let endpoint = endpoint(&global.endpoint)?;
         let uri = match &endpoint {
@@ -43,7 +45,8 @@ impl Session {
             Endpoint::Tcp { host, port } if host.contains(':') => format!("http://[{host}]:{port}"),
             Endpoint::Tcp { host, port } => format!("http://{host}:{port}"),
         };
-        let unusable = |error: tonic::transport::Error| Failure::Usage(format!("--endpoint {endpoint}: {error}"));
+        let unusable =
+            |error: tonic::transport::Error| Failure::Usage(format!("--endpoint {endpoint}: {error}"));
         let target = tonic::transport::Endpoint::try_from(uri).map_err(unusable)?;
         let unreachable = |cause: String| {
             Failure::Call(Status::unavailable(format!("cannot connect to {endpoint}: {cause}")))
@@ -55,7 +58,8 @@ impl Session {
         };
         let debug = is_truthy(&std::env::var("X_CSI_DEBUG").unwrap_or_default());
         let informs = debug || global.log_level >= LogLevel::Info;
-        let secrets = pairs::secrets(&std::env::var("X_CSI_SECRETS").unwrap_or_default()).map_err(Failure::Usage)?;
+        let secrets =
+            pairs::secrets(&std::env::var("X_CSI_SECRETS").unwrap_or_default()).map_err(Failure::Usage)?;
         Ok(Self {
             channel,
             timeout: global.timeout,
@@ -141,13 +145,19 @@ impl Session {
 /// Go's network names count too; anything without a scheme is a socket's path.
 fn endpoint(text: &str) -> Result<Endpoint, Failure> {
     if text.is_empty() {
-        return Err(Failure::Usage("--endpoint or CSI_ENDPOINT is required: tcp://host:port or unix:///path".to_owned()));
+        return Err(Failure::Usage(
+            "--endpoint or CSI_ENDPOINT is required: tcp://host:port or unix:///path".to_owned(),
+        ));
     }
     let lower = text.to_ascii_lowercase();
     let rest = |scheme: &str| text.get(scheme.len()..).unwrap_or_default();
     let known = if lower.starts_with("tcp4://") || lower.starts_with("tcp6://") {
         format!("tcp{}", rest("tcp4"))
-    } else if lower.contains("://") || lower.starts_with("unix:") || lower.starts_with("tcp:") || text.starts_with('/') {
+    } else if lower.contains("://")
+        || lower.starts_with("unix:")
+        || lower.starts_with("tcp:")
+        || text.starts_with('/')
+    {
         text.to_owned()
     } else {
         format!("unix:{text}")
@@ -155,7 +165,9 @@ fn endpoint(text: &str) -> Result<Endpoint, Failure> {
     Endpoint::parse(&known).map_err(|error| Failure::Usage(format!("--{error}")))
 }
 
-fn metadata(pairs: &BTreeMap<String, String>) -> Result<Vec<(MetadataKey<Ascii>, MetadataValue<Ascii>)>, Failure> {
+fn metadata(
+    pairs: &BTreeMap<String, String>,
+) -> Result<Vec<(MetadataKey<Ascii>, MetadataValue<Ascii>)>, Failure> {
     let entry = |(key, value): (&String, &String)| {
         let unusable = |what: &str| Failure::Usage(format!("--metadata: {what} {key:?} cannot be sent"));
         let name = key.to_ascii_lowercase().parse().map_err(|_| unusable("key"))?;

@@ -18,7 +18,8 @@ pub(crate) async fn run(session: &Session, command: Controller) -> Result<(), Fa
         Controller::CreateVolume { .. } => create_volume(session, command).await,
         Controller::DeleteVolume { creds, ids } => {
             session.require("secrets", creds.with_requires_creds, !session.secrets().is_empty())?;
-            let request = |id: &str| v1::DeleteVolumeRequest { volume_id: id.to_owned(), secrets: session.secrets() };
+            let request =
+                |id: &str| v1::DeleteVolumeRequest { volume_id: id.to_owned(), secrets: session.secrets() };
             each_id(session, &ids, creds.with_requires_creds, request).await
         }
         Controller::Publish { .. } => publish(session, command).await,
@@ -86,8 +87,10 @@ pub(crate) async fn run(session: &Session, command: Controller) -> Result<(), Fa
             Ok(())
         }
         Controller::DeleteSnapshot { ids } => {
-            let request =
-                |id: &str| v1::DeleteSnapshotRequest { snapshot_id: id.to_owned(), secrets: session.secrets() };
+            let request = |id: &str| v1::DeleteSnapshotRequest {
+                snapshot_id: id.to_owned(),
+                secrets: session.secrets(),
+            };
             each_id(session, &ids, false, request).await
         }
         Controller::ListSnapshots { pages, source_volume_id, snapshot_id } => {
@@ -97,7 +100,9 @@ pub(crate) async fn run(session: &Session, command: Controller) -> Result<(), Fa
             for id in ids {
                 let request = v1::GetSnapshotRequest { snapshot_id: id, secrets: session.secrets() };
                 let found = session.call(request, false).await?;
-                reply(session.form, &found, |found| found.snapshot.as_ref().map(snapshot).unwrap_or_default());
+                reply(session.form, &found, |found| {
+                    found.snapshot.as_ref().map(snapshot).unwrap_or_default()
+                });
             }
             Ok(())
         }
@@ -119,7 +124,17 @@ pub(crate) async fn each_id<R: Rpc>(
 }
 
 async fn create_volume(session: &Session, command: Controller) -> Result<(), Failure> {
-    let Controller::CreateVolume { caps, size, params, creds, topology, mutable_params, source_volume, source_snapshot, names } = command
+    let Controller::CreateVolume {
+        caps,
+        size,
+        params,
+        creds,
+        topology,
+        mutable_params,
+        source_volume,
+        source_snapshot,
+        names,
+    } = command
     else {
         return Ok(());
     };
@@ -136,7 +151,9 @@ async fn create_volume(session: &Session, command: Controller) -> Result<(), Fai
             volume_capabilities: caps.capabilities.clone(),
             parameters: joined(&params.params),
             secrets: session.secrets(),
-            volume_content_source: source.clone().map(|source| v1::VolumeContentSource { r#type: Some(source) }),
+            volume_content_source: source
+                .clone()
+                .map(|source| v1::VolumeContentSource { r#type: Some(source) }),
             accessibility_requirements: requirement(&topology.topology),
             mutable_parameters: joined(&mutable_params),
         };
@@ -147,7 +164,9 @@ async fn create_volume(session: &Session, command: Controller) -> Result<(), Fai
 }
 
 async fn publish(session: &Session, command: Controller) -> Result<(), Failure> {
-    let Controller::Publish { caps, context, creds, node_id, read_only, ids } = command else { return Ok(()) };
+    let Controller::Publish { caps, context, creds, node_id, read_only, ids } = command else {
+        return Ok(());
+    };
     let strict = creds.with_requires_creds || context.with_requires_vol_context;
     session.require("secrets", creds.with_requires_creds, !session.secrets().is_empty())?;
     session.require("--vol-context", context.with_requires_vol_context, !context.vol_context.is_empty())?;
@@ -213,7 +232,8 @@ async fn list_volumes(session: &Session, pages: Pages) -> Result<(), Failure> {
     loop {
         let request = v1::ListVolumesRequest { max_entries: pages.max_entries, starting_token: token };
         let answer = session.call(request, false).await?;
-        let entry = |entry: &v1::list_volumes_response::Entry| entry.volume.as_ref().map(volume).unwrap_or_default();
+        let entry =
+            |entry: &v1::list_volumes_response::Entry| entry.volume.as_ref().map(volume).unwrap_or_default();
         page(session, pages.paging, template.as_ref(), &answer, &answer.entries, &answer.next_token, entry)?;
         if !pages.paging || answer.next_token.is_empty() {
             return Ok(());
@@ -222,7 +242,12 @@ async fn list_volumes(session: &Session, pages: Pages) -> Result<(), Failure> {
     }
 }
 
-async fn list_snapshots(session: &Session, pages: Pages, volume_id: String, id: String) -> Result<(), Failure> {
+async fn list_snapshots(
+    session: &Session,
+    pages: Pages,
+    volume_id: String,
+    id: String,
+) -> Result<(), Failure> {
     let template = template(&pages)?;
     let mut token = pages.starting_token;
     loop {
@@ -234,8 +259,9 @@ async fn list_snapshots(session: &Session, pages: Pages, volume_id: String, id: 
             secrets: session.secrets(),
         };
         let answer = session.call(request, false).await?;
-        let entry =
-            |entry: &v1::list_snapshots_response::Entry| entry.snapshot.as_ref().map(snapshot).unwrap_or_default();
+        let entry = |entry: &v1::list_snapshots_response::Entry| {
+            entry.snapshot.as_ref().map(snapshot).unwrap_or_default()
+        };
         page(session, pages.paging, template.as_ref(), &answer, &answer.entries, &answer.next_token, entry)?;
         if !pages.paging || answer.next_token.is_empty() {
             return Ok(());
@@ -245,7 +271,8 @@ async fn list_snapshots(session: &Session, pages: Pages, volume_id: String, id: 
 }
 
 fn template(pages: &Pages) -> Result<Option<Template>, Failure> {
-    let parse = |text: &String| Template::parse(text).map_err(|error| Failure::Usage(format!("--format: {error}")));
+    let parse =
+        |text: &String| Template::parse(text).map_err(|error| Failure::Usage(format!("--format: {error}")));
     pages.format.as_ref().map(parse).transpose()
 }
 

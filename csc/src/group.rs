@@ -15,7 +15,9 @@ pub(crate) async fn run(session: &Session, command: Group) -> Result<(), Failure
             let capabilities = session.call(v1::GroupControllerGetCapabilitiesRequest {}, false).await?;
             reply(session.form, &capabilities, |all| {
                 let name = |capability: &v1::GroupControllerServiceCapability| match &capability.r#type {
-                    Some(v1::group_controller_service_capability::Type::Rpc(rpc)) => rpc.r#type().as_str_name(),
+                    Some(v1::group_controller_service_capability::Type::Rpc(rpc)) => {
+                        rpc.r#type().as_str_name()
+                    }
                     None => "UNKNOWN",
                 };
                 all.capabilities.iter().map(name).collect::<Vec<_>>().join("\n")

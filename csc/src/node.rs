@@ -31,7 +31,16 @@ pub(crate) async fn run(session: &Session, command: Node) -> Result<(), Failure>
             };
             each_id(session, &ids, false, request).await
         }
-        Node::Publish { caps, context, publish_context, creds, staging_target_path, target_path, read_only, ids } => {
+        Node::Publish {
+            caps,
+            context,
+            publish_context,
+            creds,
+            staging_target_path,
+            target_path,
+            read_only,
+            ids,
+        } => {
             let strict = required(session, &context, &publish_context, &creds)?;
             let request = |id: &str| v1::NodePublishVolumeRequest {
                 volume_id: id.to_owned(),
@@ -95,8 +104,11 @@ fn required(
     publish_context: &crate::cli::PublishContext,
     creds: &crate::cli::Credentials,
 ) -> Result<bool, Failure> {
-    let (volume, publish, secret) =
-        (context.with_requires_vol_context, publish_context.with_requires_pub_context, creds.with_requires_creds);
+    let (volume, publish, secret) = (
+        context.with_requires_vol_context,
+        publish_context.with_requires_pub_context,
+        creds.with_requires_creds,
+    );
     session.require("secrets", secret, !session.secrets().is_empty())?;
     session.require("--vol-context", volume, !context.vol_context.is_empty())?;
     session.require("--pub-context", publish, !publish_context.pub_context.is_empty())?;

@@ -44,7 +44,11 @@ impl Template {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let mut tokens = tokens(text)?.into_iter();
         let (pieces, end) = pieces(&mut tokens)?;
-        if end == End::Text { Ok(Self(pieces)) } else { Err("{{end}} or {{else}} without a block".to_owned()) }
+        if end == End::Text {
+            Ok(Self(pieces))
+        } else {
+            Err("{{end}} or {{else}} without a block".to_owned())
+        }
     }
 
     /// Fills the template.
@@ -63,7 +67,8 @@ enum Token {
 fn tokens(text: &str) -> Result<Vec<Token>, String> {
     let (mut out, mut rest, mut trim) = (Vec::new(), text, false);
     while let Some(open) = rest.find("{{") {
-        let (mut before, after) = (rest.get(..open).unwrap_or_default(), rest.get(open + 2..).unwrap_or_default());
+        let (mut before, after) =
+            (rest.get(..open).unwrap_or_default(), rest.get(open + 2..).unwrap_or_default());
         let close = after.find("}}").ok_or("{{ without }}")?;
         let mut action = after.get(..close).unwrap_or_default();
         if trim {
@@ -161,7 +166,8 @@ fn words(text: &str) -> Result<Vec<Word>, String> {
 }
 
 fn word(text: &str) -> Result<Word, String> {
-    let path = |text: &str| text.split('.').filter(|name| !name.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+    let path =
+        |text: &str| text.split('.').filter(|name| !name.is_empty()).map(str::to_owned).collect::<Vec<_>>();
     if text.starts_with('.') {
         return Ok(Word::Field(path(text)));
     }
@@ -201,7 +207,13 @@ fn render(pieces: &[Piece], dot: &Value, variables: &mut Variables, out: &mut St
     Ok(())
 }
 
-fn range(value: &Value, names: &[String], body: &[Piece], variables: &mut Variables, out: &mut String) -> Result<(), String> {
+fn range(
+    value: &Value,
+    names: &[String],
+    body: &[Piece],
+    variables: &mut Variables,
+    out: &mut String,
+) -> Result<(), String> {
     let items: Vec<(Value, Value)> = match value {
         Value::Array(items) => items.iter().enumerate().map(|(n, item)| (n.into(), item.clone())).collect(),
         Value::Object(map) => map.iter().map(|(key, item)| (key.as_str().into(), item.clone())).collect(),
@@ -224,7 +236,9 @@ fn range(value: &Value, names: &[String], body: &[Piece], variables: &mut Variab
 }
 
 fn evaluate(words: &[Word], dot: &Value, variables: &Variables) -> Result<Value, String> {
-    let (Some(first), rest) = (words.first(), words.get(1..).unwrap_or_default()) else { return Ok(Value::Null) };
+    let (Some(first), rest) = (words.first(), words.get(1..).unwrap_or_default()) else {
+        return Ok(Value::Null);
+    };
     let arguments: Result<Vec<Value>, String> =
         rest.iter().map(|word| evaluate(std::slice::from_ref(word), dot, variables)).collect();
     match first {
@@ -266,7 +280,9 @@ fn call(name: &str, arguments: &[Value]) -> Result<Value, String> {
         }
         .into()),
         ("index", [value, key]) => Ok(match key {
-            Value::Number(n) => value.get(usize::try_from(n.as_u64().unwrap_or(u64::MAX)).unwrap_or(usize::MAX)),
+            Value::Number(n) => {
+                value.get(usize::try_from(n.as_u64().unwrap_or(u64::MAX)).unwrap_or(usize::MAX))
+            }
             other => value.get(shown(other)),
         }
         .cloned()
@@ -344,7 +360,10 @@ mod tests {
         assert_eq!(fill(template, reply), "\"a\" \"b\" more");
         assert_eq!(fill(template, json!({})), "none");
         let map = json!({"volume_context": {"k": "v"}});
-        assert_eq!(fill("{{range $k, $v := .VolumeContext}}{{$k}}={{$v}}{{end}}{{len .VolumeContext}}", map), "k=v1");
+        assert_eq!(
+            fill("{{range $k, $v := .VolumeContext}}{{$k}}={{$v}}{{end}}{{len .VolumeContext}}", map),
+            "k=v1"
+        );
     }
 
     #[test]
@@ -354,7 +373,9 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_named() {
-        for (template, text) in [("{{.A", "}}"), ("{{range .A}}x", "end"), ("{{foo .A}}", "foo"), ("{{end}}", "without")] {
+        for (template, text) in
+            [("{{.A", "}}"), ("{{range .A}}x", "end"), ("{{foo .A}}", "foo"), ("{{end}}", "without")]
+        {
             assert!(Template::parse(template).unwrap_err().contains(text), "{template}");
         }
     }

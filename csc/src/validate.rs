@@ -32,10 +32,18 @@ const REQUIRED: &[(&str, &[&str], &[&str])] = &[
     ("ControllerGetVolume", &["volume_id"], &["volume.volume_id", "status"]),
     ("ControllerModifyVolume", &["volume_id", "mutable_parameters"], &[]),
     ("ControllerExpandVolume", &["volume_id", "capacity_range"], &["capacity_bytes"]),
-    ("CreateSnapshot", &["name", "source_volume_id"], &["snapshot.snapshot_id", "snapshot.source_volume_id", "snapshot.creation_time"]),
+    (
+        "CreateSnapshot",
+        &["name", "source_volume_id"],
+        &["snapshot.snapshot_id", "snapshot.source_volume_id", "snapshot.creation_time"],
+    ),
     ("DeleteSnapshot", &["snapshot_id"], &[]),
     ("GetSnapshot", &["snapshot_id"], &["snapshot.snapshot_id"]),
-    ("CreateVolumeGroupSnapshot", &["name", "source_volume_ids"], &["group_snapshot.group_snapshot_id", "group_snapshot.snapshots"]),
+    (
+        "CreateVolumeGroupSnapshot",
+        &["name", "source_volume_ids"],
+        &["group_snapshot.group_snapshot_id", "group_snapshot.snapshots"],
+    ),
     ("DeleteVolumeGroupSnapshot", &["group_snapshot_id"], &[]),
     ("GetVolumeGroupSnapshot", &["group_snapshot_id"], &["group_snapshot.group_snapshot_id"]),
     ("GetMetadataAllocated", &["snapshot_id"], &[]),
@@ -55,7 +63,8 @@ pub(crate) fn check(side: Side, method: &str, message: &Value) -> Result<(), Str
     let whose = if side == Side::Request { "request" } else { "response" };
     let broken = |what: String| format!("{name} {whose} breaks the specification: {what}");
     let required = REQUIRED.iter().find(|(known, ..)| *known == name);
-    let fields = required.map_or(&[][..], |(_, request, reply)| if side == Side::Request { request } else { reply });
+    let fields =
+        required.map_or(&[][..], |(_, request, reply)| if side == Side::Request { request } else { reply });
     for field in fields {
         let pointer = format!("/{}", field.replace('.', "/"));
         if message.pointer(&pointer).is_none_or(is_empty) {
@@ -96,7 +105,9 @@ fn sizes(value: &Value, field: &str) -> Result<(), String> {
             let limit = match field {
                 "node_id" | "published_node_ids" => NODE_ID,
                 // Paths may be as long as the system takes; messages and tokens are for people and drivers.
-                "target_path" | "staging_target_path" | "volume_path" | "message" | "mount_flags" => return Ok(()),
+                "target_path" | "staging_target_path" | "volume_path" | "message" | "mount_flags" => {
+                    return Ok(());
+                }
                 _ => STRING,
             };
             let size = text.len();
@@ -108,7 +119,8 @@ fn sizes(value: &Value, field: &str) -> Result<(), String> {
         }
         Value::Array(items) => items.iter().try_for_each(|item| sizes(item, field)),
         Value::Object(fields) if is_map(field) => {
-            let size: usize = fields.iter().map(|(key, value)| key.len() + value.as_str().map_or(0, str::len)).sum();
+            let size: usize =
+                fields.iter().map(|(key, value)| key.len() + value.as_str().map_or(0, str::len)).sum();
             if size > MAP { Err(format!("{field} has {size} bytes, {MAP} are allowed")) } else { Ok(()) }
         }
         Value::Object(fields) => fields.iter().try_for_each(|(name, value)| sizes(value, name)),
@@ -127,7 +139,13 @@ fn plugin_name(name: &str) -> Result<(), String> {
     let ends = |letter: Option<char>| letter.is_some_and(|letter| letter.is_ascii_alphanumeric());
     let inside = name.chars().all(|letter| letter.is_ascii_alphanumeric() || "-.".contains(letter));
     let good = name.len() <= 63 && ends(name.chars().next()) && ends(name.chars().last()) && inside;
-    if good { Ok(()) } else { Err(format!("name {name:?} must have at most 63 letters, digits, dashes and dots, and begin and end with a letter or digit")) }
+    if good {
+        Ok(())
+    } else {
+        Err(format!(
+            "name {name:?} must have at most 63 letters, digits, dashes and dots, and begin and end with a letter or digit"
+        ))
+    }
 }
 
 #[cfg(test)]
@@ -164,7 +182,13 @@ mod tests {
 
     #[test]
     fn replies_are_held_against_their_own_rules() {
-        let reply = |name: &str| check(Side::Reply, "/csi.v1.Identity/GetPluginInfo", &json!({"name": name, "vendor_version": "1"}));
+        let reply = |name: &str| {
+            check(
+                Side::Reply,
+                "/csi.v1.Identity/GetPluginInfo",
+                &json!({"name": name, "vendor_version": "1"}),
+            )
+        };
         assert_eq!(reply("hostpath.csi.k8s.io"), Ok(()));
         assert!(reply("-bad").unwrap_err().contains("response"));
         assert!(reply("").unwrap_err().contains("name is required"));
