@@ -1,0 +1,435 @@
+//! csi-attacher on a real control plane, with upstream's sample role only: kube-controller-manager's attach/detach
+//! controller makes the attachments, for pods bound to a registered node whose kubelet is not there.
+
+mod stand;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use cluster::node::NodeDriver;
+use cluster::{Signal, wait};
+use common::csi::v1::volume_capability::{
+    AccessMode, AccessType, BlockVolume, MountVolume, access_mode::Mode,
+};
+use common::csi::{CallLog, Connection, DialOptions, Driver, Endpoint, v1};
+use common::metrics::Metrics;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod, ServiceAccount};
+use k8s_openapi::api::storage::v1::{CSINode, VolumeAttachment};
+use kube::Api;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+use stand::{Replica, Stand};
+
+const LIMIT: Duration = Duration::from_secs(120);
+const NAME: &str = "hostpath.csi.k8s.io";
+const FINALIZER: &str = "external-attacher/hostpath-csi-k8s-io";
+const NODE: &str = "node-1";
+
+/// A stand with a node, and the driver as the test calls it itself.
+struct Site {
+    stand: Stand,
+    driver: Driver,
+}
+
+impl Site {
+    async fn up(name: &str) -> Self {
+        let rbac = include_str!("../../../manifests/rbac/attacher.yaml");
+        let stand = Stand::with(name, &["--enable-attach"], "csi-attacher", rbac).await;
+        let socket = stand.control_plane.folder().join("csi.sock");
+        let endpoint = Endpoint::parse(&socket.to_string_lossy()).expect("an address");
+        let connection = Connection::dial(endpoint, DialOptions::default()).await.expect("the driver");
+        let driver = Driver::new(connection, Metrics::new(), CallLog::default());
+        let plane = &stand.control_plane;
+        let ours = NodeDriver { name: NAME.to_owned(), node_id: NODE.to_owned(), ..NodeDriver::default() };
+        plane.node(NODE, &BTreeMap::new(), &[ours]).await.expect("a node");
+        let object = json!({
+            "apiVersion": "storage.k8s.io/v1", "kind": "CSIDriver", "metadata": {"name": NAME},
+            "spec": {"attachRequired": true, "podInfoOnMount": false},
+        });
+        plane.apply_object(object, "").await.expect("a CSIDriver");
+        let accounts: Api<ServiceAccount> = Api::namespaced(stand.client.clone(), &stand.namespace);
+        let account = async || accounts.get_opt("default").await.ok()?;
+        wait::until("the default service account", LIMIT, account).await.expect("an account");
+        Self { stand, driver }
+    }
+
+    fn attacher(&self, flags: &[&str]) -> Replica {
+        self.stand.sidecar("csi-attacher", "a", flags)
+    }
+
+    fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<DynamicType = ()>,
+    {
+        Api::all(self.stand.client.clone())
+    }
+
+    /// A volume at the driver, its object with `change`, and its claim, bound to each other.
+    async fn volume(&self, name: &str, change: Value) {
+        let block = change.pointer("/spec/volumeMode").is_some_and(|mode| mode == "Block");
+        let access_type =
+            if block { AccessType::Block(BlockVolume {}) } else { AccessType::Mount(MountVolume::default()) };
+        let access_mode = Some(AccessMode { mode: Mode::SingleNodeWriter.into() });
+        let request = v1::CreateVolumeRequest {
+            name: name.to_owned(),
+            volume_capabilities: vec![v1::VolumeCapability { access_mode, access_type: Some(access_type) }],
+            capacity_range: Some(v1::CapacityRange { required_bytes: 1 << 20, limit_bytes: 0 }),
+            ..v1::CreateVolumeRequest::default()
+        };
+        let made = self.driver.call(request, LIMIT).await.expect("made").volume.expect("a volume");
+        let namespace = &self.stand.namespace;
+        let mut volume = json!({
+            "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name},
+            "spec": {
+                "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Mi"}, "persistentVolumeReclaimPolicy": "Retain",
+                "csi": {"driver": NAME, "volumeHandle": made.volume_id},
+                "claimRef": {"namespace": namespace, "name": name},
+            },
+        });
+        merge(&mut volume, &change);
+        let mode = volume.pointer("/spec/volumeMode").cloned().unwrap_or_else(|| json!("Filesystem"));
+        let claim = json!({
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name},
+            "spec": {
+                "accessModes": ["ReadWriteOnce"], "volumeMode": mode, "volumeName": name, "storageClassName": "",
+                "resources": {"requests": {"storage": "1Mi"}},
+            },
+        });
+        self.stand.control_plane.apply_object(volume, "").await.expect("a volume");
+        self.stand.control_plane.apply_object(claim, namespace).await.expect("a claim");
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.stand.client.clone(), namespace);
+        let bound = async || (claims.get(name).await.ok()?.status?.phase? == "Bound").then_some(());
+        wait::until("the claim to be bound", LIMIT, bound).await.expect("bound");
+    }
+
+    /// A pod on the node with the claim of each of these names.
+    async fn pod(&self, name: &str, claims: &[&str]) {
+        let volume = |claim: &&str| json!({"name": claim, "persistentVolumeClaim": {"claimName": claim}});
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
+            "spec": {
+                "nodeName": NODE, "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 0,
+                "containers": [{"name": "c", "image": "none.example/none"}],
+                "volumes": claims.iter().map(volume).collect::<Vec<_>>(),
+            },
+        });
+        self.stand.control_plane.apply_object(pod, &self.stand.namespace).await.expect("a pod");
+    }
+
+    async fn delete_pod(&self, name: &str) {
+        let pods: Api<Pod> = Api::namespaced(self.stand.client.clone(), &self.stand.namespace);
+        let params = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+        pods.delete(name, &params).await.expect("deleted");
+    }
+
+    async fn attachments(&self) -> Vec<VolumeAttachment> {
+        self.api().list(&ListParams::default()).await.expect("attachments").items
+    }
+
+    /// Waits until so many attachments are attached and there are no others.
+    async fn attached(&self, count: usize) -> Vec<VolumeAttachment> {
+        let all = async || {
+            let attachments = self.attachments().await;
+            let attached = |one: &VolumeAttachment| one.status.as_ref().is_some_and(|status| status.attached);
+            (attachments.len() == count && attachments.iter().all(attached)).then_some(attachments)
+        };
+        let what = format!("{count} attachments to be attached");
+        wait::until(&what, LIMIT, all).await.expect("attached")
+    }
+
+    /// What the driver says it has published, by volume id.
+    async fn published(&self) -> Vec<String> {
+        let listed = self.driver.call(v1::ListVolumesRequest::default(), LIMIT).await.expect("a list");
+        let published = listed.entries.into_iter().filter(|entry| {
+            entry.status.as_ref().is_some_and(|status| !status.published_node_ids.is_empty())
+        });
+        published.filter_map(|entry| Some(entry.volume?.volume_id)).collect()
+    }
+
+    /// Patches that the API server has answered: resource, subresource and code to their number.
+    async fn patches(&self) -> BTreeMap<String, u64> {
+        let request = http::Request::get("/metrics").body(Vec::new()).expect("a request");
+        let page = self.stand.client.request_text(request).await.expect("the page");
+        let lines = page
+            .lines()
+            .filter(|line| line.starts_with("apiserver_request_total{") && line.contains("verb=\"PATCH\""));
+        let mut patches = BTreeMap::new();
+        for line in lines {
+            let label = |name: &str| line.split(&format!("{name}=\"")).nth(1)?.split('"').next();
+            let [resource, subresource, code] =
+                ["resource", "subresource", "code"].map(|name| label(name).unwrap_or_default());
+            let count =
+                line.rsplit(' ').next().and_then(|count| count.parse::<u64>().ok()).unwrap_or_default();
+            if ["volumeattachments", "persistentvolumes"].contains(&resource) {
+                *patches.entry(format!("{resource}/{subresource} {code}")).or_default() += count;
+            }
+        }
+        patches
+    }
+
+    /// How many calls of a method ended with a code, as a sidecar's page says.
+    async fn calls(&self, sidecar: &str, method: &str, code: &str) -> usize {
+        let page = self.stand.metrics(sidecar).await;
+        let sample = format!(
+            "csi_sidecar_operations_seconds_count{{driver_name=\"{NAME}\",grpc_status_code=\"{code}\",method_name=\"/csi.v1.Controller/{method}\"}} "
+        );
+        let value = page.lines().find_map(|line| line.strip_prefix(&sample)?.parse().ok());
+        value.unwrap_or_default()
+    }
+}
+
+fn merge(into: &mut Value, change: &Value) {
+    match (into, change) {
+        (Value::Object(into), Value::Object(change)) => {
+            for (key, value) in change {
+                merge(into.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (into, change) => *into = change.clone(),
+    }
+}
+
+/// Nothing is logged as an error and no permission is missing.
+fn is_content(replica: &Replica) {
+    let log = replica.last_lines(100_000);
+    assert!(!log.contains("permission missing"), "{log}");
+    assert!(!log.lines().any(|line| line.starts_with('E')), "{log}");
+}
+
+fn counts(pairs: &[(&str, u64)]) -> BTreeMap<String, u64> {
+    pairs.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_get_their_volumes_attached_and_give_them_back_with_the_fewest_writes() {
+    let site = Site::up("life").await;
+    let mut attacher = site.attacher(&[]);
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "publish"}, "stringData": {"user": "very-secret"},
+    });
+    site.stand.control_plane.apply_object(secret, &site.stand.namespace).await.expect("a secret");
+    let reference = json!({"name": "publish", "namespace": site.stand.namespace});
+    site.volume("plain", json!({})).await;
+    site.volume("read-only", json!({"spec": {"csi": {"readOnly": true}}})).await;
+    site.volume("block", json!({"spec": {"volumeMode": "Block"}})).await;
+    site.volume("secret", json!({"spec": {"csi": {"controllerPublishSecretRef": reference}}})).await;
+    let names = ["plain", "read-only", "block", "secret"];
+    site.pod("one", &names[..2]).await;
+    site.pod("two", &names[2..]).await;
+
+    let attachments = site.attached(4).await;
+    assert_eq!(site.published().await.len(), 4);
+    for attachment in &attachments {
+        assert_eq!(attachment.metadata.finalizers.as_deref(), Some(&[FINALIZER.to_owned()][..]));
+        let annotations = attachment.metadata.annotations.clone().unwrap_or_default();
+        assert_eq!(annotations.get("csi.alpha.kubernetes.io/node-id").map(String::as_str), Some(NODE));
+        assert!(!format!("{attachment:?}").contains("very-secret"));
+    }
+    let volumes: Api<PersistentVolume> = site.api();
+    for name in names {
+        let finalizers = volumes.get(name).await.expect("there").metadata.finalizers.unwrap_or_default();
+        assert!(finalizers.contains(&FINALIZER.to_owned()), "{name}: {finalizers:?}");
+    }
+    assert_eq!(site.calls("a", "ControllerPublishVolume", "OK").await, 4);
+    let attached =
+        [("persistentvolumes/ 200", 4), ("volumeattachments/ 200", 4), ("volumeattachments/status 200", 4)];
+    assert_eq!(site.patches().await, counts(&attached), "three writes for each, none of which failed");
+
+    site.delete_pod("one").await;
+    site.delete_pod("two").await;
+    site.attached(0).await;
+    assert_eq!(site.published().await, Vec::<String>::new());
+    assert_eq!(site.calls("a", "ControllerUnpublishVolume", "OK").await, 4);
+    let detached =
+        [("persistentvolumes/ 200", 4), ("volumeattachments/ 200", 8), ("volumeattachments/status 200", 4)];
+    assert_eq!(site.patches().await, counts(&detached), "one more for each, none of which failed");
+
+    let claims: Api<PersistentVolumeClaim> =
+        Api::namespaced(site.stand.client.clone(), &site.stand.namespace);
+    for name in names {
+        claims.delete(name, &DeleteParams::default()).await.expect("deleted");
+        volumes.delete(name, &DeleteParams::default()).await.expect("deleted");
+    }
+    let gone = async || volumes.list(&ListParams::default()).await.ok()?.items.is_empty().then_some(());
+    wait::until("the volumes to go", LIMIT, gone).await.expect("our finalizer came off");
+    is_content(&attacher);
+    assert_eq!(attacher.terminate(LIMIT).await.and_then(|status| status.code()), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_volume_is_detached_when_its_node_or_its_object_is_gone() {
+    let site = Site::up("orphan").await;
+    let attacher = site.attacher(&[]);
+    for name in ["node-gone", "volume-gone"] {
+        site.volume(name, json!({})).await;
+        site.pod(name, &[name]).await;
+    }
+    site.attached(2).await;
+
+    // The volume's object, by force: both its finalizers are taken off by hand.
+    let volumes: Api<PersistentVolume> = site.api();
+    volumes.delete("volume-gone", &DeleteParams::default()).await.expect("deleted");
+    let free = json!({"metadata": {"finalizers": null}});
+    volumes.patch("volume-gone", &PatchParams::default(), &Patch::Merge(free)).await.expect("patched");
+    let gone = async || volumes.get_opt("volume-gone").await.ok()?.is_none().then_some(());
+    wait::until("the volume's object to go", LIMIT, gone).await.expect("gone");
+    site.delete_pod("volume-gone").await;
+    site.attached(1).await;
+    assert_eq!(site.published().await.len(), 1);
+
+    // The node, with its CSINode, while a pod still runs there.
+    site.api::<CSINode>().delete(NODE, &DeleteParams::default()).await.expect("deleted");
+    site.api::<Node>().delete(NODE, &DeleteParams::default()).await.expect("deleted");
+    site.delete_pod("node-gone").await;
+    site.attached(0).await;
+    assert_eq!(site.published().await, Vec::<String>::new());
+    is_content(&attacher);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_driver_that_restarts_in_between_is_met_again() {
+    let mut site = Site::up("again").await;
+    let mut attacher = site.attacher(&["--retry-interval-start=200ms"]);
+    site.volume("one", json!({})).await;
+    site.volume("two", json!({})).await;
+    site.pod("one", &["one"]).await;
+    site.attached(1).await;
+    site.stand.restart_driver();
+    site.pod("two", &["two"]).await;
+    site.attached(2).await;
+    site.stand.restart_driver();
+    site.delete_pod("one").await;
+    site.delete_pod("two").await;
+    site.attached(0).await;
+    assert_eq!(site.published().await, Vec::<String>::new());
+    assert!(attacher.exited().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_attach_that_cannot_work_says_why_and_goes_on_when_it_can() {
+    let site = Site::up("late").await;
+    let _attacher = site.attacher(&["--retry-interval-start=1h", "--retry-interval-max=1h"]);
+    let nodes: Api<CSINode> = site.api();
+    let drivers = |drivers: Value| Patch::Merge(json!({"spec": {"drivers": drivers}}));
+    nodes.patch(NODE, &PatchParams::default(), &drivers(json!([]))).await.expect("patched");
+    site.volume("data", json!({})).await;
+    site.pod("pod", &["data"]).await;
+    let message = async || {
+        let attachment = site.attachments().await.pop()?;
+        attachment.status?.attach_error?.message
+    };
+    let message = wait::until("the attach error", LIMIT, message).await.expect("an error");
+    assert_eq!(message, "CSINode node-1 does not contain driver hostpath.csi.k8s.io");
+    let ours = json!([{"name": NAME, "nodeID": NODE, "topologyKeys": null}]);
+    nodes.patch(NODE, &PatchParams::default(), &drivers(ours)).await.expect("patched");
+    let begun = Instant::now();
+    let attachments = site.attached(1).await;
+    assert!(begun.elapsed() < Duration::from_secs(10), "took {:?}", begun.elapsed());
+    assert!(
+        attachments.iter().all(|one| one.status.as_ref().is_some_and(|status| status.attach_error.is_none()))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_other_replica_takes_over_after_a_kill_and_at_once_after_a_sigterm() {
+    const COUNT: usize = 40;
+    let site = Site::up("lead").await;
+    let election = [
+        "--leader-election",
+        "--leader-election-lease-duration=6s",
+        "--leader-election-renew-deadline=4s",
+        "--leader-election-retry-period=2s",
+    ];
+    let names: Vec<String> = (0..COUNT).map(|number| format!("v{number}")).collect();
+    for name in &names {
+        site.volume(name, json!({})).await;
+    }
+    let mut first = site.stand.replica("csi-attacher", "first", &election);
+    let leases: Api<Lease> = Api::namespaced(site.stand.client.clone(), &site.stand.namespace);
+    let lease = "external-attacher-leader-hostpath-csi-k8s-io";
+    let holder =
+        async || leases.get_opt(lease).await.ok()??.spec?.holder_identity.filter(|holder| !holder.is_empty());
+    assert_eq!(wait::until("a leader", LIMIT, holder).await.expect("led"), "first");
+    let mut second = site.stand.replica("csi-attacher", "second", &election);
+    for name in &names {
+        site.pod(name, &[name]).await;
+    }
+    let some = async || (site.published().await.len() > 3).then_some(());
+    wait::until("some volumes to be published", LIMIT, some).await.expect("published");
+    first.kill();
+    site.attached(COUNT).await;
+    assert_eq!(site.published().await.len(), COUNT);
+    assert_eq!(holder().await.as_deref(), Some("second"));
+
+    let third = site.stand.replica("csi-attacher", "third", &election);
+    let up = async || third.last_lines(100).contains("driver found").then_some(());
+    wait::until("the third to be up", LIMIT, up).await.expect("up");
+    for name in &names {
+        site.delete_pod(name).await;
+    }
+    let some = async || (site.attachments().await.len() < COUNT - 3).then_some(());
+    wait::until("some attachments to go", LIMIT, some).await.expect("gone");
+    second.signal(Signal::TERM);
+    site.attached(0).await;
+    assert_eq!(site.published().await, Vec::<String>::new());
+    assert_eq!(second.wait(LIMIT).await.and_then(|status| status.code()), Some(1));
+    is_content(&third);
+}
+
+/// Attachments made directly, without the attach/detach controller: how fast we are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_attachments_cost_one_call_each_and_no_write_fails() {
+    const COUNT: usize = 300;
+    let site = Site::up("many").await;
+    for number in 0..COUNT {
+        let name = format!("v{number}");
+        let access_mode = Some(AccessMode { mode: Mode::SingleNodeWriter.into() });
+        let access_type = Some(AccessType::Mount(MountVolume::default()));
+        let request = v1::CreateVolumeRequest {
+            name: name.clone(),
+            volume_capabilities: vec![v1::VolumeCapability { access_mode, access_type }],
+            ..v1::CreateVolumeRequest::default()
+        };
+        let made = site.driver.call(request, LIMIT).await.expect("made").volume.expect("a volume");
+        let volume = json!({
+            "metadata": {"name": name},
+            "spec": {
+                "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Mi"}, "persistentVolumeReclaimPolicy": "Retain",
+                "csi": {"driver": NAME, "volumeHandle": made.volume_id},
+            },
+        });
+        let volume: PersistentVolume = serde_json::from_value(volume).expect("a volume");
+        site.api().create(&PostParams::default(), &volume).await.expect("created");
+        let attachment = json!({
+            "metadata": {"name": name},
+            "spec": {"attacher": NAME, "nodeName": NODE, "source": {"persistentVolumeName": name}},
+        });
+        let attachment: VolumeAttachment = serde_json::from_value(attachment).expect("an attachment");
+        site.api().create(&PostParams::default(), &attachment).await.expect("created");
+    }
+    let begun = Instant::now();
+    let attacher = site.attacher(&["--worker-threads=100"]);
+    site.attached(COUNT).await;
+    let attached = begun.elapsed();
+    let begun = Instant::now();
+    let all = ListParams::default();
+    site.api::<VolumeAttachment>().delete_collection(&DeleteParams::default(), &all).await.expect("deleted");
+    site.attached(0).await;
+    println!(
+        "{COUNT} attached in {attached:?} from the start of the process, detached in {:?}",
+        begun.elapsed()
+    );
+    assert_eq!(site.published().await, Vec::<String>::new());
+    for method in ["ControllerPublishVolume", "ControllerUnpublishVolume"] {
+        assert_eq!(site.calls("a", method, "OK").await, COUNT, "{method}");
+    }
+    let count = u64::try_from(COUNT).expect("small");
+    let patches = [
+        ("persistentvolumes/ 200", count),
+        ("volumeattachments/ 200", 2 * count),
+        ("volumeattachments/status 200", count),
+    ];
+    assert_eq!(site.patches().await, counts(&patches));
+    is_content(&attacher);
+}
