@@ -1,7 +1,7 @@
-//! The part of kube-controller-manager that a provisioner lives with: the binder and the two protection controllers.
+//! The part of kube-controller-manager that a provisioner lives with: the binder and the protection controllers.
 //!
 //! Binds claims to volumes whose `claimRef` names them, hands unbound claims to their class's provisioner, releases
-//! volumes whose claim is gone, and takes the `pvc-protection` and `pv-protection` finalizers off when nothing uses the
+//! volumes whose claim is gone, and takes the `pvc-protection`, `pv-protection` and `vac-protection` finalizers off when nothing uses the
 //! object any more. Not here: choosing among ready-made volumes.
 
 use std::time::Duration;
@@ -69,6 +69,27 @@ fn pass(api: &ApiServer) {
     }
     for volume in api.list("persistentvolumes") {
         sync_volume(api, &volume);
+    }
+    for class in api.list("volumeattributesclasses") {
+        sync_attributes_class(api, &class);
+    }
+}
+
+/// A class of attributes may go when neither a claim nor a volume names it.
+fn sync_attributes_class(api: &ApiServer, class: &Value) {
+    const PROTECTION: &str = "kubernetes.io/vac-protection";
+    if !is_deleting(class) || !has_finalizer(class, PROTECTION) {
+        return;
+    }
+    let name = text(class, "/metadata/name");
+    let users =
+        ["persistentvolumeclaims", "persistentvolumes"].into_iter().flat_map(|plural| api.list(plural));
+    let names = |object: &Value| {
+        let fields = ["/spec/volumeAttributesClassName", "/status/currentVolumeAttributesClassName"];
+        fields.iter().any(|field| text(object, field) == name)
+    };
+    if !users.into_iter().any(|object| names(&object)) {
+        api.edit_if_there("volumeattributesclasses", name, |class| drop_finalizer(class, PROTECTION));
     }
 }
 

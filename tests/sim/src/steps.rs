@@ -29,6 +29,10 @@ pub enum Fault {
     Rpc(Code),
     /// The request has its effect after this time.
     Delay(Duration),
+    /// Every watch ends just before the request, and the history is forgotten: everything is listed anew.
+    BreakWatches,
+    /// The driver restarts just before the request: its connections are cut, what it has survives.
+    RestartDriver,
 }
 
 /// One request of the process under test.
@@ -84,6 +88,8 @@ impl Step {
 }
 
 type Condition = Box<dyn Fn(&Step) -> bool + Send>;
+/// Does to the world what a fault says that is not about the request itself.
+type Disturb = Arc<dyn Fn(&Fault) + Send + Sync>;
 
 #[derive(Default)]
 struct State {
@@ -91,6 +97,7 @@ struct State {
     planned: BTreeMap<usize, Fault>,
     rules: Vec<(Condition, usize, Fault)>,
     fired: Vec<(usize, Fault)>,
+    disturb: Option<Disturb>,
 }
 
 /// The sequence and its fault plan; clones share it.
@@ -136,6 +143,11 @@ impl Steps {
         self.state().fired.clone()
     }
 
+    /// How faults that are not about a request are done.
+    pub(crate) fn disturb_by(&self, disturb: impl Fn(&Fault) + Send + Sync + 'static) {
+        self.state().disturb = Some(Arc::new(disturb));
+    }
+
     /// Counts a step and tells what is to go wrong at it.
     fn take(&self, step: Step) -> Option<Fault> {
         let mut state = self.state();
@@ -176,6 +188,12 @@ impl Life {
         match &fault {
             Some(Fault::CrashBefore) => self.die().await,
             Some(Fault::Delay(time)) => tokio::time::sleep(*time).await,
+            Some(fault @ (Fault::BreakWatches | Fault::RestartDriver)) => {
+                let disturb = self.steps.state().disturb.clone();
+                if let Some(disturb) = disturb {
+                    disturb(fault);
+                }
+            }
             _ => {}
         }
         self.stop_if_dead().await;

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use crate::api::{ApiServer, admission};
 use crate::binder::{self, Binder};
 use crate::driver::{Driver, Settings};
-use crate::steps::{Life, Steps};
+use crate::steps::{Fault, Life, Steps};
 
 /// A process under test: called for each of its lives, with a world whose client and connection end with that life.
 pub type Process = Arc<dyn Fn(World) -> BoxFuture<'static, ()> + Send + Sync>;
@@ -39,14 +39,17 @@ impl Default for World {
 impl World {
     /// An empty cluster and a driver without volumes.
     pub fn new(settings: Settings) -> World {
-        let steps = Steps::default();
-        World {
-            api: ApiServer::new(),
-            driver: Driver::new(settings),
-            life: Life::new(steps.clone()),
-            steps,
-            who: "sidecar".to_owned(),
-        }
+        let (api, driver, steps) = (ApiServer::new(), Driver::new(settings), Steps::default());
+        let (disturbed_api, disturbed_driver) = (api.clone(), driver.clone());
+        steps.disturb_by(move |fault| match fault {
+            Fault::BreakWatches => {
+                disturbed_api.expire_history();
+                disturbed_api.break_watches();
+            }
+            Fault::RestartDriver => disturbed_driver.restart(),
+            _ => {}
+        });
+        World { api, driver, life: Life::new(steps.clone()), steps, who: "sidecar".to_owned() }
     }
 
     /// The process's client: its requests are steps, and it falls silent when the process dies. In

@@ -51,8 +51,14 @@ fn finds_nothing_wrong_with_what_is_right() {
 }
 
 #[test]
-fn survives_lost_answers_and_refusals_too() {
-    let faults = [Fault::LoseReply, Fault::ApiError(500), Fault::Rpc(tonic::Code::Unavailable)];
+fn survives_lost_answers_refusals_and_restarts_too() {
+    let faults = [
+        Fault::LoseReply,
+        Fault::ApiError(500),
+        Fault::Rpc(tonic::Code::Unavailable),
+        Fault::BreakWatches,
+        Fault::RestartDriver,
+    ];
     crash::at_each_step(&life_of_a_claim(toy::Fault::None), &faults);
 }
 

@@ -230,3 +230,18 @@ async fn hears_nothing_from_a_dead_process() {
     assert_eq!(process.lives(), 2);
     assert!(world.steps.count() > before);
 }
+
+#[tokio::test(start_paused = true)]
+async fn restarts_the_driver_at_the_planned_step() {
+    let world = World::default();
+    let caller = caller(&world);
+    caller.call(create("a"), DEADLINE).await.expect("created");
+    world.steps.plan(2, Fault::RestartDriver);
+    assert_eq!(
+        code(caller.call(create("b"), DEADLINE).await),
+        Code::Unavailable,
+        "its own connection is cut"
+    );
+    assert_eq!(world.steps.fired(), [(2, Fault::RestartDriver)]);
+    caller.call(create("b"), DEADLINE).await.expect("reconnected");
+}

@@ -72,6 +72,8 @@ pub(crate) fn fill(resource: &Resource, object: &mut Value, default_class: Optio
         }
         "volumeattachments" => set_at(object, &["status", "attached"], json!(false)),
         "namespaces" => {
+            let name = object.pointer("/metadata/name").cloned().unwrap_or_default();
+            set_at(object, &["metadata", "labels", "kubernetes.io/metadata.name"], name);
             set_at(object, &["status", "phase"], json!("Active"));
             default_at(object, &["spec", "finalizers"], json!(["kubernetes"]));
         }

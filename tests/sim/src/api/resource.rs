@@ -146,13 +146,15 @@ pub(crate) static RESOURCES: &[Resource] = &[
         plural: "csistoragecapacities",
         kind: "CSIStorageCapacity",
         namespaced: true,
+        unconditional_update: false,
+        returns_deleted: false,
         immutable: &["/storageClassName", "/nodeTopology"],
         ..STORAGE
     },
     Resource {
         plural: "volumeattributesclasses",
         kind: "VolumeAttributesClass",
-        generation: false,
+        finalizers: &["kubernetes.io/vac-protection"],
         immutable: &["/driverName", "/parameters"],
         ..STORAGE
     },

@@ -214,11 +214,14 @@ impl Caller {
 
 /// A request for a stored resource.
 fn object(state: &mut super::State, asked: &Asked, target: &Target) -> Result<Answer, Refusal> {
-    let writer = Writer {
-        manager: asked.manager.clone(),
-        dry_run: asked.query.get("dryRun") == Some("All"),
-        sets_status: false,
+    // A deletion's options are in its body, if it has one; the query counts only without.
+    let dry_run = match (asked.verb, &asked.body) {
+        ("delete" | "deletecollection", Value::Object(options)) => {
+            options.get("dryRun") == Some(&json!(["All"]))
+        }
+        _ => asked.query.get("dryRun") == Some("All"),
     };
+    let writer = Writer { manager: asked.manager.clone(), dry_run, sets_status: false };
     let written = |(status, object): (u16, Arc<Value>)| {
         Answer::Object(status, asked.shape.cut(&object).as_ref().clone())
     };

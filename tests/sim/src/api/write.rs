@@ -281,7 +281,6 @@ fn keep_what_is_not_theirs(target: &Target, old: &Value, new: &mut Value) -> Res
         "deletionGracePeriodSeconds",
         "generation",
         "managedFields",
-        "generateName",
     ] {
         match old.pointer(&format!("/metadata/{field}")) {
             Some(value) => set_at(new, &["metadata", field], value.clone()),
@@ -364,9 +363,10 @@ pub(crate) fn delete(
         &["metadata", "deletionTimestamp"],
         json!(end.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()),
     );
-    set_at(&mut dying, &["metadata", "deletionGracePeriodSeconds"], json!(grace));
     if resource.plural == "namespaces" {
         set_at(&mut dying, &["status", "phase"], json!("Terminating"));
+    } else {
+        set_at(&mut dying, &["metadata", "deletionGracePeriodSeconds"], json!(grace));
     }
     if resource.generation {
         let generation = dying.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(1);
