@@ -6,7 +6,7 @@
 //! core      operations on volumes, snapshots, publications (controller, node, identity, metadata)
 //!    ├── check     the specification's limits        ├── lock    who works on what
 //!    ├── store     records, journal, tables          └── mount   bind mounts
-//!    └── backend   the trait that storage implements: hostpath (loopdev, sys)
+//!    └── backend   the trait that storage implements: hostpath (loopdev, sys); filesystem for device backends
 //! ```
 //! Behaviour follows csi-driver-host-path v1.18 and CSI 1.12; deviations carry `Differs:`.
 
@@ -14,6 +14,7 @@ pub mod backend;
 pub mod check;
 mod controller;
 pub mod core;
+pub mod filesystem;
 pub mod flags;
 mod identity;
 pub mod listen;

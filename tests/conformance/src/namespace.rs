@@ -50,8 +50,19 @@ pub fn mounts_below(folder: &Path) -> Vec<PathBuf> {
 
 /// The files below a folder that are behind loop devices, one entry per device.
 pub fn loop_devices_below(folder: &Path) -> Vec<PathBuf> {
+    backed_below(folder).into_iter().map(|(_, file)| file).collect()
+}
+
+/// The paths of the loop devices whose files are below a folder.
+pub(crate) fn devices_of(folder: &Path) -> Vec<PathBuf> {
+    backed_below(folder).into_iter().map(|(device, _)| device).collect()
+}
+
+fn backed_below(folder: &Path) -> Vec<(PathBuf, PathBuf)> {
     let devices = std::fs::read_dir("/sys/block").into_iter().flatten().flatten();
-    let files =
-        devices.filter_map(|device| std::fs::read_to_string(device.path().join("loop/backing_file")).ok());
-    files.map(|file| PathBuf::from(file.trim_end())).filter(|file| file.starts_with(folder)).collect()
+    let backed = devices.filter_map(|device| {
+        let file = std::fs::read_to_string(device.path().join("loop/backing_file")).ok()?;
+        Some((Path::new("/dev").join(device.file_name()), PathBuf::from(file.trim_end())))
+    });
+    backed.filter(|(_, file)| file.starts_with(folder)).collect()
 }

@@ -17,6 +17,20 @@ pub struct Running {
     process: Process,
     client: Driver,
     endpoint: Endpoint,
+    folder: PathBuf,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        // A failed test must not leave devices in the kernel for ever.
+        self.process.kill();
+        for device in crate::namespace::devices_of(&self.folder) {
+            let _ = Command::new("losetup").arg("-d").arg(device).status();
+        }
+    }
 }
 
 impl Running {
@@ -50,7 +64,7 @@ impl Running {
         match Connection::dial(endpoint.clone(), options).await {
             Ok(connection) => {
                 let client = Driver::new(connection, Metrics::new(), CallLog::default());
-                Self { process, client, endpoint }
+                Self { process, client, endpoint, folder: folder.to_owned() }
             }
             Err(error) => panic!("{error}\n{}", process.last_lines(30)),
         }

@@ -1,0 +1,171 @@
+//! File systems on devices: what is on one, make one, mount it, grow it.
+//!
+//! The hostpath backend needs none of it, its folders are folders; backends whose volumes are devices
+//! (rbd) stage them with these. Making and growing use the system's own tools (`mkfs.*`, `resize2fs`,
+//! `xfs_growfs`), which know their file systems best.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::Command;
+
+use crate::mount;
+
+/// How much of a device must be zero for it to count as blank, in bytes.
+const BLANK: usize = 128 * 1024;
+
+/// A file system that this driver can make and grow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FsType {
+    /// The default.
+    Ext4,
+    /// For large files.
+    Xfs,
+}
+
+/// What is on a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing: its beginning is zero.
+    Nothing,
+    /// One of ours.
+    FileSystem(FsType),
+    /// Something else: it must not be overwritten.
+    Other,
+}
+
+/// A device could not become a mounted file system.
+#[derive(Debug, thiserror::Error)]
+pub enum FsError {
+    /// There is something else on the device.
+    #[error("{device} holds {found} instead of {wanted}: it is not overwritten")]
+    Occupied {
+        /// The device.
+        device: String,
+        /// What is there.
+        found: &'static str,
+        /// What was asked for.
+        wanted: &'static str,
+    },
+    /// A tool failed, or is not installed.
+    #[error("{tool} failed for {device}: {reason}")]
+    Tool {
+        /// The tool's name.
+        tool: &'static str,
+        /// The device.
+        device: String,
+        /// What it said.
+        reason: String,
+    },
+    /// The system refused.
+    #[error("{device}: {source}")]
+    System {
+        /// The device.
+        device: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+impl FsType {
+    /// The type by its name in `mount`; empty means ext4.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "" | "ext4" => Some(Self::Ext4),
+            "xfs" => Some(Self::Xfs),
+            _ => None,
+        }
+    }
+
+    /// Its name in `mount`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ext4 => "ext4",
+            Self::Xfs => "xfs",
+        }
+    }
+}
+
+/// Looks at what is on a device.
+///
+/// # Errors
+/// The system's.
+pub fn look(device: &Path) -> io::Result<Found> {
+    let file = File::open(device)?;
+    let mut start = vec![0; BLANK];
+    let mut filled = 0;
+    while let Some(rest) = start.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, filled as u64)? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    // ext2, 3 and 4 share the magic; ours are made by mkfs.ext4, and ext4 mounts all three.
+    Ok(match (start.get(0x438..0x43a), start.get(..4)) {
+        (Some([0x53, 0xef]), _) => Found::FileSystem(FsType::Ext4),
+        (_, Some(b"XFSB")) => Found::FileSystem(FsType::Xfs),
+        _ if start.iter().all(|byte| *byte == 0) => Found::Nothing,
+        _ => Found::Other,
+    })
+}
+
+/// Mounts a device at a folder; a blank device gets a file system first. A device with anything else on
+/// it is never overwritten. Mounted already: nothing to do.
+///
+/// # Errors
+/// [`FsError`].
+pub fn format_and_mount(device: &Path, target: &Path, kind: FsType, options: &[&str]) -> Result<(), FsError> {
+    let system = |source| FsError::System { device: device.display().to_string(), source };
+    if mount::is_mounted(target).map_err(system)? {
+        return Ok(());
+    }
+    let occupied =
+        |found| FsError::Occupied { device: device.display().to_string(), found, wanted: kind.name() };
+    match look(device).map_err(system)? {
+        Found::FileSystem(found) if found == kind => {}
+        Found::FileSystem(found) => return Err(occupied(found.name())),
+        Found::Other => return Err(occupied("unknown data")),
+        Found::Nothing => make(device, kind)?,
+    }
+    let known = mount::flags_of(options.iter().copied());
+    let rest: Vec<&str> =
+        options.iter().copied().filter(|option| mount::flags_of([*option]).is_empty()).collect();
+    let data = CString::new(rest.join(",")).map_err(|error| system(error.into()))?;
+    rustix::mount::mount(device, target, kind.name(), known, data.as_c_str())
+        .map_err(|error| system(error.into()))
+}
+
+/// Lets a mounted file system use all of its device.
+///
+/// # Errors
+/// [`FsError`].
+pub fn grow(device: &Path, target: &Path, kind: FsType) -> Result<(), FsError> {
+    match kind {
+        FsType::Ext4 => run("resize2fs", &[], device, device),
+        FsType::Xfs => run("xfs_growfs", &[], target, device),
+    }
+}
+
+fn make(device: &Path, kind: FsType) -> Result<(), FsError> {
+    match kind {
+        // No blocks for root alone; whole devices without a question.
+        FsType::Ext4 => run("mkfs.ext4", &["-q", "-F", "-m0"], device, device),
+        FsType::Xfs => run("mkfs.xfs", &["-q"], device, device),
+    }
+}
+
+fn run(tool: &'static str, args: &[&str], on: &Path, device: &Path) -> Result<(), FsError> {
+    let failed = |reason: String| FsError::Tool { tool, device: device.display().to_string(), reason };
+    let output = Command::new(tool)
+        .args(args)
+        .arg(on)
+        .output()
+        .map_err(|error| failed(format!("{error}; is it installed?")))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(failed(said.lines().last().unwrap_or("no reason given").to_owned()))
+}
