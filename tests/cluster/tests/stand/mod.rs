@@ -1,6 +1,6 @@
 //! A control plane with our driver and our sidecars beside it.
 
-#![allow(dead_code, reason = "each test file uses the part it needs")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses the part it needs")]
 
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;

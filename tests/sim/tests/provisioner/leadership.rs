@@ -35,7 +35,7 @@ fn replica(world: &World, name: &str) -> Replica {
         },
         release: true,
         metrics: Metrics::new().leader(""),
-        seed: u64::from(name.as_bytes()[0]),
+        seed: name.bytes().next().map_or(0, u64::from),
     };
     let (world, lead, halt, freed) = (world.other(name), leadership.clone(), stop.clone(), release.clone());
     let task = tokio::spawn(async move {
