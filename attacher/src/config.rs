@@ -9,6 +9,7 @@ use common::kube::object::ATTACHER_FINALIZER;
 use common::name::sanitize_driver_name;
 use common::queue::{Backoff, Limits};
 
+use crate::attachment::decide::Role;
 use crate::flags::Flags;
 
 /// Everything decisions depend on besides the objects.
@@ -83,6 +84,11 @@ impl Config {
             error_code,
             can,
         }
+    }
+
+    /// What decisions about attachments depend on.
+    pub fn role(&self) -> Role<'_> {
+        Role { driver: &self.driver, finalizer: &self.finalizer, attach: self.can.attach }
     }
 
     /// How workers are shared: up to `--worker-threads` attaches, and as many detaches; a quarter of them for

@@ -41,8 +41,15 @@ fn check(parsed: &Parsed) -> Result<(), Exit> {
     if flags.worker_threads == 0 {
         return Err(Exit::refuse("--worker-threads must be greater than zero"));
     }
-    if flags.timeout.is_zero() {
-        return Err(Exit::refuse("--timeout must be longer than 0"));
+    for (flag, duration) in [
+        ("timeout", flags.timeout),
+        ("retry-interval-start", flags.retry_interval_start),
+        ("retry-interval-max", flags.retry_interval_max),
+        ("reconcile-sync", flags.reconcile_sync),
+    ] {
+        if duration.is_zero() {
+            return Err(Exit::refuse(format!("--{flag} must be longer than 0")));
+        }
     }
     if flags.max_entries < 0 {
         return Err(Exit::refuse("--max-entries must not be negative; 0 lets the driver choose"));
@@ -60,7 +67,13 @@ mod tests {
 
     #[test]
     fn values_that_make_every_attachment_fail_are_refused_at_start() {
-        for arg in ["--worker-threads=0", "-timeout=0s", "--max-entries=-1"] {
+        for arg in [
+            "--worker-threads=0",
+            "-timeout=0s",
+            "--max-entries=-1",
+            "--reconcile-sync=0",
+            "-retry-interval-start=0",
+        ] {
             assert_eq!(refused(arg).code, 1, "{arg}");
         }
     }

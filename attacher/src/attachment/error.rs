@@ -126,7 +126,8 @@ pub enum DetachError {
     },
     /// The node's id is not known.
     #[error(
-        "{cause}, and annotation csi.alpha.kubernetes.io/node-id of the VolumeAttachment, which would replace it, is not set"
+        "{cause}, and annotation csi.alpha.kubernetes.io/node-id of the VolumeAttachment, which would replace it, is \
+         not set: let the driver register on the node again, or set the annotation to the node's id at the driver"
     )]
     Node {
         /// Why not from the CSINode.

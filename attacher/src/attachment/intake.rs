@@ -9,7 +9,7 @@ use common::kube::object::{Attachment, Key};
 use common::kube::store::{Change, Store};
 use common::queue::WorkQueue;
 
-use super::decide::{Role, Step, decide, place};
+use super::decide::{Step, decide, place};
 use super::own::OwnWrites;
 use crate::config::Config;
 
@@ -50,13 +50,6 @@ pub(super) fn feed(
             queue.add(new.meta.key.clone(), place(new));
         }
     });
-}
-
-impl Config {
-    /// What decisions about attachments depend on.
-    pub fn role(&self) -> Role<'_> {
-        Role { driver: &self.driver, finalizer: &self.finalizer, attach: self.can.attach }
-    }
 }
 
 #[cfg(test)]

@@ -230,6 +230,17 @@ async fn an_attach_that_lacks_only_its_node_goes_on_when_that_comes() {
     }
 }
 
+/// Upstream does not wait for its list of nodes, and fails early attaches for it.
+#[tokio::test(start_paused = true)]
+async fn nothing_begins_before_every_list_is_complete() {
+    for plural in ["csinodes", "persistentvolumes", "volumeattachments"] {
+        case(plural, [pv("pv1"), va(), csi_node("node1")])
+            .fault(move |step| step.is("list", plural), 1, Fault::Delay(Duration::from_secs(20)))
+            .ends_with(&[PUBLISHED], &ALL)
+            .await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_attach_that_lacks_only_its_volume_goes_on_when_that_comes() {
     let error = "attach error: persistentvolume \"pv1\" not found";

@@ -15,7 +15,7 @@ use crate::harness::{calls, config, sidecar_with, world_with, writes};
 pub(crate) const QUIET: Duration = Duration::from_secs(45);
 
 type Hand = Box<dyn Fn(&World)>;
-type Chosen = fn(&Step) -> bool;
+type Chosen = Box<dyn Fn(&Step) -> bool + Send>;
 
 /// One case; see [`Case::ends_with`].
 pub(crate) struct Case {
@@ -55,8 +55,13 @@ impl Case {
     }
 
     /// The next `times` such steps go wrong.
-    pub(crate) fn fault(mut self, step: Chosen, times: usize, fault: Fault) -> Self {
-        self.faults.push((step, times, fault));
+    pub(crate) fn fault(
+        mut self,
+        step: impl Fn(&Step) -> bool + Send + 'static,
+        times: usize,
+        fault: Fault,
+    ) -> Self {
+        self.faults.push((Box::new(step), times, fault));
         self
     }
 

@@ -231,7 +231,8 @@ async fn the_node_id_comes_from_the_csi_node_or_else_from_the_annotation() {
     let bare =
         || with(ours(va()), json!({"metadata": {"annotations": {"csi.alpha.kubernetes.io/node-id": null}}}));
     let error = "detach error: csinode.storage.k8s.io \"node1\" not found, and annotation csi.alpha.kubernetes.io/node-id \
-        of the VolumeAttachment, which would replace it, is not set";
+        of the VolumeAttachment, which would replace it, is not set: let the driver register on the node again, or set the \
+        annotation to the node's id at the driver";
     deleted("neither", [bare()]).ends_with(&[], &[error]).await;
     let comes = deleted("comes", [bare()]).meanwhile(|world| drop(world.api.put(csi_node("node1"))));
     gone(&comes.ends_with(&[WITHDRAWN], &[error, "unbind"]).await);
