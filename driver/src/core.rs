@@ -107,9 +107,9 @@ impl Core {
             if volume.ephemeral && lost.len() == volume.published.len() {
                 self.destroy(&volume)?;
             } else if !lost.is_empty() {
-                let mut kept = Volume::clone(&volume);
-                kept.published.retain(|target, _| !lost.contains(&target));
-                self.store.commit(vec![Change::Volume(Box::new(kept))])?;
+                self.store.undo(&volume.id, |volume| {
+                    volume.published.retain(|target, _| !lost.contains(&target));
+                })?;
             }
         }
         Ok(())

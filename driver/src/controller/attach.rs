@@ -91,7 +91,7 @@ impl Core {
                 volume.id, self.options.node_id
             ))?;
         }
-        self.store.update(&volume.id, |volume| volume.attached = None)?;
+        self.store.undo(&volume.id, |volume| volume.attached = None)?;
         Ok(v1::ControllerUnpublishVolumeResponse {})
     }
 

@@ -183,7 +183,7 @@ impl Core {
         let undone = if volume.ephemeral && volume.published.is_empty() {
             self.destroy(volume)
         } else {
-            self.store.update(&volume.id, |volume| {
+            self.store.undo(&volume.id, |volume| {
                 volume.published.remove(target);
             })
         };
@@ -238,7 +238,7 @@ impl Core {
             let _content = self.locks.alone(Key::Content(volume.id.clone()))?;
             self.destroy(&volume)?;
         } else {
-            self.store.update(&volume.id, |volume| {
+            self.store.undo(&volume.id, |volume| {
                 volume.published.remove(&request.target_path);
             })?;
             self.release(&volume.id)?;

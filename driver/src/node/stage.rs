@@ -62,7 +62,7 @@ impl Core {
             let message = format!("volume {:?} is still published at {target:?}", volume.id);
             return Err(Refusal::OutOfOrder(message));
         }
-        self.store.update(&volume.id, |volume| {
+        self.store.undo(&volume.id, |volume| {
             volume.staged.remove(&request.staging_target_path);
         })?;
         Ok(v1::NodeUnstageVolumeResponse {})

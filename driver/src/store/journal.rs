@@ -9,6 +9,10 @@
 //! that fails (disk full) is undone by cutting the file back, its commits are refused, and nothing
 //! before it is touched.
 //!
+//! Users' data shares the disk with this file, and a full disk must not keep volumes from being unmounted
+//! and deleted. So the file owns some space beyond its end, which only commits that let go of something
+//! ([`Purpose::LetGo`]) may use: others are refused when that space cannot be kept ahead of them.
+//!
 //! When the file has grown to several times what is alive it is written anew: temporary file, sync,
 //! rename.
 //!
@@ -20,7 +24,8 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FallocateFlags, Mode, OFlags};
+use rustix::io::Errno;
 
 use super::record::Change;
 
@@ -29,6 +34,18 @@ pub const FILE: &str = "state.journal";
 const TEMPORARY: &str = "state.journal.new";
 /// The journal is rewritten when it is this many bytes and four times what a rewrite would leave.
 const MIN_REWRITE: u64 = 1024 * 1024;
+
+/// Space kept beyond the end of the file, in bytes: thousands of removals.
+const SPARE: u64 = 256 * 1024;
+
+/// What a commit is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Something is made or taken: refused when the disk is full.
+    Take,
+    /// Something is removed or undone: goes on when the disk is full.
+    LetGo,
+}
 
 /// An open journal.
 #[derive(Debug)]
@@ -42,15 +59,31 @@ pub struct Journal {
 struct Queue {
     /// The file; away while somebody writes.
     file: Option<Tail>,
-    /// Lines that nobody writes yet.
-    waiting: Vec<u8>,
-    /// Number of the batch that `waiting` will be.
+    /// Lines that nobody writes yet, of commits that let go and of those that take.
+    letting_go: Lines,
+    taking: Lines,
+    /// Number of the batch that these lines will be.
     batch: u64,
     /// All batches below this are decided.
     decided: u64,
-    /// Batches that failed, until all their waiters have looked.
-    failed: Vec<(u64, io::ErrorKind, Option<i32>, usize)>,
-    /// How many commits are in `waiting`.
+    /// What failed, until all its waiters have looked.
+    failed: Vec<Failed>,
+}
+
+/// Lines to be written together.
+#[derive(Debug, Default)]
+struct Lines {
+    bytes: Vec<u8>,
+    commits: usize,
+}
+
+/// The part of a batch that could not be written.
+#[derive(Debug)]
+struct Failed {
+    batch: u64,
+    purpose: Purpose,
+    kind: io::ErrorKind,
+    code: Option<i32>,
     waiters: usize,
 }
 
@@ -59,6 +92,8 @@ struct Queue {
 struct Tail {
     file: File,
     end: u64,
+    /// Up to here the disk has space set aside for it.
+    owned: u64,
     /// Do not consider a rewrite before this size.
     next_look: u64,
 }
@@ -88,16 +123,21 @@ impl Journal {
             common::warn!("The last change was cut off and never acknowledged: dropped";
                 "file" => folder.join(FILE).display(), "bytes" => bytes.len() - end);
         }
-        let end = end as u64;
-        file.set_len(end)?;
+        if end < bytes.len() {
+            file.set_len(end as u64)?;
+        }
         sync_folder(folder)?;
+        let mut tail = Tail { file, end: end as u64, owned: end as u64, next_look: 0 };
+        if let Err(error) = tail.own(0) {
+            common::warn!("The disk is full: nothing can be made until there is space"; "err" => error);
+        }
         let queue = Queue {
-            file: Some(Tail { file, end, next_look: 0 }),
-            waiting: Vec::new(),
+            file: Some(tail),
+            letting_go: Lines::default(),
+            taking: Lines::default(),
             batch: 1,
             decided: 1,
             failed: Vec::new(),
-            waiters: 0,
         };
         let journal = Self { folder: folder.to_owned(), queue: Mutex::new(queue), done: Condvar::new() };
         Ok((journal, changes))
@@ -107,35 +147,47 @@ impl Journal {
     ///
     /// # Errors
     /// The system's; then none of the changes is in force, now or after a restart.
-    pub fn commit(&self, changes: &[Change]) -> io::Result<()> {
+    pub fn commit(&self, changes: &[Change], purpose: Purpose) -> io::Result<()> {
         let line = line(changes)?;
         let mut queue = self.lock();
         let batch = queue.batch;
-        queue.waiting.extend_from_slice(&line);
-        queue.waiters += 1;
+        let lines = match purpose {
+            Purpose::LetGo => &mut queue.letting_go,
+            Purpose::Take => &mut queue.taking,
+        };
+        lines.bytes.extend_from_slice(&line);
+        lines.commits += 1;
         loop {
             if batch < queue.decided {
-                return outcome(&mut queue, batch);
+                return outcome(&mut queue, batch, purpose);
             }
-            match queue.file.take() {
-                None => queue = self.done.wait(queue).unwrap_or_else(PoisonError::into_inner),
-                Some(mut tail) => {
-                    let bytes = std::mem::take(&mut queue.waiting);
-                    let waiters = std::mem::take(&mut queue.waiters);
-                    let written = queue.batch;
-                    queue.batch += 1;
-                    drop(queue);
-                    let result = tail.append(&bytes);
-                    queue = self.lock();
-                    queue.file = Some(tail);
-                    queue.decided = written + 1;
-                    if let Err(error) = result {
-                        queue.failed.push((written, error.kind(), error.raw_os_error(), waiters));
-                    }
-                    self.done.notify_all();
-                }
+            queue = match queue.file.take() {
+                None => self.done.wait(queue).unwrap_or_else(PoisonError::into_inner),
+                Some(tail) => self.write(queue, tail),
+            };
+        }
+    }
+
+    /// Writes all that waits, without holding up those who come meanwhile.
+    fn write<'a>(&'a self, mut queue: MutexGuard<'a, Queue>, mut tail: Tail) -> MutexGuard<'a, Queue> {
+        let batch = queue.batch;
+        let letting_go = std::mem::take(&mut queue.letting_go);
+        let taking = std::mem::take(&mut queue.taking);
+        queue.batch += 1;
+        drop(queue);
+        let outcomes = tail.append_both(&letting_go.bytes, &taking.bytes);
+        let mut queue = self.lock();
+        queue.file = Some(tail);
+        queue.decided = batch + 1;
+        let parts = [(Purpose::LetGo, letting_go.commits), (Purpose::Take, taking.commits)];
+        for ((purpose, waiters), outcome) in parts.into_iter().zip(outcomes) {
+            if let (Err(error), true) = (outcome, waiters > 0) {
+                let (kind, code) = (error.kind(), error.raw_os_error());
+                queue.failed.push(Failed { batch, purpose, kind, code, waiters });
             }
         }
+        self.done.notify_all();
+        queue
     }
 
     /// Whether [`Self::rewrite_if_large`] might have something to do.
@@ -169,7 +221,8 @@ impl Journal {
             file.sync_all()?;
             std::fs::rename(&temporary, self.folder.join(FILE))?;
             sync_folder(&self.folder)?;
-            Ok(Tail { file, end: bytes.len() as u64, next_look: 0 })
+            let end = bytes.len() as u64;
+            Ok(Tail { file, end, owned: end, next_look: 0 })
         };
         match replace() {
             Ok(tail) => {
@@ -189,23 +242,56 @@ impl Journal {
 }
 
 /// What became of a decided batch, for one of its waiters.
-fn outcome(queue: &mut Queue, batch: u64) -> io::Result<()> {
-    let Some(index) = queue.failed.iter().position(|failed| failed.0 == batch) else {
+fn outcome(queue: &mut Queue, batch: u64, purpose: Purpose) -> io::Result<()> {
+    let is_it = |failed: &Failed| failed.batch == batch && failed.purpose == purpose;
+    let Some(index) = queue.failed.iter().position(is_it) else {
         return Ok(());
     };
-    let Some((_, kind, code, waiters)) = queue.failed.get_mut(index) else { return Ok(()) };
-    let error = code.map_or_else(|| io::Error::from(*kind), io::Error::from_raw_os_error);
-    *waiters -= 1;
-    if *waiters == 0 {
+    let Some(failed) = queue.failed.get_mut(index) else { return Ok(()) };
+    let error = failed.code.map_or_else(|| io::Error::from(failed.kind), io::Error::from_raw_os_error);
+    failed.waiters -= 1;
+    if failed.waiters == 0 {
         queue.failed.swap_remove(index);
     }
     Err(error)
 }
 
 impl Tail {
+    /// What lets go is written in any case; what takes only if the spare space can be kept.
+    fn append_both(&mut self, letting_go: &[u8], taking: &[u8]) -> [io::Result<()>; 2] {
+        let room = if taking.is_empty() { Ok(()) } else { self.own(letting_go.len() + taking.len()) };
+        match room {
+            Ok(()) => match self.append(&[letting_go, taking].concat()) {
+                Ok(()) => [Ok(()), Ok(())],
+                Err(error) => [self.append(letting_go), Err(error)],
+            },
+            Err(error) => [self.append(letting_go), Err(error)],
+        }
+    }
+
+    /// Makes sure that the file owns space for so many bytes, and the spare space behind them.
+    fn own(&mut self, more: usize) -> io::Result<()> {
+        let needed = self.end + more as u64 + SPARE;
+        if needed <= self.owned {
+            return Ok(());
+        }
+        // In larger steps, so that most commits need none.
+        let wanted = needed + SPARE;
+        match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, self.end, wanted - self.end) {
+            Ok(()) => self.owned = wanted,
+            // A file system that cannot promise space.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.owned = u64::MAX,
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
     /// All bytes on the disk, or none of them in force.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         use std::os::unix::fs::FileExt;
+        if bytes.is_empty() {
+            return Ok(());
+        }
         let written = self.file.write_all_at(bytes, self.end).and_then(|()| self.file.sync_data());
         match written {
             Ok(()) => {
@@ -213,8 +299,10 @@ impl Tail {
                 Ok(())
             }
             Err(error) => {
-                // Best effort: the next append overwrites the same place anyway.
+                // Best effort: the next append overwrites the same place anyway. Cutting gives the space
+                // beyond the end away.
                 let _ = self.file.set_len(self.end);
+                self.owned = self.owned.min(self.end);
                 Err(error)
             }
         }
@@ -280,8 +368,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (journal, changes) = Journal::open(folder.path()).unwrap();
         assert!(changes.is_empty());
-        journal.commit(&[gone("a"), gone("b")]).unwrap();
-        journal.commit(&[gone("c")]).unwrap();
+        journal.commit(&[gone("a"), gone("b")], Purpose::Take).unwrap();
+        journal.commit(&[gone("c")], Purpose::Take).unwrap();
         drop(journal);
         let (_, changes) = Journal::open(folder.path()).unwrap();
         assert_eq!(changes, [gone("a"), gone("b"), gone("c")]);
@@ -291,16 +379,16 @@ mod tests {
     fn a_cut_at_any_byte_loses_only_the_unacknowledged_line() {
         let folder = tempfile::tempdir().unwrap();
         let (journal, _) = Journal::open(folder.path()).unwrap();
-        journal.commit(&[gone("kept")]).unwrap();
+        journal.commit(&[gone("kept")], Purpose::Take).unwrap();
         let kept = std::fs::metadata(folder.path().join(FILE)).unwrap().len();
-        journal.commit(&[gone("torn-1"), gone("torn-2")]).unwrap();
+        journal.commit(&[gone("torn-1"), gone("torn-2")], Purpose::Take).unwrap();
         drop(journal);
         let whole = std::fs::read(folder.path().join(FILE)).unwrap();
         for cut in usize::try_from(kept).unwrap()..whole.len() {
             std::fs::write(folder.path().join(FILE), &whole[..cut]).unwrap();
             let (journal, changes) = Journal::open(folder.path()).unwrap();
             assert_eq!(changes, [gone("kept")], "cut at {cut}");
-            journal.commit(&[gone("next")]).unwrap();
+            journal.commit(&[gone("next")], Purpose::Take).unwrap();
             let (_, changes) = Journal::open(folder.path()).unwrap();
             assert_eq!(changes, [gone("kept"), gone("next")], "cut at {cut}");
         }
@@ -310,14 +398,14 @@ mod tests {
     fn damage_inside_a_line_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
         let (journal, _) = Journal::open(folder.path()).unwrap();
-        journal.commit(&[gone("kept")]).unwrap();
-        journal.commit(&[gone("damaged")]).unwrap();
+        journal.commit(&[gone("kept")], Purpose::Take).unwrap();
+        journal.commit(&[gone("damaged")], Purpose::Take).unwrap();
         let path = folder.path().join(FILE);
         let text = std::fs::read_to_string(&path).unwrap().replace("damaged", "dXmaged");
         std::fs::write(&path, text).unwrap();
         let (journal, changes) = Journal::open(folder.path()).unwrap();
         assert_eq!(changes, [gone("kept")]);
-        journal.commit(&[gone("last")]).unwrap();
+        journal.commit(&[gone("last")], Purpose::Take).unwrap();
         let text = std::fs::read_to_string(&path).unwrap().replace("kept", "kXpt");
         std::fs::write(&path, text).unwrap();
         let error = Journal::open(folder.path()).unwrap_err().to_string();
@@ -333,7 +421,7 @@ mod tests {
                 let journal = &journal;
                 scope.spawn(move || {
                     for n in 0..20 {
-                        journal.commit(&[gone(&format!("{thread}-{n}"))]).unwrap();
+                        journal.commit(&[gone(&format!("{thread}-{n}"))], Purpose::Take).unwrap();
                     }
                 });
             }
@@ -347,9 +435,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (journal, _) = Journal::open(folder.path()).unwrap();
         assert!(!journal.rewrite_if_large(Vec::new).unwrap(), "too small to bother");
-        journal.commit(&[gone(&"x".repeat(2 << 20))]).unwrap();
+        journal.commit(&[gone(&"x".repeat(2 << 20))], Purpose::Take).unwrap();
         assert!(journal.rewrite_if_large(|| vec![gone("alive")]).unwrap());
-        journal.commit(&[gone("after")]).unwrap();
+        journal.commit(&[gone("after")], Purpose::Take).unwrap();
         let (_, changes) = Journal::open(folder.path()).unwrap();
         assert_eq!(changes, [gone("alive"), gone("after")]);
     }

@@ -13,7 +13,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use journal::Journal;
+use journal::{Journal, Purpose};
 pub use record::{Access, Change, Group, Publication, Snapshot, Source, Volume};
 pub use tables::{Page, Tables};
 
@@ -63,7 +63,7 @@ impl Store {
         if is_new {
             let legacy = migrate::read(folder)?;
             if !legacy.is_empty() {
-                journal.commit(&legacy).map_err(journal_error)?;
+                journal.commit(&legacy, Purpose::Take).map_err(journal_error)?;
                 legacy.into_iter().for_each(|change| tables.apply(change));
             }
         }
@@ -97,9 +97,19 @@ impl Store {
     /// # Errors
     /// RESOURCE_EXHAUSTED when the disk is full, else INTERNAL; nothing has changed then.
     pub fn commit(&self, changes: Vec<Change>) -> Result<(), Refusal> {
+        let removes = |change: &Change| {
+            matches!(change, Change::NoVolume(_) | Change::NoSnapshot(_) | Change::NoGroup(_))
+        };
+        let purpose = if changes.iter().all(removes) { Purpose::LetGo } else { Purpose::Take };
+        self.commit_for(changes, purpose)
+    }
+
+    fn commit_for(&self, changes: Vec<Change>, purpose: Purpose) -> Result<(), Refusal> {
         {
             let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
-            self.journal.commit(&changes).map_err(Refusal::system("cannot write the driver's state"))?;
+            self.journal
+                .commit(&changes, purpose)
+                .map_err(Refusal::system("cannot write the driver's state"))?;
             let mut tables = self.read();
             changes.into_iter().for_each(|change| tables.apply(change));
         }
@@ -114,9 +124,26 @@ impl Store {
     /// # Errors
     /// As [`Self::commit`]; NOT_FOUND when it is gone.
     pub fn update(&self, id: &str, change: impl FnOnce(&mut Volume)) -> Result<(), Refusal> {
+        self.update_for(id, change, Purpose::Take)
+    }
+
+    /// As [`Self::update`], for undoing something: goes on when the disk is full.
+    ///
+    /// # Errors
+    /// As [`Self::update`].
+    pub fn undo(&self, id: &str, change: impl FnOnce(&mut Volume)) -> Result<(), Refusal> {
+        self.update_for(id, change, Purpose::LetGo)
+    }
+
+    fn update_for(
+        &self,
+        id: &str,
+        change: impl FnOnce(&mut Volume),
+        purpose: Purpose,
+    ) -> Result<(), Refusal> {
         let mut volume = Volume::clone(&*self.volume(id)?);
         change(&mut volume);
-        self.commit(vec![Change::Volume(Box::new(volume))])
+        self.commit_for(vec![Change::Volume(Box::new(volume))], purpose)
     }
 
     fn rewrite(&self) {

@@ -427,7 +427,7 @@ with_driver!(a_full_disk_is_told_and_loses_nothing, [], |folder, driver| {
     let state = folder.join("state");
     std::fs::remove_dir_all(&state).unwrap();
     std::fs::create_dir(&state).unwrap();
-    let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"]).arg(&state).status();
+    let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(&state).status();
     assert!(mount.unwrap().success());
     let driver = Running::start(folder, &[]).await;
     let client = driver.client();
@@ -453,6 +453,13 @@ with_driver!(a_full_disk_is_told_and_loses_nothing, [], |folder, driver| {
         ids
     };
     made.sort();
+    assert_eq!(listed(client.clone()).await, made);
+    // What is full can be emptied: by those who undo and remove.
+    std::fs::write(state.join("users-data"), vec![1; 1 << 20]).unwrap_err();
+    let undone = made.split_off(3);
+    for id in &undone {
+        client.call(request::delete(id), DEADLINE).await.unwrap();
+    }
     assert_eq!(listed(client.clone()).await, made);
     driver.kill().await;
     let driver = Running::start(folder, &[]).await;
