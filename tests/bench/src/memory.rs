@@ -29,7 +29,8 @@ pub(crate) async fn measure(programs: &Programs, pairs: usize) -> Result<()> {
 /// Starts the sidecar, lets it settle, and prints what it uses.
 async fn look(stand: &Stand, what: &str) -> Result<()> {
     let begun = Instant::now();
-    let sidecar = stand.sidecar("csi-provisioner", &["--leader-election", "--leader-election-namespace=bench"])?;
+    let log = what.replace([' ', ','], "-");
+    let sidecar = stand.sidecar_logging_to(&log, "csi-provisioner", &["--leader-election", "--leader-election-namespace=bench"])?;
     until_logged(&sidecar, "\"Provisioning\"").await?;
     let ready = begun.elapsed();
     tokio::time::sleep(SETTLE).await;

@@ -112,6 +112,11 @@ impl Stand {
 
     /// Starts the sidecar.
     pub(crate) fn sidecar(&self, name: &str, flags: &[&str]) -> Result<Process> {
+        self.sidecar_logging_to(name, name, flags)
+    }
+
+    /// Starts the sidecar with a log of its own, so that an earlier one's lines are not taken for its.
+    pub(crate) fn sidecar_logging_to(&self, log: &str, name: &str, flags: &[&str]) -> Result<Process> {
         let mut command = Command::new(&self.mooring);
         command
             .arg(name)
@@ -119,7 +124,7 @@ impl Stand {
             .arg(format!("--kubeconfig={}", self.kubeconfig.display()))
             .args(flags)
             .env_remove("KUBECONFIG");
-        Ok(self.control_plane.spawn(name, command)?)
+        Ok(self.control_plane.spawn(log, command)?)
     }
 }
 
