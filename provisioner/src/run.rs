@@ -19,8 +19,8 @@ use crate::claim::save::UnsavedVolumes;
 use crate::config::{Capabilities, Config, Gates};
 use crate::flags::{self, Flags};
 use crate::metrics::{ClaimMetrics, VolumeMetrics};
-use crate::volume::attached::Attached;
 use crate::volume::reconcile::Volumes;
+use common::kube::attached::Attached;
 
 /// Exit code of what upstream calls fatal.
 const FATAL: u8 = 255;

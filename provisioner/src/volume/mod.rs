@@ -3,7 +3,6 @@
 //! Promises: a volume is deleted only when it is Released with policy Delete and no attachment names it;
 //! its object goes only after it; each step can be repeated after a crash.
 
-pub mod attached;
 pub mod decide;
 pub mod reconcile;
 pub mod secret;

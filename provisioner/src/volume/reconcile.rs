@@ -18,12 +18,12 @@ use thiserror::Error;
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::attached::Attached;
 use super::decide::{Step, decide};
 use super::secret::deletion_secret;
 use crate::claim::object::FINALIZER;
 use crate::config::Config;
 use crate::metrics::VolumeMetrics;
+use common::kube::attached::Attached;
 
 /// Why a volume could not be deleted; the text is what its event says.
 #[derive(Debug, Error)]
