@@ -4,11 +4,10 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::coordination::v1::LeaseSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use thiserror::Error;
 
 pub use k8s_openapi::api::coordination::v1::Lease;
 
-/// The three durations of an election.
+/// The three durations of an election: lease > renew > 1.2 × retry > 0, as the flags see to.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
     /// How long a candidate waits after the last change it saw before it takes the lease over.
@@ -17,36 +16,6 @@ pub struct Timing {
     pub renew: Duration,
     /// Pause between tries; candidates stretch it by a random factor of 1 to 2.2.
     pub retry: Duration,
-}
-
-/// A timing that upstream refuses too (it panics; ours is a start-up error, exit code 2).
-#[derive(Debug, Error, PartialEq, Eq)]
-pub enum TimingError {
-    /// The leader could still act when its lease has ended.
-    #[error("--leader-election-lease-duration must be greater than --leader-election-renew-deadline")]
-    LeaseNotAboveRenew,
-    /// The leader would have no second try.
-    #[error("--leader-election-renew-deadline must be greater than 1.2 times --leader-election-retry-period")]
-    RenewNotAboveRetry,
-    /// A duration is zero.
-    #[error("--leader-election-retry-period, -renew-deadline and -lease-duration must be greater than zero")]
-    Zero,
-}
-
-impl Timing {
-    /// Checks lease > renew > 1.2 × retry > 0.
-    pub fn check(&self) -> Result<(), TimingError> {
-        if self.retry.is_zero() || self.renew.is_zero() || self.lease.is_zero() {
-            return Err(TimingError::Zero);
-        }
-        if self.lease <= self.renew {
-            return Err(TimingError::LeaseNotAboveRenew);
-        }
-        if self.renew <= self.retry.mul_f64(1.2) {
-            return Err(TimingError::RenewNotAboveRetry);
-        }
-        Ok(())
-    }
 }
 
 /// What to do about the lease as it was read.

@@ -17,6 +17,6 @@ mod shell;
 #[cfg(test)]
 mod tests;
 
-pub use elector::{Attempt, Elector, Lease, Timing, TimingError};
+pub use elector::{Attempt, Elector, Lease, Timing};
 pub use leadership::Leadership;
 pub use shell::{Candidate, LeaseError, run};
