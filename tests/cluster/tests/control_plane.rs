@@ -1,6 +1,8 @@
 //! The control plane itself: it serves, it binds, it refuses, and it leaves nothing behind.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use cluster::node::NodeDriver;
@@ -111,10 +113,10 @@ async fn serves_then_leaves_nothing_behind() {
 
     let pids = control_plane.process_ids();
     assert_eq!(pids.len(), 4);
-    assert!(pids.iter().all(|pid| std::path::Path::new(&format!("/proc/{pid}")).exists()));
+    assert!(pids.iter().all(|pid| Path::new(&format!("/proc/{pid}")).exists()));
     let folder = control_plane.folder().to_owned();
     control_plane.stop().await;
-    assert!(pids.iter().all(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists()));
+    assert!(pids.iter().all(|pid| !Path::new(&format!("/proc/{pid}")).exists()));
     assert!(!folder.exists());
 }
 
@@ -124,4 +126,38 @@ async fn says_which_component_failed_and_why() {
     let error = ControlPlane::start(options).await.expect_err("a flag that nobody knows").to_string();
     assert!(error.starts_with("kube-apiserver ended"), "{error}");
     assert!(error.contains("no-such-flag"), "{error}");
+}
+
+/// Set in the child of [`leaves_nothing_behind_when_its_process_is_killed`]: where to write what it started.
+const ROLE: &str = "MOORING_TEST_KILLED";
+
+/// Runs this test's own program a second time as the owner, and kills that with SIGKILL: no destructor runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn leaves_nothing_behind_when_its_process_is_killed() {
+    if let Some(file) = std::env::var_os(ROLE).map(PathBuf::from) {
+        let control_plane = ControlPlane::start(Options::default()).await.expect("started");
+        let pids: Vec<String> = control_plane.process_ids().iter().map(u32::to_string).collect();
+        let text = format!("{}\n{}", control_plane.folder().display(), pids.join(" "));
+        std::fs::write(file.with_extension("new"), text).expect("written");
+        std::fs::rename(file.with_extension("new"), file).expect("renamed");
+        std::future::pending::<()>().await;
+    }
+    let place = tempfile::tempdir().expect("a folder");
+    let file = place.path().join("started");
+    let mut owner = Command::new(std::env::current_exe().expect("our own program"));
+    owner.args(["--exact", "leaves_nothing_behind_when_its_process_is_killed"]).env(ROLE, &file);
+    let mut owner = owner.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
+    let limit = Duration::from_secs(120);
+    let text = wait::until("the control plane of the other process", limit, async || {
+        std::fs::read_to_string(&file).ok()
+    });
+    let text = text.await.expect("started");
+    let (folder, pids) = text.split_once('\n').expect("two lines");
+    assert!(Path::new(folder).exists());
+    let runs = |pid: &str| Path::new(&format!("/proc/{pid}")).exists();
+    assert!(pids.split(' ').count() == 3 && pids.split(' ').all(runs), "{pids}");
+    owner.kill().expect("killed");
+    owner.wait().expect("reaped");
+    let gone = async || (!Path::new(folder).exists() && !pids.split(' ').any(runs)).then_some(());
+    wait::until("everything to go", LIMIT, gone).await.expect("gone");
 }
