@@ -4,11 +4,13 @@
 //! cargo run --release -p bench -- size
 //! cargo run --release -p bench -- memory --pairs 10000
 //! cargo run --release -p bench -- provision --claims 1000
+//! cargo run --release -p bench -- attach --attachments 1000 --nodes 10 --burst 0
 //! ```
 //!
 //! The sidecar measured is the executable that `--mooring` names (by default the `dist` build), talking TLS
 //! to the API server with a service account's rights.
 
+mod attach;
 mod audit;
 mod memory;
 mod provision;
@@ -48,6 +50,18 @@ enum What {
         #[arg(long, default_value_t = 1000)]
         claims: usize,
     },
+    /// Attachments made and withdrawn: time, latency, CPU, API requests.
+    Attach {
+        /// How many at once.
+        #[arg(long, default_value_t = 1000)]
+        attachments: usize,
+        /// To how many nodes.
+        #[arg(long, default_value_t = 10)]
+        nodes: usize,
+        /// Detaches at once, behind which some more attaches are made; 0 for none.
+        #[arg(long, default_value_t = 0)]
+        burst: usize,
+    },
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -62,5 +76,8 @@ async fn main() -> anyhow::Result<()> {
         }
         What::Memory { pairs } => memory::measure(&binaries, pairs).await,
         What::Provision { claims } => provision::measure(&binaries, claims).await,
+        What::Attach { attachments, nodes, burst } => {
+            attach::measure(&binaries, attachments, nodes.max(1), burst).await
+        }
     }
 }

@@ -1,0 +1,245 @@
+//! Attachments made and withdrawn: time, latency, CPU, API requests, memory; and attaches behind a burst
+//! of detaches.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use common::csi::{CallLog, Connection, DialOptions, Driver, Endpoint, v1};
+use common::metrics::Metrics;
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::PersistentVolume;
+use k8s_openapi::api::storage::v1::{CSINode, VolumeAttachment};
+use kube::Api;
+use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::runtime::watcher::{self, Event, watcher};
+use serde_json::json;
+
+use crate::stand::{Programs, Stand, until_logged};
+use crate::usage::{cpu, memory};
+
+const DRIVER: &str = "hostpath.csi.k8s.io";
+/// A bound on every wait.
+const PATIENCE: Duration = Duration::from_secs(900);
+/// Requests of ours in flight.
+const AT_ONCE: usize = 16;
+/// Attaches made while the burst of detaches runs.
+const BEHIND_BURST: usize = 50;
+
+/// When each attachment was asked for and when it was seen attached.
+#[derive(Default)]
+struct Times {
+    asked: HashMap<String, Instant>,
+    attached: HashMap<String, Instant>,
+    gone: usize,
+}
+
+impl Times {
+    /// The given share of the latencies of the attachments whose name begins with `prefix`.
+    fn quantile(&self, prefix: &str, share: f64) -> Duration {
+        let took = |(name, at): (&String, &Instant)| Some(at.saturating_duration_since(*self.asked.get(name)?));
+        let ours = self.attached.iter().filter(|(name, _)| name.starts_with(prefix));
+        let mut all: Vec<_> = ours.filter_map(took).collect();
+        all.sort();
+        let index = (share * all.len().saturating_sub(1) as f64).round() as usize;
+        all.get(index).copied().unwrap_or_default()
+    }
+
+    fn attached(&self, prefix: &str) -> usize {
+        self.attached.keys().filter(|name| name.starts_with(prefix)).count()
+    }
+}
+
+pub(crate) async fn measure(programs: &Programs, count: usize, nodes: usize, burst: usize) -> Result<()> {
+    let rbac = include_str!("../../../manifests/rbac/attacher.yaml");
+    let mut stand = Stand::up(programs, false, "csi-attacher", rbac, &["--enable-attach"]).await?;
+    prepare(&stand, count.max(burst + BEHIND_BURST), nodes).await?;
+    let sidecar = stand.sidecar("csi-attacher", &["--worker-threads=100"])?;
+    until_logged(&sidecar, "\"Attaching\"").await?;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    println!("csi-attacher, {count} volumes, nothing attached: {}", memory(sidecar.id())?);
+    let times = follow(&stand);
+    stand.audit.reset();
+    let used = cpu(sidecar.id())?;
+
+    let begun = Instant::now();
+    attach(&stand, &times, "va", 0..count, nodes).await?;
+    until(&times, |times| times.attached("va") == count, "all attached").await?;
+    let took = begun.elapsed();
+    let attach_cpu = cpu(sidecar.id())?.saturating_sub(used);
+    let per = |total: Duration| total.as_secs_f64() * 1000.0 / count as f64;
+    {
+        let times = times.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        println!(
+            "attach {count} to {nodes} nodes: {:.1} s ({:.0}/s), latency p50 {:.0} ms, p99 {:.0} ms; CPU {:.2} ms each; {}",
+            took.as_secs_f64(),
+            count as f64 / took.as_secs_f64(),
+            times.quantile("va", 0.5).as_secs_f64() * 1000.0,
+            times.quantile("va", 0.99).as_secs_f64() * 1000.0,
+            per(attach_cpu),
+            memory(sidecar.id())?
+        );
+    }
+    print_requests(&stand, "attach", count)?;
+
+    stand.audit.reset();
+    let used = cpu(sidecar.id())?;
+    let begun = Instant::now();
+    let attachments: Api<VolumeAttachment> = Api::all(stand.client.clone());
+    if burst > 0 {
+        behind_burst(&stand, &times, burst.min(count), nodes, count).await?;
+    }
+    attachments.delete_collection(&DeleteParams::default(), &ListParams::default()).await?;
+    let all = count + if burst > 0 { BEHIND_BURST } else { 0 };
+    until(&times, |times| times.gone == all, "all detached").await?;
+    println!(
+        "detach {all}: {:.1} s; CPU {:.2} ms each",
+        begun.elapsed().as_secs_f64(),
+        per(cpu(sidecar.id())?.saturating_sub(used))
+    );
+    print_requests(&stand, "detach", all)
+}
+
+/// Deletes many attachments at once, and attaches a few more while that goes on.
+async fn behind_burst(stand: &Stand, times: &Arc<Mutex<Times>>, burst: usize, nodes: usize, first: usize) -> Result<()> {
+    let attachments: Api<VolumeAttachment> = Api::all(stand.client.clone());
+    let delete = |number: usize| {
+        let attachments = attachments.clone();
+        async move { attachments.delete(&format!("va-{number}"), &DeleteParams::default()).await.map(drop) }
+    };
+    futures::stream::iter(0..burst).map(delete).buffer_unordered(64).try_collect::<Vec<()>>().await?;
+    attach(stand, times, "behind", first..first + BEHIND_BURST, nodes).await?;
+    until(times, |times| times.attached("behind") == BEHIND_BURST, "attached behind the burst").await?;
+    let times = times.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    println!(
+        "{BEHIND_BURST} attaches behind a burst of {burst} detaches: latency p50 {:.0} ms, p99 {:.0} ms",
+        times.quantile("behind", 0.5).as_secs_f64() * 1000.0,
+        times.quantile("behind", 0.99).as_secs_f64() * 1000.0
+    );
+    Ok(())
+}
+
+fn print_requests(stand: &Stand, what: &str, count: usize) -> Result<()> {
+    println!("API requests of the attacher, per {what}:");
+    for (request, times) in stand.audit.counts()? {
+        println!("  {request:<48} {:.3}", times as f64 / count as f64);
+    }
+    Ok(())
+}
+
+/// Volumes at the driver, their objects, and the nodes: all called as the driver's own node.
+async fn prepare(stand: &Stand, volumes: usize, nodes: usize) -> Result<()> {
+    let socket = stand.control_plane.folder().join("csi.sock");
+    let connection = Connection::dial(Endpoint::Unix(socket), DialOptions::default()).await?;
+    let driver = Driver::new(connection, Metrics::new(), CallLog::default());
+    let objects: Api<PersistentVolume> = Api::all(stand.client.clone());
+    let make = |number: usize| {
+        let (driver, objects) = (driver.clone(), objects.clone());
+        async move { volume(&driver, &objects, number).await }
+    };
+    futures::stream::iter(0..volumes + BEHIND_BURST).map(make).buffer_unordered(32).try_collect::<Vec<()>>().await?;
+    let csi_nodes: Api<CSINode> = Api::all(stand.client.clone());
+    for number in 0..nodes {
+        let node = json!({
+            "metadata": {"name": format!("node-{number}")},
+            "spec": {"drivers": [{"name": DRIVER, "nodeID": "node-1", "topologyKeys": null}]},
+        });
+        csi_nodes.create(&PostParams::default(), &serde_json::from_value(node)?).await?;
+    }
+    Ok(())
+}
+
+async fn volume(driver: &Driver, objects: &Api<PersistentVolume>, number: usize) -> Result<()> {
+    use v1::volume_capability::{AccessMode, AccessType, MountVolume, access_mode::Mode};
+    let name = format!("pvc-8d2a5c1e-3f4b-4f6a-9c1d-{number:012}");
+    let request = v1::CreateVolumeRequest {
+        name: name.clone(),
+        volume_capabilities: vec![v1::VolumeCapability {
+            access_mode: Some(AccessMode { mode: Mode::SingleNodeWriter.into() }),
+            access_type: Some(AccessType::Mount(MountVolume::default())),
+        }],
+        capacity_range: Some(v1::CapacityRange { required_bytes: 1 << 20, limit_bytes: 0 }),
+        ..Default::default()
+    };
+    let made = driver.call(request, Duration::from_secs(60)).await.map_err(|status| anyhow::anyhow!("{status}"))?;
+    let handle = made.volume.context("a volume")?.volume_id;
+    let object = json!({
+        "metadata": {"name": name, "annotations": {"pv.kubernetes.io/provisioned-by": DRIVER}},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Mi"}, "storageClassName": "fast",
+            "persistentVolumeReclaimPolicy": "Delete",
+            "csi": {
+                "driver": DRIVER, "volumeHandle": handle, "fsType": "ext4",
+                "volumeAttributes": {"storage.kubernetes.io/csiProvisionerIdentity": "1700000000000-1234-hostpath.csi.k8s.io"},
+            },
+        },
+    });
+    objects.create(&PostParams::default(), &serde_json::from_value(object)?).await?;
+    Ok(())
+}
+
+async fn attach(
+    stand: &Stand,
+    times: &Arc<Mutex<Times>>,
+    prefix: &str,
+    numbers: std::ops::Range<usize>,
+    nodes: usize,
+) -> Result<()> {
+    let attachments: Api<VolumeAttachment> = Api::all(stand.client.clone());
+    let make = |number: usize| {
+        let (attachments, times, name) = (attachments.clone(), times.clone(), format!("{prefix}-{number}"));
+        async move {
+            let object = json!({
+                "metadata": {"name": name},
+                "spec": {
+                    "attacher": DRIVER, "nodeName": format!("node-{}", number % nodes),
+                    "source": {"persistentVolumeName": format!("pvc-8d2a5c1e-3f4b-4f6a-9c1d-{number:012}")},
+                },
+            });
+            times.lock().unwrap_or_else(std::sync::PoisonError::into_inner).asked.insert(name, Instant::now());
+            attachments.create(&PostParams::default(), &serde_json::from_value(object)?).await?;
+            anyhow::Ok(())
+        }
+    };
+    futures::stream::iter(numbers).map(make).buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;
+    Ok(())
+}
+
+/// Notes when attachments become attached and when they go.
+fn follow(stand: &Stand) -> Arc<Mutex<Times>> {
+    let times = Arc::new(Mutex::new(Times::default()));
+    let (api, noted): (Api<VolumeAttachment>, _) = (Api::all(stand.client.clone()), times.clone());
+    tokio::spawn(async move {
+        let mut events = watcher(api, watcher::Config::default()).boxed();
+        while let Some(event) = events.next().await {
+            let mut times = noted.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            match event {
+                Ok(Event::Apply(object) | Event::InitApply(object)) => {
+                    if object.status.is_some_and(|status| status.attached) {
+                        times.attached.entry(object.metadata.name.unwrap_or_default()).or_insert_with(Instant::now);
+                    }
+                }
+                Ok(Event::Delete(_)) => times.gone += 1,
+                Ok(Event::Init | Event::InitDone) | Err(_) => {}
+            }
+        }
+    });
+    times
+}
+
+async fn until(times: &Arc<Mutex<Times>>, done: impl Fn(&Times) -> bool, what: &str) -> Result<()> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        {
+            let times = times.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if done(&times) {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                bail!("waited {PATIENCE:?} for {what}: {} attached, {} gone", times.attached.len(), times.gone);
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
