@@ -1,6 +1,6 @@
 //! ListVolumes, ListSnapshots, the Get RPCs and GetCapacity.
 //!
-//! A page token is the id of the next object, so a listing stays right while objects come and go: what
+//! A page token is a mark and the id of the next object, so a listing stays right while objects come and go: what
 //! was there all the time is listed exactly once.
 //!
 //! Differs: the Go driver never ends a page of volumes, takes a token past the end, and lists only the
@@ -30,8 +30,8 @@ impl Core {
     pub fn list_volumes(&self, request: v1::ListVolumesRequest) -> Result<v1::ListVolumesResponse, Refusal> {
         self.has_controller("ListVolumes")?;
         let limit = check::max_entries(request.max_entries)?.unwrap_or(MAX_PAGE_ENTRIES);
-        check_token(&request.starting_token)?;
-        let page = self.store.read().volume_page(&request.starting_token, limit.min(MAX_PAGE_ENTRIES));
+        let from = token_id(&request.starting_token)?;
+        let page = self.store.read().volume_page(from, limit.min(MAX_PAGE_ENTRIES));
         let entries = page.entries.iter().map(|volume| v1::list_volumes_response::Entry {
             volume: Some(self.describe(volume)),
             status: Some(v1::list_volumes_response::VolumeStatus {
@@ -41,7 +41,7 @@ impl Core {
         });
         let (entries, cut) = fitting(entries);
         let next = cut.and_then(|cut| page.entries.get(cut).map(|volume| volume.id.clone())).or(page.next);
-        Ok(v1::ListVolumesResponse { entries, next_token: next.unwrap_or_default() })
+        Ok(v1::ListVolumesResponse { entries, next_token: token(next) })
     }
 
     /// A page of snapshots, by id; or the snapshots of one volume; or one snapshot.
@@ -57,7 +57,7 @@ impl Core {
             return Err(Refusal::Unsupported("ListSnapshots"));
         }
         let limit = check::max_entries(request.max_entries)?.unwrap_or(MAX_PAGE_ENTRIES);
-        check_token(&request.starting_token)?;
+        let from = token_id(&request.starting_token)?;
         check::optional("source_volume_id", &request.source_volume_id)?;
         check::optional("snapshot_id", &request.snapshot_id)?;
         check::secrets(&request.secrets)?;
@@ -71,11 +71,11 @@ impl Core {
             return Ok(v1::ListSnapshotsResponse { entries, next_token: String::new() });
         }
         let limit = limit.min(MAX_PAGE_ENTRIES);
-        let page = self.store.read().snapshot_page(&request.starting_token, limit, volume);
+        let page = self.store.read().snapshot_page(from, limit, volume);
         let (entries, cut) = fitting(page.entries.iter().map(|snapshot| entry(snapshot)));
         let next =
             cut.and_then(|cut| page.entries.get(cut).map(|snapshot| snapshot.id.clone())).or(page.next);
-        Ok(v1::ListSnapshotsResponse { entries, next_token: next.unwrap_or_default() })
+        Ok(v1::ListSnapshotsResponse { entries, next_token: token(next) })
     }
 
     /// One volume and its condition.
@@ -164,11 +164,19 @@ fn fitting<M: Message>(entries: impl Iterator<Item = M>) -> (Vec<M>, Option<usiz
     (kept, None)
 }
 
-/// Tokens are ids that this driver made; inline volumes have other ids and are skipped over by theirs.
-fn check_token(token: &str) -> Result<(), Refusal> {
-    if token.is_empty() || uuid::Uuid::try_parse(token).is_ok() || token.starts_with("csi-") {
-        Ok(())
-    } else {
-        Err(Refusal::BadToken(token.chars().take(check::MAX_STRING).collect()))
+/// Begins each token; callers that make tokens up are told so.
+const TOKEN_MARK: char = '@';
+
+/// The token of the page that begins with this id; empty if there is none.
+fn token(next: Option<String>) -> String {
+    next.map_or_else(String::new, |id| format!("{TOKEN_MARK}{id}"))
+}
+
+/// The id where the page of a token begins. The object may be gone: the page begins behind it then.
+fn token_id(token: &str) -> Result<&str, Refusal> {
+    if token.is_empty() {
+        return Ok("");
     }
+    let shown = || token.chars().take(check::MAX_STRING).collect();
+    token.strip_prefix(TOKEN_MARK).ok_or_else(|| Refusal::BadToken(shown()))
 }
