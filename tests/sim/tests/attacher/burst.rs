@@ -62,7 +62,7 @@ async fn attaches_pass_a_burst_of_2000_detaches() {
     }
     let mut longest = Duration::ZERO;
     for number in 0..20 {
-        sleep(Duration::from_secs(3)).await;
+        sleep(Duration::from_millis(2700)).await;
         let volume = format!("new{number}");
         give(&world, &[&volume]);
         world.api.put(protected(&volume));
@@ -70,7 +70,8 @@ async fn attaches_pass_a_burst_of_2000_detaches() {
         longest = longest.max(until_attached(&world, &volume).await);
     }
     assert!(world.api.count("volumeattachments") > 1000, "the burst is not over");
-    assert!(longest < 2 * CALL, "{longest:?}");
+    // It begins at once: workers are kept for it.
+    assert!(longest < CALL + Duration::from_millis(100), "{longest:?}");
 }
 
 /// Attaches that were begun in vain and are deleted together are detaches, too.

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
 use crate::harness::{calls, config, seconds, sidecar_with, world_with, writes};
-use crate::objects::{VA, csi_node, ours, protected, va, with};
+use crate::objects::{VA, attachment, csi_node, ours, protected, pv, va, with};
 
 const PUBLISHED: &str = "publish id-of-pv1 node1-id Ok";
 
@@ -135,6 +135,41 @@ async fn deleted_while_being_attached_means_detached_afterwards() {
     assert_eq!(calls(&world), [PUBLISHED, "unpublish id-of-pv1 node1-id Ok"]);
     assert_eq!(writes(&world), ["save", "attached", "unbind"]);
     assert_eq!((world.driver.overlaps(), world.api.count("volumeattachments")), (Vec::new(), 0));
+}
+
+/// News of an attachment that is being detached, and a watch that does not yet know that it is gone.
+#[tokio::test(start_paused = true)]
+async fn a_detach_is_not_repeated_for_news_that_came_meanwhile() {
+    let world = world_with(&["pv1"]);
+    world.driver.always("ControllerUnpublishVolume", Reply::Ok.after(Duration::from_secs(5)));
+    world.api.delay_watch(Duration::from_millis(500));
+    for object in [protected("pv1"), csi_node("node1"), ours(va())] {
+        world.api.put(object);
+    }
+    world.api.delete("volumeattachments", VA);
+    let _running = run(&world);
+    sleep(Duration::from_secs(3)).await;
+    world.api.edit("volumeattachments", VA, |object| object["metadata"]["labels"] = json!({"a": "b"}));
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(calls(&world), ["unpublish id-of-pv1 node1-id Ok"]);
+    assert_eq!(writes(&world), ["unbind"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_attached_twice_is_protected_once() {
+    let world = world_with(&["pv1"]);
+    world.api.delay_watch(Duration::from_millis(1500));
+    let shared = with(pv("pv1"), json!({"spec": {"accessModes": ["ReadWriteMany"]}}));
+    for object in [shared, csi_node("node1"), csi_node("node2"), va(), attachment("va2", "pv1", "node2")] {
+        world.api.put(object);
+    }
+    let _running = world.run(Duration::from_secs(3600), |world| {
+        let config = attacher::config::Config { workers: 1, ..config() };
+        sidecar_with(world, config, Leadership::always(), CancellationToken::new())
+    });
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(calls(&world).len(), 2);
+    assert_eq!(writes(&world), ["protect pv1", "save", "attached", "save", "attached"]);
 }
 
 #[tokio::test(start_paused = true)]
