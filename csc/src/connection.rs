@@ -17,11 +17,14 @@ use crate::failure::Failure;
 use crate::pairs;
 use crate::validate::{self, Side};
 
+/// One pair of gRPC metadata.
+type Entry = (MetadataKey<Ascii>, MetadataValue<Ascii>);
+
 /// A connection to a driver.
 pub(crate) struct Session {
     channel: Channel,
     timeout: Duration,
-    metadata: Vec<(MetadataKey<Ascii>, MetadataValue<Ascii>)>,
+    metadata: Vec<Entry>,
     log_requests: bool,
     log_responses: bool,
     validates: bool,
@@ -165,9 +168,7 @@ fn endpoint(text: &str) -> Result<Endpoint, Failure> {
     Endpoint::parse(&known).map_err(|error| Failure::Usage(format!("--{error}")))
 }
 
-fn metadata(
-    pairs: &BTreeMap<String, String>,
-) -> Result<Vec<(MetadataKey<Ascii>, MetadataValue<Ascii>)>, Failure> {
+fn metadata(pairs: &BTreeMap<String, String>) -> Result<Vec<Entry>, Failure> {
     let entry = |(key, value): (&String, &String)| {
         let unusable = |what: &str| Failure::Usage(format!("--metadata: {what} {key:?} cannot be sent"));
         let name = key.to_ascii_lowercase().parse().map_err(|_| unusable("key"))?;

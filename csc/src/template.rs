@@ -44,7 +44,7 @@ impl Template {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let mut tokens = tokens(text)?.into_iter();
         let (pieces, end) = pieces(&mut tokens)?;
-        if end == End::Text {
+        if end == Stop::Text {
             Ok(Self(pieces))
         } else {
             Err("{{end}} or {{else}} without a block".to_owned())
@@ -93,13 +93,13 @@ fn unescaped(text: &str) -> String {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum End {
+enum Stop {
     Text,
     End,
     Else,
 }
 
-fn pieces(tokens: &mut std::vec::IntoIter<Token>) -> Result<(Vec<Piece>, End), String> {
+fn pieces(tokens: &mut std::vec::IntoIter<Token>) -> Result<(Vec<Piece>, Stop), String> {
     let mut out = Vec::new();
     while let Some(token) = tokens.next() {
         let action = match token {
@@ -110,13 +110,13 @@ fn pieces(tokens: &mut std::vec::IntoIter<Token>) -> Result<(Vec<Piece>, End), S
             Token::Action(action) => action,
         };
         match action.as_str() {
-            "end" => return Ok((out, End::End)),
-            "else" => return Ok((out, End::Else)),
+            "end" => return Ok((out, Stop::End)),
+            "else" => return Ok((out, Stop::Else)),
             comment if comment.starts_with("/*") => {}
             other => out.push(piece(other, tokens)?),
         }
     }
-    Ok((out, End::Text))
+    Ok((out, Stop::Text))
 }
 
 fn piece(action: &str, tokens: &mut std::vec::IntoIter<Token>) -> Result<Piece, String> {
@@ -133,15 +133,15 @@ fn piece(action: &str, tokens: &mut std::vec::IntoIter<Token>) -> Result<Piece, 
     };
     let (body, end) = pieces(tokens)?;
     let otherwise = match end {
-        End::End => Vec::new(),
-        End::Else => {
+        Stop::End => Vec::new(),
+        Stop::Else => {
             let (otherwise, end) = pieces(tokens)?;
-            if end != End::End {
+            if end != Stop::End {
                 return Err(format!("{{{{{action}}}}} has no {{{{end}}}}"));
             }
             otherwise
         }
-        End::Text => return Err(format!("{{{{{action}}}}} has no {{{{end}}}}")),
+        Stop::Text => return Err(format!("{{{{{action}}}}} has no {{{{end}}}}")),
     };
     Ok(Piece::Block { kind, head: words(head)?, names, body, otherwise })
 }

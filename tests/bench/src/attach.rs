@@ -38,7 +38,8 @@ struct Times {
 impl Times {
     /// The given share of the latencies of the attachments whose name begins with `prefix`.
     fn quantile(&self, prefix: &str, share: f64) -> Duration {
-        let took = |(name, at): (&String, &Instant)| Some(at.saturating_duration_since(*self.asked.get(name)?));
+        let took =
+            |(name, at): (&String, &Instant)| Some(at.saturating_duration_since(*self.asked.get(name)?));
         let ours = self.attached.iter().filter(|(name, _)| name.starts_with(prefix));
         let mut all: Vec<_> = ours.filter_map(took).collect();
         all.sort();
@@ -102,7 +103,13 @@ pub(crate) async fn measure(programs: &Programs, count: usize, nodes: usize, bur
 }
 
 /// Deletes many attachments at once, and attaches a few more while that goes on.
-async fn behind_burst(stand: &Stand, times: &Arc<Mutex<Times>>, burst: usize, nodes: usize, first: usize) -> Result<()> {
+async fn behind_burst(
+    stand: &Stand,
+    times: &Arc<Mutex<Times>>,
+    burst: usize,
+    nodes: usize,
+    first: usize,
+) -> Result<()> {
     let attachments: Api<VolumeAttachment> = Api::all(stand.client.clone());
     let delete = |number: usize| {
         let attachments = attachments.clone();
@@ -138,7 +145,11 @@ async fn prepare(stand: &Stand, volumes: usize, nodes: usize) -> Result<()> {
         let (driver, objects) = (driver.clone(), objects.clone());
         async move { volume(&driver, &objects, number).await }
     };
-    futures::stream::iter(0..volumes + BEHIND_BURST).map(make).buffer_unordered(32).try_collect::<Vec<()>>().await?;
+    futures::stream::iter(0..volumes + BEHIND_BURST)
+        .map(make)
+        .buffer_unordered(32)
+        .try_collect::<Vec<()>>()
+        .await?;
     let csi_nodes: Api<CSINode> = Api::all(stand.client.clone());
     for number in 0..nodes {
         let node = json!({
@@ -162,7 +173,8 @@ async fn volume(driver: &Driver, objects: &Api<PersistentVolume>, number: usize)
         capacity_range: Some(v1::CapacityRange { required_bytes: 1 << 20, limit_bytes: 0 }),
         ..Default::default()
     };
-    let made = driver.call(request, Duration::from_secs(60)).await.map_err(|status| anyhow::anyhow!("{status}"))?;
+    let made =
+        driver.call(request, Duration::from_secs(60)).await.map_err(|status| anyhow::anyhow!("{status}"))?;
     let handle = made.volume.context("a volume")?.volume_id;
     let object = json!({
         "metadata": {"name": name, "annotations": {"pv.kubernetes.io/provisioned-by": DRIVER}},
@@ -197,7 +209,11 @@ async fn attach(
                     "source": {"persistentVolumeName": format!("pvc-8d2a5c1e-3f4b-4f6a-9c1d-{number:012}")},
                 },
             });
-            times.lock().unwrap_or_else(std::sync::PoisonError::into_inner).asked.insert(name, Instant::now());
+            times
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .asked
+                .insert(name, Instant::now());
             attachments.create(&PostParams::default(), &serde_json::from_value(object)?).await?;
             anyhow::Ok(())
         }
@@ -217,7 +233,10 @@ fn follow(stand: &Stand) -> Arc<Mutex<Times>> {
             match event {
                 Ok(Event::Apply(object) | Event::InitApply(object)) => {
                     if object.status.is_some_and(|status| status.attached) {
-                        times.attached.entry(object.metadata.name.unwrap_or_default()).or_insert_with(Instant::now);
+                        times
+                            .attached
+                            .entry(object.metadata.name.unwrap_or_default())
+                            .or_insert_with(Instant::now);
                     }
                 }
                 Ok(Event::Delete(_)) => times.gone += 1,
@@ -237,7 +256,11 @@ async fn until(times: &Arc<Mutex<Times>>, done: impl Fn(&Times) -> bool, what: &
                 return Ok(());
             }
             if Instant::now() > end {
-                bail!("waited {PATIENCE:?} for {what}: {} attached, {} gone", times.attached.len(), times.gone);
+                bail!(
+                    "waited {PATIENCE:?} for {what}: {} attached, {} gone",
+                    times.attached.len(),
+                    times.gone
+                );
             }
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

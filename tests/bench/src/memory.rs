@@ -30,7 +30,11 @@ pub(crate) async fn measure(programs: &Programs, pairs: usize) -> Result<()> {
 async fn look(stand: &Stand, what: &str) -> Result<()> {
     let begun = Instant::now();
     let log = what.replace([' ', ','], "-");
-    let sidecar = stand.sidecar_logging_to(&log, "csi-provisioner", &["--leader-election", "--leader-election-namespace=bench"])?;
+    let sidecar = stand.sidecar_logging_to(
+        &log,
+        "csi-provisioner",
+        &["--leader-election", "--leader-election-namespace=bench"],
+    )?;
     until_logged(&sidecar, "\"Provisioning\"").await?;
     let ready = begun.elapsed();
     tokio::time::sleep(SETTLE).await;

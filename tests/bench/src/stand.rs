@@ -72,7 +72,13 @@ impl Drop for TempFolder {
 
 impl Stand {
     /// Starts the control plane and the driver; the sidecar's account has the rights of `rbac`.
-    pub(crate) async fn up(programs: &Programs, binder: bool, account: &str, rbac: &str, driver: &[&str]) -> Result<Self> {
+    pub(crate) async fn up(
+        programs: &Programs,
+        binder: bool,
+        account: &str,
+        rbac: &str,
+        driver: &[&str],
+    ) -> Result<Self> {
         let folder = std::env::temp_dir().join(format!("mooring-bench-{}", std::process::id()));
         std::fs::create_dir_all(&folder)?;
         let folder = TempFolder(folder);
@@ -82,7 +88,10 @@ impl Stand {
         let control_plane = ControlPlane::start(options).await?;
         let namespace = "bench".to_owned();
         control_plane
-            .apply_object(serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}), "")
+            .apply_object(
+                serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}),
+                "",
+            )
             .await?;
         let kubeconfig = control_plane.service_account(&namespace, account, &roles(rbac)?).await?;
         let state = control_plane.folder().join("volumes");
