@@ -32,13 +32,14 @@ pub struct Malformed {
 
 /// A wire object, or what is wrong with it.
 ///
-/// `Differs:` kube's DeserializeGuard copies every object into a value tree first; this copies only its text.
+/// `Differs:` kube's DeserializeGuard copies every object into a value tree first; this copies nothing.
 #[derive(Debug, Clone)]
 pub struct Guarded<W>(pub Result<W, Malformed>);
 
 impl<'de, W: Wire> Deserialize<'de> for Guarded<W> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = <Box<RawValue>>::deserialize(deserializer)?;
+        // Borrowed: both lists and watch events are parsed from a text that is in memory anyway.
+        let raw = <&RawValue>::deserialize(deserializer)?;
         Ok(Self(serde_json::from_str(raw.get()).map_err(|error| {
             let identity: NoObject = serde_json::from_str(raw.get()).unwrap_or_default();
             Malformed { reason: error.to_string(), metadata: identity.metadata }
