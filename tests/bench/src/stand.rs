@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use cluster::apply::documents;
+use cluster::built::cargo;
 use cluster::{ControlPlane, Options, Process};
 use serde_json::Value;
 
@@ -22,7 +23,7 @@ impl Programs {
     pub(crate) fn find(mooring: Option<PathBuf>, driver: Option<PathBuf>) -> Result<Self> {
         let build = |package: &str, name: &str, profile: &str| -> Result<PathBuf> {
             let target = installed_target();
-            let mut command = Command::new("cargo");
+            let mut command = cargo();
             command.args(["build", "--package", package, "--bin", name, "--profile", profile]);
             if let Some(target) = &target {
                 command.args(["--target", target]);
