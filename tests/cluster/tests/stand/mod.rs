@@ -41,7 +41,12 @@ pub struct Stand {
     driver_args: Vec<String>,
     kubeconfig: PathBuf,
     pub control_plane: ControlPlane,
+    /// Last to go: the next control plane starts when this one is gone.
+    _alone: tokio::sync::MutexGuard<'static, ()>,
 }
+
+/// One control plane at a time: two of them on a small machine measure each other.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// The roles of a manifest, without accounts and bindings, which the control plane makes itself.
 pub fn roles(manifest: &str) -> String {
@@ -61,6 +66,7 @@ impl Stand {
 
     /// The same with other flags for the driver and another account.
     pub async fn with(name: &str, driver_flags: &[&str], account: &str, rbac: &str) -> Stand {
+        let alone = ALONE.lock().await;
         let control_plane = ControlPlane::start(Options::default()).await.expect("a control plane");
         let namespace = control_plane.fresh_namespace(name).await.expect("a namespace");
         let kubeconfig =
@@ -75,7 +81,7 @@ impl Stand {
         driver_args.extend(driver_flags.iter().map(|flag| (*flag).to_owned()));
         let driver = start_driver(&control_plane, &driver_args);
         let client = control_plane.client().expect("a client");
-        Stand { client, namespace, driver, driver_args, kubeconfig, control_plane }
+        Stand { client, namespace, driver, driver_args, kubeconfig, control_plane, _alone: alone }
     }
 
     /// Kills the driver and starts it again.
