@@ -58,3 +58,34 @@ impl Attached {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::object::{Key, Scope, WireAttachment};
+    use super::*;
+    use serde_json::json;
+
+    fn attachment(name: &str, version: u64, volume: &str) -> WireAttachment {
+        let object = json!({
+            "metadata": {"name": name, "uid": name, "resourceVersion": version.to_string()},
+            "spec": {"attacher": "any", "nodeName": "n", "source": {"persistentVolumeName": volume}},
+        });
+        serde_json::from_value(object).unwrap()
+    }
+
+    #[test]
+    fn a_volume_is_released_with_its_last_attachment() {
+        let store = Store::<Attachment>::new(Arc::new(Scope { driver: "d".into(), ..Scope::default() }));
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let told = log.clone();
+        let attached = Attached::follow(&store, move |name| told.lock().unwrap().push(name.to_owned()));
+        store.apply(attachment("a", 1, "pv"));
+        store.apply(attachment("b", 2, "pv"));
+        store.apply(attachment("a", 3, "pv"));
+        store.remove(&Key::cluster("a"), "");
+        assert!(attached.has("pv") && !attached.has("other") && log.lock().unwrap().is_empty());
+        store.remove(&Key::cluster("b"), "");
+        assert!(!attached.has("pv"));
+        assert_eq!(*log.lock().unwrap(), ["pv"]);
+    }
+}
