@@ -8,6 +8,7 @@
 
 mod call;
 pub(crate) mod page;
+mod process;
 mod queue;
 
 use std::sync::Arc;
@@ -76,7 +77,7 @@ impl Metrics {
         for code in ["200", "500", "503"] {
             scrapes.with_label_values(&[code]);
         }
-        register_process(&registry);
+        registry.register(Box::new(process::Process::new().expect(FIXED))).expect(FIXED);
         Arc::new(Self {
             registry,
             calls,
@@ -201,14 +202,6 @@ fn gauge(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result
     let gauge = IntGaugeVec::new(Opts::new(name, help), labels)?;
     registry.register(Box::new(gauge.clone()))?;
     Ok(gauge)
-}
-
-/// `process_*`, incl. `process_start_time_seconds`; only Linux has them.
-fn register_process(registry: &Registry) {
-    #[cfg(target_os = "linux")]
-    registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self())).expect(FIXED);
-    #[cfg(not(target_os = "linux"))]
-    let _ = registry;
 }
 
 #[cfg(test)]
