@@ -55,7 +55,7 @@ pub fn decide(attachment: &Attachment, role: Role<'_>, forced: bool) -> Step {
 /// Where an attachment waits: by what is to be done, then by node.
 pub fn place(attachment: &Attachment) -> Place {
     let lane = if attachment.meta.deleting { DETACH } else { ATTACH };
-    Place { lane, group: Some((*attachment.node).into()) }
+    Place { lane, group: Some(attachment.node.clone()) }
 }
 
 #[cfg(test)]

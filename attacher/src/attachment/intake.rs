@@ -88,7 +88,7 @@ mod tests {
             (
                 "finalizer added",
                 none(),
-                json!({"metadata": {"finalizers": ["f"]}, "status": {"attachError": error("a")}}),
+                json!({"metadata": {"finalizers": ["external-attacher/x"]}, "status": {"attachError": error("a")}}),
                 true,
             ),
             (

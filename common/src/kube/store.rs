@@ -130,7 +130,10 @@ impl<T: Object> Store<T> {
                 Some(object) => {
                     let new = Arc::new(object);
                     let entry = Entry { object: new.clone(), list };
-                    match state.entries.insert(key, entry) {
+                    // Not replaced in place: the entry's key would go on holding the old object's text.
+                    let old = state.entries.remove(&key);
+                    state.entries.insert(new.meta().key.clone(), entry);
+                    match old {
                         Some(old) => Change::Updated { old: old.object, new },
                         None => Change::Added(new),
                     }

@@ -1,10 +1,13 @@
 //! VolumeAttachments.
 
+use std::sync::Arc;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 
-use super::volume::{VolumeSpec, WireVolumeSpec};
+use super::volume::{VolumeSpec, WireVolumeSpec, attachers};
 use super::wire::wire;
+use super::word::word;
 use super::{Meta, Object, Pairs, Scope};
 
 /// The node's id at the driver, as it was when the volume was published.
@@ -17,12 +20,12 @@ pub const PUBLISH_SECRET: &str = "mooring.dev/publish-secret";
 /// A VolumeAttachment.
 #[derive(Debug, Clone)]
 pub struct Attachment {
-    /// Identity; of our own attachments the annotations named in this module are kept.
+    /// Identity; of our own attachments the annotations named in this module and attachers' finalizers are kept.
     pub meta: Meta,
     /// `spec.attacher`: the driver's name.
-    pub attacher: Box<str>,
-    /// `spec.nodeName`.
-    pub node: Box<str>,
+    pub attacher: Arc<str>,
+    /// `spec.nodeName`; empty when the attachment is not ours.
+    pub node: Arc<str>,
     /// `spec.source`.
     pub source: AttachmentSource,
     /// `status.attached`.
@@ -126,7 +129,9 @@ impl Object for Attachment {
             return None;
         }
         let mut metadata = wire.metadata;
-        if !detail {
+        if detail {
+            metadata.finalizers = attachers(metadata.finalizers);
+        } else {
             metadata.finalizers = None;
             metadata.uid = None;
         }
@@ -134,8 +139,8 @@ impl Object for Attachment {
             meta: Meta::new(metadata, |key| {
                 detail && [NODE_ID, VOLUME_HANDLE, PUBLISH_SECRET].contains(&key)
             }),
-            attacher: if ours { scope.driver.clone() } else { spec.attacher },
-            node: if detail { spec.node_name } else { Box::default() },
+            attacher: word(&spec.attacher),
+            node: if detail { word(&spec.node_name) } else { word("") },
             source,
             attached: wire.status.attached,
             metadata: wire.status.attachment_metadata.filter(|_| detail),

@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::{Deserialize, Deserializer};
 
-/// Namespace and name; the namespace is empty for cluster-wide kinds.
+use super::word::word;
+
+/// Namespace and name; the namespace is empty for cluster-wide kinds. Clones share the text.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
-    joined: Box<str>,
+    joined: Arc<str>,
     slash: u32,
 }
 
@@ -54,7 +57,7 @@ impl fmt::Debug for Key {
 
 /// A small map, sorted by key, without the slack of a tree.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Pairs(Box<[(Box<str>, Box<str>)]>);
+pub struct Pairs(Box<[(Arc<str>, Box<str>)]>);
 
 impl Pairs {
     /// The pairs of `map` whose key `keep` accepts.
@@ -93,7 +96,7 @@ impl Pairs {
 impl<'de> Deserialize<'de> for Pairs {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let map = BTreeMap::<Box<str>, Box<str>>::deserialize(deserializer)?;
-        Ok(Self(map.into_iter().collect()))
+        Ok(Self(map.into_iter().map(|(key, value)| (word(&key), value)).collect()))
     }
 }
 
@@ -109,7 +112,7 @@ pub struct Meta {
     /// Whether deletion was asked for.
     pub deleting: bool,
     /// Finalizers, in the object's order.
-    pub finalizers: Box<[Box<str>]>,
+    pub finalizers: Box<[Arc<str>]>,
     /// The annotations that this process reads.
     pub annotations: Pairs,
 }
@@ -123,7 +126,7 @@ impl Meta {
             uid: metadata.uid.unwrap_or_default().into(),
             version: version_number(metadata.resource_version.as_deref()),
             deleting: metadata.deletion_timestamp.is_some(),
-            finalizers: metadata.finalizers.unwrap_or_default().into_iter().map(Into::into).collect(),
+            finalizers: metadata.finalizers.iter().flatten().map(|name| word(name)).collect(),
             annotations: Pairs::filtered(metadata.annotations, keep),
         }
     }

@@ -14,6 +14,7 @@ mod meta;
 mod secret;
 mod volume;
 mod wire;
+mod word;
 
 pub use attachment::{Attachment, AttachmentSource, StatusError, WireAttachment};
 pub use claim::{Claim, DataSource, WireClaim};
@@ -36,7 +37,8 @@ pub struct Scope {
     pub driver: Box<str>,
     /// The in-tree plugin that this driver replaces, if it is one of the migrated drivers.
     pub in_tree: Option<Box<str>>,
-    /// Keep of a volume what ControllerPublishVolume needs (attributes, flags, access modes).
+    /// Keep of a volume what ControllerPublishVolume needs (attributes, flags, access modes), and nothing that
+    /// only provisioning needs.
     pub attach: bool,
 }
 

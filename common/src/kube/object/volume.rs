@@ -55,9 +55,9 @@ pub struct Volume {
     pub phase: VolumePhase,
     /// `spec.persistentVolumeReclaimPolicy`; the API server's default for a volume without one is Retain.
     pub reclaim: ReclaimPolicy,
-    /// `spec.storageClassName`; empty when not set.
+    /// `spec.storageClassName`; empty when not set, or if the process attaches.
     pub class: Box<str>,
-    /// `spec.claimRef`.
+    /// `spec.claimRef`; `None` if the process attaches.
     pub claim: Option<ClaimRef>,
     /// The source and how it is used.
     pub spec: VolumeSpec,
@@ -169,6 +169,13 @@ impl Object for Volume {
     }
 }
 
+/// The finalizers that attachers put on.
+pub(super) fn attachers(finalizers: Option<Vec<String>>) -> Option<Vec<String>> {
+    let mut finalizers = finalizers?;
+    finalizers.retain(|name| name.starts_with(ATTACHER_FINALIZER));
+    Some(finalizers)
+}
+
 fn has_attacher_finalizer(metadata: &ObjectMeta, driver: &str) -> bool {
     let ours = |name: &String| {
         name.strip_prefix(ATTACHER_FINALIZER).is_some_and(|name| name == sanitize_driver_name(driver))
@@ -179,8 +186,18 @@ fn has_attacher_finalizer(metadata: &ObjectMeta, driver: &str) -> bool {
 impl Volume {
     /// Cuts a volume to size whoever's it is.
     pub fn from_wire(wire: WireVolume, scope: &Scope) -> Self {
-        let WireVolume { metadata, mut spec, status } = wire;
-        let keep = [PROVISIONED_BY, MIGRATED_TO, DELETION_SECRET_NAME, DELETION_SECRET_NAMESPACE];
+        let WireVolume { mut metadata, mut spec, status } = wire;
+        if scope.attach {
+            // An attacher keeps as many volumes as a provisioner, but nothing of what provisioning needs.
+            metadata.finalizers = attachers(metadata.finalizers);
+            spec.claim_ref = None;
+            spec.storage_class_name = Box::default();
+        }
+        let keep: &[&str] = if scope.attach {
+            &[MIGRATED_TO]
+        } else {
+            &[PROVISIONED_BY, MIGRATED_TO, DELETION_SECRET_NAME, DELETION_SECRET_NAMESPACE]
+        };
         Self {
             meta: Meta::new(metadata, |key| keep.contains(&key)),
             phase: status.phase,
