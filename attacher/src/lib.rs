@@ -3,6 +3,14 @@
 //! Drop-in for external-attacher 4.12.0 (reference sheet attacher.md). Volumes of in-tree plugins are
 //! recognised and handed to a [`translation::Translation`]; until one translates them, their attachments get
 //! an error that says so.
+//!
+//! What it writes, always as a patch:
+//!
+//! | object | what | when |
+//! |---|---|---|
+//! | PersistentVolume | finalizer `external-attacher/<driver>` | on before the first attach, off when it is deleted and attached nowhere |
+//! | VolumeAttachment | the same finalizer; annotations `csi.alpha.kubernetes.io/node-id` and, ours, `mooring.dev/volume-handle`, `mooring.dev/publish-secret` (its place, not what it holds) | on before ControllerPublishVolume, the finalizer off after ControllerUnpublishVolume |
+//! | VolumeAttachment, status | `attached`, `attachmentMetadata`, `attachError`, `detachError` | after a call, and after a failure that says something new |
 
 pub mod attachment;
 pub mod config;
