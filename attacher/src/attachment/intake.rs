@@ -1,7 +1,7 @@
 //! Which events about attachments are news (attacher.md §5).
 //!
 //! Nothing that a process wrote itself may end the back-off of the attachment it was written to: our own writes are
-//! recognised exactly ([`super::own`]); another's error writes by what they change.
+//! recognised exactly (module `own`); another's error writes by what they change.
 
 use std::sync::Arc;
 
