@@ -44,6 +44,9 @@ enum DeleteError {
     Api(#[from] api::Error),
 }
 
+/// Shared with the cache's subscriber, which forgets objects that others took away.
+type Deletions = Arc<Mutex<HashSet<Box<str>>>>;
+
 /// Deletes volumes and keeps their finalizer.
 pub struct Volumes {
     config: Arc<Config>,
@@ -52,7 +55,7 @@ pub struct Volumes {
     classes: Arc<Store<Class>>,
     attached: Attached,
     /// uid of objects whose volume is deleted at the driver, until the object is gone too.
-    deleted: Mutex<HashSet<Box<str>>>,
+    deleted: Deletions,
     metrics: VolumeMetrics,
 }
 
@@ -66,8 +69,9 @@ impl Volumes {
         queue: &WorkQueue<Key>,
         metrics: VolumeMetrics,
     ) -> Self {
-        feed(queue, &volumes, config.driver.clone());
-        Self { config, process, volumes, classes, attached, deleted: Mutex::default(), metrics }
+        let deleted = Deletions::default();
+        feed(queue, &volumes, config.driver.clone(), deleted.clone());
+        Self { config, process, volumes, classes, attached, deleted, metrics }
     }
 
     async fn pass(&self, key: &Key) -> Outcome {
@@ -121,7 +125,9 @@ impl Volumes {
                     self.volumes.deleted(&volume.meta.key, &volume.meta.uid);
                     pending = false;
                 }
-                Deleted::Pending(wire) => self.volumes.apply(*wire),
+                Deleted::Pending(wire) => {
+                    self.volumes.overlay(*wire);
+                }
             }
         }
         if pending {
@@ -176,7 +182,7 @@ impl Volumes {
                 if free && metadata.deletion_timestamp.is_some() {
                     self.volumes.deleted(&volume.meta.key, &volume.meta.uid);
                 } else {
-                    self.volumes.apply(wire);
+                    self.volumes.overlay(wire);
                 }
                 Ok(())
             }
@@ -212,14 +218,17 @@ impl Job<Key> for Volumes {
     }
 }
 
-/// Adds volumes to the queue when there is something to do about them.
-fn feed(queue: &WorkQueue<Key>, volumes: &Store<Volume>, driver: Box<str>) {
+/// Adds volumes to the queue when there is something to do about them, and forgets those that are gone.
+fn feed(queue: &WorkQueue<Key>, volumes: &Store<Volume>, driver: Box<str>, deleted: Deletions) {
     let queue = queue.clone();
-    volumes.subscribe(move |change| {
-        if let Change::Added(volume) | Change::Updated { new: volume, .. } = change
-            && decide(volume, &driver) != Step::Ignore
-        {
-            queue.add(volume.meta.key.clone(), Place::lane(0));
+    volumes.subscribe(move |change| match change {
+        Change::Added(volume) | Change::Updated { new: volume, .. } => {
+            if decide(volume, &driver) != Step::Ignore {
+                queue.add(volume.meta.key.clone(), Place::lane(0));
+            }
+        }
+        Change::Removed(volume) | Change::Left(volume) => {
+            deleted.lock().unwrap_or_else(PoisonError::into_inner).remove(&volume.meta.uid);
         }
     });
 }
