@@ -137,6 +137,7 @@ impl DriverFlags {
         }
         check_text("nodeid", &self.node_id, crate::check::MAX_NODE_ID)?;
         check_text("drivername", &self.name, 63)?;
+        check_name(&self.name)?;
         if self.attach_limit < -1 || self.max_volumes < 0 || self.max_size < 0 || self.max_size_node < 0 {
             return Err(refuse(
                 "attach-limit, maxvolumespernode, max-volume-size",
@@ -187,6 +188,18 @@ fn check_text(flag: &str, value: &str, limit: usize) -> Result<(), Exit> {
         return Err(Exit::refuse(format!("--{flag} may have at most {limit} bytes")));
     }
     Ok(())
+}
+
+/// The specification's form of a plugin's name; callers refuse any other.
+fn check_name(name: &str) -> Result<(), Exit> {
+    let ends = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    let inside = name.chars().all(|c| c.is_ascii_alphanumeric() || "-.".contains(c));
+    if ends(name.chars().next()) && ends(name.chars().last()) && inside {
+        return Ok(());
+    }
+    Err(Exit::refuse(format!(
+        "--drivername: {name:?} must be letters, digits, dashes and dots, and begin and end with a letter or digit"
+    )))
 }
 
 /// A misspelt name would hide nothing, unnoticed.
@@ -282,6 +295,8 @@ mod tests {
             (&["--endpoint=x"][..], 1, "endpoint"),
             (&["--nodeid="], 1, "nodeid"),
             (&["--snapshot-metadata-block-type=X", "--nodeid=n"], 1, "snapshot-metadata-block-type"),
+            (&["--drivername=-bad", "--nodeid=n"], 1, "drivername"),
+            (&["--drivername=a/b", "--nodeid=n"], 1, "drivername"),
             (&["--hidden-capabilities=NOPE", "--nodeid=n"], 1, "NOPE"),
             (&["--capacity=fast", "--nodeid=n"], 2, "kind=quantity"),
             (&["--no-such-flag"], 2, "no-such-flag"),

@@ -71,14 +71,14 @@ pub(crate) fn flush(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Lets go of all devices whose file is directly in `folder` (or was removed from there), except those
-/// `is_used` names.
+/// Lets go of all devices whose file is directly in one of `folders` (or was removed from there), except
+/// those `is_used` names. Files further below are not ours: users keep them in their volumes.
 ///
 /// # Errors
 /// The system's.
-pub(crate) fn detach_strays(folder: &Path, is_used: impl Fn(&Path) -> bool) -> io::Result<()> {
+pub(crate) fn detach_strays(folders: &[PathBuf], is_used: impl Fn(&Path) -> bool) -> io::Result<()> {
     for (number, file) in backing_files()? {
-        let mine = file.starts_with(folder);
+        let mine = file.parent().is_some_and(|parent| folders.iter().any(|folder| folder == parent));
         if mine && !is_used(&file) {
             common::info!("Detaching a loop device that nothing uses"; "device" => number, "file" => file.display());
             clear(&open(&node(number)?, true)?)?;

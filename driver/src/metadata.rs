@@ -52,7 +52,8 @@ impl Core {
     ///
     /// # Errors
     /// INVALID_ARGUMENT for a bad field or a snapshot that is not a device's; NOT_FOUND; OUT_OF_RANGE for
-    /// an offset outside the volume.
+    /// an offset below 0 or past the volume's end. At the end there is nothing more, which is no error: a
+    /// caller may have got everything before its connection broke.
     pub fn allocated(&self, request: &v1::GetMetadataAllocatedRequest) -> Result<Walk, Refusal> {
         check::secrets(&request.secrets)?;
         self.walk(None, ("snapshot_id", &request.snapshot_id), request.starting_offset, request.max_results)
@@ -82,7 +83,7 @@ impl Core {
             return Err(Refusal::invalid("base_snapshot_id", reason));
         }
         let limit = check::max_entries(limit)?.unwrap_or(DEFAULT_RESULTS);
-        let start = u64::try_from(offset).ok().filter(|_| offset < target.size).ok_or_else(|| {
+        let start = u64::try_from(offset).ok().filter(|_| offset <= target.size).ok_or_else(|| {
             Refusal::Size(format!("starting_offset {offset} is outside the volume's {} bytes", target.size))
         })?;
         let ids = base.iter().chain([&target]).map(|snapshot| snapshot.id.clone());

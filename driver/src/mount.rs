@@ -77,7 +77,8 @@ pub fn is_readonly(target: &Path) -> io::Result<bool> {
     Ok(rustix::fs::statvfs(target)?.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
-/// Makes what is to be mounted over; it may be there already, if it is of the right kind.
+/// Makes what is to be mounted over; it may be there already, if it is of the right kind. A file with
+/// content is somebody else's.
 ///
 /// # Errors
 /// The system's; a parent that does not exist is not made.
@@ -95,8 +96,8 @@ pub fn make_target(target: &Path, kind: Target) -> io::Result<()> {
     }
     let stat = rustix::fs::statat(CWD, target, AtFlags::SYMLINK_NOFOLLOW)?;
     match (kind, FileType::from_raw_mode(stat.st_mode)) {
-        (Target::Folder, FileType::Directory)
-        | (Target::File, FileType::RegularFile | FileType::BlockDevice) => Ok(()),
+        (Target::Folder, FileType::Directory) => Ok(()),
+        (Target::File, FileType::RegularFile) if stat.st_size == 0 => Ok(()),
         (Target::Folder, _) => Err(Errno::NOTDIR.into()),
         (Target::File, FileType::Directory) => Err(Errno::ISDIR.into()),
         (Target::File, _) => Err(Errno::EXIST.into()),
@@ -136,20 +137,26 @@ pub fn unmount(target: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes a target after its unmount: an empty folder or a file. Never what is in a folder.
+/// Removes a target after its unmount: an empty folder or an empty file, which is all that
+/// [`make_target`] makes. Never what is in a folder, nor anything else that took the target's place.
 ///
 /// Differs: the Go driver removes recursively, which after a failed unmount empties the volume.
 ///
 /// # Errors
-/// The system's, such as a folder that is not empty. An absent target is fine.
+/// The system's, such as ENOTEMPTY for a folder or a file that is not empty, EEXIST for a link. An absent
+/// target is fine.
 pub fn remove_target(target: &Path) -> io::Result<()> {
     let stat = match rustix::fs::statat(CWD, target, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => stat,
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
         Err(error) => return Err(error.into()),
     };
-    let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-    let flags = if is_folder { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+    let flags = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => AtFlags::REMOVEDIR,
+        FileType::RegularFile if stat.st_size == 0 => AtFlags::empty(),
+        FileType::RegularFile => return Err(Errno::NOTEMPTY.into()),
+        _ => return Err(Errno::EXIST.into()),
+    };
     match rustix::fs::unlinkat(CWD, target, flags) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(error) => Err(error.into()),

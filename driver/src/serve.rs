@@ -67,7 +67,9 @@ pub async fn serve(options: Options) -> Result<(), ServeError> {
     let stop = stop_signal()?;
     let listener = bind(&endpoint).await?;
     common::info!("Listening"; "endpoint" => endpoint, "driver" => core.options.name, "node" => core.options.node_id);
-    let service = Service(Arc::new(core));
+    // Kept to the end: with it goes the state folder's lock, and then a successor makes its socket.
+    let core = Arc::new(core);
+    let service = Service(Arc::clone(&core));
     let metadata = service.0.options.metadata.then(|| SnapshotMetadataServer::new(service.clone()));
     let incoming =
         futures::stream::unfold(
@@ -97,6 +99,7 @@ pub async fn serve(options: Options) -> Result<(), ServeError> {
         // Gone already unless the server was cut short.
         let _ = std::fs::remove_file(path);
     }
+    drop(core);
     Ok(())
 }
 

@@ -113,10 +113,10 @@ impl Core {
         check::map("parameters", &request.parameters)?;
         check::map("mutable_parameters", &request.mutable_parameters)?;
         check::secrets(&request.secrets)?;
-        let volume = self.store.volume(&request.volume_id)?;
         for capability in &request.volume_capabilities {
             check::capability("volume_capabilities", capability)?;
         }
+        let volume = self.store.volume(&request.volume_id)?;
         let other = |capability: &&v1::VolumeCapability| {
             common_access(std::slice::from_ref(*capability)).is_ok_and(|access| access != volume.access)
         };

@@ -291,7 +291,7 @@ fn compatible(volume: &Volume, request: &v1::CreateVolumeRequest, wanted: &Wante
 }
 
 /// Rounds a device's size up: to whole MiB if `limit` (0: none) allows, else to whole sectors.
-fn whole_sectors(size: i64, limit: i64) -> Result<i64, Refusal> {
+pub(crate) fn whole_sectors(size: i64, limit: i64) -> Result<i64, Refusal> {
     let fits = |unit: i64| {
         let rounded = size.checked_add(unit - 1)? / unit * unit;
         (limit == 0 || rounded <= limit).then_some(rounded)

@@ -4,9 +4,11 @@ use common::csi::v1;
 
 use crate::backend::Item;
 use crate::check;
+use crate::controller::create::whole_sectors;
 use crate::core::Core;
 use crate::lock::Key;
 use crate::refusal::Refusal;
+use crate::store::{Access, Volume};
 
 impl Core {
     /// Makes a volume larger; one that is large enough stays as it is.
@@ -44,8 +46,9 @@ impl Core {
                 "the volume has {size} bytes already, at most {limit} are asked for"
             )));
         }
-        if volume.size < range.required_bytes {
-            self.grow(&volume, range.required_bytes)?;
+        let size = self.grown_size(&volume, &range)?;
+        if volume.size < size {
+            self.grow(&volume, size)?;
         }
         let node_expansion_required = self.options.node_expansion;
         if !node_expansion_required {
@@ -54,11 +57,23 @@ impl Core {
                 .refresh(&Item::from(&*volume))
                 .map_err(Refusal::system("cannot resize the device"))?;
         }
-        let capacity_bytes = volume.size.max(range.required_bytes);
-        Ok(v1::ControllerExpandVolumeResponse { capacity_bytes, node_expansion_required })
+        Ok(v1::ControllerExpandVolumeResponse { capacity_bytes: size, node_expansion_required })
     }
 
-    fn grow(&self, volume: &crate::store::Volume, size: i64) -> Result<(), Refusal> {
+    /// The size a volume has after an expansion: devices consist of whole sectors, as at their creation.
+    pub(crate) fn grown_size(&self, volume: &Volume, range: &v1::CapacityRange) -> Result<i64, Refusal> {
+        if range.required_bytes <= volume.size || volume.access == Access::Mount {
+            return Ok(range.required_bytes.max(volume.size));
+        }
+        let max = self.options.max_size;
+        whole_sectors(
+            range.required_bytes,
+            if range.limit_bytes == 0 { max } else { range.limit_bytes.min(max) },
+        )
+    }
+
+    /// Makes content and record larger. The caller holds the volume's locks.
+    pub(crate) fn grow(&self, volume: &Volume, size: i64) -> Result<(), Refusal> {
         let pool = (!volume.pool.is_empty()).then_some(&volume.pool);
         let more = size - volume.size;
         if let Some(capacity) = pool.and_then(|pool| self.options.capacity.get(pool)) {

@@ -228,6 +228,11 @@ impl Core {
             found => found?,
         };
         if !volume.published.contains_key(&request.target_path) {
+            if volume.ephemeral && volume.published.is_empty() {
+                // Its only publication was lost and could not be made again.
+                let _content = self.locks.alone(Key::Content(volume.id.clone()))?;
+                self.destroy(&volume)?;
+            }
             return Ok(v1::NodeUnpublishVolumeResponse {});
         }
         let target = Path::new(&request.target_path);

@@ -58,7 +58,10 @@ impl Core {
         }
     }
 
-    /// Lets the node see a volume's new size.
+    /// Lets the node see a volume's new size; grows the volume first if the controller did not (as when
+    /// only the node advertises EXPAND_VOLUME).
+    ///
+    /// Differs: the Go driver does nothing here.
     ///
     /// # Errors
     /// UNIMPLEMENTED when expansion is off; INVALID_ARGUMENT for a bad field or a path of the wrong kind;
@@ -93,8 +96,13 @@ impl Core {
             let asked = range.required_bytes;
             return Err(Refusal::Size(format!("{asked} bytes are asked for, the largest volume has {max}")));
         }
+        let size = self.grown_size(&volume, &range)?;
+        if volume.size < size {
+            let _content = self.locks.alone(Key::Content(volume.id.clone()))?;
+            self.grow(&volume, size)?;
+        }
         self.backend.refresh(&Item::from(&*volume)).map_err(Refusal::system("cannot resize the device"))?;
-        Ok(v1::NodeExpandVolumeResponse { capacity_bytes: volume.size.max(range.required_bytes) })
+        Ok(v1::NodeExpandVolumeResponse { capacity_bytes: size })
     }
 }
 

@@ -542,7 +542,7 @@ async fn the_rest_of_the_table() {
         ("../x", 0, Code::NotFound),
         (f.snapshot.as_str(), 0, bad),
         (f.device_snapshot.as_str(), -1, Code::OutOfRange),
-        (f.device_snapshot.as_str(), 4 * MIB, Code::OutOfRange),
+        (f.device_snapshot.as_str(), 4 * MIB + 1, Code::OutOfRange),
     ] {
         let request = v1::GetMetadataAllocatedRequest {
             snapshot_id: id.to_owned(),

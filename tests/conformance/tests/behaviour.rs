@@ -219,6 +219,80 @@ with_driver!(
     }
 );
 
+with_driver!(an_inline_volume_whose_mount_is_lost_goes_with_its_unpublish, [], |folder, driver| {
+    let client = driver.client();
+    let target = folder.join("target");
+    let inline = v1::NodePublishVolumeRequest {
+        volume_context: BTreeMap::from([("csi.storage.k8s.io/ephemeral".to_owned(), "true".to_owned())]),
+        ..request::publish("inline", target.to_str().unwrap(), false)
+    };
+    client.call(inline.clone(), DEADLINE).await.unwrap();
+    assert!(Command::new("umount").arg(&target).status().unwrap().success());
+    std::fs::remove_dir(&target).unwrap();
+    std::fs::write(&target, "somebody's").unwrap();
+    assert_eq!(client.call(inline, DEADLINE).await.unwrap_err().code(), Code::Internal);
+    let unpublish = request::unpublish("inline", target.to_str().unwrap());
+    client.call(unpublish, DEADLINE).await.unwrap();
+    let list = client.call(v1::ListVolumesRequest::default(), DEADLINE).await.unwrap();
+    assert_eq!(list.entries.len(), 0, "no publication, no volume");
+    assert_eq!(std::fs::read_dir(folder.join("state")).unwrap().count(), 3, "nor its content");
+    assert_eq!(std::fs::read_to_string(&target).unwrap(), "somebody's");
+});
+
+#[test]
+fn a_restart_lets_other_peoples_loop_devices_be() {
+    if in_own_mounts("a_restart_lets_other_peoples_loop_devices_be") {
+        others_devices();
+    }
+}
+
+#[tokio::main]
+async fn others_devices() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path();
+    let driver = Running::start(folder, &[]).await;
+    volume(driver.client(), request::create("v", false, MIB)).await;
+    // A user keeps an image in the volume and attaches it.
+    let entries = std::fs::read_dir(folder.join("state")).unwrap().map(|entry| entry.unwrap());
+    let mut volumes = entries.filter(|entry| !entry.file_name().to_str().unwrap().contains('.'));
+    let image = volumes.next().unwrap().path().join("image");
+    File::create(&image).unwrap().set_len(1 << 20).unwrap();
+    let output = Command::new("losetup").args(["--find", "--show"]).arg(&image).output().unwrap();
+    let device = String::from_utf8(output.stdout).unwrap().trim().to_owned();
+    driver.kill().await;
+    let driver = Running::start(folder, &[]).await;
+    let is_there = Command::new("losetup").arg(&device).status().unwrap().success();
+    let _ = Command::new("losetup").args(["--detach", &device]).status();
+    assert!(is_there, "the image's device was taken away");
+    assert_eq!(driver.stop().await, Some(0));
+}
+
+with_driver!(a_device_grows_by_whole_sectors_and_on_the_node_too, [], |folder, driver| {
+    let client = driver.client();
+    let id = volume(client, request::create("device", true, MIB)).await.volume_id;
+    let target = folder.join("target");
+    published(client, &id, &target, true, false).await.unwrap();
+    let range = |required_bytes, limit_bytes| Some(v1::CapacityRange { required_bytes, limit_bytes });
+    for (required, limit, expected) in [(MIB + 1, 0, 2 * MIB), (2 * MIB + 1, 2 * MIB + 700, 2 * MIB + 512)] {
+        let expand = v1::ControllerExpandVolumeRequest {
+            volume_id: id.clone(),
+            capacity_range: range(required, limit),
+            ..Default::default()
+        };
+        let reply = client.call(expand, DEADLINE).await.unwrap();
+        assert_eq!(reply.capacity_bytes, expected, "as many bytes as the device will have");
+    }
+    let on_node = v1::NodeExpandVolumeRequest {
+        volume_id: id.clone(),
+        volume_path: target.to_str().unwrap().to_owned(),
+        capacity_range: range(4 * MIB, 0),
+        ..Default::default()
+    };
+    assert_eq!(client.call(on_node, DEADLINE).await.unwrap().capacity_bytes, 4 * MIB);
+    assert_eq!(rustix_size(&File::open(&target).unwrap()), 4 << 20, "what is answered is there");
+    unpublished(client, &id, &target).await;
+});
+
 with_driver!(a_failed_publish_leaves_nothing, [], |folder, driver| {
     let client = driver.client();
     let id = volume(client, request::create("v", false, MIB)).await.volume_id;
@@ -231,6 +305,13 @@ with_driver!(a_failed_publish_leaves_nothing, [], |folder, driver| {
     std::os::unix::fs::symlink("/etc", &link).unwrap();
     assert_eq!(code(published(client, &id, &link, false, false).await), Code::Internal);
     assert!(Path::new("/etc/passwd").exists(), "nothing was mounted over the link's target");
+    let device = volume(client, request::create("device", true, MIB)).await.volume_id;
+    for target in [&file, &link] {
+        assert_eq!(code(published(client, &device, target, true, false).await), Code::Internal);
+    }
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "somebody's", "what was there before stays");
+    assert!(link.is_symlink());
+    client.call(request::delete(&device), DEADLINE).await.unwrap();
     let get = v1::ControllerGetVolumeRequest { volume_id: id.clone() };
     let status = client.call(get, DEADLINE).await.unwrap().status.unwrap();
     assert!(status.published_node_ids.is_empty());
@@ -336,6 +417,7 @@ with_driver!(
         assert_eq!(runs(client, None, &first, 12288, 0).await, [vec![(far, 4096)]]);
         assert_eq!(runs(client, Some(&first), &second, 0, 0).await, [vec![(4096, 4096), (9 * 4096, 4096)]]);
         assert_eq!(runs(client, Some(&first), &first, 0, 0).await, Vec::<Vec<_>>::new(), "no empty messages");
+        assert_eq!(runs(client, None, &first, 64 * MIB, 0).await, Vec::<Vec<_>>::new(), "all was read");
     }
 );
 

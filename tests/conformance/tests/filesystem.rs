@@ -109,6 +109,13 @@ fn targets_are_made_and_removed_only_as_what_they_are() {
     std::fs::write(at("folder").join("precious"), "x").unwrap();
     assert!(mount::remove_target(&at("folder")).is_err());
     assert!(at("folder").join("precious").exists());
+    std::os::unix::fs::symlink("folder", at("link")).unwrap();
+    std::fs::write(at("full"), "x").unwrap();
+    for other in ["link", "full"] {
+        assert!(mount::make_target(&at(other), mount::Target::File).is_err(), "{other}");
+        assert!(mount::remove_target(&at(other)).is_err(), "{other}");
+        assert!(at(other).symlink_metadata().is_ok(), "{other} is not ours");
+    }
     mount::remove_target(&at("file")).unwrap();
     mount::remove_target(&at("file")).unwrap();
     assert!(!at("file").exists());

@@ -170,7 +170,8 @@ impl Backend for Hostpath {
         Self::clean(&self.new, &self.path.join(NEW), &nothing)?;
         Self::clean(&self.old, &self.path.join(OLD), &nothing)?;
         let in_use: HashSet<PathBuf> = in_use.iter().filter_map(|item| self.path(item).ok()).collect();
-        loopdev::detach_strays(&self.path, |file| in_use.contains(file))
+        let places = [self.path.clone(), self.path.join(NEW), self.path.join(OLD)];
+        loopdev::detach_strays(&places, |file| in_use.contains(file))
     }
 
     fn prepare(&self, item: &Item, size: u64, content: Content<'_>) -> io::Result<()> {
