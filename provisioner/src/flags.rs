@@ -62,6 +62,29 @@ pub fn parse(program: &str, args: Vec<String>) -> Result<Parsed, Exit> {
     set.parse(args)
 }
 
+/// Flags for what a later release brings: they are read, and change nothing yet.
+const WITHOUT_EFFECT: [&str; 14] = [
+    "strict-topology",
+    "immediate-topology",
+    "cloning-protection-threads",
+    "snapshot-orphan-sweep-interval",
+    "prevent-volume-mode-conversion",
+    "capacity-threads",
+    "capacity-poll-interval",
+    "capacity-for-immediate-binding",
+    "capacity-ownerref-level",
+    "kube-api-capacity-qps",
+    "kube-api-capacity-burst",
+    "node-deployment-immediate-binding",
+    "node-deployment-base-delay",
+    "node-deployment-max-delay",
+];
+
+/// The flags that were given and change nothing in this release, so that the log can name them.
+pub fn without_effect(parsed: &Parsed) -> Vec<&'static str> {
+    WITHOUT_EFFECT.into_iter().filter(|flag| parsed.is_set(flag)).collect()
+}
+
 /// Values that cannot work, and features that a later release brings: named, never ignored.
 fn check(parsed: &Parsed) -> Result<(), Exit> {
     let flags: Flags = parsed.read();
@@ -70,6 +93,12 @@ fn check(parsed: &Parsed) -> Result<(), Exit> {
     };
     if flags.worker_threads == 0 {
         return Err(Exit::refuse("--worker-threads must be greater than zero"));
+    }
+    if flags.timeout.is_zero() {
+        return Err(Exit::refuse("--timeout must be longer than 0"));
+    }
+    if flags.retry_interval_start.is_zero() || flags.retry_interval_max.is_zero() {
+        return Err(Exit::refuse("--retry-interval-start and --retry-interval-max must be longer than 0"));
     }
     if flags.volume_name_prefix.is_empty() {
         return Err(Exit::refuse("--volume-name-prefix must not be empty; the default is pvc"));
@@ -111,9 +140,32 @@ mod tests {
 
     #[test]
     fn values_that_make_every_claim_fail_are_refused_at_start() {
-        for arg in ["--volume-name-prefix=", "--volume-name-uuid-length=0", "--volume-name-uuid-length=33"] {
-            assert_eq!(refused(arg).code, 1, "{arg}");
+        for arg in [
+            "--volume-name-prefix=",
+            "--volume-name-uuid-length=0",
+            "--volume-name-uuid-length=33",
+            "--worker-threads=0",
+            "--timeout=0s",
+            "--retry-interval-start=0s",
+            "--retry-interval-max=0s",
+        ] {
+            let exit = refused(arg);
+            assert_eq!(exit.code, 1, "{arg}");
+            let flag = arg.split('=').next().unwrap();
+            assert!(exit.stderr.contains(flag), "{arg}: {}", exit.stderr);
         }
+    }
+
+    #[test]
+    fn flags_of_later_releases_are_named_when_they_are_given() {
+        let args =
+            ["--strict-topology", "--immediate-topology=false", "--node-deployment-max-delay=1m", "--v=2"];
+        let parsed = parse("csi-provisioner", args.map(str::to_owned).to_vec()).unwrap();
+        assert_eq!(
+            without_effect(&parsed),
+            ["strict-topology", "immediate-topology", "node-deployment-max-delay"]
+        );
+        assert!(without_effect(&parse("csi-provisioner", vec![]).unwrap()).is_empty());
     }
 
     #[test]

@@ -64,6 +64,9 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
     };
     let driver = started.process.driver_name.clone();
     let config = Config::new(own, gates, driver.as_str(), identity(driver.as_str()), can);
+    for flag in flags::without_effect(parsed) {
+        common::warn!("Flag is read but changes nothing in this release"; "flag" => flag);
+    }
     warn_of_gaps(&config);
     let election = Election {
         flags: &standard.leader_election,

@@ -90,7 +90,13 @@ impl Claims {
         let stored = self.claims.get(&id.key).filter(|claim| claim.meta.uid == id.uid);
         let background = self.memory().background(&id.uid);
         let (claim, class) = match (stored, background) {
-            (_, Some(Background { claim, class })) => (claim, class),
+            (stored, Some(Background { claim, class })) => {
+                // A class made anew counts, as it does upstream: its predecessor may be why no final answer
+                // comes. For a claim that is gone only the old request can find what was made for it.
+                let anew = stored.and_then(|claim| self.classes.get(&Key::cluster(&claim.class)));
+                let anew = anew.filter(|anew| anew.meta.uid != class.meta.uid);
+                (claim, anew.unwrap_or(class))
+            }
             (Some(claim), None) => {
                 let class = self.classes.get(&Key::cluster(&claim.class));
                 match eligibility(&claim, class.as_deref(), &self.config.driver) {
@@ -180,11 +186,12 @@ impl Claims {
         let volume = Arc::new(new_volume(&self.config, claim, class, &prepared, &made, bytes));
         let unsaved = Unsaved { volume, claim: claim.clone(), begun };
         self.memory().remember_unsaved(unsaved.clone());
-        if !self.save(&unsaved).await? {
+        let saved = self.save(&unsaved).await;
+        if !matches!(saved, Ok(true)) {
             let id = ClaimId { key: claim.meta.key.clone(), uid: claim.meta.uid.clone() };
             self.unsaved.add(id, Place::lane(0));
         }
-        Ok(())
+        saved.map(drop)
     }
 
     /// Asks the driver; gives the volume and its size in bytes.

@@ -10,17 +10,15 @@ use super::memory::Unsaved;
 use super::reconcile::{ClaimId, Claims};
 
 impl Claims {
-    /// Creates the object; false when that has to be tried again. The volume is never deleted for it.
+    /// Creates the object; false when that has to be tried again, as after an error: the name may become
+    /// free. The volume is never deleted for it.
     pub(super) async fn save(&self, unsaved: &Unsaved) -> Result<bool, ProvisionError> {
         let (volume, claim) = (&unsaved.volume, &unsaved.claim);
         match self.process.objects.create::<WireVolume>("", &**volume).await {
             Ok(wire) => self.volumes.apply(wire),
             Err(error) if api::is(&error, 409) => match self.is_stored(unsaved).await {
                 Some(true) => {}
-                Some(false) => {
-                    self.memory().saved(&claim.meta.uid);
-                    return Err(ProvisionError::NameTaken(volume.name().to_owned()));
-                }
+                Some(false) => return Err(ProvisionError::NameTaken(volume.name().to_owned())),
                 None => return Ok(false),
             },
             Err(error) => {
@@ -70,7 +68,7 @@ impl Job<ClaimId> for UnsavedVolumes {
             Ok(false) => Outcome::Retry,
             Err(error) => {
                 claims.tell(&unsaved.claim, Kind::Warning, "ProvisioningFailed", error.to_string());
-                Outcome::Done
+                Outcome::Retry
             }
         }
     }

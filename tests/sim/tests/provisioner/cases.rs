@@ -156,6 +156,11 @@ async fn volume_of_the_claim_s_name_that_is_another_s_is_not_touched() {
         writes(&world)
     );
     assert_eq!(world.api.count("persistentvolumes"), 1);
+    assert_eq!(calls(&world), ["CreateVolume Some(Ok)"], "it is made once");
+    let _binder = world.binder();
+    world.api.delete("persistentvolumes", &name);
+    bound(&world, "data").await;
+    assert_eq!(calls(&world), ["CreateVolume Some(Ok)"], "what was made is used once the name is free");
 }
 
 #[tokio::test(start_paused = true)]

@@ -128,6 +128,40 @@ async fn attached_volume_is_kept_until_its_last_attachment_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn attachment_blocks_whatever_its_state() {
+    let attached = json!({"attached": true});
+    let detached = json!({"attached": false});
+    for status in [attached, detached] {
+        let mut attachment = attachment("pv");
+        attachment["status"] = status.clone();
+        let world = run_with(released("pv"), &[attachment]).await;
+        assert_eq!((calls(&world), writes(&world)), (vec![], vec![]), "{status}");
+    }
+    let world = World::default();
+    world.api.put(class());
+    let mut leaving = attachment("pv");
+    leaving["metadata"]["finalizers"] = json!(["someone/else"]);
+    world.api.put(leaving);
+    world.api.delete("volumeattachments", "of-pv");
+    world.api.put(released("pv"));
+    let _running = world.run(Duration::from_secs(1), sidecar);
+    tokio::time::sleep(QUIET).await;
+    assert_eq!((calls(&world), writes(&world)), (vec![], vec![]), "being deleted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn volume_without_csi_is_an_error_and_stays() {
+    let volume = edited(|volume| {
+        volume["spec"].as_object_mut().unwrap().remove("csi");
+        volume["spec"]["hostPath"] = json!({"path": "/data"});
+    });
+    let world = run_with(volume, &[]).await;
+    assert_eq!((calls(&world), writes(&world)), (vec![], vec![]));
+    let said = events(&world);
+    assert!(said.iter().any(|event| event.contains("not of a CSI driver")), "{said:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn attachment_of_another_volume_does_not_matter() {
     let world = run_with(released("pv"), &[attachment("another")]).await;
     assert_eq!(calls(&world), ["DeleteVolume Some(Ok)"]);

@@ -116,6 +116,87 @@ async fn refused_request_is_retried_every_five_minutes_or_when_the_class_is_anot
 }
 
 #[tokio::test(start_paused = true)]
+async fn class_made_anew_counts_while_its_predecessor_gets_no_final_answer() {
+    let world = World::default();
+    let _binder = world.binder();
+    let mut wrong = class();
+    wrong["parameters"] = json!({"cluster": "unreachable"});
+    world.api.put(wrong);
+    world.api.put(claim("data"));
+    let away = || Reply::error(Code::Unavailable, "away");
+    world.driver.script("CreateVolume", [away(), away()]);
+    let _running = world.run(Duration::from_secs(1), sidecar);
+    world.api.until("the first call", LIMIT, |_| (creates(&world) == 1).then_some(())).await;
+    world.api.delete("storageclasses", "fast");
+    world.api.put(class());
+    bound(&world, "data").await;
+    let calls = world.driver.calls_of("CreateVolume");
+    let last = calls.last().unwrap().request::<CreateVolumeRequest>().unwrap();
+    assert!(last.parameters.is_empty(), "{:?}", last.parameters);
+}
+
+#[tokio::test(start_paused = true)]
+async fn deleted_claim_in_the_background_survives_no_change_and_ends_with_a_final_error() {
+    let world = World::default();
+    let _binder = world.binder();
+    let mut with_secret = class();
+    with_secret["parameters"] = json!({
+        "csi.storage.k8s.io/provisioner-secret-name": "key",
+        "csi.storage.k8s.io/provisioner-secret-namespace": "default",
+    });
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "key", "namespace": "default"},
+        "data": {"token": "aHVzaA=="},
+    });
+    world.api.put(with_secret);
+    world.api.put(secret.clone());
+    world.api.put(claim("data"));
+    let (away, refused) = (Reply::error(Code::Unavailable, "away"), Reply::error(Code::Internal, "no"));
+    world.driver.script("CreateVolume", [away, refused]);
+    let _running = world.run(Duration::from_secs(1), sidecar);
+    world.api.until("the first call", LIMIT, |_| (creates(&world) == 1).then_some(())).await;
+    world.api.delete("secrets", "key");
+    world.api.delete("persistentvolumeclaims", "data");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(creates(&world), 1, "nothing is sent without the secret");
+    world.api.put(secret);
+    world.api.until("the second call", LIMIT, |_| (creates(&world) == 2).then_some(())).await;
+    tokio::time::sleep(LIMIT).await;
+    assert_eq!(creates(&world), 2, "a final answer ends it");
+    assert_eq!(writes(&world), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn malformed_class_parameters_are_told_and_a_right_class_heals_the_claim() {
+    for (parameters, text) in [
+        (json!({"csi.storage.k8s.io/no-such-key": "x"}), "csi.storage.k8s.io/no-such-key"),
+        (json!({"fstype": "ext4", "FsType": "xfs"}), "both name a file system"),
+        (json!({"csi.storage.k8s.io/secret-name": "key"}), "csi.storage.k8s.io/secret-namespace"),
+        (
+            json!({"csi.storage.k8s.io/secret-name": "${no.token}", "csi.storage.k8s.io/secret-namespace": "ns"}),
+            "no.token",
+        ),
+    ] {
+        let world = World::default();
+        let _binder = world.binder();
+        let mut wrong = class();
+        wrong["parameters"] = parameters;
+        world.api.put(wrong);
+        world.api.put(claim("data"));
+        let _running = world.run(Duration::from_secs(1), sidecar);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!((calls(&world), writes(&world)), (vec![], vec![]), "{text}");
+        let said = events(&world);
+        let told = |event: &String| event.starts_with("ProvisioningFailed: ") && event.contains(text);
+        assert!(said.iter().any(told), "{text}: {said:?}");
+        world.api.delete("storageclasses", "fast");
+        world.api.put(class());
+        bound(&world, "data").await;
+        assert_eq!(calls(&world), ["CreateVolume Some(Ok)"], "{text}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn volume_that_is_too_small_is_deleted_and_asked_for_again() {
     let world = World::default();
     let _binder = world.binder();
