@@ -114,9 +114,7 @@ impl Driver {
         deadline: Duration,
         migrated: Option<bool>,
     ) -> Result<R::Reply, Status> {
-        if !self.leadership.holds() {
-            return Err(Status::unavailable("not leading: nothing was sent to the driver"));
-        }
+        self.check_leading()?;
         crate::v!(5, "GRPC call"; "method" => R::METHOD, "request" => self.text(&request));
         let started = Instant::now();
         let outcome = timeout(deadline, self.unary(request, deadline)).await;
@@ -142,9 +140,18 @@ impl Driver {
         outcome
     }
 
+    fn check_leading(&self) -> Result<(), Status> {
+        if self.leadership.holds() {
+            return Ok(());
+        }
+        Err(Status::unavailable("not leading: nothing was sent to the driver"))
+    }
+
     async fn unary<R: Rpc>(&self, request: R, deadline: Duration) -> Result<R::Reply, Status> {
         let mut client = client(self.connection.sender().await?);
         client.ready().await?;
+        // The wait for a connection may have outlasted the lease.
+        self.check_leading()?;
         let mut request = Request::new(request);
         request.set_timeout(deadline);
         let path = PathAndQuery::from_static(R::METHOD);

@@ -131,6 +131,9 @@ fn check_places(parsed: &Parsed) -> Result<(), Exit> {
             "only one of --metrics-address and --http-endpoint can be set: remove --metrics-address",
         ));
     }
+    if places.kube_api_qps.is_some_and(|qps| !qps.is_finite()) {
+        return Err(Exit::refuse("--kube-api-qps must be a number of requests per second"));
+    }
     if places.kube_api_burst.is_some_and(|burst| burst < 0) {
         return Err(Exit::refuse("--kube-api-burst must not be negative"));
     }

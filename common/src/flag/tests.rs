@@ -302,6 +302,8 @@ fn values_that_do_not_go_together_are_refused() {
     for (args, code, names) in [
         (&["-http-endpoint=:1", "-metrics-address=:2"][..], 1, "--metrics-address"),
         (&["-kube-api-burst=-1"], 1, "--kube-api-burst"),
+        (&["-kube-api-qps=NaN"], 1, "--kube-api-qps"),
+        (&["-kube-api-qps=Inf"], 1, "--kube-api-qps"),
         (&["-metrics-path=metrics"], 1, "--metrics-path"),
         (&["-logging-format=xml"], 1, "--logging-format"),
         (&["-logging-format=json", "-vmodule=a=1"], 1, "--vmodule"),

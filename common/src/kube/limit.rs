@@ -74,7 +74,9 @@ impl Bucket {
         let elapsed = last.map_or(0.0, |last| now.saturating_duration_since(last).as_secs_f64());
         *tokens = (*tokens + elapsed * self.qps).min(self.burst) - 1.0;
         *last = Some(now);
-        if *tokens >= 0.0 { Duration::ZERO } else { Duration::from_secs_f64(-*tokens / self.qps) }
+        let wait = (-*tokens / self.qps).max(0.0);
+        // A rate next to nothing asks for more seconds than a duration holds.
+        Duration::try_from_secs_f64(wait).unwrap_or(Duration::MAX)
     }
 }
 
@@ -260,6 +262,13 @@ mod tests {
     fn bucket_without_a_rate_never_waits() {
         let bucket = Bucket::new(0.0, 1);
         assert!((0..100).all(|_| bucket.take(Instant::now()).is_zero()));
+    }
+
+    #[test]
+    fn bucket_with_a_rate_next_to_nothing_waits_for_ever_instead_of_failing() {
+        let (bucket, now) = (Bucket::new(1e-300, 1), Instant::now());
+        assert_eq!(bucket.take(now), Duration::ZERO);
+        assert_eq!(bucket.take(now), Duration::MAX);
     }
 
     #[test]

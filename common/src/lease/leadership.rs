@@ -47,7 +47,7 @@ impl Leadership {
         let _ = changes.wait_for(|until| until.is_some_and(|until| Instant::now() < until)).await;
     }
 
-    pub(super) fn extend(&self, until: Instant) {
+    pub(crate) fn extend(&self, until: Instant) {
         if let Some(sender) = &self.until {
             sender.send_replace(Some(until));
         }

@@ -6,7 +6,8 @@ use tokio::time::Instant;
 use tonic::Code;
 
 use super::scripted::{Pipes, Probe, SECOND, Script};
-use crate::csi::{CallLog, Driver, v1};
+use crate::csi::{CallLog, Connection, Driver, v1};
+use crate::lease::Leadership;
 use crate::metrics::Metrics;
 
 #[tokio::test(start_paused = true)]
@@ -27,6 +28,27 @@ async fn the_deadline_is_sent_to_the_driver() {
     let sent = script.timeouts.lock().unwrap().clone();
     assert_eq!(sent.len(), 1);
     assert!(sent[0].starts_with('7'), "{sent:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn call_that_waited_for_its_connection_past_the_lease_is_not_sent() {
+    let script = Script::named("x");
+    let pipes = Pipes::new(script.clone());
+    let connector = pipes.clone();
+    let connection = Connection::from_connector(move || {
+        let pipes = connector.clone();
+        async move {
+            tokio::time::sleep(5 * SECOND).await;
+            pipes.connect()
+        }
+    });
+    let leadership = Leadership::candidate();
+    leadership.extend(Instant::now() + 3 * SECOND);
+    let driver = Driver::new(connection, Metrics::new(), CallLog::default()).guarded(leadership);
+    let status = driver.call(v1::GetPluginInfoRequest {}, 10 * SECOND).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.message().contains("not leading"), "{status}");
+    assert!(script.timeouts.lock().unwrap().is_empty(), "nothing reached the driver");
 }
 
 #[tokio::test(start_paused = true)]

@@ -110,7 +110,7 @@ impl Pipes {
         Driver::new(self.connection(), Metrics::new(), CallLog::default())
     }
 
-    fn connect(&self) -> io::Result<DuplexStream> {
+    pub(super) fn connect(&self) -> io::Result<DuplexStream> {
         if *self.refuse.lock().unwrap() {
             return Err(io::Error::from(io::ErrorKind::ConnectionRefused));
         }
