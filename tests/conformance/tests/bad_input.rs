@@ -388,6 +388,12 @@ async fn capabilities_are_complete_and_fit_the_volume() {
         let reply = f.driver.client().call(validate, DEADLINE).await.unwrap();
         assert!(reply.confirmed.is_none() && !reply.message.is_empty());
     }
+    let nothing = v1::ValidateVolumeCapabilitiesRequest {
+        volume_id: "unknown".to_owned(),
+        volume_capabilities: vec![v1::VolumeCapability::default()],
+        ..Default::default()
+    };
+    f.expect("fields come before the volume", nothing, Code::InvalidArgument).await;
 }
 
 #[tokio::test]
