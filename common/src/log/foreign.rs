@@ -10,6 +10,10 @@ use tracing::{Event, Level, Metadata};
 
 use super::line::{Severity, Shown, Site};
 
+/// Module of the Kubernetes client that logs a reply it cannot read, whole: that may be a Secret. What it
+/// reports is in the error that its caller gets.
+const WHOLE_REPLIES: &str = "kube_client::client";
+
 /// Receives events and drops spans: nothing here needs the context they carry, and without them
 /// a request costs no allocation.
 pub(super) struct Libraries {
@@ -27,7 +31,7 @@ impl Libraries {
     }
 
     fn wants(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_event() && *metadata.level() <= self.most
+        metadata.is_event() && *metadata.level() <= self.most && metadata.target() != WHOLE_REPLIES
     }
 }
 
@@ -91,6 +95,21 @@ impl Visit for Fields {
             // Writing to a String cannot fail.
             "message" => drop(write!(self.message, "{value:?}")),
             name => self.rest.push((name, format!("{value:?}"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_that_may_be_secrets_are_not_logged_at_any_verbosity() {
+        for verbosity in [0, 10] {
+            tracing::subscriber::with_default(Libraries::new(verbosity), || {
+                assert!(!tracing::event_enabled!(target: "kube_client::client", Level::WARN), "{verbosity}");
+                assert!(tracing::event_enabled!(target: "hyper::proto", Level::WARN), "{verbosity}");
+            });
         }
     }
 }
