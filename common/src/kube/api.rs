@@ -6,7 +6,7 @@
 use kube::Client;
 use kube::api::{DeleteParams, GetParams, Patch, PatchParams, PostParams, Preconditions, Request};
 use kube::core::response::Status;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use thiserror::Error as ThisError;
@@ -52,8 +52,14 @@ impl Objects {
         &self.client
     }
 
-    fn writer(&self) -> Result<&Client, Error> {
-        if self.leadership.holds() { Ok(&self.client) } else { Err(Error::Service(Box::new(NotLeading))) }
+    /// Sends a write if we lead. The request carries the leadership, so that it is asked again after any
+    /// wait for the request limit (see [`super::limit`]).
+    async fn write(&self, mut request: http::Request<Vec<u8>>) -> Result<String, Error> {
+        if !self.leadership.holds() {
+            return Err(Error::Service(Box::new(NotLeading)));
+        }
+        request.extensions_mut().insert(self.leadership.clone());
+        self.client.request_text(request).await
     }
 
     /// Reads one object; `None` when there is none.
@@ -71,7 +77,7 @@ impl Objects {
         let body = serde_json::to_vec(body).map_err(Error::SerdeError)?;
         let request =
             path::<W>(namespace).create(&PostParams::default(), body).map_err(Error::BuildRequest)?;
-        self.writer()?.request(request).await
+        read(&self.write(request).await?)
     }
 
     /// Replaces an object; `body` carries the resourceVersion it was read at.
@@ -84,7 +90,7 @@ impl Objects {
         let body = serde_json::to_vec(body).map_err(Error::SerdeError)?;
         let request =
             path::<W>(namespace).replace(name, &PostParams::default(), body).map_err(Error::BuildRequest)?;
-        self.writer()?.request(request).await
+        read(&self.write(request).await?)
     }
 
     /// Patches an object, or its subresource (`status`) when that is not empty.
@@ -113,7 +119,7 @@ impl Objects {
             let json_patch = http::HeaderValue::from_static("application/json-patch+json");
             request.headers_mut().insert(http::header::CONTENT_TYPE, json_patch);
         }
-        self.writer()?.request(request).await
+        read(&self.write(request).await?)
     }
 
     /// Deletes an object if it still has this uid. An object that is not there counts as gone.
@@ -121,10 +127,13 @@ impl Objects {
         let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
         let request = path::<W>(namespace).delete(name, &params).map_err(Error::BuildRequest)?;
-        match self.writer()?.request::<Value>(request).await {
-            Ok(reply) if reply.get("kind").and_then(Value::as_str) == Some("Status") => Ok(Deleted::Gone),
+        match self.write(request).await {
             Ok(reply) => {
-                let object: W = serde_json::from_value(reply).map_err(Error::SerdeError)?;
+                let kind: Kind<'_> = serde_json::from_str(&reply).map_err(Error::SerdeError)?;
+                if kind.kind == "Status" {
+                    return Ok(Deleted::Gone);
+                }
+                let object: W = read(&reply)?;
                 let waits = object.meta().finalizers.as_ref().is_some_and(|list| !list.is_empty());
                 let waits = waits && object.meta().deletion_timestamp.is_some();
                 Ok(if waits { Deleted::Pending(Box::new(object)) } else { Deleted::Gone })
@@ -133,6 +142,13 @@ impl Objects {
             Err(error) => Err(error),
         }
     }
+}
+
+/// What kind of thing a reply is.
+#[derive(Deserialize)]
+struct Kind<'a> {
+    #[serde(default)]
+    kind: &'a str,
 }
 
 /// What is left of an object after a delete request.
@@ -160,6 +176,10 @@ pub fn is(error: &Error, code: u16) -> bool {
 /// The error as an operator should read it: the API server's own message when there is one.
 pub fn text(error: &Error) -> String {
     status(error).map_or_else(|| error.to_string(), |status| status.message.clone())
+}
+
+fn read<W: Wire>(reply: &str) -> Result<W, Error> {
+    serde_json::from_str(reply).map_err(Error::SerdeError)
 }
 
 fn path<W: Wire>(namespace: &str) -> Request {

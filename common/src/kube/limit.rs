@@ -20,6 +20,9 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use tower::{BoxError, Layer, Service, ServiceExt};
 
+use super::api::NotLeading;
+use crate::lease::Leadership;
+
 /// Requests in flight when the server has never complained.
 const MOST_IN_FLIGHT: usize = 64;
 /// Requests in flight that are always allowed.
@@ -222,6 +225,10 @@ where
             Shared::Adaptive(_) if is_watch => None,
             Shared::Adaptive(window) => Some(window.enter().await),
         };
+        // Waiting may have taken longer than the lease lasts.
+        if parts.extensions.get::<Leadership>().is_some_and(|leadership| !leadership.holds()) {
+            return Err(Box::new(NotLeading));
+        }
         let copy = Request::from_parts(parts.clone(), Body::from(body.clone()));
         let reply = inner.clone().oneshot(copy);
         let reply =
@@ -299,5 +306,27 @@ mod tests {
         let sent = sent.lock().unwrap();
         assert_eq!(sent.len(), 2);
         assert_eq!(sent[1] - sent[0], Duration::from_secs(3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn write_that_waited_past_the_lease_is_not_sent() {
+        let sent = Arc::new(Mutex::new(0));
+        let log = sent.clone();
+        let server = tower::service_fn(move |_: Request<Body>| {
+            *log.lock().unwrap() += 1;
+            std::future::ready(Ok::<_, BoxError>(Response::new(())))
+        });
+        let mut limited = LimitLayer::new(Limit::rate(1.0, 1)).layer(server);
+        let leadership = Leadership::candidate();
+        leadership.extend(Instant::now() + Duration::from_millis(500));
+        let mut request = || {
+            let mut request = Request::new(Body::empty());
+            request.extensions_mut().insert(leadership.clone());
+            limited.call(request)
+        };
+        assert!(request().await.is_ok());
+        let error = request().await.unwrap_err();
+        assert!(error.is::<NotLeading>(), "{error}");
+        assert_eq!(*sent.lock().unwrap(), 1, "its token came a second later, the lease ended before");
     }
 }

@@ -19,13 +19,10 @@ pub enum Eligibility {
 /// Looks at a claim and its class, as far as the cache has one. The claim has no volume yet: others are
 /// not cached.
 ///
-/// `Differs:` upstream begins to make volumes for claims that are being deleted; ours only finishes what it
-/// has begun.
+/// A claim that is being deleted counts too, as upstream: after a crash nobody knows whether its volume was
+/// made, and only asking the driver again leads to an object that is then deleted with its volume.
 pub fn eligibility(claim: &Claim, class: Option<&Class>, driver: &str) -> Eligibility {
     let named = claim.provisioner();
-    if claim.meta.deleting {
-        return Eligibility::Ignore;
-    }
     if named != Some(driver) && claim.meta.annotations.get(MIGRATED_TO) != Some(driver) {
         return Eligibility::Ignore;
     }
@@ -85,12 +82,5 @@ mod tests {
             let claim = with_annotations(claim(), annotations);
             assert_eq!(eligibility(&claim, *class, "test-driver"), *expected, "{name}");
         }
-    }
-
-    #[test]
-    fn nothing_is_begun_for_a_claim_that_is_being_deleted() {
-        let mut claim = claim();
-        claim.meta.deleting = true;
-        assert_eq!(eligibility(&claim, Some(&class()), "test-driver"), Ignore);
     }
 }

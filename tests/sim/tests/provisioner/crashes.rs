@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use sim::crash::{self, Scenario};
-use sim::{Fault, World};
+use sim::{Fault, Reply, World};
 use tonic::Code;
 
 use crate::harness::{bound, calls, claim, class, no_volumes, sidecar};
@@ -44,6 +44,36 @@ fn life() -> Scenario {
         let left = world.driver.volumes();
         if left.is_empty() { Ok(()) } else { Err(format!("leaked: {left:?}")) }
     })
+}
+
+/// Deleted by its user while its volume is being made, and held by somebody's finalizer.
+fn deleted_while_pending() -> Scenario {
+    Scenario::new(sidecar, |world: World| async move {
+        let _binder = world.binder();
+        world.driver.script("CreateVolume", [Reply::Ok.after(Duration::from_secs(5))]);
+        let mut held = claim("data");
+        held["metadata"]["finalizers"] = json!(["example.com/hold"]);
+        world.api.put(held);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        world.api.delete("persistentvolumeclaims", "data");
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        world.api.edit_if_there("persistentvolumeclaims", "data", |claim| {
+            claim["metadata"]["finalizers"] = json!([]);
+        });
+        no_volumes(&world).await;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+    })
+    .prepare(begin)
+    .check(|world| {
+        let left = world.driver.volumes();
+        if left.is_empty() { Ok(()) } else { Err(format!("leaked: {left:?}")) }
+    })
+}
+
+#[test]
+fn a_crash_anywhere_in_the_life_of_a_claim_deleted_too_early_leaks_nothing() {
+    let report = crash::everywhere(&deleted_while_pending());
+    assert!(report.steps.iter().any(|step| step.is_rpc("DeleteVolume")), "{:?}", report.steps);
 }
 
 #[test]
