@@ -43,7 +43,7 @@ impl Attachments {
         let note = target.volume.is_some().then(|| Note::of(csi));
         if needs_note(attachment, &config.finalizer, &node_id, note.as_ref()) {
             let body = patch::save(&config.finalizer, &node_id, note.as_ref());
-            let saved = self.write(&attachment.meta, "", Format::Strategic, &body).await;
+            let saved = self.write(&attachment.meta, "", Format::Strategic, body).await;
             if saved.map_err(AttachError::Save)? == Written::Gone {
                 return Ok(Progress::Gone);
             }
@@ -53,7 +53,7 @@ impl Attachments {
         let context = reply.map_err(AttachError::Driver)?.publish_context;
         drop(claim);
         let Some(body) = patch::attached(attachment, &context) else { return Ok(Progress::Done) };
-        match self.write(&attachment.meta, "status", Format::Merge, &body).await.map_err(AttachError::Mark)? {
+        match self.write(&attachment.meta, "status", Format::Merge, body).await.map_err(AttachError::Mark)? {
             Written::Kept => Ok(Progress::Done),
             Written::Gone => Ok(Progress::Gone),
         }
@@ -64,7 +64,7 @@ impl Attachments {
         if volume.meta.has_finalizer(&self.config.finalizer) {
             return Ok(());
         }
-        let body = patch::add_finalizer(&self.config.finalizer);
+        let body = patch::only(&volume.meta.uid, patch::add_finalizer(&self.config.finalizer));
         let name = volume.meta.name();
         let reply = self.process.objects.patch::<WireVolume>("", name, "", Format::Strategic, &body).await;
         self.volumes.overlay(reply.map_err(AttachError::Protect)?);

@@ -63,13 +63,13 @@ impl Attachments {
         let finalizer = &self.config.finalizer;
         if attachment.meta.has_finalizer(finalizer) {
             let body = patch::remove_finalizer(finalizer);
-            let removed = self.write(&attachment.meta, "", Format::Strategic, &body).await;
+            let removed = self.write(&attachment.meta, "", Format::Strategic, body).await;
             if removed.map_err(DetachError::Mark)? == Written::Gone {
                 return Ok(Progress::Done);
             }
         }
         let Some(body) = patch::detached(attachment) else { return Ok(Progress::Done) };
-        self.write(&attachment.meta, "status", Format::Merge, &body).await.map_err(DetachError::Mark)?;
+        self.write(&attachment.meta, "status", Format::Merge, body).await.map_err(DetachError::Mark)?;
         Ok(Progress::Done)
     }
 }

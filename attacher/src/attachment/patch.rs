@@ -13,6 +13,17 @@ use serde_json::{Map, Value, json};
 use super::facts::Note;
 use super::report::Report;
 
+/// The same for the object with this uid only: the server refuses it (422) when another has the name by then.
+pub fn only(uid: &str, mut body: Value) -> Value {
+    if let Some(body) = body.as_object_mut() {
+        let metadata = body.entry("metadata").or_insert_with(|| json!({}));
+        if let Some(metadata) = metadata.as_object_mut() {
+            metadata.insert("uid".to_owned(), json!(uid));
+        }
+    }
+    body
+}
+
 /// Puts a finalizer on (strategic).
 pub fn add_finalizer(finalizer: &str) -> Value {
     json!({"metadata": {"finalizers": [finalizer]}})

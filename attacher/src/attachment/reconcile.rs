@@ -155,7 +155,7 @@ impl Attachments {
     }
 
     async fn mark_attached(&self, attachment: &Attachment) -> Outcome {
-        match self.write(&attachment.meta, "status", Format::Merge, &patch::marked()).await {
+        match self.write(&attachment.meta, "status", Format::Merge, patch::marked()).await {
             Ok(_) => self.ended("Marked as attached", attachment, Progress::Done),
             Err(error) => {
                 common::error!(api::text(&error), "Could not mark as attached"; "attachment" => attachment.meta.key);
@@ -173,7 +173,7 @@ impl Attachments {
             error.is_reported() && is_news(latest.attach_error.as_deref(), &report, Timestamp::now())
         };
         if let Some(latest) = self.attachments.get(key).filter(|latest| reported(latest)) {
-            self.report(&latest.meta, &patch::attach_error(&report, &time(Timestamp::now()))).await;
+            self.report(&latest.meta, patch::attach_error(&report, &time(Timestamp::now()))).await;
         }
         self.wait(key, error.waits_on());
         error.outcome()
@@ -188,14 +188,14 @@ impl Attachments {
             error.is_reported(bound) && is_news(latest.detach_error.as_deref(), &report, Timestamp::now())
         };
         if let Some(latest) = self.attachments.get(key).filter(|latest| reported(latest)) {
-            self.report(&latest.meta, &patch::detach_error(&report, &time(Timestamp::now()))).await;
+            self.report(&latest.meta, patch::detach_error(&report, &time(Timestamp::now()))).await;
         }
         self.wait(key, error.waits_on());
         error.outcome()
     }
 
     /// An error that cannot be written is only logged: the attempt is repeated in any case.
-    async fn report(&self, meta: &Meta, body: &Value) {
+    async fn report(&self, meta: &Meta, body: Value) {
         if let Err(error) = self.write(meta, "status", Format::Merge, body).await {
             common::error!(api::text(&error), "Could not save the error"; "attachment" => meta.key);
         }
@@ -215,21 +215,28 @@ impl Attachments {
         }
     }
 
-    /// Sends one write to an attachment and puts the reply into the cache. What it changes is not news.
+    /// Sends one write to an attachment and puts the reply into the cache. What it changes is not news; a deletion
+    /// that the reply is the first to tell is, and the watch's own event of it comes too late to be.
+    ///
+    /// `Differs:` upstream writes to whatever has the name by then: an attachment forced out and made anew during
+    /// the call is marked as attached without a finalizer, and its volume stays published for ever.
     pub(super) async fn write(
         &self,
         meta: &Meta,
         subresource: &str,
         format: Format,
-        body: &Value,
+        body: Value,
     ) -> Result<Written, api::Error> {
         let key = &meta.key;
+        let body = patch::only(&meta.uid, body);
         self.own.begin(key);
         let reply =
-            self.process.objects.patch::<WireAttachment>("", key.name(), subresource, format, body).await;
+            self.process.objects.patch::<WireAttachment>("", key.name(), subresource, format, &body).await;
+        let mut deleted = false;
         let (result, version) = match reply {
             Ok(wire) => {
                 let left = wire.meta();
+                deleted = left.deletion_timestamp.is_some() && !meta.deleting;
                 let free = left.finalizers.as_ref().is_none_or(Vec::is_empty);
                 if free && left.deletion_timestamp.is_some() {
                     self.attachments.deleted(key, &meta.uid);
@@ -238,13 +245,18 @@ impl Attachments {
                     (Ok(Written::Kept), Some(self.attachments.overlay(wire)))
                 }
             }
-            Err(error) if api::is(&error, 404) => (Ok(Written::Gone), None),
+            Err(error) if api::is(&error, 404) || self.is_replaced(meta) => (Ok(Written::Gone), None),
             Err(error) => (Err(error), None),
         };
-        if self.own.end(key, version) {
+        if self.own.end(key, version) || deleted {
             waker(&self.queue, &self.attachments)(key);
         }
         result
+    }
+
+    /// Whether another attachment has the name now.
+    fn is_replaced(&self, meta: &Meta) -> bool {
+        self.attachments.get(&meta.key).is_some_and(|known| known.meta.uid != meta.uid)
     }
 }
 

@@ -69,7 +69,7 @@ impl Volumes {
     }
 
     async fn release(&self, volume: &Volume) -> Result<(), api::Error> {
-        let body = patch::remove_finalizer(&self.config.finalizer);
+        let body = patch::only(&volume.meta.uid, patch::remove_finalizer(&self.config.finalizer));
         let (name, key) = (volume.meta.name(), &volume.meta.key);
         match self.process.objects.patch::<WireVolume>("", name, "", Format::Strategic, &body).await {
             Ok(wire) => {

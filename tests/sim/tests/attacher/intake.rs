@@ -137,6 +137,46 @@ async fn deleted_while_being_attached_means_detached_afterwards() {
     assert_eq!((world.driver.overlaps(), world.api.count("volumeattachments")), (Vec::new(), 0));
 }
 
+/// The reply of our own write tells of the deletion before the watch does, whose event is old news then.
+#[tokio::test(start_paused = true)]
+async fn a_deletion_that_the_watch_shows_after_our_own_write_is_not_missed() {
+    let world = failing(Reply::Ok.after(Duration::from_secs(5)));
+    world.api.delay_watch(Duration::from_secs(3));
+    let _running = run(&world);
+    sleep(Duration::from_secs(4)).await;
+    world.api.delete("volumeattachments", VA);
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(calls(&world), [PUBLISHED, "unpublish id-of-pv1 node1-id Ok"]);
+    assert_eq!(writes(&world), ["save", "attached", "unbind"]);
+    assert_eq!(world.api.count("volumeattachments"), 0);
+}
+
+/// A user forces the attachment out, and its controller makes it anew, while the driver works: what belongs to the
+/// first is not written to the second, which is attached with finalizer and note like any other.
+#[tokio::test(start_paused = true)]
+async fn an_attachment_made_anew_during_the_call_is_attached_for_itself() {
+    for delay in [0, 3000] {
+        let world = failing(Reply::Ok.after(Duration::from_secs(5)));
+        world.api.delay_watch(Duration::from_millis(delay));
+        let _running = run(&world);
+        sleep(Duration::from_secs(4)).await;
+        world.api.edit("volumeattachments", VA, |object| object["metadata"]["finalizers"] = json!([]));
+        world.api.delete("volumeattachments", VA);
+        world.api.put(va());
+        sleep(Duration::from_secs(30)).await;
+        let attachment = world.api.get("volumeattachments", VA).unwrap();
+        assert_eq!(attachment["status"]["attached"], true, "watch {delay} ms behind");
+        assert_eq!(attachment["metadata"]["finalizers"], ours(va())["metadata"]["finalizers"]);
+        // A late watch lets one more call be made for the one that is gone.
+        let (more, refused) = if delay == 0 { (0, 1) } else { (1, 2) };
+        assert_eq!(calls(&world), [PUBLISHED; 3][..2 + more], "watch {delay} ms behind");
+        let mut expected = vec!["save"];
+        expected.extend(["attached (422)"; 2].iter().take(refused));
+        expected.extend(["save", "attached"]);
+        assert_eq!(writes(&world), expected, "watch {delay} ms behind");
+    }
+}
+
 /// News of an attachment that is being detached, and a watch that does not yet know that it is gone.
 #[tokio::test(start_paused = true)]
 async fn a_detach_is_not_repeated_for_news_that_came_meanwhile() {
