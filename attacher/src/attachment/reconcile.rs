@@ -167,8 +167,7 @@ impl Attachments {
     async fn attach_failed(&self, attachment: &Attachment, error: AttachError) -> Outcome {
         let key = &attachment.meta.key;
         common::error!(error, "Failed to attach"; "attachment" => key, "node" => attachment.node);
-        let report =
-            Report { message: error.to_string(), code: error.code().filter(|_| self.config.error_code) };
+        let report = Report::new(error.to_string(), error.code().filter(|_| self.config.error_code));
         let reported = |latest: &Attachment| {
             error.is_reported() && is_news(latest.attach_error.as_deref(), &report, Timestamp::now())
         };
@@ -182,7 +181,7 @@ impl Attachments {
     async fn detach_failed(&self, attachment: &Attachment, error: DetachError) -> Outcome {
         let key = &attachment.meta.key;
         common::error!(error, "Failed to detach"; "attachment" => key, "node" => attachment.node);
-        let report = Report { message: error.to_string(), code: None };
+        let report = Report::new(error.to_string(), None);
         let reported = |latest: &Attachment| {
             let bound = latest.meta.has_finalizer(&self.config.finalizer);
             error.is_reported(bound) && is_news(latest.detach_error.as_deref(), &report, Timestamp::now())

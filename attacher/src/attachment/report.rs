@@ -6,6 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 /// A failure that stays the same is written again after this long, so that its time says it is still true.
 pub const REFRESH: SignedDuration = SignedDuration::from_mins(5);
 
+/// Longest message, in bytes, that the API server takes in an attachment's status.
+pub const LONGEST: usize = 1024;
+
 /// A failure as the status shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
@@ -13,6 +16,21 @@ pub struct Report {
     pub message: String,
     /// The driver's gRPC code.
     pub code: Option<i32>,
+}
+
+impl Report {
+    /// A failure, its text cut to what the API server takes.
+    ///
+    /// `Differs:` upstream sends the whole text. The API server refuses a status with a longer one, and then nothing
+    /// is said at all.
+    pub fn new(mut message: String, code: Option<i32>) -> Self {
+        const CUT: &str = " ...";
+        if message.len() > LONGEST {
+            message.truncate(message.floor_char_boundary(LONGEST - CUT.len()));
+            message.push_str(CUT);
+        }
+        Self { message, code }
+    }
 }
 
 /// Whether a failure is to be written over what the status says now.
@@ -60,6 +78,18 @@ mod tests {
             (Some(known("other", Some(8), "2026-01-01T11:59:00Z")), true),
         ] {
             assert_eq!(is_news(known.as_ref(), &report, now), expected, "{known:?}");
+        }
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        for (text, expected) in [
+            ("a".repeat(1024), "a".repeat(1024)),
+            ("a".repeat(1025), format!("{} ...", "a".repeat(1020))),
+            ("é".repeat(600), format!("{} ...", "é".repeat(510))),
+            (format!("a{}", "é".repeat(600)), format!("a{} ...", "é".repeat(509))),
+        ] {
+            assert_eq!(Report::new(text, None).message, expected);
         }
     }
 

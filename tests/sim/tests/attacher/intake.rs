@@ -55,6 +55,17 @@ async fn an_open_call_is_repeated_every_half_minute_at_least() {
     assert_eq!(seconds(&world, start), [0, 1, 3, 7, 15, 31, 61, 91, 121]);
 }
 
+/// The API server takes no message of more than 1024 bytes.
+#[tokio::test(start_paused = true)]
+async fn a_long_message_is_cut_and_written_once() {
+    let world = failing(Reply::error(Code::Internal, &"x".repeat(3000)));
+    let _running = run(&world);
+    sleep(Duration::from_secs(60)).await;
+    let message = world.api.get("volumeattachments", VA).unwrap()["status"]["attachError"]["message"].clone();
+    assert_eq!(message.as_str().map(str::len), Some(1024));
+    assert_eq!(writes(&world).len(), 2, "saved, and one error");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_changed_message_is_written() {
     let world = failing(refused());
