@@ -13,6 +13,9 @@ use translation::TranslationError;
 
 /// Longest pause after an answer that leaves the call open: the volume may be there any moment.
 pub const OPEN_CALL_RETRY: Duration = Duration::from_secs(30);
+/// Longest pause while a Secret cannot be read. `Differs:` upstream backs off to the full; the roles allow no
+/// watch on Secrets, so that one that appears is found by looking.
+pub const SECRET_RETRY: Duration = Duration::from_secs(30);
 
 /// What an attachment is attached from cannot be used.
 #[derive(Debug, Error)]
@@ -211,12 +214,12 @@ impl AttachError {
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::Driver(status) => after_call(status),
+            Self::Secret { .. } => Outcome::RetryWithin(SECRET_RETRY),
             Self::Source(_)
             | Self::VolumeDeleting(_)
             | Self::Protect(_)
             | Self::Node(_)
             | Self::AccessModes(_)
-            | Self::Secret { .. }
             | Self::Save(_)
             | Self::Mark(_) => Outcome::Retry,
         }
@@ -258,11 +261,8 @@ impl DetachError {
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::Driver(status) => after_call(status),
-            Self::Source(_)
-            | Self::NothingKnown { .. }
-            | Self::Node { .. }
-            | Self::Secret { .. }
-            | Self::Mark(_) => Outcome::Retry,
+            Self::Secret { .. } => Outcome::RetryWithin(SECRET_RETRY),
+            Self::Source(_) | Self::NothingKnown { .. } | Self::Node { .. } | Self::Mark(_) => Outcome::Retry,
         }
     }
 
@@ -294,6 +294,14 @@ mod tests {
             assert_eq!(AttachError::Driver(Status::new(code, "")).outcome(), expected, "{code:?}");
             assert_eq!(DetachError::Driver(Status::new(code, "")).outcome(), expected, "{code:?}");
         }
+    }
+
+    #[test]
+    fn a_secret_that_is_missing_is_looked_for_again_soon() {
+        let missing = || SecretError::NotFound { namespace: "ns".into(), name: "key".into() };
+        let soon = Outcome::RetryWithin(SECRET_RETRY);
+        assert_eq!(AttachError::Secret { name: "ns/key".into(), cause: missing() }.outcome(), soon);
+        assert_eq!(DetachError::Secret { name: "ns/key".into(), cause: missing() }.outcome(), soon);
     }
 
     #[test]
