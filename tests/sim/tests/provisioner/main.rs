@@ -1,6 +1,8 @@
 //! csi-provisioner against the in-memory API server and the scripted driver: upstream's cases
 //! (provisioner-cases.md), faults, and crashes at every point.
 
+#![allow(clippy::indexing_slicing, reason = "objects of tests are written just above")]
+
 mod cases;
 mod crashes;
 mod deletion;
