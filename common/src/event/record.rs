@@ -81,11 +81,6 @@ impl Recorder {
         (Self { queue, source: source.into() }, events)
     }
 
-    /// The same queue under another component.
-    pub fn with_source(&self, source: &str) -> Self {
-        Self { queue: self.queue.clone(), source: source.into() }
-    }
-
     /// Records an event. When too many wait, it is dropped with a log line.
     pub fn record(&self, event: Event) {
         crate::v!(2, "Event occurred"; "object" => event.object.name, "kind" => event.object.kind,

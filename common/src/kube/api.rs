@@ -17,7 +17,7 @@ use crate::lease::Leadership;
 /// Why a request failed.
 pub type Error = kube::Error;
 
-/// Which of the three patch formats a body is in.
+/// Which of the patch formats a body is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// RFC 7386: lists are replaced as a whole.
@@ -25,8 +25,6 @@ pub enum Format {
     /// Kubernetes' own: lists such as finalizers are merged by the server, so that two writers who each
     /// care for their own element never conflict.
     Strategic,
-    /// RFC 6902.
-    Json,
 }
 
 /// A write was asked for after the lease's deadline; nothing was sent.
@@ -80,19 +78,6 @@ impl Objects {
         read(&self.write(request).await?)
     }
 
-    /// Replaces an object; `body` carries the resourceVersion it was read at.
-    pub async fn replace<W: Wire>(
-        &self,
-        namespace: &str,
-        name: &str,
-        body: &impl Serialize,
-    ) -> Result<W, Error> {
-        let body = serde_json::to_vec(body).map_err(Error::SerdeError)?;
-        let request =
-            path::<W>(namespace).replace(name, &PostParams::default(), body).map_err(Error::BuildRequest)?;
-        read(&self.write(request).await?)
-    }
-
     /// Patches an object, or its subresource (`status`) when that is not empty.
     pub async fn patch<W: Wire>(
         &self,
@@ -107,18 +92,13 @@ impl Objects {
         let patch = match format {
             Format::Merge => Patch::Merge(body),
             Format::Strategic => Patch::Strategic(body),
-            Format::Json => Patch::Merge(body),
         };
-        let mut request = if subresource.is_empty() {
+        let request = if subresource.is_empty() {
             path.patch(name, &params, &patch)
         } else {
             path.patch_subresource(subresource, name, &params, &patch)
         }
         .map_err(Error::BuildRequest)?;
-        if format == Format::Json {
-            let json_patch = http::HeaderValue::from_static("application/json-patch+json");
-            request.headers_mut().insert(http::header::CONTENT_TYPE, json_patch);
-        }
         read(&self.write(request).await?)
     }
 

@@ -86,11 +86,6 @@ impl<T: Object> Store<T> {
         self.state().entries.values().map(|entry| entry.object.clone()).collect()
     }
 
-    /// Whether any object satisfies `test`.
-    pub fn any(&self, test: impl Fn(&T) -> bool) -> bool {
-        self.state().entries.values().any(|entry| test(&entry.object))
-    }
-
     /// Number of objects.
     pub fn len(&self) -> usize {
         self.state().entries.len()

@@ -192,13 +192,6 @@ impl<K: Clone + Eq + Hash> Core<K> {
         }
     }
 
-    /// Makes `key` ready after `delay`, unless it is already known (ready, delayed or worked on).
-    pub fn add_after(&mut self, key: K, place: Place, delay: Duration, now: Instant) {
-        if !self.items.contains_key(&key) {
-            self.delay(key, place, now + delay);
-        }
-    }
-
     /// Takes the next key that may be worked on: lanes in turn, in a lane groups in turn, in a group first
     /// come first served.
     pub fn pop(&mut self, now: Instant) -> Option<Ticket<K>> {

@@ -56,17 +56,6 @@ impl<K: Clone + Eq + Hash + Display + Send + Sync + 'static> WorkQueue<K> {
         }
     }
 
-    /// Makes `key` ready after `delay`, unless it is known already.
-    pub fn add_after(&self, key: K, place: Place, delay: Duration) {
-        self.core().add_after(key, place, delay, now());
-        self.inner.changed.notify_one();
-    }
-
-    /// How often `key` has failed in a row.
-    pub fn failures(&self, key: &K) -> u32 {
-        self.core().failures(key)
-    }
-
     /// Ready keys of a lane by group, for metrics: group, how many, age of the oldest.
     pub fn groups(&self, lane: usize) -> Vec<(Option<Arc<str>>, usize, Duration)> {
         let core = self.core();
