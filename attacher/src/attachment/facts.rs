@@ -4,7 +4,8 @@
 //! PersistentVolume nor the CSINode has to outlive it: the node's id (as upstream), and with it the volume's
 //! handle and the place of its secret ([`Note`]). What a secret holds is never noted.
 
-use common::kube::object::annotation::{NODE_ID, PUBLISH_SECRET, VOLUME_HANDLE};
+use std::sync::Arc;
+
 use common::kube::object::{Attachment, AttachmentSource, CsiNode, CsiSource, VolumeSpec};
 use common::secret::SecretRef;
 
@@ -52,9 +53,8 @@ impl Note {
 
     /// What an attachment notes; `None` when it was published by somebody who notes nothing.
     pub fn read(attachment: &Attachment) -> Option<Self> {
-        let annotations = &attachment.meta.annotations;
-        let handle = annotations.get(VOLUME_HANDLE)?.into();
-        let secret = annotations.get(PUBLISH_SECRET).and_then(|place| {
+        let handle = attachment.volume_handle.clone()?;
+        let secret = attachment.publish_secret.as_ref().and_then(|place| {
             let (namespace, name) = place.split_once('/')?;
             Some(SecretRef { namespace: namespace.to_owned(), name: name.to_owned() })
         });
@@ -72,7 +72,7 @@ pub fn secret_of(csi: &CsiSource) -> Option<SecretRef> {
 ///
 /// # Errors
 /// No CSINode of this name, or the driver does not run there.
-pub fn node_id(driver: &str, name: &str, node: Option<&CsiNode>) -> Result<Box<str>, NodeError> {
+pub fn node_id(driver: &str, name: &str, node: Option<&CsiNode>) -> Result<Arc<str>, NodeError> {
     let node = node.ok_or_else(|| NodeError::NotFound(name.into()))?;
     let missing = || NodeError::NoDriver { node: name.into(), driver: driver.into() };
     node.driver.as_ref().map(|entry| entry.node_id.clone()).ok_or_else(missing)
@@ -83,15 +83,14 @@ pub fn node_id_for_detach(
     driver: &str,
     attachment: &Attachment,
     node: Option<&CsiNode>,
-) -> Result<Box<str>, NodeError> {
-    node_id(driver, &attachment.node, node)
-        .or_else(|error| attachment.meta.annotations.get(NODE_ID).map(Box::from).ok_or(error))
+) -> Result<Arc<str>, NodeError> {
+    node_id(driver, &attachment.node, node).or_else(|error| attachment.node_id.clone().ok_or(error))
 }
 
 /// Whether the attachment lacks our finalizer, the node's id or the note.
 pub fn needs_note(attachment: &Attachment, finalizer: &str, node_id: &str, note: Option<&Note>) -> bool {
     !attachment.meta.has_finalizer(finalizer)
-        || attachment.meta.annotations.get(NODE_ID) != Some(node_id)
+        || attachment.node_id.as_deref() != Some(node_id)
         || note.is_some_and(|note| Note::read(attachment).as_ref() != Some(note))
 }
 
@@ -100,6 +99,7 @@ mod tests {
     use super::*;
     use crate::fixture::{DRIVER, FINALIZER, attachment, scope};
     use common::kube::object::Object;
+    use common::kube::object::annotation::{NODE_ID, PUBLISH_SECRET, VOLUME_HANDLE};
     use serde_json::{Value, json};
 
     fn node(drivers: Value) -> CsiNode {

@@ -7,14 +7,14 @@
 use std::collections::BTreeMap;
 
 use common::kube::object::annotation::{NODE_ID, PUBLISH_SECRET, VOLUME_HANDLE};
-use common::kube::object::{Attachment, Pairs};
+use common::kube::object::{Attachment, Pairs, Uid};
 use serde_json::{Map, Value, json};
 
 use super::facts::Note;
 use super::report::Report;
 
 /// The same for the object with this uid only: the server refuses it (422) when another has the name by then.
-pub fn only(uid: &str, mut body: Value) -> Value {
+pub fn only(uid: &Uid, mut body: Value) -> Value {
     if let Some(body) = body.as_object_mut() {
         let metadata = body.entry("metadata").or_insert_with(|| json!({}));
         if let Some(metadata) = metadata.as_object_mut() {

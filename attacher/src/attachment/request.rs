@@ -43,7 +43,7 @@ fn capability(config: &Config, spec: &VolumeSpec, csi: &CsiSource) -> Result<Vol
     let access_type = if spec.block {
         AccessType::Block(BlockVolume {})
     } else {
-        let fs_type = if csi.fs_type.is_empty() { &config.default_fs } else { &csi.fs_type };
+        let fs_type: &str = if csi.fs_type.is_empty() { &config.default_fs } else { &csi.fs_type };
         AccessType::Mount(MountVolume {
             fs_type: fs_type.to_string(),
             mount_flags: spec.mount_options.iter().map(|option| option.to_string()).collect(),

@@ -58,8 +58,8 @@ impl Attachments {
 
     /// `Differs:` upstream hands another driver's volume to this driver.
     fn check_driver(&self, csi: &CsiSource) -> Result<(), SourceError> {
-        let ours = csi.driver == self.config.driver;
-        ours.then_some(()).ok_or_else(|| SourceError::Foreign { driver: csi.driver.clone() })
+        let ours = *csi.driver == *self.config.driver;
+        ours.then_some(()).ok_or_else(|| SourceError::Foreign { driver: (&*csi.driver).into() })
     }
 
     async fn read_volume(&self, name: &str) -> Result<Volume, SourceError> {

@@ -1,6 +1,7 @@
 //! The comparison as a plain state machine: told the list page by page, it keeps nothing of it but the matches.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use common::kube::object::Key;
 
@@ -12,7 +13,7 @@ pub struct Expected {
     /// Its volume's id at the driver.
     pub handle: Box<str>,
     /// Its node's id at the driver.
-    pub node_id: Box<str>,
+    pub node_id: Arc<str>,
     /// Whether its status says attached.
     pub attached: bool,
 }
@@ -26,7 +27,7 @@ pub struct Comparison {
 #[derive(Debug)]
 struct Pair {
     key: Key,
-    node_id: Box<str>,
+    node_id: Arc<str>,
     attached: bool,
     listed: bool,
 }

@@ -117,7 +117,7 @@ impl Correlator {
     }
 }
 
-fn identity(object: &ObjectRef) -> (&str, &str, &str, &str) {
+fn identity(object: &ObjectRef) -> impl Hash + use<'_> {
     (object.kind, &object.namespace, &object.name, &object.uid)
 }
 

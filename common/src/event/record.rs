@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::correlate::{Correlator, Fate};
 use crate::kube::api::{self, Format, Objects};
-use crate::kube::object::WireEvent;
+use crate::kube::object::{Uid, WireEvent};
 
 /// Events that wait to be written at the most; more are dropped, as upstream does.
 const WAITING: usize = 4096;
@@ -49,7 +49,7 @@ pub struct ObjectRef {
     /// The object's name.
     pub name: Box<str>,
     /// The object's uid.
-    pub uid: Box<str>,
+    pub uid: Uid,
     /// The object's resourceVersion; 0 when not known.
     pub version: u64,
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use thiserror::Error as ThisError;
 
-use super::object::Wire;
+use super::object::{Uid, Wire};
 use crate::lease::Leadership;
 
 /// Why a request failed.
@@ -103,8 +103,8 @@ impl Objects {
     }
 
     /// Deletes an object if it still has this uid. An object that is not there counts as gone.
-    pub async fn delete<W: Wire>(&self, namespace: &str, name: &str, uid: &str) -> Result<Deleted<W>, Error> {
-        let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
+    pub async fn delete<W: Wire>(&self, namespace: &str, name: &str, uid: &Uid) -> Result<Deleted<W>, Error> {
+        let preconditions = Preconditions { uid: Some(uid.to_string()), resource_version: None };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
         let request = path::<W>(namespace).delete(name, &params).map_err(Error::BuildRequest)?;
         match self.write(request).await {

@@ -8,7 +8,7 @@ use super::store::{Change, Store};
 
 /// Counts the attachments that name a volume, whatever their attacher and state.
 #[derive(Debug, Clone, Default)]
-pub struct Attached(Arc<Mutex<HashMap<Box<str>, usize>>>);
+pub struct Attached(Arc<Mutex<HashMap<Arc<str>, usize>>>);
 
 impl Attached {
     /// Follows a cache; `released` is called with a volume's name when its last attachment is gone.
@@ -33,7 +33,7 @@ impl Attached {
 
     fn count(&self, attachment: &Attachment) {
         if let Some(volume) = attachment.volume() {
-            *self.counts().entry(volume.into()).or_default() += 1;
+            *self.counts().entry(volume.clone()).or_default() += 1;
         }
     }
 
@@ -54,7 +54,7 @@ impl Attached {
         }
     }
 
-    fn counts(&self) -> MutexGuard<'_, HashMap<Box<str>, usize>> {
+    fn counts(&self) -> MutexGuard<'_, HashMap<Arc<str>, usize>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -82,9 +82,9 @@ mod tests {
         store.apply(attachment("a", 1, "pv"));
         store.apply(attachment("b", 2, "pv"));
         store.apply(attachment("a", 3, "pv"));
-        store.remove(&Key::cluster("a"), "");
+        store.remove(&Key::cluster("a"), &"".into());
         assert!(attached.has("pv") && !attached.has("other") && log.lock().unwrap().is_empty());
-        store.remove(&Key::cluster("b"), "");
+        store.remove(&Key::cluster("b"), &"".into());
         assert!(!attached.has("pv"));
         assert_eq!(*log.lock().unwrap(), ["pv"]);
     }

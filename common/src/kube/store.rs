@@ -7,13 +7,16 @@
 //! - a relist reuses the entries: old and new do not stand side by side;
 //! - subscribers see each change once, in order, and without a lock held.
 
-use std::collections::HashMap;
+use std::borrow::Borrow;
+use std::cell::Cell;
+use std::collections::{HashMap, HashSet};
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kube::{Resource, ResourceExt};
 use tokio::sync::watch;
 
-use super::object::{Key, Object, Scope};
+use super::object::{Key, Object, Scope, Uid};
 
 /// What happened to an object.
 #[derive(Debug)]
@@ -44,23 +47,45 @@ pub struct Store<T> {
 }
 
 struct State<T> {
-    entries: HashMap<Key, Entry<T>>,
+    entries: HashSet<Entry<T>>,
     /// uid of objects whose deletion the API server has confirmed to us, until the watch confirms it too.
-    gone: HashMap<Key, Box<str>>,
+    gone: HashMap<Key, Uid>,
     /// Grows with each list; entries of an older one were not in it.
     list: u32,
     listing: bool,
 }
 
+/// An object, found by its own key: one pointer more a key is a tenth of a small object.
 struct Entry<T> {
     object: Arc<T>,
-    list: u32,
+    /// The last list that named it.
+    list: Cell<u32>,
 }
+
+impl<T: Object> Borrow<Key> for Entry<T> {
+    fn borrow(&self) -> &Key {
+        &self.object.meta().key
+    }
+}
+
+impl<T: Object> Hash for Entry<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.object.meta().key.hash(state);
+    }
+}
+
+impl<T: Object> PartialEq for Entry<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.object.meta().key == other.object.meta().key
+    }
+}
+
+impl<T: Object> Eq for Entry<T> {}
 
 impl<T: Object> Store<T> {
     /// An empty cache.
     pub fn new(scope: Arc<Scope>) -> Arc<Self> {
-        let state = State { entries: HashMap::new(), gone: HashMap::new(), list: 0, listing: false };
+        let state = State { entries: HashSet::new(), gone: HashMap::new(), list: 0, listing: false };
         let (subscribers, synced) = (Mutex::new(Vec::new()), watch::Sender::new(false));
         Arc::new(Self { scope, state: Mutex::new(state), subscribers, synced })
     }
@@ -83,7 +108,7 @@ impl<T: Object> Store<T> {
 
     /// All objects, in no order.
     pub fn list(&self) -> Vec<Arc<T>> {
-        self.state().entries.values().map(|entry| entry.object.clone()).collect()
+        self.state().entries.iter().map(|entry| entry.object.clone()).collect()
     }
 
     /// Number of objects.
@@ -105,18 +130,18 @@ impl<T: Object> Store<T> {
     /// Stores an object from a watch event, a list, or the reply of our own write.
     pub fn apply(&self, wire: T::Wire) {
         let key = Key::new(&wire.namespace().unwrap_or_default(), &wire.name_any());
-        let uid = wire.meta().uid.clone().unwrap_or_default();
+        let uid = Uid::from(wire.meta().uid.as_deref().unwrap_or_default());
         let version = super::object::version_number(wire.meta().resource_version.as_deref());
         let change = {
             let mut state = self.state();
             let list = state.list;
-            if state.gone.get(&key).is_some_and(|gone| **gone == *uid) {
+            if state.gone.get(&key).is_some_and(|gone| *gone == uid) {
                 return;
             }
-            if let Some(entry) = state.entries.get_mut(&key) {
-                entry.list = list;
+            if let Some(entry) = state.entries.get(&key) {
+                entry.list.set(list);
                 let known = entry.object.meta();
-                let same = known.uid.is_empty() || *known.uid == *uid;
+                let same = known.uid.is_empty() || known.uid == uid;
                 if same && version != 0 && known.version >= version {
                     return;
                 }
@@ -124,16 +149,12 @@ impl<T: Object> Store<T> {
             match T::slim(wire, &self.scope) {
                 Some(object) => {
                     let new = Arc::new(object);
-                    let entry = Entry { object: new.clone(), list };
-                    // Not replaced in place: the entry's key would go on holding the old object's text.
-                    let old = state.entries.remove(&key);
-                    state.entries.insert(new.meta().key.clone(), entry);
-                    match old {
+                    match state.entries.replace(Entry { object: new.clone(), list: Cell::new(list) }) {
                         Some(old) => Change::Updated { old: old.object, new },
                         None => Change::Added(new),
                     }
                 }
-                None => match state.entries.remove(&key) {
+                None => match state.entries.take(&key) {
                     Some(old) => Change::Left(old.object),
                     None => return,
                 },
@@ -147,8 +168,8 @@ impl<T: Object> Store<T> {
     pub fn overlay(&self, wire: T::Wire) -> u64 {
         let key = Key::new(&wire.namespace().unwrap_or_default(), &wire.name_any());
         let version = super::object::version_number(wire.meta().resource_version.as_deref());
-        let uid = wire.meta().uid.clone().unwrap_or_default();
-        let known = self.get(&key).is_some_and(|known| *known.meta().uid == *uid);
+        let uid = Uid::from(wire.meta().uid.as_deref().unwrap_or_default());
+        let known = self.get(&key).is_some_and(|known| known.meta().uid == uid);
         if known {
             self.apply(wire);
         }
@@ -156,15 +177,15 @@ impl<T: Object> Store<T> {
     }
 
     /// Notes that the watch saw an object go.
-    pub fn remove(&self, key: &Key, uid: &str) {
+    pub fn remove(&self, key: &Key, uid: &Uid) {
         let removed = {
             let mut state = self.state();
-            if state.gone.get(key).is_some_and(|gone| &**gone == uid) {
+            if state.gone.get(key).is_some_and(|gone| gone == uid) {
                 state.gone.remove(key);
             }
             match state.entries.get(key) {
-                Some(entry) if entry.object.meta().uid.is_empty() || &*entry.object.meta().uid == uid => {
-                    state.entries.remove(key)
+                Some(entry) if entry.object.meta().uid.is_empty() || entry.object.meta().uid == *uid => {
+                    state.entries.take(key)
                 }
                 Some(_) | None => None,
             }
@@ -176,12 +197,12 @@ impl<T: Object> Store<T> {
 
     /// Notes that the API server has confirmed our deletion of an object: events that are still on their
     /// way do not bring it back.
-    pub fn deleted(&self, key: &Key, uid: &str) {
+    pub fn deleted(&self, key: &Key, uid: &Uid) {
         let removed = {
             let mut state = self.state();
-            state.gone.insert(key.clone(), uid.into());
+            state.gone.insert(key.clone(), uid.clone());
             match state.entries.get(key) {
-                Some(entry) if &*entry.object.meta().uid == uid => state.entries.remove(key),
+                Some(entry) if entry.object.meta().uid == *uid => state.entries.take(key),
                 Some(_) => None,
                 None => {
                     // The watch was faster; nothing is on its way any more.
@@ -204,10 +225,10 @@ impl<T: Object> Store<T> {
 
     /// Notes that the list names an object that could not be read: what is stored of it stays.
     pub fn keep(&self, key: &Key) {
-        let mut state = self.state();
+        let state = self.state();
         let list = state.list;
-        if let Some(entry) = state.entries.get_mut(key) {
-            entry.list = list;
+        if let Some(entry) = state.entries.get(key) {
+            entry.list.set(list);
         }
     }
 
@@ -219,7 +240,7 @@ impl<T: Object> Store<T> {
             if std::mem::take(&mut state.listing) {
                 state.gone.clear();
             }
-            state.entries.extract_if(|_, entry| entry.list != list).map(|(_, entry)| entry.object).collect()
+            state.entries.extract_if(|entry| entry.list.get() != list).map(|entry| entry.object).collect()
         };
         for object in gone {
             self.tell(&Change::Removed(object));
@@ -283,18 +304,18 @@ mod tests {
         let (store, log) = store();
         store.apply(volume("a", "u", 5, "Bound"));
         store.apply(volume("a", "v", 7, "Pending"));
-        store.remove(&Key::cluster("a"), "u");
+        store.remove(&Key::cluster("a"), &"u".into());
         assert_eq!(*log.lock().unwrap(), ["+a", "~a@7"]);
-        assert_eq!(&*store.get(&Key::cluster("a")).unwrap().meta.uid, "v");
+        assert_eq!(store.get(&Key::cluster("a")).unwrap().meta.uid, "v".into());
     }
 
     #[test]
     fn late_event_does_not_bring_back_what_we_deleted() {
         let (store, log) = store();
         store.apply(volume("a", "u", 5, "Released"));
-        store.deleted(&Key::cluster("a"), "u");
+        store.deleted(&Key::cluster("a"), &"u".into());
         store.apply(volume("a", "u", 6, "Released"));
-        store.remove(&Key::cluster("a"), "u");
+        store.remove(&Key::cluster("a"), &"u".into());
         store.apply(volume("a", "v", 9, "Pending"));
         assert_eq!(*log.lock().unwrap(), ["+a", "-a", "+a"]);
     }
@@ -304,7 +325,7 @@ mod tests {
         let (store, log) = store();
         store.apply(volume("a", "u", 5, "Bound"));
         assert_eq!(store.overlay(volume("a", "u", 6, "Bound")), 6);
-        store.remove(&Key::cluster("a"), "u");
+        store.remove(&Key::cluster("a"), &"u".into());
         store.overlay(volume("a", "u", 7, "Bound"));
         assert_eq!(*log.lock().unwrap(), ["+a", "~a@6", "-a"]);
     }

@@ -48,7 +48,7 @@ pub async fn reflect<T>(
             Ok(Event::InitDone) => store.list_ends(),
             Ok(Event::Apply(object) | Event::InitApply(object)) => take(&store, object, &metrics),
             Ok(Event::Delete(object)) => {
-                store.remove(&key(&object), object.meta().uid.as_deref().unwrap_or_default());
+                store.remove(&key(&object), &object.meta().uid.clone().into());
             }
             Err(error) => {
                 crate::warn!("Watch failed, will retry"; "resource" => T::Wire::plural(&()), "err" => error);

@@ -16,6 +16,7 @@ use crate::event::{Event, Kind, ObjectRef, Recorder, deliver};
 use crate::flag::standard::LeaderElectionFlags;
 use crate::http::Server;
 use crate::kube::api::Objects;
+use crate::kube::object::Uid;
 use crate::kube::permission::{LEASES, review};
 use crate::lease::{Candidate, Leadership, LeaseError, Timing, run};
 use crate::metrics::LeaderMetrics;
@@ -149,7 +150,7 @@ async fn lead(
         kind: "Lease",
         namespace: candidate.namespace.as_str().into(),
         name: candidate.name.as_str().into(),
-        uid: Box::default(),
+        uid: Uid::default(),
         version: 0,
     };
     let identity = candidate.identity.clone();

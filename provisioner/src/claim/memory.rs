@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::kube::object::{Claim, Class};
+use common::kube::object::{Claim, Class, Uid};
 use tokio::time::Instant;
 
 use super::object::NewVolume;
@@ -16,9 +16,9 @@ pub const INFEASIBLE_RETRY: Duration = Duration::from_secs(300);
 /// to repeat.
 #[derive(Debug, Default)]
 pub struct Memory {
-    background: HashMap<Box<str>, Background>,
-    infeasible: HashMap<Box<str>, Infeasible>,
-    unsaved: HashMap<Box<str>, Unsaved>,
+    background: HashMap<Uid, Background>,
+    infeasible: HashMap<Uid, Infeasible>,
+    unsaved: HashMap<Uid, Unsaved>,
 }
 
 /// A claim whose volume the driver may still be making. It is worked on until a final answer, with the
@@ -44,7 +44,7 @@ pub struct Unsaved {
 
 #[derive(Debug)]
 struct Infeasible {
-    class: Box<str>,
+    class: Uid,
     until: Instant,
 }
 
@@ -55,26 +55,26 @@ impl Memory {
     }
 
     /// The driver gave a final answer for this claim.
-    pub fn settle(&mut self, uid: &str) {
+    pub fn settle(&mut self, uid: &Uid) {
         self.background.remove(uid);
     }
 
     /// The claim as it was when its call was made, if the driver may still be at it.
-    pub fn background(&self, uid: &str) -> Option<Background> {
+    pub fn background(&self, uid: &Uid) -> Option<Background> {
         self.background.get(uid).cloned()
     }
 
     /// The driver refuses this claim with this class: retries are slow from now on.
-    pub fn refuse(&mut self, uid: &str, class: &str, now: Instant) {
+    pub fn refuse(&mut self, uid: &Uid, class: &Uid, now: Instant) {
         let until = now + INFEASIBLE_RETRY;
-        self.infeasible.insert(uid.into(), Infeasible { class: class.into(), until });
+        self.infeasible.insert(uid.clone(), Infeasible { class: class.clone(), until });
     }
 
     /// How long a refused claim is to rest yet. A class re-created in between lifts the refusal.
-    pub fn rests(&mut self, uid: &str, class: &str, now: Instant) -> Option<Duration> {
+    pub fn rests(&mut self, uid: &Uid, class: &Uid, now: Instant) -> Option<Duration> {
         let refusal = self.infeasible.get(uid)?;
         let left = refusal.until.saturating_duration_since(now);
-        if &*refusal.class != class || left.is_zero() {
+        if refusal.class != *class || left.is_zero() {
             self.infeasible.remove(uid);
             return None;
         }
@@ -87,17 +87,17 @@ impl Memory {
     }
 
     /// The object that is to be stored for this claim.
-    pub fn unsaved(&self, uid: &str) -> Option<Unsaved> {
+    pub fn unsaved(&self, uid: &Uid) -> Option<Unsaved> {
         self.unsaved.get(uid).cloned()
     }
 
     /// The object is stored.
-    pub fn saved(&mut self, uid: &str) {
+    pub fn saved(&mut self, uid: &Uid) {
         self.unsaved.remove(uid);
     }
 
     /// The claim is gone and nothing runs for it.
-    pub fn forget(&mut self, uid: &str) {
+    pub fn forget(&mut self, uid: &Uid) {
         self.infeasible.remove(uid);
     }
 }
@@ -109,15 +109,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn refused_claim_rests_five_minutes_or_until_its_class_is_another() {
         let (mut memory, now) = (Memory::default(), Instant::now());
-        assert_eq!(memory.rests("claim", "class", now), None);
-        memory.refuse("claim", "class", now);
+        let [claim, class, recreated] = ["claim", "class", "recreated"].map(Uid::from);
+        assert_eq!(memory.rests(&claim, &class, now), None);
+        memory.refuse(&claim, &class, now);
         assert_eq!(
-            memory.rests("claim", "class", now + Duration::from_secs(100)),
+            memory.rests(&claim, &class, now + Duration::from_secs(100)),
             Some(Duration::from_secs(200))
         );
-        assert_eq!(memory.rests("claim", "recreated", now + Duration::from_secs(100)), None);
-        assert_eq!(memory.rests("claim", "class", now + Duration::from_secs(100)), None, "it was lifted");
-        memory.refuse("claim", "class", now);
-        assert_eq!(memory.rests("claim", "class", now + INFEASIBLE_RETRY), None);
+        assert_eq!(memory.rests(&claim, &recreated, now + Duration::from_secs(100)), None);
+        assert_eq!(memory.rests(&claim, &class, now + Duration::from_secs(100)), None, "it was lifted");
+        memory.refuse(&claim, &class, now);
+        assert_eq!(memory.rests(&claim, &class, now + INFEASIBLE_RETRY), None);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use common::csi::v1;
 use common::kube::object::annotation::{DELETION_SECRET_NAME, DELETION_SECRET_NAMESPACE, PROVISIONED_BY};
-use common::kube::object::{Claim, Class, ReclaimPolicy};
+use common::kube::object::{Claim, Class, ReclaimPolicy, Uid};
 use common::quantity::Quantity;
 use common::secret::SecretRef;
 use serde::Serialize;
@@ -62,7 +62,7 @@ struct ClaimReference {
     kind: &'static str,
     namespace: String,
     name: String,
-    uid: Box<str>,
+    uid: Uid,
     resource_version: String,
 }
 
@@ -136,7 +136,7 @@ impl NewVolume {
     }
 
     /// The uid of the claim it is for.
-    pub fn claim_uid(&self) -> &str {
+    pub fn claim_uid(&self) -> &Uid {
         &self.spec.claim_ref.uid
     }
 }

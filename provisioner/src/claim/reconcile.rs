@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use common::csi::v1;
 use common::event::{Event, Kind, ObjectRef};
 use common::kube::object::annotation::SELECTED_NODE;
-use common::kube::object::{Claim, Class, Key, Volume};
+use common::kube::object::{Claim, Class, Key, Uid, Volume};
 use common::kube::secret::read;
 use common::kube::store::{Change, Store};
 use common::process::Process;
@@ -33,7 +33,7 @@ pub struct ClaimId {
     /// Namespace and name.
     pub key: Key,
     /// The claim's uid.
-    pub uid: Box<str>,
+    pub uid: Uid,
 }
 
 impl fmt::Display for ClaimId {
@@ -168,7 +168,7 @@ impl Claims {
         class: &Class,
         begun: Instant,
     ) -> Result<(), ProvisionError> {
-        let name = volume_name(&self.config, &claim.meta.uid).ok_or(ProvisionError::NoName)?;
+        let name = volume_name(&self.config, &claim.meta.uid.to_string()).ok_or(ProvisionError::NoName)?;
         if let Some(known) = self.volumes.get(&Key::cluster(&name)) {
             let ours = known.claim.as_ref().is_some_and(|holder| holder.uid == claim.meta.uid);
             return if ours { Ok(()) } else { Err(ProvisionError::NameTaken(name)) };

@@ -44,10 +44,10 @@ impl Claims {
         let wire = self.process.objects.get::<WireVolume>("", unsaved.volume.name()).await.ok()??;
         let scope = Scope { driver: self.config.driver.clone(), ..Scope::default() };
         let known = Volume::from_wire(wire.clone(), &scope);
-        let same_claim = known.claim.is_some_and(|claim| &*claim.uid == unsaved.volume.claim_uid());
+        let same_claim = known.claim.is_some_and(|claim| claim.uid == *unsaved.volume.claim_uid());
         let csi = known.spec.csi;
         let same_volume = csi.is_some_and(|csi| {
-            csi.driver == self.config.driver && &*csi.volume_handle == unsaved.volume.handle()
+            *csi.driver == *self.config.driver && &*csi.volume_handle == unsaved.volume.handle()
         });
         if same_claim && same_volume {
             self.volumes.apply(wire);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use common::csi::{grpc_text, v1};
 use common::event::{Event, Kind, ObjectRef};
 use common::kube::api::{self, Deleted, Format};
-use common::kube::object::{Class, Key, Volume, WireVolume};
+use common::kube::object::{Class, Key, Uid, Volume, WireVolume};
 use common::kube::secret::read;
 use common::kube::store::{Change, Store};
 use common::process::Process;
@@ -45,7 +45,7 @@ enum DeleteError {
 }
 
 /// Shared with the cache's subscriber, which forgets objects that others took away.
-type Deletions = Arc<Mutex<HashSet<Box<str>>>>;
+type Deletions = Arc<Mutex<HashSet<Uid>>>;
 
 /// Deletes volumes and keeps their finalizer.
 pub struct Volumes {
@@ -207,7 +207,7 @@ impl Volumes {
         self.process.events.record(event);
     }
 
-    fn memory(&self) -> MutexGuard<'_, HashSet<Box<str>>> {
+    fn memory(&self) -> MutexGuard<'_, HashSet<Uid>> {
         self.deleted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -20,8 +20,14 @@ pub const PUBLISH_SECRET: &str = "mooring.dev/publish-secret";
 /// A VolumeAttachment.
 #[derive(Debug, Clone)]
 pub struct Attachment {
-    /// Identity; of our own attachments the annotations named in this module and attachers' finalizers are kept.
+    /// Identity; of our own attachments attachers' finalizers are kept, and no annotation.
     pub meta: Meta,
+    /// Annotation [`NODE_ID`]; `None` when it is not set or the attachment is not ours.
+    pub node_id: Option<Arc<str>>,
+    /// Annotation [`VOLUME_HANDLE`], likewise.
+    pub volume_handle: Option<Box<str>>,
+    /// Annotation [`PUBLISH_SECRET`], likewise.
+    pub publish_secret: Option<Arc<str>>,
     /// `spec.attacher`: the driver's name.
     pub attacher: Arc<str>,
     /// `spec.nodeName`; empty when the attachment is not ours.
@@ -42,7 +48,7 @@ pub struct Attachment {
 #[derive(Debug, Clone)]
 pub enum AttachmentSource {
     /// The volume of this name.
-    Volume(Box<str>),
+    Volume(Arc<str>),
     /// A volume that exists only here.
     Inline(Box<VolumeSpec>),
     /// Both are given; invalid.
@@ -65,7 +71,7 @@ pub struct StatusError {
 
 impl Attachment {
     /// The name of the volume, if the source names one.
-    pub fn volume(&self) -> Option<&str> {
+    pub fn volume(&self) -> Option<&Arc<str>> {
         match &self.source {
             AttachmentSource::Volume(name) => Some(name),
             AttachmentSource::Inline(_) | AttachmentSource::Both | AttachmentSource::Neither => None,
@@ -120,7 +126,7 @@ impl Object for Attachment {
         let spec = wire.spec;
         let source = match (spec.source.persistent_volume_name, spec.source.inline_volume_spec) {
             (Some(_), Some(_)) => AttachmentSource::Both,
-            (Some(name), None) => AttachmentSource::Volume(name),
+            (Some(name), None) => AttachmentSource::Volume(name.into()),
             (None, Some(inline)) => AttachmentSource::Inline(Box::new(VolumeSpec::from_wire(*inline, scope))),
             (None, None) => AttachmentSource::Neither,
         };
@@ -129,6 +135,7 @@ impl Object for Attachment {
             return None;
         }
         let mut metadata = wire.metadata;
+        let mut annotations = metadata.annotations.take().filter(|_| detail).unwrap_or_default();
         if detail {
             metadata.finalizers = attachers(metadata.finalizers);
         } else {
@@ -136,9 +143,10 @@ impl Object for Attachment {
             metadata.uid = None;
         }
         Some(Self {
-            meta: Meta::new(metadata, |key| {
-                detail && [NODE_ID, VOLUME_HANDLE, PUBLISH_SECRET].contains(&key)
-            }),
+            meta: Meta::new(metadata, |_| false),
+            node_id: annotations.get(NODE_ID).map(|id| word(id)),
+            volume_handle: annotations.remove(VOLUME_HANDLE).map(Into::into),
+            publish_secret: annotations.get(PUBLISH_SECRET).map(|place| word(place)),
             attacher: word(&spec.attacher),
             node: if detail { word(&spec.node_name) } else { word("") },
             source,

@@ -1,9 +1,12 @@
 //! CSINodes: which drivers run on a node, and what they call it.
 
+use std::sync::Arc;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 
 use super::wire::wire;
+use super::word::word;
 use super::{Meta, Object, Scope};
 
 /// A node, as far as this driver knows it.
@@ -19,7 +22,7 @@ pub struct CsiNode {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DriverOnNode {
     /// The node's id at the driver.
-    pub node_id: Box<str>,
+    pub node_id: Arc<str>,
     /// Labels of the Node that make its topology segment.
     pub topology_keys: Box<[Box<str>]>,
 }
@@ -62,7 +65,7 @@ impl Object for CsiNode {
         Some(Self {
             meta: Meta::new(metadata, |_| false),
             driver: ours.map(|entry| DriverOnNode {
-                node_id: entry.node_id,
+                node_id: word(&entry.node_id),
                 topology_keys: entry.topology_keys.unwrap_or_default().into(),
             }),
         })

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::{Deserialize, Deserializer};
 
-use super::word::word;
+use super::uid::Uid;
+use super::word::{Words, word, words};
 
 /// Namespace and name; the namespace is empty for cluster-wide kinds. Clones share the text.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -55,20 +56,19 @@ impl fmt::Debug for Key {
     }
 }
 
-/// A small map, sorted by key, without the slack of a tree.
+/// A small map, sorted by key, without the slack of a tree. Keys and short values are kept once for all maps: what one
+/// volume or claim says, most of its driver's say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Pairs(Box<[(Arc<str>, Box<str>)]>);
+pub struct Pairs(Box<[(Arc<str>, Arc<str>)]>);
+
+/// Longest value, in bytes, that is looked for among those of other objects.
+const SHORT: usize = 64;
 
 impl Pairs {
     /// The pairs of `map` whose key `keep` accepts.
     pub fn filtered(map: Option<BTreeMap<String, String>>, keep: impl Fn(&str) -> bool) -> Self {
         let map = map.unwrap_or_default();
-        Self(
-            map.into_iter()
-                .filter(|(key, _)| keep(key))
-                .map(|(key, value)| (key.into(), value.into()))
-                .collect(),
-        )
+        Self(map.iter().filter(|(key, _)| keep(key)).map(|(key, value)| pair(key, value)).collect())
     }
 
     /// How many there are.
@@ -96,8 +96,12 @@ impl Pairs {
 impl<'de> Deserialize<'de> for Pairs {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let map = BTreeMap::<Box<str>, Box<str>>::deserialize(deserializer)?;
-        Ok(Self(map.into_iter().map(|(key, value)| (word(&key), value)).collect()))
+        Ok(Self(map.iter().map(|(key, value)| pair(key, value)).collect()))
     }
+}
+
+fn pair(key: &str, value: &str) -> (Arc<str>, Arc<str>) {
+    (word(key), if value.len() <= SHORT { word(value) } else { value.into() })
 }
 
 /// Identity and version of an object.
@@ -106,13 +110,13 @@ pub struct Meta {
     /// Namespace and name.
     pub key: Key,
     /// Unique over time: a re-created object has another.
-    pub uid: Box<str>,
+    pub uid: Uid,
     /// resourceVersion as a number; versions of one object grow.
     pub version: u64,
     /// Whether deletion was asked for.
     pub deleting: bool,
     /// Finalizers, in the object's order.
-    pub finalizers: Box<[Arc<str>]>,
+    pub finalizers: Words,
     /// The annotations that this process reads.
     pub annotations: Pairs,
 }
@@ -123,10 +127,10 @@ impl Meta {
         let namespace = metadata.namespace.unwrap_or_default();
         Self {
             key: Key::new(&namespace, &metadata.name.unwrap_or_default()),
-            uid: metadata.uid.unwrap_or_default().into(),
+            uid: metadata.uid.into(),
             version: version_number(metadata.resource_version.as_deref()),
             deleting: metadata.deletion_timestamp.is_some(),
-            finalizers: metadata.finalizers.iter().flatten().map(|name| word(name)).collect(),
+            finalizers: words(metadata.finalizers.iter().flatten().map(String::as_str)),
             annotations: Pairs::filtered(metadata.annotations, keep),
         }
     }

@@ -12,6 +12,7 @@ mod csi_node;
 mod event;
 mod meta;
 mod secret;
+mod uid;
 mod volume;
 mod wire;
 mod word;
@@ -24,11 +25,13 @@ pub use event::WireEvent;
 pub(crate) use meta::version_number;
 pub use meta::{Key, Meta, Pairs};
 pub use secret::WireSecret;
+pub use uid::Uid;
 pub use volume::{
     ATTACHER_FINALIZER, ClaimRef, CsiSource, ReclaimPolicy, SecretName, Volume, VolumePhase, VolumeSpec,
     WireVolume, WireVolumeSpec,
 };
 pub use wire::{Guarded, Malformed, NoObject, Wire};
+pub use word::Words;
 
 /// What a process keeps of the objects it sees.
 #[derive(Debug, Clone, Default)]

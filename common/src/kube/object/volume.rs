@@ -1,11 +1,14 @@
 //! PersistentVolumes.
 
+use std::sync::Arc;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
 use super::claim::MIGRATED_TO;
 use super::wire::wire;
-use super::{Meta, Object, Pairs, Scope};
+use super::word::{Words, word, words};
+use super::{Meta, Object, Pairs, Scope, Uid};
 use crate::name::sanitize_driver_name;
 
 /// The annotation that names who made a volume.
@@ -56,24 +59,24 @@ pub struct Volume {
     /// `spec.persistentVolumeReclaimPolicy`; the API server's default for a volume without one is Retain.
     pub reclaim: ReclaimPolicy,
     /// `spec.storageClassName`; empty when not set, or if the process attaches.
-    pub class: Box<str>,
+    pub class: Arc<str>,
     /// `spec.claimRef`; `None` if the process attaches.
-    pub claim: Option<ClaimRef>,
+    pub claim: Option<Box<ClaimRef>>,
     /// The source and how it is used.
     pub spec: VolumeSpec,
 }
 
 /// The part of a volume's spec that says how it is used; inline in some attachments.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct VolumeSpec {
     /// `spec.csi`; `None` for in-tree sources.
     pub csi: Option<Box<CsiSource>>,
     /// `spec.accessModes`; empty unless the process attaches.
-    pub access_modes: Box<[Box<str>]>,
+    pub access_modes: Words,
     /// Whether `spec.volumeMode` is Block.
     pub block: bool,
     /// `spec.mountOptions`; empty unless the process attaches.
-    pub mount_options: Box<[Box<str>]>,
+    pub mount_options: Words,
 }
 
 /// `spec.csi` of a volume.
@@ -81,13 +84,15 @@ pub struct VolumeSpec {
 #[serde(rename_all = "camelCase", default)]
 pub struct CsiSource {
     /// The driver's name.
-    pub driver: Box<str>,
+    #[serde(deserialize_with = "super::word::read")]
+    pub driver: Arc<str>,
     /// The volume's id at the driver.
     pub volume_handle: Box<str>,
     /// Whether the volume is to be published read-only.
     pub read_only: bool,
     /// File system; empty when not set.
-    pub fs_type: Box<str>,
+    #[serde(deserialize_with = "super::word::read")]
+    pub fs_type: Arc<str>,
     /// `volume_context`; `None` unless the process attaches.
     pub volume_attributes: Option<Pairs>,
     /// The secret for ControllerPublishVolume.
@@ -99,9 +104,11 @@ pub struct CsiSource {
 #[serde(default)]
 pub struct SecretName {
     /// The secret's name.
-    pub name: Box<str>,
+    #[serde(deserialize_with = "super::word::read")]
+    pub name: Arc<str>,
     /// The secret's namespace.
-    pub namespace: Box<str>,
+    #[serde(deserialize_with = "super::word::read")]
+    pub namespace: Arc<str>,
 }
 
 /// The claim that has a volume.
@@ -113,7 +120,7 @@ pub struct ClaimRef {
     /// The claim's name.
     pub name: Box<str>,
     /// The claim's uid; empty in a volume that waits for a claim of that name.
-    pub uid: Box<str>,
+    pub uid: Uid,
 }
 
 /// A volume as the API server sends it.
@@ -133,7 +140,7 @@ pub struct WireVolume {
 pub struct WireVolumeSpec {
     access_modes: Vec<Box<str>>,
     csi: Option<Box<CsiSource>>,
-    claim_ref: Option<ClaimRef>,
+    claim_ref: Option<Box<ClaimRef>>,
     mount_options: Vec<Box<str>>,
     persistent_volume_reclaim_policy: Option<ReclaimPolicy>,
     storage_class_name: Box<str>,
@@ -159,7 +166,7 @@ impl Object for Volume {
             |key: &str| annotations.and_then(|map| map.get(key)).is_some_and(|name| scope.is_ours(name));
         let is_ours = named(PROVISIONED_BY)
             || named(MIGRATED_TO)
-            || wire.spec.csi.as_ref().is_some_and(|csi| csi.driver == scope.driver)
+            || wire.spec.csi.as_ref().is_some_and(|csi| *csi.driver == *scope.driver)
             || (scope.attach && has_attacher_finalizer(&wire.metadata, &scope.driver));
         is_ours.then(|| Self::from_wire(wire, scope))
     }
@@ -202,7 +209,7 @@ impl Volume {
             meta: Meta::new(metadata, |key| keep.contains(&key)),
             phase: status.phase,
             reclaim: spec.persistent_volume_reclaim_policy.unwrap_or(ReclaimPolicy::Retain),
-            class: std::mem::take(&mut spec.storage_class_name),
+            class: word(&spec.storage_class_name),
             claim: spec.claim_ref.take(),
             spec: VolumeSpec::from_wire(spec, scope),
         }
@@ -217,12 +224,12 @@ impl VolumeSpec {
             csi.volume_attributes = None;
             csi.controller_publish_secret_ref = None;
         }
-        let kept = |list: Vec<Box<str>>| if scope.attach { list.into() } else { Box::default() };
+        let kept = |list: &[Box<str>]| words(list.iter().filter(|_| scope.attach).map(|text| &**text));
         Self {
             csi,
-            access_modes: kept(spec.access_modes),
+            access_modes: kept(&spec.access_modes),
             block: spec.volume_mode.as_deref() == Some("Block"),
-            mount_options: kept(spec.mount_options),
+            mount_options: kept(&spec.mount_options),
         }
     }
 }

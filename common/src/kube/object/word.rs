@@ -1,39 +1,66 @@
-//! Words that thousands of objects have in common, kept once: annotation keys, finalizers, drivers, nodes.
+//! Texts that thousands of objects have in common, kept once: annotation keys, finalizers, drivers, nodes, and the
+//! lists of access modes, mount options and finalizers that they come in.
 
 use std::collections::HashSet;
+use std::hash::Hash;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-/// The words in use, and those not yet swept.
-static WORDS: LazyLock<Mutex<Words>> = LazyLock::new(Mutex::default);
-/// Words that are kept without looking whether anybody still uses them.
+use serde::{Deserialize, Deserializer};
+
+/// A list that many objects have in common.
+pub type Words = Arc<[Arc<str>]>;
+
+static TEXTS: LazyLock<Mutex<Pool<str>>> = LazyLock::new(Mutex::default);
+static LISTS: LazyLock<Mutex<Pool<[Arc<str>]>>> = LazyLock::new(Mutex::default);
+/// As many are kept without looking whether anybody still uses them.
 const FEW: usize = 256;
 
-#[derive(Default)]
-struct Words {
-    known: HashSet<Arc<str>>,
+/// What is in use, and what is not yet swept.
+struct Pool<T: ?Sized> {
+    known: HashSet<Arc<T>>,
     /// How many there were after the last sweep.
     swept: usize,
 }
 
-impl Words {
-    fn word(&mut self, text: &str) -> Arc<str> {
-        if let Some(known) = self.known.get(text) {
-            return known.clone();
-        }
-        if self.known.len() >= FEW.max(2 * self.swept) {
-            self.known.retain(|word| Arc::strong_count(word) > 1);
-            self.swept = self.known.len();
-        }
-        let word: Arc<str> = text.into();
-        self.known.insert(word.clone());
-        word
+impl<T: ?Sized> Default for Pool<T> {
+    fn default() -> Self {
+        Self { known: HashSet::new(), swept: 0 }
     }
 }
 
-/// `text`, shared with everybody who has asked for the same. For words that come again and again: what nobody uses
+impl<T: ?Sized + Eq + Hash> Pool<T> {
+    fn shared<'a>(&mut self, value: &'a T) -> Arc<T>
+    where
+        Arc<T>: From<&'a T>,
+    {
+        if let Some(known) = self.known.get(value) {
+            return known.clone();
+        }
+        if self.known.len() >= FEW.max(2 * self.swept) {
+            self.known.retain(|value| Arc::strong_count(value) > 1);
+            self.swept = self.known.len();
+        }
+        let shared: Arc<T> = value.into();
+        self.known.insert(shared.clone());
+        shared
+    }
+}
+
+/// `text`, shared with everybody who has asked for the same. For texts that come again and again: what nobody uses
 /// any more is forgotten only now and then.
 pub(super) fn word(text: &str) -> Arc<str> {
-    WORDS.lock().unwrap_or_else(PoisonError::into_inner).word(text)
+    TEXTS.lock().unwrap_or_else(PoisonError::into_inner).shared(text)
+}
+
+/// As [`word`], for a list of words.
+pub(super) fn words<'a>(texts: impl Iterator<Item = &'a str>) -> Words {
+    let list: Vec<Arc<str>> = texts.map(word).collect();
+    LISTS.lock().unwrap_or_else(PoisonError::into_inner).shared(&list)
+}
+
+/// Reads one [`word`].
+pub(super) fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
+    Ok(word(&Box::<str>::deserialize(deserializer)?))
 }
 
 #[cfg(test)]
@@ -41,19 +68,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equal_words_are_one() {
+    fn equal_texts_are_one() {
         assert!(Arc::ptr_eq(&word("node-1"), &word("node-1")));
         assert_ne!(word("node-1"), word("node-2"));
     }
 
     #[test]
-    fn words_that_nobody_uses_do_not_pile_up() {
-        let mut words = Words::default();
-        let used: Vec<_> = (0..100).map(|number| words.word(&format!("used{number}"))).collect();
+    fn equal_lists_are_one() {
+        let list = || words(["a", "b"].into_iter());
+        assert!(Arc::ptr_eq(&list(), &list()));
+        assert_ne!(list(), words(["b", "a"].into_iter()));
+        assert!(words(std::iter::empty()).is_empty());
+    }
+
+    #[test]
+    fn what_nobody_uses_does_not_pile_up() {
+        let mut pool = Pool::<str>::default();
+        let used: Vec<_> = (0..100).map(|number| pool.shared(format!("used{number}").as_str())).collect();
         for number in 0..10_000 {
-            words.word(&format!("gone{number}"));
+            pool.shared(format!("gone{number}").as_str());
         }
-        assert!(words.known.len() <= 2 * FEW, "{}", words.known.len());
-        assert!(used.iter().all(|word| words.known.contains(word)));
+        assert!(pool.known.len() <= 2 * FEW, "{}", pool.known.len());
+        assert!(used.iter().all(|word| pool.known.contains(word)));
     }
 }
