@@ -3,7 +3,8 @@
 //! - [`ApiServer`]: what kube-apiserver does, under `kube::Client`.
 //! - [`Driver`]: what a CSI driver does, under `common::csi::Connection`.
 //! - [`Steps`]: every API request and RPC of the process under test has a number; a [`Fault`] can be planned for each.
-//! - [`World`]: the three together, and the lives of a process in it ([`World::run`], [`Running::kill`]).
+//! - [`World`]: the three together, and the lives of a process in it ([`World::run`], [`Running::kill`]); for one of our
+//!   sidecars [`World::sidecar`].
 //! - [`binder`]: the part of kube-controller-manager that binds claims.
 //! - [`crash::everywhere`]: kills the process before and after every step and compares how the world ends.
 //!
@@ -36,6 +37,7 @@ mod api;
 pub mod binder;
 pub mod crash;
 mod driver;
+mod sidecar;
 mod steps;
 mod world;
 

@@ -3,15 +3,9 @@
 use std::time::Duration;
 
 use attacher::config::{Capabilities, Config, finalizer};
-use common::csi::identity::DriverName;
 use common::csi::v1::controller_service_capability::rpc::Type;
 use common::csi::v1::{ControllerPublishVolumeRequest, ControllerUnpublishVolumeRequest};
-use common::csi::{CallLog, Driver};
-use common::event::Recorder;
-use common::kube::api::Objects;
 use common::lease::Leadership;
-use common::metrics::Metrics;
-use common::process::Process;
 use common::queue::Backoff;
 use serde_json::Value;
 use sim::{Request, Settings, Volume, World};
@@ -49,21 +43,8 @@ pub(crate) async fn sidecar_with(
     leadership: Leadership,
     stop: CancellationToken,
 ) {
-    let metrics = Metrics::new();
-    metrics.set_driver_name(&config.driver);
-    let (events, _queue) = Recorder::new("external-attacher");
-    let driver = Driver::new(world.connection(), metrics.clone(), CallLog::default());
-    let process = Process {
-        driver: driver.guarded(leadership.clone()),
-        driver_name: DriverName::new(&*config.driver).expect("a name"),
-        metrics,
-        events,
-        leadership: leadership.clone(),
-        stop,
-        streaming_lists: false,
-        objects: Objects::new(world.client(), leadership),
-    };
-    attacher::attach(process, config).await;
+    let driver = config.driver.clone();
+    world.sidecar(&driver, leadership, stop, |process| attacher::attach(process, config)).await;
 }
 
 /// A world whose driver has volumes of these names, and publishes and lists them.

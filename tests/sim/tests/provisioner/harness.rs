@@ -2,13 +2,7 @@
 
 use std::time::Duration;
 
-use common::csi::identity::DriverName;
-use common::csi::{CallLog, Driver};
-use common::event::{Recorder, deliver};
-use common::kube::api::Objects;
 use common::lease::Leadership;
-use common::metrics::Metrics;
-use common::process::Process;
 use common::queue::Backoff;
 use provisioner::config::{Capabilities, Config};
 use provisioner::provision;
@@ -51,24 +45,8 @@ pub(crate) async fn sidecar_with(
     leadership: Leadership,
     stop: CancellationToken,
 ) {
-    let metrics = Metrics::new();
-    let (events, queue) = Recorder::new("driver.example_host_uuid");
-    let objects = Objects::new(world.client(), leadership.clone());
-    let driver = Driver::new(world.connection(), metrics.clone(), CallLog::default());
-    let process = Process {
-        driver: driver.guarded(leadership.clone()),
-        driver_name: DriverName::new(DRIVER).expect("a name"),
-        metrics,
-        events,
-        leadership,
-        stop,
-        streaming_lists: false,
-        objects: objects.clone(),
-    };
-    tokio::select! {
-        () = provision(process, config) => {}
-        () = deliver(objects, queue) => std::future::pending().await,
-    }
+    let driver = config.driver.clone();
+    world.sidecar(&driver, leadership, stop, |process| provision(process, config)).await;
 }
 
 pub(crate) fn class() -> Value {
