@@ -6,10 +6,9 @@ use std::process::ExitCode;
 use cluster::binaries::{Binary, Progress, ensure};
 
 fn main() -> ExitCode {
-    let all = Binary::CONTROL_PLANE.into_iter().chain([Binary::Kubelet, Binary::CsiSanity]);
     let names: Vec<String> = std::env::args().skip(1).collect();
     let mut wanted: Vec<Binary> =
-        all.filter(|binary| names.iter().any(|name| name == binary.name())).collect();
+        Binary::ALL.into_iter().filter(|binary| names.iter().any(|name| name == binary.name())).collect();
     if wanted.len() < names.len() {
         eprintln!("unknown name among {names:?}");
         return ExitCode::from(2);

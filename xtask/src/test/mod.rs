@@ -86,8 +86,7 @@ fn note_missing_tools(skipped: &mut Skipped) {
 /// Builds the control plane's binaries before the tests, where the wait can be seen. Whether there can be a cluster.
 fn binaries(skipped: &mut Skipped, broken: &mut Vec<String>) -> bool {
     eprintln!("== control plane");
-    let wanted: Vec<Binary> = Binary::CONTROL_PLANE.into_iter().chain([Binary::CsiSanity]).collect();
-    match ensure(&wanted, &Progress::auto()) {
+    match ensure(&Binary::TESTS, &Progress::auto()) {
         Ok(_) => true,
         Err(BinariesError::NoGo { .. }) => {
             let how = "install Go 1.26 or newer (https://go.dev/dl), or name a folder with the binaries in MOORING_KUBE_BIN";

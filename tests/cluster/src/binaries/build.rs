@@ -9,6 +9,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::recipe::{Recipe, Stamp};
 use super::{BinariesError, Binary, Progress};
 
 /// Changes with [`linker_flags`], so that binaries built with other flags are not taken for ours.
@@ -57,8 +58,9 @@ pub(super) fn build(step: &Step, file: &Path, progress: &Progress) -> Result<(),
 /// Our module's two files, where `go` can read them.
 fn write_module(binary: Binary, folder: &Path) -> io::Result<()> {
     std::fs::create_dir_all(folder)?;
-    std::fs::write(folder.join("go.mod"), binary.module().go_mod)?;
-    std::fs::write(folder.join("go.sum"), binary.module().go_sum)
+    let module = binary.recipe().module;
+    std::fs::write(folder.join("go.mod"), module.go_mod)?;
+    std::fs::write(folder.join("go.sum"), module.go_sum)
 }
 
 /// Takes the lock; it is released when the file is closed, also by the death of this process.
@@ -89,7 +91,7 @@ fn run_go(
     started: Instant,
 ) -> Result<(), BinariesError> {
     let mut list = go(module);
-    list.args(["list", "-deps", "-f", "{{.ImportPath}}"]).arg(step.binary.package());
+    list.args(["list", "-deps", "-f", "{{.ImportPath}}"]).arg(step.binary.recipe().package);
     let packages = follow(step, list, |said| match said.downloaded {
         0 => progress.tick(&step.line("resolving", started)),
         count => progress.tick(&step.line(&format!("{count} modules downloaded"), started)),
@@ -98,7 +100,7 @@ fn run_go(
     build
         .args(["build", "-v", "-ldflags", &linker_flags(step.binary), "-o"])
         .arg(output)
-        .arg(step.binary.package());
+        .arg(step.binary.recipe().package);
     follow(step, build, |said| {
         // What an earlier build left in Go's cache is not compiled again, so the end may come sooner.
         let text = format!("{} of at most {} packages compiled", said.packages, packages.packages);
@@ -177,19 +179,16 @@ fn forward(pipe: impl io::Read + Send + 'static, lines: mpsc::Sender<String>) {
     });
 }
 
-/// No symbols (a third of the size), and the version: without it `/version` is wrong and clients misbehave.
+/// No symbols (a third of the size), and the version.
 fn linker_flags(binary: Binary) -> String {
-    let release = binary.module().release();
+    let Recipe { module, stamp, .. } = binary.recipe();
+    let release = module.release();
     let minor = release.split('.').nth(1).unwrap_or_default();
     let mut flags = vec!["-s".to_owned(), "-w".to_owned()];
-    match binary {
-        Binary::Etcd => {}
-        Binary::CsiSanity => flags.push(format!("-X main.VERSION={release}")),
-        Binary::ApiServer
-        | Binary::ControllerManager
-        | Binary::Scheduler
-        | Binary::Kubectl
-        | Binary::Kubelet => {
+    match stamp {
+        Stamp::InCode => {}
+        Stamp::Variable(name) => flags.push(format!("-X {name}={release}")),
+        Stamp::Kubernetes => {
             for package in ["k8s.io/component-base/version", "k8s.io/client-go/pkg/version"] {
                 let values = [
                     ("gitVersion", release),
@@ -211,10 +210,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gives_kubernetes_its_version() {
+    fn gives_each_its_version() {
         let flags = linker_flags(Binary::ApiServer);
         assert!(flags.contains("-X k8s.io/component-base/version.gitVersion=v1.36.3"), "{flags}");
         assert!(flags.contains("-X k8s.io/client-go/pkg/version.gitMinor=36"), "{flags}");
+        assert_eq!(linker_flags(Binary::CsiAttacher), "-s -w -X main.version=v4.12.0");
+        assert_eq!(linker_flags(Binary::Etcd), "-s -w");
     }
 
     #[test]

@@ -1,0 +1,262 @@
+//! Which binaries there are: what each is called, where it comes from, how it tells its version.
+
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use super::build;
+
+/// A Go module of ours: no Go code, only versions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Module {
+    /// What the cache folder's name begins with.
+    name: &'static str,
+    /// The module whose version names the release.
+    main: &'static str,
+    pub(super) go_mod: &'static str,
+    pub(super) go_sum: &'static str,
+}
+
+pub(super) const KUBERNETES: Module = Module {
+    name: "kubernetes",
+    main: "k8s.io/kubernetes",
+    go_mod: include_str!("../../go/kubernetes/go.mod"),
+    go_sum: include_str!("../../go/kubernetes/go.sum"),
+};
+pub(super) const SANITY: Module = Module {
+    name: "csi-sanity",
+    main: "github.com/kubernetes-csi/csi-test/v5",
+    go_mod: include_str!("../../go/sanity/go.mod"),
+    go_sum: include_str!("../../go/sanity/go.sum"),
+};
+pub(super) const ATTACHER: Module = Module {
+    name: "csi-attacher",
+    main: "github.com/kubernetes-csi/external-attacher/v4",
+    go_mod: include_str!("../../go/attacher/go.mod"),
+    go_sum: include_str!("../../go/attacher/go.sum"),
+};
+
+const ETCD: &str = "go.etcd.io/etcd/server/v3";
+
+impl Module {
+    /// The version of `module` in its go.mod; empty when it is not there.
+    pub(super) fn version_of(&self, module: &str) -> &'static str {
+        let mut words = self.go_mod.lines().map(|line| line.trim().trim_start_matches("require "));
+        words
+            .find_map(|line| line.strip_prefix(module)?.strip_prefix(' ')?.split(' ').next())
+            .unwrap_or_default()
+    }
+
+    /// The release that it builds, for example `v1.36.3`.
+    pub(crate) fn release(&self) -> &'static str {
+        self.version_of(self.main)
+    }
+
+    /// The cache folder's name: other versions in go.sum or other build flags are another folder.
+    pub(super) fn folder(&self) -> String {
+        let parts = [self.go_mod, self.go_sum, build::FLAGS_VERSION];
+        // FNV-1a: stable from one Rust release to the next, which the standard hasher is not.
+        let hash =
+            parts.iter().flat_map(|part| part.bytes()).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            });
+        format!("{}-{}-{:08x}", self.name, self.release(), hash & 0xffff_ffff)
+    }
+}
+
+/// What can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Binary {
+    /// The API server's store.
+    Etcd,
+    /// kube-apiserver.
+    ApiServer,
+    /// kube-controller-manager: binds claims to volumes, makes VolumeAttachments.
+    ControllerManager,
+    /// kube-scheduler: chooses the node of a late-bound claim.
+    Scheduler,
+    /// kubectl.
+    Kubectl,
+    /// kubelet, for tests with real pods.
+    Kubelet,
+    /// The CSI conformance suite.
+    CsiSanity,
+    /// The Go csi-attacher, which ours takes over from and is measured against.
+    CsiAttacher,
+}
+
+/// What makes a binary know its version: without it `/version` is wrong and clients misbehave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stamp {
+    /// Its code says it.
+    InCode,
+    /// This variable of its.
+    Variable(&'static str),
+    /// The variables of the Kubernetes components.
+    Kubernetes,
+}
+
+/// How a binary is made and recognised.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Recipe {
+    pub(super) name: &'static str,
+    pub(super) module: Module,
+    /// The Go package with its `main`.
+    pub(super) package: &'static str,
+    pub(super) stamp: Stamp,
+    /// The arguments with which it says its version.
+    asked: &'static [&'static str],
+    /// What it says before the version.
+    says: &'static str,
+}
+
+impl Binary {
+    /// What a control plane needs, and kubectl beside it.
+    pub const CONTROL_PLANE: [Binary; 5] =
+        [Binary::Etcd, Binary::ApiServer, Binary::ControllerManager, Binary::Scheduler, Binary::Kubectl];
+
+    /// All that the tests of the workspace run.
+    pub const TESTS: [Binary; 7] = [
+        Binary::Etcd,
+        Binary::ApiServer,
+        Binary::ControllerManager,
+        Binary::Scheduler,
+        Binary::Kubectl,
+        Binary::CsiSanity,
+        Binary::CsiAttacher,
+    ];
+
+    /// All that there are.
+    pub const ALL: [Binary; 8] = [
+        Binary::Etcd,
+        Binary::ApiServer,
+        Binary::ControllerManager,
+        Binary::Scheduler,
+        Binary::Kubectl,
+        Binary::Kubelet,
+        Binary::CsiSanity,
+        Binary::CsiAttacher,
+    ];
+
+    /// The file name.
+    pub fn name(self) -> &'static str {
+        self.recipe().name
+    }
+
+    pub(super) fn recipe(self) -> Recipe {
+        let component = |name, package| Recipe {
+            name,
+            module: KUBERNETES,
+            package,
+            stamp: Stamp::Kubernetes,
+            asked: &["--version"],
+            says: "Kubernetes ",
+        };
+        match self {
+            Binary::Etcd => Recipe {
+                name: "etcd",
+                module: KUBERNETES,
+                package: ETCD,
+                stamp: Stamp::InCode,
+                asked: &["--version"],
+                says: "etcd Version: ",
+            },
+            Binary::ApiServer => component("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
+            Binary::ControllerManager => {
+                component("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager")
+            }
+            Binary::Scheduler => component("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
+            Binary::Kubelet => component("kubelet", "k8s.io/kubernetes/cmd/kubelet"),
+            Binary::Kubectl => Recipe {
+                asked: &["version", "--client"],
+                says: "Client Version: ",
+                ..component("kubectl", "k8s.io/kubernetes/cmd/kubectl")
+            },
+            Binary::CsiSanity => Recipe {
+                name: "csi-sanity",
+                module: SANITY,
+                package: "github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity",
+                stamp: Stamp::Variable("main.VERSION"),
+                asked: &["--version"],
+                says: "Version = ",
+            },
+            Binary::CsiAttacher => Recipe {
+                name: "csi-attacher",
+                module: ATTACHER,
+                package: "github.com/kubernetes-csi/external-attacher/v4/cmd/csi-attacher",
+                stamp: Stamp::Variable("main.version"),
+                asked: &["--version"],
+                // Its argv[0], which is the name whatever file it is.
+                says: "csi-attacher ",
+            },
+        }
+    }
+
+    /// Whether the executable `file` is of the release that we would build.
+    pub(super) fn is_our_release(self, file: &Path) -> bool {
+        let Recipe { name, asked, .. } = self.recipe();
+        let Ok(output) = Command::new(file).arg0(name).args(asked).output() else {
+            return false;
+        };
+        let expected = self.version_line();
+        String::from_utf8_lossy(&output.stdout).lines().any(|line| line.trim() == expected)
+    }
+
+    /// The line with which it says that it is of our release.
+    fn version_line(self) -> String {
+        let Recipe { module, says, .. } = self.recipe();
+        let version = match self {
+            Binary::Etcd => module.version_of(ETCD).trim_start_matches('v'),
+            _ => module.release(),
+        };
+        format!("{says}{version}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_releases_from_go_mod() {
+        assert_eq!(KUBERNETES.release(), "v1.36.3");
+        assert_eq!(SANITY.release(), "v5.6.0");
+        assert_eq!(ATTACHER.release(), "v4.12.0");
+        assert!(KUBERNETES.version_of(ETCD).starts_with("v3."));
+        assert_eq!(KUBERNETES.version_of("not.there/at/all"), "");
+    }
+
+    #[test]
+    fn names_every_staging_module_at_the_release() {
+        let staging = format!(" v0.{}", KUBERNETES.release().trim_start_matches("v1."));
+        let replaced: Vec<&str> = KUBERNETES.go_mod.lines().filter(|line| line.contains(" => ")).collect();
+        assert!(replaced.len() > 25, "only {} replaced", replaced.len());
+        for line in replaced {
+            assert!(line.ends_with(&staging), "{line}");
+        }
+    }
+
+    #[test]
+    fn every_binary_is_a_tool_of_its_module() {
+        for binary in Binary::ALL {
+            let Recipe { name, module, package, .. } = binary.recipe();
+            let is_tool = |line: &str| line.trim().trim_start_matches("tool ") == package;
+            assert!(module.go_mod.lines().any(is_tool), "{binary:?}");
+            assert!(package.ends_with(&format!("/{name}")) || binary == Binary::Etcd, "{binary:?}");
+        }
+    }
+
+    #[test]
+    fn each_says_its_version_in_its_own_way() {
+        for (binary, line) in [
+            (Binary::ApiServer, "Kubernetes v1.36.3"),
+            (Binary::Kubectl, "Client Version: v1.36.3"),
+            (Binary::CsiSanity, "Version = v5.6.0"),
+            (Binary::CsiAttacher, "csi-attacher v4.12.0"),
+        ] {
+            assert_eq!(binary.version_line(), line);
+        }
+        let etcd = Binary::Etcd.version_line();
+        assert!(etcd.starts_with("etcd Version: 3."), "{etcd}");
+    }
+}
