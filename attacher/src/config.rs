@@ -88,7 +88,7 @@ impl Config {
 
     /// What decisions about attachments depend on.
     pub fn role(&self) -> Role<'_> {
-        Role { driver: &self.driver, finalizer: &self.finalizer, attach: self.can.attach }
+        Role { finalizer: &self.finalizer, attach: self.can.attach }
     }
 
     /// How workers are shared: up to `--worker-threads` attaches, and as many detaches; a quarter of them for

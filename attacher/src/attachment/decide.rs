@@ -21,11 +21,9 @@ pub enum Step {
     MarkAttached,
 }
 
-/// Whose attachments, and whether the driver takes part.
+/// How we take part.
 #[derive(Debug, Clone, Copy)]
 pub struct Role<'a> {
-    /// The driver's name.
-    pub driver: &'a str,
     /// Our finalizer.
     pub finalizer: &'a str,
     /// Whether the driver publishes volumes at all.
@@ -38,7 +36,7 @@ pub struct Role<'a> {
 /// ended between removing the finalizer and writing the status leaves this, while another's finalizer keeps the
 /// object. Upstream leaves it so.
 pub fn decide(attachment: &Attachment, role: Role<'_>, forced: bool) -> Step {
-    if *attachment.attacher != *role.driver {
+    if !attachment.ours {
         return Step::Ignore;
     }
     let attached = attachment.attached;
@@ -61,11 +59,11 @@ pub fn place(attachment: &Attachment) -> Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::{DRIVER, FINALIZER, attachment};
+    use crate::fixture::{FINALIZER, attachment};
     use serde_json::{Value, json};
 
     fn role(attach: bool) -> Role<'static> {
-        Role { driver: DRIVER, finalizer: FINALIZER, attach }
+        Role { finalizer: FINALIZER, attach }
     }
 
     fn object(deleting: bool, finalizer: bool, attached: bool) -> Attachment {

@@ -26,7 +26,7 @@ pub fn is_news(old: &Attachment, new: &Attachment) -> bool {
         || old.meta.annotations != new.meta.annotations
         || old.attached != new.attached
         || old.metadata != new.metadata
-        || old.attacher != new.attacher
+        || old.ours != new.ours
         || old.node != new.node
         || old.volume() != new.volume()
 }

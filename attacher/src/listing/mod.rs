@@ -62,7 +62,7 @@ impl Listing {
     /// One comparison: every page of the list, within one timeout. Half a list contradicts nothing.
     async fn compare(&self) -> Result<Vec<Key>, Status> {
         let attachments = self.caches.attachments.list();
-        let ours = attachments.iter().filter(|attachment| *attachment.attacher == *self.config.driver);
+        let ours = attachments.iter().filter(|attachment| attachment.ours);
         let mut comparison = Comparison::new(ours.filter_map(|attachment| self.expected(attachment)));
         let deadline = Instant::now() + self.config.timeout;
         let mut token = String::new();

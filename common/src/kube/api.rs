@@ -6,6 +6,7 @@
 use kube::Client;
 use kube::api::{DeleteParams, GetParams, Patch, PatchParams, PostParams, Preconditions, Request};
 use kube::core::response::Status;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -66,6 +67,16 @@ impl Objects {
         match self.client.request::<W>(request).await {
             Ok(object) => Ok(Some(object)),
             Err(Error::Api(status)) if status.code == 404 => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether there is such an object; asks for its metadata only.
+    pub async fn exists<W: Wire>(&self, namespace: &str, name: &str) -> Result<bool, Error> {
+        let request = path::<W>(namespace).get_metadata(name, &GetParams::default());
+        match self.client.request::<IgnoredAny>(request.map_err(Error::BuildRequest)?).await {
+            Ok(_) => Ok(true),
+            Err(Error::Api(status)) if status.code == 404 => Ok(false),
             Err(error) => Err(error),
         }
     }

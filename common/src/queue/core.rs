@@ -6,23 +6,10 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Exponential back-off of one key: `base`, `2·base`, `4·base`, … never above `max`. No jitter, as upstream.
-#[derive(Debug, Clone, Copy)]
-pub struct Backoff {
-    /// Delay after the first failure (`--retry-interval-start`).
-    pub base: Duration,
-    /// Upper bound of every delay (`--retry-interval-max`).
-    pub max: Duration,
-}
+use super::backoff::Backoff;
 
-impl Backoff {
-    /// The delay after `failures` failures in a row (1 = the first one).
-    pub fn delay(&self, failures: u32) -> Duration {
-        let factor = 1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
-        let factor = if failures > 32 { u32::MAX } else { factor };
-        self.base.checked_mul(factor).map_or(self.max, |delay| delay.min(self.max))
-    }
-}
+/// Keys that an idle queue has room for without asking for memory.
+const FEW: usize = 16;
 
 /// Where a key waits: its operation and, within it, its group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -215,6 +202,9 @@ impl<K: Clone + Eq + Hash> Core<K> {
             return None;
         };
         self.release(lane, &group);
+        if self.items.is_empty() {
+            self.shrink();
+        }
         let delay = match outcome {
             Outcome::Done => {
                 self.failures.remove(key);
@@ -232,6 +222,18 @@ impl<K: Clone + Eq + Hash> Core<K> {
             self.delay(key.clone(), place, now + delay);
         }
         delay
+    }
+
+    /// Gives back what a burst has needed.
+    fn shrink(&mut self) {
+        self.items.shrink_to(FEW);
+        self.failures.shrink_to(FEW);
+        self.delayed_keys.shrink_to(FEW);
+        self.delayed.shrink_to(FEW);
+        for lane in &mut self.lanes {
+            lane.groups.shrink_to(FEW);
+            lane.rotation.shrink_to(FEW);
+        }
     }
 
     /// Counts a failure and tells the back-off after it.

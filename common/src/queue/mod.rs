@@ -8,10 +8,12 @@
 //! §14, provisioner.md §15). `Differs:` lanes and groups are ours: upstream has one first-in-first-out
 //! list, in which a burst of detaches starves attaches (asks.md §1, row 7).
 
+mod backoff;
 mod core;
 mod shell;
 #[cfg(test)]
 mod tests;
 
-pub use self::core::{Backoff, Core, Limits, Outcome, Place, Ticket};
+pub use self::backoff::Backoff;
+pub use self::core::{Core, Limits, Outcome, Place, Ticket};
 pub use shell::{Job, WorkQueue};

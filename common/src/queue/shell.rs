@@ -12,7 +12,8 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::core::{Backoff, Core, Limits, Outcome, Place, Ticket};
+use super::backoff::Backoff;
+use super::core::{Core, Limits, Outcome, Place, Ticket};
 use crate::metrics::{QueueMetrics, Work};
 
 /// Work on one key.

@@ -28,8 +28,8 @@ pub struct Attachment {
     pub volume_handle: Option<Box<str>>,
     /// Annotation [`PUBLISH_SECRET`], likewise.
     pub publish_secret: Option<Arc<str>>,
-    /// `spec.attacher`: the driver's name.
-    pub attacher: Arc<str>,
+    /// Whether `spec.attacher` is our driver.
+    pub ours: bool,
     /// `spec.nodeName`; empty when the attachment is not ours.
     pub node: Arc<str>,
     /// `spec.source`.
@@ -147,7 +147,7 @@ impl Object for Attachment {
             node_id: annotations.get(NODE_ID).map(|id| word(id)),
             volume_handle: annotations.remove(VOLUME_HANDLE).map(Into::into),
             publish_secret: annotations.get(PUBLISH_SECRET).map(|place| word(place)),
-            attacher: word(&spec.attacher),
+            ours,
             node: if detail { word(&spec.node_name) } else { word("") },
             source,
             attached: wire.status.attached,

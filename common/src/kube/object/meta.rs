@@ -10,21 +10,18 @@ use serde::{Deserialize, Deserializer};
 use super::uid::Uid;
 use super::word::{Words, word, words};
 
-/// Namespace and name; the namespace is empty for cluster-wide kinds. Clones share the text.
+/// Namespace and name; the namespace is empty for cluster-wide kinds. Clones share the text. The API server admits no
+/// slash in either.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Key {
-    joined: Arc<str>,
-    slash: u32,
-}
+pub struct Key(Arc<str>);
 
 impl Key {
     /// The key of `namespace/name`, or of `name` when `namespace` is empty.
     pub fn new(namespace: &str, name: &str) -> Self {
         if namespace.is_empty() {
-            return Self { joined: name.into(), slash: 0 };
+            return Self(name.into());
         }
-        let slash = u32::try_from(namespace.len()).unwrap_or(0);
-        Self { joined: format!("{namespace}/{name}").into(), slash }
+        Self(format!("{namespace}/{name}").into())
     }
 
     /// The key of a cluster-wide object.
@@ -34,25 +31,24 @@ impl Key {
 
     /// Empty for cluster-wide kinds.
     pub fn namespace(&self) -> &str {
-        self.joined.get(..self.slash as usize).unwrap_or_default()
+        self.0.split_once('/').map_or("", |(namespace, _)| namespace)
     }
 
     /// The object's name.
     pub fn name(&self) -> &str {
-        let start = if self.slash == 0 { 0 } else { self.slash as usize + 1 };
-        self.joined.get(start..).unwrap_or_default()
+        self.0.split_once('/').map_or(&self.0, |(_, name)| name)
     }
 }
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.joined)
+        f.write_str(&self.0)
     }
 }
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.joined)
+        f.write_str(&self.0)
     }
 }
 

@@ -1,0 +1,116 @@
+//! What an object costs in the caches: requested bytes, counted, without what the allocator adds.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::kube::attached::Attached;
+use common::kube::object::{Attachment, Key, Object, Scope, Volume};
+use common::kube::store::Store;
+use common::queue::{Backoff, Core, Limits, Outcome, Place};
+use serde_json::{Value, json};
+
+const OBJECTS: usize = 10_000;
+const DRIVER: &str = "hostpath.csi.k8s.io";
+
+fn volume(number: usize) -> Value {
+    json!({
+        "metadata": {
+            "name": format!("pvc-8d2a5c1e-3f4b-4f6a-9c1d-{number:012}"),
+            "uid": format!("11111111-3f4b-4f6a-9c1d-{number:012}"),
+            "resourceVersion": number.to_string(),
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+            "annotations": {"pv.kubernetes.io/provisioned-by": DRIVER},
+            "finalizers": ["external-provisioner.volume.kubernetes.io/finalizer", "kubernetes.io/pv-protection", "external-attacher/hostpath-csi-k8s-io"],
+        },
+        "spec": {
+            "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Mi"}, "storageClassName": "fast",
+            "persistentVolumeReclaimPolicy": "Delete", "volumeMode": "Filesystem",
+            "claimRef": {"namespace": "default", "name": format!("data-{number}"), "uid": format!("8d2a5c1e-3f4b-4f6a-9c1d-{number:012}")},
+            "csi": {
+                "driver": DRIVER, "volumeHandle": format!("22222222-3f4b-4f6a-9c1d-{number:012}"), "fsType": "ext4",
+                "volumeAttributes": {"storage.kubernetes.io/csiProvisionerIdentity": "1700000000000-1234-hostpath.csi.k8s.io"},
+            },
+        },
+        "status": {"phase": "Bound"},
+    })
+}
+
+fn attachment(number: usize) -> Value {
+    json!({
+        "metadata": {
+            "name": format!("csi-{number:064x}"),
+            "uid": format!("33333333-3f4b-4f6a-9c1d-{number:012}"),
+            "resourceVersion": number.to_string(),
+            "finalizers": ["external-attacher/hostpath-csi-k8s-io"],
+            "annotations": {
+                "csi.alpha.kubernetes.io/node-id": format!("node-{}", number % 1000),
+                "mooring.dev/volume-handle": format!("22222222-3f4b-4f6a-9c1d-{number:012}"),
+            },
+        },
+        "spec": {
+            "attacher": DRIVER, "nodeName": format!("node-{}", number % 1000),
+            "source": {"persistentVolumeName": format!("pvc-8d2a5c1e-3f4b-4f6a-9c1d-{number:012}")},
+        },
+        "status": {"attached": true},
+    })
+}
+
+/// Bytes that one object costs among [`OBJECTS`], with what `prepare` hangs onto the cache.
+fn cost<T: Object>(
+    attach: bool,
+    object: fn(usize) -> Value,
+    prepare: impl Fn(&Arc<Store<T>>) -> Attached,
+) -> u64 {
+    let scope = Arc::new(Scope { driver: DRIVER.into(), attach, ..Scope::default() });
+    let mut kept = None;
+    let used = allocation_counter::measure(|| {
+        let store = Store::<T>::new(scope);
+        let attached = prepare(&store);
+        for number in 0..OBJECTS {
+            store.apply(serde_json::from_value(object(number)).expect("is an object"));
+        }
+        assert_eq!(store.len(), OBJECTS);
+        kept = Some((store, attached));
+    });
+    u64::try_from(used.bytes_current).expect("more than before") / OBJECTS as u64
+}
+
+#[test]
+fn an_object_costs_half_a_kilobyte_at_the_most() {
+    let nothing = |_: &Arc<Store<Volume>>| Attached::default();
+    for (name, bytes, most) in [
+        ("volume, to an attacher", cost::<Volume>(true, volume, nothing), 450),
+        ("volume, to a provisioner", cost::<Volume>(false, volume, nothing), 520),
+        (
+            "attachment, with the index of attached volumes",
+            cost::<Attachment>(true, attachment, |store| Attached::follow(store, |_| {})),
+            500,
+        ),
+    ] {
+        println!("{name}: {bytes} bytes");
+        assert!(bytes <= most, "{name}: {bytes} bytes, {most} at the most");
+    }
+}
+
+#[test]
+fn a_queue_gives_back_what_a_burst_has_needed() {
+    let backoff = Backoff { base: Duration::from_secs(1), max: Duration::from_secs(300) };
+    let now = Instant::now();
+    let mut kept = None;
+    let used = allocation_counter::measure(|| {
+        let mut queue = Core::new(backoff, Limits { lanes: 2, per_lane: 10, per_group: 3 });
+        for number in 0..OBJECTS {
+            let node = Some(format!("node-{}", number % 1000).into());
+            queue.add(Key::cluster(&format!("va-{number}")), Place { lane: number % 2, group: node }, now);
+        }
+        let mut worked = 0;
+        while let Some(ticket) = queue.pop(now) {
+            assert_eq!(queue.finish(&ticket.key, Outcome::Done, now), None);
+            worked += 1;
+        }
+        assert_eq!(worked, OBJECTS);
+        kept = Some(queue);
+    });
+    assert!(used.bytes_max > 1_000_000, "no burst: {} bytes", used.bytes_max);
+    assert!(used.bytes_current < 20_000, "{} bytes are left", used.bytes_current);
+}
