@@ -106,14 +106,14 @@ pub async fn attach(process: Process, config: Config) {
     let released = volume_queue.clone();
     let attached =
         Attached::follow(&caches.attachments, move |name| released.add(Key::cluster(name), Place::lane(0)));
-    let job = Attachments::new(
+    let job = Arc::new(Attachments::new(
         config.clone(),
         process.clone(),
         caches.clone(),
         translation.clone(),
         queue.clone(),
         marks.clone(),
-    );
+    ));
     let volume_job =
         Volumes::new(config.clone(), process.clone(), caches.volumes.clone(), attached, &volume_queue);
     let watches = watches(&process, &config, &caches);
@@ -139,13 +139,13 @@ pub async fn attach(process: Process, config: Config) {
             "volumes" => caches.volumes.len(), "nodes" => caches.nodes.len());
         let both = async {
             futures::join!(
-                queue.run(config.tasks(), Arc::new(job), process.stop.clone()),
+                queue.run(config.tasks(), job.clone(), process.stop.clone()),
                 volume_queue.run(config.workers, Arc::new(volume_job), process.stop.clone()),
             )
         };
         tokio::select! {
             _ = both => {}
-            () = beside(&process, &config, listing, (&caches, &queue, &volume_queue)) => {}
+            () = beside(&process, &config, (listing, &job), (&caches, &queue, &volume_queue)) => {}
         }
     };
     tokio::select! {
@@ -172,7 +172,7 @@ fn watches(process: &Process, config: &Config, caches: &Caches) -> Vec<BoxFuture
 async fn beside(
     process: &Process,
     config: &Config,
-    listing: Listing,
+    (listing, job): (Listing, &Attachments),
     (caches, queue, volume_queue): (&Caches, &WorkQueue<Key>, &WorkQueue<Key>),
 ) {
     let compare = async {
@@ -183,6 +183,12 @@ async fn beside(
             }
         }
     };
+    let look_for_secrets = async {
+        tokio::select! {
+            () = job.look_for_secrets() => {}
+            () = process.stop.cancelled() => {}
+        }
+    };
     let look_again = async {
         while !config.resync.is_zero() {
             sleep(config.resync).await;
@@ -191,7 +197,7 @@ async fn beside(
     };
     let permissions =
         review(process.objects.client(), "default", if config.can.attach { &NEEDS } else { &NEEDS_TO_MARK });
-    futures::join!(compare, look_again, permissions);
+    futures::join!(compare, look_for_secrets, look_again, permissions);
     std::future::pending::<()>().await;
 }
 

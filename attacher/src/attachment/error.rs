@@ -7,15 +7,15 @@ use common::csi::{ErrorClass, attach_class, grpc_text};
 use common::kube::api;
 use common::kube::secret::SecretError;
 use common::queue::Outcome;
+use common::secret::SecretRef;
 use thiserror::Error;
 use tonic::Status;
 use translation::TranslationError;
 
+use super::waiting::On;
+
 /// Longest pause after an answer that leaves the call open: the volume may be there any moment.
 pub const OPEN_CALL_RETRY: Duration = Duration::from_secs(30);
-/// Longest pause while a Secret cannot be read. `Differs:` upstream backs off to the full; the roles allow no
-/// watch on Secrets, so that one that appears is found by looking.
-pub const SECRET_RETRY: Duration = Duration::from_secs(30);
 
 /// What an attachment is attached from cannot be used.
 #[derive(Debug, Error)]
@@ -152,15 +152,6 @@ pub enum DetachError {
     Mark(api::Error),
 }
 
-/// An object whose change may end the failure.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum On {
-    /// The volume of this name.
-    Volume(Box<str>),
-    /// The CSINode of this name.
-    Node(Box<str>),
-}
-
 impl SourceError {
     fn waits_on(&self) -> Option<On> {
         match self {
@@ -184,6 +175,17 @@ impl NodeError {
     }
 }
 
+/// A Secret that is missing is looked for. One that is there and cannot be read or used is not: its mending shows in
+/// nothing that we could look at without reading it again and again, so that it has the back-off, as upstream.
+fn secret_waits_on(cause: &SecretError) -> Option<On> {
+    match cause {
+        SecretError::NotFound { namespace, name } => {
+            Some(On::Secret(SecretRef { namespace: namespace.clone(), name: name.clone() }))
+        }
+        SecretError::Api(_) | SecretError::NotText(_) => None,
+    }
+}
+
 /// A driver's answer decides when it is asked again: an open call soon, a refusal after the full back-off.
 ///
 /// `Differs:` upstream classes the codes and discards the result (attacher.md §13).
@@ -199,14 +201,10 @@ impl AttachError {
     pub fn waits_on(&self) -> Option<On> {
         match self {
             Self::Source(error) => error.waits_on(),
+            Self::VolumeDeleting(volume) => Some(On::LiveVolume(volume.clone())),
             Self::Node(error) => Some(error.waits_on()),
-            Self::VolumeDeleting(_)
-            | Self::Protect(_)
-            | Self::AccessModes(_)
-            | Self::Secret { .. }
-            | Self::Save(_)
-            | Self::Driver(_)
-            | Self::Mark(_) => None,
+            Self::Secret { cause, .. } => secret_waits_on(cause),
+            Self::Protect(_) | Self::AccessModes(_) | Self::Save(_) | Self::Driver(_) | Self::Mark(_) => None,
         }
     }
 
@@ -214,12 +212,12 @@ impl AttachError {
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::Driver(status) => after_call(status),
-            Self::Secret { .. } => Outcome::RetryWithin(SECRET_RETRY),
             Self::Source(_)
             | Self::VolumeDeleting(_)
             | Self::Protect(_)
             | Self::Node(_)
             | Self::AccessModes(_)
+            | Self::Secret { .. }
             | Self::Save(_)
             | Self::Mark(_) => Outcome::Retry,
         }
@@ -253,7 +251,8 @@ impl DetachError {
             Self::Source(error) => error.waits_on(),
             Self::NothingKnown { volume, .. } => Some(On::Volume(volume.clone())),
             Self::Node { cause } => Some(cause.waits_on()),
-            Self::Secret { .. } | Self::Driver(_) | Self::Mark(_) => None,
+            Self::Secret { cause, .. } => secret_waits_on(cause),
+            Self::Driver(_) | Self::Mark(_) => None,
         }
     }
 
@@ -261,8 +260,11 @@ impl DetachError {
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::Driver(status) => after_call(status),
-            Self::Secret { .. } => Outcome::RetryWithin(SECRET_RETRY),
-            Self::Source(_) | Self::NothingKnown { .. } | Self::Node { .. } | Self::Mark(_) => Outcome::Retry,
+            Self::Source(_)
+            | Self::NothingKnown { .. }
+            | Self::Node { .. }
+            | Self::Secret { .. }
+            | Self::Mark(_) => Outcome::Retry,
         }
     }
 
@@ -276,6 +278,7 @@ impl DetachError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use common::secret::NotText;
     use tonic::Code;
 
     #[test]
@@ -297,11 +300,20 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_is_missing_is_looked_for_again_soon() {
+    fn a_secret_that_is_missing_is_waited_for_and_one_that_cannot_be_used_is_not() {
+        let both = |cause: fn() -> SecretError| {
+            let name = || "ns/key".to_owned();
+            let attach = AttachError::Secret { name: name(), cause: cause() };
+            let detach = DetachError::Secret { name: name(), cause: cause() };
+            assert_eq!((attach.outcome(), detach.outcome()), (Outcome::Retry, Outcome::Retry));
+            assert_eq!(attach.waits_on(), detach.waits_on());
+            attach.waits_on()
+        };
+        let place = SecretRef { namespace: "ns".to_owned(), name: "key".to_owned() };
         let missing = || SecretError::NotFound { namespace: "ns".into(), name: "key".into() };
-        let soon = Outcome::RetryWithin(SECRET_RETRY);
-        assert_eq!(AttachError::Secret { name: "ns/key".into(), cause: missing() }.outcome(), soon);
-        assert_eq!(DetachError::Secret { name: "ns/key".into(), cause: missing() }.outcome(), soon);
+        assert_eq!(both(missing), Some(On::Secret(place)));
+        assert_eq!(both(|| SecretError::NotText(NotText("key".to_owned()))), None);
+        assert_eq!(both(|| SecretError::Api(api::Error::Service("refused".into()))), None);
     }
 
     #[test]
@@ -322,7 +334,8 @@ mod tests {
         assert_eq!(DetachError::Node { cause: node() }.waits_on(), Some(On::Node("n".into())));
         let nothing = DetachError::NothingKnown { volume: "pv".into(), finalizer: "f".into() };
         assert_eq!(nothing.waits_on(), Some(On::Volume("pv".into())));
-        assert_eq!(AttachError::VolumeDeleting("pv".into()).waits_on(), None);
+        let deleting = AttachError::VolumeDeleting("pv".into());
+        assert_eq!(deleting.waits_on(), Some(On::LiveVolume("pv".into())));
         assert_eq!(AttachError::Driver(Status::not_found("")).waits_on(), None);
     }
 }

@@ -14,6 +14,7 @@ pub mod error;
 pub mod facts;
 mod in_flight;
 pub mod intake;
+pub mod look;
 pub mod mark;
 mod own;
 pub mod patch;

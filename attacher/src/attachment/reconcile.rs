@@ -14,14 +14,14 @@ use serde_json::Value;
 use translation::Translation;
 
 use super::decide::{Step, decide, place};
-use super::error::{AttachError, DetachError, On};
+use super::error::{AttachError, DetachError};
 use super::in_flight::InFlight;
 use super::intake::feed;
 use super::mark::Marks;
 use super::own::OwnWrites;
 use super::patch;
 use super::report::{Report, is_news, time};
-use super::waiting::Waiting;
+use super::waiting::{On, Waiting};
 use crate::config::Config;
 
 /// How long an attachment waits for another one's call at the most; its end wakes it earlier.
@@ -38,7 +38,7 @@ pub struct Attachments {
     pub(super) in_flight: Arc<InFlight>,
     queue: WorkQueue<Key>,
     marks: Arc<Marks>,
-    waiting: Arc<Waiting>,
+    pub(super) waiting: Arc<Waiting>,
     own: Arc<OwnWrites>,
 }
 
@@ -87,20 +87,7 @@ impl Attachments {
         let (own, waiting) = (Arc::new(OwnWrites::default()), Arc::new(Waiting::default()));
         feed(&queue, &attachments, &config, &own);
         let wake = waker(&queue, &attachments);
-        let (told, wake_for_volume) = (waiting.clone(), wake.clone());
-        volumes.subscribe(move |change| {
-            if let Change::Added(new) | Change::Updated { new, .. } = change {
-                told.volume_came(new.meta.name()).iter().for_each(&wake_for_volume);
-            }
-        });
-        let (told, wake_for_node) = (waiting.clone(), wake.clone());
-        nodes.subscribe(move |change| {
-            if let Change::Added(new) | Change::Updated { new, .. } = change
-                && new.driver.is_some()
-            {
-                told.node_came(new.meta.name()).iter().for_each(&wake_for_node);
-            }
-        });
+        send_on(&waiting, (&attachments, &volumes, &nodes), &wake);
         let in_flight = InFlight::new(wake);
         Self {
             config,
@@ -200,18 +187,28 @@ impl Attachments {
         }
     }
 
-    /// Another try at once when the object comes; it may have come since it was looked for.
+    /// Another try at once when the object comes; it may have come since it was looked for. A Secret is looked for
+    /// again in any case. An attachment that is gone waits for nothing.
     fn wait(&self, key: &Key, on: Option<On>) {
         let Some(on) = on else { return };
         self.waiting.join(key, on.clone());
         let came = match &on {
             On::Volume(name) => self.volumes.get(&Key::cluster(name)).is_some(),
+            On::LiveVolume(name) => {
+                self.volumes.get(&Key::cluster(name)).is_some_and(|volume| !volume.meta.deleting)
+            }
             On::Node(name) => self.nodes.get(&Key::cluster(name)).is_some_and(|node| node.driver.is_some()),
+            On::Secret(_) => false,
         };
-        if came {
+        if came || self.attachments.get(key).is_none() {
             self.waiting.leave(key);
-            waker(&self.queue, &self.attachments)(key);
+            self.wake(key);
         }
+    }
+
+    /// Adds an attachment to the queue, at its place, if it is still there.
+    pub(super) fn wake(&self, key: &Key) {
+        waker(&self.queue, &self.attachments)(key);
     }
 
     /// Sends one write to an attachment and puts the reply into the cache. What it changes is not news; a deletion
@@ -248,7 +245,7 @@ impl Attachments {
             Err(error) => (Err(error), None),
         };
         if self.own.end(key, version) || deleted {
-            waker(&self.queue, &self.attachments)(key);
+            self.wake(key);
         }
         result
     }
@@ -263,6 +260,37 @@ impl Job<Key> for Attachments {
     async fn run(&self, key: Key) -> Outcome {
         self.pass(&key).await
     }
+}
+
+/// Ends the waiting of attachments when what they wait for comes, and when they go themselves.
+fn send_on(
+    waiting: &Arc<Waiting>,
+    (attachments, volumes, nodes): (&Store<Attachment>, &Store<Volume>, &Store<CsiNode>),
+    wake: &(impl Fn(&Key) + Clone + Send + Sync + 'static),
+) {
+    let told = waiting.clone();
+    attachments.subscribe(move |change| {
+        if let Change::Removed(old) | Change::Left(old) = change {
+            told.leave(&old.meta.key);
+        }
+    });
+    let (told, wake_for_volume) = (waiting.clone(), wake.clone());
+    volumes.subscribe(move |change| {
+        if let Change::Added(new) | Change::Updated { new, .. } = change {
+            told.came(&On::Volume(new.meta.name().into())).iter().for_each(&wake_for_volume);
+            if !new.meta.deleting {
+                told.came(&On::LiveVolume(new.meta.name().into())).iter().for_each(&wake_for_volume);
+            }
+        }
+    });
+    let (told, wake_for_node) = (waiting.clone(), wake.clone());
+    nodes.subscribe(move |change| {
+        if let Change::Added(new) | Change::Updated { new, .. } = change
+            && new.driver.is_some()
+        {
+            told.came(&On::Node(new.meta.name().into())).iter().for_each(&wake_for_node);
+        }
+    });
 }
 
 /// Adds an attachment to the queue, at its place, if it is still there.

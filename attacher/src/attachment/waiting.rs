@@ -1,38 +1,53 @@
 //! Attachments that cannot go on before an object appears or changes.
 //!
 //! `Differs:` upstream tries again after the back-off only; ours also at once when the PersistentVolume or CSINode
-//! comes.
+//! comes, and soon after the Secret does (see [`super::look`]).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use common::kube::object::Key;
+use common::secret::SecretRef;
+use tokio::sync::Notify;
 
-use super::error::On;
+/// An object whose coming may end the failure.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum On {
+    /// The volume of this name.
+    Volume(Box<str>),
+    /// A volume of this name that is not being deleted.
+    LiveVolume(Box<str>),
+    /// The CSINode of this name, with the driver on it.
+    Node(Box<str>),
+    /// This Secret.
+    Secret(SecretRef),
+}
 
 /// Who waits for what; an attachment waits for one object at a time.
 #[derive(Debug, Default)]
 pub struct Waiting {
     state: Mutex<State>,
+    /// Told when somebody waits for a Secret.
+    secret_wanted: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    volumes: HashMap<Box<str>, Vec<Key>>,
-    nodes: HashMap<Box<str>, Vec<Key>>,
+    by_object: BTreeMap<On, Vec<Key>>,
     on: HashMap<Key, On>,
+    /// How many of the objects are Secrets.
+    secrets: usize,
 }
 
 impl Waiting {
     /// The attachment waits for this object from now on.
     pub fn join(&self, key: &Key, on: On) {
-        let mut state = self.state();
-        state.leave(key);
-        match &on {
-            On::Volume(name) => state.volumes.entry(name.clone()).or_default().push(key.clone()),
-            On::Node(name) => state.nodes.entry(name.clone()).or_default().push(key.clone()),
+        let is_secret = matches!(on, On::Secret(_));
+        self.state().join(key, on);
+        if is_secret {
+            self.secret_wanted.notify_one();
         }
-        state.on.insert(key.clone(), on);
     }
 
     /// The attachment waits for nothing.
@@ -40,20 +55,28 @@ impl Waiting {
         self.state().leave(key);
     }
 
-    /// Those who wait for this volume; they do so no more.
-    pub fn volume_came(&self, name: &str) -> Vec<Key> {
-        let mut state = self.state();
-        let keys = state.volumes.remove(name).unwrap_or_default();
-        keys.iter().for_each(|key| drop(state.on.remove(key)));
-        keys
+    /// Those who wait for this object, which is there now; they wait no more.
+    pub fn came(&self, on: &On) -> Vec<Key> {
+        self.state().came(on)
     }
 
-    /// Those who wait for this CSINode; they do so no more.
-    pub fn node_came(&self, name: &str) -> Vec<Key> {
-        let mut state = self.state();
-        let keys = state.nodes.remove(name).unwrap_or_default();
-        keys.iter().for_each(|key| drop(state.on.remove(key)));
-        keys
+    /// The Secret to look for after this one, in turn, and how many are missing; `None` when nobody waits for any.
+    pub fn secret_after(&self, last: Option<&SecretRef>) -> Option<(SecretRef, usize)> {
+        let state = self.state();
+        let after = |from: Bound<&On>| {
+            state.by_object.range((from, Bound::Unbounded)).find_map(|(on, _)| match on {
+                On::Secret(place) => Some(place.clone()),
+                On::Volume(_) | On::LiveVolume(_) | On::Node(_) => None,
+            })
+        };
+        let first = On::Secret(SecretRef { namespace: String::new(), name: String::new() });
+        let next = last.and_then(|last| after(Bound::Excluded(&On::Secret(last.clone()))));
+        next.or_else(|| after(Bound::Included(&first))).map(|place| (place, state.secrets))
+    }
+
+    /// Resolves when somebody has begun to wait for a Secret since this was called last, maybe also without.
+    pub async fn secret_wanted(&self) {
+        self.secret_wanted.notified().await;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -62,18 +85,37 @@ impl Waiting {
 }
 
 impl State {
+    fn join(&mut self, key: &Key, on: On) {
+        self.leave(key);
+        let keys = self.by_object.entry(on.clone()).or_default();
+        if keys.is_empty() && matches!(on, On::Secret(_)) {
+            self.secrets += 1;
+        }
+        keys.push(key.clone());
+        self.on.insert(key.clone(), on);
+    }
+
     fn leave(&mut self, key: &Key) {
         let Some(on) = self.on.remove(key) else { return };
-        let (map, name) = match &on {
-            On::Volume(name) => (&mut self.volumes, name),
-            On::Node(name) => (&mut self.nodes, name),
-        };
-        if let Some(keys) = map.get_mut(name) {
-            keys.retain(|known| known != key);
-            if keys.is_empty() {
-                map.remove(name);
-            }
+        let Some(keys) = self.by_object.get_mut(&on) else { return };
+        keys.retain(|known| known != key);
+        if keys.is_empty() {
+            self.remove(&on);
         }
+    }
+
+    fn came(&mut self, on: &On) -> Vec<Key> {
+        let keys = self.remove(on);
+        keys.iter().for_each(|key| drop(self.on.remove(key)));
+        keys
+    }
+
+    fn remove(&mut self, on: &On) -> Vec<Key> {
+        let Some(keys) = self.by_object.remove(on) else { return Vec::new() };
+        if matches!(on, On::Secret(_)) {
+            self.secrets -= 1;
+        }
+        keys
     }
 }
 
@@ -81,23 +123,51 @@ impl State {
 mod tests {
     use super::*;
 
+    fn secret(name: &str) -> SecretRef {
+        SecretRef { namespace: "ns".to_owned(), name: name.to_owned() }
+    }
+
     #[test]
     fn each_waits_for_one_object_and_is_told_once() {
         let waiting = Waiting::default();
         let [a, b] = ["a", "b"].map(Key::cluster);
-        waiting.join(&a, On::Volume("pv".into()));
-        waiting.join(&b, On::Volume("pv".into()));
-        waiting.join(&a, On::Node("n".into()));
-        assert_eq!(waiting.volume_came("pv"), std::slice::from_ref(&b));
-        assert!(waiting.volume_came("pv").is_empty());
-        assert!(waiting.volume_came("n").is_empty());
-        assert_eq!(waiting.node_came("n"), std::slice::from_ref(&a));
-        waiting.join(&a, On::Node("n".into()));
+        let (volume, node) = (On::Volume("pv".into()), On::Node("n".into()));
+        waiting.join(&a, volume.clone());
+        waiting.join(&b, volume.clone());
+        waiting.join(&a, node.clone());
+        assert_eq!(waiting.came(&volume), std::slice::from_ref(&b));
+        assert!(waiting.came(&volume).is_empty());
+        assert!(waiting.came(&On::Volume("n".into())).is_empty());
+        assert_eq!(waiting.came(&node), std::slice::from_ref(&a));
+        waiting.join(&a, node.clone());
         waiting.leave(&a);
-        assert!(waiting.node_came("n").is_empty());
+        assert!(waiting.came(&node).is_empty());
         assert!(
-            waiting.state().volumes.is_empty() && waiting.state().on.is_empty(),
+            waiting.state().by_object.is_empty() && waiting.state().on.is_empty(),
             "nothing is left behind"
         );
+    }
+
+    #[test]
+    fn secrets_are_looked_for_in_turn_while_somebody_waits_for_them() {
+        let waiting = Waiting::default();
+        let [a, b, c, other] = ["a", "b", "c", "other"].map(Key::cluster);
+        waiting.join(&other, On::Volume("pv".into()));
+        assert_eq!(waiting.secret_after(None), None);
+        waiting.join(&a, On::Secret(secret("two")));
+        waiting.join(&b, On::Secret(secret("one")));
+        waiting.join(&c, On::Secret(secret("two")));
+        let mut last = None;
+        for name in ["one", "two", "one", "two"] {
+            let next = waiting.secret_after(last.as_ref());
+            assert_eq!(next, Some((secret(name), 2)));
+            last = next.map(|(place, _)| place);
+        }
+        waiting.leave(&b);
+        assert_eq!(waiting.secret_after(Some(&secret("one"))), Some((secret("two"), 1)));
+        assert_eq!(waiting.secret_after(Some(&secret("two"))), Some((secret("two"), 1)));
+        assert_eq!(waiting.came(&On::Secret(secret("two"))), [a, c]);
+        assert_eq!(waiting.secret_after(Some(&secret("two"))), None);
+        assert_eq!(waiting.state().secrets, 0);
     }
 }

@@ -252,6 +252,26 @@ async fn an_attach_that_lacks_only_its_volume_goes_on_when_that_comes() {
         .await;
 }
 
+/// Its end is waited for, and what comes in its place is attached at once.
+#[tokio::test(start_paused = true)]
+async fn a_volume_made_anew_after_its_deletion_is_attached_at_once() {
+    let deleted = with(pv("pv1"), json!({"metadata": {"finalizers": ["example.com/a"]}}));
+    let error = "attach error: PersistentVolume \"pv1\" is marked for deletion";
+    case("made anew", [deleted, va(), csi_node("node1")])
+        .deleted("persistentvolumes", "pv1")
+        .config(|config| config.backoff.base = Duration::from_secs(3600))
+        .config(|config| config.backoff.max = Duration::from_secs(3600))
+        .meanwhile(|world| {
+            world
+                .api
+                .edit("persistentvolumes", "pv1", |object| object["metadata"]["labels"] = json!({"a": "b"}));
+            world.api.edit("persistentvolumes", "pv1", |object| object["metadata"]["finalizers"] = json!([]));
+            world.api.put(pv("pv1"));
+        })
+        .ends_with(&[PUBLISHED], &[error, "protect pv1", "save", "attached"])
+        .await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_error_that_could_not_be_saved_is_saved_at_the_next_failure() {
     let error = "attach error: persistentvolume \"pv1\" not found";

@@ -13,5 +13,6 @@ mod intake;
 mod listing;
 mod objects;
 mod rights;
+mod secrets;
 mod takeover;
 mod volumes;
