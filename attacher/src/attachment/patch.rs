@@ -1,38 +1,17 @@
 //! The bodies of our writes: only `patch` is ever needed (attacher.md §16).
 //!
-//! `Differs:` finalizers go in strategic merge patches, in which the server adds or removes our own element of
-//! whatever list it has by then. Upstream replaces the attachment's whole list, which can undo another's change, and
-//! tests the volume's list first, which fails when it has changed.
+//! `Differs:` see [`common::kube::patch`] for the finalizers. Upstream replaces the attachment's whole list, which can
+//! undo another's change, and tests the volume's list first, which fails when it has changed.
 
 use std::collections::BTreeMap;
 
 use common::kube::object::annotation::{NODE_ID, PUBLISH_SECRET, VOLUME_HANDLE};
-use common::kube::object::{Attachment, Pairs, Uid};
+use common::kube::object::{Attachment, Pairs};
+pub use common::kube::patch::{add_finalizer, only, remove_finalizer};
 use serde_json::{Map, Value, json};
 
 use super::facts::Note;
 use super::report::Report;
-
-/// The same for the object with this uid only: the server refuses it (422) when another has the name by then.
-pub fn only(uid: &Uid, mut body: Value) -> Value {
-    if let Some(body) = body.as_object_mut() {
-        let metadata = body.entry("metadata").or_insert_with(|| json!({}));
-        if let Some(metadata) = metadata.as_object_mut() {
-            metadata.insert("uid".to_owned(), json!(uid));
-        }
-    }
-    body
-}
-
-/// Puts a finalizer on (strategic).
-pub fn add_finalizer(finalizer: &str) -> Value {
-    json!({"metadata": {"finalizers": [finalizer]}})
-}
-
-/// Takes a finalizer off (strategic).
-pub fn remove_finalizer(finalizer: &str) -> Value {
-    json!({"metadata": {"$deleteFromPrimitiveList/finalizers": [finalizer]}})
-}
 
 /// Finalizer, node id and note of an attachment, at once (strategic).
 pub fn save(finalizer: &str, node_id: &str, note: Option<&Note>) -> Value {

@@ -8,6 +8,7 @@ pub mod attached;
 pub mod client;
 pub mod limit;
 pub mod object;
+pub mod patch;
 pub mod permission;
 pub mod secret;
 pub mod store;

@@ -4,6 +4,7 @@
 //! - an object never goes back in time: an event older than what is stored (a watch that lags behind the
 //!   reply of our own write, a list from a stale server) changes nothing;
 //! - what we deleted stays deleted until the watch has seen it go, see [`Store::deleted`];
+//! - what we created and the watch has seen go stays away, see [`Store::creation`];
 //! - a relist reuses the entries: old and new do not stand side by side;
 //! - subscribers see each change once, in order, and without a lock held.
 
@@ -50,6 +51,8 @@ struct State<T> {
     entries: HashSet<Entry<T>>,
     /// uid of objects whose deletion the API server has confirmed to us, until the watch confirms it too.
     gone: HashMap<Key, Uid>,
+    /// Names that are being created, and whether what the reply tells may be gone by then.
+    creations: HashMap<Key, bool>,
     /// Grows with each list; entries of an older one were not in it.
     list: u32,
     listing: bool,
@@ -85,7 +88,13 @@ impl<T: Object> Eq for Entry<T> {}
 impl<T: Object> Store<T> {
     /// An empty cache.
     pub fn new(scope: Arc<Scope>) -> Arc<Self> {
-        let state = State { entries: HashSet::new(), gone: HashMap::new(), list: 0, listing: false };
+        let state = State {
+            entries: HashSet::new(),
+            gone: HashMap::new(),
+            creations: HashMap::new(),
+            list: 0,
+            listing: false,
+        };
         let (subscribers, synced) = (Mutex::new(Vec::new()), watch::Sender::new(false));
         Arc::new(Self { scope, state: Mutex::new(state), subscribers, synced })
     }
@@ -176,10 +185,21 @@ impl<T: Object> Store<T> {
         version
     }
 
+    /// To be held while an object of this name is created and the reply is awaited.
+    pub fn creation(&self, key: Key) -> Creation<'_, T> {
+        let mut state = self.state();
+        let late = state.listing;
+        state.creations.insert(key.clone(), late);
+        Creation { store: self, key }
+    }
+
     /// Notes that the watch saw an object go.
     pub fn remove(&self, key: &Key, uid: &Uid) {
         let removed = {
             let mut state = self.state();
+            if let Some(late) = state.creations.get_mut(key) {
+                *late = true;
+            }
             if state.gone.get(key).is_some_and(|gone| gone == uid) {
                 state.gone.remove(key);
             }
@@ -221,6 +241,8 @@ impl<T: Object> Store<T> {
         let mut state = self.state();
         state.list = state.list.wrapping_add(1);
         state.listing = true;
+        // What the list does not name may have been created before it and be gone.
+        state.creations.values_mut().for_each(|late| *late = true);
     }
 
     /// Notes that the list names an object that could not be read: what is stored of it stays.
@@ -260,108 +282,30 @@ impl<T: Object> Store<T> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::super::object::{Volume, WireVolume};
-    use super::*;
-    use serde_json::json;
+/// An object that is being created (see [`Store::creation`]).
+pub struct Creation<'a, T: Object> {
+    store: &'a Store<T>,
+    key: Key,
+}
 
-    fn volume(name: &str, uid: &str, version: u64, phase: &str) -> WireVolume {
-        serde_json::from_value(json!({
-            "metadata": {"name": name, "uid": uid, "resourceVersion": version.to_string()},
-            "spec": {"csi": {"driver": "d", "volumeHandle": "h"}},
-            "status": {"phase": phase},
-        }))
-        .unwrap()
-    }
-
-    fn store() -> (Arc<Store<Volume>>, Arc<Mutex<Vec<String>>>) {
-        let scope = Scope { driver: "d".into(), ..Scope::default() };
-        let (store, log) = (Store::new(Arc::new(scope)), Arc::new(Mutex::new(Vec::new())));
-        let seen = log.clone();
-        store.subscribe(move |change: &Change<Volume>| {
-            seen.lock().unwrap().push(match change {
-                Change::Added(new) => format!("+{}", new.meta.name()),
-                Change::Updated { new, .. } => format!("~{}@{}", new.meta.name(), new.meta.version),
-                Change::Removed(old) => format!("-{}", old.meta.name()),
-                Change::Left(old) => format!("<{}", old.meta.name()),
-            });
-        });
-        (store, log)
-    }
-
-    #[test]
-    fn event_older_than_our_own_write_changes_nothing() {
-        let (store, log) = store();
-        store.apply(volume("a", "u", 5, "Bound"));
-        store.apply(volume("a", "u", 4, "Pending"));
-        store.apply(volume("a", "u", 5, "Bound"));
-        assert_eq!(*log.lock().unwrap(), ["+a"]);
-    }
-
-    #[test]
-    fn object_recreated_under_the_same_name_replaces_the_old_one() {
-        let (store, log) = store();
-        store.apply(volume("a", "u", 5, "Bound"));
-        store.apply(volume("a", "v", 7, "Pending"));
-        store.remove(&Key::cluster("a"), &"u".into());
-        assert_eq!(*log.lock().unwrap(), ["+a", "~a@7"]);
-        assert_eq!(store.get(&Key::cluster("a")).unwrap().meta.uid, "v".into());
-    }
-
-    #[test]
-    fn late_event_does_not_bring_back_what_we_deleted() {
-        let (store, log) = store();
-        store.apply(volume("a", "u", 5, "Released"));
-        store.deleted(&Key::cluster("a"), &"u".into());
-        store.apply(volume("a", "u", 6, "Released"));
-        store.remove(&Key::cluster("a"), &"u".into());
-        store.apply(volume("a", "v", 9, "Pending"));
-        assert_eq!(*log.lock().unwrap(), ["+a", "-a", "+a"]);
-    }
-
-    #[test]
-    fn reply_of_a_write_does_not_bring_back_what_the_watch_saw_go() {
-        let (store, log) = store();
-        store.apply(volume("a", "u", 5, "Bound"));
-        assert_eq!(store.overlay(volume("a", "u", 6, "Bound")), 6);
-        store.remove(&Key::cluster("a"), &"u".into());
-        store.overlay(volume("a", "u", 7, "Bound"));
-        assert_eq!(*log.lock().unwrap(), ["+a", "~a@6", "-a"]);
-    }
-
-    #[test]
-    fn relist_removes_what_it_does_not_name_and_keeps_the_rest() {
-        let (store, log) = store();
-        store.list_begins();
-        store.apply(volume("a", "u", 1, "Bound"));
-        store.apply(volume("b", "v", 2, "Bound"));
-        store.list_ends();
-        store.list_begins();
-        store.apply(volume("b", "v", 2, "Bound"));
-        store.list_ends();
-        assert_eq!(*log.lock().unwrap(), ["+a", "+b", "-a"]);
-    }
-
-    #[test]
-    fn foreign_object_is_not_kept() {
-        let (store, log) = store();
-        let mut foreign = volume("a", "u", 1, "Bound");
-        foreign = serde_json::from_value(json!({
-            "metadata": {"name": foreign.name_any(), "uid": "u", "resourceVersion": "2"},
-            "spec": {"csi": {"driver": "other", "volumeHandle": "h"}},
-        }))
-        .unwrap();
-        store.apply(foreign);
-        assert!(store.is_empty() && log.lock().unwrap().is_empty());
-    }
-
-    #[tokio::test]
-    async fn is_synced_only_after_the_first_list() {
-        let (store, _) = store();
-        assert!(futures::FutureExt::now_or_never(store.synced()).is_none());
-        store.list_begins();
-        store.list_ends();
-        store.synced().await;
+impl<T: Object> Creation<'_, T> {
+    /// Stores the reply: the object as the API server has it now. Not if an object of this name may have come and gone
+    /// meanwhile; the watch tells what there is.
+    pub fn done(self, wire: T::Wire) {
+        let late = self.store.state().creations.remove(&self.key).unwrap_or(true);
+        if late {
+            self.store.overlay(wire);
+        } else {
+            self.store.apply(wire);
+        }
     }
 }
+
+impl<T: Object> Drop for Creation<'_, T> {
+    fn drop(&mut self) {
+        self.store.state().creations.remove(&self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Resource, ResourceExt};
 
+use super::api;
 use super::object::{Guarded, Key, Object};
 use super::store::Store;
 use crate::metrics::Metrics;
@@ -51,9 +52,20 @@ pub async fn reflect<T>(
                 store.remove(&key(&object), &object.meta().uid.clone().into());
             }
             Err(error) => {
-                crate::warn!("Watch failed, will retry"; "resource" => T::Wire::plural(&()), "err" => error);
+                crate::warn!("Watch failed, will retry"; "resource" => T::Wire::plural(&()), "err" => text(&error));
             }
         }
+    }
+}
+
+/// The error as an operator should read it: kube's own text repeats the API server's whole status.
+fn text(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(error) => format!("listing failed: {}", api::text(error)),
+        watcher::Error::WatchStartFailed(error) => format!("watching could not start: {}", api::text(error)),
+        watcher::Error::WatchError(status) => status.message.clone(),
+        watcher::Error::WatchFailed(error) => format!("the stream broke: {}", api::text(error)),
+        watcher::Error::NoResourceVersion => error.to_string(),
     }
 }
 
@@ -71,4 +83,21 @@ fn take<T: Object>(store: &Store<T>, object: Guarded<T::Wire>, metrics: &Metrics
 
 fn key(object: &impl Resource<DynamicType = ()>) -> Key {
     Key::new(&object.namespace().unwrap_or_default(), &object.name_any())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_told_in_the_api_server_s_own_words_and_once() {
+        let status = kube::core::Status::failure("volumes is forbidden", "Forbidden").with_code(403);
+        let refused = kube::Error::Api(status.clone().boxed());
+        for (error, expected) in [
+            (watcher::Error::InitialListFailed(refused), "listing failed: volumes is forbidden"),
+            (watcher::Error::WatchError(status.boxed()), "volumes is forbidden"),
+        ] {
+            assert_eq!(text(&error), expected);
+        }
+    }
 }

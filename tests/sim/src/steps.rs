@@ -29,6 +29,8 @@ pub enum Fault {
     Rpc(Code),
     /// The request has its effect after this time.
     Delay(Duration),
+    /// The request has its effect at once; the answer comes after this time.
+    LateReply(Duration),
     /// Every watch ends just before the request, and the history is forgotten: everything is listed anew.
     BreakWatches,
     /// The driver restarts just before the request: its connections are cut, what it has survives.
@@ -204,6 +206,9 @@ impl Life {
     pub(crate) async fn leave(&self, fault: Option<&Fault>) {
         if fault == Some(&Fault::CrashAfter) {
             self.die().await;
+        }
+        if let Some(Fault::LateReply(time)) = fault {
+            tokio::time::sleep(*time).await;
         }
         self.stop_if_dead().await;
     }

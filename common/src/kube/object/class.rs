@@ -18,12 +18,12 @@ pub enum BindingMode {
     WaitForFirstConsumer,
 }
 
-/// A StorageClass of this driver.
+/// A StorageClass: whole if it is this driver's, of others only whose it is.
 #[derive(Debug, Clone)]
 pub struct Class {
     /// Identity.
     pub meta: Meta,
-    /// `provisioner`: our name, or the in-tree name that we replace.
+    /// `provisioner`: who serves the class's claims.
     pub provisioner: Box<str>,
     /// `parameters`, all of them.
     pub parameters: BTreeMap<String, String>,
@@ -83,10 +83,20 @@ wire!(WireClass, "storage.k8s.io", "v1", "StorageClass", "storageclasses", Clust
 impl Object for Class {
     type Wire = WireClass;
 
-    /// Keeps the classes that name us.
+    /// Keeps of another provisioner's class only that it is there and whose it is: a claim of it is not ours, while
+    /// one of a class that is missing waits for it.
     fn slim(wire: WireClass, scope: &Scope) -> Option<Self> {
+        let meta = Meta::new(wire.metadata, |_| false);
         if !scope.is_ours(&wire.provisioner) {
-            return None;
+            return Some(Self {
+                meta,
+                provisioner: wire.provisioner,
+                parameters: BTreeMap::new(),
+                reclaim: None,
+                mount_options: Box::default(),
+                binding: BindingMode::default(),
+                allowed_topologies: Box::default(),
+            });
         }
         let term = |term: WireTerm| {
             let allowed = |expression: WireExpression| AllowedValues {
@@ -96,7 +106,7 @@ impl Object for Class {
             TopologyTerm(term.match_label_expressions.into_iter().map(allowed).collect())
         };
         Some(Self {
-            meta: Meta::new(wire.metadata, |_| false),
+            meta,
             provisioner: wire.provisioner,
             parameters: wire.parameters.unwrap_or_default(),
             reclaim: wire.reclaim_policy,
