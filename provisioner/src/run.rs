@@ -27,6 +27,9 @@ const FATAL: u8 = 255;
 /// Workers of the queue of volumes that are not stored yet.
 const UNSAVED_WORKERS: usize = 4;
 /// Its back-off.
+///
+/// `Differs:` upstream also holds the retries of all volumes together to 10 a second, after the first 100. Here the
+/// client's request limit holds back all requests alike, and there are never more of these than workers.
 const UNSAVED_BACKOFF: Backoff = Backoff { base: Duration::from_millis(5), max: Duration::from_secs(1000) };
 
 /// Runs the sidecar until it is told to stop. Returns the exit code.

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::elector::{Attempt, Elector, Lease, Timing};
 use super::leadership::Leadership;
+use crate::kube::api;
 use crate::metrics::LeaderMetrics;
 
 /// How far a candidate's pause is stretched at most, as in client-go.
@@ -194,7 +195,7 @@ impl Run {
             Ok(Ok(Some(lease))) => self.elector.observe(lease, Instant::now().into_std()),
             Ok(Ok(None)) => self.elector.observe_absent(),
             Ok(Err(error)) => {
-                crate::error!(error, "Error retrieving lease lock"; "lock" => self.candidate.name);
+                crate::error!(api::text(&error), "Error retrieving lease lock"; "lock" => self.candidate.name);
             }
             Err(_) => crate::warn!("Timed out reading the lease"; "lock" => self.candidate.name),
         }
@@ -214,7 +215,7 @@ impl Run {
                 self.elector.is_ours()
             }
             Ok(Err(error)) => {
-                crate::error!(error, "Failed to update lease lock"; "lock" => name);
+                crate::error!(api::text(&error), "Failed to update lease lock"; "lock" => name);
                 false
             }
             Err(_) => {
@@ -232,7 +233,7 @@ impl Run {
             match timeout_at(deadline, self.api.replace(&self.candidate.name, &params, &lease)).await {
                 Ok(Ok(_)) => return,
                 Ok(Err(error)) => {
-                    crate::error!(error, "Failed to release lock"; "lock" => self.candidate.name)
+                    crate::error!(api::text(&error), "Failed to release lock"; "lock" => self.candidate.name)
                 }
                 Err(_) => return,
             }

@@ -1,7 +1,7 @@
 //! Whether a claim is to be worked on (provisioner.md §6).
 
 use common::kube::object::annotation::{MIGRATED_TO, SELECTED_NODE};
-use common::kube::object::{BindingMode, Claim, Class};
+use common::kube::object::{BindingMode, Claim, Class, Scope};
 
 /// What a claim is to us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub enum Eligibility {
     ClassMissing,
     /// The scheduler has not chosen a node yet.
     WaitsForNode,
+    /// A volume populator is to make its volume: its data source is of a kind that CSI does not know.
+    ForPopulator,
     /// To be provisioned now.
     Go,
 }
@@ -21,7 +23,8 @@ pub enum Eligibility {
 ///
 /// A claim that is being deleted counts too, as upstream: after a crash nobody knows whether its volume was
 /// made, and only asking the driver again leads to an object that is then deleted with its volume.
-pub fn eligibility(claim: &Claim, class: Option<&Class>, driver: &str) -> Eligibility {
+pub fn eligibility(claim: &Claim, class: Option<&Class>, scope: &Scope) -> Eligibility {
+    let driver = &*scope.driver;
     let named = claim.provisioner();
     if named != Some(driver) && claim.meta.annotations.get(MIGRATED_TO) != Some(driver) {
         return Eligibility::Ignore;
@@ -29,23 +32,31 @@ pub fn eligibility(claim: &Claim, class: Option<&Class>, driver: &str) -> Eligib
     let Some(class) = class else { return Eligibility::ClassMissing };
     // Without an annotation nobody was asked; an in-tree name counts only when the class carries it too.
     let is_known = named.is_some_and(|name| name == driver || name == &*class.provisioner);
-    if !is_known {
+    if !is_known || !scope.is_ours(&class.provisioner) {
         return Eligibility::Ignore;
     }
+    let has_node = claim.meta.annotations.get(SELECTED_NODE).is_some_and(|node| !node.is_empty());
     match class.binding {
-        BindingMode::Immediate => Eligibility::Go,
-        BindingMode::WaitForFirstConsumer => match claim.meta.annotations.get(SELECTED_NODE) {
-            Some(node) if !node.is_empty() => Eligibility::Go,
-            Some(_) | None => Eligibility::WaitsForNode,
-        },
+        BindingMode::WaitForFirstConsumer if !has_node => Eligibility::WaitsForNode,
+        BindingMode::Immediate | BindingMode::WaitForFirstConsumer if is_for_populator(claim) => {
+            Eligibility::ForPopulator
+        }
+        BindingMode::Immediate | BindingMode::WaitForFirstConsumer => Eligibility::Go,
     }
+}
+
+/// Whether what the claim is to be filled from is neither a snapshot nor another claim.
+fn is_for_populator(claim: &Claim) -> bool {
+    let source = claim.data_source.as_ref().or(claim.data_source_ref.as_ref());
+    source.is_some_and(|source| !["VolumeSnapshot", "PersistentVolumeClaim"].contains(&&*source.kind))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::{claim, class, with_annotations};
+    use crate::fixture::{claim, claim_from, class, scope, with_annotations};
     use Eligibility::*;
+    use serde_json::json;
 
     #[test]
     fn should_provision() {
@@ -54,6 +65,7 @@ mod tests {
             ("volume.kubernetes.io/storage-provisioner", "volume.beta.kubernetes.io/storage-provisioner");
         let node = "volume.kubernetes.io/selected-node";
         let now = class();
+        let foreign = Class { provisioner: "other".into(), ..class() };
         type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], Option<&'a Class>, Eligibility);
         let cases: &[Case<'_>] = &[
             ("ours by the GA key", &[(ga, "test-driver")], Some(&now), Go),
@@ -69,6 +81,7 @@ mod tests {
                 Ignore,
             ),
             ("class unknown", &[(ga, "test-driver")], None, ClassMissing),
+            ("class of another", &[(ga, "test-driver")], Some(&foreign), Ignore),
             ("late binding without a node", &[(ga, "test-driver")], Some(&late), WaitsForNode),
             (
                 "late binding with an empty node",
@@ -80,7 +93,24 @@ mod tests {
         ];
         for (name, annotations, class, expected) in cases {
             let claim = with_annotations(claim(), annotations);
-            assert_eq!(eligibility(&claim, *class, "test-driver"), *expected, "{name}");
+            assert_eq!(eligibility(&claim, *class, &scope()), *expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn only_snapshots_and_claims_are_sources_that_a_driver_fills_from() {
+        let late = Class { binding: BindingMode::WaitForFirstConsumer, ..class() };
+        let source = |kind: &str| json!({"apiGroup": "example.com", "kind": kind, "name": "s"});
+        for (spec, class, expected) in [
+            (json!({"dataSourceRef": source("Dump")}), class(), ForPopulator),
+            (json!({"dataSource": source("Dump")}), class(), ForPopulator),
+            (json!({"dataSourceRef": source("Dump")}), late, WaitsForNode),
+            (json!({"dataSource": source("VolumeSnapshot"), "dataSourceRef": source("Dump")}), class(), Go),
+            (json!({"dataSource": source("PersistentVolumeClaim")}), class(), Go),
+            (json!({"dataSourceRef": source("VolumeSnapshot")}), class(), Go),
+        ] {
+            let claim = claim_from(json!({}), spec.clone());
+            assert_eq!(eligibility(&claim, Some(&class), &scope()), expected, "{spec}");
         }
     }
 }

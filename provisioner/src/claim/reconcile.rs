@@ -87,6 +87,9 @@ impl Claims {
         if self.memory().unsaved(&id.uid).is_some() {
             return Outcome::Done;
         }
+        if !self.process.leadership.holds() {
+            return Outcome::Retry;
+        }
         let stored = self.claims.get(&id.key).filter(|claim| claim.meta.uid == id.uid);
         let background = self.memory().background(&id.uid);
         let (claim, class) = match (stored, background) {
@@ -94,14 +97,17 @@ impl Claims {
                 // A class made anew counts, as it does upstream: its predecessor may be why no final answer
                 // comes. For a claim that is gone only the old request can find what was made for it.
                 let anew = stored.and_then(|claim| self.classes.get(&Key::cluster(&claim.class)));
-                let anew = anew.filter(|anew| anew.meta.uid != class.meta.uid);
+                let scope = self.classes.scope();
+                let anew =
+                    anew.filter(|anew| anew.meta.uid != class.meta.uid && scope.is_ours(&anew.provisioner));
                 (claim, anew.unwrap_or(class))
             }
             (Some(claim), None) => {
                 let class = self.classes.get(&Key::cluster(&claim.class));
-                match eligibility(&claim, class.as_deref(), &self.config.driver) {
+                match eligibility(&claim, class.as_deref(), self.classes.scope()) {
                     Eligibility::Ignore | Eligibility::WaitsForNode => return Outcome::Done,
                     Eligibility::ClassMissing => return self.class_missing(&claim),
+                    Eligibility::ForPopulator => return self.left_to_populator(&claim),
                     Eligibility::Go => match class {
                         Some(class) => (claim, class),
                         None => return self.class_missing(&claim),
@@ -127,6 +133,15 @@ impl Claims {
         Outcome::Retry
     }
 
+    /// `Differs:` upstream says before this that it provisions the claim, and says this in another component's name.
+    fn left_to_populator(&self, claim: &Claim) -> Outcome {
+        let source = claim.data_source.as_ref().or(claim.data_source_ref.as_ref());
+        let kind = source.map_or("", |source| &source.kind);
+        let message = format!("Waiting for a volume populator: nobody else fills volumes from a {kind}");
+        self.tell(claim, Kind::Normal, "Provisioning", message);
+        Outcome::Done
+    }
+
     /// One attempt for an eligible claim, and what it leaves behind.
     async fn attempt(&self, claim: Arc<Claim>, class: Arc<Class>) -> Outcome {
         let begun = Instant::now();
@@ -145,6 +160,10 @@ impl Claims {
             }
             State::Finished | State::Reschedule => self.memory().settle(uid),
             State::NoChange => {}
+        }
+        if !self.process.leadership.holds() {
+            // What failed may be our own silence; the next leader goes on.
+            return Outcome::Retry;
         }
         self.metrics.failed(&claim);
         common::error!(error, "Provisioning failed"; "claim" => claim.meta.key, "uid" => uid);

@@ -2,7 +2,8 @@
 
 use common::event::Kind;
 use common::kube::api;
-use common::kube::object::{Scope, Volume, WireVolume};
+use common::kube::object::{Key, Volume, WireVolume};
+use common::kube::store::Creation;
 use common::queue::{Job, Outcome};
 
 use super::error::ProvisionError;
@@ -14,9 +15,10 @@ impl Claims {
     /// free. The volume is never deleted for it.
     pub(super) async fn save(&self, unsaved: &Unsaved) -> Result<bool, ProvisionError> {
         let (volume, claim) = (&unsaved.volume, &unsaved.claim);
+        let creation = self.volumes.creation(Key::cluster(volume.name()));
         match self.process.objects.create::<WireVolume>("", &**volume).await {
-            Ok(wire) => self.volumes.apply(wire),
-            Err(error) if api::is(&error, 409) => match self.is_stored(unsaved).await {
+            Ok(wire) => creation.done(wire),
+            Err(error) if api::is(&error, 409) => match self.is_stored(unsaved, creation).await {
                 Some(true) => {}
                 Some(false) => return Err(ProvisionError::NameTaken(volume.name().to_owned())),
                 None => return Ok(false),
@@ -40,17 +42,16 @@ impl Claims {
     /// Whether the object of this name is ours; `None` when that cannot be told now.
     ///
     /// `Differs:` upstream takes any object of the name for its own.
-    async fn is_stored(&self, unsaved: &Unsaved) -> Option<bool> {
+    async fn is_stored(&self, unsaved: &Unsaved, creation: Creation<'_, Volume>) -> Option<bool> {
         let wire = self.process.objects.get::<WireVolume>("", unsaved.volume.name()).await.ok()??;
-        let scope = Scope { driver: self.config.driver.clone(), ..Scope::default() };
-        let known = Volume::from_wire(wire.clone(), &scope);
+        let known = Volume::from_wire(wire.clone(), self.volumes.scope());
         let same_claim = known.claim.is_some_and(|claim| claim.uid == *unsaved.volume.claim_uid());
         let csi = known.spec.csi;
         let same_volume = csi.is_some_and(|csi| {
             *csi.driver == *self.config.driver && &*csi.volume_handle == unsaved.volume.handle()
         });
         if same_claim && same_volume {
-            self.volumes.apply(wire);
+            creation.done(wire);
         }
         Some(same_claim && same_volume)
     }
@@ -62,6 +63,9 @@ pub struct UnsavedVolumes(pub std::sync::Arc<Claims>);
 impl Job<ClaimId> for UnsavedVolumes {
     async fn run(&self, id: ClaimId) -> Outcome {
         let claims = &self.0;
+        if !claims.process.leadership.holds() {
+            return Outcome::Retry;
+        }
         let Some(unsaved) = claims.memory().unsaved(&id.uid) else { return Outcome::Done };
         match claims.save(&unsaved).await {
             Ok(true) => Outcome::Done,

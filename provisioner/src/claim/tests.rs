@@ -195,6 +195,48 @@ fn mount_options_go_to_the_capability_and_the_object() {
 }
 
 #[test]
+fn each_stage_may_have_a_secret_of_its_own() {
+    let stages = [
+        "provisioner",
+        "controller-publish",
+        "node-stage",
+        "node-publish",
+        "controller-expand",
+        "node-expand",
+        "controller-modify",
+    ];
+    let parameters: BTreeMap<String, String> = stages
+        .iter()
+        .flat_map(|stage| {
+            let key = |what| format!("csi.storage.k8s.io/{stage}-secret-{what}");
+            [(key("name"), format!("{stage}-s")), (key("namespace"), format!("{stage}-ns"))]
+        })
+        .collect();
+    let class = class_from(json!({"parameters": parameters}));
+    let secret = |stage: &str| json!({"name": format!("{stage}-s"), "namespace": format!("{stage}-ns")});
+    let object = object(&config(), &claim(), &class);
+    for (field, stage) in [
+        ("controllerPublishSecretRef", "controller-publish"),
+        ("nodeStageSecretRef", "node-stage"),
+        ("nodePublishSecretRef", "node-publish"),
+        ("controllerExpandSecretRef", "controller-expand"),
+        ("nodeExpandSecretRef", "node-expand"),
+    ] {
+        assert_eq!(object["spec"]["csi"][field], secret(stage), "{field}");
+    }
+    let annotations = &object["metadata"]["annotations"];
+    for (which, stage) in
+        [("provisioner-deletion", "provisioner"), ("controller-modify", "controller-modify")]
+    {
+        let noted = |what| annotations[format!("volume.kubernetes.io/{which}-secret-{what}")].clone();
+        assert_eq!(json!({"name": noted("name"), "namespace": noted("namespace")}), secret(stage), "{which}");
+    }
+    let prepared = prepared(&config(), &claim(), &class);
+    assert_eq!(prepared.secrets.provision.unwrap().to_string(), "provisioner-ns/provisioner-s");
+    assert!(prepared.request.parameters.is_empty(), "{:?}", prepared.request.parameters);
+}
+
+#[test]
 fn default_secret_serves_every_stage() {
     let class = class_from(json!({"parameters": {
         "csi.storage.k8s.io/secret-name": "${pvc.name}", "csi.storage.k8s.io/secret-namespace": "default-ns",
@@ -233,6 +275,9 @@ fn what_cannot_be_served_is_refused_by_name_and_with_its_state() {
     let placed = Config { can: Capabilities { topology: true, ..config().can }, ..config() };
     let with = |spec| claim_from(json!({}), spec);
     let secret = |key: &str| class_from(json!({"parameters": {key: "x"}}));
+    let bad_default = class_from(json!({"parameters": {
+        "csi.storage.k8s.io/secret-name": "${no.such.token}", "csi.storage.k8s.io/secret-namespace": "ns",
+    }}));
     let cases = [
         (&bare, claim(), class(), "controller service", State::Finished),
         (&unable, claim(), class(), "CREATE_DELETE_VOLUME", State::Finished),
@@ -255,6 +300,7 @@ fn what_cannot_be_served_is_refused_by_name_and_with_its_state() {
         (&placed, claim(), class(), "Topology=false", State::Finished),
         (&config(), claim(), secret("csi.storage.k8s.io/no-such-key"), "no-such-key", State::Finished),
         (&config(), claim(), secret("csi.storage.k8s.io/provisioner-secret-name"), "secret", State::NoChange),
+        (&config(), claim(), bad_default, "no.such.token", State::NoChange),
         (
             &config(),
             with(json!({"resources": {"requests": {"storage": "much"}}})),

@@ -7,13 +7,14 @@ use common::csi::{grpc_text, v1};
 use common::event::{Event, Kind, ObjectRef};
 use common::kube::api::{self, Deleted, Format};
 use common::kube::object::{Class, Key, Uid, Volume, WireVolume};
+use common::kube::patch;
 use common::kube::secret::read;
 use common::kube::store::{Change, Store};
 use common::process::Process;
 use common::queue::{Job, Outcome, Place, WorkQueue};
 use common::secret::ReferenceError;
 use kube::Resource;
-use serde_json::json;
+use serde_json::Value;
 use thiserror::Error;
 use tokio::time::Instant;
 use tonic::Status;
@@ -76,16 +77,18 @@ impl Volumes {
 
     async fn pass(&self, key: &Key) -> Outcome {
         let Some(volume) = self.volumes.get(key) else { return Outcome::Done };
+        if !self.process.leadership.holds() {
+            return Outcome::Retry;
+        }
         let result = match decide(&volume, &self.config.driver) {
             Step::Ignore => return Outcome::Done,
-            Step::Protect => {
-                self.patch_finalizer(&volume, json!({"metadata": {"finalizers": [FINALIZER]}})).await
-            }
+            Step::Protect => self.patch_finalizer(&volume, patch::add_finalizer(FINALIZER)).await,
             Step::Unprotect => self.unprotect(&volume).await,
             Step::Delete => return self.delete_and_tell(&volume).await,
         };
         match result {
             Ok(()) => Outcome::Done,
+            Err(_) if self.is_replaced(&volume) => Outcome::Done,
             Err(error) => {
                 common::error!(api::text(&error), "Failed to update the finalizer"; "volume" => key);
                 Outcome::Retry
@@ -101,6 +104,12 @@ impl Volumes {
                 common::info!("Volume deleted"; "volume" => volume.meta.key);
                 Outcome::Done
             }
+            Err(_) if self.is_replaced(volume) => {
+                self.memory().remove(&volume.meta.uid);
+                Outcome::Done
+            }
+            // What failed may be our own silence; the next leader goes on.
+            Err(_) if !self.process.leadership.holds() => Outcome::Retry,
             Err(error) => {
                 self.metrics.failed(volume);
                 common::error!(error, "Failed to delete the volume"; "volume" => volume.meta.key);
@@ -166,16 +175,12 @@ impl Volumes {
     async fn unprotect(&self, volume: &Volume) -> Result<(), api::Error> {
         // The server takes our own finalizer out of whatever list it has by then: this never conflicts
         // with those who take out theirs.
-        self.patch_finalizer(
-            volume,
-            json!({"metadata": {"$deleteFromPrimitiveList/finalizers": [FINALIZER]}}),
-        )
-        .await
+        self.patch_finalizer(volume, patch::remove_finalizer(FINALIZER)).await
     }
 
-    async fn patch_finalizer(&self, volume: &Volume, patch: serde_json::Value) -> Result<(), api::Error> {
-        let name = volume.meta.name();
-        match self.process.objects.patch::<WireVolume>("", name, "", Format::Strategic, &patch).await {
+    async fn patch_finalizer(&self, volume: &Volume, body: Value) -> Result<(), api::Error> {
+        let (name, body) = (volume.meta.name(), patch::only(&volume.meta.uid, body));
+        match self.process.objects.patch::<WireVolume>("", name, "", Format::Strategic, &body).await {
             Ok(wire) => {
                 let metadata = wire.meta();
                 let free = metadata.finalizers.as_ref().is_none_or(Vec::is_empty);
@@ -192,6 +197,11 @@ impl Volumes {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether another volume has the name by now: what is to be done about that one comes with its change.
+    fn is_replaced(&self, volume: &Volume) -> bool {
+        self.volumes.get(&volume.meta.key).is_some_and(|known| known.meta.uid != volume.meta.uid)
     }
 
     fn tell(&self, volume: &Volume, message: String) {
@@ -221,14 +231,17 @@ impl Job<Key> for Volumes {
 /// Adds volumes to the queue when there is something to do about them, and forgets those that are gone.
 fn feed(queue: &WorkQueue<Key>, volumes: &Store<Volume>, driver: Box<str>, deleted: Deletions) {
     let queue = queue.clone();
-    volumes.subscribe(move |change| match change {
-        Change::Added(volume) | Change::Updated { new: volume, .. } => {
-            if decide(volume, &driver) != Step::Ignore {
-                queue.add(volume.meta.key.clone(), Place::lane(0));
-            }
+    volumes.subscribe(move |change| {
+        let (gone, now) = match change {
+            Change::Added(new) => (None, Some(new)),
+            Change::Updated { old, new } => (Some(old).filter(|old| old.meta.uid != new.meta.uid), Some(new)),
+            Change::Removed(old) | Change::Left(old) => (Some(old), None),
+        };
+        if let Some(gone) = gone {
+            deleted.lock().unwrap_or_else(PoisonError::into_inner).remove(&gone.meta.uid);
         }
-        Change::Removed(volume) | Change::Left(volume) => {
-            deleted.lock().unwrap_or_else(PoisonError::into_inner).remove(&volume.meta.uid);
+        if let Some(volume) = now.filter(|volume| decide(volume, &driver) != Step::Ignore) {
+            queue.add(volume.meta.key.clone(), Place::lane(0));
         }
     });
 }

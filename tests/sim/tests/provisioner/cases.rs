@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sim::World;
+use sim::{Fault, World};
 
 use crate::harness::{bound, calls, claim, class, events, no_volumes, sidecar, writes};
 
@@ -62,7 +62,8 @@ async fn claims_that_are_not_ours_or_not_yet_ours_are_left_alone() {
         edited(annotated("driver.example"), |claim| claim["spec"]["volumeName"] = json!("by-hand"));
     for (name, class, claim) in [
         ("late binding without a node", late, annotated("driver.example")),
-        ("class of another provisioner", foreign, claim("data")),
+        ("class of another provisioner", foreign.clone(), claim("data")),
+        ("class of another provisioner, named to us", foreign, annotated("driver.example")),
         ("annotation of another provisioner", class(), annotated("other.example")),
         ("bound already", class(), bound_already),
     ] {
@@ -75,6 +76,49 @@ async fn claims_that_are_not_ours_or_not_yet_ours_are_left_alone() {
         assert_eq!(writes(&world), Vec::<String>::new(), "{name}");
         assert_eq!(events(&world), Vec::<String>::new(), "{name}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn claim_for_a_volume_populator_is_left_to_it_with_one_notice() {
+    let world = World::default();
+    let _binder = world.binder();
+    world.api.put(class());
+    world.api.put(edited(claim("data"), |claim| {
+        claim["spec"]["dataSourceRef"] = json!({"apiGroup": "example.com", "kind": "Dump", "name": "d"});
+    }));
+    let _running = world.run(Duration::from_secs(1), sidecar);
+    tokio::time::sleep(QUIET).await;
+    assert_eq!((calls(&world), writes(&world)), (vec![], vec![]));
+    let notice = "Provisioning: Waiting for a volume populator: nobody else fills volumes from a Dump";
+    assert_eq!(events(&world), [notice]);
+    assert_eq!(world.api.list("events")[0]["type"], "Normal");
+}
+
+#[tokio::test(start_paused = true)]
+async fn volume_that_comes_and_goes_before_its_creation_is_answered_is_made_again() {
+    let world = World::default();
+    world.api.put(class());
+    let made = world.api.put(edited(claim("data"), |claim| {
+        claim["metadata"]["annotations"] =
+            json!({"volume.kubernetes.io/storage-provisioner": "driver.example"});
+    }));
+    let name = format!("pvc-{}", made["metadata"]["uid"].as_str().unwrap());
+    let late = Fault::LateReply(Duration::from_secs(10));
+    world.steps.on(|step| step.is("create", "persistentvolumes"), 1, late);
+    let _running = world.run(Duration::from_secs(1), sidecar);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    world.api.edit("persistentvolumes", &name, |volume| volume["metadata"]["finalizers"] = json!([]));
+    world.api.delete("persistentvolumes", &name);
+    world.api.edit_if_there("persistentvolumes", &name, |volume| {
+        volume["metadata"]["finalizers"] = json!([]);
+    });
+    assert_eq!(world.api.count("persistentvolumes"), 0);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let _binder = world.binder();
+    world.api.edit("persistentvolumeclaims", "data", |claim| claim["metadata"]["labels"] = json!({"a": "b"}));
+    bound(&world, "data").await;
+    assert_eq!(writes(&world), ["create persistentvolumes 201", "create persistentvolumes 201"]);
+    assert_eq!(world.driver.volumes().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

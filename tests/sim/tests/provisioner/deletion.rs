@@ -85,6 +85,38 @@ async fn object_deleted_first_still_has_its_volume_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn volume_made_anew_under_the_name_is_not_written_to_for_its_predecessor() {
+    let unprotected = edited(|volume| {
+        volume["status"]["phase"] = json!("Bound");
+        volume["metadata"]["finalizers"] = json!([]);
+    });
+    // (what is there first, the write that comes too late)
+    for (before, verb) in [(unprotected, "patch"), (released("pv"), "patch"), (released("pv"), "delete")] {
+        let world = World::default();
+        world.api.put(class());
+        world.api.put(before);
+        world.steps.on(
+            move |step| step.is(verb, "persistentvolumes"),
+            1,
+            Fault::Delay(Duration::from_secs(10)),
+        );
+        let _running = world.run(Duration::from_secs(1), sidecar);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        world.api.edit("persistentvolumes", "pv", |volume| volume["metadata"]["finalizers"] = json!([]));
+        world.api.delete("persistentvolumes", "pv");
+        let mut anew = edited(|volume| volume["status"]["phase"] = json!("Available"));
+        anew["metadata"]["finalizers"] = json!([FINALIZER, "someone/else"]);
+        let anew = world.api.put(anew);
+        tokio::time::sleep(QUIET).await;
+        assert_eq!(world.api.get("persistentvolumes", "pv"), Some(anew), "{verb}");
+        let writes = writes(&world);
+        let refused = |write: &&String| write.ends_with(" 422") || write.ends_with(" 409");
+        assert_eq!(writes.iter().filter(refused).count(), 1, "{verb}: {writes:?}");
+        assert_eq!(events(&world), Vec::<String>::new(), "{verb}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn static_volume_that_is_bound_gets_the_finalizer() {
     let volume = edited(|volume| {
         volume["status"]["phase"] = json!("Bound");

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use common::lease::{Candidate, Leadership, Timing, run};
 use common::metrics::Metrics;
-use sim::World;
+use provisioner::config::Config;
+use serde_json::{Value, json};
+use sim::{Reply, World};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{bound, calls, claim, class, config, sidecar_with};
+use crate::harness::{DRIVER, bound, calls, claim, class, config, events, released, sidecar_with};
 
 struct Replica {
     leadership: Leadership,
@@ -22,21 +24,7 @@ struct Replica {
 fn replica(world: &World, name: &str) -> Replica {
     let leadership = Leadership::candidate();
     let (stop, release) = (CancellationToken::new(), CancellationToken::new());
-    let candidate = Candidate {
-        client: world.api.client(&format!("{name}-lease")),
-        namespace: "default".into(),
-        name: "driver-example".into(),
-        identity: name.into(),
-        labels: Vec::new(),
-        timing: Timing {
-            lease: Duration::from_secs(15),
-            renew: Duration::from_secs(10),
-            retry: Duration::from_secs(5),
-        },
-        release: true,
-        metrics: Metrics::new().leader(""),
-        seed: name.bytes().next().map_or(0, u64::from),
-    };
+    let candidate = candidate(world, name);
     let (world, lead, halt, freed) = (world.other(name), leadership.clone(), stop.clone(), release.clone());
     let task = tokio::spawn(async move {
         let work = async {
@@ -53,6 +41,31 @@ fn replica(world: &World, name: &str) -> Replica {
         }
     });
     Replica { leadership, stop, release, task }
+}
+
+fn candidate(world: &World, name: &str) -> Candidate {
+    Candidate {
+        client: world.api.client(&format!("{name}-lease")),
+        namespace: "default".into(),
+        name: "driver-example".into(),
+        identity: name.into(),
+        labels: Vec::new(),
+        timing: Timing {
+            lease: Duration::from_secs(15),
+            renew: Duration::from_secs(10),
+            retry: Duration::from_secs(5),
+        },
+        release: true,
+        metrics: Metrics::new().leader(""),
+        seed: name.bytes().next().map_or(0, u64::from),
+    }
+}
+
+/// A claim that the controller-manager has handed to us.
+fn waiting(name: &str) -> Value {
+    let mut claim = claim(name);
+    claim["metadata"]["annotations"] = json!({"volume.kubernetes.io/storage-provisioner": DRIVER});
+    claim
 }
 
 fn creators(world: &World) -> Vec<String> {
@@ -120,6 +133,38 @@ async fn leader_cut_off_from_the_api_server_sends_nothing_past_its_deadline() {
     let _second = replica(&world, "second");
     bound(&world, "one").await;
     assert_eq!(creators(&world), ["second"]);
+}
+
+/// The lease ends while calls are under way; the process itself goes on a little.
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_because_leadership_has_ended_is_nobody_s_failure() {
+    let world = ready();
+    let leadership = Leadership::candidate();
+    let elector = run(candidate(&world, "first"), leadership.clone(), CancellationToken::new(), |_| {});
+    let elector = tokio::spawn(elector);
+    leadership.acquired().await;
+    let slow = Duration::from_secs(60);
+    world.driver.script("CreateVolume", [Reply::Ok.after(slow)]);
+    world.driver.script("DeleteVolume", [Reply::Ok.after(slow)]);
+    let config = Config { timeout: Duration::from_secs(90), ..config() };
+    let stop = CancellationToken::new();
+    let sidecar = tokio::spawn(sidecar_with(world.other("first"), config, leadership.clone(), stop));
+    world.api.put(waiting("one"));
+    world.api.put(released("pv"));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!((calls(&world).len(), events(&world).len()), (2, 1), "both calls are under way");
+    elector.abort();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert!(!leadership.holds());
+    world.api.put(waiting("two"));
+    world.api.put(released("another"));
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(calls(&world).len(), 2, "{:?}", calls(&world));
+    assert_eq!(creators(&world), Vec::<String>::new());
+    assert_eq!(world.api.count("persistentvolumes"), 2);
+    let said = events(&world);
+    assert!(said.iter().all(|event| event.starts_with("Provisioning: ")) && said.len() == 1, "{said:?}");
+    sidecar.abort();
 }
 
 #[tokio::test(start_paused = true)]
