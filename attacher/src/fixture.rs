@@ -6,7 +6,9 @@ use common::kube::object::{Attachment, Object, Scope, Volume};
 use common::queue::Backoff;
 use serde_json::{Value, json};
 
+use crate::attachment::in_flight::Pair;
 use crate::config::{Capabilities, Config};
+use crate::withdrawal::open::Publication;
 
 pub(crate) const DRIVER: &str = "csi/test";
 pub(crate) const FINALIZER: &str = "external-attacher/csi-test";
@@ -54,6 +56,18 @@ pub(crate) fn volume(change: Value) -> Volume {
     });
     merge(&mut object, change);
     Volume::from_wire(serde_json::from_value(object).unwrap(), &scope())
+}
+
+/// What publishing that volume for that attachment leaves.
+pub(crate) fn publication() -> Publication {
+    Publication {
+        uid: "uid-1".into(),
+        pair: Pair { handle: "handle1".into(), node_id: "node1-id".into() },
+        volume: Some("pv1".into()),
+        node: "node1".into(),
+        secret: None,
+        migrated: false,
+    }
 }
 
 /// RFC 7386.

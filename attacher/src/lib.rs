@@ -21,5 +21,6 @@ pub mod listing;
 pub mod metrics;
 mod run;
 pub mod volume;
+pub mod withdrawal;
 
 pub use run::{attach, main};

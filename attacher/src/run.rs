@@ -116,6 +116,7 @@ pub async fn attach(process: Process, config: Config) {
     ));
     let volume_job =
         Volumes::new(config.clone(), process.clone(), caches.volumes.clone(), attached, &volume_queue);
+    let withdrawals = job.withdrawals();
     let watches = watches(&process, &config, &caches);
     let listing = Listing {
         config: config.clone(),
@@ -141,6 +142,7 @@ pub async fn attach(process: Process, config: Config) {
             futures::join!(
                 queue.run(config.tasks(), job.clone(), process.stop.clone()),
                 volume_queue.run(config.workers, Arc::new(volume_job), process.stop.clone()),
+                withdrawals.run(),
             )
         };
         tokio::select! {

@@ -16,9 +16,12 @@ use common::secret::SecretRef;
 
 use super::error::{AttachError, SourceError};
 use super::facts::{Note, needs_note, node_id, secret_of};
+use super::in_flight::Pair;
 use super::reconcile::{Attachments, Progress, Written};
 use super::source::Target;
 use super::{patch, request};
+use crate::withdrawal::decide::may_be_published;
+use crate::withdrawal::open::Publication;
 
 impl Attachments {
     pub(super) async fn attach(&self, attachment: &Attachment) -> Result<Progress, AttachError> {
@@ -34,10 +37,19 @@ impl Attachments {
         let node_id = node_id(&config.driver, &attachment.node, node.as_deref())?;
         let (spec, csi) = target.csi().ok_or_else(|| SourceError::NotCsi(target.name().into()))?;
         let mut request = request::publish(config, spec, csi, &node_id)?;
-        if let Some(place) = secret_of(csi) {
-            request.secrets = self.secrets(&place).await?;
+        let secret = secret_of(csi);
+        if let Some(place) = &secret {
+            request.secrets = self.secrets(place).await?;
         }
-        let Some(claim) = self.in_flight.claim(&request.volume_id, &node_id, &attachment.meta.key) else {
+        let publication = Publication {
+            uid: attachment.meta.uid.clone(),
+            pair: Pair { handle: csi.volume_handle.clone(), node_id: node_id.clone() },
+            volume: attachment.volume().cloned(),
+            node: attachment.node.clone(),
+            secret,
+            migrated: target.migrated,
+        };
+        let Some(claim) = self.claim(&publication.pair, &attachment.meta.key) else {
             return Ok(Progress::Busy);
         };
         let note = target.volume.is_some().then(|| Note::of(csi));
@@ -50,6 +62,9 @@ impl Attachments {
         }
         let driver = &self.process.driver;
         let reply = driver.call_migrated(request, config.timeout, target.migrated).await;
+        if may_be_published(&reply) {
+            self.withdrawals.open.begin(&attachment.meta.key, publication);
+        }
         let context = reply.map_err(AttachError::Driver)?.publish_context;
         drop(claim);
         let Some(body) = patch::attached(attachment, &context) else { return Ok(Progress::Done) };

@@ -13,6 +13,7 @@ use common::kube::secret::read;
 
 use super::error::{DetachError, SourceError};
 use super::facts::{Note, Source, node_id_for_detach, source};
+use super::in_flight::Pair;
 use super::reconcile::{Attachments, Progress, Written};
 use super::{patch, request};
 
@@ -28,12 +29,14 @@ impl Attachments {
             let failed = |cause| DetachError::Secret { name: place.to_string(), cause };
             request.secrets = read(&self.process.objects, place).await.map_err(failed)?.to_request();
         }
-        let Some(claim) = self.in_flight.claim(&note.handle, &node_id, &attachment.meta.key) else {
+        let pair = Pair { handle: note.handle, node_id };
+        let Some(claim) = self.claim(&pair, &attachment.meta.key) else {
             return Ok(Progress::Busy);
         };
         let driver = &self.process.driver;
         driver.call_migrated(request, config.timeout, migrated).await.map_err(DetachError::Driver)?;
         drop(claim);
+        self.withdrawals.open.settle(&attachment.meta.key);
         self.unbind(attachment).await
     }
 

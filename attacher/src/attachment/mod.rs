@@ -5,6 +5,7 @@
 //! - nothing is published before our finalizer is on the volume and on the attachment;
 //! - our finalizer stays on the attachment until ControllerUnpublishVolume has succeeded;
 //! - one call in flight for a volume on a node;
+//! - what is published for an attachment that is forced away meanwhile is withdrawn (see [`crate::withdrawal`]);
 //! - what we write ourselves never counts as news.
 
 mod attach;
@@ -12,7 +13,7 @@ pub mod decide;
 mod detach;
 pub mod error;
 pub mod facts;
-mod in_flight;
+pub mod in_flight;
 pub mod intake;
 pub mod look;
 pub mod mark;

@@ -15,7 +15,7 @@ use translation::Translation;
 
 use super::decide::{Step, decide, place};
 use super::error::{AttachError, DetachError};
-use super::in_flight::InFlight;
+use super::in_flight::{Claim, InFlight, Pair};
 use super::intake::feed;
 use super::mark::Marks;
 use super::own::OwnWrites;
@@ -23,9 +23,10 @@ use super::patch;
 use super::report::{Report, is_news, time};
 use super::waiting::{On, Waiting};
 use crate::config::Config;
+use crate::withdrawal::reconcile::Withdrawals;
 
-/// How long an attachment waits for another one's call at the most; its end wakes it earlier.
-const TURN: Duration = Duration::from_secs(60);
+/// How long one waits for another's call for the same volume and node at the most; its end wakes it earlier.
+pub(crate) const TURN: Duration = Duration::from_secs(60);
 
 /// Attaches and detaches.
 pub struct Attachments {
@@ -35,7 +36,8 @@ pub struct Attachments {
     pub(super) volumes: Arc<Store<Volume>>,
     pub(super) nodes: Arc<Store<CsiNode>>,
     pub(super) translation: Arc<dyn Translation>,
-    pub(super) in_flight: Arc<InFlight>,
+    pub(super) withdrawals: Arc<Withdrawals>,
+    in_flight: Arc<InFlight>,
     queue: WorkQueue<Key>,
     marks: Arc<Marks>,
     pub(super) waiting: Arc<Waiting>,
@@ -83,12 +85,13 @@ impl Attachments {
         queue: WorkQueue<Key>,
         marks: Arc<Marks>,
     ) -> Self {
+        let in_flight = Arc::new(InFlight::default());
+        let withdrawals =
+            Withdrawals::new(config.clone(), process.clone(), caches.clone(), in_flight.clone());
         let Caches { attachments, volumes, nodes } = caches;
         let (own, waiting) = (Arc::new(OwnWrites::default()), Arc::new(Waiting::default()));
         feed(&queue, &attachments, &config, &own);
-        let wake = waker(&queue, &attachments);
-        send_on(&waiting, (&attachments, &volumes, &nodes), &wake);
-        let in_flight = InFlight::new(wake);
+        send_on(&waiting, (&attachments, &volumes, &nodes), &waker(&queue, &attachments));
         Self {
             config,
             process,
@@ -96,6 +99,7 @@ impl Attachments {
             volumes,
             nodes,
             translation,
+            withdrawals: Arc::new(withdrawals),
             in_flight,
             queue,
             marks,
@@ -104,20 +108,38 @@ impl Attachments {
         }
     }
 
+    /// What withdraws volumes whose attachments are gone; the caller runs it.
+    pub fn withdrawals(&self) -> Arc<Withdrawals> {
+        self.withdrawals.clone()
+    }
+
     async fn pass(&self, key: &Key) -> Outcome {
         self.waiting.leave(key);
         let pass = self.marks.begin(key);
-        let Some(attachment) = self.attachments.get(key) else { return Outcome::Done };
+        let attachment = self.attachments.get(key);
+        self.withdrawals.attachment_is(key, attachment.as_ref().map(|attachment| &attachment.meta.uid));
+        let Some(attachment) = attachment else { return Outcome::Done };
         let outcome = self.step(&attachment, pass.forced).await;
         if outcome != Outcome::Done {
             pass.failed();
+        }
+        let left = self.attachments.get(key);
+        self.withdrawals.attachment_is(key, left.as_ref().map(|attachment| &attachment.meta.uid));
+        if outcome == Outcome::Done {
+            self.withdrawals.open.settle(key);
         }
         outcome
     }
 
     async fn step(&self, attachment: &Attachment, forced: bool) -> Outcome {
         match decide(attachment, self.config.role(), forced) {
-            Step::Ignore => Outcome::Done,
+            Step::Ignore => {
+                if attachment.meta.deleting {
+                    // Without our finalizer it asks for no detach, and is as good as gone.
+                    self.withdrawals.attachment_is(&attachment.meta.key, None);
+                }
+                Outcome::Done
+            }
             Step::MarkAttached => self.mark_attached(attachment).await,
             Step::Attach => match self.attach(attachment).await {
                 Ok(progress) => self.ended("Attached", attachment, progress),
@@ -136,7 +158,11 @@ impl Attachments {
                 common::v!(2, what; "attachment" => attachment.meta.key, "node" => attachment.node);
                 Outcome::Done
             }
-            Progress::Gone => Outcome::Done,
+            Progress::Gone => {
+                // The cache may not show it yet.
+                self.withdrawals.attachment_is(&attachment.meta.key, None);
+                Outcome::Done
+            }
             Progress::Busy => Outcome::After(TURN),
         }
     }
@@ -204,6 +230,13 @@ impl Attachments {
             self.waiting.leave(key);
             self.wake(key);
         }
+    }
+
+    /// Claims a volume on a node until the result is dropped; `None` when another has it: the attachment is woken at
+    /// its end.
+    pub(super) fn claim(&self, pair: &Pair, key: &Key) -> Option<Claim> {
+        let (wake, key) = (waker(&self.queue, &self.attachments), key.clone());
+        self.in_flight.claim(pair, move || wake(&key))
     }
 
     /// Adds an attachment to the queue, at its place, if it is still there.

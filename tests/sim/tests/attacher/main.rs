@@ -8,6 +8,7 @@ mod burst;
 mod case;
 mod crashes;
 mod detach;
+mod forced;
 mod harness;
 mod intake;
 mod listing;

@@ -1,0 +1,134 @@
+//! The effects: withdrawing one volume from one node.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use common::kube::object::{Attachment, Key, Uid};
+use common::kube::secret::read;
+use common::process::Process;
+use common::queue::{Job, Limits, Outcome, Place, WorkQueue};
+
+use super::decide::{Rival, Step, decide};
+use super::open::{Open, Publication};
+use crate::attachment::error::DetachError;
+use crate::attachment::facts::{Note, Source, node_id_for_detach, source};
+use crate::attachment::in_flight::{InFlight, Pair};
+use crate::attachment::reconcile::{Caches, TURN};
+use crate::attachment::request;
+use crate::config::Config;
+
+/// How often is looked whether an attachment that is about to stand for a publication does so.
+const LOOK: Duration = Duration::from_secs(30);
+
+/// Withdraws what was published for attachments that are gone.
+pub struct Withdrawals {
+    config: Arc<Config>,
+    process: Process,
+    caches: Caches,
+    in_flight: Arc<InFlight>,
+    /// What may still be written down.
+    pub(crate) open: Open,
+    orphans: Mutex<HashMap<Pair, Publication>>,
+    queue: WorkQueue<Pair>,
+}
+
+impl Withdrawals {
+    /// Nothing to withdraw yet.
+    pub fn new(config: Arc<Config>, process: Process, caches: Caches, in_flight: Arc<InFlight>) -> Self {
+        let limits = Limits { lanes: 1, ..config.limits() };
+        let queue = WorkQueue::new(config.backoff, limits, Vec::new());
+        Self { config, process, caches, in_flight, open: Open::default(), orphans: Mutex::default(), queue }
+    }
+
+    /// The attachment called `key` has this uid, or there is none: what was published for another is withdrawn.
+    pub(crate) fn attachment_is(&self, key: &Key, there: Option<&Uid>) {
+        let Some(publication) = self.open.orphaned(key, there) else { return };
+        let pair = publication.pair.clone();
+        common::warn!("An attachment is gone whose volume was published meanwhile";
+            "attachment" => key, "volume" => pair.handle, "node" => publication.node);
+        let place = place(&publication);
+        self.orphans().insert(pair.clone(), publication);
+        self.queue.add(pair, place);
+    }
+
+    /// Works until the process is to stop and what is in flight has ended.
+    pub async fn run(self: &Arc<Self>) {
+        self.queue.run(self.config.workers, self.clone(), self.process.stop.clone()).await;
+    }
+
+    async fn pass(&self, pair: &Pair) -> Outcome {
+        let Some(publication) = self.orphans().get(pair).cloned() else { return Outcome::Done };
+        let (queue, again, place) = (self.queue.clone(), pair.clone(), place(&publication));
+        let Some(_claim) = self.in_flight.claim(pair, move || queue.add(again, place)) else {
+            return Outcome::After(TURN);
+        };
+        // No other call for the pair is under way, and none begins before this ends: what the cache does not show yet
+        // publishes after it.
+        match decide(&publication, self.rivals(), &self.config.finalizer) {
+            Step::Wait => return Outcome::After(LOOK),
+            Step::Leave => {}
+            Step::Withdraw => {
+                if let Err(error) = self.withdraw(&publication).await {
+                    common::error!(error, "Failed to withdraw a volume whose attachment is gone";
+                        "volume" => pair.handle, "node" => publication.node);
+                    return error.outcome();
+                }
+                common::info!("Volume withdrawn whose attachment is gone";
+                    "volume" => pair.handle, "node" => publication.node);
+            }
+        }
+        self.orphans().remove(pair);
+        Outcome::Done
+    }
+
+    async fn withdraw(&self, publication: &Publication) -> Result<(), DetachError> {
+        let Publication { pair, secret, migrated, .. } = publication;
+        let mut request = request::unpublish(&pair.handle, &pair.node_id);
+        if let Some(place) = secret {
+            let failed = |cause| DetachError::Secret { name: place.to_string(), cause };
+            request.secrets = read(&self.process.objects, place).await.map_err(failed)?.to_request();
+        }
+        let (driver, timeout) = (&self.process.driver, self.config.timeout);
+        driver.call_migrated(request, timeout, *migrated).await.map_err(DetachError::Driver)?;
+        Ok(())
+    }
+
+    /// Our attachments, with what is known of their volumes and nodes.
+    fn rivals(&self) -> impl Iterator<Item = Rival> {
+        let ours = self.caches.attachments.list().into_iter().filter(|attachment| attachment.ours);
+        ours.map(|attachment| Rival {
+            handle: self.handle(&attachment),
+            node_id: {
+                let node = self.caches.nodes.get(&Key::cluster(&attachment.node));
+                node_id_for_detach(&self.config.driver, &attachment, node.as_deref()).ok()
+            },
+            attachment,
+        })
+    }
+
+    fn handle(&self, attachment: &Attachment) -> Option<Box<str>> {
+        match source(attachment).ok()? {
+            Source::Inline(_, csi) => Some(csi.volume_handle.clone()),
+            Source::Volume(name) => Note::read(attachment).map(|note| note.handle).or_else(|| {
+                let volume = self.caches.volumes.get(&Key::cluster(name))?;
+                Some(volume.spec.csi.as_ref()?.volume_handle.clone())
+            }),
+        }
+    }
+
+    fn orphans(&self) -> MutexGuard<'_, HashMap<Pair, Publication>> {
+        self.orphans.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where a publication waits: by node, so that a hung one holds back no other.
+fn place(publication: &Publication) -> Place {
+    Place { lane: 0, group: Some(publication.node.clone()) }
+}
+
+impl Job<Pair> for Withdrawals {
+    async fn run(&self, pair: Pair) -> Outcome {
+        self.pass(&pair).await
+    }
+}
