@@ -53,7 +53,7 @@ fn compare(package: &str, official: &Path, ours: &str) {
 /// The folder of a Go module, fetched if need be; none if the environment says to skip.
 fn module(path: &str, version: &str) -> Option<PathBuf> {
     if std::env::var_os(SKIP).is_some() {
-        eprintln!("SKIPPED: {SKIP} is set, so {path} {version} was not compared");
+        println!("skipped: comparing with {path} {version}: {SKIP} is set; unset it");
         return None;
     }
     let scratch = tempfile::tempdir().unwrap();

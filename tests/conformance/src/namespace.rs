@@ -3,16 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use cluster::skip::{Lack, left_out};
+
 /// Set in the process that runs inside the namespace.
 const INSIDE: &str = "MOORING_IN_OWN_MOUNTS";
 
 /// Runs a test in a mount namespace of its own, by running the same executable again inside one.
 ///
 /// Call it first thing and return if it gives false: then the test has run (inside), or could not run
-/// here, which is said loudly.
+/// here, which is said (see [`cluster::skip`]).
 ///
 /// # Panics
-/// When the test fails inside.
+/// When the test fails inside, or cannot run where it must.
 #[must_use]
 #[allow(clippy::panic)]
 pub fn in_own_mounts(test: &str) -> bool {
@@ -20,7 +22,7 @@ pub fn in_own_mounts(test: &str) -> bool {
         return true;
     }
     if !can_mount() {
-        eprintln!("SKIPPED {test}: needs root with the right to mount; run the tests as root");
+        left_out(test, Lack::Root);
         return false;
     }
     let executable = std::env::current_exe().unwrap_or_default();

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
+use cluster::skip::{Lack, left_out};
 use common::csi::v1;
 use conformance::request::{self, MIB};
 use conformance::{Running, in_own_mounts};
@@ -55,7 +56,7 @@ async fn device() {
         grow(&device, &target, FsType::Ext4).unwrap();
         assert!(blocks(&target) > 2 * before, "{before} blocks became {}", blocks(&target));
     } else {
-        eprintln!("SKIPPED growing a mounted file system: needs the capability CAP_SYS_RESOURCE");
+        left_out("growing a mounted file system", Lack::Capability("CAP_SYS_RESOURCE"));
         let refused = grow(&device, &target, FsType::Ext4).unwrap_err().to_string();
         assert!(refused.contains("resize2fs") && refused.contains("Permission denied"), "{refused}");
     }

@@ -1,6 +1,6 @@
 //! Reads what `cargo test -- --show-output` prints.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What the test binaries said so far.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -11,8 +11,9 @@ pub(crate) struct Tally {
     pub(crate) failed: u64,
     /// Names of tests that failed.
     pub(crate) failures: Vec<String>,
-    /// What tests left out, in their own words (`skipped: …` in their output, or the reason of an ignored test).
-    pub(crate) skipped: BTreeSet<String>,
+    /// What tests left out, by the reason and the remedy that they name (`skipped: WHAT: WHY` in their output, or the
+    /// reason of an ignored test).
+    pub(crate) skipped: BTreeMap<String, BTreeSet<String>>,
     /// Inside the output of tests that passed.
     in_successes: bool,
     /// How many tests each binary that runs has, the outermost first.
@@ -57,8 +58,9 @@ impl Tally {
     }
 
     fn read_test(&mut self, line: &str) {
-        if let Some(what) = line.trim_start().strip_prefix("skipped: ") {
-            self.skipped.insert(what.to_owned());
+        if let Some(said) = line.trim_start().strip_prefix("skipped: ") {
+            let (what, why) = said.split_once(": ").unwrap_or((said, "no reason was given"));
+            self.skip(what, why);
         }
         if self.in_successes {
             return;
@@ -71,8 +73,12 @@ impl Tally {
             self.failures.push(name.to_owned());
         }
         if let Some(why) = result.strip_prefix("ignored, ") {
-            self.skipped.insert(format!("{name}: {why}"));
+            self.skip(name, why);
         }
+    }
+
+    fn skip(&mut self, what: &str, why: &str) {
+        self.skipped.entry(why.to_owned()).or_default().insert(what.to_owned());
     }
 }
 
@@ -96,7 +102,8 @@ successes:
 
 ---- a::passes stdout ----
 I1121 noise
-skipped: promtool does not run
+skipped: a::mounts: needs root
+skipped: b
 test liar ... FAILED
 
 successes:
@@ -129,8 +136,10 @@ test result: ok. 41 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fin
         let shown: Vec<&str> = OUTPUT.lines().filter(|line| tally.read(line)).collect();
         assert_eq!((tally.passed, tally.failed), (42, 1));
         assert_eq!(tally.failures, ["a::fails"]);
-        let skipped: Vec<&String> = tally.skipped.iter().collect();
-        assert_eq!(skipped, ["a::waits: needs root", "promtool does not run"]);
+        let set = |whats: &[&str]| whats.iter().map(|what| (*what).to_owned()).collect::<BTreeSet<_>>();
+        let skipped = [("needs root", set(&["a::waits", "a::mounts"])), ("no reason was given", set(&["b"]))];
+        let expected = skipped.map(|(why, whats)| (why.to_owned(), whats));
+        assert_eq!(tally.skipped, BTreeMap::from(expected));
         assert!(shown.contains(&"boom") && shown.contains(&"test a::passes ... ok"));
         assert!(!shown.iter().any(|line| line.contains("noise") || line.contains("liar")), "{shown:?}");
     }
