@@ -163,7 +163,9 @@ fn promtool_finds_nothing_wrong() {
     let mut promtool = match promtool {
         Ok(promtool) => promtool,
         Err(error) => {
-            println!("skipped: promtool on the metrics page: it does not run: {error}; apt-get install prometheus");
+            println!(
+                "skipped: promtool on the metrics page: it does not run: {error}; apt-get install prometheus"
+            );
             return;
         }
     };
