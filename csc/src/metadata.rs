@@ -10,21 +10,21 @@ use crate::output::{line, reply};
 
 pub(crate) async fn run(session: &Session, command: Metadata) -> Result<(), Failure> {
     match command {
-        Metadata::Allocated { starting_offset, max_results, id } => {
+        Metadata::Allocated { blocks, id } => {
             let request = v1::GetMetadataAllocatedRequest {
                 snapshot_id: id,
-                starting_offset,
-                max_results,
+                starting_offset: blocks.starting_offset,
+                max_results: blocks.max_results,
                 secrets: session.secrets(),
             };
             print(session, session.stream(request).await?, |reply| &reply.block_metadata).await
         }
-        Metadata::Delta { starting_offset, max_results, base, target } => {
+        Metadata::Delta { blocks, base, target } => {
             let request = v1::GetMetadataDeltaRequest {
                 base_snapshot_id: base,
                 target_snapshot_id: target,
-                starting_offset,
-                max_results,
+                starting_offset: blocks.starting_offset,
+                max_results: blocks.max_results,
                 secrets: session.secrets(),
             };
             print(session, session.stream(request).await?, |reply| &reply.block_metadata).await
