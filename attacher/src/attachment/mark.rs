@@ -2,9 +2,10 @@
 //!
 //! `Differs:` upstream compares with a list that may be older than what its workers have done since, and calls the
 //! driver again for it; and it forgets the contradiction when that call fails. Here an attachment that was worked
-//! on while the list was read is left to the next comparison, and a mark lasts until the work has succeeded.
+//! on while the list was read is left to the next comparison, and a mark lasts until the work has succeeded, or a
+//! newer list agrees before it has begun.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use common::kube::object::Key;
@@ -17,10 +18,19 @@ pub struct Marks {
 
 #[derive(Debug, Default)]
 struct State {
-    forced: HashSet<Key>,
+    forced: HashMap<Key, Mark>,
     active: HashSet<Key>,
     /// Worked on since the comparison began; `None` when there is none.
     touched: Option<HashSet<Key>>,
+}
+
+/// How far the work on a marked attachment is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    /// Not begun.
+    New,
+    /// It failed. It may have done half of it, and its error is in the status: no list makes it needless.
+    Failed,
 }
 
 impl Marks {
@@ -31,7 +41,7 @@ impl Marks {
         if let Some(touched) = &mut state.touched {
             touched.insert(key.clone());
         }
-        let forced = state.forced.remove(key);
+        let forced = state.forced.remove(key).is_some();
         Pass { marks: self, key, forced }
     }
 
@@ -42,12 +52,25 @@ impl Marks {
     }
 
     /// The comparison ends: marks those that the list contradicts and nobody has worked on, and gives them back.
-    pub fn comparison_ends(&self, contradicted: Vec<Key>) -> Vec<Key> {
+    /// Older marks go when the attachment is gone, and when the list agrees and the work has not begun.
+    pub fn comparison_ends(&self, contradicted: Vec<Key>, is_there: impl Fn(&Key) -> bool) -> Vec<Key> {
         let mut state = self.state();
         let touched = state.touched.take().unwrap_or_default();
-        let marked: Vec<Key> = contradicted.into_iter().filter(|key| !touched.contains(key)).collect();
-        state.forced.extend(marked.iter().cloned());
+        let mut marked = contradicted;
+        marked.retain(|key| is_there(key) && !touched.contains(key));
+        let wanted: HashSet<&Key> = marked.iter().collect();
+        state.forced.retain(|key, mark| {
+            is_there(key) && (*mark == Mark::Failed || touched.contains(key) || wanted.contains(key))
+        });
+        for key in &marked {
+            state.forced.entry(key.clone()).or_insert(Mark::New);
+        }
         marked
+    }
+
+    /// There is no list: nothing is known that was not known before.
+    pub fn comparison_failed(&self) {
+        self.state().touched = None;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -68,7 +91,7 @@ impl Pass<'_> {
     /// The work failed: what was to be forced still is.
     pub fn failed(&self) {
         if self.forced {
-            self.marks.state().forced.insert(self.key.clone());
+            self.marks.state().forced.insert(self.key.clone(), Mark::Failed);
         }
     }
 }
@@ -83,16 +106,24 @@ impl Drop for Pass<'_> {
 mod tests {
     use super::*;
 
+    /// One comparison with this result, in which nobody works.
+    fn compare(marks: &Marks, contradicted: &[&Key]) -> Vec<Key> {
+        marks.comparison_begins();
+        marks.comparison_ends(contradicted.iter().map(|key| (*key).clone()).collect(), |_| true)
+    }
+
     #[test]
     fn a_mark_lasts_until_the_work_has_succeeded() {
         let (marks, key) = (Marks::default(), Key::cluster("a"));
-        marks.comparison_begins();
-        assert_eq!(marks.comparison_ends(vec![key.clone()]).len(), 1);
+        assert_eq!(compare(&marks, &[&key]).len(), 1);
         let pass = marks.begin(&key);
         assert!(pass.forced);
         pass.failed();
         drop(pass);
-        assert!(marks.begin(&key).forced, "the work failed");
+        assert!(compare(&marks, &[]).is_empty());
+        let pass = marks.begin(&key);
+        assert!(pass.forced, "the work failed, whatever the list says now");
+        drop(pass);
         let pass = marks.begin(&key);
         pass.failed();
         assert!(!pass.forced && !marks.begin(&key).forced);
@@ -107,7 +138,29 @@ mod tests {
         drop(pass);
         drop(marks.begin(&during));
         let all = vec![before.clone(), during.clone(), idle.clone()];
-        assert_eq!(marks.comparison_ends(all), [idle]);
+        assert_eq!(marks.comparison_ends(all, |_| true), [idle]);
         assert!(!marks.begin(&before).forced && !marks.begin(&during).forced);
+    }
+
+    #[test]
+    fn a_newer_list_that_agrees_ends_a_mark_before_the_work_has_begun() {
+        let (marks, [a, b]) = (Marks::default(), ["a", "b"].map(Key::cluster));
+        compare(&marks, &[&a, &b]);
+        compare(&marks, &[&b]);
+        assert!(!marks.begin(&a).forced && marks.begin(&b).forced);
+        compare(&marks, &[&a]);
+        marks.comparison_begins();
+        marks.comparison_failed();
+        assert!(marks.begin(&a).forced, "no list is no agreement");
+    }
+
+    #[test]
+    fn an_attachment_that_is_gone_leaves_no_mark() {
+        let (marks, [new, failed]) = (Marks::default(), ["new", "failed"].map(Key::cluster));
+        compare(&marks, &[&new, &failed]);
+        marks.begin(&failed).failed();
+        marks.comparison_begins();
+        marks.comparison_ends(Vec::new(), |_| false);
+        assert!(marks.state().forced.is_empty());
     }
 }

@@ -44,18 +44,26 @@ impl Listing {
     pub async fn run(self) {
         loop {
             self.marks.comparison_begins();
-            let contradicted = self.compare().await.unwrap_or_else(|status| {
-                common::error!(grpc_text(&status), "Could not compare with the driver's list of volumes");
-                Vec::new()
-            });
-            for key in self.marks.comparison_ends(contradicted) {
-                if let Some(attachment) = self.caches.attachments.get(&key) {
-                    common::info!("The driver's list contradicts the attachment"; "attachment" => key,
-                        "attached" => attachment.attached, "deleted" => attachment.meta.deleting);
-                    self.queue.add(key, place(&attachment));
+            match self.compare().await {
+                Ok(contradicted) => self.force(contradicted),
+                Err(status) => {
+                    self.marks.comparison_failed();
+                    common::error!(grpc_text(&status), "Could not compare with the driver's list of volumes");
                 }
             }
             sleep(self.config.reconcile_sync).await;
+        }
+    }
+
+    /// Has those worked on that the list contradicts.
+    fn force(&self, contradicted: Vec<Key>) {
+        let attachments = &self.caches.attachments;
+        for key in self.marks.comparison_ends(contradicted, |key| attachments.get(key).is_some()) {
+            if let Some(attachment) = attachments.get(&key) {
+                common::info!("The driver's list contradicts the attachment"; "attachment" => key,
+                    "attached" => attachment.attached, "deleted" => attachment.meta.deleting);
+                self.queue.add(key, place(&attachment));
+            }
         }
     }
 

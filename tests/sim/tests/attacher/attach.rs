@@ -141,20 +141,6 @@ async fn secrets_are_sent_and_their_place_is_noted_but_not_what_they_hold() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_missing_secret_is_an_error_until_it_is_there() {
-    let error = "attach error: failed to load secret \"secrets/publish\": secrets \"publish\" not found in namespace secrets";
-    case("volume", [with_secret_ref(pv("pv1")), va(), csi_node("node1")])
-        .ends_with(&[], &["protect pv1", error])
-        .await;
-    case("inline", [with_secret_ref(inline()), csi_node("node1")]).ends_with(&[], &[error]).await;
-    let world = case("it comes", [with_secret_ref(pv("pv1")), va(), csi_node("node1")])
-        .meanwhile(|world| drop(world.api.put(secret(json!({"user": "YWRtaW4="})))))
-        .ends_with(&[PUBLISHED], &["protect pv1", error, "save", "attached"])
-        .await;
-    assert_eq!(status(&world).get("attachError"), None);
-}
-
-#[tokio::test(start_paused = true)]
 async fn sources_that_cannot_be_attached_are_errors_before_anything_is_written() {
     let deleted = || with(pv("pv1"), json!({"metadata": {"finalizers": ["example.com/a"]}}));
     case("volume being deleted", [deleted(), va(), csi_node("node1")])

@@ -143,6 +143,21 @@ async fn what_was_left_open_is_withdrawn_when_the_attachment_goes_during_the_bac
     assert_eq!(calls(&world), [first[0], first[1], WITHDRAWN]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_was_left_open_is_withdrawn_once_when_the_attachment_is_deleted_as_it_should_be() {
+    for reply in
+        [Reply::Hang, Reply::error(Code::Aborted, "pending"), Reply::Ok.after(Duration::from_secs(5))]
+    {
+        let world = answering(reply, []);
+        let _running = run(&world);
+        sleep(Duration::from_millis(500)).await;
+        world.api.delete("volumeattachments", VA);
+        sleep(Duration::from_secs(600)).await;
+        assert_eq!(calls(&world)[1..], [WITHDRAWN]);
+        assert_eq!((world.api.count("volumeattachments"), published(&world)), (0, 0));
+    }
+}
+
 /// Another's finalizer holds it: it is there, and asks for no detach.
 #[tokio::test(start_paused = true)]
 async fn an_attachment_that_lost_our_finalizer_and_is_deleted_is_as_good_as_gone() {

@@ -129,6 +129,27 @@ async fn the_list_is_read_in_pages_and_half_a_list_says_nothing() {
         .await;
 }
 
+/// It had to wait for its turn.
+#[tokio::test(start_paused = true)]
+async fn a_newer_list_that_agrees_spares_the_call_that_has_not_begun() {
+    let done =
+        with(ours(va()), json!({"status": {"attachmentMetadata": {"device": "id-of-pv1-on-node1-id"}}}));
+    let hung = attachment("va2", "pv2", "node1");
+    let objects = [protected("pv1"), protected("pv2"), done, hung, csi_node("node1")];
+    let late = "attach error: rpc error: code = DeadlineExceeded desc = context deadline exceeded";
+    let (first, second) = ("publish id-of-pv2 node1-id unanswered", "publish id-of-pv2 node1-id Ok");
+    listing(case("waits for a hung one", objects))
+        .config(|config| config.workers = 1)
+        .config(|config| config.reconcile_sync = Duration::from_secs(7))
+        .driver("ControllerPublishVolume", [Reply::Hang])
+        .meanwhile(|world| publish(world, "pv1"))
+        .ends_with(
+            &[LISTED, first, LISTED, LISTED, second, LISTED, LISTED, LISTED, LISTED],
+            &["save", late, "attached"],
+        )
+        .await;
+}
+
 /// The driver has published, and lists it; that is not written down yet.
 #[tokio::test(start_paused = true)]
 async fn what_is_worked_on_during_a_comparison_is_newer_than_the_list() {

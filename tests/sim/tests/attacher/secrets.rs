@@ -8,9 +8,13 @@ use sim::{Fault, Running, Step, World};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::case::{case, object};
 use crate::harness::{calls, config, sidecar_with, world_with, writes};
-use crate::objects::{VA, attachment, csi_node, ours, protected, pv, secret, va, with, with_secret_ref};
+use crate::objects::{
+    VA, attachment, csi_node, inline, ours, protected, pv, secret, va, with, with_secret_ref,
+};
 
+const PUBLISHED: &str = "publish id-of-pv1 node1-id Ok";
 const HOUR: Duration = Duration::from_secs(3600);
 /// A round, and the few requests that follow.
 const SOON: Duration = Duration::from_millis(2100);
@@ -68,6 +72,20 @@ async fn until_attached(world: &World, name: &str) -> Duration {
 
 const MISSING: &str =
     "failed to load secret \"secrets/publish\": secrets \"publish\" not found in namespace secrets";
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_secret_is_an_error_until_it_is_there() {
+    let error = &*format!("attach error: {MISSING}");
+    case("volume", [with_secret_ref(pv("pv1")), va(), csi_node("node1")])
+        .ends_with(&[], &["protect pv1", error])
+        .await;
+    case("inline", [with_secret_ref(inline()), csi_node("node1")]).ends_with(&[], &[error]).await;
+    let world = case("it comes", [with_secret_ref(pv("pv1")), va(), csi_node("node1")])
+        .meanwhile(|world| drop(world.api.put(secret(json!({"user": "YWRtaW4="})))))
+        .ends_with(&[PUBLISHED], &["protect pv1", error, "save", "attached"])
+        .await;
+    assert_eq!(object(&world, "volumeattachments", VA)["status"].get("attachError"), None);
+}
 
 #[tokio::test(start_paused = true)]
 async fn an_attach_that_lacks_only_its_secret_goes_on_soon_after_that_comes() {
