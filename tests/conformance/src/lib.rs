@@ -1,7 +1,7 @@
 //! The driver as a process, for tests that treat it as its callers do.
 //!
 //! - [`Running`]: a driver process on a temporary folder, with a client; killed with the value.
-//! - [`in_own_mounts`]: a test in a mount namespace of its own, so that nothing it mounts outlives it.
+//! - [`in_own_mounts!`]: a test in a mount namespace of its own, so that nothing it mounts outlives it.
 //! - [`Dice`]: seeded randomness.
 //! - [`request`]: requests that differ from a good one in what a test is about.
 
@@ -11,5 +11,5 @@ pub mod request;
 mod running;
 
 pub use dice::Dice;
-pub use namespace::{in_own_mounts, loop_devices_below, mounts_below};
+pub use namespace::{is_in_own_mounts, loop_devices_below, mounts_below};
 pub use running::Running;

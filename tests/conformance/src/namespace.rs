@@ -8,16 +8,32 @@ use cluster::skip::{Lack, left_out};
 /// Set in the process that runs inside the namespace.
 const INSIDE: &str = "MOORING_IN_OWN_MOUNTS";
 
-/// Runs a test in a mount namespace of its own, by running the same executable again inside one.
-///
-/// Call it first thing and return if it gives false: then the test has run (inside), or could not run
-/// here, which is said (see [`cluster::skip`]).
+/// A test that runs in a mount namespace of its own: `in_own_mounts!(name, body())`. Where that cannot be, it is left out
+/// (see [`cluster::skip`]).
+#[macro_export]
+macro_rules! in_own_mounts {
+    ($(#[$attribute:meta])* $name:ident, $body:expr) => {
+        $(#[$attribute])*
+        #[test]
+        fn $name() {
+            if $crate::is_in_own_mounts(concat!(module_path!(), "::", stringify!($name))) {
+                $body
+            }
+        }
+    };
+}
+
+/// What [`in_own_mounts!`] does: runs the test of this path again, from the same executable, in a namespace of its own.
+/// True inside; false where the test has run, inside, or has been left out.
 ///
 /// # Panics
 /// When the test fails inside, or cannot run where it must.
+#[doc(hidden)]
 #[must_use]
 #[allow(clippy::panic)]
-pub fn in_own_mounts(test: &str) -> bool {
+pub fn is_in_own_mounts(path: &str) -> bool {
+    // The test harness knows a test by its path within the crate.
+    let test = path.split_once("::").map_or(path, |(_, test)| test);
     if std::env::var_os(INSIDE).is_some() {
         return true;
     }

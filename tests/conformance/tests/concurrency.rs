@@ -18,12 +18,7 @@ const LASTING: u64 = 16;
 const STEPS: usize = 120;
 const DEADLINE: Duration = Duration::from_secs(60);
 
-#[test]
-fn sixty_four_clients_never_see_an_inconsistent_answer() {
-    if in_own_mounts("sixty_four_clients_never_see_an_inconsistent_answer") {
-        crowd();
-    }
-}
+in_own_mounts!(sixty_four_clients_never_see_an_inconsistent_answer, crowd());
 
 #[derive(Default)]
 struct Seen {

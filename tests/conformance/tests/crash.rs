@@ -15,12 +15,7 @@ const WORKERS: usize = 4;
 const DEADLINE: Duration = Duration::from_secs(20);
 const ARGS: [&str; 1] = ["--enable-attach"];
 
-#[test]
-fn nothing_acknowledged_is_lost_by_500_kills() {
-    if in_own_mounts("nothing_acknowledged_is_lost_by_500_kills") {
-        kills();
-    }
-}
+in_own_mounts!(nothing_acknowledged_is_lost_by_500_kills, kills());
 
 /// A volume that was acknowledged.
 #[derive(Debug, Clone)]

@@ -45,12 +45,10 @@ fn id(line: &str) -> String {
     line.split('\t').next().unwrap().trim().trim_matches('"').to_owned()
 }
 
+in_own_mounts!(the_walk_through_of_the_founding_documents_works, walk_through());
+
 /// seeds-requirements.md §I, 41 to 47, each line verbatim but for the id and the target's folder.
-#[test]
-fn the_walk_through_of_the_founding_documents_works() {
-    if !in_own_mounts("the_walk_through_of_the_founding_documents_works") {
-        return;
-    }
+fn walk_through() {
     inside(|folder| async move {
         let endpoint = Endpoint::parse("tcp://127.0.0.1:10000").unwrap();
         let driver = Running::start_at(&folder, endpoint, &["--nodeid=CSINode"]).await;

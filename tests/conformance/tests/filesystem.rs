@@ -15,12 +15,7 @@ use driver::mount;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-#[test]
-fn a_blank_device_becomes_a_file_system_that_grows_and_is_never_overwritten() {
-    if in_own_mounts("a_blank_device_becomes_a_file_system_that_grows_and_is_never_overwritten") {
-        device();
-    }
-}
+in_own_mounts!(a_blank_device_becomes_a_file_system_that_grows_and_is_never_overwritten, device());
 
 #[tokio::main]
 async fn device() {

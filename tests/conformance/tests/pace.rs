@@ -86,12 +86,7 @@ fn used(folder: &Path) -> u64 {
 const OPERATIONS: usize = 400;
 const WORKERS: usize = 16;
 
-#[test]
-fn each_operation_has_its_pace() {
-    if in_own_mounts("each_operation_has_its_pace") {
-        operations();
-    }
-}
+in_own_mounts!(each_operation_has_its_pace, operations());
 
 #[tokio::main]
 async fn operations() {

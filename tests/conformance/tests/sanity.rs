@@ -17,26 +17,14 @@ const KNOWN_SKIPS: [&str; 5] = [
 /// Specs in all, counted so that a release that runs less is noticed.
 const MIN_PASSED: usize = 95;
 
-#[test]
-fn csi_sanity_passes_for_mount_volumes() {
-    if in_own_mounts("csi_sanity_passes_for_mount_volumes") {
-        sanity("mount", &[]);
-    }
-}
+in_own_mounts!(csi_sanity_passes_for_mount_volumes, sanity("mount", &[]));
 
-#[test]
-fn csi_sanity_passes_for_block_volumes() {
-    if in_own_mounts("csi_sanity_passes_for_block_volumes") {
-        sanity("block", &[]);
-    }
-}
+in_own_mounts!(csi_sanity_passes_for_block_volumes, sanity("block", &[]));
 
-#[test]
-fn csi_sanity_passes_for_the_lenient_driver() {
-    if in_own_mounts("csi_sanity_passes_for_the_lenient_driver") {
-        sanity("mount", &["--check-volume-lifecycle=false"]);
-    }
-}
+in_own_mounts!(
+    csi_sanity_passes_for_the_lenient_driver,
+    sanity("mount", &["--check-volume-lifecycle=false"])
+);
 
 #[tokio::main]
 async fn sanity(access: &str, args: &[&str]) {

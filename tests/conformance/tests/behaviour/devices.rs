@@ -1,0 +1,103 @@
+//! Block volumes and the loop devices behind them.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::process::Command;
+
+use common::csi::v1;
+use conformance::request::{self, MIB};
+use conformance::{Running, in_own_mounts, loop_devices_below};
+
+use super::{DEADLINE, published, unpublished, volume};
+
+with_driver!(a_device_grows_while_in_use_and_keeps_its_data, [], |folder, driver| {
+    let client = driver.client();
+    let id = volume(client, request::create("v", true, 4 * MIB)).await.volume_id;
+    let (rw, ro) = (folder.join("rw"), folder.join("ro"));
+    published(client, &id, &rw, true, false).await.unwrap();
+    published(client, &id, &ro, true, true).await.unwrap();
+    let device = File::options().read(true).write(true).open(&rw).unwrap();
+    let size = || rustix_size(&device);
+    assert_eq!(size(), 4 * MIB as u64);
+    device.write_all_at(b"kept", 0).unwrap();
+    device.sync_all().unwrap();
+    // Kernels differ in whether opening or writing fails.
+    let written = File::options().write(true).open(&ro).and_then(|device| device.write_all_at(b"lost", 0));
+    assert!(written.is_err(), "a read-only device refuses writes");
+    let expand = v1::ControllerExpandVolumeRequest {
+        volume_id: id.clone(),
+        capacity_range: Some(request::at_least(9 * MIB)),
+        ..Default::default()
+    };
+    let reply = client.call(expand, DEADLINE).await.unwrap();
+    assert_eq!((reply.capacity_bytes, reply.node_expansion_required), (9 * MIB, true));
+    let expand = v1::NodeExpandVolumeRequest {
+        volume_id: id.clone(),
+        volume_path: rw.to_str().unwrap().to_owned(),
+        capacity_range: Some(request::at_least(9 * MIB)),
+        ..Default::default()
+    };
+    client.call(expand, DEADLINE).await.unwrap();
+    assert_eq!(size(), 9 * MIB as u64);
+    let mut bytes = [0; 4];
+    device.read_exact_at(&mut bytes, 0).unwrap();
+    assert_eq!(&bytes, b"kept");
+    drop(device);
+    unpublished(client, &id, &rw).await;
+    assert_eq!(loop_devices_below(folder).len(), 1, "the read-only one is in use");
+    unpublished(client, &id, &ro).await;
+});
+
+fn rustix_size(mut device: &File) -> u64 {
+    use std::io::Seek;
+    device.seek(std::io::SeekFrom::End(0)).unwrap()
+}
+
+in_own_mounts!(a_restart_lets_other_peoples_loop_devices_be, others_devices());
+
+#[tokio::main]
+async fn others_devices() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path();
+    let driver = Running::start(folder, &[]).await;
+    volume(driver.client(), request::create("v", false, MIB)).await;
+    // A user keeps an image in the volume and attaches it.
+    let entries = std::fs::read_dir(folder.join("state")).unwrap().map(|entry| entry.unwrap());
+    let mut volumes = entries.filter(|entry| !entry.file_name().to_str().unwrap().contains('.'));
+    let image = volumes.next().unwrap().path().join("image");
+    File::create(&image).unwrap().set_len(1 << 20).unwrap();
+    let output = Command::new("losetup").args(["--find", "--show"]).arg(&image).output().unwrap();
+    let device = String::from_utf8(output.stdout).unwrap().trim().to_owned();
+    driver.kill().await;
+    let driver = Running::start(folder, &[]).await;
+    let is_there = Command::new("losetup").arg(&device).status().unwrap().success();
+    let _ = Command::new("losetup").args(["--detach", &device]).status();
+    assert!(is_there, "the image's device was taken away");
+    assert_eq!(driver.stop().await, Some(0));
+}
+
+with_driver!(a_device_grows_by_whole_sectors_and_on_the_node_too, [], |folder, driver| {
+    let client = driver.client();
+    let id = volume(client, request::create("device", true, MIB)).await.volume_id;
+    let target = folder.join("target");
+    published(client, &id, &target, true, false).await.unwrap();
+    let range = |required_bytes, limit_bytes| Some(v1::CapacityRange { required_bytes, limit_bytes });
+    for (required, limit, expected) in [(MIB + 1, 0, 2 * MIB), (2 * MIB + 1, 2 * MIB + 700, 2 * MIB + 512)] {
+        let expand = v1::ControllerExpandVolumeRequest {
+            volume_id: id.clone(),
+            capacity_range: range(required, limit),
+            ..Default::default()
+        };
+        let reply = client.call(expand, DEADLINE).await.unwrap();
+        assert_eq!(reply.capacity_bytes, expected, "as many bytes as the device will have");
+    }
+    let on_node = v1::NodeExpandVolumeRequest {
+        volume_id: id.clone(),
+        volume_path: target.to_str().unwrap().to_owned(),
+        capacity_range: range(4 * MIB, 0),
+        ..Default::default()
+    };
+    assert_eq!(client.call(on_node, DEADLINE).await.unwrap().capacity_bytes, 4 * MIB);
+    assert_eq!(rustix_size(&File::open(&target).unwrap()), 4 << 20, "what is answered is there");
+    unpublished(client, &id, &target).await;
+});

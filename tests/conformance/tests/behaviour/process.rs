@@ -1,0 +1,81 @@
+//! The process itself: endpoints, folders, flags.
+
+use std::process::Command;
+use std::time::Duration;
+
+use common::csi::{Connection, DialOptions, Driver, Endpoint, v1};
+use conformance::Running;
+
+use super::DEADLINE;
+
+#[tokio::test]
+async fn tcp_works_and_the_socket_is_gone_after_a_graceful_stop() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let endpoint = Endpoint::Tcp { host: "127.0.0.1".to_owned(), port };
+    let driver = Running::start_at(folder.path(), endpoint, &[]).await;
+    let info = driver.client().call(v1::GetPluginInfoRequest {}, DEADLINE).await.unwrap();
+    assert_eq!(info.name, "hostpath.csi.k8s.io");
+    assert_eq!(driver.stop().await, Some(0));
+    // A stale socket of a killed driver is replaced, and a graceful stop removes it.
+    Running::start(folder.path(), &[]).await.kill().await;
+    assert!(folder.path().join("csi.sock").exists());
+    let driver = Running::start(folder.path(), &[]).await;
+    assert_eq!(driver.stop().await, Some(0));
+    assert!(!folder.path().join("csi.sock").exists());
+}
+
+#[tokio::test]
+async fn two_drivers_cannot_share_a_state_folder_and_bad_flags_leave_with_1_or_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = Running::start(folder.path(), &[]).await;
+    let state = format!("--statedir={}", folder.path().join("state").display());
+    let leave = |args: Vec<String>| {
+        let output = Command::new(Running::executable()).args(args).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let endpoint = format!("--endpoint={}", folder.path().join("second.sock").display());
+    let (code, text) = leave(vec![endpoint.clone(), "--nodeid=n".to_owned(), state.clone()]);
+    assert_eq!(code, Some(1));
+    assert!(text.contains("in use by another driver"), "{text}");
+    assert_eq!(leave(vec![endpoint.clone(), state]).0, Some(1), "no node id");
+    assert_eq!(leave(vec!["--no-such-flag".to_owned()]).0, Some(2));
+    let file = folder.path().join("second.sock");
+    std::fs::write(&file, "not a socket").unwrap();
+    let other = format!("--statedir={}", folder.path().join("other").display());
+    let (code, text) = leave(vec![endpoint, "--nodeid=n".to_owned(), other]);
+    assert_eq!(code, Some(1));
+    assert!(text.contains("is no socket") && file.exists(), "{text}");
+    assert_eq!(first.stop().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_proxy_pairs_a_caller_with_a_driver_that_dials_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let driver = Running::start(folder.path(), &[]).await;
+    let (outer, inner) = (folder.path().join("outer.sock"), folder.path().join("inner.sock"));
+    let mut command = Command::new(Running::executable());
+    command.arg(format!("--endpoint={}", outer.display()));
+    command.arg(format!("--proxy-endpoint={}", inner.display()));
+    let log = folder.path().join("proxy.log");
+    let mut proxy = cluster::Process::start("proxy", command, &log).unwrap();
+    // The mock driver of the Kubernetes tests dials in; here its bytes go on to a real driver.
+    let socket = folder.path().join("csi.sock");
+    let relay = tokio::spawn(async move {
+        let mut dialled = loop {
+            match tokio::net::UnixStream::connect(&inner).await {
+                Ok(dialled) => break dialled,
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        };
+        let mut real = tokio::net::UnixStream::connect(&socket).await.unwrap();
+        tokio::io::copy_bidirectional(&mut dialled, &mut real).await
+    });
+    let connection = Connection::dial(Endpoint::Unix(outer), DialOptions::default()).await.unwrap();
+    let client = Driver::new(connection, common::metrics::Metrics::new(), Default::default());
+    let info = client.call(v1::NodeGetInfoRequest {}, DEADLINE).await.unwrap();
+    assert_eq!(info.node_id, "node-1");
+    relay.abort();
+    assert_eq!(proxy.terminate(DEADLINE).await.and_then(|status| status.code()), Some(0));
+    assert_eq!(driver.stop().await, Some(0));
+}
