@@ -1,7 +1,8 @@
 //! Looking for Secrets that attachments wait for.
 //!
 //! The roles allow no watch on Secrets, so that one that is missing can only be looked for: one request at a time, in
-//! turn, and none while nobody waits. What a Secret holds is not asked for here. Any answer but the Secret, a refusal
+//! turn, the slower the slower the answers come (it leaves `--kube-api-qps` to the others), and none while nobody
+//! waits. What a Secret holds is not asked for here. Any answer but the Secret, a refusal
 //! as well, means that it is looked for again in the next round; the back-off of the attachments goes on behind it.
 //!
 //! `Differs:` upstream finds a Secret that came late when the back-off ends, up to `--retry-interval-max` later.
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use common::kube::api;
 use common::kube::object::WireSecret;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::reconcile::Attachments;
 use super::waiting::On;
@@ -20,24 +21,29 @@ const ROUND: Duration = Duration::from_secs(2);
 /// Shortest time between two requests: a fifth of a second, so that many missing Secrets make rounds longer.
 const BETWEEN: Duration = Duration::from_millis(200);
 
-/// The pause before each request while `missing` Secrets are looked for.
-pub fn pause(missing: usize) -> Duration {
+/// Longest pause after a slow answer.
+const SLOWEST: Duration = Duration::from_secs(10);
+
+/// The pause before each request while `missing` Secrets are looked for and the last request took so long, its wait
+/// for the request limit included. The pause is at least four times as long.
+pub fn pause(missing: usize, took: Duration) -> Duration {
     let share = u32::try_from(missing.max(1)).map_or(Duration::ZERO, |missing| ROUND / missing);
-    share.max(BETWEEN)
+    share.max(BETWEEN).max(took.saturating_mul(4).min(SLOWEST))
 }
 
 impl Attachments {
     /// Looks for missing Secrets and sends on whoever waits for them. Never ends.
     pub async fn look_for_secrets(&self) {
-        let mut last = None;
+        let (mut last, mut took) = (None, Duration::ZERO);
         loop {
             let Some((_, missing)) = self.waiting.secret_after(last.as_ref()) else {
                 self.waiting.secret_wanted().await;
                 continue;
             };
-            sleep(pause(missing)).await;
+            sleep(pause(missing, took)).await;
             // Whom we were to look for may have given up meanwhile.
             let Some((place, _)) = self.waiting.secret_after(last.as_ref()) else { continue };
+            let asked = Instant::now();
             match self.process.objects.exists::<WireSecret>(&place.namespace, &place.name).await {
                 Ok(true) => {
                     common::v!(2, "A missing Secret is there now"; "secret" => place);
@@ -48,7 +54,7 @@ impl Attachments {
                     common::v!(2, "Could not look for a Secret"; "secret" => place, "err" => api::text(&error));
                 }
             }
-            last = Some(place);
+            (last, took) = (Some(place), asked.elapsed());
         }
     }
 }
@@ -57,12 +63,35 @@ impl Attachments {
 mod tests {
     use super::*;
 
+    fn pauses(missing: usize, took: u64) -> Duration {
+        pause(missing, Duration::from_millis(took))
+    }
+
     #[test]
     fn a_round_takes_two_seconds_at_least_and_five_requests_a_second_at_most() {
         for (missing, milliseconds) in
             [(0, 2000), (1, 2000), (2, 1000), (5, 400), (10, 200), (11, 200), (1000, 200), (usize::MAX, 200)]
         {
-            assert_eq!(pause(missing), Duration::from_millis(milliseconds), "{missing} missing");
+            assert_eq!(pauses(missing, 10), Duration::from_millis(milliseconds), "{missing} missing");
+        }
+    }
+
+    #[test]
+    fn slow_answers_are_asked_for_less_often() {
+        for (missing, took, milliseconds) in [
+            (1, 500, 2000),
+            (1, 1000, 4000),
+            (1000, 50, 200),
+            (1000, 51, 204),
+            (1000, 1000, 4000),
+            (1000, 60_000, 10_000),
+            (1000, u64::MAX, 10_000),
+        ] {
+            assert_eq!(
+                pauses(missing, took),
+                Duration::from_millis(milliseconds),
+                "{missing} missing, {took} ms"
+            );
         }
     }
 }

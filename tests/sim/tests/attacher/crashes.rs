@@ -5,10 +5,11 @@ use std::time::Duration;
 use common::lease::Leadership;
 use serde_json::json;
 use sim::crash::{self, Scenario};
-use sim::{Fault, Settings, World};
+use sim::{Fault, Reply, Settings, World};
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
+use crate::forced::force_away;
 use crate::harness::{LIMIT, config, give, sidecar, sidecar_with};
 use crate::objects::{
     DRIVER, FINALIZER, VA, csi_node, inline, ours, protected, pv, secret, va, with, with_secret_ref,
@@ -153,6 +154,29 @@ fn contradicted() -> Scenario {
     })
 }
 
+/// Forced away while it is being published.
+fn forced() -> Scenario {
+    Scenario::new(sidecar, |world: World| async move {
+        world.api.put(va());
+        let driver = world.driver.clone();
+        let called = world.api.until("a call", LIMIT, move |_| {
+            (!driver.calls_of("ControllerPublishVolume").is_empty()).then_some(())
+        });
+        called.await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        force_away(&world, VA);
+        tokio::time::sleep(Duration::from_secs(600)).await;
+    })
+    .prepare(|world| {
+        begin(world);
+        world.driver.always("ControllerPublishVolume", Reply::Ok.after(Duration::from_secs(5)));
+    })
+    .check(|world| {
+        let published = world.driver.publications();
+        if published.is_empty() { Ok(()) } else { Err(format!("still published: {published:?}")) }
+    })
+}
+
 const FAULTS: [Fault; 7] = [
     Fault::LoseReply,
     Fault::ApiError(500),
@@ -198,6 +222,13 @@ fn a_crash_anywhere_in_a_comparison_ends_with_what_the_attachments_say() {
 fn any_lost_reply_refusal_conflict_or_delay_is_survived() {
     crash::at_each_step(&life(), &FAULTS);
     crash::at_each_step(&held(), &FAULTS);
+}
+
+/// A crash between the call and the withdrawal is another matter: nothing is left that could tell of it.
+#[test]
+fn any_lost_reply_refusal_conflict_or_delay_leaves_nothing_of_an_attachment_that_is_forced_away() {
+    let report = crash::at_each_step(&forced(), &FAULTS);
+    assert!(report.steps.iter().any(|step| step.is_rpc("ControllerUnpublishVolume")));
 }
 
 #[test]

@@ -47,8 +47,8 @@ fn run_with(world: &World, change: impl Fn(&mut Config) + Send + Sync + 'static)
     })
 }
 
-/// Deletes the attachment and takes every finalizer off.
-fn force_away(world: &World, name: &str) {
+/// Takes every finalizer off the attachment and deletes it.
+pub(crate) fn force_away(world: &World, name: &str) {
     world.api.edit("volumeattachments", name, |object| object["metadata"]["finalizers"] = json!([]));
     world.api.delete("volumeattachments", name);
 }

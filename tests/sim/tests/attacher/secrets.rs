@@ -217,7 +217,7 @@ async fn one_look_at_a_time_and_none_once_the_process_is_to_stop() {
     world.steps.on(|step| step.is("get", "secrets"), 1, Fault::Delay(Duration::from_secs(30)));
     sleep(Duration::from_secs(25)).await;
     assert_eq!(asked(&world), 2, "the first look is not answered yet");
-    sleep(Duration::from_secs(10)).await;
+    sleep(Duration::from_secs(20)).await;
     let looked = asked(&world);
     assert!(looked > 3, "{looked}");
     stop.cancel();
