@@ -1,6 +1,8 @@
 //! csi-attacher on a real control plane, with upstream's sample role only: kube-controller-manager's attach/detach
 //! controller makes the attachments, for pods bound to a registered node whose kubelet is not there.
 
+mod rights;
+mod rolling;
 mod site;
 #[path = "../stand/mod.rs"]
 mod stand;
@@ -9,13 +11,10 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use cluster::{Signal, wait};
-use common::csi::v1;
-use common::csi::v1::volume_capability::{AccessMode, AccessType, MountVolume, access_mode::Mode};
-use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::{CSINode, VolumeAttachment};
 use kube::Api;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use site::{LIMIT, NAME, NODE, Site};
 use stand::Replica;
@@ -178,11 +177,7 @@ async fn the_other_replica_takes_over_after_a_kill_and_at_once_after_a_sigterm()
         site.volume(name, json!({})).await;
     }
     let mut first = site.stand.replica("csi-attacher", "first", &election);
-    let leases: Api<Lease> = Api::namespaced(site.stand.client.clone(), &site.stand.namespace);
-    let lease = "external-attacher-leader-hostpath-csi-k8s-io";
-    let holder =
-        async || leases.get_opt(lease).await.ok()??.spec?.holder_identity.filter(|holder| !holder.is_empty());
-    assert_eq!(wait::until("a leader", LIMIT, holder).await.expect("led"), "first");
+    site.led_by("first").await;
     let mut second = site.stand.replica("csi-attacher", "second", &election);
     for name in &names {
         site.pod(name, &[name]).await;
@@ -192,7 +187,7 @@ async fn the_other_replica_takes_over_after_a_kill_and_at_once_after_a_sigterm()
     first.kill();
     site.attached(COUNT).await;
     assert_eq!(site.published().await.len(), COUNT);
-    assert_eq!(holder().await.as_deref(), Some("second"));
+    assert_eq!(site.leader().await.as_deref(), Some("second"));
 
     let third = site.stand.replica("csi-attacher", "third", &election);
     let up = async || third.last_lines(100).contains("driver found").then_some(());
@@ -216,29 +211,8 @@ async fn many_attachments_cost_one_call_each_and_no_write_fails() {
     let site = Site::up("many").await;
     for number in 0..COUNT {
         let name = format!("v{number}");
-        let access_mode = Some(AccessMode { mode: Mode::SingleNodeWriter.into() });
-        let access_type = Some(AccessType::Mount(MountVolume::default()));
-        let request = v1::CreateVolumeRequest {
-            name: name.clone(),
-            volume_capabilities: vec![v1::VolumeCapability { access_mode, access_type }],
-            ..v1::CreateVolumeRequest::default()
-        };
-        let made = site.driver.call(request, LIMIT).await.expect("made").volume.expect("a volume");
-        let volume = json!({
-            "metadata": {"name": name},
-            "spec": {
-                "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Mi"}, "persistentVolumeReclaimPolicy": "Retain",
-                "csi": {"driver": NAME, "volumeHandle": made.volume_id},
-            },
-        });
-        let volume: PersistentVolume = serde_json::from_value(volume).expect("a volume");
-        site.api().create(&PostParams::default(), &volume).await.expect("created");
-        let attachment = json!({
-            "metadata": {"name": name},
-            "spec": {"attacher": NAME, "nodeName": NODE, "source": {"persistentVolumeName": name}},
-        });
-        let attachment: VolumeAttachment = serde_json::from_value(attachment).expect("an attachment");
-        site.api().create(&PostParams::default(), &attachment).await.expect("created");
+        site.unclaimed(&name, json!({})).await;
+        site.attachment(&name, NODE).await;
     }
     let begun = Instant::now();
     let attacher = site.attacher(&["--worker-threads=100"]);

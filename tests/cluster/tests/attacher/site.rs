@@ -10,10 +10,11 @@ use common::csi::v1::volume_capability::{
 };
 use common::csi::{CallLog, Connection, DialOptions, Driver, Endpoint, v1};
 use common::metrics::Metrics;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ServiceAccount};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, ServiceAccount};
 use k8s_openapi::api::storage::v1::VolumeAttachment;
 use kube::Api;
-use kube::api::{DeleteParams, ListParams};
+use kube::api::{DeleteParams, ListParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::stand::{Replica, Stand};
@@ -30,8 +31,14 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) async fn up(name: &str) -> Self {
+        Self::with(name, &[]).await
+    }
+
+    /// The same with more flags for the driver.
+    pub(crate) async fn with(name: &str, driver_flags: &[&str]) -> Self {
         let rbac = include_str!("../../../../manifests/rbac/attacher.yaml");
-        let stand = Stand::with(name, &["--enable-attach"], "csi-attacher", rbac).await;
+        let driver_flags = [&["--enable-attach"], driver_flags].concat();
+        let stand = Stand::with(name, &driver_flags, "csi-attacher", rbac).await;
         let socket = stand.control_plane.folder().join("csi.sock");
         let endpoint = Endpoint::parse(&socket.to_string_lossy()).expect("an address");
         let connection = Connection::dial(endpoint, DialOptions::default()).await.expect("the driver");
@@ -63,6 +70,26 @@ impl Site {
 
     /// A volume at the driver, its object with `change`, and its claim, bound to each other.
     pub(crate) async fn volume(&self, name: &str, change: Value) {
+        let namespace = &self.stand.namespace;
+        let mode = change.pointer("/spec/volumeMode").cloned().unwrap_or_else(|| json!("Filesystem"));
+        let mut bound = json!({"spec": {"claimRef": {"namespace": namespace, "name": name}}});
+        merge(&mut bound, &change);
+        self.unclaimed(name, bound).await;
+        let claim = json!({
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name},
+            "spec": {
+                "accessModes": ["ReadWriteOnce"], "volumeMode": mode, "volumeName": name, "storageClassName": "",
+                "resources": {"requests": {"storage": "1Mi"}},
+            },
+        });
+        self.stand.control_plane.apply_object(claim, namespace).await.expect("a claim");
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.stand.client.clone(), namespace);
+        let bound = async || (claims.get(name).await.ok()?.status?.phase? == "Bound").then_some(());
+        wait::until("the claim to be bound", LIMIT, bound).await.expect("bound");
+    }
+
+    /// A volume at the driver and its object with `change`.
+    pub(crate) async fn unclaimed(&self, name: &str, change: Value) {
         let block = change.pointer("/spec/volumeMode").is_some_and(|mode| mode == "Block");
         let access_type =
             if block { AccessType::Block(BlockVolume {}) } else { AccessType::Mount(MountVolume::default()) };
@@ -74,29 +101,32 @@ impl Site {
             ..v1::CreateVolumeRequest::default()
         };
         let made = self.driver.call(request, LIMIT).await.expect("made").volume.expect("a volume");
-        let namespace = &self.stand.namespace;
         let mut volume = json!({
-            "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name},
+            "metadata": {"name": name},
             "spec": {
                 "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Mi"}, "persistentVolumeReclaimPolicy": "Retain",
                 "csi": {"driver": NAME, "volumeHandle": made.volume_id},
-                "claimRef": {"namespace": namespace, "name": name},
             },
         });
         merge(&mut volume, &change);
-        let mode = volume.pointer("/spec/volumeMode").cloned().unwrap_or_else(|| json!("Filesystem"));
-        let claim = json!({
-            "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name},
-            "spec": {
-                "accessModes": ["ReadWriteOnce"], "volumeMode": mode, "volumeName": name, "storageClassName": "",
-                "resources": {"requests": {"storage": "1Mi"}},
-            },
+        let volume: PersistentVolume = serde_json::from_value(volume).expect("a volume");
+        self.api().create(&PostParams::default(), &volume).await.expect("created");
+    }
+
+    /// A volume's id at the driver.
+    pub(crate) async fn handle(&self, name: &str) -> String {
+        let volume = self.api::<PersistentVolume>().get(name).await.expect("there");
+        volume.spec.and_then(|spec| spec.csi).expect("a CSI volume").volume_handle
+    }
+
+    /// An attachment of the volume of this name, called as the volume.
+    pub(crate) async fn attachment(&self, name: &str, node: &str) {
+        let attachment = json!({
+            "metadata": {"name": name},
+            "spec": {"attacher": NAME, "nodeName": node, "source": {"persistentVolumeName": name}},
         });
-        self.stand.control_plane.apply_object(volume, "").await.expect("a volume");
-        self.stand.control_plane.apply_object(claim, namespace).await.expect("a claim");
-        let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.stand.client.clone(), namespace);
-        let bound = async || (claims.get(name).await.ok()?.status?.phase? == "Bound").then_some(());
-        wait::until("the claim to be bound", LIMIT, bound).await.expect("bound");
+        let attachment: VolumeAttachment = serde_json::from_value(attachment).expect("an attachment");
+        self.api().create(&PostParams::default(), &attachment).await.expect("created");
     }
 
     /// A pod on the node with the claim of each of these names.
@@ -117,6 +147,18 @@ impl Site {
         let pods: Api<Pod> = Api::namespaced(self.stand.client.clone(), &self.stand.namespace);
         let params = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
         pods.delete(name, &params).await.expect("deleted");
+    }
+
+    /// Who holds the lease.
+    pub(crate) async fn leader(&self) -> Option<String> {
+        let leases: Api<Lease> = Api::namespaced(self.stand.client.clone(), &self.stand.namespace);
+        let lease = leases.get_opt("external-attacher-leader-hostpath-csi-k8s-io").await.ok()??;
+        lease.spec?.holder_identity.filter(|holder| !holder.is_empty())
+    }
+
+    pub(crate) async fn led_by(&self, name: &str) {
+        let leads = async || (self.leader().await? == name).then_some(());
+        wait::until(&format!("{name} to lead"), LIMIT, leads).await.expect("it leads");
     }
 
     pub(crate) async fn attachments(&self) -> Vec<VolumeAttachment> {

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use cluster::apply::documents;
+use cluster::binaries::{Binary, Progress, ensure};
 use cluster::built::executable;
-use cluster::{ControlPlane, Options, Process};
+use cluster::{ControlPlane, Options, Process, Signal};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
@@ -84,6 +85,11 @@ impl Stand {
         Stand { client, namespace, driver, driver_args, kubeconfig, control_plane, _alone: alone }
     }
 
+    /// SIGSTOP and SIGCONT: calls hang meanwhile.
+    pub fn signal_driver(&mut self, signal: Signal) {
+        self.driver.signal(signal);
+    }
+
     /// Kills the driver and starts it again.
     pub fn restart_driver(&mut self) {
         self.driver.kill();
@@ -92,22 +98,29 @@ impl Stand {
 
     /// A sidecar of `mooring` beside the driver.
     pub fn sidecar(&self, sidecar: &str, name: &str, flags: &[&str]) -> Replica {
-        let command = Command::new(executable("mooring", "mooring").expect("mooring"));
+        let mut command = Command::new(executable("mooring", "mooring").expect("mooring"));
+        command.arg(sidecar);
         self.start(command, sidecar, name, flags)
     }
 
     /// A sidecar on a host of its own name, as replicas are: the name is its identity in the lease.
     pub fn replica(&self, sidecar: &str, name: &str, flags: &[&str]) -> Replica {
-        let mut command = Command::new("unshare");
-        command.args(["--uts", "sh", "-c", &format!("hostname {name}; exec \"$@\""), "sh"]);
-        command.arg(executable("mooring", "mooring").expect("mooring"));
+        let mut command = on_host(name);
+        command.arg(executable("mooring", "mooring").expect("mooring")).arg(sidecar);
         self.start(command, sidecar, name, flags)
+    }
+
+    /// The same of the Go csi-attacher.
+    pub fn go_attacher(&self, name: &str, flags: &[&str]) -> Replica {
+        let binaries = ensure(&[Binary::CsiAttacher], &Progress::auto()).expect("csi-attacher");
+        let mut command = on_host(name);
+        command.arg(binaries.path(Binary::CsiAttacher));
+        self.start(command, "go-csi-attacher", name, flags)
     }
 
     fn start(&self, mut command: Command, sidecar: &str, name: &str, flags: &[&str]) -> Replica {
         let folder = self.control_plane.folder();
         command
-            .arg(sidecar)
             .arg(format!("--csi-address={}", folder.join("csi.sock").display()))
             .arg(format!("--kubeconfig={}", self.kubeconfig.display()))
             .arg(format!("--leader-election-namespace={}", self.namespace))
@@ -206,6 +219,13 @@ impl Stand {
         names.sort();
         names
     }
+}
+
+/// A command that runs what it is given on a host of this name.
+fn on_host(name: &str) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--uts", "sh", "-c", &format!("hostname {name}; exec \"$@\""), "sh"]);
+    command
 }
 
 fn start_driver(control_plane: &ControlPlane, args: &[String]) -> Process {
