@@ -13,7 +13,7 @@ use common::flag::duration::parse_go_duration;
 
 use crate::pairs::{self, Pairs};
 pub(crate) use controller::Controller;
-pub(crate) use node::Node;
+pub(crate) use node::{Node, Usage};
 pub(crate) use shared::{
     Capabilities, Credentials, Pages, Parameters, PublishContext, Size, Topology, VolumeContext,
 };

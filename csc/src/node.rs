@@ -3,7 +3,7 @@
 use common::csi::v1;
 use common::csi::v1::volume_usage::Unit;
 
-use crate::cli::Node;
+use crate::cli::{Node, Usage};
 use crate::connection::Session;
 use crate::controller::{each_id, range};
 use crate::failure::Failure;
@@ -12,15 +12,15 @@ use crate::pairs::joined;
 
 pub(crate) async fn run(session: &Session, command: Node) -> Result<(), Failure> {
     match command {
-        Node::Stage { caps, context, publish_context, creds, staging_target_path, ids } => {
-            let strict = required(session, &context, &publish_context, &creds)?;
+        Node::Stage { usage, staging_target_path, ids } => {
+            let strict = required(session, &usage)?;
             let request = |id: &str| v1::NodeStageVolumeRequest {
                 volume_id: id.to_owned(),
-                publish_context: joined(&publish_context.pub_context),
+                publish_context: joined(&usage.publish_context.pub_context),
                 staging_target_path: staging_target_path.clone(),
-                volume_capability: caps.capabilities.first().cloned(),
+                volume_capability: usage.caps.capabilities.first().cloned(),
                 secrets: session.secrets(),
-                volume_context: joined(&context.vol_context),
+                volume_context: joined(&usage.context.vol_context),
             };
             each_id(session, &ids, strict, request).await
         }
@@ -31,26 +31,17 @@ pub(crate) async fn run(session: &Session, command: Node) -> Result<(), Failure>
             };
             each_id(session, &ids, false, request).await
         }
-        Node::Publish {
-            caps,
-            context,
-            publish_context,
-            creds,
-            staging_target_path,
-            target_path,
-            read_only,
-            ids,
-        } => {
-            let strict = required(session, &context, &publish_context, &creds)?;
+        Node::Publish { usage, staging_target_path, target_path, read_only, ids } => {
+            let strict = required(session, &usage)?;
             let request = |id: &str| v1::NodePublishVolumeRequest {
                 volume_id: id.to_owned(),
-                publish_context: joined(&publish_context.pub_context),
+                publish_context: joined(&usage.publish_context.pub_context),
                 staging_target_path: staging_target_path.clone(),
                 target_path: target_path.clone(),
-                volume_capability: caps.capabilities.first().cloned(),
+                volume_capability: usage.caps.capabilities.first().cloned(),
                 readonly: read_only,
                 secrets: session.secrets(),
-                volume_context: joined(&context.vol_context),
+                volume_context: joined(&usage.context.vol_context),
             };
             each_id(session, &ids, strict, request).await
         }
@@ -98,12 +89,8 @@ pub(crate) async fn run(session: &Session, command: Node) -> Result<(), Failure>
     }
 }
 
-fn required(
-    session: &Session,
-    context: &crate::cli::VolumeContext,
-    publish_context: &crate::cli::PublishContext,
-    creds: &crate::cli::Credentials,
-) -> Result<bool, Failure> {
+fn required(session: &Session, usage: &Usage) -> Result<bool, Failure> {
+    let Usage { context, publish_context, creds, .. } = usage;
     let (volume, publish, secret) = (
         context.with_requires_vol_context,
         publish_context.with_requires_pub_context,

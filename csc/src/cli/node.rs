@@ -1,21 +1,28 @@
 //! `csc node …`.
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 use super::{Capabilities, Credentials, PublishContext, Size, VolumeContext};
+
+/// How a volume is used, and what came before.
+#[derive(Debug, Args)]
+pub(crate) struct Usage {
+    #[command(flatten)]
+    pub(crate) caps: Capabilities,
+    #[command(flatten)]
+    pub(crate) context: VolumeContext,
+    #[command(flatten)]
+    pub(crate) publish_context: PublishContext,
+    #[command(flatten)]
+    pub(crate) creds: Credentials,
+}
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Node {
     /// Stages volumes.
     Stage {
         #[command(flatten)]
-        caps: Capabilities,
-        #[command(flatten)]
-        context: VolumeContext,
-        #[command(flatten)]
-        publish_context: PublishContext,
-        #[command(flatten)]
-        creds: Credentials,
+        usage: Usage,
         /// Where.
         #[arg(long, default_value = "")]
         staging_target_path: String,
@@ -34,13 +41,7 @@ pub(crate) enum Node {
     #[command(aliases = ["mnt", "mount"])]
     Publish {
         #[command(flatten)]
-        caps: Capabilities,
-        #[command(flatten)]
-        context: VolumeContext,
-        #[command(flatten)]
-        publish_context: PublishContext,
-        #[command(flatten)]
-        creds: Credentials,
+        usage: Usage,
         /// Where it was staged.
         #[arg(long, default_value = "")]
         staging_target_path: String,

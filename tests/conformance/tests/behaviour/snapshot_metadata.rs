@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use common::csi::{Driver, v1};
+use common::csi::{Driver, StreamRpc, v1};
 use conformance::request::{self, MIB};
 
 use super::{DEADLINE, published, unpublished, volume};
@@ -16,9 +16,6 @@ async fn runs(
     offset: i64,
     limit: i32,
 ) -> Vec<Vec<(i64, i64)>> {
-    let runs =
-        |runs: &[v1::BlockMetadata]| runs.iter().map(|run| (run.byte_offset, run.size_bytes)).collect();
-    let mut messages = Vec::new();
     match base {
         None => {
             let request = v1::GetMetadataAllocatedRequest {
@@ -27,11 +24,11 @@ async fn runs(
                 max_results: limit,
                 ..Default::default()
             };
-            let mut stream = client.stream(request, DEADLINE).await.unwrap();
-            while let Some(message) = stream.message().await.unwrap() {
+            each(client, request, |message| {
                 assert_eq!(message.volume_capacity_bytes, 64 * MIB);
-                messages.push(runs(&message.block_metadata));
-            }
+                message.block_metadata
+            })
+            .await
         }
         Some(base) => {
             let request = v1::GetMetadataDeltaRequest {
@@ -41,11 +38,21 @@ async fn runs(
                 max_results: limit,
                 ..Default::default()
             };
-            let mut stream = client.stream(request, DEADLINE).await.unwrap();
-            while let Some(message) = stream.message().await.unwrap() {
-                messages.push(runs(&message.block_metadata));
-            }
+            each(client, request, |message| message.block_metadata).await
         }
+    }
+}
+
+/// Offset and size of the blocks of each message of a stream.
+async fn each<R: StreamRpc>(
+    client: &Driver,
+    request: R,
+    blocks: impl Fn(R::Reply) -> Vec<v1::BlockMetadata>,
+) -> Vec<Vec<(i64, i64)>> {
+    let mut stream = client.stream(request, DEADLINE).await.unwrap();
+    let mut messages = Vec::new();
+    while let Some(message) = stream.message().await.unwrap() {
+        messages.push(blocks(message).iter().map(|run| (run.byte_offset, run.size_bytes)).collect());
     }
     messages
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sim::{Fault, World};
 
-use crate::harness::{bound, calls, claim, class, events, no_volumes, sidecar, writes};
+use crate::harness::{bound, calls, claim, class, events, no_volumes, sidecar, waiting, writes};
 
 /// Long enough for anything that would come to have come.
 const QUIET: Duration = Duration::from_secs(120);
@@ -98,10 +98,7 @@ async fn claim_for_a_volume_populator_is_left_to_it_with_one_notice() {
 async fn volume_that_comes_and_goes_before_its_creation_is_answered_is_made_again() {
     let world = World::default();
     world.api.put(class());
-    let made = world.api.put(edited(claim("data"), |claim| {
-        claim["metadata"]["annotations"] =
-            json!({"volume.kubernetes.io/storage-provisioner": "driver.example"});
-    }));
+    let made = world.api.put(waiting("data"));
     let name = format!("pvc-{}", made["metadata"]["uid"].as_str().unwrap());
     let late = Fault::LateReply(Duration::from_secs(10));
     world.steps.on(|step| step.is("create", "persistentvolumes"), 1, late);
@@ -141,10 +138,7 @@ async fn late_binding_claim_is_served_once_its_node_is_chosen() {
 async fn claim_without_its_class_is_served_as_soon_as_the_class_is_there() {
     let world = World::default();
     let _binder = world.binder();
-    world.api.put(edited(claim("data"), |claim| {
-        claim["metadata"]["annotations"] =
-            json!({"volume.kubernetes.io/storage-provisioner": "driver.example"});
-    }));
+    world.api.put(waiting("data"));
     let _running = world.run(Duration::from_secs(1), sidecar);
     tokio::time::sleep(QUIET).await;
     assert_eq!((calls(&world), events(&world)), (vec![], vec![]), "no event for a class that is missing");
@@ -179,10 +173,7 @@ async fn volume_that_exists_already_is_not_made_again() {
 async fn volume_of_the_claim_s_name_that_is_another_s_is_not_touched() {
     let world = World::default();
     world.api.put(class());
-    let made = world.api.put(edited(claim("data"), |claim| {
-        claim["metadata"]["annotations"] =
-            json!({"volume.kubernetes.io/storage-provisioner": "driver.example"});
-    }));
+    let made = world.api.put(waiting("data"));
     let name = format!("pvc-{}", made["metadata"]["uid"].as_str().unwrap());
     let mut volume = crate::harness::released(&name);
     volume["spec"]["persistentVolumeReclaimPolicy"] = json!("Retain");

@@ -13,6 +13,11 @@ fn begin(world: &World) {
     world.api.put(class());
 }
 
+fn nothing_leaked(world: &World) -> Result<(), String> {
+    let left = world.driver.volumes();
+    if left.is_empty() { Ok(()) } else { Err(format!("leaked: {left:?}")) }
+}
+
 /// Provisioned and bound; the end state has one volume and one object.
 fn birth() -> Scenario {
     Scenario::new(sidecar, |world: World| async move {
@@ -40,10 +45,7 @@ fn life() -> Scenario {
         tokio::time::sleep(Duration::from_secs(60)).await;
     })
     .prepare(begin)
-    .check(|world| {
-        let left = world.driver.volumes();
-        if left.is_empty() { Ok(()) } else { Err(format!("leaked: {left:?}")) }
-    })
+    .check(nothing_leaked)
 }
 
 /// Deleted by its user while its volume is being made, and held by somebody's finalizer.
@@ -64,10 +66,7 @@ fn deleted_while_pending() -> Scenario {
         tokio::time::sleep(Duration::from_secs(60)).await;
     })
     .prepare(begin)
-    .check(|world| {
-        let left = world.driver.volumes();
-        if left.is_empty() { Ok(()) } else { Err(format!("leaked: {left:?}")) }
-    })
+    .check(nothing_leaked)
 }
 
 #[test]

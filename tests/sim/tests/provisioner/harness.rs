@@ -67,6 +67,13 @@ pub(crate) fn claim(name: &str) -> Value {
     })
 }
 
+/// A claim that the controller-manager has handed to us.
+pub(crate) fn waiting(name: &str) -> Value {
+    let mut claim = claim(name);
+    claim["metadata"]["annotations"] = json!({"volume.kubernetes.io/storage-provisioner": DRIVER});
+    claim
+}
+
 /// A volume of a claim that is gone.
 pub(crate) fn released(name: &str) -> Value {
     json!({

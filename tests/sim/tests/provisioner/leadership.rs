@@ -6,12 +6,11 @@ use std::time::Duration;
 use common::lease::{Candidate, Leadership, Timing, run};
 use common::metrics::Metrics;
 use provisioner::config::Config;
-use serde_json::{Value, json};
 use sim::{Reply, World};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{DRIVER, bound, calls, claim, class, config, events, released, sidecar_with};
+use crate::harness::{bound, calls, claim, class, config, events, released, sidecar_with, waiting};
 
 struct Replica {
     leadership: Leadership,
@@ -59,13 +58,6 @@ fn candidate(world: &World, name: &str) -> Candidate {
         metrics: Metrics::new().leader(""),
         seed: name.bytes().next().map_or(0, u64::from),
     }
-}
-
-/// A claim that the controller-manager has handed to us.
-fn waiting(name: &str) -> Value {
-    let mut claim = claim(name);
-    claim["metadata"]["annotations"] = json!({"volume.kubernetes.io/storage-provisioner": DRIVER});
-    claim
 }
 
 fn creators(world: &World) -> Vec<String> {
