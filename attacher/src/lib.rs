@@ -13,6 +13,7 @@
 //! | VolumeAttachment, status | `attached`, `attachmentMetadata`, `attachError`, `detachError` | after a call, and after a failure that says something new |
 
 pub mod attachment;
+mod beside;
 pub mod config;
 #[cfg(test)]
 mod fixture;

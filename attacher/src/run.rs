@@ -11,22 +11,20 @@ use common::flag::Parsed;
 use common::flag::standard::StandardFlags;
 use common::kube::attached::Attached;
 use common::kube::object::{Attachment, CsiNode, Key, Scope, Volume};
-use common::kube::permission::{Need, review};
 use common::process::{Election, Process, Setup, StartError, start};
 use common::queue::{Limits, Place, WorkQueue};
 use futures::FutureExt;
 use futures::future::{BoxFuture, select_all};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use translation::{NotAvailable, Plugin, Translation};
 
-use crate::attachment::decide::{Step, decide, place};
 use crate::attachment::mark::Marks;
 use crate::attachment::reconcile::{Attachments, Caches};
+use crate::beside::Beside;
 use crate::config::{Capabilities, Config};
 use crate::flags::{self, Flags};
 use crate::listing::Listing;
 use crate::metrics::{self, ATTACH_QUEUE, DETACH_QUEUE, VOLUME_QUEUE};
-use crate::volume;
 use crate::volume::reconcile::Volumes;
 
 /// Bound on GetPluginInfo, and on the two capability calls together, whatever `--timeout` says.
@@ -138,7 +136,15 @@ pub async fn attach(process: Process, config: Config) {
         }
         common::info!("Attaching"; "driver" => config.driver, "attachments" => caches.attachments.len(),
             "volumes" => caches.volumes.len(), "nodes" => caches.nodes.len());
-        let both = async {
+        let beside = Beside {
+            process: &process,
+            config: &config,
+            caches: &caches,
+            attachments: &job,
+            queue: &queue,
+            volume_queue: &volume_queue,
+        };
+        let queues = async {
             futures::join!(
                 queue.run(config.tasks(), job.clone(), process.stop.clone()),
                 volume_queue.run(config.workers, Arc::new(volume_job), process.stop.clone()),
@@ -146,8 +152,8 @@ pub async fn attach(process: Process, config: Config) {
             )
         };
         tokio::select! {
-            _ = both => {}
-            () = beside(&process, &config, (listing, &job), (&caches, &queue, &volume_queue)) => {}
+            _ = queues => {}
+            () = beside.run(listing) => {}
         }
     };
     tokio::select! {
@@ -169,78 +175,3 @@ fn watches(process: &Process, config: &Config, caches: &Caches) -> Vec<BoxFuture
     }
     watches
 }
-
-/// What goes on beside the queues for as long as they do. Never ends.
-async fn beside(
-    process: &Process,
-    config: &Config,
-    (listing, job): (Listing, &Attachments),
-    (caches, queue, volume_queue): (&Caches, &WorkQueue<Key>, &WorkQueue<Key>),
-) {
-    let compare = async {
-        if config.can.lists_nodes && !process.stop.is_cancelled() {
-            tokio::select! {
-                () = listing.run() => {}
-                () = process.stop.cancelled() => {}
-            }
-        }
-    };
-    let look_for_secrets = async {
-        tokio::select! {
-            () = job.look_for_secrets() => {}
-            () = process.stop.cancelled() => {}
-        }
-    };
-    let look_again = async {
-        while !config.resync.is_zero() {
-            sleep(config.resync).await;
-            resync(config, caches, queue, volume_queue);
-        }
-    };
-    let permissions =
-        review(process.objects.client(), "default", if config.can.attach { &NEEDS } else { &NEEDS_TO_MARK });
-    futures::join!(compare, look_for_secrets, look_again, permissions);
-    std::future::pending::<()>().await;
-}
-
-/// Adds everything unfinished to the queues, also what is in a back-off.
-///
-/// `Differs:` upstream adds everything there is.
-fn resync(config: &Config, caches: &Caches, queue: &WorkQueue<Key>, volume_queue: &WorkQueue<Key>) {
-    for attachment in caches.attachments.list() {
-        if decide(&attachment, config.role(), false) != Step::Ignore {
-            queue.add(attachment.meta.key.clone(), place(&attachment));
-        }
-    }
-    for volume in caches.volumes.list() {
-        if volume::decide::decide(&volume, &config.driver, &config.finalizer) != volume::decide::Step::Ignore
-        {
-            volume_queue.add(volume.meta.key.clone(), Place::lane(0));
-        }
-    }
-}
-
-const ATTACHMENTS: Need = Need {
-    group: "storage.k8s.io",
-    resource: "volumeattachments",
-    verbs: &["list", "watch", "patch"],
-    namespaced: false,
-};
-const STATUS: Need = Need {
-    group: "storage.k8s.io",
-    resource: "volumeattachments/status",
-    verbs: &["patch"],
-    namespaced: false,
-};
-const NEEDS_TO_MARK: [Need; 2] = [ATTACHMENTS, STATUS];
-const NEEDS: [Need; 4] = [
-    ATTACHMENTS,
-    STATUS,
-    Need {
-        group: "",
-        resource: "persistentvolumes",
-        verbs: &["get", "list", "watch", "patch"],
-        namespaced: false,
-    },
-    Need { group: "storage.k8s.io", resource: "csinodes", verbs: &["list", "watch"], namespaced: false },
-];

@@ -14,7 +14,8 @@ use common::kube::secret::read;
 use super::error::{DetachError, SourceError};
 use super::facts::{Note, Source, node_id_for_detach, source};
 use super::in_flight::Pair;
-use super::reconcile::{Attachments, Progress, Written};
+use super::reconcile::{Attachments, Progress};
+use super::write::Written;
 use super::{patch, request};
 
 impl Attachments {

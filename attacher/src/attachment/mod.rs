@@ -24,3 +24,5 @@ pub mod report;
 pub mod request;
 mod source;
 pub mod waiting;
+mod wake;
+mod write;

@@ -4,24 +4,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::kube::api::{self, Format};
-use common::kube::object::{Attachment, CsiNode, Key, Meta, Volume, WireAttachment};
-use common::kube::store::{Change, Store};
+use common::kube::object::{Attachment, CsiNode, Key, Meta, Volume};
+use common::kube::store::Store;
 use common::process::Process;
 use common::queue::{Job, Outcome, WorkQueue};
 use jiff::Timestamp;
-use kube::Resource;
 use serde_json::Value;
 use translation::Translation;
 
-use super::decide::{Step, decide, place};
+use super::decide::{Step, decide};
 use super::error::{AttachError, DetachError};
-use super::in_flight::{Claim, InFlight, Pair};
+use super::in_flight::InFlight;
 use super::intake::feed;
 use super::mark::Marks;
 use super::own::OwnWrites;
 use super::patch;
 use super::report::{Report, is_news, time};
-use super::waiting::{On, Waiting};
+use super::waiting::Waiting;
+use super::wake::{send_on, waker};
 use crate::config::Config;
 use crate::withdrawal::reconcile::Withdrawals;
 
@@ -37,11 +37,11 @@ pub struct Attachments {
     pub(super) nodes: Arc<Store<CsiNode>>,
     pub(super) translation: Arc<dyn Translation>,
     pub(super) withdrawals: Arc<Withdrawals>,
-    in_flight: Arc<InFlight>,
-    queue: WorkQueue<Key>,
+    pub(super) in_flight: Arc<InFlight>,
+    pub(super) queue: WorkQueue<Key>,
     marks: Arc<Marks>,
     pub(super) waiting: Arc<Waiting>,
-    own: Arc<OwnWrites>,
+    pub(super) own: Arc<OwnWrites>,
 }
 
 /// The caches that attaching looks at.
@@ -64,15 +64,6 @@ pub(super) enum Progress {
     Gone,
     /// Another attachment's call for the same volume and node is under way.
     Busy,
-}
-
-/// What a write found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Written {
-    /// The object, which is still there.
-    Kept,
-    /// The object is gone, by this write or before it.
-    Gone,
 }
 
 impl Attachments {
@@ -212,131 +203,10 @@ impl Attachments {
             common::error!(api::text(&error), "Could not save the error"; "attachment" => meta.key);
         }
     }
-
-    /// Another try at once when the object comes; it may have come since it was looked for. A Secret is looked for
-    /// again in any case. An attachment that is gone waits for nothing.
-    fn wait(&self, key: &Key, on: Option<On>) {
-        let Some(on) = on else { return };
-        self.waiting.join(key, on.clone());
-        let came = match &on {
-            On::Volume(name) => self.volumes.get(&Key::cluster(name)).is_some(),
-            On::LiveVolume(name) => {
-                self.volumes.get(&Key::cluster(name)).is_some_and(|volume| !volume.meta.deleting)
-            }
-            On::Node(name) => self.nodes.get(&Key::cluster(name)).is_some_and(|node| node.driver.is_some()),
-            On::Secret(_) => false,
-        };
-        if came || self.attachments.get(key).is_none() {
-            self.waiting.leave(key);
-            self.wake(key);
-        }
-    }
-
-    /// Claims a volume on a node until the result is dropped; `None` when another has it: the attachment is woken at
-    /// its end.
-    pub(super) fn claim(&self, pair: &Pair, key: &Key) -> Option<Claim> {
-        let (wake, key) = (waker(&self.queue, &self.attachments), key.clone());
-        self.in_flight.claim(pair, move || wake(&key))
-    }
-
-    /// Adds an attachment to the queue, at its place, if it is still there.
-    pub(super) fn wake(&self, key: &Key) {
-        waker(&self.queue, &self.attachments)(key);
-    }
-
-    /// Sends one write to an attachment and puts the reply into the cache. What it changes is not news; a deletion
-    /// that the reply is the first to tell is, and the watch's own event of it comes too late to be.
-    ///
-    /// `Differs:` upstream writes to whatever has the name by then: an attachment forced out and made anew during
-    /// the call is marked as attached without a finalizer, and its volume stays published for ever.
-    pub(super) async fn write(
-        &self,
-        meta: &Meta,
-        subresource: &str,
-        format: Format,
-        body: Value,
-    ) -> Result<Written, api::Error> {
-        let key = &meta.key;
-        let body = patch::only(&meta.uid, body);
-        self.own.begin(key);
-        let reply =
-            self.process.objects.patch::<WireAttachment>("", key.name(), subresource, format, &body).await;
-        let mut deleted = false;
-        let (result, version) = match reply {
-            Ok(wire) => {
-                let left = wire.meta();
-                deleted = left.deletion_timestamp.is_some() && !meta.deleting;
-                let free = left.finalizers.as_ref().is_none_or(Vec::is_empty);
-                if free && left.deletion_timestamp.is_some() {
-                    self.attachments.deleted(key, &meta.uid);
-                    (Ok(Written::Gone), None)
-                } else {
-                    (Ok(Written::Kept), Some(self.attachments.overlay(wire)))
-                }
-            }
-            Err(error) if api::is(&error, 404) || self.is_replaced(meta) => (Ok(Written::Gone), None),
-            Err(error) => (Err(error), None),
-        };
-        if self.own.end(key, version) || deleted {
-            self.wake(key);
-        }
-        result
-    }
-
-    /// Whether another attachment has the name now.
-    fn is_replaced(&self, meta: &Meta) -> bool {
-        self.attachments.get(&meta.key).is_some_and(|known| known.meta.uid != meta.uid)
-    }
 }
 
 impl Job<Key> for Attachments {
     async fn run(&self, key: Key) -> Outcome {
         self.pass(&key).await
-    }
-}
-
-/// Ends the waiting of attachments when what they wait for comes, and when they go themselves.
-fn send_on(
-    waiting: &Arc<Waiting>,
-    (attachments, volumes, nodes): (&Store<Attachment>, &Store<Volume>, &Store<CsiNode>),
-    wake: &(impl Fn(&Key) + Clone + Send + Sync + 'static),
-) {
-    let told = waiting.clone();
-    attachments.subscribe(move |change| {
-        if let Change::Removed(old) | Change::Left(old) = change {
-            told.leave(&old.meta.key);
-        }
-    });
-    let (told, wake_for_volume) = (waiting.clone(), wake.clone());
-    volumes.subscribe(move |change| {
-        if let Change::Added(new) | Change::Updated { new, .. } = change {
-            told.came(&On::Volume(new.meta.name().into())).iter().for_each(&wake_for_volume);
-            if !new.meta.deleting {
-                told.came(&On::LiveVolume(new.meta.name().into())).iter().for_each(&wake_for_volume);
-            }
-        }
-    });
-    let (told, wake_for_node) = (waiting.clone(), wake.clone());
-    nodes.subscribe(move |change| {
-        if let Change::Added(new) | Change::Updated { new, .. } = change
-            && new.driver.is_some()
-        {
-            told.came(&On::Node(new.meta.name().into())).iter().for_each(&wake_for_node);
-        }
-    });
-}
-
-/// Adds an attachment to the queue, at its place, if it is still there.
-fn waker(
-    queue: &WorkQueue<Key>,
-    attachments: &Arc<Store<Attachment>>,
-) -> impl Fn(&Key) + Clone + Send + Sync + 'static {
-    // Weak: the cache holds subscribers that hold this.
-    let (queue, attachments) = (queue.clone(), Arc::downgrade(attachments));
-    move |key: &Key| {
-        let attachment = attachments.upgrade().and_then(|attachments| attachments.get(key));
-        if let Some(attachment) = attachment {
-            queue.add(key.clone(), place(&attachment));
-        }
     }
 }

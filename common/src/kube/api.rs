@@ -176,3 +176,39 @@ fn read<W: Wire>(reply: &str) -> Result<W, Error> {
 fn path<W: Wire>(namespace: &str) -> Request {
     Request::new(W::url_path(&(), Some(namespace).filter(|namespace| !namespace.is_empty())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::object::WireSecret;
+    use super::*;
+    use kube::client::Body;
+    use serde_json::json;
+
+    /// Whether a Secret exists, when the server answers so to a request for metadata only, and 500 to any other.
+    async fn exists(code: u16, body: Value) -> Result<bool, Error> {
+        let service = tower::service_fn(move |request: http::Request<Body>| {
+            let accept = request.headers().get(http::header::ACCEPT);
+            let wanted = accept.is_some_and(|accept| {
+                accept.as_bytes().starts_with(b"application/json;as=PartialObjectMetadata;")
+            }) && request.uri().path() == "/api/v1/namespaces/ns/secrets/key";
+            let reply = http::Response::builder()
+                .status(if wanted { code } else { 500 })
+                .body(Body::from(body.to_string().into_bytes()));
+            std::future::ready(reply)
+        });
+        let objects = Objects::new(Client::new(service, "default"), Leadership::always());
+        objects.exists::<WireSecret>("ns", "key").await
+    }
+
+    #[tokio::test]
+    async fn existence_is_asked_for_without_the_content() {
+        let metadata = json!({"kind": "PartialObjectMetadata", "metadata": {"name": "key"}});
+        assert!(exists(200, metadata).await.unwrap());
+        let refusal =
+            |code: u16| json!({"kind": "Status", "status": "Failure", "message": "no", "code": code});
+        assert!(!exists(404, refusal(404)).await.unwrap());
+        for code in [403, 500] {
+            assert!(is(&exists(code, refusal(code)).await.unwrap_err(), code));
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Waking attachments: at once, when what they wait for comes.
+
+use std::sync::Arc;
+
+use common::kube::object::{Attachment, CsiNode, Key, Volume};
+use common::kube::store::{Change, Store};
+use common::queue::WorkQueue;
+
+use super::decide::place;
+use super::in_flight::{Claim, Pair};
+use super::reconcile::Attachments;
+use super::waiting::{On, Waiting};
+
+impl Attachments {
+    /// Another try at once when the object comes; it may have come since it was looked for. A Secret is looked for
+    /// again in any case. An attachment that is gone waits for nothing.
+    pub(super) fn wait(&self, key: &Key, on: Option<On>) {
+        let Some(on) = on else { return };
+        self.waiting.join(key, on.clone());
+        let came = match &on {
+            On::Volume(name) => self.volumes.get(&Key::cluster(name)).is_some(),
+            On::LiveVolume(name) => {
+                self.volumes.get(&Key::cluster(name)).is_some_and(|volume| !volume.meta.deleting)
+            }
+            On::Node(name) => self.nodes.get(&Key::cluster(name)).is_some_and(|node| node.driver.is_some()),
+            On::Secret(_) => false,
+        };
+        if came || self.attachments.get(key).is_none() {
+            self.waiting.leave(key);
+            self.wake(key);
+        }
+    }
+
+    /// Claims a volume on a node until the result is dropped; `None` when another has it: the attachment is woken at
+    /// its end.
+    pub(super) fn claim(&self, pair: &Pair, key: &Key) -> Option<Claim> {
+        let (wake, key) = (waker(&self.queue, &self.attachments), key.clone());
+        self.in_flight.claim(pair, move || wake(&key))
+    }
+
+    /// Adds an attachment to the queue, at its place, if it is still there.
+    pub(super) fn wake(&self, key: &Key) {
+        waker(&self.queue, &self.attachments)(key);
+    }
+}
+
+/// Ends the waiting of attachments when what they wait for comes, and when they go themselves.
+pub(super) fn send_on(
+    waiting: &Arc<Waiting>,
+    (attachments, volumes, nodes): (&Store<Attachment>, &Store<Volume>, &Store<CsiNode>),
+    wake: &(impl Fn(&Key) + Clone + Send + Sync + 'static),
+) {
+    let told = waiting.clone();
+    attachments.subscribe(move |change| {
+        if let Change::Removed(old) | Change::Left(old) = change {
+            told.leave(&old.meta.key);
+        }
+    });
+    let (told, wake_for_volume) = (waiting.clone(), wake.clone());
+    volumes.subscribe(move |change| {
+        if let Change::Added(new) | Change::Updated { new, .. } = change {
+            told.came(&On::Volume(new.meta.name().into())).iter().for_each(&wake_for_volume);
+            if !new.meta.deleting {
+                told.came(&On::LiveVolume(new.meta.name().into())).iter().for_each(&wake_for_volume);
+            }
+        }
+    });
+    let (told, wake_for_node) = (waiting.clone(), wake.clone());
+    nodes.subscribe(move |change| {
+        if let Change::Added(new) | Change::Updated { new, .. } = change
+            && new.driver.is_some()
+        {
+            told.came(&On::Node(new.meta.name().into())).iter().for_each(&wake_for_node);
+        }
+    });
+}
+
+/// Adds an attachment to the queue, at its place, if it is still there.
+pub(super) fn waker(
+    queue: &WorkQueue<Key>,
+    attachments: &Arc<Store<Attachment>>,
+) -> impl Fn(&Key) + Clone + Send + Sync + 'static {
+    // Weak: the cache holds subscribers that hold this.
+    let (queue, attachments) = (queue.clone(), Arc::downgrade(attachments));
+    move |key: &Key| {
+        let attachment = attachments.upgrade().and_then(|attachments| attachments.get(key));
+        if let Some(attachment) = attachment {
+            queue.add(key.clone(), place(&attachment));
+        }
+    }
+}
