@@ -4,7 +4,7 @@
 //! cargo run --release -p bench -- size
 //! cargo run --release -p bench -- memory --pairs 10000
 //! cargo run --release -p bench -- provision --claims 1000
-//! cargo run --release -p bench -- attach --attachments 1000 --nodes 10 --burst 0
+//! cargo run --release -p bench -- attach --attachments 1000 --nodes 10 --burst 0 --against-go
 //! ```
 //!
 //! The sidecar measured is the executable that `--mooring` names (by default the `dist` build), talking TLS
@@ -61,6 +61,9 @@ enum What {
         /// Detaches at once, behind which some more attaches are made; 0 for none.
         #[arg(long, default_value_t = 0)]
         burst: usize,
+        /// The same with the Go attacher, and both side by side.
+        #[arg(long)]
+        against_go: bool,
     },
 }
 
@@ -76,8 +79,9 @@ async fn main() -> anyhow::Result<()> {
         }
         What::Memory { pairs } => memory::measure(&binaries, pairs).await,
         What::Provision { claims } => provision::measure(&binaries, claims).await,
-        What::Attach { attachments, nodes, burst } => {
-            attach::measure(&binaries, attachments, nodes.max(1), burst).await
+        What::Attach { attachments, nodes, burst, against_go } => {
+            let size = attach::Size { attachments, nodes: nodes.max(1), burst };
+            attach::measure(&binaries, size, against_go).await
         }
     }
 }

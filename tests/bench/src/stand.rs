@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use cluster::apply::documents;
+use cluster::binaries::{Binary, Progress, ensure};
 use cluster::built::cargo;
 use cluster::{ControlPlane, Options, Process};
 use serde_json::Value;
 
 use crate::audit::Audit;
+use crate::usage::cpu;
 
 /// The executables that are measured.
 pub(crate) struct Programs {
@@ -128,14 +130,41 @@ impl Stand {
     /// Starts the sidecar with a log of its own, so that an earlier one's lines are not taken for its.
     pub(crate) fn sidecar_logging_to(&self, log: &str, name: &str, flags: &[&str]) -> Result<Process> {
         let mut command = Command::new(&self.mooring);
+        command.arg(name);
+        self.start(command, log, flags)
+    }
+
+    /// Starts the Go csi-attacher.
+    pub(crate) fn go_attacher(&self, log: &str, flags: &[&str]) -> Result<Process> {
+        let binaries = ensure(&[Binary::CsiAttacher], &Progress::auto())?;
+        self.start(Command::new(binaries.path(Binary::CsiAttacher)), log, flags)
+    }
+
+    fn start(&self, mut command: Command, log: &str, flags: &[&str]) -> Result<Process> {
         command
-            .arg(name)
             .arg(format!("--csi-address={}", self.control_plane.folder().join("csi.sock").display()))
             .arg(format!("--kubeconfig={}", self.kubeconfig.display()))
             .args(flags)
             .env_remove("KUBECONFIG");
         Ok(self.control_plane.spawn(log, command)?)
     }
+}
+
+/// Waits until a process that has started uses hardly any CPU: it has read what there is.
+pub(crate) async fn quiet(pid: u32) -> Result<()> {
+    const LOOK: Duration = Duration::from_millis(500);
+    let mut still = 0;
+    for _ in 0..240 {
+        let before = cpu(pid)?;
+        tokio::time::sleep(LOOK).await;
+        // Two percent; and long enough for a pause in between not to be taken for the end.
+        let idle = cpu(pid)?.saturating_sub(before) < LOOK / 50;
+        still = if idle { still + 1 } else { 0 };
+        if still == 6 {
+            return Ok(());
+        }
+    }
+    bail!("process {pid} is never quiet")
 }
 
 /// Waits until a log line of `process` contains `text`.

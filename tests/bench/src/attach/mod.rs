@@ -1,11 +1,14 @@
 //! Attachments made and withdrawn: time, latency, CPU, API requests, memory; and attaches behind a burst
-//! of detaches.
+//! of detaches. The Go attacher goes through the same beside ours when asked for.
+
+mod figures;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use cluster::Process;
 use common::csi::{CallLog, Connection, DialOptions, Driver, Endpoint, v1};
 use common::metrics::Metrics;
 use futures::{StreamExt, TryStreamExt};
@@ -16,8 +19,9 @@ use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::runtime::watcher::{self, Event, watcher};
 use serde_json::json;
 
-use crate::stand::{Programs, Stand, until_logged};
-use crate::usage::{cpu, memory};
+use crate::stand::{Programs, Stand, quiet, until_logged};
+use crate::usage::{Memory, cpu, memory};
+use figures::{Figures, Phase, compare};
 
 const DRIVER: &str = "hostpath.csi.k8s.io";
 /// A bound on every wait.
@@ -52,54 +56,118 @@ impl Times {
     }
 }
 
-pub(crate) async fn measure(programs: &Programs, count: usize, nodes: usize, burst: usize) -> Result<()> {
-    let rbac = include_str!("../../../manifests/rbac/attacher.yaml");
-    let mut stand = Stand::up(programs, false, "csi-attacher", rbac, &["--enable-attach"]).await?;
-    prepare(&stand, count.max(burst + BEHIND_BURST), nodes).await?;
-    let sidecar = stand.sidecar("csi-attacher", &["--worker-threads=100"])?;
-    until_logged(&sidecar, "\"Attaching\"").await?;
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    println!("csi-attacher, {count} volumes, nothing attached: {}", memory(sidecar.id())?);
-    let times = follow(&stand);
-    stand.audit.reset();
-    let used = cpu(sidecar.id())?;
+/// How many, to how many nodes, and how many detaches at once.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Size {
+    pub(crate) attachments: usize,
+    pub(crate) nodes: usize,
+    pub(crate) burst: usize,
+}
 
-    let begun = Instant::now();
+/// Whose csi-attacher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Attacher {
+    Ours,
+    Go,
+}
+
+impl Attacher {
+    /// What it is called.
+    fn name(self) -> &'static str {
+        match self {
+            Attacher::Ours => "mooring",
+            Attacher::Go => "Go",
+        }
+    }
+
+    /// As many workers for both. The Go attacher's five requests a second would be all that is measured.
+    fn flags(self) -> &'static [&'static str] {
+        match self {
+            Attacher::Ours => &["--worker-threads=100"],
+            Attacher::Go => &["--worker-threads=100", "--kube-api-qps=1000", "--kube-api-burst=2000"],
+        }
+    }
+
+    /// Starts it and waits until it has read what there is.
+    async fn start(self, stand: &Stand, log: &str) -> Result<Process> {
+        let (process, ready) = match self {
+            Attacher::Ours => (stand.sidecar_logging_to(log, "csi-attacher", self.flags())?, "\"Attaching\""),
+            Attacher::Go => (stand.go_attacher(log, self.flags())?, "Starting CSI attacher"),
+        };
+        until_logged(&process, ready).await?;
+        quiet(process.id()).await?;
+        Ok(process)
+    }
+}
+
+/// Runs the scenario with ours, and with the Go attacher if `go`.
+pub(crate) async fn measure(programs: &Programs, size: Size, go: bool) -> Result<()> {
+    let ours = run(programs, size, Attacher::Ours).await?;
+    if go {
+        let theirs = run(programs, size, Attacher::Go).await?;
+        compare([Attacher::Ours.name(), Attacher::Go.name()], [&ours, &theirs]);
+    }
+    Ok(())
+}
+
+async fn run(programs: &Programs, size: Size, attacher: Attacher) -> Result<Figures> {
+    let Size { attachments: count, nodes, burst } = size;
+    let rbac = include_str!("../../../../manifests/rbac/attacher.yaml");
+    let mut stand = Stand::up(programs, false, "csi-attacher", rbac, &["--enable-attach"]).await?;
+    println!("csi-attacher of {}:", attacher.name());
+    let tell = |what: &str, process: &Process| -> Result<Memory> {
+        let memory = memory(process.id())?;
+        println!("{what}: {memory}");
+        Ok(memory)
+    };
+    let first = attacher.start(&stand, "empty").await?;
+    let empty = tell("empty cluster", &first)?;
+    drop(first);
+    prepare(&stand, count.max(burst + BEHIND_BURST), nodes).await?;
+    let sidecar = attacher.start(&stand, "filled").await?;
+    let filled = tell(&format!("{count} volumes, nothing attached"), &sidecar)?;
+    let times = follow(&stand);
+
+    stand.audit.reset();
+    let (used, begun) = (cpu(sidecar.id())?, Instant::now());
     attach(&stand, &times, "va", 0..count, nodes).await?;
     until(&times, |times| times.attached("va") == count, "all attached").await?;
-    let took = begun.elapsed();
-    let attach_cpu = cpu(sidecar.id())?.saturating_sub(used);
-    let per = |total: Duration| total.as_secs_f64() * 1000.0 / count as f64;
-    {
-        let times = times.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        println!(
-            "attach {count} to {nodes} nodes: {:.1} s ({:.0}/s), latency p50 {:.0} ms, p99 {:.0} ms; CPU {:.2} ms each; {}",
-            took.as_secs_f64(),
-            count as f64 / took.as_secs_f64(),
-            times.quantile("va", 0.5).as_secs_f64() * 1000.0,
-            times.quantile("va", 0.99).as_secs_f64() * 1000.0,
-            per(attach_cpu),
-            memory(sidecar.id())?
-        );
-    }
-    print_requests(&stand, "attach", count)?;
+    let attach = phase(&stand, count, begun, &sidecar, used)?;
+    attach.print("attach");
+    let latency = latency(&times, "va", &format!("attach to {nodes} nodes"));
+    let attached = tell("all attached", &sidecar)?;
+    drop(sidecar);
+    let sidecar = attacher.start(&stand, "restarted").await?;
+    let restarted = tell("all attached, after a restart", &sidecar)?;
 
     stand.audit.reset();
-    let used = cpu(sidecar.id())?;
-    let begun = Instant::now();
+    let (used, begun) = (cpu(sidecar.id())?, Instant::now());
     let attachments: Api<VolumeAttachment> = Api::all(stand.client.clone());
+    let mut behind = None;
     if burst > 0 {
-        behind_burst(&stand, &times, burst.min(count), nodes, count).await?;
+        behind = Some(behind_burst(&stand, &times, burst.min(count), nodes, count).await?);
     }
     attachments.delete_collection(&DeleteParams::default(), &ListParams::default()).await?;
     let all = count + if burst > 0 { BEHIND_BURST } else { 0 };
     until(&times, |times| times.gone == all, "all detached").await?;
-    println!(
-        "detach {all}: {:.1} s; CPU {:.2} ms each",
-        begun.elapsed().as_secs_f64(),
-        per(cpu(sidecar.id())?.saturating_sub(used))
-    );
-    print_requests(&stand, "detach", all)
+    let detach = phase(&stand, all, begun, &sidecar, used)?;
+    detach.print("detach");
+    Ok(Figures { empty, filled, attached, restarted, attach, latency, behind, detach })
+}
+
+/// What `count` operations took since `begun`, when the attacher had `used` so much CPU.
+fn phase(stand: &Stand, count: usize, begun: Instant, attacher: &Process, used: Duration) -> Result<Phase> {
+    let took = begun.elapsed();
+    let cpu = cpu(attacher.id())?.saturating_sub(used);
+    Ok(Phase { count, took, cpu, requests: stand.audit.counts()? })
+}
+
+/// Median and 99th percentile of the attachments whose name begins with `prefix`.
+fn latency(times: &Arc<Mutex<Times>>, prefix: &str, what: &str) -> [Duration; 2] {
+    let times = times.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let [median, high] = [0.5, 0.99].map(|share| times.quantile(prefix, share));
+    println!("{what}: latency p50 {} ms, p99 {} ms", median.as_millis(), high.as_millis());
+    [median, high]
 }
 
 /// Deletes many attachments at once, and attaches a few more while that goes on.
@@ -109,7 +177,7 @@ async fn behind_burst(
     burst: usize,
     nodes: usize,
     first: usize,
-) -> Result<()> {
+) -> Result<[Duration; 2]> {
     let attachments: Api<VolumeAttachment> = Api::all(stand.client.clone());
     let delete = |number: usize| {
         let attachments = attachments.clone();
@@ -118,21 +186,8 @@ async fn behind_burst(
     futures::stream::iter(0..burst).map(delete).buffer_unordered(64).try_collect::<Vec<()>>().await?;
     attach(stand, times, "behind", first..first + BEHIND_BURST, nodes).await?;
     until(times, |times| times.attached("behind") == BEHIND_BURST, "attached behind the burst").await?;
-    let times = times.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    println!(
-        "{BEHIND_BURST} attaches behind a burst of {burst} detaches: latency p50 {:.0} ms, p99 {:.0} ms",
-        times.quantile("behind", 0.5).as_secs_f64() * 1000.0,
-        times.quantile("behind", 0.99).as_secs_f64() * 1000.0
-    );
-    Ok(())
-}
-
-fn print_requests(stand: &Stand, what: &str, count: usize) -> Result<()> {
-    println!("API requests of the attacher, per {what}:");
-    for (request, times) in stand.audit.counts()? {
-        println!("  {request:<48} {:.3}", times as f64 / count as f64);
-    }
-    Ok(())
+    let what = format!("{BEHIND_BURST} attaches behind a burst of {burst} detaches");
+    Ok(latency(times, "behind", &what))
 }
 
 /// Volumes at the driver, their objects, and the nodes: all called as the driver's own node.
