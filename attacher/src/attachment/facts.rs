@@ -54,18 +54,19 @@ impl Note {
     /// What an attachment notes; `None` when it was published by somebody who notes nothing.
     pub fn read(attachment: &Attachment) -> Option<Self> {
         let handle = attachment.volume_handle.clone()?;
-        let secret = attachment.publish_secret.as_ref().and_then(|place| {
-            let (namespace, name) = place.split_once('/')?;
-            Some(SecretRef { namespace: namespace.to_owned(), name: name.to_owned() })
-        });
-        Some(Self { handle, secret })
+        Some(Self { handle, secret: attachment.publish_secret.as_deref().and_then(secret_at) })
     }
 }
 
 /// Where the secret for publishing a volume is.
 pub fn secret_of(csi: &CsiSource) -> Option<SecretRef> {
-    let place = csi.controller_publish_secret_ref.as_ref()?;
-    Some(SecretRef { namespace: place.namespace.to_string(), name: place.name.to_string() })
+    csi.publish_secret.as_deref().and_then(secret_at)
+}
+
+/// Reads `namespace/name`.
+fn secret_at(place: &str) -> Option<SecretRef> {
+    let (namespace, name) = place.split_once('/')?;
+    Some(SecretRef { namespace: namespace.to_owned(), name: name.to_owned() })
 }
 
 /// The node's id at the driver, as its CSINode has it.

@@ -1,6 +1,5 @@
 //! The comparison as a plain state machine: told the list page by page, it keeps nothing of it but the matches.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use common::kube::object::Key;
@@ -21,38 +20,37 @@ pub struct Expected {
 /// A comparison under way.
 #[derive(Debug, Default)]
 pub struct Comparison {
-    by_handle: HashMap<Box<str>, Vec<Pair>>,
+    /// By handle.
+    pairs: Vec<Pair>,
 }
 
 #[derive(Debug)]
 struct Pair {
-    key: Key,
-    node_id: Arc<str>,
-    attached: bool,
+    expected: Expected,
     listed: bool,
 }
 
 impl Comparison {
     /// A comparison of these attachments; nothing is listed yet.
     pub fn new(expected: impl Iterator<Item = Expected>) -> Self {
-        let mut by_handle: HashMap<Box<str>, Vec<Pair>> = HashMap::new();
-        for Expected { key, handle, node_id, attached } in expected {
-            by_handle.entry(handle).or_default().push(Pair { key, node_id, attached, listed: false });
-        }
-        Self { by_handle }
+        let mut pairs: Vec<Pair> = expected.map(|expected| Pair { expected, listed: false }).collect();
+        pairs.sort_unstable_by(|a, b| a.expected.handle.cmp(&b.expected.handle));
+        Self { pairs }
     }
 
     /// The driver lists this volume as published to these nodes.
     pub fn see<S: AsRef<str>>(&mut self, handle: &str, nodes: &[S]) {
-        for pair in self.by_handle.get_mut(handle).into_iter().flatten() {
-            pair.listed |= nodes.iter().any(|node| node.as_ref() == &*pair.node_id);
+        let first = self.pairs.partition_point(|pair| *pair.expected.handle < *handle);
+        let rest = self.pairs.get_mut(first..).unwrap_or_default();
+        for pair in rest.iter_mut().take_while(|pair| *pair.expected.handle == *handle) {
+            pair.listed |= nodes.iter().any(|node| node.as_ref() == &*pair.expected.node_id);
         }
     }
 
     /// After the last page: the attachments that say otherwise than the list.
     pub fn contradicted(self) -> Vec<Key> {
-        let pairs = self.by_handle.into_values().flatten();
-        pairs.filter(|pair| pair.attached != pair.listed).map(|pair| pair.key).collect()
+        let pairs = self.pairs.into_iter().filter(|pair| pair.expected.attached != pair.listed);
+        pairs.map(|pair| pair.expected.key).collect()
     }
 }
 

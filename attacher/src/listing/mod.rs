@@ -7,8 +7,7 @@ pub mod compare;
 
 use std::sync::Arc;
 
-use common::csi::grpc_text;
-use common::csi::v1::ListVolumesRequest;
+use common::csi::{ListPublishedRequest, grpc_text};
 use common::kube::object::{Attachment, Key};
 use common::process::Process;
 use common::queue::WorkQueue;
@@ -69,13 +68,13 @@ impl Listing {
 
     /// One comparison: every page of the list, within one timeout. Half a list contradicts nothing.
     async fn compare(&self) -> Result<Vec<Key>, Status> {
-        let attachments = self.caches.attachments.list();
-        let ours = attachments.iter().filter(|attachment| attachment.ours);
-        let mut comparison = Comparison::new(ours.filter_map(|attachment| self.expected(attachment)));
+        let attachments = self.caches.attachments.list().into_iter().filter(|attachment| attachment.ours);
+        let mut comparison = Comparison::new(attachments.filter_map(|attachment| self.expected(&attachment)));
         let deadline = Instant::now() + self.config.timeout;
         let mut token = String::new();
         loop {
-            let request = ListVolumesRequest { max_entries: self.config.max_entries, starting_token: token };
+            let request =
+                ListPublishedRequest { max_entries: self.config.max_entries, starting_token: token };
             let left = deadline.saturating_duration_since(Instant::now());
             let page = self.process.driver.call(request, left).await?;
             for entry in page.entries {

@@ -5,6 +5,7 @@
 //! - [`Rpc`], [`StreamRpc`]: the method path and reply type that belong to a request type.
 //! - [`Endpoint`], [`Connection`]: one HTTP/2 channel that reconnects and says so at once.
 //! - [`Driver`]: a call with its deadline, metrics and redacted logs.
+//! - [`ListPublishedRequest`]: ListVolumes, of which only ids are read.
 //! - [`identity`]: ready, name, [`capability`] sets, and whether a reconnect met the same driver.
 //! - [`code`]: which errors are final.
 //!
@@ -16,6 +17,7 @@ pub mod code;
 mod connection;
 mod endpoint;
 pub mod identity;
+mod published;
 pub mod redact;
 mod rpc;
 #[cfg(test)]
@@ -25,6 +27,7 @@ pub use call::{CallLog, Driver};
 pub use code::{ErrorClass, attach_class, class, code_name, grpc_text};
 pub use connection::{Connection, DialError, DialOptions, LinkState};
 pub use endpoint::{Endpoint, EndpointError};
+pub use published::{ListPublishedRequest, ListPublishedResponse};
 pub use redact::{Redact, redacted};
 pub use rpc::{Rpc, StreamRpc};
 

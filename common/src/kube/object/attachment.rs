@@ -126,6 +126,7 @@ impl Object for Attachment {
         let spec = wire.spec;
         let source = match (spec.source.persistent_volume_name, spec.source.inline_volume_spec) {
             (Some(_), Some(_)) => AttachmentSource::Both,
+            (Some(name), None) if scope.attach => AttachmentSource::Volume(word(&name)),
             (Some(name), None) => AttachmentSource::Volume(name.into()),
             (None, Some(inline)) => AttachmentSource::Inline(Box::new(VolumeSpec::from_wire(*inline, scope))),
             (None, None) => AttachmentSource::Neither,

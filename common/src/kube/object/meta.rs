@@ -29,6 +29,11 @@ impl Key {
         Self::new("", name)
     }
 
+    /// As [`Key::cluster`], for names that objects of another kind hold as well: the text is kept once for all.
+    pub(super) fn common(name: &str) -> Self {
+        Self(word(name))
+    }
+
     /// Empty for cluster-wide kinds.
     pub fn namespace(&self) -> &str {
         self.0.split_once('/').map_or("", |(namespace, _)| namespace)

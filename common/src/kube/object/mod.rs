@@ -27,8 +27,8 @@ pub use meta::{Key, Meta, Pairs};
 pub use secret::WireSecret;
 pub use uid::Uid;
 pub use volume::{
-    ATTACHER_FINALIZER, ClaimRef, CsiSource, ReclaimPolicy, SecretName, Volume, VolumePhase, VolumeSpec,
-    WireVolume, WireVolumeSpec,
+    ATTACHER_FINALIZER, ClaimRef, CsiSource, ReclaimPolicy, Volume, VolumePhase, VolumeSpec, WireVolume,
+    WireVolumeSpec,
 };
 pub use wire::{Guarded, Malformed, NoObject, Wire};
 pub use word::Words;

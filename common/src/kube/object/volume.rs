@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::claim::MIGRATED_TO;
 use super::wire::wire;
 use super::word::{Words, word, words};
-use super::{Meta, Object, Pairs, Scope, Uid};
+use super::{Key, Meta, Object, Pairs, Scope, Uid};
 use crate::name::sanitize_driver_name;
 
 /// The annotation that names who made a volume.
@@ -95,20 +95,21 @@ pub struct CsiSource {
     pub fs_type: Arc<str>,
     /// `volume_context`; `None` unless the process attaches.
     pub volume_attributes: Option<Pairs>,
-    /// The secret for ControllerPublishVolume.
-    pub controller_publish_secret_ref: Option<SecretName>,
+    /// The secret for ControllerPublishVolume, as `namespace/name`; `None` unless the process attaches.
+    #[serde(rename = "controllerPublishSecretRef", deserialize_with = "read_place")]
+    pub publish_secret: Option<Arc<str>>,
 }
 
-/// Where a secret is.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct SecretName {
-    /// The secret's name.
-    #[serde(deserialize_with = "super::word::read")]
-    pub name: Arc<str>,
-    /// The secret's namespace.
-    #[serde(deserialize_with = "super::word::read")]
-    pub namespace: Arc<str>,
+/// Reads where a secret is.
+fn read_place<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Arc<str>>, D::Error> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Place {
+        name: Box<str>,
+        namespace: Box<str>,
+    }
+    let place = Option::<Place>::deserialize(deserializer)?;
+    Ok(place.map(|Place { name, namespace }| word(&format!("{namespace}/{name}"))))
 }
 
 /// The claim that has a volume.
@@ -205,8 +206,13 @@ impl Volume {
         } else {
             &[PROVISIONED_BY, MIGRATED_TO, DELETION_SECRET_NAME, DELETION_SECRET_NAMESPACE]
         };
+        let mut meta = Meta::new(metadata, |key| keep.contains(&key));
+        if scope.attach {
+            // Its attachments name it.
+            meta.key = Key::common(meta.name());
+        }
         Self {
-            meta: Meta::new(metadata, |key| keep.contains(&key)),
+            meta,
             phase: status.phase,
             reclaim: spec.persistent_volume_reclaim_policy.unwrap_or(ReclaimPolicy::Retain),
             class: word(&spec.storage_class_name),
@@ -222,7 +228,7 @@ impl VolumeSpec {
         let mut csi = spec.csi;
         if let Some(csi) = csi.as_mut().filter(|_| !scope.attach) {
             csi.volume_attributes = None;
-            csi.controller_publish_secret_ref = None;
+            csi.publish_secret = None;
         }
         let kept = |list: &[Box<str>]| words(list.iter().filter(|_| scope.attach).map(|text| &**text));
         Self {
