@@ -20,6 +20,8 @@ pub const ATTACH_QUEUE: &str = "csi-attacher-va";
 pub const DETACH_QUEUE: &str = "csi-attacher-va-detach";
 /// The queue of volumes.
 pub const VOLUME_QUEUE: &str = "csi-attacher-pv";
+/// The queue of volumes whose attachments are gone; ours.
+pub const WITHDRAWAL_QUEUE: &str = "csi-attacher-withdrawal";
 
 /// Nodes shown per operation: those whose oldest attachment has waited longest.
 const NODES: usize = 10;

@@ -17,6 +17,7 @@ use crate::attachment::in_flight::{InFlight, Pair};
 use crate::attachment::reconcile::{Caches, TURN};
 use crate::attachment::request;
 use crate::config::Config;
+use crate::metrics::WITHDRAWAL_QUEUE;
 
 /// How often is looked whether an attachment that is about to stand for a publication does so.
 const LOOK: Duration = Duration::from_secs(30);
@@ -37,7 +38,8 @@ impl Withdrawals {
     /// Nothing to withdraw yet.
     pub fn new(config: Arc<Config>, process: Process, caches: Caches, in_flight: Arc<InFlight>) -> Self {
         let limits = Limits { lanes: 1, ..config.limits() };
-        let queue = WorkQueue::new(config.backoff, limits, Vec::new());
+        let metrics = process.metrics.queue(WITHDRAWAL_QUEUE);
+        let queue = WorkQueue::new(config.backoff, limits, vec![metrics]);
         Self { config, process, caches, in_flight, open: Open::default(), orphans: Mutex::default(), queue }
     }
 

@@ -31,13 +31,15 @@ async fn the_sample_role_is_enough() {
         with_secret_ref(pv("pv1")),
         rolled_back,
         csi_node("node1"),
-        secret(json!({"user": "YWRtaW4="})),
         va(),
         with(inline(), json!({"metadata": {"name": "va2"}})),
         attachment("va3", "nowhere", "node1"),
     ];
     objects.into_iter().for_each(|object| drop(world.api.put(object)));
     let _running = world.run(Duration::from_secs(3600), sidecar);
+    // Looked for until it is there, which takes no right that reading it does not take.
+    sleep(Duration::from_millis(4500)).await;
+    world.api.put(secret(json!({"user": "YWRtaW4="})));
     sleep(Duration::from_secs(10)).await;
     world.api.delete("persistentvolumes", "pv1");
     for name in [VA, "va2", "va3"] {
