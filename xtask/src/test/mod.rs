@@ -155,7 +155,7 @@ fn report(tally: &Tally, skipped: &Skipped, broken: &[String], started: Instant)
     }
     for (why, whats) in &tally.skipped {
         let whats: Vec<&str> = whats.iter().map(String::as_str).collect();
-        println!("left out: {why}: {}", whats.join(", "));
+        println!("left out: {}: {why}", whats.join(", "));
     }
     for name in &tally.failures {
         println!("failed: {name}");
