@@ -224,6 +224,10 @@ impl Stand {
 /// A command that runs what it is given on a host of this name.
 fn on_host(name: &str) -> Command {
     let mut command = Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        // Only root may name a host: the user becomes root of a namespace.
+        command.args(["--user", "--map-root-user"]);
+    }
     command.args(["--uts", "sh", "-c", &format!("hostname {name}; exec \"$@\""), "sh"]);
     command
 }
