@@ -55,6 +55,11 @@ impl Waiting {
         self.state().leave(key);
     }
 
+    /// Whether nobody waits for anything: no event needs a look.
+    pub fn is_idle(&self) -> bool {
+        self.state().on.is_empty()
+    }
+
     /// Those who wait for this object, which is there now; they wait no more.
     pub fn came(&self, on: &On) -> Vec<Key> {
         self.state().came(on)

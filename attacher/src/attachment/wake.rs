@@ -58,7 +58,9 @@ pub(super) fn send_on(
     });
     let (told, wake_for_volume) = (waiting.clone(), wake.clone());
     volumes.subscribe(move |change| {
-        if let Change::Added(new) | Change::Updated { new, .. } = change {
+        if let Change::Added(new) | Change::Updated { new, .. } = change
+            && !told.is_idle()
+        {
             told.came(&On::Volume(new.meta.name().into())).iter().for_each(&wake_for_volume);
             if !new.meta.deleting {
                 told.came(&On::LiveVolume(new.meta.name().into())).iter().for_each(&wake_for_volume);
@@ -69,6 +71,7 @@ pub(super) fn send_on(
     nodes.subscribe(move |change| {
         if let Change::Added(new) | Change::Updated { new, .. } = change
             && new.driver.is_some()
+            && !told.is_idle()
         {
             told.came(&On::Node(new.meta.name().into())).iter().for_each(&wake_for_node);
         }

@@ -48,17 +48,12 @@ impl Attachments {
                     (Ok(Written::Kept), Some(self.attachments.overlay(wire)))
                 }
             }
-            Err(error) if api::is(&error, 404) || self.is_replaced(meta) => (Ok(Written::Gone), None),
+            Err(error) if api::is(&error, 404) || api::is_for_another(&error) => (Ok(Written::Gone), None),
             Err(error) => (Err(error), None),
         };
         if self.own.end(key, version) || deleted {
             self.wake(key);
         }
         result
-    }
-
-    /// Whether another attachment has the name now.
-    fn is_replaced(&self, meta: &Meta) -> bool {
-        self.attachments.get(&meta.key).is_some_and(|known| known.meta.uid != meta.uid)
     }
 }

@@ -1,7 +1,8 @@
 //! Volumes that were published for an attachment that is gone.
 //!
 //! Whoever takes our finalizer off an attachment and deletes it while its volume is being published, leaves the
-//! volume published and nothing that asks for its withdrawal. What a call of ours may have left is kept in mind until
+//! volume published and nothing that asks for its withdrawal. A plain deletion can do the same: the API server may
+//! have looked for finalizers just before ours came on, and deletes the object all the same. What a call of ours may have left is kept in mind until
 //! it is written down ([`open`]); when the attachment is gone by then, the volume is withdrawn ([`reconcile`]), unless
 //! another attachment stands for it ([`decide`]). Promises:
 //! - never beside another call for the same volume and node;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use common::kube::object::{Attachment, Key, Uid};
 use common::kube::secret::read;
+use common::kube::store::Change;
 use common::process::Process;
 use common::queue::{Job, Limits, Outcome, Place, WorkQueue};
 
@@ -19,7 +20,8 @@ use crate::attachment::request;
 use crate::config::Config;
 use crate::metrics::WITHDRAWAL_QUEUE;
 
-/// How often is looked whether an attachment that is about to stand for a publication does so.
+/// How often is looked whether an attachment that is about to stand for a publication does so; its changes are
+/// looked at at once.
 const LOOK: Duration = Duration::from_secs(30);
 
 /// Withdraws what was published for attachments that are gone.
@@ -30,7 +32,7 @@ pub struct Withdrawals {
     in_flight: Arc<InFlight>,
     /// What may still be written down.
     pub(crate) open: Open,
-    orphans: Mutex<HashMap<Pair, Publication>>,
+    orphans: Arc<Orphans>,
     queue: WorkQueue<Pair>,
 }
 
@@ -40,7 +42,18 @@ impl Withdrawals {
         let limits = Limits { lanes: 1, ..config.limits() };
         let metrics = process.metrics.queue(WITHDRAWAL_QUEUE);
         let queue = WorkQueue::new(config.backoff, limits, vec![metrics]);
-        Self { config, process, caches, in_flight, open: Open::default(), orphans: Mutex::default(), queue }
+        let orphans = Arc::new(Orphans::default());
+        let (looked_at, again) = (orphans.clone(), queue.clone());
+        caches.attachments.subscribe(move |change| {
+            // One that has come only publishes the volume, and one of another node stands for nothing here.
+            if let Change::Updated { new: rival, .. } | Change::Removed(rival) | Change::Left(rival) = change
+            {
+                for publication in looked_at.waiting_on(&rival.node) {
+                    again.add(publication.pair.clone(), place(&publication));
+                }
+            }
+        });
+        Self { config, process, caches, in_flight, open: Open::default(), orphans, queue }
     }
 
     /// The attachment called `key` has this uid, or there is none: what was published for another is withdrawn.
@@ -50,7 +63,7 @@ impl Withdrawals {
         common::warn!("An attachment is gone whose volume was published meanwhile";
             "attachment" => key, "volume" => pair.handle, "node" => publication.node);
         let place = place(&publication);
-        self.orphans().insert(pair.clone(), publication);
+        self.orphans.insert(publication);
         self.queue.add(pair, place);
     }
 
@@ -60,17 +73,19 @@ impl Withdrawals {
     }
 
     async fn pass(&self, pair: &Pair) -> Outcome {
-        let Some(publication) = self.orphans().get(pair).cloned() else { return Outcome::Done };
+        let Some(publication) = self.orphans.get(pair) else { return Outcome::Done };
         let (queue, again, place) = (self.queue.clone(), pair.clone(), place(&publication));
         let Some(_claim) = self.in_flight.claim(pair, move || queue.add(again, place)) else {
             return Outcome::After(TURN);
         };
         // No other call for the pair is under way, and none begins before this ends: what the cache does not show yet
         // publishes after it.
+        self.orphans.set_waiting(pair, true);
         match decide(&publication, self.rivals(), &self.config.finalizer) {
             Step::Wait => return Outcome::After(LOOK),
             Step::Leave => {}
             Step::Withdraw => {
+                self.orphans.set_waiting(pair, false);
                 if let Err(error) = self.withdraw(&publication).await {
                     common::error!(error, "Failed to withdraw a volume whose attachment is gone";
                         "volume" => pair.handle, "node" => publication.node);
@@ -80,7 +95,7 @@ impl Withdrawals {
                     "volume" => pair.handle, "node" => publication.node);
             }
         }
-        self.orphans().remove(pair);
+        self.orphans.remove(pair);
         Outcome::Done
     }
 
@@ -118,9 +133,46 @@ impl Withdrawals {
             }),
         }
     }
+}
 
-    fn orphans(&self) -> MutexGuard<'_, HashMap<Pair, Publication>> {
-        self.orphans.lock().unwrap_or_else(PoisonError::into_inner)
+/// What is to be withdrawn.
+#[derive(Default)]
+struct Orphans(Mutex<HashMap<Pair, Orphan>>);
+
+struct Orphan {
+    publication: Publication,
+    /// Whether it waits for what another attachment does; a failed withdrawal waits for its back-off instead.
+    waiting: bool,
+}
+
+impl Orphans {
+    fn insert(&self, publication: Publication) {
+        self.all().insert(publication.pair.clone(), Orphan { publication, waiting: false });
+    }
+
+    fn get(&self, pair: &Pair) -> Option<Publication> {
+        self.all().get(pair).map(|orphan| orphan.publication.clone())
+    }
+
+    fn remove(&self, pair: &Pair) {
+        self.all().remove(pair);
+    }
+
+    fn set_waiting(&self, pair: &Pair, waiting: bool) {
+        if let Some(orphan) = self.all().get_mut(pair) {
+            orphan.waiting = waiting;
+        }
+    }
+
+    /// Those that wait for another attachment to the node of this name.
+    fn waiting_on(&self, node: &str) -> Vec<Publication> {
+        let all = self.all();
+        let waiting = all.values().filter(|orphan| orphan.waiting && *orphan.publication.node == *node);
+        waiting.map(|orphan| orphan.publication.clone()).collect()
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<Pair, Orphan>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

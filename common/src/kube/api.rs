@@ -164,6 +164,15 @@ pub fn is(error: &Error, code: u16) -> bool {
     status(error).is_some_and(|status| status.code == code)
 }
 
+/// Whether a write that was for one object only (see [`super::patch::only`]) found another under its name.
+pub fn is_for_another(error: &Error) -> bool {
+    status(error).is_some_and(|status| match status.code {
+        422 => status.message.contains("metadata.uid: "),
+        409 => status.message.contains("UID in precondition: "),
+        _ => false,
+    })
+}
+
 /// The error as an operator should read it: the API server's own message when there is one.
 pub fn text(error: &Error) -> String {
     status(error).map_or_else(|| error.to_string(), |status| status.message.clone())

@@ -31,6 +31,16 @@ const AT_ONCE: usize = 16;
 /// Attaches made while the burst of detaches runs.
 const BEHIND_BURST: usize = 50;
 
+/// What the names of the attachments begin with.
+const VA: &str = "csi-va";
+/// The same of those made behind a burst.
+const BEHIND: &str = "csi-behind";
+
+/// An attachment's name, as long as kube-controller-manager makes them.
+fn name(prefix: &str, number: usize) -> String {
+    format!("{prefix}-{number:0width$}", width = 67 - prefix.len())
+}
+
 /// When each attachment was asked for and when it was seen attached.
 #[derive(Default)]
 struct Times {
@@ -130,11 +140,11 @@ async fn run(programs: &Programs, size: Size, attacher: Attacher) -> Result<Figu
 
     stand.audit.reset();
     let (used, begun) = (cpu(sidecar.id())?, Instant::now());
-    attach(&stand, &times, "va", 0..count, nodes).await?;
-    until(&times, |times| times.attached("va") == count, "all attached").await?;
+    attach(&stand, &times, VA, 0..count, nodes).await?;
+    until(&times, |times| times.attached(VA) == count, "all attached").await?;
     let attach = phase(&stand, count, begun, &sidecar, used)?;
     attach.print("attach");
-    let latency = latency(&times, "va", &format!("attach to {nodes} nodes"));
+    let latency = latency(&times, VA, &format!("attach to {nodes} nodes"));
     let attached = tell("all attached", &sidecar)?;
     drop(sidecar);
     let sidecar = attacher.start(&stand, "restarted").await?;
@@ -181,13 +191,13 @@ async fn behind_burst(
     let attachments: Api<VolumeAttachment> = Api::all(stand.client.clone());
     let delete = |number: usize| {
         let attachments = attachments.clone();
-        async move { attachments.delete(&format!("va-{number}"), &DeleteParams::default()).await.map(drop) }
+        async move { attachments.delete(&name(VA, number), &DeleteParams::default()).await.map(drop) }
     };
     futures::stream::iter(0..burst).map(delete).buffer_unordered(64).try_collect::<Vec<()>>().await?;
-    attach(stand, times, "behind", first..first + BEHIND_BURST, nodes).await?;
-    until(times, |times| times.attached("behind") == BEHIND_BURST, "attached behind the burst").await?;
+    attach(stand, times, BEHIND, first..first + BEHIND_BURST, nodes).await?;
+    until(times, |times| times.attached(BEHIND) == BEHIND_BURST, "attached behind the burst").await?;
     let what = format!("{BEHIND_BURST} attaches behind a burst of {burst} detaches");
-    Ok(latency(times, "behind", &what))
+    Ok(latency(times, BEHIND, &what))
 }
 
 /// Volumes at the driver, their objects, and the nodes: all called as the driver's own node.
@@ -255,7 +265,7 @@ async fn attach(
 ) -> Result<()> {
     let attachments: Api<VolumeAttachment> = Api::all(stand.client.clone());
     let make = |number: usize| {
-        let (attachments, times, name) = (attachments.clone(), times.clone(), format!("{prefix}-{number}"));
+        let (attachments, times, name) = (attachments.clone(), times.clone(), name(prefix, number));
         async move {
             let object = json!({
                 "metadata": {"name": name},

@@ -251,8 +251,28 @@ async fn one_that_never_comes_to_publish_the_volume_does_not_leave_it_behind() {
     sleep(Duration::from_secs(600)).await;
     assert_eq!((calls(&world), published(&world)), (vec![PUBLISHED.to_owned()], 1));
     world.api.delete("volumeattachments", "va2");
-    sleep(Duration::from_secs(31)).await;
+    sleep(Duration::from_secs(1)).await;
     assert_eq!((calls(&world), published(&world)), (vec![PUBLISHED.to_owned(), WITHDRAWN.to_owned()], 0));
+}
+
+/// Whatever else happens on the node: only its own back-off decides when a failed withdrawal is repeated.
+#[tokio::test(start_paused = true)]
+async fn other_attachments_of_the_node_do_not_hurry_a_failed_withdrawal() {
+    let other = json!({"metadata": {"name": "va2"}, "spec": {"source": {"persistentVolumeName": "other"}}});
+    let world = slow([with(va(), other)]);
+    world.driver.script(UNPUBLISH, (0..100).map(|_| Reply::error(Code::Internal, "no")));
+    let _running = run(&world);
+    sleep(Duration::from_secs(2)).await;
+    force_away(&world, VA);
+    sleep(Duration::from_secs(100)).await;
+    let before = calls(&world).len();
+    for number in 0..20 {
+        world.api.edit("volumeattachments", "va2", |object| {
+            object["metadata"]["labels"] = json!({"n": number.to_string()})
+        });
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert!(before > 3 && calls(&world).len() - before <= 1, "{before}, then {}", calls(&world).len());
 }
 
 #[tokio::test(start_paused = true)]
