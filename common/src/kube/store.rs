@@ -9,7 +9,6 @@
 //! - subscribers see each change once, in order, and without a lock held.
 
 use std::borrow::Borrow;
-use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -53,33 +52,37 @@ struct State<T> {
     gone: HashMap<Key, Uid>,
     /// Names that are being created, and whether what the reply tells may be gone by then.
     creations: HashMap<Key, bool>,
-    /// Grows with each list; entries of an older one were not in it.
-    list: u32,
-    listing: bool,
+    /// While a list is read: what was stored when it began and what it has not named yet.
+    unnamed: Option<HashSet<Key>>,
 }
 
-/// An object, found by its own key: one pointer more a key is a tenth of a small object.
-struct Entry<T> {
-    object: Arc<T>,
-    /// The last list that named it.
-    list: Cell<u32>,
+impl<T> State<T> {
+    /// The list, or an event while it is read, names this object.
+    fn name(&mut self, key: &Key) {
+        if let Some(unnamed) = &mut self.unnamed {
+            unnamed.remove(key);
+        }
+    }
 }
+
+/// An object, found by its own key: a key beside it would be a tenth of a small object.
+struct Entry<T>(Arc<T>);
 
 impl<T: Object> Borrow<Key> for Entry<T> {
     fn borrow(&self) -> &Key {
-        &self.object.meta().key
+        &self.0.meta().key
     }
 }
 
 impl<T: Object> Hash for Entry<T> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.object.meta().key.hash(state);
+        self.0.meta().key.hash(state);
     }
 }
 
 impl<T: Object> PartialEq for Entry<T> {
     fn eq(&self, other: &Self) -> bool {
-        self.object.meta().key == other.object.meta().key
+        self.0.meta().key == other.0.meta().key
     }
 }
 
@@ -88,13 +91,8 @@ impl<T: Object> Eq for Entry<T> {}
 impl<T: Object> Store<T> {
     /// An empty cache.
     pub fn new(scope: Arc<Scope>) -> Arc<Self> {
-        let state = State {
-            entries: HashSet::new(),
-            gone: HashMap::new(),
-            creations: HashMap::new(),
-            list: 0,
-            listing: false,
-        };
+        let state =
+            State { entries: HashSet::new(), gone: HashMap::new(), creations: HashMap::new(), unnamed: None };
         let (subscribers, synced) = (Mutex::new(Vec::new()), watch::Sender::new(false));
         Arc::new(Self { scope, state: Mutex::new(state), subscribers, synced })
     }
@@ -112,12 +110,12 @@ impl<T: Object> Store<T> {
 
     /// The object of this key.
     pub fn get(&self, key: &Key) -> Option<Arc<T>> {
-        self.state().entries.get(key).map(|entry| entry.object.clone())
+        self.state().entries.get(key).map(|entry| entry.0.clone())
     }
 
     /// All objects, in no order.
     pub fn list(&self) -> Vec<Arc<T>> {
-        self.state().entries.iter().map(|entry| entry.object.clone()).collect()
+        self.state().entries.iter().map(|entry| entry.0.clone()).collect()
     }
 
     /// Number of objects.
@@ -143,13 +141,12 @@ impl<T: Object> Store<T> {
         let version = super::object::version_number(wire.meta().resource_version.as_deref());
         let change = {
             let mut state = self.state();
-            let list = state.list;
             if state.gone.get(&key).is_some_and(|gone| *gone == uid) {
                 return;
             }
-            if let Some(entry) = state.entries.get(&key) {
-                entry.list.set(list);
-                let known = entry.object.meta();
+            state.name(&key);
+            if let Some(Entry(known)) = state.entries.get(&key) {
+                let known = known.meta();
                 let same = known.uid.is_empty() || known.uid == uid;
                 if same && version != 0 && known.version >= version {
                     return;
@@ -158,13 +155,13 @@ impl<T: Object> Store<T> {
             match T::slim(wire, &self.scope) {
                 Some(object) => {
                     let new = Arc::new(object);
-                    match state.entries.replace(Entry { object: new.clone(), list: Cell::new(list) }) {
-                        Some(old) => Change::Updated { old: old.object, new },
+                    match state.entries.replace(Entry(new.clone())) {
+                        Some(Entry(old)) => Change::Updated { old, new },
                         None => Change::Added(new),
                     }
                 }
                 None => match state.entries.take(&key) {
-                    Some(old) => Change::Left(old.object),
+                    Some(Entry(old)) => Change::Left(old),
                     None => return,
                 },
             }
@@ -188,7 +185,7 @@ impl<T: Object> Store<T> {
     /// To be held while an object of this name is created and the reply is awaited.
     pub fn creation(&self, key: Key) -> Creation<'_, T> {
         let mut state = self.state();
-        let late = state.listing;
+        let late = state.unnamed.is_some();
         state.creations.insert(key.clone(), late);
         Creation { store: self, key }
     }
@@ -204,14 +201,14 @@ impl<T: Object> Store<T> {
                 state.gone.remove(key);
             }
             match state.entries.get(key) {
-                Some(entry) if entry.object.meta().uid.is_empty() || entry.object.meta().uid == *uid => {
+                Some(Entry(known)) if known.meta().uid.is_empty() || known.meta().uid == *uid => {
                     state.entries.take(key)
                 }
                 Some(_) | None => None,
             }
         };
-        if let Some(entry) = removed {
-            self.tell(&Change::Removed(entry.object));
+        if let Some(Entry(removed)) = removed {
+            self.tell(&Change::Removed(removed));
         }
     }
 
@@ -222,7 +219,7 @@ impl<T: Object> Store<T> {
             let mut state = self.state();
             state.gone.insert(key.clone(), uid.clone());
             match state.entries.get(key) {
-                Some(entry) if entry.object.meta().uid == *uid => state.entries.take(key),
+                Some(Entry(known)) if known.meta().uid == *uid => state.entries.take(key),
                 Some(_) => None,
                 None => {
                     // The watch was faster; nothing is on its way any more.
@@ -231,38 +228,34 @@ impl<T: Object> Store<T> {
                 }
             }
         };
-        if let Some(entry) = removed {
-            self.tell(&Change::Removed(entry.object));
+        if let Some(Entry(removed)) = removed {
+            self.tell(&Change::Removed(removed));
         }
     }
 
     /// A list begins: what it does not name by its end is gone.
     pub fn list_begins(&self) {
         let mut state = self.state();
-        state.list = state.list.wrapping_add(1);
-        state.listing = true;
+        state.unnamed = Some(state.entries.iter().map(|entry| entry.0.meta().key.clone()).collect());
         // What the list does not name may have been created before it and be gone.
         state.creations.values_mut().for_each(|late| *late = true);
     }
 
     /// Notes that the list names an object that could not be read: what is stored of it stays.
     pub fn keep(&self, key: &Key) {
-        let state = self.state();
-        let list = state.list;
-        if let Some(entry) = state.entries.get(key) {
-            entry.list.set(list);
-        }
+        self.state().name(key);
     }
 
     /// The list is complete.
     pub fn list_ends(&self) {
         let gone: Vec<Arc<T>> = {
             let mut state = self.state();
-            let list = state.list;
-            if std::mem::take(&mut state.listing) {
+            let unnamed = state.unnamed.take();
+            if unnamed.is_some() {
                 state.gone.clear();
             }
-            state.entries.extract_if(|entry| entry.list.get() != list).map(|entry| entry.object).collect()
+            let unnamed = unnamed.into_iter().flatten();
+            unnamed.filter_map(|key| state.entries.take(&key)).map(|Entry(object)| object).collect()
         };
         for object in gone {
             self.tell(&Change::Removed(object));

@@ -2,6 +2,7 @@
 //! in-memory pipes for the rest.
 
 mod calls;
+mod dying;
 mod identity;
 mod link;
 mod redaction;
