@@ -4,6 +4,7 @@
 //! metrics agree with the Go sidecars: a lost or refused connection is UNAVAILABLE, a passed deadline
 //! DEADLINE_EXCEEDED, an oversized reply RESOURCE_EXHAUSTED.
 
+use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -232,15 +233,35 @@ impl tower::Service<http::Request<tonic::body::Body>> for Wire {
     }
 }
 
-/// A transport error as a status: what HTTP/2 itself explains (a reset stream) keeps its code, all else
-/// means that the connection went away.
+/// A transport error as a status: a stream that was reset has its reason's code, all else means that the
+/// connection went away, or that the request was never sent.
+///
+/// tonic's own mapping will not do: it gives a stream that ends with its connection the connection's HTTP/2
+/// error, so a driver that stops gracefully (GOAWAY) would answer INTERNAL. That is final, and a volume that
+/// an earlier call left in the making would be forgotten.
 fn lost(error: hyper::Error) -> Status {
-    let closed = error.is_canceled() || error.is_closed() || error.is_incomplete_message();
-    let status = Status::from_error(Box::new(error));
-    if closed || status.code() == Code::Unknown {
-        return Status::unavailable(format!("error reading from server: {}", status.message()));
+    let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
+    while let Some(this) = cause {
+        let reset = this.downcast_ref::<h2::Error>().filter(|error| error.is_reset());
+        if let Some(reason) = reset.and_then(h2::Error::reason) {
+            let text = format!("stream terminated by RST_STREAM with error code: {reason:?}");
+            return Status::new(reset_code(reason), text);
+        }
+        cause = this.source();
     }
-    status
+    let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+    Status::unavailable(format!("error reading from server: {error}{cause}"))
+}
+
+/// The code of a reset stream: grpc-go's `http2ErrConvTab`.
+fn reset_code(reason: h2::Reason) -> Code {
+    match reason {
+        h2::Reason::REFUSED_STREAM => Code::Unavailable,
+        h2::Reason::CANCEL => Code::Cancelled,
+        h2::Reason::FLOW_CONTROL_ERROR | h2::Reason::ENHANCE_YOUR_CALM => Code::ResourceExhausted,
+        h2::Reason::INADEQUATE_SECURITY => Code::PermissionDenied,
+        _ => Code::Internal,
+    }
 }
 
 #[cfg(test)]
