@@ -21,6 +21,11 @@ impl Dice {
         Self(seed)
     }
 
+    /// The seed of what follows.
+    pub fn seed(&self) -> u64 {
+        self.0
+    }
+
     /// The next number.
     pub fn next_number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

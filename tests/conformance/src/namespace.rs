@@ -66,7 +66,8 @@ pub fn mounts_below(folder: &Path) -> Vec<PathBuf> {
     targets.filter(|target| target.starts_with(folder)).collect()
 }
 
-/// The files below a folder that are behind loop devices, one entry per device.
+/// The files below a folder that are behind loop devices, one entry per device. A device that was let go and
+/// only waits for somebody who looks at it (udev, `losetup`, another driver) to close it does not count.
 pub fn loop_devices_below(folder: &Path) -> Vec<PathBuf> {
     backed_below(folder).into_iter().map(|(_, file)| file).collect()
 }
@@ -79,7 +80,9 @@ pub(crate) fn devices_of(folder: &Path) -> Vec<PathBuf> {
 fn backed_below(folder: &Path) -> Vec<(PathBuf, PathBuf)> {
     let devices = std::fs::read_dir("/sys/block").into_iter().flatten().flatten();
     let backed = devices.filter_map(|device| {
-        let file = std::fs::read_to_string(device.path().join("loop/backing_file")).ok()?;
+        let setting = |name: &str| std::fs::read_to_string(device.path().join("loop").join(name)).ok();
+        let file =
+            setting("backing_file").filter(|_| setting("autoclear").is_none_or(|set| set.trim() == "0"))?;
         Some((Path::new("/dev").join(device.file_name()), PathBuf::from(file.trim_end())))
     });
     backed.filter(|(_, file)| file.starts_with(folder)).collect()

@@ -9,8 +9,8 @@ use cluster::{Process, Signal};
 use common::csi::{CallLog, Connection, DialOptions, Driver, Endpoint};
 use common::metrics::Metrics;
 
-/// How long a start may take, cleaning up included.
-const START: Duration = Duration::from_secs(20);
+/// How long a start or an end may take, cleaning up included; on a busy disk that is long.
+const START: Duration = Duration::from_secs(100);
 
 /// A running driver; killed when dropped.
 pub struct Running {
