@@ -89,7 +89,7 @@ fn an_object_costs_half_a_kilobyte_at_the_most() {
     for (name, bytes, most) in [
         ("volume, to an attacher", volume_to_attacher, 450),
         ("attachment of a known volume, with the index of attached volumes", with_index, 425),
-        ("volume, to a provisioner", cost(|| filled::<Volume>(false, volume)), 520),
+        ("volume, to a provisioner", cost(|| filled::<Volume>(false, volume)), 495),
     ] {
         println!("{name}: {bytes} bytes");
         assert!(bytes <= most, "{name}: {bytes} bytes, {most} at the most");

@@ -49,11 +49,18 @@ pub struct Store<T> {
 struct State<T> {
     entries: HashSet<Entry<T>>,
     /// uid of objects whose deletion the API server has confirmed to us, until the watch confirms it too.
-    gone: HashMap<Key, Uid>,
+    gone: HashMap<Key, Gone>,
     /// Names that are being created, and whether what the reply tells may be gone by then.
     creations: HashMap<Key, bool>,
     /// While a list is read: what was stored when it began and what it has not named yet.
     unnamed: Option<HashSet<Key>>,
+}
+
+/// An object that is deleted, though events of it may be on their way.
+struct Gone {
+    uid: Uid,
+    /// Whether it was gone before the list that is read now: nothing more is heard of it after that.
+    before_list: bool,
 }
 
 impl<T> State<T> {
@@ -134,23 +141,27 @@ impl<T: Object> Store<T> {
         let _ = self.synced.subscribe().wait_for(|synced| *synced).await;
     }
 
-    /// Stores an object from a watch event, a list, or the reply of our own write.
+    /// Stores an object from a watch event or a list.
     pub fn apply(&self, wire: T::Wire) {
+        self.put(wire, true);
+    }
+
+    /// Stores an object, which the list that is read now names, or not.
+    fn put(&self, wire: T::Wire, named: bool) {
         let key = Key::new(&wire.namespace().unwrap_or_default(), &wire.name_any());
         let uid = Uid::from(wire.meta().uid.as_deref().unwrap_or_default());
         let version = super::object::version_number(wire.meta().resource_version.as_deref());
         let change = {
             let mut state = self.state();
-            if state.gone.get(&key).is_some_and(|gone| *gone == uid) {
+            if state.gone.get(&key).is_some_and(|gone| gone.uid == uid) {
                 return;
             }
-            state.name(&key);
-            if let Some(Entry(known)) = state.entries.get(&key) {
-                let known = known.meta();
-                let same = known.uid.is_empty() || known.uid == uid;
-                if same && version != 0 && known.version >= version {
-                    return;
-                }
+            if named {
+                state.name(&key);
+            }
+            // A successor's version is the greater one too.
+            if state.entries.get(&key).is_some_and(|known| version != 0 && known.0.meta().version >= version) {
+                return;
             }
             match T::slim(wire, &self.scope) {
                 Some(object) => {
@@ -177,7 +188,8 @@ impl<T: Object> Store<T> {
         let uid = Uid::from(wire.meta().uid.as_deref().unwrap_or_default());
         let known = self.get(&key).is_some_and(|known| known.meta().uid == uid);
         if known {
-            self.apply(wire);
+            // Not named: it may have gone between the write and the list.
+            self.put(wire, false);
         }
         version
     }
@@ -197,7 +209,7 @@ impl<T: Object> Store<T> {
             if let Some(late) = state.creations.get_mut(key) {
                 *late = true;
             }
-            if state.gone.get(key).is_some_and(|gone| gone == uid) {
+            if state.gone.get(key).is_some_and(|gone| gone.uid == *uid) {
                 state.gone.remove(key);
             }
             match state.entries.get(key) {
@@ -217,16 +229,12 @@ impl<T: Object> Store<T> {
     pub fn deleted(&self, key: &Key, uid: &Uid) {
         let removed = {
             let mut state = self.state();
-            state.gone.insert(key.clone(), uid.clone());
-            match state.entries.get(key) {
-                Some(Entry(known)) if known.meta().uid == *uid => state.entries.take(key),
-                Some(_) => None,
-                None => {
-                    // The watch was faster; nothing is on its way any more.
-                    state.gone.remove(key);
-                    None
-                }
+            // Not stored, or its successor is: the watch was faster, and nothing is on its way any more.
+            let known = state.entries.get(key).is_some_and(|known| known.0.meta().uid == *uid);
+            if known {
+                state.gone.insert(key.clone(), Gone { uid: uid.clone(), before_list: false });
             }
+            if known { state.entries.take(key) } else { None }
         };
         if let Some(Entry(removed)) = removed {
             self.tell(&Change::Removed(removed));
@@ -237,6 +245,7 @@ impl<T: Object> Store<T> {
     pub fn list_begins(&self) {
         let mut state = self.state();
         state.unnamed = Some(state.entries.iter().map(|entry| entry.0.meta().key.clone()).collect());
+        state.gone.values_mut().for_each(|gone| gone.before_list = true);
         // What the list does not name may have been created before it and be gone.
         state.creations.values_mut().for_each(|late| *late = true);
     }
@@ -250,11 +259,8 @@ impl<T: Object> Store<T> {
     pub fn list_ends(&self) {
         let gone: Vec<Arc<T>> = {
             let mut state = self.state();
-            let unnamed = state.unnamed.take();
-            if unnamed.is_some() {
-                state.gone.clear();
-            }
-            let unnamed = unnamed.into_iter().flatten();
+            state.gone.retain(|_, gone| !gone.before_list);
+            let unnamed = state.unnamed.take().into_iter().flatten();
             unnamed.filter_map(|key| state.entries.take(&key)).map(|Entry(object)| object).collect()
         };
         for object in gone {
@@ -289,7 +295,7 @@ impl<T: Object> Creation<'_, T> {
         if late {
             self.store.overlay(wire);
         } else {
-            self.store.apply(wire);
+            self.store.put(wire, false);
         }
     }
 }

@@ -14,6 +14,8 @@ static TEXTS: LazyLock<Mutex<Pool<str>>> = LazyLock::new(Mutex::default);
 static LISTS: LazyLock<Mutex<Pool<[Arc<str>]>>> = LazyLock::new(Mutex::default);
 /// As many are kept without looking whether anybody still uses them.
 const FEW: usize = 256;
+/// Longest text, in bytes, that is looked for among the others: longer ones are nobody else's.
+const LONG: usize = 256;
 
 /// What is in use, and what is not yet swept.
 struct Pool<T: ?Sized> {
@@ -49,6 +51,9 @@ impl<T: ?Sized + Eq + Hash> Pool<T> {
 /// `text`, shared with everybody who has asked for the same. For texts that come again and again: what nobody uses
 /// any more is forgotten only now and then.
 pub(super) fn word(text: &str) -> Arc<str> {
+    if text.len() > LONG {
+        return text.into();
+    }
     TEXTS.lock().unwrap_or_else(PoisonError::into_inner).shared(text)
 }
 
@@ -68,7 +73,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equal_texts_are_one() {
+    fn equal_texts_are_one_unless_they_are_long() {
+        let long = "x".repeat(LONG + 1);
+        assert!(!Arc::ptr_eq(&word(&long), &word(&long)));
         assert!(Arc::ptr_eq(&word("node-1"), &word("node-1")));
         assert_ne!(word("node-1"), word("node-2"));
     }

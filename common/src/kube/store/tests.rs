@@ -136,3 +136,58 @@ async fn is_synced_only_after_the_first_list() {
     store.list_ends();
     store.synced().await;
 }
+
+/// Our patch is answered, then somebody else deletes the object, then the list is taken.
+#[test]
+fn reply_during_a_list_does_not_stand_for_being_in_it() {
+    let (store, log) = store();
+    store.apply(volume("a", "u", 5, "Bound"));
+    store.list_begins();
+    store.overlay(volume("a", "u", 6, "Bound"));
+    store.list_ends();
+    assert_eq!(*log.lock().unwrap(), ["+a", "~a@6", "-a"]);
+}
+
+#[test]
+fn what_we_deleted_during_a_list_stays_deleted_when_the_list_ends() {
+    let (store, log) = store();
+    store.apply(volume("a", "u", 5, "Released"));
+    store.list_begins();
+    store.apply(volume("a", "u", 5, "Released"));
+    store.deleted(&Key::cluster("a"), &"u".into());
+    store.list_ends();
+    // The watch goes on from the list's version.
+    store.apply(volume("a", "u", 6, "Released"));
+    store.remove(&Key::cluster("a"), &"u".into());
+    assert_eq!(*log.lock().unwrap(), ["+a", "-a"]);
+    assert!(store.state().gone.is_empty());
+}
+
+#[test]
+fn what_was_deleted_before_a_list_is_forgotten_with_it() {
+    let (store, _) = store();
+    store.apply(volume("a", "u", 5, "Released"));
+    store.deleted(&Key::cluster("a"), &"u".into());
+    assert_eq!(store.state().gone.len(), 1);
+    store.list_begins();
+    store.list_ends();
+    assert!(store.state().gone.is_empty());
+}
+
+#[test]
+fn older_event_of_a_predecessor_changes_nothing() {
+    let (store, log) = store();
+    store.creation(Key::cluster("a")).done(volume("a", "v", 9, "Pending"));
+    store.apply(volume("a", "u", 5, "Bound"));
+    assert_eq!(*log.lock().unwrap(), ["+a"]);
+}
+
+#[test]
+fn deletion_of_a_predecessor_is_not_kept_in_mind() {
+    let (store, log) = store();
+    store.apply(volume("a", "u", 5, "Released"));
+    store.apply(volume("a", "v", 7, "Pending"));
+    store.deleted(&Key::cluster("a"), &"u".into());
+    assert!(store.state().gone.is_empty());
+    assert_eq!(*log.lock().unwrap(), ["+a", "~a@7"]);
+}
