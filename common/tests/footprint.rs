@@ -96,25 +96,34 @@ fn an_object_costs_half_a_kilobyte_at_the_most() {
     }
 }
 
+/// Some keys that keep failing are still there after it.
 #[test]
 fn a_queue_gives_back_what_a_burst_has_needed() {
     let backoff = Backoff { base: Duration::from_secs(1), max: Duration::from_secs(300) };
-    let now = Instant::now();
-    let mut kept = None;
-    let used = allocation_counter::measure(|| {
-        let mut queue = Core::new(backoff, Limits { lanes: 2, per_lane: 10, per_group: 3 });
-        for number in 0..OBJECTS {
-            let node = Some(format!("node-{}", number % 1000).into());
-            queue.add(Key::cluster(&format!("va-{number}")), Place { lane: number % 2, group: node }, now);
-        }
-        let mut worked = 0;
-        while let Some(ticket) = queue.pop(now) {
-            assert_eq!(queue.finish(&ticket.key, Outcome::Done, now), None);
-            worked += 1;
-        }
-        assert_eq!(worked, OBJECTS);
-        kept = Some(queue);
-    });
-    assert!(used.bytes_max > 1_000_000, "no burst: {} bytes", used.bytes_max);
-    assert!(used.bytes_current < 20_000, "{} bytes are left", used.bytes_current);
+    for stuck in [0, 1, 2, 20] {
+        let mut now = Instant::now();
+        let mut kept = None;
+        let used = allocation_counter::measure(|| {
+            let mut queue = Core::new(backoff, Limits { lanes: 2, per_lane: 10, per_group: 3 });
+            for number in 0..OBJECTS {
+                let node = Some(format!("node-{}", number % 1000).into());
+                let place = Place { lane: number % 2, group: node };
+                queue.add(Key::cluster(&number.to_string()), place, now);
+            }
+            let mut done = 0;
+            for _ in 0..20 {
+                while let Some(ticket) = queue.pop(now) {
+                    let fails = ticket.key.name().parse::<usize>().is_ok_and(|number| number < stuck);
+                    let outcome = if fails { Outcome::Retry } else { Outcome::Done };
+                    assert_eq!(queue.finish(&ticket.key, outcome, now).is_some(), fails);
+                    done += usize::from(!fails);
+                }
+                now += Duration::from_secs(301);
+            }
+            assert_eq!(done, OBJECTS - stuck);
+            kept = Some(queue);
+        });
+        assert!(used.bytes_max > 1_000_000, "no burst: {} bytes", used.bytes_max);
+        assert!(used.bytes_current < 50_000, "{stuck} stuck: {} bytes are left", used.bytes_current);
+    }
 }

@@ -1,15 +1,16 @@
 //! The queue as a state machine without clock or tasks.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, HashMap};
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
+use super::lane::Lane;
 
 /// Keys that an idle queue has room for without asking for memory.
-const FEW: usize = 16;
+pub(super) const FEW: usize = 16;
 
 /// Where a key waits: its operation and, within it, its group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,33 +92,6 @@ struct Item {
     state: State,
 }
 
-#[derive(Debug)]
-struct GroupQueue<K> {
-    keys: VecDeque<K>,
-    running: usize,
-    in_rotation: bool,
-}
-
-impl<K> Default for GroupQueue<K> {
-    fn default() -> Self {
-        Self { keys: VecDeque::new(), running: 0, in_rotation: false }
-    }
-}
-
-#[derive(Debug)]
-struct Lane<K> {
-    groups: HashMap<Option<Arc<str>>, GroupQueue<K>>,
-    rotation: VecDeque<Option<Arc<str>>>,
-    depth: usize,
-    running: usize,
-}
-
-impl<K> Default for Lane<K> {
-    fn default() -> Self {
-        Self { groups: HashMap::new(), rotation: VecDeque::new(), depth: 0, running: 0 }
-    }
-}
-
 /// The queue's state. All methods are O(log n) or better.
 #[derive(Debug)]
 pub struct Core<K> {
@@ -161,7 +135,9 @@ impl<K: Clone + Eq + Hash> Core<K> {
             Some(Item { state: State::Ready { since }, place: old }) => {
                 if *old != place {
                     let (old, since) = (old.clone(), *since);
-                    self.withdraw(&key, &old);
+                    if let Some(lane) = self.lanes.get_mut(old.lane) {
+                        lane.withdraw(&key, &old.group);
+                    }
                     self.make_ready(key, place, since);
                 }
                 false
@@ -183,10 +159,10 @@ impl<K: Clone + Eq + Hash> Core<K> {
     /// come first served.
     pub fn pop(&mut self, now: Instant) -> Option<Ticket<K>> {
         self.wake(now);
-        let count = self.lanes.len();
+        let (count, limits) = (self.lanes.len(), self.limits);
         for step in 0..count {
             let index = (self.next_lane + step) % count;
-            if let Some((key, group)) = self.take(index) {
+            if let Some((key, group)) = self.lanes.get_mut(index).and_then(|lane| lane.take(limits)) {
                 self.next_lane = (index + 1) % count;
                 let waited = self.start(&key, index, group, now);
                 return Some(Ticket { key, lane: index, waited });
@@ -201,9 +177,8 @@ impl<K: Clone + Eq + Hash> Core<K> {
         else {
             return None;
         };
-        self.release(lane, &group);
-        if self.items.is_empty() {
-            self.shrink();
+        if let Some(lane) = self.lanes.get_mut(lane) {
+            lane.release(&group);
         }
         let delay = match outcome {
             Outcome::Done => {
@@ -221,19 +196,20 @@ impl<K: Clone + Eq + Hash> Core<K> {
         if let Some(delay) = delay {
             self.delay(key.clone(), place, now + delay);
         }
+        self.give_back();
         delay
     }
 
-    /// Gives back what a burst has needed.
-    fn shrink(&mut self) {
-        self.items.shrink_to(FEW);
-        self.failures.shrink_to(FEW);
-        self.delayed_keys.shrink_to(FEW);
-        self.delayed.shrink_to(FEW);
-        for lane in &mut self.lanes {
-            lane.groups.shrink_to(FEW);
-            lane.rotation.shrink_to(FEW);
+    /// Gives back what a burst has needed and nobody needs now.
+    fn give_back(&mut self) {
+        if self.delayed.len() > FEW + 2 * self.delayed_keys.len() {
+            self.delayed.retain(|Reverse((_, number))| self.delayed_keys.contains_key(number));
+            self.delayed.shrink_to(FEW + self.delayed.len());
         }
+        shrink(&mut self.items);
+        shrink(&mut self.failures);
+        shrink(&mut self.delayed_keys);
+        self.lanes.iter_mut().for_each(Lane::shrink);
     }
 
     /// Counts a failure and tells the back-off after it.
@@ -256,12 +232,12 @@ impl<K: Clone + Eq + Hash> Core<K> {
 
     /// Ready keys of a lane that nobody works on yet.
     pub fn depth(&self, lane: usize) -> usize {
-        self.lanes.get(lane).map_or(0, |lane| lane.depth)
+        self.lanes.get(lane).map_or(0, Lane::depth)
     }
 
     /// Keys of a lane that are worked on.
     pub fn running(&self, lane: usize) -> usize {
-        self.lanes.get(lane).map_or(0, |lane| lane.running)
+        self.lanes.get(lane).map_or(0, Lane::running)
     }
 
     /// How often `key` has failed in a row.
@@ -273,8 +249,7 @@ impl<K: Clone + Eq + Hash> Core<K> {
     ///
     /// Groups are first come first served, so only each group's first key is looked at.
     pub fn oldest_since(&self, lane: usize) -> Option<Instant> {
-        let groups = self.lanes.get(lane)?.groups.values();
-        groups.filter_map(|group| self.ready_since(group.keys.front()?)).min()
+        self.lanes.get(lane)?.heads().filter_map(|(_, first, _)| self.ready_since(first)).min()
     }
 
     /// For each group of a lane that has ready keys: its name, their number, and the oldest one's age.
@@ -283,14 +258,10 @@ impl<K: Clone + Eq + Hash> Core<K> {
         lane: usize,
         now: Instant,
     ) -> impl Iterator<Item = (Option<&Arc<str>>, usize, Duration)> {
-        self.lanes.get(lane).into_iter().flat_map(move |lane| {
-            lane.groups.iter().filter_map(move |(name, group)| {
-                let first = group.keys.front()?;
-                let age = self
-                    .ready_since(first)
-                    .map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
-                Some((name.as_ref(), group.keys.len(), age))
-            })
+        let heads = self.lanes.get(lane).into_iter().flat_map(Lane::heads);
+        heads.map(move |(name, first, length)| {
+            let since = self.ready_since(first);
+            (name, length, since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since)))
         })
     }
 
@@ -304,25 +275,10 @@ impl<K: Clone + Eq + Hash> Core<K> {
     fn make_ready(&mut self, key: K, place: Place, now: Instant) {
         let lane = place.lane.min(self.lanes.len() - 1);
         if let Some(queue) = self.lanes.get_mut(lane) {
-            queue.depth += 1;
-            let group = queue.groups.entry(place.group.clone()).or_default();
-            group.keys.push_back(key.clone());
-            if !group.in_rotation {
-                group.in_rotation = true;
-                queue.rotation.push_back(place.group.clone());
-            }
+            queue.push(place.group.clone(), key.clone());
         }
         let place = Place { lane, group: place.group };
         self.items.insert(key, Item { place, state: State::Ready { since: now } });
-    }
-
-    /// Takes a ready key out of its group's queue.
-    fn withdraw(&mut self, key: &K, place: &Place) {
-        let Some(lane) = self.lanes.get_mut(place.lane) else { return };
-        let Some(group) = lane.groups.get_mut(&place.group) else { return };
-        let Some(index) = group.keys.iter().position(|known| known == key) else { return };
-        group.keys.remove(index);
-        lane.depth -= 1;
     }
 
     fn delay(&mut self, key: K, place: Place, due: Instant) {
@@ -347,36 +303,6 @@ impl<K: Clone + Eq + Hash> Core<K> {
         }
     }
 
-    fn take(&mut self, index: usize) -> Option<(K, Option<Arc<str>>)> {
-        let limits = self.limits;
-        let lane = self.lanes.get_mut(index)?;
-        if lane.running >= limits.per_lane {
-            return None;
-        }
-        while let Some(name) = lane.rotation.pop_front() {
-            let Some(group) = lane.groups.get_mut(&name) else { continue };
-            group.in_rotation = false;
-            if name.is_some() && group.running >= limits.per_group {
-                continue;
-            }
-            let Some(key) = group.keys.pop_front() else {
-                if group.running == 0 {
-                    lane.groups.remove(&name);
-                }
-                continue;
-            };
-            group.running += 1;
-            if !group.keys.is_empty() {
-                group.in_rotation = true;
-                lane.rotation.push_back(name.clone());
-            }
-            lane.depth -= 1;
-            lane.running += 1;
-            return Some((key, name));
-        }
-        None
-    }
-
     fn start(&mut self, key: &K, lane: usize, group: Option<Arc<str>>, now: Instant) -> Duration {
         let Some(item) = self.items.get_mut(key) else { return Duration::ZERO };
         let running = State::Running { lane, group, again: false };
@@ -385,17 +311,11 @@ impl<K: Clone + Eq + Hash> Core<K> {
             State::Delayed { .. } | State::Running { .. } => Duration::ZERO,
         }
     }
+}
 
-    fn release(&mut self, lane: usize, name: &Option<Arc<str>>) {
-        let Some(lane) = self.lanes.get_mut(lane) else { return };
-        lane.running = lane.running.saturating_sub(1);
-        let Some(group) = lane.groups.get_mut(name) else { return };
-        group.running = group.running.saturating_sub(1);
-        if group.keys.is_empty() && group.running == 0 && !group.in_rotation {
-            lane.groups.remove(name);
-        } else if !group.keys.is_empty() && !group.in_rotation {
-            group.in_rotation = true;
-            lane.rotation.push_back(name.clone());
-        }
+/// Gives back the room of a map that is nearly empty. Cheap over time: a map must have grown to eight times as much.
+pub(super) fn shrink<K: Eq + Hash, V>(map: &mut HashMap<K, V>) {
+    if map.capacity() > 8 * (FEW + map.len()) {
+        map.shrink_to(FEW + 2 * map.len());
     }
 }

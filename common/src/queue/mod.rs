@@ -10,6 +10,7 @@
 
 mod backoff;
 mod core;
+mod lane;
 mod shell;
 #[cfg(test)]
 mod tests;
