@@ -160,7 +160,8 @@ impl<T: Object> Store<T> {
                 state.name(&key);
             }
             // A successor's version is the greater one too.
-            if state.entries.get(&key).is_some_and(|known| version != 0 && known.0.meta().version >= version) {
+            if state.entries.get(&key).is_some_and(|known| version != 0 && known.0.meta().version >= version)
+            {
                 return;
             }
             match T::slim(wire, &self.scope) {
