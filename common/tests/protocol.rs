@@ -53,7 +53,7 @@ fn compare(package: &str, official: &Path, ours: &str) {
 /// The folder of a Go module, fetched if need be; none if the environment says to skip.
 fn module(path: &str, version: &str) -> Option<PathBuf> {
     if std::env::var_os(SKIP).is_some() {
-        println!("skipped: comparing with {path} {version}: {SKIP} is set; unset it");
+        println!("skipped: comparing with {path} {version}: {SKIP} is set; unset it where Go is installed");
         return None;
     }
     let scratch = tempfile::tempdir().unwrap();

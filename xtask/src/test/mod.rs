@@ -20,6 +20,8 @@ use output::Tally;
 /// Tests that need a control plane, where there can be none: whole packages, and tests by name elsewhere.
 const CLUSTER_PACKAGES: &[&str] = &["cluster", "conformance", "bench"];
 const CLUSTER_TESTS: &[&str] = &["answers_as_the_real_one_does"];
+/// Set for the tests that compare our protocol files with the official ones, which come by Go: they say what they left out.
+const NO_OFFICIAL_PROTOCOL: &str = "MOORING_SKIP_OFFICIAL_PROTOCOL";
 
 /// What was left out: what, why, and how to have it.
 struct Skipped(Vec<String>);
@@ -105,15 +107,15 @@ fn binaries(skipped: &mut Skipped, broken: &mut Vec<String>) -> bool {
     }
 }
 
-/// Runs all tests, showing each result as it comes.
-fn tests(with_cluster: bool, broken: &mut Vec<String>) -> Tally {
-    eprintln!("== tests");
+/// What runs all tests that can be run.
+fn test_command(with_cluster: bool, skips_nothing: bool) -> Command {
     let mut command = cargo();
     command.args(["test", "--workspace", "--no-fail-fast"]);
     if !with_cluster {
         command.args(CLUSTER_PACKAGES.iter().flat_map(|package| ["--exclude", package]));
+        command.env(NO_OFFICIAL_PROTOCOL, "1");
     }
-    if skips_nothing() {
+    if skips_nothing {
         command.env(cluster::skip::NOTHING, "1");
     }
     // The output of tests that pass is asked for because it says what they left out; it is not shown.
@@ -121,6 +123,13 @@ fn tests(with_cluster: bool, broken: &mut Vec<String>) -> Tally {
     if !with_cluster {
         command.args(CLUSTER_TESTS.iter().flat_map(|test| ["--skip", test]));
     }
+    command
+}
+
+/// Runs all tests, showing each result as it comes.
+fn tests(with_cluster: bool, broken: &mut Vec<String>) -> Tally {
+    eprintln!("== tests");
+    let mut command = test_command(with_cluster, skips_nothing());
     let mut tally = Tally::default();
     let mut child = match command.stdout(Stdio::piped()).spawn() {
         Ok(child) => child,
@@ -137,11 +146,13 @@ fn tests(with_cluster: bool, broken: &mut Vec<String>) -> Tally {
             }
         }
     }
+    tally.end();
+    broken.append(&mut tally.died);
     match child.wait() {
         Ok(status) if status.success() => {}
         Ok(_) if tally.failed > 0 => {}
         Ok(status) => broken.push(format!(
-            "cargo test ended with {status}: something does not compile, or a test binary died"
+            "cargo test ended with {status}: something does not compile, or a test binary did not begin"
         )),
         Err(error) => broken.push(format!("cargo test cannot be waited for: {error}")),
     }
@@ -165,4 +176,32 @@ fn report(tally: &Tally, skipped: &Skipped, broken: &[String], started: Instant)
     }
     println!("{} passed, {} failed", tally.passed, tally.failed);
     if tally.failed == 0 && broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::ffi::OsStr;
+
+    use super::*;
+
+    #[test]
+    fn without_a_control_plane_nothing_that_needs_go_is_run() {
+        let command = test_command(false, false);
+        let args: BTreeSet<_> = command.get_args().filter_map(OsStr::to_str).collect();
+        assert!(
+            CLUSTER_PACKAGES.iter().chain(CLUSTER_TESTS).all(|left_out| args.contains(left_out)),
+            "{args:?}"
+        );
+        let set: Vec<_> = command.get_envs().filter(|(_, value)| value.is_some()).collect();
+        assert!(set.contains(&(OsStr::new(NO_OFFICIAL_PROTOCOL), Some(OsStr::new("1")))), "{set:?}");
+    }
+
+    #[test]
+    fn with_a_control_plane_everything_is_run() {
+        let command = test_command(true, true);
+        let args: Vec<_> = command.get_args().filter_map(OsStr::to_str).collect();
+        assert_eq!(args, ["test", "--workspace", "--no-fail-fast", "--", "--show-output"]);
+        assert!(command.get_envs().all(|(name, _)| name != NO_OFFICIAL_PROTOCOL));
+    }
 }

@@ -2,22 +2,35 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What the test binaries said so far.
+/// What the test binaries said so far. They run one after another, and what a test shows of another test binary is
+/// indented (`conformance::in_own_mounts!`): a line from the margin is of the binary that runs.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     /// Tests that passed.
     pub(crate) passed: u64,
-    /// Tests that failed.
+    /// Tests that failed, and one for each binary that died.
     pub(crate) failed: u64,
     /// Names of tests that failed.
     pub(crate) failures: Vec<String>,
+    /// Binaries that began and never gave a result. What passed in them is not counted.
+    pub(crate) died: Vec<String>,
     /// What tests left out, by the reason and the remedy that they name (`skipped: WHAT: WHY` in their output, or the
     /// reason of an ignored test).
     pub(crate) skipped: BTreeMap<String, BTreeSet<String>>,
     /// Inside the output of tests that passed.
     in_successes: bool,
-    /// How many tests each binary that runs has, the outermost first.
-    running: Vec<u64>,
+    /// The binary that runs.
+    running: Option<Running>,
+}
+
+/// A binary that has begun and has no result yet.
+#[derive(Debug, PartialEq, Eq)]
+struct Running {
+    tests: u64,
+    /// How many of them failed so far.
+    failed: u64,
+    /// The last test that it named.
+    last: Option<String>,
 }
 
 impl Tally {
@@ -25,8 +38,11 @@ impl Tally {
     pub(crate) fn read(&mut self, line: &str) -> bool {
         if let Some(rest) = line.strip_prefix("running ")
             && let Some(count) = rest.strip_suffix(" tests").or_else(|| rest.strip_suffix(" test"))
+            && let Ok(tests) = count.parse()
         {
-            self.running.extend(count.parse::<u64>());
+            self.end();
+            self.running = Some(Running { tests, failed: 0, last: None });
+            return true;
         }
         if let Some(rest) = line.strip_prefix("test result: ") {
             self.in_successes = false;
@@ -41,17 +57,23 @@ impl Tally {
         !self.in_successes
     }
 
-    /// Adds a binary's result, unless a test of another binary ran it: that test is counted itself.
+    /// No more will be said by the binary that runs: if it gave no result, it died.
+    pub(crate) fn end(&mut self) {
+        self.in_successes = false;
+        let Some(Running { tests, failed, last }) = self.running.take() else { return };
+        self.failed += failed + 1;
+        let last =
+            last.map_or_else(|| "it named none".to_owned(), |last| format!("the last it named is {last}"));
+        self.died.push(format!(
+            "a test binary died: of its tests ({tests}), {last}; cargo names the binary above"
+        ));
+    }
+
+    /// Adds a result, if it can be that of the binary that runs.
     fn add(&mut self, result: &str) {
-        let [passed, failed, ignored] =
-            [" passed", " failed", " ignored"].map(|word| number_before(result, word));
-        // One that died has no result and is still on the stack, above the one that this result is of.
-        while let Some(count) = self.running.pop() {
-            if count == passed + failed + ignored {
-                break;
-            }
-        }
-        if self.running.is_empty() {
+        let [passed, failed, ignored, measured] =
+            [" passed", " failed", " ignored", " measured"].map(|word| number_before(result, word));
+        if self.running.take_if(|running| running.tests == passed + failed + ignored + measured).is_some() {
             self.passed += passed;
             self.failed += failed;
         }
@@ -69,6 +91,10 @@ impl Tally {
         else {
             return;
         };
+        if let Some(running) = &mut self.running {
+            running.failed += u64::from(result.starts_with("FAILED"));
+            running.last = Some(name.to_owned());
+        }
         if result.starts_with("FAILED") {
             self.failures.push(name.to_owned());
         }
@@ -122,25 +148,132 @@ test result: FAILED. 1 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; 
 
 running 41 tests
 
-running 1 test
-test inner ... ok
+successes:
 
-test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 3 filtered out; finished in 0.10s
+---- mounts stdout ----
+  running 1 test
+  skipped: a::grows: needs a capability
+  test mounts ... ok
+  test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 40 filtered out; finished in 0.10s
 
-running 7 tests
+successes:
+    mounts
+
 test result: ok. 41 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.10s";
+
+    fn read(text: &str) -> Tally {
+        let mut tally = Tally::default();
+        for line in text.lines() {
+            tally.read(line);
+        }
+        tally.end();
+        tally
+    }
 
     #[test]
     fn sums_over_binaries_but_not_those_inside_tests_and_hides_the_output_of_what_passed() {
         let mut tally = Tally::default();
         let shown: Vec<&str> = OUTPUT.lines().filter(|line| tally.read(line)).collect();
+        tally.end();
         assert_eq!((tally.passed, tally.failed), (42, 1));
         assert_eq!(tally.failures, ["a::fails"]);
+        assert_eq!(tally.died, [""; 0]);
         let set = |whats: &[&str]| whats.iter().map(|what| (*what).to_owned()).collect::<BTreeSet<_>>();
-        let skipped = [("needs root", set(&["a::waits", "a::mounts"])), ("no reason was given", set(&["b"]))];
+        let skipped = [
+            ("needs root", set(&["a::waits", "a::mounts"])),
+            ("needs a capability", set(&["a::grows"])),
+            ("no reason was given", set(&["b"])),
+        ];
         let expected = skipped.map(|(why, whats)| (why.to_owned(), whats));
         assert_eq!(tally.skipped, BTreeMap::from(expected));
         assert!(shown.contains(&"boom") && shown.contains(&"test a::passes ... ok"));
         assert!(!shown.iter().any(|line| line.contains("noise") || line.contains("liar")), "{shown:?}");
+    }
+
+    #[test]
+    fn a_binary_that_dies_is_a_failure_and_later_results_count() {
+        let tally = read(
+            "
+running 41 tests
+test a ... ok
+test b ... FAILED
+test c ... ok
+
+running 7 tests
+test x ... FAILED
+
+test result: FAILED. 6 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out
+
+running 5 tests
+
+test result: ok. 5 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out
+
+running 2 tests
+",
+        );
+        // b and x, and two deaths.
+        assert_eq!((tally.passed, tally.failed), (11, 4));
+        assert_eq!(tally.failures, ["b", "x"]);
+        let died = |tests: u64, last: &str| {
+            format!("a test binary died: of its tests ({tests}), {last}; cargo names the binary above")
+        };
+        assert_eq!(tally.died, [died(41, "the last it named is c"), died(2, "it named none")]);
+    }
+
+    #[test]
+    fn a_binary_that_dies_while_it_shows_what_passed_hides_nothing_of_the_next() {
+        let mut tally = Tally::default();
+        let text = "running 2 tests\nsuccesses:\nnoise\nrunning 1 test\ntest x ... FAILED\ntest result: FAILED. 0 passed; 1 failed;";
+        let shown: Vec<&str> = text.lines().filter(|line| tally.read(line)).collect();
+        tally.end();
+        assert!(shown.contains(&"test x ... FAILED") && !shown.contains(&"noise"), "{shown:?}");
+        assert_eq!((tally.passed, tally.failed, tally.died.len()), (0, 2, 1));
+        assert_eq!(tally.failures, ["x"]);
+    }
+
+    #[test]
+    fn a_test_that_fails_in_its_own_mounts_is_counted_and_named_once_though_it_is_the_only_one() {
+        let tally = read(
+            "
+running 1 test
+test m::t ... FAILED
+
+failures:
+
+---- m::t stdout ----
+  running 1 test
+  test m::t ... FAILED
+  failures:
+      m::t
+  test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out
+
+failures:
+    m::t
+
+test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out
+
+running 5 tests
+
+test result: ok. 5 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out",
+        );
+        assert_eq!((tally.passed, tally.failed), (5, 1));
+        assert_eq!(tally.failures, ["m::t"]);
+        assert_eq!(tally.died, [""; 0]);
+    }
+
+    #[test]
+    fn a_result_in_the_output_of_a_test_is_not_the_result_of_its_binary() {
+        let tally = read(
+            "
+running 3 tests
+
+successes:
+
+---- a stdout ----
+test result: ok. 7 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out
+
+test result: ok. 1 passed; 0 failed; 1 ignored; 1 measured; 4 filtered out",
+        );
+        assert_eq!((tally.passed, tally.failed, tally.died.len()), (1, 0, 0));
     }
 }
