@@ -113,7 +113,8 @@ impl Objects {
         read(&self.write(request).await?)
     }
 
-    /// Deletes an object if it still has this uid. An object that is not there counts as gone.
+    /// Deletes an object if it still has this uid. An object that is not there, or whose name another has by
+    /// then, counts as gone.
     pub async fn delete<W: Wire>(&self, namespace: &str, name: &str, uid: &Uid) -> Result<Deleted<W>, Error> {
         let preconditions = Preconditions { uid: Some(uid.to_string()), resource_version: None };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
@@ -129,7 +130,7 @@ impl Objects {
                 let waits = waits && object.meta().deletion_timestamp.is_some();
                 Ok(if waits { Deleted::Pending(Box::new(object)) } else { Deleted::Gone })
             }
-            Err(Error::Api(status)) if status.code == 404 => Ok(Deleted::Gone),
+            Err(error) if is(&error, 404) || is_for_another(&error) => Ok(Deleted::Gone),
             Err(error) => Err(error),
         }
     }

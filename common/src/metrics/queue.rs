@@ -27,9 +27,12 @@ struct Queue {
     state: Mutex<State>,
 }
 
+/// Tells since when the oldest ready item has been waiting.
+type Oldest = dyn Fn() -> Option<Instant> + Send + Sync;
+
 #[derive(Default)]
 struct State {
-    oldest: Option<Instant>,
+    oldest: Option<Arc<Oldest>>,
     next: u64,
     /// When each piece of work in progress began.
     running: BTreeMap<u64, Instant>,
@@ -46,10 +49,14 @@ impl QueueMetrics {
         self.0.retries.inc();
     }
 
-    /// How many items are ready and waiting, and since when the oldest of them.
-    pub fn set_waiting(&self, depth: usize, oldest: Option<Instant>) {
+    /// How many items are ready and waiting.
+    pub fn set_depth(&self, depth: usize) {
         self.0.depth.set(i64::try_from(depth).unwrap_or(i64::MAX));
-        self.0.state().oldest = oldest;
+    }
+
+    /// Whom to ask, when the page is read, since when the oldest ready item has been waiting.
+    pub fn ask_for_oldest(&self, oldest: impl Fn() -> Option<Instant> + Send + Sync + 'static) {
+        self.0.state().oldest = Some(Arc::new(oldest));
     }
 
     /// A worker took an item that had waited this long; the work lasts until the result is
@@ -179,12 +186,14 @@ impl Collector for Ages {
         let age = |since: &Instant| now.saturating_duration_since(*since).as_secs_f64();
         let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         for (name, queue) in queues.iter() {
+            // Asked without the lock: the queue has locks of its own.
+            let oldest = queue.state().oldest.clone().and_then(|oldest| oldest());
             let state = queue.state();
             let labels = &[name.as_str()];
             let ages = || state.running.values().map(age);
             self.unfinished.with_label_values(labels).set(ages().sum());
             self.longest.with_label_values(labels).set(ages().fold(0.0, f64::max));
-            self.oldest.with_label_values(labels).set(state.oldest.as_ref().map_or(0.0, age));
+            self.oldest.with_label_values(labels).set(oldest.as_ref().map_or(0.0, age));
         }
         let gauges = [&self.unfinished, &self.longest, &self.oldest];
         gauges.into_iter().flat_map(|gauge| gauge.collect()).collect()

@@ -77,7 +77,9 @@ async fn ages_and_unfinished_work_are_those_of_the_moment_of_reading() {
     queue.count_add();
     queue.count_add();
     queue.count_retry();
-    queue.set_waiting(1, Some(tokio::time::Instant::now()));
+    queue.set_depth(1);
+    let since = tokio::time::Instant::now();
+    queue.ask_for_oldest(move || Some(since));
     let first = queue.begin_work(Duration::from_secs(2));
     tokio::time::advance(Duration::from_secs(5)).await;
     let _second = queue.begin_work(Duration::ZERO);
@@ -99,7 +101,7 @@ async fn ages_and_unfinished_work_are_those_of_the_moment_of_reading() {
     }
 
     drop(first);
-    queue.set_waiting(0, None);
+    queue.ask_for_oldest(|| None);
     for (family, want) in [
         ("workqueue_unfinished_work_seconds", 1),
         ("workqueue_longest_running_processor_seconds", 1),

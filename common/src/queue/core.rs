@@ -92,7 +92,8 @@ struct Item {
     state: State,
 }
 
-/// The queue's state. All methods are O(log n) or better.
+/// The queue's state. What happens to a key is O(log n) or better, however many groups there are, but for a ready key
+/// that moves to another place, which is looked for in its group. What metrics ask for is O(groups).
 #[derive(Debug)]
 pub struct Core<K> {
     backoff: Backoff,

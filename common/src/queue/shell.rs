@@ -44,7 +44,13 @@ impl<K: Clone + Eq + Hash + Display + Send + Sync + 'static> WorkQueue<K> {
     /// An empty queue. `metrics` has one entry per lane.
     pub fn new(backoff: Backoff, limits: Limits, metrics: Vec<QueueMetrics>) -> Self {
         let core = Mutex::new(Core::new(backoff, limits));
-        Self { inner: Arc::new(Inner { core, changed: Notify::new(), metrics }) }
+        let inner = Arc::new(Inner { core, changed: Notify::new(), metrics });
+        for (lane, metrics) in inner.metrics.iter().enumerate() {
+            // Weak: the metrics outlive the queue, and the queue holds them.
+            let inner = Arc::downgrade(&inner);
+            metrics.ask_for_oldest(move || inner.upgrade()?.core().oldest_since(lane).map(Instant::from_std));
+        }
+        Self { inner }
     }
 
     /// Makes `key` ready now.
@@ -122,15 +128,18 @@ impl<K: Clone + Eq + Hash + Display + Send + Sync + 'static> WorkQueue<K> {
     fn tell(&self, lane: usize, what: impl FnOnce(&QueueMetrics)) {
         let Some(metrics) = self.inner.metrics.get(lane) else { return };
         what(metrics);
-        let (depth, oldest) = {
-            let core = self.core();
-            (core.depth(lane), core.oldest_since(lane))
-        };
-        metrics.set_waiting(depth, oldest.map(Instant::from_std));
+        let depth = self.core().depth(lane);
+        metrics.set_depth(depth);
     }
 
     fn core(&self) -> MutexGuard<'_, Core<K>> {
-        self.inner.core.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.core()
+    }
+}
+
+impl<K> Inner<K> {
+    fn core(&self) -> MutexGuard<'_, Core<K>> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::volume::{VolumeSpec, WireVolumeSpec, attachers};
 use super::wire::wire;
@@ -61,12 +61,19 @@ pub enum AttachmentSource {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct StatusError {
-    /// When it happened, RFC 3339.
+    /// When it happened, RFC 3339; empty when it is not said: the API server sends such a time as null.
+    #[serde(deserialize_with = "or_empty")]
     pub time: Box<str>,
-    /// What happened.
+    /// What happened; may be empty.
+    #[serde(deserialize_with = "or_empty")]
     pub message: Box<str>,
     /// The gRPC code, in attachError only.
     pub error_code: Option<i32>,
+}
+
+/// Null is an empty text.
+fn or_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<str>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 impl Attachment {
@@ -160,5 +167,26 @@ impl Object for Attachment {
 
     fn meta(&self) -> &Meta {
         &self.meta
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// What kube-apiserver 1.36 stores and sends when somebody writes `{"attachError": {"message": "m"}}`.
+    #[test]
+    fn an_error_without_a_time_is_read() {
+        let object = json!({
+            "metadata": {"name": "va", "uid": "u", "resourceVersion": "1"},
+            "spec": {"attacher": "d", "nodeName": "n", "source": {"persistentVolumeName": "pv"}},
+            "status": {"attached": false, "attachError": {"time": null, "message": "m"}, "detachError": {"time": null}},
+        });
+        let scope = Scope { driver: "d".into(), attach: true, ..Scope::default() };
+        let attachment = Attachment::slim(serde_json::from_value(object).unwrap(), &scope).unwrap();
+        let error = |message: &str| StatusError { message: message.into(), ..StatusError::default() };
+        assert_eq!(attachment.attach_error.as_deref(), Some(&error("m")));
+        assert_eq!(attachment.detach_error.as_deref(), Some(&error("")));
     }
 }
