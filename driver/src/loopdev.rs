@@ -16,13 +16,15 @@ use crate::sys::{self, Backing};
 /// How often to try again when somebody else takes the free device first.
 const ATTEMPTS: usize = 64;
 
-/// The device for a file, made if there is none yet.
+/// The device for a file, made if there is none yet. One that was let go while somebody else (udev, `losetup`) had it
+/// open still shows the file, and is gone the moment that ends: it is none.
 ///
 /// # Errors
 /// The system's.
 pub(crate) fn attach(file: &File, path: &Path, readonly: bool) -> io::Result<PathBuf> {
-    if let Some((device, _)) = find(path, Some(readonly))?.into_iter().next() {
-        return Ok(device);
+    let mut known = find(path, Some(readonly))?.into_iter();
+    if let Some(found) = known.find(|found| !found.leaving) {
+        return Ok(found.node);
     }
     let control = OpenOptions::new().read(true).write(true).open("/dev/loop-control")?;
     for _ in 0..ATTEMPTS {
@@ -43,8 +45,8 @@ pub(crate) fn attach(file: &File, path: &Path, readonly: bool) -> io::Result<Pat
 /// # Errors
 /// The system's.
 pub(crate) fn detach(path: &Path, readonly: bool) -> io::Result<()> {
-    for (_, device) in find(path, Some(readonly))? {
-        clear(&device)?;
+    for found in find(path, Some(readonly))? {
+        clear(&found.device)?;
     }
     Ok(())
 }
@@ -54,8 +56,8 @@ pub(crate) fn detach(path: &Path, readonly: bool) -> io::Result<()> {
 /// # Errors
 /// The system's.
 pub(crate) fn refresh(path: &Path) -> io::Result<()> {
-    for (_, device) in find(path, None)? {
-        sys::set_capacity(&device)?;
+    for found in find(path, None)? {
+        sys::set_capacity(&found.device)?;
     }
     Ok(())
 }
@@ -65,8 +67,8 @@ pub(crate) fn refresh(path: &Path) -> io::Result<()> {
 /// # Errors
 /// The system's.
 pub(crate) fn flush(path: &Path) -> io::Result<()> {
-    for (_, device) in find(path, None)? {
-        device.sync_all()?;
+    for found in find(path, None)? {
+        found.device.sync_all()?;
     }
     Ok(())
 }
@@ -94,8 +96,16 @@ fn clear(device: &File) -> io::Result<()> {
     }
 }
 
-/// The devices of a file, opened for settings.
-fn find(path: &Path, readonly: Option<bool>) -> io::Result<Vec<(PathBuf, File)>> {
+/// A device of a file.
+struct Found {
+    node: PathBuf,
+    /// Opened for settings.
+    device: File,
+    leaving: bool,
+}
+
+/// The devices of a file.
+fn find(path: &Path, readonly: Option<bool>) -> io::Result<Vec<Found>> {
     let file = match std::fs::metadata(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -107,12 +117,13 @@ fn find(path: &Path, readonly: Option<bool>) -> io::Result<Vec<(PathBuf, File)>>
         let Ok(node) = node(number) else { continue };
         let Ok(device) = open(&node, true) else { continue };
         // Between listing and opening it may have been let go.
-        let Ok(Backing { device: disk, inode, readonly: is_readonly }) = sys::backing(&device) else {
+        let Ok(Backing { device: disk, inode, readonly: is_readonly, leaving }) = sys::backing(&device)
+        else {
             continue;
         };
         let is_it = disk == file.dev() && inode == file.ino();
         if is_it && readonly.is_none_or(|wanted| wanted == is_readonly) {
-            found.push((node, device));
+            found.push(Found { node, device, leaving });
         }
     }
     Ok(found)

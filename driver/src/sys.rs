@@ -19,6 +19,7 @@ const GET_STATUS: Opcode = 0x4c05;
 const SET_CAPACITY: Opcode = 0x4c07;
 /// The device is read-only.
 const READ_ONLY: u32 = 1;
+const AUTOCLEAR: u32 = 4;
 
 /// Mirrors the kernel's `struct loop_info64`.
 #[repr(C)]
@@ -120,6 +121,8 @@ pub(crate) struct Backing {
     pub(crate) inode: u64,
     /// Whether the device is read-only.
     pub(crate) readonly: bool,
+    /// Whether it lets go of the file as soon as nobody has it open.
+    pub(crate) leaving: bool,
 }
 
 /// A free device's number, from `/dev/loop-control`. Somebody else may take it first.
@@ -142,8 +145,8 @@ pub(crate) fn backing(device: impl AsFd) -> io::Result<Backing> {
     let mut info = Info::ZERO;
     // SAFETY: GET_STATUS writes one `struct loop_info64`.
     unsafe { ioctl(device, With(GET_STATUS, &mut info)) }?;
-    let readonly = info.flags & READ_ONLY != 0;
-    Ok(Backing { device: info.device, inode: info.inode, readonly })
+    let (readonly, leaving) = (info.flags & READ_ONLY != 0, info.flags & AUTOCLEAR != 0);
+    Ok(Backing { device: info.device, inode: info.inode, readonly, leaving })
 }
 
 /// Detaches the file; if the device is open elsewhere, once that is closed.

@@ -48,6 +48,34 @@ with_driver!(a_device_grows_while_in_use_and_keeps_its_data, [], |folder, driver
     unpublished(client, &id, &ro).await;
 });
 
+with_driver!(
+    a_device_that_somebody_looks_at_is_not_published_again_when_it_was_let_go,
+    [],
+    |folder, driver| {
+        let client = driver.client();
+        let id = volume(client, request::create("v", true, MIB)).await.volume_id;
+        let target = folder.join("target");
+        published(client, &id, &target, true, false).await.unwrap();
+        let image = loop_devices_below(folder).pop().unwrap();
+        let output =
+            Command::new("losetup").arg("--noheadings").arg("--output=NAME").arg("-j").arg(&image).output();
+        let first = String::from_utf8(output.unwrap().stdout).unwrap().trim().to_owned();
+        // As udev does: it has the device open while it is let go.
+        let looking = File::open(&first).unwrap();
+        unpublished(client, &id, &target).await;
+        published(client, &id, &target, true, false).await.unwrap();
+        drop(looking);
+        let device = File::options().read(true).write(true).open(&target).unwrap();
+        assert_eq!(
+            rustix_size(&device),
+            MIB as u64,
+            "the published device is there after the look at the old one"
+        );
+        drop(device);
+        unpublished(client, &id, &target).await;
+    }
+);
+
 fn rustix_size(mut device: &File) -> u64 {
     use std::io::Seek;
     device.seek(std::io::SeekFrom::End(0)).unwrap()
