@@ -4,7 +4,7 @@ mod stand;
 
 use std::time::{Duration, Instant};
 
-use cluster::{Signal, wait};
+use cluster::{Signal, skip, wait};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim};
 use kube::Api;
@@ -134,6 +134,9 @@ fn creates(replica: &Replica) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_other_replica_takes_over_after_a_kill_and_at_once_after_a_sigterm() {
+    if !stand::has_hosts("two replicas of csi-provisioner") {
+        return;
+    }
     let stand = Stand::up("lead").await;
     stand.class("csi", "Delete", "Immediate", &[]).await;
     let election = [
@@ -173,6 +176,25 @@ async fn the_other_replica_takes_over_after_a_kill_and_at_once_after_a_sigterm()
     assert_eq!((creates(&second), creates(&third)), (1, 1));
     assert_eq!(second.wait(LIMIT).await.and_then(|status| status.code()), Some(1));
     assert_eq!(stand.directories().len(), 3);
+}
+
+#[test]
+fn replicas_are_left_out_aloud_where_nobody_may_name_a_host() {
+    const TEST: &str = "the_other_replica_takes_over_after_a_kill_and_at_once_after_a_sigterm";
+    let folder = tempfile::tempdir().expect("a folder");
+    std::os::unix::fs::symlink("/bin/false", folder.path().join("unshare")).expect("an unshare that fails");
+    let again = |nothing: Option<&str>| {
+        let mut command = std::process::Command::new(std::env::current_exe().expect("our own program"));
+        command.args(["--exact", TEST, "--show-output"]).env("PATH", folder.path()).env_remove(skip::NOTHING);
+        command.envs(nothing.map(|nothing| (nothing, "1")));
+        let output = command.output().expect("run");
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (passed, said) = again(None);
+    assert!(passed && said.contains("1 passed"), "{said}");
+    assert!(said.contains("\nskipped: two replicas of csi-provisioner: needs root"), "{said}");
+    let (passed, said) = again(Some(skip::NOTHING));
+    assert!(!passed && said.contains("may not be left out"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

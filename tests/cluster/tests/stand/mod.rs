@@ -4,11 +4,12 @@
 
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use cluster::apply::documents;
 use cluster::binaries::{Binary, Progress, ensure};
 use cluster::built::executable;
+use cluster::skip::{Lack, left_out};
 use cluster::{ControlPlane, Options, Process, Signal};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::{Api, Patch, PatchParams, PostParams};
@@ -221,14 +222,24 @@ impl Stand {
     }
 }
 
-/// A command that runs what it is given on a host of this name.
+/// Whether [`Stand::replica`] and [`Stand::go_attacher`] can be had here; if not, says that `what` is left out.
+pub fn has_hosts(what: &str) -> bool {
+    let has =
+        on_host("probe").arg("true").stderr(Stdio::null()).status().is_ok_and(|status| status.success());
+    if !has {
+        left_out(what, Lack::Root);
+    }
+    has
+}
+
+/// A command that runs what it is given on a host of this name: for root, or where users may have namespaces.
 fn on_host(name: &str) -> Command {
     let mut command = Command::new("unshare");
     if !rustix::process::geteuid().is_root() {
         // Only root may name a host: the user becomes root of a namespace.
         command.args(["--user", "--map-root-user"]);
     }
-    command.args(["--uts", "sh", "-c", &format!("hostname {name}; exec \"$@\""), "sh"]);
+    command.args(["--uts", "sh", "-c", &format!("hostname {name} && exec \"$@\""), "sh"]);
     command
 }
 
