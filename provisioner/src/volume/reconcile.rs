@@ -88,7 +88,8 @@ impl Volumes {
         };
         match result {
             Ok(()) => Outcome::Done,
-            Err(_) if self.is_replaced(&volume) => Outcome::Done,
+            // What failed may be our own silence; the next leader goes on.
+            Err(_) if !self.process.leadership.holds() => Outcome::Retry,
             Err(error) => {
                 common::error!(api::text(&error), "Failed to update the finalizer"; "volume" => key);
                 Outcome::Retry
@@ -104,15 +105,17 @@ impl Volumes {
                 common::info!("Volume deleted"; "volume" => volume.meta.key);
                 Outcome::Done
             }
-            Err(_) if self.is_replaced(volume) => {
-                self.memory().remove(&volume.meta.uid);
-                Outcome::Done
-            }
             // What failed may be our own silence; the next leader goes on.
             Err(_) if !self.process.leadership.holds() => Outcome::Retry,
             Err(error) => {
                 self.metrics.failed(volume);
-                common::error!(error, "Failed to delete the volume"; "volume" => volume.meta.key);
+                common::error!(error, "Failed to delete the volume";
+                    "volume" => volume.meta.key, "uid" => volume.meta.uid);
+                if self.is_replaced(volume) {
+                    // Its successor has no part in it, and nothing leads back to the one that is gone.
+                    self.memory().remove(&volume.meta.uid);
+                    return Outcome::Done;
+                }
                 self.tell(volume, error.to_string());
                 Outcome::Retry
             }
@@ -191,7 +194,7 @@ impl Volumes {
                 }
                 Ok(())
             }
-            Err(error) if api::is(&error, 404) => {
+            Err(error) if api::is(&error, 404) || api::is_for_another(&error) => {
                 self.volumes.deleted(&volume.meta.key, &volume.meta.uid);
                 Ok(())
             }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use sim::{Fault, Reply, World};
 use tonic::Code;
 
-use crate::harness::{FINALIZER, LIMIT, calls, class, events, no_volumes, released, sidecar, writes};
+use crate::harness::{FINALIZER, LIMIT, calls, class, events, logged, no_volumes, released, sidecar, writes};
 
 const QUIET: Duration = Duration::from_secs(120);
 
@@ -91,7 +91,10 @@ async fn volume_made_anew_under_the_name_is_not_written_to_for_its_predecessor()
         volume["metadata"]["finalizers"] = json!([]);
     });
     // (what is there first, the write that comes too late)
-    for (before, verb) in [(unprotected, "patch"), (released("pv"), "patch"), (released("pv"), "delete")] {
+    let first = [(unprotected, "patch"), (released("pv"), "patch"), (released("pv"), "delete")];
+    let lags = [Duration::ZERO, Duration::from_secs(60)];
+    for ((before, verb), lag) in first.iter().flat_map(|first| lags.map(|lag| (first, lag))) {
+        let (before, verb) = (before.clone(), *verb);
         let world = World::default();
         world.api.put(class());
         world.api.put(before);
@@ -102,6 +105,7 @@ async fn volume_made_anew_under_the_name_is_not_written_to_for_its_predecessor()
         );
         let _running = world.run(Duration::from_secs(1), sidecar);
         tokio::time::sleep(Duration::from_secs(5)).await;
+        world.api.delay_watch(lag);
         world.api.edit("persistentvolumes", "pv", |volume| volume["metadata"]["finalizers"] = json!([]));
         world.api.delete("persistentvolumes", "pv");
         let mut anew = edited(|volume| volume["status"]["phase"] = json!("Available"));
@@ -111,9 +115,44 @@ async fn volume_made_anew_under_the_name_is_not_written_to_for_its_predecessor()
         assert_eq!(world.api.get("persistentvolumes", "pv"), Some(anew), "{verb}");
         let writes = writes(&world);
         let refused = |write: &&String| write.ends_with(" 422") || write.ends_with(" 409");
-        assert_eq!(writes.iter().filter(refused).count(), 1, "{verb}: {writes:?}");
-        assert_eq!(events(&world), Vec::<String>::new(), "{verb}");
+        assert_eq!(writes.iter().filter(refused).count(), 1, "{verb} {lag:?}: {writes:?}");
+        assert!(writes.last().is_some_and(|write| refused(&write)), "{verb} {lag:?}: {writes:?}");
+        assert!(calls(&world).len() <= 1, "{verb} {lag:?}: {:?}", calls(&world));
+        // What was refused for its predecessor is not held against it.
+        world.driver.clear_calls();
+        world.api.edit("persistentvolumes", "pv", |volume| volume["status"]["phase"] = json!("Released"));
+        tokio::time::sleep(QUIET).await;
+        assert_eq!(calls(&world), ["DeleteVolume Some(Ok)"], "{verb} {lag:?}");
+        let left = world.api.get("persistentvolumes", "pv").unwrap()["metadata"]["finalizers"].clone();
+        let left = left.as_array().unwrap();
+        assert!(
+            left.contains(&json!("someone/else")) && !left.contains(&json!(FINALIZER)),
+            "{verb} {lag:?}: {left:?}"
+        );
+        assert_eq!(events(&world), Vec::<String>::new(), "{verb} {lag:?}");
     }
+}
+
+#[test]
+fn driver_s_refusal_to_delete_a_volume_whose_object_is_replaced_meanwhile_is_logged() {
+    let log = logged(async {
+        let world = World::default();
+        world.api.put(class());
+        world.api.put(released("pv"));
+        let refusal = Reply::error(Code::FailedPrecondition, "in use").after(Duration::from_secs(8));
+        world.driver.script("DeleteVolume", [refusal]);
+        let _running = world.run(Duration::from_secs(1), sidecar);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        world.api.edit("persistentvolumes", "pv", |volume| volume["metadata"]["finalizers"] = json!([]));
+        world.api.delete("persistentvolumes", "pv");
+        let anew = world.api.put(edited(|volume| volume["status"]["phase"] = json!("Available")));
+        tokio::time::sleep(QUIET).await;
+        assert_eq!(calls(&world), ["DeleteVolume Some(FailedPrecondition)"]);
+        assert_eq!((writes(&world), events(&world)), (vec![], vec![]));
+        assert_eq!(world.api.get("persistentvolumes", "pv"), Some(anew));
+    });
+    let told = |line: &&str| line.starts_with('E') && line.contains("desc = in use");
+    assert_eq!(log.lines().filter(told).count(), 1, "{log}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -91,6 +91,14 @@ pub(crate) fn released(name: &str) -> Value {
     })
 }
 
+/// What is logged while `story` runs, the sidecar's lines included.
+#[allow(clippy::unwrap_used, reason = "without a runtime there is no test")]
+pub(crate) fn logged(story: impl Future<Output = ()>) -> String {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    common::log::capture(|| runtime.block_on(story))
+}
+
 pub(crate) async fn bound(world: &World, name: &str) {
     let name = name.to_owned();
     let what = format!("{name} to be bound");
