@@ -29,7 +29,8 @@ const UNSAVED_WORKERS: usize = 4;
 /// Its back-off.
 ///
 /// `Differs:` upstream also holds the retries of all volumes together to 10 a second, after the first 100. Here the
-/// client's request limit holds back all requests alike, and there are never more of these than workers.
+/// workers do: at most four of these retries are in flight. Their rate is bounded only where
+/// --kube-api-qps or --kube-api-burst is set.
 const UNSAVED_BACKOFF: Backoff = Backoff { base: Duration::from_millis(5), max: Duration::from_secs(1000) };
 
 /// Runs the sidecar until it is told to stop. Returns the exit code.

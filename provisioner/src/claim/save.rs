@@ -23,6 +23,8 @@ impl Claims {
                 Some(false) => return Err(ProvisionError::NameTaken(volume.name().to_owned())),
                 None => return Ok(false),
             },
+            // What failed may be our own silence; the next leader goes on.
+            Err(_) if !self.process.leadership.holds() => return Ok(false),
             Err(error) => {
                 common::error!(api::text(&error), "Volume made but its object not stored; will retry";
                     "volume" => volume.name(), "claim" => claim.meta.key);

@@ -10,7 +10,7 @@ use sim::{Reply, World};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{bound, calls, claim, class, config, events, released, sidecar_with, waiting};
+use crate::harness::{bound, calls, claim, class, config, events, logged, released, sidecar_with, waiting};
 
 struct Replica {
     leadership: Leadership,
@@ -127,9 +127,15 @@ async fn leader_cut_off_from_the_api_server_sends_nothing_past_its_deadline() {
     assert_eq!(creators(&world), ["second"]);
 }
 
+#[test]
+fn what_is_refused_because_leadership_has_ended_is_nobody_s_failure() {
+    let log = logged(work_outlives_the_lease());
+    assert!(log.contains("\"Provisioning\""), "{log}");
+    assert!(!log.lines().any(|line| line.starts_with('E')), "{log}");
+}
+
 /// The lease ends while calls are under way; the process itself goes on a little.
-#[tokio::test(start_paused = true)]
-async fn what_is_refused_because_leadership_has_ended_is_nobody_s_failure() {
+async fn work_outlives_the_lease() {
     let world = ready();
     let leadership = Leadership::candidate();
     let elector = run(candidate(&world, "first"), leadership.clone(), CancellationToken::new(), |_| {});
