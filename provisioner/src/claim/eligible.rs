@@ -1,7 +1,7 @@
 //! Whether a claim is to be worked on (provisioner.md §6).
 
 use common::kube::object::annotation::{MIGRATED_TO, SELECTED_NODE};
-use common::kube::object::{BindingMode, Claim, Class, Scope};
+use common::kube::object::{BindingMode, Claim, Class, DataSource, Scope};
 
 /// What a claim is to us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,10 +45,24 @@ pub fn eligibility(claim: &Claim, class: Option<&Class>, scope: &Scope) -> Eligi
     }
 }
 
-/// Whether what the claim is to be filled from is neither a snapshot nor another claim.
+/// What the claim is to be filled from (provisioner.md §8).
+pub fn source(claim: &Claim) -> Option<&DataSource> {
+    claim.data_source.as_deref().or(claim.data_source_ref.as_deref())
+}
+
+/// Whether that is in another namespace, or at least says in which.
+pub fn names_namespace(claim: &Claim) -> bool {
+    // Only the newer of the two fields has a namespace.
+    let source = claim.data_source_ref.as_ref().filter(|_| claim.data_source.is_none());
+    source.and_then(|source| source.namespace.as_deref()).is_some_and(|namespace| !namespace.is_empty())
+}
+
+/// Whether what the claim is to be filled from is neither a snapshot nor another claim. A source with a namespace is
+/// refused before its kind is looked at.
 fn is_for_populator(claim: &Claim) -> bool {
-    let source = claim.data_source.as_ref().or(claim.data_source_ref.as_ref());
-    source.is_some_and(|source| !["VolumeSnapshot", "PersistentVolumeClaim"].contains(&&*source.kind))
+    !names_namespace(claim)
+        && source(claim)
+            .is_some_and(|source| !["VolumeSnapshot", "PersistentVolumeClaim"].contains(&&*source.kind))
 }
 
 #[cfg(test)]
@@ -101,6 +115,11 @@ mod tests {
     fn only_snapshots_and_claims_are_sources_that_a_driver_fills_from() {
         let late = Class { binding: BindingMode::WaitForFirstConsumer, ..class() };
         let source = |kind: &str| json!({"apiGroup": "example.com", "kind": kind, "name": "s"});
+        let elsewhere = |kind: &str, namespace: &str| {
+            let mut source = source(kind);
+            source["namespace"] = json!(namespace);
+            source
+        };
         for (spec, class, expected) in [
             (json!({"dataSourceRef": source("Dump")}), class(), ForPopulator),
             (json!({"dataSource": source("Dump")}), class(), ForPopulator),
@@ -108,6 +127,13 @@ mod tests {
             (json!({"dataSource": source("VolumeSnapshot"), "dataSourceRef": source("Dump")}), class(), Go),
             (json!({"dataSource": source("PersistentVolumeClaim")}), class(), Go),
             (json!({"dataSourceRef": source("VolumeSnapshot")}), class(), Go),
+            (json!({"dataSourceRef": elsewhere("Dump", "there")}), class(), Go),
+            (json!({"dataSourceRef": elsewhere("Dump", "")}), class(), ForPopulator),
+            (
+                json!({"dataSource": source("Dump"), "dataSourceRef": elsewhere("Dump", "there")}),
+                class(),
+                ForPopulator,
+            ),
         ] {
             let claim = claim_from(json!({}), spec.clone());
             assert_eq!(eligibility(&claim, Some(&class), &scope()), expected, "{spec}");

@@ -1,6 +1,6 @@
 //! What a provisioner remembers of claims between attempts.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ pub struct Memory {
     background: HashMap<Uid, Background>,
     infeasible: HashMap<Uid, Infeasible>,
     unsaved: HashMap<Uid, Unsaved>,
+    left: HashSet<Uid>,
 }
 
 /// A claim whose volume the driver may still be making. It is worked on until a final answer, with the
@@ -96,9 +97,15 @@ impl Memory {
         self.unsaved.remove(uid);
     }
 
+    /// The claim is left to somebody else. Returns whether that is news.
+    pub fn leave(&mut self, uid: &Uid) -> bool {
+        self.left.insert(uid.clone())
+    }
+
     /// The claim is gone and nothing runs for it.
     pub fn forget(&mut self, uid: &Uid) {
         self.infeasible.remove(uid);
+        self.left.remove(uid);
     }
 }
 
@@ -120,5 +127,15 @@ mod tests {
         assert_eq!(memory.rests(&claim, &class, now + Duration::from_secs(100)), None, "it was lifted");
         memory.refuse(&claim, &class, now);
         assert_eq!(memory.rests(&claim, &class, now + INFEASIBLE_RETRY), None);
+    }
+
+    #[test]
+    fn claim_is_left_once_until_it_is_forgotten() {
+        let (mut memory, [claim, another]) = (Memory::default(), ["claim", "another"].map(Uid::from));
+        assert_eq!([&claim, &claim, &another].map(|uid| memory.leave(uid)), [true, false, true]);
+        memory.forget(&claim);
+        memory.forget(&another);
+        assert!(memory.left.is_empty());
+        assert!(memory.leave(&claim));
     }
 }

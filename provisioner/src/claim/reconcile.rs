@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use common::csi::v1;
 use common::event::{Event, Kind, ObjectRef};
 use common::kube::object::annotation::SELECTED_NODE;
-use common::kube::object::{Claim, Class, Key, Uid, Volume};
+use common::kube::object::{Claim, Class, Key, Uid, Volume, VolumePhase};
 use common::kube::secret::read;
 use common::kube::store::{Change, Store};
 use common::process::Process;
@@ -14,7 +15,7 @@ use common::queue::{Job, Outcome, Place, WorkQueue};
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::eligible::{Eligibility, eligibility};
+use super::eligible::{Eligibility, eligibility, source};
 use super::error::ProvisionError;
 use super::memory::{Background, Memory, Unsaved};
 use super::name::volume_name;
@@ -26,6 +27,9 @@ use crate::metrics::ClaimMetrics;
 
 /// How often the deletion of a volume that is too small is tried.
 const CLEANUP_TRIES: usize = 5;
+/// When a claim whose object was stored, or is about to be, is looked at again while the cache does not have it: the
+/// object may have come and gone unseen.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// A claim in the queue: a re-created claim of the same name is another one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -74,8 +78,8 @@ impl Claims {
         unsaved: WorkQueue<ClaimId>,
         metrics: ClaimMetrics,
     ) -> Self {
+        feed(queue, &caches);
         let Caches { claims, classes, volumes } = caches;
-        feed(queue, &claims, &classes);
         Self { config, process, claims, classes, volumes, memory: Mutex::default(), unsaved, metrics }
     }
 
@@ -85,7 +89,7 @@ impl Claims {
 
     async fn pass(&self, id: &ClaimId) -> Outcome {
         if self.memory().unsaved(&id.uid).is_some() {
-            return Outcome::Done;
+            return Outcome::After(LOOK_AGAIN);
         }
         if !self.process.leadership.holds() {
             return Outcome::Retry;
@@ -133,10 +137,15 @@ impl Claims {
         Outcome::Retry
     }
 
-    /// `Differs:` upstream says before this that it provisions the claim, and says this in another component's name.
+    /// Told once for each claim.
+    ///
+    /// `Differs:` upstream says before this that it provisions the claim, says this in another component's name, and
+    /// says both again at every change and resync.
     fn left_to_populator(&self, claim: &Claim) -> Outcome {
-        let source = claim.data_source.as_ref().or(claim.data_source_ref.as_ref());
-        let kind = source.map_or("", |source| &source.kind);
+        if !self.memory().leave(&claim.meta.uid) {
+            return Outcome::Done;
+        }
+        let kind = source(claim).map_or("", |source| &source.kind);
         let message = format!("Waiting for a volume populator: nobody else fills volumes from a {kind}");
         self.tell(claim, Kind::Normal, "Provisioning", message);
         Outcome::Done
@@ -148,7 +157,8 @@ impl Claims {
         let error = match self.provision(&claim, &class, begun).await {
             Ok(()) => {
                 self.memory().settle(&claim.meta.uid);
-                return Outcome::Done;
+                let done = self.has_object(&claim) || !self.is_waiting(&claim);
+                return if done { Outcome::Done } else { Outcome::After(LOOK_AGAIN) };
             }
             Err(error) => error,
         };
@@ -261,6 +271,12 @@ impl Claims {
         self.process.events.record(Event { object, kind, reason, message });
     }
 
+    /// Whether the cache has an object of the claim's volume name.
+    fn has_object(&self, claim: &Claim) -> bool {
+        let name = volume_name(&self.config, &claim.meta.uid.to_string());
+        name.is_some_and(|name| self.volumes.get(&Key::cluster(&name)).is_some())
+    }
+
     /// Whether the claim still exists and still waits for its volume.
     pub(super) fn is_waiting(&self, claim: &Claim) -> bool {
         self.claims.get(&claim.meta.key).is_some_and(|known| known.meta.uid == claim.meta.uid)
@@ -273,21 +289,53 @@ impl Job<ClaimId> for Claims {
     }
 }
 
-/// Adds claims to the queue when they, or their class, change.
-fn feed(queue: &WorkQueue<ClaimId>, claims: &Arc<Store<Claim>>, classes: &Arc<Store<Class>>) {
+/// Adds claims to the queue when they, their class or their volume change.
+fn feed(queue: &WorkQueue<ClaimId>, caches: &Caches) {
+    let Caches { claims, classes, volumes } = caches;
     let id = |claim: &Claim| ClaimId { key: claim.meta.key.clone(), uid: claim.meta.uid.clone() };
     let to = queue.clone();
+    // A claim in the background goes on by itself; of any other that goes only its memory is left to clear.
     claims.subscribe(move |change| match change {
-        Change::Added(claim) | Change::Updated { new: claim, .. } => to.add(id(claim), Place::lane(0)),
-        // A claim in the background goes on by itself; of any other only its memory is left to clear.
-        Change::Removed(claim) | Change::Left(claim) => to.add(id(claim), Place::lane(0)),
+        Change::Added(claim) | Change::Removed(claim) | Change::Left(claim) => {
+            to.add(id(claim), Place::lane(0))
+        }
+        Change::Updated { old, new } => {
+            if old.meta.uid != new.meta.uid {
+                to.add(id(old), Place::lane(0));
+            }
+            to.add(id(new), Place::lane(0));
+        }
     });
-    let (to, claims) = (queue.clone(), Arc::downgrade(claims));
+    let (to, known) = (queue.clone(), Arc::downgrade(claims));
     classes.subscribe(move |change| {
         let (Change::Added(class) | Change::Updated { new: class, .. }) = change else { return };
-        let Some(claims) = claims.upgrade() else { return };
+        let Some(claims) = known.upgrade() else { return };
         for claim in claims.list().iter().filter(|claim| *claim.class == *class.meta.name()) {
             to.add(id(claim), Place::lane(0));
         }
     });
+    let (to, known) = (queue.clone(), Arc::downgrade(claims));
+    volumes.subscribe(move |change| {
+        let gone = match change {
+            Change::Removed(old) | Change::Left(old) => old,
+            Change::Updated { old, new } if old.meta.uid != new.meta.uid => old,
+            Change::Added(_) | Change::Updated { .. } => return,
+        };
+        let Some(claims) = known.upgrade() else { return };
+        if let Some(claim) = bereft(gone, &claims) {
+            to.add(id(&claim), Place::lane(0));
+        }
+    });
+}
+
+/// The claim that waits for a volume which is gone.
+fn bereft(gone: &Volume, claims: &Store<Claim>) -> Option<Arc<Claim>> {
+    match gone.phase {
+        // The claim is gone too, even where our cache has not heard of that yet.
+        VolumePhase::Released | VolumePhase::Failed => return None,
+        VolumePhase::Pending | VolumePhase::Available | VolumePhase::Bound => {}
+    }
+    let holder = gone.claim.as_ref()?;
+    let claim = claims.get(&Key::new(&holder.namespace, &holder.name))?;
+    (claim.meta.uid == holder.uid).then_some(claim)
 }

@@ -8,6 +8,7 @@ use common::kube::object::{Claim, Class};
 use common::quantity::Quantity;
 use common::secret::{ClaimFacts, Facts, SecretRef, Stage, fs_type, reference, strip_reserved};
 
+use super::eligible::names_namespace;
 use super::error::ProvisionError;
 use crate::config::Config;
 
@@ -79,6 +80,9 @@ fn check_features(config: &Config, claim: &Claim, class: &Class) -> Result<(), P
     use ProvisionError::{NotAvailable, NotSupported};
     if *class.provisioner != *config.driver {
         return Err(NotAvailable("migration of in-tree volumes"));
+    }
+    if names_namespace(claim) {
+        return Err(NotAvailable("filling a volume from another namespace (spec.dataSourceRef.namespace)"));
     }
     if claim.data_source.is_some() || claim.data_source_ref.is_some() {
         return Err(NotAvailable("filling a volume from spec.dataSource"));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sim::{Fault, World};
 
-use crate::harness::{bound, calls, claim, class, events, no_volumes, sidecar, waiting, writes};
+use crate::harness::{LIMIT, bound, calls, claim, class, events, no_volumes, sidecar, waiting, writes};
 
 /// Long enough for anything that would come to have come.
 const QUIET: Duration = Duration::from_secs(120);
@@ -83,15 +83,55 @@ async fn claim_for_a_volume_populator_is_left_to_it_with_one_notice() {
     let world = World::default();
     let _binder = world.binder();
     world.api.put(class());
-    world.api.put(edited(claim("data"), |claim| {
-        claim["spec"]["dataSourceRef"] = json!({"apiGroup": "example.com", "kind": "Dump", "name": "d"});
-    }));
+    let from_dump = || {
+        edited(claim("data"), |claim| {
+            claim["spec"]["dataSourceRef"] = json!({"apiGroup": "example.com", "kind": "Dump", "name": "d"});
+        })
+    };
+    world.api.put(from_dump());
     let _running = world.run(Duration::from_secs(1), sidecar);
     tokio::time::sleep(QUIET).await;
     assert_eq!((calls(&world), writes(&world)), (vec![], vec![]));
     let notice = "Provisioning: Waiting for a volume populator: nobody else fills volumes from a Dump";
     assert_eq!(events(&world), [notice]);
     assert_eq!(world.api.list("events")[0]["type"], "Normal");
+    let told = world.api.list("events");
+    for value in ["a", "b"] {
+        let label = |object: &mut Value| object["metadata"]["labels"] = json!({"label": value});
+        world.api.edit("persistentvolumeclaims", "data", label);
+        tokio::time::sleep(QUIET).await;
+        world.api.edit("storageclasses", "fast", label);
+        tokio::time::sleep(QUIET).await;
+    }
+    assert_eq!(world.api.list("events"), told, "told once, whatever changes");
+    world.api.delete("persistentvolumeclaims", "data");
+    tokio::time::sleep(QUIET).await;
+    world.api.put(from_dump());
+    tokio::time::sleep(QUIET).await;
+    assert_eq!(events(&world), [notice, notice], "another claim of the name is told too");
+    assert_eq!((calls(&world), writes(&world)), (vec![], vec![]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn claim_filled_from_another_namespace_is_refused_whatever_its_source_is() {
+    for kind in ["Dump", "VolumeSnapshot", "PersistentVolumeClaim"] {
+        let world = World::default();
+        let _binder = world.binder();
+        world.api.put(class());
+        world.api.put(edited(claim("data"), |claim| {
+            claim["spec"]["dataSourceRef"] =
+                json!({"apiGroup": "example.com", "kind": kind, "name": "d", "namespace": "elsewhere"});
+        }));
+        let _running = world.run(Duration::from_secs(1), sidecar);
+        tokio::time::sleep(QUIET).await;
+        assert_eq!((calls(&world), writes(&world)), (vec![], vec![]), "{kind}");
+        let said = events(&world);
+        let told = |event: &String| {
+            event.starts_with("ProvisioningFailed: ") && event.contains("spec.dataSourceRef.namespace")
+        };
+        assert!(said.iter().any(told), "{kind}: {said:?}");
+        assert!(!said.iter().any(|event| event.contains("populator")), "{kind}: {said:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -112,10 +152,130 @@ async fn volume_that_comes_and_goes_before_its_creation_is_answered_is_made_agai
     assert_eq!(world.api.count("persistentvolumes"), 0);
     tokio::time::sleep(Duration::from_secs(10)).await;
     let _binder = world.binder();
-    world.api.edit("persistentvolumeclaims", "data", |claim| claim["metadata"]["labels"] = json!({"a": "b"}));
     bound(&world, "data").await;
     assert_eq!(writes(&world), ["create persistentvolumes 201", "create persistentvolumes 201"]);
     assert_eq!(world.driver.volumes().len(), 1);
+}
+
+/// Takes a volume away whatever holds it.
+fn take_away(world: &World, name: &str) {
+    world.api.edit("persistentvolumes", name, |volume| volume["metadata"]["finalizers"] = json!([]));
+    world.api.delete("persistentvolumes", name);
+    assert_eq!(world.api.get("persistentvolumes", name), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn volume_that_comes_and_goes_unseen_is_made_again() {
+    // (the creation that succeeds, what becomes of the one before)
+    for first in [None, Some(Fault::ApiError(500))] {
+        let world = World::default();
+        world.api.put(class());
+        let made = world.api.put(waiting("data"));
+        let name = format!("pvc-{}", made["metadata"]["uid"].as_str().unwrap());
+        let creates = usize::from(first.is_some()) + 2;
+        if let Some(fault) = first {
+            world.steps.on(|step| step.is("create", "persistentvolumes"), 1, fault);
+        }
+        let late = Fault::LateReply(Duration::from_secs(10));
+        world.steps.on(|step| step.is("create", "persistentvolumes"), 1, late);
+        world.api.delay_watch(Duration::from_secs(3));
+        let _running = world.run(Duration::from_secs(1), sidecar);
+        world.api.until("the object", LIMIT, |api| (api.count("persistentvolumes") == 1).then_some(())).await;
+        take_away(&world, &name);
+        world.api.expire_history();
+        world.api.break_watches();
+        world.api.delay_watch(Duration::ZERO);
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        assert_eq!(world.api.count("persistentvolumes"), 0, "the answer has come");
+        let _binder = world.binder();
+        bound(&world, "data").await;
+        tokio::time::sleep(QUIET).await;
+        assert_eq!(writes(&world).len(), creates, "{:?}", writes(&world));
+        assert_eq!(calls(&world), ["CreateVolume Some(Ok)", "CreateVolume Some(Ok)"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn volume_deleted_before_it_is_bound_is_made_again() {
+    for lag in [Duration::ZERO, Duration::from_secs(40)] {
+        let world = World::default();
+        world.api.put(class());
+        let made = world.api.put(waiting("data"));
+        let name = format!("pvc-{}", made["metadata"]["uid"].as_str().unwrap());
+        let _running = world.run(Duration::from_secs(1), sidecar);
+        tokio::time::sleep(QUIET).await;
+        assert_eq!(writes(&world), ["create persistentvolumes 201"]);
+        world.api.delay_watch(lag);
+        take_away(&world, &name);
+        tokio::time::sleep(lag + Duration::from_secs(1)).await;
+        assert_eq!(world.api.count("persistentvolumes"), 1, "{lag:?}");
+        world.api.delay_watch(Duration::ZERO);
+        let _binder = world.binder();
+        bound(&world, "data").await;
+        tokio::time::sleep(QUIET).await;
+        take_away(&world, &name);
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        assert_eq!(calls(&world), ["CreateVolume Some(Ok)", "CreateVolume Some(Ok)"]);
+        assert_eq!(
+            writes(&world),
+            ["create persistentvolumes 201", "create persistentvolumes 201"],
+            "a bound claim gets no other volume"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn volume_that_we_delete_is_not_made_again_while_its_claim_seems_to_wait() {
+    let world = World::default();
+    world.api.put(class());
+    let made = world.api.put(waiting("data"));
+    let uid = made["metadata"]["uid"].as_str().unwrap();
+    let mut volume = crate::harness::released(&format!("pvc-{uid}"));
+    volume["spec"]["claimRef"] = json!({"namespace": "default", "name": "data", "uid": uid});
+    world.api.put(volume);
+    let _running = world.run(Duration::from_secs(1), sidecar);
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(calls(&world), ["DeleteVolume Some(Ok)"]);
+    assert_eq!(writes(&world), ["delete persistentvolumes 200", "patch persistentvolumes 200"]);
+    assert_eq!(events(&world), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn claim_whose_volume_becomes_another_s_is_told() {
+    let foreign = |volume: &mut Value| {
+        volume["metadata"]["annotations"] = json!({});
+        volume["metadata"]["finalizers"] = json!([]);
+        volume["spec"]["csi"]["driver"] = json!("other.example");
+    };
+    for made_anew in [false, true] {
+        let world = World::default();
+        world.api.put(class());
+        let made = world.api.put(waiting("data"));
+        let name = format!("pvc-{}", made["metadata"]["uid"].as_str().unwrap());
+        let _running = world.run(Duration::from_secs(1), sidecar);
+        tokio::time::sleep(QUIET).await;
+        assert_eq!(writes(&world), ["create persistentvolumes 201"]);
+        if made_anew {
+            world.api.expire_history();
+            world.api.break_watches();
+            take_away(&world, &name);
+            let mut anew = crate::harness::released(&name);
+            anew["spec"]["persistentVolumeReclaimPolicy"] = json!("Retain");
+            anew["metadata"]["finalizers"] = json!([]);
+            world.api.put(anew);
+        } else {
+            world.api.edit("persistentvolumes", &name, foreign);
+        }
+        let there = world.api.get("persistentvolumes", &name);
+        tokio::time::sleep(QUIET).await;
+        let said = events(&world);
+        let told =
+            |event: &String| event.starts_with("ProvisioningFailed: ") && event.contains("not this claim's");
+        assert!(said.iter().any(told), "{made_anew}: {said:?}");
+        assert_eq!(world.api.get("persistentvolumes", &name), there);
+        let writes = writes(&world);
+        assert!(writes.iter().skip(1).all(|write| write == "create persistentvolumes 409"), "{writes:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
