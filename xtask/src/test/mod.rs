@@ -107,20 +107,37 @@ fn binaries(skipped: &mut Skipped, broken: &mut Vec<String>) -> bool {
     }
 }
 
+/// What there is to test with.
+struct Means {
+    /// A control plane.
+    cluster: bool,
+    /// Go. There can be a control plane without it: somebody else's binaries.
+    go: bool,
+    /// No test may be left out.
+    skips_nothing: bool,
+}
+
+fn has_go() -> bool {
+    let version = Command::new("go").arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    version.is_ok_and(|status| status.success())
+}
+
 /// What runs all tests that can be run.
-fn test_command(with_cluster: bool, skips_nothing: bool) -> Command {
+fn test_command(with: &Means) -> Command {
     let mut command = cargo();
     command.args(["test", "--workspace", "--no-fail-fast"]);
-    if !with_cluster {
+    if !with.cluster {
         command.args(CLUSTER_PACKAGES.iter().flat_map(|package| ["--exclude", package]));
+    }
+    if !with.cluster || !(with.go || with.skips_nothing) {
         command.env(NO_OFFICIAL_PROTOCOL, "1");
     }
-    if skips_nothing {
+    if with.skips_nothing {
         command.env(cluster::skip::NOTHING, "1");
     }
     // The output of tests that pass is asked for because it says what they left out; it is not shown.
     command.args(["--", "--show-output"]);
-    if !with_cluster {
+    if !with.cluster {
         command.args(CLUSTER_TESTS.iter().flat_map(|test| ["--skip", test]));
     }
     command
@@ -129,7 +146,8 @@ fn test_command(with_cluster: bool, skips_nothing: bool) -> Command {
 /// Runs all tests, showing each result as it comes.
 fn tests(with_cluster: bool, broken: &mut Vec<String>) -> Tally {
     eprintln!("== tests");
-    let mut command = test_command(with_cluster, skips_nothing());
+    let means = Means { cluster: with_cluster, go: has_go(), skips_nothing: skips_nothing() };
+    let mut command = test_command(&means);
     let mut tally = Tally::default();
     let mut child = match command.stdout(Stdio::piped()).spawn() {
         Ok(child) => child,
@@ -185,23 +203,34 @@ mod tests {
 
     use super::*;
 
+    fn compares_protocols(command: &Command) -> bool {
+        !command.get_envs().any(|(name, value)| name == NO_OFFICIAL_PROTOCOL && value.is_some())
+    }
+
     #[test]
     fn without_a_control_plane_nothing_that_needs_go_is_run() {
-        let command = test_command(false, false);
+        let command = test_command(&Means { cluster: false, go: false, skips_nothing: false });
         let args: BTreeSet<_> = command.get_args().filter_map(OsStr::to_str).collect();
         assert!(
             CLUSTER_PACKAGES.iter().chain(CLUSTER_TESTS).all(|left_out| args.contains(left_out)),
             "{args:?}"
         );
-        let set: Vec<_> = command.get_envs().filter(|(_, value)| value.is_some()).collect();
-        assert!(set.contains(&(OsStr::new(NO_OFFICIAL_PROTOCOL), Some(OsStr::new("1")))), "{set:?}");
+        assert!(!compares_protocols(&command));
     }
 
     #[test]
     fn with_a_control_plane_everything_is_run() {
-        let command = test_command(true, true);
+        let command = test_command(&Means { cluster: true, go: true, skips_nothing: true });
         let args: Vec<_> = command.get_args().filter_map(OsStr::to_str).collect();
         assert_eq!(args, ["test", "--workspace", "--no-fail-fast", "--", "--show-output"]);
-        assert!(command.get_envs().all(|(name, _)| name != NO_OFFICIAL_PROTOCOL));
+        assert!(compares_protocols(&command));
+    }
+
+    #[test]
+    fn without_go_the_protocol_is_not_compared_unless_nothing_may_be_left_out() {
+        for (skips_nothing, compares) in [(false, false), (true, true)] {
+            let command = test_command(&Means { cluster: true, go: false, skips_nothing });
+            assert_eq!(compares_protocols(&command), compares);
+        }
     }
 }
