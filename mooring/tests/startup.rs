@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use common::csi::v1;
 use common::csi::v1::identity_server::{Identity, IdentityServer};
@@ -53,9 +54,11 @@ fn wrong_flags_exit_with_2_and_name_the_flag() {
 
 #[test]
 fn flags_that_do_not_go_together_exit_with_1() {
-    let output = mooring(&["csi-provisioner", "--http-endpoint=:1", "--metrics-address=:2"]);
-    assert_eq!(code(&output), 1);
-    assert!(said(&output).contains("--metrics-address"), "{}", said(&output));
+    for (sidecar, _) in SIDECARS {
+        let output = mooring(&[sidecar, "--http-endpoint=:1", "--metrics-address=:2"]);
+        assert_eq!(code(&output), 1, "{sidecar}");
+        assert!(said(&output).contains("--metrics-address"), "{sidecar}: {}", said(&output));
+    }
 }
 
 #[test]
@@ -113,7 +116,18 @@ fn absent_socket_is_waited_for_half_a_minute_and_then_named() {
 struct Odd {
     name: &'static str,
     probe: Option<Status>,
+    /// How long it thinks about its name.
+    thinks: Duration,
 }
+
+impl Odd {
+    fn called(name: &'static str) -> Self {
+        Self { name, probe: None, thinks: Duration::ZERO }
+    }
+}
+
+/// The sidecars, and the exit code when the driver does not say who it is or what it can.
+const SIDECARS: [(&str, i32); 2] = [("csi-provisioner", 255), ("csi-attacher", 1)];
 
 #[tonic::async_trait]
 impl Identity for Odd {
@@ -121,6 +135,7 @@ impl Identity for Odd {
         &self,
         _: Request<v1::GetPluginInfoRequest>,
     ) -> Result<Response<v1::GetPluginInfoResponse>, Status> {
+        tokio::time::sleep(self.thinks).await;
         let name = self.name.to_owned();
         Ok(Response::new(v1::GetPluginInfoResponse { name, ..Default::default() }))
     }
@@ -140,15 +155,15 @@ impl Identity for Odd {
     }
 }
 
-/// Runs a provisioner beside `driver` to its end.
-async fn beside(driver: Odd) -> Output {
+/// Runs a sidecar beside `driver` to its end.
+async fn beside(driver: Odd, sidecar: &'static str) -> Output {
     let folder = tempfile::tempdir().expect("a folder");
     let socket = folder.path().join("csi.sock");
     let listener = tokio::net::UnixListener::bind(&socket).expect("bound");
     let server = tonic::transport::Server::builder().add_service(IdentityServer::new(driver));
     let serving = tokio::spawn(server.serve_with_incoming(UnixListenerStream::new(listener)));
     let args = [kubeconfig(folder.path()), format!("--csi-address={}", socket.display())];
-    let output = tokio::task::spawn_blocking(move || mooring(&["csi-provisioner", &args[0], &args[1]]));
+    let output = tokio::task::spawn_blocking(move || mooring(&[sidecar, &args[0], &args[1]]));
     let output = output.await.expect("it ran");
     serving.abort();
     output
@@ -156,22 +171,46 @@ async fn beside(driver: Odd) -> Output {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn driver_without_a_name_is_fatal() {
-    let output = beside(Odd { name: "", probe: None }).await;
-    assert_eq!(code(&output), 255);
-    assert!(said(&output).contains("driver name is empty"), "{}", said(&output));
+    for (sidecar, exit) in SIDECARS {
+        let output = beside(Odd::called(""), sidecar).await;
+        assert_eq!(code(&output), exit, "{sidecar}");
+        assert!(said(&output).contains("driver name is empty"), "{sidecar}: {}", said(&output));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn driver_that_cannot_tell_what_it_can_is_fatal() {
-    let output = beside(Odd { name: "odd.example", probe: None }).await;
-    assert_eq!(code(&output), 255);
-    assert!(said(&output).contains("it does not know"), "{}", said(&output));
+    for (sidecar, exit) in SIDECARS {
+        let output = beside(Odd::called("odd.example"), sidecar).await;
+        assert_eq!(code(&output), exit, "{sidecar}");
+        assert!(said(&output).contains("it does not know"), "{sidecar}: {}", said(&output));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn driver_whose_probe_fails_exits_with_1() {
-    let output =
-        beside(Odd { name: "odd.example", probe: Some(Status::failed_precondition("no disk")) }).await;
+    for (sidecar, _) in SIDECARS {
+        let probe = Some(Status::failed_precondition("no disk"));
+        let output = beside(Odd { probe, ..Odd::called("odd.example") }, sidecar).await;
+        assert_eq!(code(&output), 1, "{sidecar}");
+        assert!(said(&output).contains("no disk"), "{sidecar}: {}", said(&output));
+    }
+}
+
+/// csi-attacher waits a second for the name, whatever `--timeout` says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn driver_that_thinks_about_its_name_is_too_slow_for_an_attacher() {
+    let thinks = Duration::from_secs(20);
+    let began = std::time::Instant::now();
+    let output = beside(Odd { thinks, ..Odd::called("odd.example") }, "csi-attacher").await;
     assert_eq!(code(&output), 1);
-    assert!(said(&output).contains("no disk"), "{}", said(&output));
+    assert!(said(&output).contains("DeadlineExceeded"), "{}", said(&output));
+    assert!(began.elapsed() < thinks, "took {:?}", began.elapsed());
+}
+
+#[test]
+fn an_attacher_without_workers_exits_with_1_and_names_the_flag() {
+    let output = mooring(&["csi-attacher", "--worker-threads=0"]);
+    assert_eq!(code(&output), 1);
+    assert!(said(&output).contains("worker-threads"), "{}", said(&output));
 }
