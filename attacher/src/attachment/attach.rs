@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use common::kube::api::Format;
+use common::kube::api::{self, Format};
 use common::kube::object::{Attachment, Key, Volume, WireVolume};
 use common::kube::secret::read;
 use common::secret::SecretRef;
@@ -61,6 +61,12 @@ impl Attachments {
                 return Ok(Progress::Gone);
             }
         }
+        // Nothing that came meanwhile is published only to be withdrawn.
+        match self.latest(attachment) {
+            None => return Ok(Progress::Gone),
+            Some(latest) if latest.meta.deleting => return Ok(Progress::Deleted),
+            Some(_) => {}
+        }
         let driver = &self.process.driver;
         let reply = driver.call_migrated(request, config.timeout, target.migrated).await;
         if may_be_published(&reply) {
@@ -76,6 +82,9 @@ impl Attachments {
     }
 
     /// The volume must outlive the attachment: its finalizer comes before everything else.
+    ///
+    /// A volume that the API server does not have any more is not found; the cache forgets it, too, so that only
+    /// another's coming counts as one.
     async fn protect(&self, volume: &Volume) -> Result<(), AttachError> {
         if volume.meta.has_finalizer(&self.config.finalizer) {
             return Ok(());
@@ -83,8 +92,17 @@ impl Attachments {
         let body = patch::only(&volume.meta.uid, patch::add_finalizer(&self.config.finalizer));
         let name = volume.meta.name();
         let reply = self.process.objects.patch::<WireVolume>("", name, "", Format::Strategic, &body).await;
-        self.volumes.overlay(reply.map_err(AttachError::Protect)?);
-        Ok(())
+        match reply {
+            Ok(wire) => {
+                self.volumes.overlay(wire);
+                Ok(())
+            }
+            Err(error) if api::is(&error, 404) || api::is_for_another(&error) => {
+                self.volumes.deleted(&volume.meta.key, &volume.meta.uid);
+                Err(SourceError::VolumeNotFound(name.into()).into())
+            }
+            Err(error) => Err(AttachError::Protect(error)),
+        }
     }
 
     async fn secrets(&self, place: &SecretRef) -> Result<BTreeMap<String, String>, AttachError> {

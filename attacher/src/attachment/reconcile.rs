@@ -62,6 +62,8 @@ pub(super) enum Progress {
     Done,
     /// The attachment is gone.
     Gone,
+    /// The attachment has been deleted meanwhile: its detach is next.
+    Deleted,
     /// Another attachment's call for the same volume and node is under way.
     Busy,
 }
@@ -116,7 +118,8 @@ impl Attachments {
         }
         let left = self.attachments.get(key);
         self.withdrawals.attachment_is(key, left.as_ref().map(|attachment| &attachment.meta.uid));
-        if outcome == Outcome::Done {
+        // One that is deleted has its detach before it, and that settles it.
+        if outcome == Outcome::Done && left.is_some_and(|attachment| !attachment.meta.deleting) {
             self.withdrawals.open.settle(key);
         }
         outcome
@@ -154,6 +157,8 @@ impl Attachments {
                 self.withdrawals.attachment_is(&attachment.meta.key, None);
                 Outcome::Done
             }
+            // The event or the reply that told of it has queued it.
+            Progress::Deleted => Outcome::Done,
             Progress::Busy => Outcome::After(TURN),
         }
     }
@@ -175,7 +180,7 @@ impl Attachments {
         let reported = |latest: &Attachment| {
             error.is_reported() && is_news(latest.attach_error.as_deref(), &report, Timestamp::now())
         };
-        if let Some(latest) = self.attachments.get(key).filter(|latest| reported(latest)) {
+        if let Some(latest) = self.latest(attachment).filter(|latest| reported(latest)) {
             self.report(&latest.meta, patch::attach_error(&report, &time(Timestamp::now()))).await;
         }
         self.wait(key, error.waits_on());
@@ -190,11 +195,17 @@ impl Attachments {
             let bound = latest.meta.has_finalizer(&self.config.finalizer);
             error.is_reported(bound) && is_news(latest.detach_error.as_deref(), &report, Timestamp::now())
         };
-        if let Some(latest) = self.attachments.get(key).filter(|latest| reported(latest)) {
+        if let Some(latest) = self.latest(attachment).filter(|latest| reported(latest)) {
             self.report(&latest.meta, patch::detach_error(&report, &time(Timestamp::now()))).await;
         }
         self.wait(key, error.waits_on());
         error.outcome()
+    }
+
+    /// The attachment as it is by now; one made anew under its name is another.
+    pub(super) fn latest(&self, attachment: &Attachment) -> Option<Arc<Attachment>> {
+        let Meta { key, uid, .. } = &attachment.meta;
+        self.attachments.get(key).filter(|latest| latest.meta.uid == *uid)
     }
 
     /// An error that cannot be written is only logged: the attempt is repeated in any case.

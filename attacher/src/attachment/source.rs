@@ -52,7 +52,7 @@ impl Attachments {
             self.check_driver(csi)?;
             return Ok(Target { volume: Some(volume), spec: None, inline: None, migrated: false });
         }
-        let spec = self.translated(name).await?;
+        let spec = self.translated(&volume).await?;
         Ok(Target { volume: Some(volume), spec: Some(spec), inline: None, migrated: true })
     }
 
@@ -69,11 +69,16 @@ impl Attachments {
         Ok(Volume::from_wire(wire, self.volumes.scope()))
     }
 
-    /// The CSI form of an in-tree volume. Its source is not cached: it is read when it is needed.
-    async fn translated(&self, name: &str) -> Result<VolumeSpec, SourceError> {
+    /// The CSI form of an in-tree volume. Its source is not cached: it is read when it is needed. When it is gone by
+    /// then, the cache forgets the volume, too: there, it would count as one that has come.
+    async fn translated(&self, known: &Volume) -> Result<VolumeSpec, SourceError> {
+        let name = known.meta.name();
         let read = self.process.objects.get::<PersistentVolume>("", name).await;
         let found = read.map_err(|cause| SourceError::Read { volume: name.into(), cause })?;
-        let volume = found.ok_or_else(|| SourceError::VolumeNotFound(name.into()))?;
+        let Some(volume) = found else {
+            self.volumes.deleted(&known.meta.key, &known.meta.uid);
+            return Err(SourceError::VolumeNotFound(name.into()));
+        };
         let not_csi = || SourceError::NotCsi(name.into());
         let plugin = volume.spec.as_ref().and_then(Plugin::of_volume).ok_or_else(not_csi)?;
         let translated = self.translation.to_csi(plugin, &volume)?;

@@ -82,8 +82,8 @@ impl Volumes {
                 common::v!(2, "Volume released"; "volume" => key);
                 Ok(())
             }
-            // Gone: the watch tells.
-            Err(error) if api::is(&error, 404) => Ok(()),
+            // Gone, and maybe another is there: the watch tells.
+            Err(error) if api::is(&error, 404) || api::is_for_another(&error) => Ok(()),
             Err(error) => Err(error),
         }
     }

@@ -3,6 +3,7 @@
 
 #![allow(clippy::indexing_slicing, reason = "a test that looks where nothing is fails, as it should")]
 
+mod anew;
 mod attach;
 mod burst;
 mod case;
