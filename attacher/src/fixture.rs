@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::attachment::in_flight::Pair;
 use crate::config::{Capabilities, Config};
+use crate::volume::hold::Holds;
 use crate::withdrawal::open::Publication;
 
 pub(crate) const DRIVER: &str = "csi/test";
@@ -63,7 +64,7 @@ pub(crate) fn publication() -> Publication {
     Publication {
         uid: "uid-1".into(),
         pair: Pair { handle: "handle1".into(), node_id: "node1-id".into() },
-        volume: Some("pv1".into()),
+        volume: Some(Holds::new(|_| {}).hold(&"pv1".into())),
         node: "node1".into(),
         secret: None,
         migrated: false,

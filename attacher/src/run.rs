@@ -25,6 +25,7 @@ use crate::config::{Capabilities, Config};
 use crate::flags::{self, Flags};
 use crate::listing::Listing;
 use crate::metrics::{self, ATTACH_QUEUE, DETACH_QUEUE, VOLUME_QUEUE};
+use crate::volume::hold::Holds;
 use crate::volume::reconcile::Volumes;
 
 /// Bound on GetPluginInfo, and on the two capability calls together, whatever `--timeout` says.
@@ -101,9 +102,9 @@ pub async fn attach(process: Process, config: Config) {
     }
     let (marks, translation): (_, Arc<dyn Translation>) =
         (Arc::new(Marks::default()), Arc::new(NotAvailable));
-    let released = volume_queue.clone();
-    let attached =
-        Attached::follow(&caches.attachments, move |name| released.add(Key::cluster(name), Place::lane(0)));
+    let to_volumes = volume_queue.clone();
+    let released = move |name: &str| to_volumes.add(Key::cluster(name), Place::lane(0));
+    let (attached, holds) = (Attached::follow(&caches.attachments, released.clone()), Holds::new(released));
     let job = Arc::new(Attachments::new(
         config.clone(),
         process.clone(),
@@ -111,9 +112,10 @@ pub async fn attach(process: Process, config: Config) {
         translation.clone(),
         queue.clone(),
         marks.clone(),
+        holds.clone(),
     ));
     let volume_job =
-        Volumes::new(config.clone(), process.clone(), caches.volumes.clone(), attached, &volume_queue);
+        Volumes::new(config.clone(), process.clone(), caches.volumes.clone(), attached, holds, &volume_queue);
     let withdrawals = job.withdrawals();
     let watches = watches(&process, &config, &caches);
     let listing = Listing {

@@ -26,6 +26,8 @@ use crate::withdrawal::open::Publication;
 
 impl Attachments {
     pub(super) async fn attach(&self, attachment: &Attachment) -> Result<Progress, AttachError> {
+        // From here on to the end of what may come of it.
+        let volume = attachment.volume().map(|volume| self.holds.hold(volume));
         let target = self.target(attachment).await?;
         if let Some(volume) = &target.volume {
             if volume.meta.deleting {
@@ -45,7 +47,7 @@ impl Attachments {
         let publication = Publication {
             uid: attachment.meta.uid.clone(),
             pair: Pair { handle: csi.volume_handle.clone(), node_id: node_id.clone() },
-            volume: attachment.volume().cloned(),
+            volume,
             node: attachment.node.clone(),
             secret,
             migrated: target.migrated,

@@ -23,6 +23,7 @@ use super::report::{Report, is_news, time};
 use super::waiting::Waiting;
 use super::wake::{send_on, waker};
 use crate::config::Config;
+use crate::volume::hold::Holds;
 use crate::withdrawal::reconcile::Withdrawals;
 
 /// How long one waits for another's call for the same volume and node at the most; its end wakes it earlier.
@@ -38,6 +39,7 @@ pub struct Attachments {
     pub(super) translation: Arc<dyn Translation>,
     pub(super) withdrawals: Arc<Withdrawals>,
     pub(super) in_flight: Arc<InFlight>,
+    pub(super) holds: Holds,
     pub(super) queue: WorkQueue<Key>,
     marks: Arc<Marks>,
     pub(super) waiting: Arc<Waiting>,
@@ -69,7 +71,7 @@ pub(super) enum Progress {
 }
 
 impl Attachments {
-    /// A reconciler whose attachments come through `queue`.
+    /// A reconciler whose attachments come through `queue`; it holds volumes in `holds`.
     pub fn new(
         config: Arc<Config>,
         process: Process,
@@ -77,6 +79,7 @@ impl Attachments {
         translation: Arc<dyn Translation>,
         queue: WorkQueue<Key>,
         marks: Arc<Marks>,
+        holds: Holds,
     ) -> Self {
         let in_flight = Arc::new(InFlight::default());
         let withdrawals =
@@ -94,6 +97,7 @@ impl Attachments {
             translation,
             withdrawals: Arc::new(withdrawals),
             in_flight,
+            holds,
             queue,
             marks,
             waiting,

@@ -13,6 +13,7 @@ use kube::Resource;
 use translation::Plugin;
 
 use super::decide::{Step, decide};
+use super::hold::Holds;
 use crate::attachment::patch;
 use crate::config::Config;
 
@@ -22,6 +23,7 @@ pub struct Volumes {
     process: Process,
     volumes: Arc<Store<Volume>>,
     attached: Attached,
+    holds: Holds,
 }
 
 impl Volumes {
@@ -31,6 +33,7 @@ impl Volumes {
         process: Process,
         volumes: Arc<Store<Volume>>,
         attached: Attached,
+        holds: Holds,
         queue: &WorkQueue<Key>,
     ) -> Self {
         let (to, decides) = (queue.clone(), config.clone());
@@ -41,15 +44,15 @@ impl Volumes {
                 to.add(volume.meta.key.clone(), Place::lane(0));
             }
         });
-        Self { config, process, volumes, attached }
+        Self { config, process, volumes, attached, holds }
     }
 
     async fn pass(&self, key: &Key) -> Outcome {
         let Some(volume) = self.volumes.get(key) else { return Outcome::Done };
         let result = match decide(&volume, &self.config.driver, &self.config.finalizer) {
             Step::Ignore => return Outcome::Done,
-            // The last attachment's end brings the volume here again.
-            Step::Release | Step::RollBack if self.attached.has(key.name()) => return Outcome::Done,
+            // The end of the last attachment, and of whatever holds the volume, brings it here again.
+            Step::Release | Step::RollBack if self.is_in_use(key.name()) => return Outcome::Done,
             Step::Release => self.release(&volume).await,
             Step::RollBack => self.roll_back(&volume).await,
         };
@@ -60,6 +63,10 @@ impl Volumes {
                 Outcome::Retry
             }
         }
+    }
+
+    fn is_in_use(&self, volume: &str) -> bool {
+        self.attached.has(volume) || self.holds.hold_back(volume)
     }
 
     async fn roll_back(&self, volume: &Volume) -> Result<(), api::Error> {

@@ -61,7 +61,7 @@ fn is_for(publication: &Publication, rival: &Rival) -> bool {
         attachment.node == publication.node || node_id.as_ref() == Some(&publication.pair.node_id);
     let same_volume = match handle {
         Some(handle) => *handle == publication.pair.handle,
-        None => publication.volume.is_some() && attachment.volume() == publication.volume.as_ref(),
+        None => publication.volume.as_ref().is_some_and(|held| attachment.volume() == Some(held.volume())),
     };
     attachment.ours && !meta.deleting && meta.uid != publication.uid && same_node && same_volume
 }

@@ -7,6 +7,7 @@ use common::kube::object::{Key, Uid};
 use common::secret::SecretRef;
 
 use crate::attachment::in_flight::Pair;
+use crate::volume::hold::Hold;
 
 /// A volume that the driver may have published, and what its withdrawal needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,8 +16,8 @@ pub struct Publication {
     pub uid: Uid,
     /// The volume and the node, as the driver calls them.
     pub pair: Pair,
-    /// The volume's name; none for inline volumes.
-    pub volume: Option<Arc<str>>,
+    /// The volume, which is held for it; none for inline volumes.
+    pub volume: Option<Hold>,
     /// The node's name.
     pub node: Arc<str>,
     /// Where the volume's secret is.

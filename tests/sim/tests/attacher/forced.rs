@@ -109,18 +109,20 @@ async fn it_is_withdrawn_with_the_secrets_it_was_published_with() {
 #[tokio::test(start_paused = true)]
 async fn an_open_answer_is_withdrawn_too_and_a_refusal_is_not() {
     for (reply, answer, withdrawn) in [
-        (Reply::Hang, "unanswered", true),
-        (Reply::error(Code::Aborted, "pending").after(Duration::from_secs(5)), "Aborted", true),
-        (Reply::error(Code::Unavailable, "away").after(Duration::from_secs(5)), "Unavailable", true),
-        (Reply::error(Code::Internal, "no").after(Duration::from_secs(5)), "Internal", false),
+        (Reply::Hang, "unanswered", Some(15)),
+        (Reply::error(Code::Aborted, "pending").after(Duration::from_secs(5)), "Aborted", Some(5)),
+        (Reply::error(Code::Unavailable, "away").after(Duration::from_secs(5)), "Unavailable", Some(5)),
+        (Reply::error(Code::Internal, "no").after(Duration::from_secs(5)), "Internal", None),
     ] {
-        let world = answering(reply, []);
+        let (world, start) = (answering(reply, []), Instant::now());
         let _running = run(&world);
         sleep(Duration::from_secs(2)).await;
         force_away(&world, VA);
         sleep(Duration::from_secs(600)).await;
         let expected = [format!("publish id-of-pv1 node1-id {answer}"), WITHDRAWN.to_owned()];
-        assert_eq!(calls(&world), expected[..1 + usize::from(withdrawn)], "{answer}");
+        assert_eq!(calls(&world), expected[..1 + usize::from(withdrawn.is_some())], "{answer}");
+        let at_once = std::iter::once(0).chain(withdrawn).collect::<Vec<_>>();
+        assert_eq!(seconds(&world, start), at_once, "{answer}");
         assert_eq!(writes(&world), ["save"], "{answer}");
     }
 }
@@ -326,4 +328,32 @@ async fn a_withdrawal_that_keeps_failing_does_not_hold_up_the_end() {
     ended.await.unwrap();
     sleep(Duration::from_secs(600)).await;
     assert_eq!(calls(&world).len(), tried);
+}
+
+/// Both while the call is under way and between the tries.
+#[tokio::test(start_paused = true)]
+async fn a_volume_is_released_as_soon_as_it_is_withdrawn_and_not_before() {
+    let late = || Reply::error(Code::Aborted, "late");
+    for (answers, last) in [(vec![Reply::Ok.after(Duration::from_secs(5))], 36), (vec![late(), late()], 33)] {
+        let world = world_with(&["pv1"]);
+        [protected("pv1"), csi_node("node1"), va()]
+            .into_iter()
+            .for_each(|object| drop(world.api.put(object)));
+        world.driver.script(PUBLISH, answers);
+        world.driver.script(UNPUBLISH, (0..5).map(|_| Reply::error(Code::Internal, "no")));
+        let (start, released) = (Instant::now(), "release pv1".to_owned());
+        let _running = run(&world);
+        sleep(Duration::from_secs(2)).await;
+        world.api.delete("persistentvolumes", "pv1");
+        force_away(&world, VA);
+        sleep(Duration::from_secs(last - 2) - Duration::from_millis(100)).await;
+        assert_eq!(calls(&world).last().unwrap(), "unpublish id-of-pv1 node1-id Internal");
+        assert!(!writes(&world).contains(&released), "{:?}", writes(&world));
+        sleep(Duration::from_millis(200)).await;
+        assert_eq!((calls(&world).last().unwrap().as_str(), published(&world)), (WITHDRAWN, 0));
+        assert_eq!((seconds(&world, start).pop(), writes(&world).pop()), (Some(last), Some(released)));
+        let sent = (calls(&world).len(), writes(&world).len());
+        sleep(Duration::from_secs(600)).await;
+        assert_eq!((calls(&world).len(), writes(&world).len()), sent);
+    }
 }
