@@ -7,11 +7,8 @@
 //! Each write is left out when what it would write is there. Whatever happens in between, the attachment that is
 //! left leads here again, or, once it is deleted, to a detach.
 
-use std::collections::BTreeMap;
-
 use common::kube::api::{self, Format};
 use common::kube::object::{Attachment, Key, Volume, WireVolume};
-use common::kube::secret::read;
 use common::secret::SecretRef;
 
 use super::error::{AttachError, SourceError};
@@ -25,7 +22,12 @@ use crate::withdrawal::decide::may_be_published;
 use crate::withdrawal::open::Publication;
 
 impl Attachments {
-    pub(super) async fn attach(&self, attachment: &Attachment) -> Result<Progress, AttachError> {
+    /// Attaches; for `missing` see [`Attachments::secret`].
+    pub(super) async fn attach(
+        &self,
+        attachment: &Attachment,
+        missing: Option<&SecretRef>,
+    ) -> Result<Progress, AttachError> {
         // From here on to the end of what may come of it.
         let volume = attachment.volume().map(|volume| self.holds.hold(volume));
         let target = self.target(attachment).await?;
@@ -42,7 +44,8 @@ impl Attachments {
         let mut request = request::publish(config, spec, csi, &node_id)?;
         let secret = secret_of(csi);
         if let Some(place) = &secret {
-            request.secrets = self.secrets(place).await?;
+            let failed = |cause| AttachError::Secret { name: place.to_string(), cause };
+            request.secrets = self.secret(place, missing).await.map_err(failed)?;
         }
         let publication = Publication {
             uid: attachment.meta.uid.clone(),
@@ -105,11 +108,6 @@ impl Attachments {
             }
             Err(error) => Err(AttachError::Protect(error)),
         }
-    }
-
-    async fn secrets(&self, place: &SecretRef) -> Result<BTreeMap<String, String>, AttachError> {
-        let failed = |cause| AttachError::Secret { name: place.to_string(), cause };
-        Ok(read(&self.process.objects, place).await.map_err(failed)?.to_request())
     }
 }
 

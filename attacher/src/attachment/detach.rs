@@ -9,7 +9,7 @@
 
 use common::kube::api::Format;
 use common::kube::object::{Attachment, Key};
-use common::kube::secret::read;
+use common::secret::SecretRef;
 
 use super::error::{DetachError, SourceError};
 use super::facts::{Note, Source, node_id_for_detach, source};
@@ -19,7 +19,12 @@ use super::write::Written;
 use super::{patch, request};
 
 impl Attachments {
-    pub(super) async fn detach(&self, attachment: &Attachment) -> Result<Progress, DetachError> {
+    /// Detaches; for `missing` see [`Attachments::secret`].
+    pub(super) async fn detach(
+        &self,
+        attachment: &Attachment,
+        missing: Option<&SecretRef>,
+    ) -> Result<Progress, DetachError> {
         let config = &self.config;
         let (note, migrated) = self.published(attachment).await?;
         let node = self.nodes.get(&Key::cluster(&attachment.node));
@@ -28,7 +33,7 @@ impl Attachments {
         let mut request = request::unpublish(&note.handle, &node_id);
         if let Some(place) = &note.secret {
             let failed = |cause| DetachError::Secret { name: place.to_string(), cause };
-            request.secrets = read(&self.process.objects, place).await.map_err(failed)?.to_request();
+            request.secrets = self.secret(place, missing).await.map_err(failed)?;
         }
         let pair = Pair { handle: note.handle, node_id };
         let Some(claim) = self.claim(&pair, &attachment.meta.key) else {

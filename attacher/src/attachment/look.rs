@@ -2,15 +2,22 @@
 //!
 //! The roles allow no watch on Secrets, so that one that is missing can only be looked for: one request at a time, in
 //! turn, the slower the slower the answers come (it leaves `--kube-api-qps` to the others), and none while nobody
-//! waits. What a Secret holds is not asked for here. Any answer but the Secret, a refusal
-//! as well, means that it is looked for again in the next round; the back-off of the attachments goes on behind it.
+//! waits. What a Secret holds is not asked for by a look. Any answer but the Secret, a refusal as well, means that it
+//! is looked for again in the next round.
+//!
+//! The back-off of the attachments goes on behind it. A try asks for the Secret itself, unless a look has not found it
+//! since the attachment's last try and another attachment still waits for it, so that it goes on being looked for: many
+//! attachments that lack one Secret cost little more than one.
 //!
 //! `Differs:` upstream finds a Secret that came late when the back-off ends, up to `--retry-interval-max` later.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use common::kube::api;
 use common::kube::object::WireSecret;
+use common::kube::secret::{SecretError, read};
+use common::secret::SecretRef;
 use tokio::time::{Instant, sleep};
 
 use super::reconcile::Attachments;
@@ -32,6 +39,19 @@ pub fn pause(missing: usize, took: Duration) -> Duration {
 }
 
 impl Attachments {
+    /// What a Secret holds; `missing` is the one that was not found since this attachment asked last.
+    pub(super) async fn secret(
+        &self,
+        place: &SecretRef,
+        missing: Option<&SecretRef>,
+    ) -> Result<BTreeMap<String, String>, SecretError> {
+        if missing == Some(place) && self.waiting.is_wanted(place) {
+            let SecretRef { namespace, name } = place.clone();
+            return Err(SecretError::NotFound { namespace, name });
+        }
+        Ok(read(&self.process.objects, place).await?.to_request())
+    }
+
     /// Looks for missing Secrets and sends on whoever waits for them. Never ends.
     pub async fn look_for_secrets(&self) {
         let (mut last, mut took) = (None, Duration::ZERO);
@@ -49,7 +69,7 @@ impl Attachments {
                     common::v!(2, "A missing Secret is there now"; "secret" => place);
                     self.waiting.came(&On::Secret(place.clone())).iter().for_each(|key| self.wake(key));
                 }
-                Ok(false) => {}
+                Ok(false) => self.waiting.not_found(&place),
                 Err(error) => {
                     common::v!(2, "Could not look for a Secret"; "secret" => place, "err" => api::text(&error));
                 }

@@ -8,6 +8,7 @@ use common::kube::object::{Attachment, CsiNode, Key, Meta, Volume};
 use common::kube::store::Store;
 use common::process::Process;
 use common::queue::{Job, Outcome, WorkQueue};
+use common::secret::SecretRef;
 use jiff::Timestamp;
 use serde_json::Value;
 use translation::Translation;
@@ -111,12 +112,12 @@ impl Attachments {
     }
 
     async fn pass(&self, key: &Key) -> Outcome {
-        self.waiting.leave(key);
+        let missing = self.waiting.leave(key);
         let pass = self.marks.begin(key);
         let attachment = self.attachments.get(key);
         self.withdrawals.attachment_is(key, attachment.as_ref().map(|attachment| &attachment.meta.uid));
         let Some(attachment) = attachment else { return Outcome::Done };
-        let outcome = self.step(&attachment, pass.forced).await;
+        let outcome = self.step(&attachment, pass.forced, missing.as_ref()).await;
         if outcome != Outcome::Done {
             pass.failed();
         }
@@ -129,7 +130,7 @@ impl Attachments {
         outcome
     }
 
-    async fn step(&self, attachment: &Attachment, forced: bool) -> Outcome {
+    async fn step(&self, attachment: &Attachment, forced: bool, missing: Option<&SecretRef>) -> Outcome {
         match decide(attachment, self.config.role(), forced) {
             Step::Ignore => {
                 if attachment.meta.deleting {
@@ -139,11 +140,11 @@ impl Attachments {
                 Outcome::Done
             }
             Step::MarkAttached => self.mark_attached(attachment).await,
-            Step::Attach => match self.attach(attachment).await {
+            Step::Attach => match self.attach(attachment, missing).await {
                 Ok(progress) => self.ended("Attached", attachment, progress),
                 Err(error) => self.attach_failed(attachment, error).await,
             },
-            Step::Detach => match self.detach(attachment).await {
+            Step::Detach => match self.detach(attachment, missing).await {
                 Ok(progress) => self.ended("Detached", attachment, progress),
                 Err(error) => self.detach_failed(attachment, error).await,
             },

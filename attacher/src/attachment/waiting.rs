@@ -3,7 +3,7 @@
 //! `Differs:` upstream tries again after the back-off only; ours also at once when the PersistentVolume or CSINode
 //! comes, and soon after the Secret does (see [`super::look`]).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -34,10 +34,26 @@ pub struct Waiting {
 
 #[derive(Debug, Default)]
 struct State {
-    by_object: BTreeMap<On, Vec<Key>>,
-    on: HashMap<Key, On>,
+    by_object: BTreeMap<On, Waiters>,
+    on: HashMap<Key, Wait>,
     /// How many of the objects are Secrets.
     secrets: usize,
+    /// How many looks for a Secret have not found it.
+    looks: u64,
+}
+
+#[derive(Debug, Default)]
+struct Waiters {
+    keys: BTreeSet<Key>,
+    /// Which look was the last that did not find the object.
+    missing: u64,
+}
+
+#[derive(Debug)]
+struct Wait {
+    on: On,
+    /// Which look was the last before it began.
+    since: u64,
 }
 
 impl Waiting {
@@ -50,9 +66,24 @@ impl Waiting {
         }
     }
 
-    /// The attachment waits for nothing.
-    pub fn leave(&self, key: &Key) {
-        self.state().leave(key);
+    /// The attachment waits for nothing. Gives the Secret that it waited for if a look has not found it meanwhile.
+    pub fn leave(&self, key: &Key) -> Option<SecretRef> {
+        self.state().leave(key)
+    }
+
+    /// A look has not found the Secret.
+    pub fn not_found(&self, place: &SecretRef) {
+        let mut state = self.state();
+        state.looks += 1;
+        let look = state.looks;
+        if let Some(waiters) = state.by_object.get_mut(&On::Secret(place.clone())) {
+            waiters.missing = look;
+        }
+    }
+
+    /// Whether somebody waits for the Secret: it is looked for.
+    pub fn is_wanted(&self, place: &SecretRef) -> bool {
+        self.state().by_object.contains_key(&On::Secret(place.clone()))
     }
 
     /// Whether nobody waits for anything: no event needs a look.
@@ -61,7 +92,7 @@ impl Waiting {
     }
 
     /// Those who wait for this object, which is there now; they wait no more.
-    pub fn came(&self, on: &On) -> Vec<Key> {
+    pub fn came(&self, on: &On) -> BTreeSet<Key> {
         self.state().came(on)
     }
 
@@ -92,31 +123,36 @@ impl Waiting {
 impl State {
     fn join(&mut self, key: &Key, on: On) {
         self.leave(key);
-        let keys = self.by_object.entry(on.clone()).or_default();
-        if keys.is_empty() && matches!(on, On::Secret(_)) {
+        let waiters = self.by_object.entry(on.clone()).or_default();
+        if waiters.keys.is_empty() && matches!(on, On::Secret(_)) {
             self.secrets += 1;
         }
-        keys.push(key.clone());
-        self.on.insert(key.clone(), on);
+        waiters.keys.insert(key.clone());
+        self.on.insert(key.clone(), Wait { on, since: self.looks });
     }
 
-    fn leave(&mut self, key: &Key) {
-        let Some(on) = self.on.remove(key) else { return };
-        let Some(keys) = self.by_object.get_mut(&on) else { return };
-        keys.retain(|known| known != key);
-        if keys.is_empty() {
+    fn leave(&mut self, key: &Key) -> Option<SecretRef> {
+        let Wait { on, since } = self.on.remove(key)?;
+        let waiters = self.by_object.get_mut(&on)?;
+        waiters.keys.remove(key);
+        let looked_for = waiters.missing > since;
+        if waiters.keys.is_empty() {
             self.remove(&on);
+        }
+        match on {
+            On::Secret(place) if looked_for => Some(place),
+            On::Secret(_) | On::Volume(_) | On::LiveVolume(_) | On::Node(_) => None,
         }
     }
 
-    fn came(&mut self, on: &On) -> Vec<Key> {
+    fn came(&mut self, on: &On) -> BTreeSet<Key> {
         let keys = self.remove(on);
         keys.iter().for_each(|key| drop(self.on.remove(key)));
         keys
     }
 
-    fn remove(&mut self, on: &On) -> Vec<Key> {
-        let Some(keys) = self.by_object.remove(on) else { return Vec::new() };
+    fn remove(&mut self, on: &On) -> BTreeSet<Key> {
+        let Some(Waiters { keys, .. }) = self.by_object.remove(on) else { return BTreeSet::new() };
         if matches!(on, On::Secret(_)) {
             self.secrets -= 1;
         }
@@ -140,10 +176,10 @@ mod tests {
         waiting.join(&a, volume.clone());
         waiting.join(&b, volume.clone());
         waiting.join(&a, node.clone());
-        assert_eq!(waiting.came(&volume), std::slice::from_ref(&b));
+        assert_eq!(waiting.came(&volume), BTreeSet::from([b]));
         assert!(waiting.came(&volume).is_empty());
         assert!(waiting.came(&On::Volume("n".into())).is_empty());
-        assert_eq!(waiting.came(&node), std::slice::from_ref(&a));
+        assert_eq!(waiting.came(&node), BTreeSet::from([a.clone()]));
         waiting.join(&a, node.clone());
         waiting.leave(&a);
         assert!(waiting.came(&node).is_empty());
@@ -171,8 +207,27 @@ mod tests {
         waiting.leave(&b);
         assert_eq!(waiting.secret_after(Some(&secret("one"))), Some((secret("two"), 1)));
         assert_eq!(waiting.secret_after(Some(&secret("two"))), Some((secret("two"), 1)));
-        assert_eq!(waiting.came(&On::Secret(secret("two"))), [a, c]);
+        assert_eq!(waiting.came(&On::Secret(secret("two"))), BTreeSet::from([a, c]));
         assert_eq!(waiting.secret_after(Some(&secret("two"))), None);
         assert_eq!(waiting.state().secrets, 0);
+    }
+
+    #[test]
+    fn who_leaves_is_told_of_the_secret_that_was_looked_for_since_it_came_and_not_found() {
+        let waiting = Waiting::default();
+        let [a, b] = ["a", "b"].map(Key::cluster);
+        let on = || On::Secret(secret("s"));
+        waiting.not_found(&secret("s"));
+        waiting.join(&a, on());
+        assert_eq!(waiting.leave(&a), None, "a look before it came");
+        waiting.join(&a, on());
+        waiting.not_found(&secret("another"));
+        assert_eq!((waiting.leave(&a), waiting.is_wanted(&secret("s"))), (None, false));
+        waiting.join(&a, on());
+        waiting.not_found(&secret("s"));
+        waiting.join(&b, on());
+        assert_eq!((waiting.leave(&a), waiting.is_wanted(&secret("s"))), (Some(secret("s")), true));
+        assert_eq!((waiting.leave(&b), waiting.is_wanted(&secret("s"))), (None, false));
+        assert_eq!(waiting.leave(&a), None, "once");
     }
 }

@@ -139,6 +139,29 @@ async fn one_look_serves_all_who_wait_for_a_secret() {
     assert_eq!((asked(&world), calls(&world).len()), (18 + 1 + 8, 8));
 }
 
+/// The first tries, at once and after a second, come before the first look.
+#[tokio::test(start_paused = true)]
+async fn the_back_off_of_many_who_wait_for_one_secret_asks_for_it_little_more_often_than_one() {
+    const MANY: usize = 300;
+    let world = world([]);
+    for number in 0..MANY {
+        let name = format!("pv{number}");
+        crate::harness::give(&world, &[&name]);
+        world.api.put(with_secret_ref(protected(&name)));
+        world.api.put(attachment(&name, &name, "node1"));
+    }
+    let _running = world
+        .run(HOUR, |world| sidecar_with(world, config(), Leadership::always(), CancellationToken::new()));
+    sleep(Duration::from_millis(60_500)).await;
+    assert_eq!(asked(&world), 2 * MANY + 30, "instead of six tries of each");
+    world.api.put(secret(json!({})));
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(asked(&world), 3 * MANY + 31, "one look finds it, and each reads it");
+    let attached = |object: &Value| object["status"]["attached"] == true;
+    assert!(world.api.list("volumeattachments").iter().all(attached));
+    assert_eq!(calls(&world).len(), MANY);
+}
+
 #[tokio::test(start_paused = true)]
 async fn many_missing_secrets_make_five_requests_a_second_and_no_more() {
     let world = world([]);
