@@ -9,6 +9,8 @@ use std::collections::hash_map::Entry;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use common::kube::object::Key;
+
 /// A volume on a node.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Pair {
@@ -25,30 +27,37 @@ impl fmt::Display for Pair {
 }
 
 type Wake = Box<dyn FnOnce() + Send>;
+type Waiters = HashMap<Option<Key>, Wake>;
 
 /// The calls under way.
 #[derive(Default)]
 pub struct InFlight {
-    /// Who waits for the end of each.
-    pairs: Mutex<HashMap<Pair, Vec<Wake>>>,
+    /// Who waits for the end of each: attachments, and without a name the withdrawal.
+    pairs: Mutex<HashMap<Pair, Waiters>>,
 }
 
 impl InFlight {
-    /// Claims the pair until the result is dropped; `None` when another has it: `wake` is called at its end.
-    pub fn claim(self: &Arc<Self>, pair: &Pair, wake: impl FnOnce() + Send + 'static) -> Option<Claim> {
+    /// Claims the pair for an attachment, or for the withdrawal, until the result is dropped; `None` when another has
+    /// it: `wake` is called at its end, once for each who asked.
+    pub fn claim(
+        self: &Arc<Self>,
+        pair: &Pair,
+        attachment: Option<&Key>,
+        wake: impl FnOnce() + Send + 'static,
+    ) -> Option<Claim> {
         match self.pairs().entry(pair.clone()) {
             Entry::Occupied(mut taken) => {
-                taken.get_mut().push(Box::new(wake));
+                taken.get_mut().insert(attachment.cloned(), Box::new(wake));
                 None
             }
             Entry::Vacant(free) => {
-                free.insert(Vec::new());
+                free.insert(Waiters::new());
                 Some(Claim { of: self.clone(), pair: pair.clone() })
             }
         }
     }
 
-    fn pairs(&self) -> MutexGuard<'_, HashMap<Pair, Vec<Wake>>> {
+    fn pairs(&self) -> MutexGuard<'_, HashMap<Pair, Waiters>> {
         self.pairs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -62,7 +71,7 @@ pub struct Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         let waiting = self.of.pairs().remove(&self.pair).unwrap_or_default();
-        waiting.into_iter().for_each(|wake| wake());
+        waiting.into_values().for_each(|wake| wake());
     }
 }
 
@@ -75,10 +84,12 @@ mod tests {
         let (calls, woken) = (Arc::new(InFlight::default()), Arc::new(Mutex::new(Vec::new())));
         let claim = |handle: &str, node_id: &str, name: &'static str| {
             let (pair, log) = (Pair { handle: handle.into(), node_id: node_id.into() }, woken.clone());
-            calls.claim(&pair, move || log.lock().unwrap().push(name))
+            calls.claim(&pair, Some(&Key::cluster(name)), move || log.lock().unwrap().push(name))
         };
         let first = claim("h", "n", "a").expect("is free");
-        assert!(claim("h", "n", "b").is_none());
+        assert!(claim("h", "n", "b").is_none() && claim("h", "n", "b").is_none());
+        assert!(calls.claim(&Pair { handle: "h".into(), node_id: "n".into() }, None, || ()).is_none());
+        assert_eq!(calls.pairs().values().map(Waiters::len).sum::<usize>(), 2, "each once");
         assert!(claim("h", "other", "b").is_some() && claim("other", "n", "b").is_some());
         assert!(woken.lock().unwrap().is_empty());
         drop(first);

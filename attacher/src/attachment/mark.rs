@@ -41,8 +41,8 @@ impl Marks {
         if let Some(touched) = &mut state.touched {
             touched.insert(key.clone());
         }
-        let forced = state.forced.remove(key).is_some();
-        Pass { marks: self, key, forced }
+        let mark = state.forced.remove(key);
+        Pass { marks: self, key, mark }
     }
 
     /// A comparison begins.
@@ -83,15 +83,26 @@ impl Marks {
 pub struct Pass<'a> {
     marks: &'a Marks,
     key: &'a Key,
-    /// Whether the driver's list contradicts the attachment.
-    pub forced: bool,
+    mark: Option<Mark>,
 }
 
 impl Pass<'_> {
+    /// Whether the driver's list contradicts the attachment.
+    pub fn is_forced(&self) -> bool {
+        self.mark.is_some()
+    }
+
     /// The work failed: what was to be forced still is.
     pub fn failed(&self) {
-        if self.forced {
+        if self.is_forced() {
             self.marks.state().forced.insert(self.key.clone(), Mark::Failed);
+        }
+    }
+
+    /// The work has not begun: it is as before.
+    pub fn postponed(&self) {
+        if let Some(mark) = self.mark {
+            self.marks.state().forced.entry(self.key.clone()).or_insert(mark);
         }
     }
 }
@@ -117,16 +128,16 @@ mod tests {
         let (marks, key) = (Marks::default(), Key::cluster("a"));
         assert_eq!(compare(&marks, &[&key]).len(), 1);
         let pass = marks.begin(&key);
-        assert!(pass.forced);
+        assert!(pass.is_forced());
         pass.failed();
         drop(pass);
         assert!(compare(&marks, &[]).is_empty());
         let pass = marks.begin(&key);
-        assert!(pass.forced, "the work failed, whatever the list says now");
+        assert!(pass.is_forced(), "the work failed, whatever the list says now");
         drop(pass);
         let pass = marks.begin(&key);
         pass.failed();
-        assert!(!pass.forced && !marks.begin(&key).forced);
+        assert!(!pass.is_forced() && !marks.begin(&key).is_forced());
     }
 
     #[test]
@@ -139,7 +150,7 @@ mod tests {
         drop(marks.begin(&during));
         let all = vec![before.clone(), during.clone(), idle.clone()];
         assert_eq!(marks.comparison_ends(all, |_| true), [idle]);
-        assert!(!marks.begin(&before).forced && !marks.begin(&during).forced);
+        assert!(!marks.begin(&before).is_forced() && !marks.begin(&during).is_forced());
     }
 
     #[test]
@@ -147,11 +158,11 @@ mod tests {
         let (marks, [a, b]) = (Marks::default(), ["a", "b"].map(Key::cluster));
         compare(&marks, &[&a, &b]);
         compare(&marks, &[&b]);
-        assert!(!marks.begin(&a).forced && marks.begin(&b).forced);
+        assert!(!marks.begin(&a).is_forced() && marks.begin(&b).is_forced());
         compare(&marks, &[&a]);
         marks.comparison_begins();
         marks.comparison_failed();
-        assert!(marks.begin(&a).forced, "no list is no agreement");
+        assert!(marks.begin(&a).is_forced(), "no list is no agreement");
     }
 
     #[test]
@@ -162,5 +173,21 @@ mod tests {
         marks.comparison_begins();
         marks.comparison_ends(Vec::new(), |_| false);
         assert!(marks.state().forced.is_empty());
+    }
+
+    #[test]
+    fn work_that_is_postponed_stays_as_far_as_it_was() {
+        let (marks, key) = (Marks::default(), Key::cluster("a"));
+        marks.begin(&key).postponed();
+        assert!(!marks.begin(&key).is_forced(), "nothing was to be forced");
+        compare(&marks, &[&key]);
+        marks.begin(&key).postponed();
+        compare(&marks, &[]);
+        assert!(!marks.begin(&key).is_forced(), "it had not begun, and the list agrees");
+        compare(&marks, &[&key]);
+        marks.begin(&key).failed();
+        marks.begin(&key).postponed();
+        compare(&marks, &[]);
+        assert!(marks.begin(&key).is_forced(), "it had failed before");
     }
 }

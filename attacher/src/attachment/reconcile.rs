@@ -117,9 +117,11 @@ impl Attachments {
         let attachment = self.attachments.get(key);
         self.withdrawals.attachment_is(key, attachment.as_ref().map(|attachment| &attachment.meta.uid));
         let Some(attachment) = attachment else { return Outcome::Done };
-        let outcome = self.step(&attachment, pass.forced, missing.as_ref()).await;
-        if outcome != Outcome::Done {
-            pass.failed();
+        let outcome = self.step(&attachment, pass.is_forced(), missing.as_ref()).await;
+        match outcome {
+            Outcome::Done => {}
+            Outcome::Retry | Outcome::RetryWithin(_) => pass.failed(),
+            Outcome::After(_) => pass.postponed(),
         }
         let left = self.attachments.get(key);
         self.withdrawals.attachment_is(key, left.as_ref().map(|attachment| &attachment.meta.uid));

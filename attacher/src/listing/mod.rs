@@ -102,7 +102,9 @@ impl Listing {
                 let volume = self.caches.volumes.get(&Key::cluster(name));
                 let csi = volume.as_ref().and_then(|volume| volume.spec.csi.as_ref());
                 let noted = Note::read(attachment).map(|note| note.handle);
-                (noted.or_else(|| csi.map(|csi| csi.volume_handle.clone()))?, csi.is_none())
+                // What is noted was translated when the volume was there.
+                let in_tree = volume.is_some() && csi.is_none();
+                (noted.or_else(|| csi.map(|csi| csi.volume_handle.clone()))?, in_tree)
             }
         };
         let handle = match Plugin::of_driver(driver).filter(|_| in_tree) {

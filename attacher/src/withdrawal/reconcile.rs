@@ -75,7 +75,7 @@ impl Withdrawals {
     async fn pass(&self, pair: &Pair) -> Outcome {
         let Some(publication) = self.orphans.get(pair) else { return Outcome::Done };
         let (queue, again, place) = (self.queue.clone(), pair.clone(), place(&publication));
-        let Some(_claim) = self.in_flight.claim(pair, move || queue.add(again, place)) else {
+        let Some(_claim) = self.in_flight.claim(pair, None, move || queue.add(again, place)) else {
             return Outcome::After(TURN);
         };
         // No other call for the pair is under way, and none begins before this ends: what the cache does not show yet

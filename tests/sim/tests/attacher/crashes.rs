@@ -5,7 +5,7 @@ use std::time::Duration;
 use common::lease::Leadership;
 use serde_json::json;
 use sim::crash::{self, Scenario};
-use sim::{Fault, Reply, Settings, World};
+use sim::{Fault, Publication, Reply, Settings, World};
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
@@ -126,18 +126,53 @@ fn orphan() -> Scenario {
     })
 }
 
-/// Attachments that the driver's list contradicts, one live and one deleted.
-fn contradicted() -> Scenario {
+/// A deleted attachment that only the driver's list says is published.
+fn listed() -> Scenario {
+    Scenario::new(comparing, |world: World| async move {
+        let driver = world.driver.clone();
+        let withdrawn = world.api.until("the volume to be withdrawn", LIMIT, move |_| {
+            driver.publications().is_empty().then_some(())
+        });
+        withdrawn.await;
+        tokio::time::sleep(Duration::from_secs(150)).await;
+    })
+    .driver(that_lists())
+    .prepare(|world| {
+        begin(world);
+        world.api.put(protected("pv1"));
+        let left = json!({"metadata": {"finalizers": ["example.com/a"]}, "status": {"attached": false}});
+        world.api.put(with(ours(va()), left));
+        world.api.delete("volumeattachments", VA);
+        world.driver.change_model(|model| {
+            let publication = Publication { readonly: false, capability: None };
+            let volume = model.volumes.get_mut("id-of-pv1").expect("a volume");
+            volume.published.insert("node1-id".to_owned(), publication);
+        });
+    })
+    .check(|world| {
+        let published = world.driver.publications();
+        if published.is_empty() { Ok(()) } else { Err(format!("still published: {published:?}")) }
+    })
+}
+
+fn that_lists() -> Settings {
     use common::csi::v1::controller_service_capability::rpc::Type;
     let mut settings = Settings::default();
     settings.controller.extend([Type::ListVolumes, Type::ListVolumesPublishedNodes]);
-    let process = |world| {
-        let mut config = config();
-        config.can.lists_nodes = true;
-        config.max_entries = 1;
-        sidecar_with(world, config, Leadership::always(), CancellationToken::new())
-    };
-    Scenario::new(process, |world: World| async move {
+    settings
+}
+
+/// The sidecar of a driver that lists its volumes, here one at a time.
+async fn comparing(world: World) {
+    let mut config = config();
+    config.can.lists_nodes = true;
+    config.max_entries = 1;
+    sidecar_with(world, config, Leadership::always(), CancellationToken::new()).await;
+}
+
+/// An attachment that the driver's list contradicts.
+fn contradicted() -> Scenario {
+    Scenario::new(comparing, |world: World| async move {
         let published = world.api.until("the volume to be published again", LIMIT, {
             let driver = world.driver.clone();
             move |_| (driver.publications().len() == 1).then_some(())
@@ -145,7 +180,7 @@ fn contradicted() -> Scenario {
         published.await;
         tokio::time::sleep(Duration::from_secs(150)).await;
     })
-    .driver(settings)
+    .driver(that_lists())
     .prepare(|world| {
         begin(world);
         world.api.put(protected("pv1"));
@@ -214,8 +249,13 @@ fn a_crash_anywhere_leaves_nothing_when_volume_and_node_are_gone() {
 
 #[test]
 fn a_crash_anywhere_in_a_comparison_ends_with_what_the_attachments_say() {
-    let report = crash::everywhere(&contradicted());
-    assert!(report.steps.iter().any(|step| step.is_rpc("ListVolumes")));
+    for (scenario, rpc) in
+        [(contradicted(), "ControllerPublishVolume"), (listed(), "ControllerUnpublishVolume")]
+    {
+        let report = crash::everywhere(&scenario);
+        assert!(report.steps.iter().any(|step| step.is_rpc("ListVolumes")));
+        assert!(report.steps.iter().any(|step| step.is_rpc(rpc)));
+    }
 }
 
 #[test]
@@ -234,4 +274,5 @@ fn any_lost_reply_refusal_conflict_or_delay_leaves_nothing_of_an_attachment_that
 #[test]
 fn any_lost_reply_refusal_conflict_or_delay_in_a_comparison_is_survived() {
     crash::at_each_step(&contradicted(), &FAULTS);
+    crash::at_each_step(&listed(), &FAULTS);
 }

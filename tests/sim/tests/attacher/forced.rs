@@ -311,6 +311,10 @@ async fn an_attached_attachment_that_is_forced_away_is_not_followed() {
         (calls(&world), writes(&world)),
         (vec![PUBLISHED.to_owned()], vec!["save".to_owned(), "attached".to_owned()])
     );
+    // Nothing is kept in mind that would hold back its volume.
+    world.api.delete("persistentvolumes", "pv1");
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!((calls(&world).len(), writes(&world)[2..].to_vec()), (1, vec!["release pv1".to_owned()]));
 }
 
 #[tokio::test(start_paused = true)]

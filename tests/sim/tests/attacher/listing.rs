@@ -8,7 +8,9 @@ use tonic::Code;
 
 use crate::case::{Case, case, object};
 use crate::harness::{calls, writes};
-use crate::objects::{VA, attachment, csi_node, inline, ours, protected, theirs, va, with};
+use crate::objects::{
+    DRIVER, VA, attachment, csi_node, csi_node_with, inline, ours, protected, theirs, va, with,
+};
 
 const LISTED: &str = "ListVolumes Ok";
 const PUBLISHED: &str = "publish id-of-pv1 node1-id Ok";
@@ -46,8 +48,7 @@ async fn agreement_leads_to_nothing() {
         with(ours(va()), json!({"status": {"attachmentMetadata": {"device": "id-of-pv1-on-node1-id"}}}));
     let world = case("attached and listed", [protected("pv1"), done, csi_node("node1")]);
     // Listed before the first comparison.
-    let world =
-        listing(world).meanwhile(|_| {}).config(|config| config.reconcile_sync = Duration::from_secs(7));
+    let world = listing(world).config(|config| config.reconcile_sync = Duration::from_secs(7));
     let world = world.driver("ListVolumes", [Reply::error(Code::Unavailable, "not now")]);
     let world = world.meanwhile(|world| publish(world, "pv1"));
     let seven: Vec<&str> = std::iter::once("ListVolumes Unavailable").chain([LISTED; 6]).collect();
@@ -82,6 +83,28 @@ async fn a_deleted_attachment_that_is_still_listed_is_detached() {
         .ends_with(&[LISTED, LISTED, WITHDRAWN, LISTED], &[])
         .await;
     assert!(world.driver.publications().is_empty());
+}
+
+/// The volume's id is in the note; it is the driver's own, also of one that has taken over an in-tree plugin.
+#[tokio::test(start_paused = true)]
+async fn an_attachment_whose_volume_is_gone_is_compared_by_its_note() {
+    for driver in [DRIVER, "pd.csi.storage.gke.io"] {
+        let entry = json!([{"name": driver, "nodeID": "node1-id", "topologyKeys": []}]);
+        let left = json!({
+            "metadata": {"finalizers": ["example.com/a"]},
+            "spec": {"attacher": driver},
+            "status": {"attached": false},
+        });
+        let objects = [with(ours(va()), left), csi_node_with("node1", entry)];
+        let world = listing(case("listed", objects))
+            .deleted("volumeattachments", VA)
+            .config(|config| config.driver = driver.into())
+            .config(|config| config.reconcile_sync = Duration::from_secs(20))
+            .meanwhile(|world| publish(world, "pv1"))
+            .ends_with(&[LISTED, LISTED, WITHDRAWN, LISTED], &[])
+            .await;
+        assert!(world.driver.publications().is_empty(), "{driver}");
+    }
 }
 
 /// The driver finished a call after we gave up: the list ends the back-off.

@@ -17,4 +17,5 @@ mod objects;
 mod rights;
 mod secrets;
 mod takeover;
+mod turns;
 mod volumes;
