@@ -100,7 +100,7 @@ impl Config {
     }
 
     /// Attaches and detaches at once: a quarter more than `--worker-threads`. When one kind holds all it may,
-    /// the other still begins at once.
+    /// the other still begins at once. Withdrawals and volumes have workers of their own.
     pub fn tasks(&self) -> usize {
         self.workers + self.workers.div_ceil(4)
     }

@@ -9,7 +9,7 @@ common::flags! {
     /// The flags that only csi-attacher has.
     pub struct Flags {
         "timeout" timeout: Duration = Duration::from_secs(15), "Longest time one call to the driver may take; also of one pass over the driver's list of volumes.";
-        "worker-threads" worker_threads: u32 = 10, "How many volumes are attached, and how many detached, at once.";
+        "worker-threads" worker_threads: u32 = 10, "How many volumes are attached at once, and how many detached; a quarter more in all. One node has a quarter of them at most.";
         "retry-interval-start" retry_interval_start: Duration = Duration::from_secs(1), "Pause after the first failure of an attachment; it doubles with each further one.";
         "retry-interval-max" retry_interval_max: Duration = Duration::from_secs(300), "Longest pause between two tries.";
         "resync" resync: Duration = Duration::from_secs(600), "How often everything unfinished is looked at again; 0 disables it.";
@@ -36,6 +36,9 @@ pub fn parse(program: &str, args: Vec<String>) -> Result<Parsed, Exit> {
 }
 
 /// Values that cannot work, named.
+///
+/// `Differs:` upstream refuses no workers only. It starts with the others, and then fails every call (no time), works
+/// without a pause (none after a failure, or between comparisons) or sends the driver a page size that it cannot take (a negative one).
 fn check(parsed: &Parsed) -> Result<(), Exit> {
     let flags: Flags = parsed.read();
     if flags.worker_threads == 0 {
@@ -66,13 +69,14 @@ mod tests {
     }
 
     #[test]
-    fn values_that_make_every_attachment_fail_are_refused_at_start() {
+    fn values_that_make_calls_fail_or_repeat_without_end_are_refused_at_start() {
         for arg in [
             "--worker-threads=0",
             "-timeout=0s",
             "--max-entries=-1",
             "--reconcile-sync=0",
             "-retry-interval-start=0",
+            "--retry-interval-max=0s",
         ] {
             assert_eq!(refused(arg).code, 1, "{arg}");
         }

@@ -1,7 +1,8 @@
 //! The backlog by operation and node.
 //!
-//! `Differs:` upstream shows one depth for everything. `csi-attacher-va` is the queue of attaches here, and
-//! `csi-attacher-va-detach` that of detaches.
+//! `Differs:` upstream shows one depth for all attachments. `csi-attacher-va` is the queue of attaches here,
+//! `csi-attacher-va-detach` that of detaches, and `csi-attacher-withdrawal` that of volumes whose attachments are gone
+//! (see [`crate::withdrawal`]), which upstream leaves published.
 
 use std::time::Duration;
 

@@ -166,6 +166,8 @@ pub async fn attach(process: Process, config: Config) {
 }
 
 /// A driver that publishes nothing needs the attachments only.
+///
+/// `Differs:` upstream watches PersistentVolumes for it as well, and ignores what it sees.
 fn watches(process: &Process, config: &Config, caches: &Caches) -> Vec<BoxFuture<'static, ()>> {
     let mut watches: Vec<BoxFuture<'static, ()>> = vec![process.reflect(&caches.attachments).boxed()];
     if config.can.attach {

@@ -4,6 +4,9 @@
 //! ControllerUnpublishVolume -> attachment's finalizer off -> (if the object stays) not attached
 //! ```
 //!
+//! Two attachments of one volume and node can only be made by hand. The detach of either withdraws the volume under the
+//! other, as upstream; the driver's list, where there is one, has it published again (see [`crate::listing`]).
+//!
 //! `Differs:` upstream needs the PersistentVolume for it, and a user who removes that by force leaves an attachment
 //! that is stuck for ever. What we have published ourselves is noted in the attachment, and the note is enough.
 

@@ -1,7 +1,8 @@
 //! The bodies of our writes: only `patch` is ever needed (attacher.md §16).
 //!
 //! `Differs:` see [`common::kube::patch`] for the finalizers. Upstream replaces the attachment's whole list, which can
-//! undo another's change, and tests the volume's list first, which fails when it has changed.
+//! undo another's change, and tests the volume's list first, which fails when it has changed. And what the status says
+//! already is not written: upstream sends a patch that changes nothing.
 
 use std::collections::BTreeMap;
 

@@ -27,7 +27,8 @@ use crate::config::Config;
 use crate::volume::hold::Holds;
 use crate::withdrawal::reconcile::Withdrawals;
 
-/// How long one waits for another's call for the same volume and node at the most; its end wakes it earlier.
+/// How long one that has to wait for its turn, until another's call for the same volume and node has ended, waits at the
+/// most; that end wakes it earlier.
 pub(crate) const TURN: Duration = Duration::from_secs(60);
 
 /// Attaches and detaches.

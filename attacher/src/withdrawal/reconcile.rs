@@ -76,6 +76,7 @@ impl Withdrawals {
         let Some(publication) = self.orphans.get(pair) else { return Outcome::Done };
         let (queue, again, place) = (self.queue.clone(), pair.clone(), place(&publication));
         let Some(_claim) = self.in_flight.claim(pair, None, move || queue.add(again, place)) else {
+            // The end of that call brings it here again, as it does an attachment that waits for its turn.
             return Outcome::After(TURN);
         };
         // No other call for the pair is under way, and none begins before this ends: what the cache does not show yet
