@@ -38,7 +38,8 @@ pub fn parse(program: &str, args: Vec<String>) -> Result<Parsed, Exit> {
 /// Values that cannot work, named.
 ///
 /// `Differs:` upstream refuses no workers only. It starts with the others, and then fails every call (no time), works
-/// without a pause (none after a failure, or between comparisons) or sends the driver a page size that it cannot take (a negative one).
+/// without a pause (none after a failure, or between comparisons) or sends the driver a page size that it cannot take
+/// (a negative one).
 fn check(parsed: &Parsed) -> Result<(), Exit> {
     let flags: Flags = parsed.read();
     if flags.worker_threads == 0 {

@@ -361,3 +361,20 @@ async fn a_volume_is_released_as_soon_as_it_is_withdrawn_and_not_before() {
         assert_eq!((calls(&world).len(), writes(&world).len()), sent);
     }
 }
+
+/// A list that it is missing from is all that tells of it: nothing but the end of its call looks.
+#[tokio::test(start_paused = true)]
+async fn one_that_went_unseen_is_withdrawn_at_the_end_of_its_call_and_not_after_a_back_off() {
+    let late = Reply::error(Code::Aborted, "late").after(Duration::from_secs(5));
+    let (world, start) = (answering(late, []), Instant::now());
+    let _running = run_with(&world, |config| config.backoff.base = Duration::from_secs(20));
+    sleep(Duration::from_secs(2)).await;
+    let watch = |step: &sim::Step| step.is("watch", "volumeattachments");
+    world.steps.on(watch, 1, sim::Fault::Delay(Duration::from_secs(1)));
+    world.api.break_watches();
+    force_away(&world, VA);
+    world.api.expire_history();
+    sleep(Duration::from_secs(600)).await;
+    assert_eq!(calls(&world), ["publish id-of-pv1 node1-id Aborted", WITHDRAWN]);
+    assert_eq!((seconds(&world, start), published(&world)), (vec![0, 5], 0));
+}
