@@ -14,6 +14,7 @@ mod harness;
 mod intake;
 mod listing;
 mod objects;
+mod random;
 mod rights;
 mod secrets;
 mod takeover;
