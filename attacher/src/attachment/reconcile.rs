@@ -15,6 +15,7 @@ use translation::Translation;
 
 use super::decide::{Step, decide};
 use super::error::{AttachError, DetachError};
+use super::facts::{Source, node_id_for_detach, source};
 use super::in_flight::InFlight;
 use super::intake::feed;
 use super::mark::Marks;
@@ -57,6 +58,25 @@ pub struct Caches {
     pub volumes: Arc<Store<Volume>>,
     /// Every node.
     pub nodes: Arc<Store<CsiNode>>,
+}
+
+impl Caches {
+    /// The id at the driver of an attachment's volume: as noted, or else as the volume says, if it is known.
+    pub fn handle(&self, attachment: &Attachment) -> Option<Box<str>> {
+        match source(attachment).ok()? {
+            Source::Inline(_, csi) => Some(csi.volume_handle.clone()),
+            Source::Volume(name) => attachment.volume_handle.clone().or_else(|| {
+                let volume = self.volumes.get(&Key::cluster(name))?;
+                Some(volume.spec.csi.as_ref()?.volume_handle.clone())
+            }),
+        }
+    }
+
+    /// The id at the driver of the node that an attachment's volume is published to, if it is known.
+    pub fn node_id(&self, driver: &str, attachment: &Attachment) -> Option<Arc<str>> {
+        let node = self.nodes.get(&Key::cluster(&attachment.node));
+        node_id_for_detach(driver, attachment, node.as_deref()).ok()
+    }
 }
 
 /// How far an attempt came that did not fail.

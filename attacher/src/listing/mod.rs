@@ -16,7 +16,6 @@ use tonic::Status;
 use translation::{Plugin, Translation};
 
 use crate::attachment::decide::place;
-use crate::attachment::facts::{Note, Source, node_id_for_detach, source};
 use crate::attachment::mark::Marks;
 use crate::attachment::reconcile::Caches;
 use crate::config::Config;
@@ -94,19 +93,12 @@ impl Listing {
     /// `Differs:` upstream leaves out every inline volume of a driver that replaces no in-tree plugin.
     fn expected(&self, attachment: &Attachment) -> Option<Expected> {
         let driver = &*self.config.driver;
-        let node = self.caches.nodes.get(&Key::cluster(&attachment.node));
-        let node_id = node_id_for_detach(driver, attachment, node.as_deref()).ok()?;
-        let (handle, in_tree) = match source(attachment).ok()? {
-            Source::Inline(_, csi) => (csi.volume_handle.clone(), true),
-            Source::Volume(name) => {
-                let volume = self.caches.volumes.get(&Key::cluster(name));
-                let csi = volume.as_ref().and_then(|volume| volume.spec.csi.as_ref());
-                let noted = Note::read(attachment).map(|note| note.handle);
-                // What is noted was translated when the volume was there.
-                let in_tree = volume.is_some() && csi.is_none();
-                (noted.or_else(|| csi.map(|csi| csi.volume_handle.clone()))?, in_tree)
-            }
-        };
+        let (node_id, handle) = (self.caches.node_id(driver, attachment)?, self.caches.handle(attachment)?);
+        let in_tree = attachment.volume().is_none_or(|name| {
+            let volume = self.caches.volumes.get(&Key::cluster(name));
+            // What is noted of a volume that is gone was translated when it was there.
+            volume.is_some_and(|volume| volume.spec.csi.is_none())
+        });
         let handle = match Plugin::of_driver(driver).filter(|_| in_tree) {
             Some(plugin) => self.translation.repaired_handle(plugin, &handle, &node_id).ok()?.into(),
             None => handle,

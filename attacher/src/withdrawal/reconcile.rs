@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use common::kube::object::{Attachment, Key, Uid};
+use common::kube::object::{Key, Uid};
 use common::kube::secret::read;
 use common::kube::store::Change;
 use common::process::Process;
@@ -13,7 +13,6 @@ use common::queue::{Job, Limits, Outcome, Place, WorkQueue};
 use super::decide::{Rival, Step, decide};
 use super::open::{Open, Publication};
 use crate::attachment::error::DetachError;
-use crate::attachment::facts::{Note, Source, node_id_for_detach, source};
 use crate::attachment::in_flight::{InFlight, Pair};
 use crate::attachment::reconcile::{Caches, TURN};
 use crate::attachment::request;
@@ -116,23 +115,10 @@ impl Withdrawals {
     fn rivals(&self) -> impl Iterator<Item = Rival> {
         let ours = self.caches.attachments.list().into_iter().filter(|attachment| attachment.ours);
         ours.map(|attachment| Rival {
-            handle: self.handle(&attachment),
-            node_id: {
-                let node = self.caches.nodes.get(&Key::cluster(&attachment.node));
-                node_id_for_detach(&self.config.driver, &attachment, node.as_deref()).ok()
-            },
+            handle: self.caches.handle(&attachment),
+            node_id: self.caches.node_id(&self.config.driver, &attachment),
             attachment,
         })
-    }
-
-    fn handle(&self, attachment: &Attachment) -> Option<Box<str>> {
-        match source(attachment).ok()? {
-            Source::Inline(_, csi) => Some(csi.volume_handle.clone()),
-            Source::Volume(name) => Note::read(attachment).map(|note| note.handle).or_else(|| {
-                let volume = self.caches.volumes.get(&Key::cluster(name))?;
-                Some(volume.spec.csi.as_ref()?.volume_handle.clone())
-            }),
-        }
     }
 }
 

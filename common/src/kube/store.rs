@@ -234,8 +234,10 @@ impl<T: Object> Store<T> {
             let known = state.entries.get(key).is_some_and(|known| known.0.meta().uid == *uid);
             if known {
                 state.gone.insert(key.clone(), Gone { uid: uid.clone(), before_list: false });
+                state.entries.take(key)
+            } else {
+                None
             }
-            if known { state.entries.take(key) } else { None }
         };
         if let Some(Entry(removed)) = removed {
             self.tell(&Change::Removed(removed));

@@ -229,14 +229,20 @@ async fn an_attachment_made_anew_between_two_tries_stands_for_the_volume() {
 
 #[tokio::test(start_paused = true)]
 async fn another_attachment_of_the_volume_on_the_node_keeps_it_published() {
-    let world = slow([with(ours(va()), json!({"metadata": {"name": "va2"}}))]);
+    let other = with(ours(va()), json!({"metadata": {"name": "va2"}}));
+    published_as_long_as_there_is(other, Duration::from_secs(600)).await;
+}
+
+/// The attachment is forced away; the volume stays published until `other`, called `va2`, is deleted too, and so long.
+async fn published_as_long_as_there_is(other: Value, so_long: Duration) {
+    let world = slow([other]);
     let _running = run(&world);
     sleep(Duration::from_secs(2)).await;
     force_away(&world, VA);
     sleep(Duration::from_secs(600)).await;
     assert_eq!((calls(&world), published(&world)), (vec![PUBLISHED.to_owned()], 1));
     world.api.delete("volumeattachments", "va2");
-    sleep(Duration::from_secs(600)).await;
+    sleep(so_long).await;
     assert_eq!((calls(&world), published(&world)), (vec![PUBLISHED.to_owned(), WITHDRAWN.to_owned()], 0));
 }
 
@@ -246,15 +252,7 @@ async fn one_that_never_comes_to_publish_the_volume_does_not_leave_it_behind() {
     let handle = json!({"inlineVolumeSpec": {"csi": {"volumeHandle": sim::id_of("pv1")}}});
     let lacks_its_secret =
         with(with_secret_ref(inline()), json!({"metadata": {"name": "va2"}, "spec": {"source": handle}}));
-    let world = slow([lacks_its_secret]);
-    let _running = run(&world);
-    sleep(Duration::from_secs(2)).await;
-    force_away(&world, VA);
-    sleep(Duration::from_secs(600)).await;
-    assert_eq!((calls(&world), published(&world)), (vec![PUBLISHED.to_owned()], 1));
-    world.api.delete("volumeattachments", "va2");
-    sleep(Duration::from_secs(1)).await;
-    assert_eq!((calls(&world), published(&world)), (vec![PUBLISHED.to_owned(), WITHDRAWN.to_owned()], 0));
+    published_as_long_as_there_is(lacks_its_secret, Duration::from_secs(1)).await;
 }
 
 /// Whatever else happens on the node: only its own back-off decides when a failed withdrawal is repeated.
