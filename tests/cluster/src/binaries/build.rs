@@ -212,9 +212,9 @@ mod tests {
     #[test]
     fn gives_each_its_version() {
         let flags = linker_flags(Binary::ApiServer);
-        assert!(flags.contains("-X k8s.io/component-base/version.gitVersion=v1.36.3"), "{flags}");
-        assert!(flags.contains("-X k8s.io/client-go/pkg/version.gitMinor=36"), "{flags}");
-        assert_eq!(linker_flags(Binary::CsiAttacher), "-s -w -X main.version=v4.12.0");
+        assert!(flags.contains("-X k8s.io/component-base/version.gitVersion=v1.37.2"), "{flags}");
+        assert!(flags.contains("-X k8s.io/client-go/pkg/version.gitMinor=37"), "{flags}");
+        assert_eq!(linker_flags(Binary::CsiAttacher), "-s -w -X main.version=v4.13.0");
         assert_eq!(linker_flags(Binary::Etcd), "-s -w");
     }
 

@@ -8,6 +8,8 @@
 //! 4. `PATH`, when its version is ours;
 //! 5. a build from the Go module proxy (the modules in `go` beside this crate), into that cache.
 //!
+//! The release is the one of `go/kubernetes`; `MOORING_KUBERNETES=v1.36.3` asks for the one of `go/kubernetes-before`.
+//!
 //! A lock file in the cache folder keeps two processes from building the same thing at once.
 
 mod build;
@@ -19,7 +21,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 pub use progress::Progress;
-pub use recipe::Binary;
+pub use recipe::{Binary, kubernetes_release};
 
 /// Where the binaries are.
 #[derive(Debug, Clone, Default)]
@@ -42,6 +44,14 @@ pub enum BinariesError {
         "no cache folder: set XDG_CACHE_HOME or HOME, or put the binaries into a folder named by MOORING_KUBE_BIN"
     )]
     NoCacheFolder,
+    /// `MOORING_KUBERNETES` names a release that no module here builds.
+    #[error("MOORING_KUBERNETES={choice} is not built here: unset it, or set it to {}", .releases.join(" or "))]
+    NoSuchRelease {
+        /// What the variable says.
+        choice: String,
+        /// The releases that there are.
+        releases: [&'static str; 2],
+    },
     /// A folder or file of the cache cannot be used.
     #[error("cannot use the cache at {path}: {source}")]
     Cache {
@@ -113,6 +123,7 @@ fn find(binary: Binary, cached: &Path, progress: &Progress) -> Option<PathBuf> {
 /// # Errors
 /// See [`BinariesError`].
 pub fn ensure(wanted: &[Binary], progress: &Progress) -> Result<Binaries, BinariesError> {
+    recipe::check_choice()?;
     let cache = cache_folder()?;
     let mut binaries = Binaries::default();
     let mut missing = Vec::new();
