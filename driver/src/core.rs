@@ -131,7 +131,7 @@ impl Core {
         if let Err(refusal) = outcome {
             for item in items {
                 if let Err(error) = self.backend.keep(item) {
-                    common::error!(error, "Cannot bring back content whose removal failed"; "name" => item.name);
+                    base::error!(error, "Cannot bring back content whose removal failed"; "name" => item.name);
                 }
             }
             return Err(refusal);
@@ -139,7 +139,7 @@ impl Core {
         for item in items {
             if let Err(error) = self.backend.remove(item) {
                 // It is hidden and owned by nobody: the next start removes it.
-                common::error!(error, "Cannot remove retired content yet"; "name" => item.name);
+                base::error!(error, "Cannot remove retired content yet"; "name" => item.name);
             }
         }
         Ok(())
@@ -161,13 +161,13 @@ impl Core {
     pub(crate) fn discard(&self, items: &[Item]) {
         for item in items {
             if let Err(error) = self.backend.remove(item) {
-                common::error!(error, "Cannot remove prepared content yet"; "name" => item.name);
+                base::error!(error, "Cannot remove prepared content yet"; "name" => item.name);
             }
         }
     }
 
     /// Whether volumes on this node can have this topology.
-    pub(crate) fn is_here(&self, topology: &common::csi::v1::Topology) -> bool {
+    pub(crate) fn is_here(&self, topology: &csi::v1::Topology) -> bool {
         let Some(ours) = self.options.topology() else { return true };
         topology
             .segments
@@ -206,7 +206,7 @@ fn claim(folder: &std::path::Path) -> std::io::Result<Option<std::fs::File>> {
             Err(error) => return Err(error.into()),
         }
         if attempt == 0 {
-            common::info!("Waiting for another driver process to let go of the state folder");
+            base::info!("Waiting for another driver process to let go of the state folder");
         }
         std::thread::sleep(std::time::Duration::from_millis(100));
     }

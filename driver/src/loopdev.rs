@@ -82,7 +82,7 @@ pub(crate) fn detach_strays(folders: &[PathBuf], is_used: impl Fn(&Path) -> bool
     for (number, file) in backing_files()? {
         let mine = file.parent().is_some_and(|parent| folders.iter().any(|folder| folder == parent));
         if mine && !is_used(&file) {
-            common::info!("Detaching a loop device that nothing uses"; "device" => number, "file" => file.display());
+            base::info!("Detaching a loop device that nothing uses"; "device" => number, "file" => file.display());
             clear(&open(&node(number)?, true)?)?;
         }
     }

@@ -1,6 +1,6 @@
 //! DeleteVolume.
 
-use common::csi::v1;
+use csi::v1;
 
 use crate::check;
 use crate::core::Core;
@@ -50,7 +50,7 @@ impl Core {
         if self.options.strict {
             return Err(Refusal::OutOfOrder(message));
         }
-        common::warn!(message);
+        base::warn!(message);
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ mod publish;
 mod stage;
 mod stats;
 
-use common::csi::v1;
+use csi::v1;
 use v1::node_service_capability as capability;
 use v1::node_service_capability::rpc::Type;
 

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use common::csi::v1;
+use csi::v1;
 use rustix::mount::MountFlags;
 use v1::volume_capability::AccessType;
 use v1::volume_capability::access_mode::Mode;
@@ -188,7 +188,7 @@ impl Core {
             })
         };
         if let Err(error) = undone.and_then(|()| self.release(&volume.id)) {
-            common::error!(error, "Cannot undo a failed publish; the next start will"; "volume" => volume.id);
+            base::error!(error, "Cannot undo a failed publish; the next start will"; "volume" => volume.id);
         }
     }
 

@@ -100,7 +100,7 @@ pub(super) fn read(folder: &Path) -> Result<Vec<Change>, OpenError> {
     for group in legacy.group_snapshots.unwrap_or_default() {
         changes.push(Change::Group(Box::new(group.into())));
     }
-    common::info!("Took over the state of the Go driver"; "file" => path.display(), "objects" => changes.len());
+    base::info!("Took over the state of the Go driver"; "file" => path.display(), "objects" => changes.len());
     Ok(changes)
 }
 
@@ -108,7 +108,7 @@ pub(super) fn read(folder: &Path) -> Result<Vec<Change>, OpenError> {
 pub(super) fn put_aside(folder: &Path) {
     match std::fs::rename(folder.join(FILE), folder.join(ASIDE)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            common::error!(error, "Cannot rename the Go driver's state file; it is ignored from now on");
+            base::error!(error, "Cannot rename the Go driver's state file; it is ignored from now on");
         }
         _ => {}
     }

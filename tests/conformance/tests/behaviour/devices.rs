@@ -4,9 +4,9 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::process::Command;
 
-use common::csi::v1;
 use conformance::request::{self, MIB};
 use conformance::{Running, in_own_mounts, loop_devices_below};
+use csi::v1;
 
 use super::{DEADLINE, published, unpublished, volume};
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use common::csi::v1;
 use conformance::request::{self, MIB};
+use csi::v1;
 use tonic::Code;
 
 use super::{DEADLINE, unpublished};
