@@ -1,4 +1,4 @@
-//! `cargo xtask test`: format, lints, then every test that the machine allows.
+//! `cargo xtask test`: format, lints, house rules, then every test that the machine allows.
 //!
 //! What was left out is listed at the end, with the reason and how to have it. As root, which CI is, no test may be left
 //! out for want of rights or of a control plane: that is a failure (see [`cluster::skip`]). Other people's checkers
@@ -50,6 +50,7 @@ pub(crate) fn run() -> ExitCode {
     if !succeeds("lints", &mut clippy) {
         broken.push("clippy has complaints (above)".to_owned());
     }
+    tidy(&mut broken);
     deny(&mut skipped, &mut broken);
     let with_cluster = binaries(&mut skipped, &mut broken);
     let tally = tests(with_cluster, &mut broken);
@@ -64,6 +65,16 @@ fn succeeds(what: &str, command: &mut Command) -> bool {
             eprintln!("{what} cannot run: {error}");
             false
         }
+    }
+}
+
+/// The house rules (see [`crate::tidy`]).
+fn tidy(broken: &mut Vec<String>) {
+    eprintln!("== house rules");
+    match crate::tidy::is_tidy() {
+        Ok(true) => {}
+        Ok(false) => broken.push("something is against the house rules (above): cargo xtask tidy".to_owned()),
+        Err(error) => broken.push(format!("the house rules cannot be checked: {error:#}")),
     }
 }
 
