@@ -9,11 +9,9 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::recipe::{Recipe, Stamp};
-use super::{BinariesError, Binary, Progress};
-
-/// Changes with [`linker_flags`], so that binaries built with other flags are not taken for ours.
-pub(super) const FLAGS_VERSION: &str = "1";
+use super::error::BinariesError;
+use super::progress::Progress;
+use super::recipe::{Binary, Recipe, Stamp};
 
 /// One of the binaries to build.
 pub(super) struct Step {
@@ -179,7 +177,7 @@ fn forward(pipe: impl io::Read + Send + 'static, lines: mpsc::Sender<String>) {
     });
 }
 
-/// No symbols (a third of the size), and the version.
+/// No symbols (a third of the size), and the version. With these flags changes `FLAGS_VERSION` in `recipe.rs`.
 fn linker_flags(binary: Binary) -> String {
     let Recipe { module, stamp, .. } = binary.recipe();
     let release = module.release();

@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use super::{BinariesError, build};
+use super::error::BinariesError;
 
 /// A Go module of ours: no Go code, only versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +42,9 @@ pub(super) const ATTACHER: Module = Module {
     go_mod: include_str!("../../go/attacher/go.mod"),
     go_sum: include_str!("../../go/attacher/go.sum"),
 };
+
+/// Changes with the linker flags of `build.rs`, so that binaries built with other flags are not taken for ours.
+const FLAGS_VERSION: &str = "1";
 
 const ETCD: &str = "go.etcd.io/etcd/server/v3";
 
@@ -100,7 +103,7 @@ impl Module {
 
     /// The cache folder's name: other versions in go.sum or other build flags are another folder.
     pub(super) fn folder(&self) -> String {
-        let parts = [self.go_mod, self.go_sum, build::FLAGS_VERSION];
+        let parts = [self.go_mod, self.go_sum, FLAGS_VERSION];
         // FNV-1a: stable from one Rust release to the next, which the standard hasher is not.
         let hash =
             parts.iter().flat_map(|part| part.bytes()).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
