@@ -1,5 +1,6 @@
 //! What a newcomer types: `cargo xtask up` and `cargo xtask test`.
 
+mod dist;
 mod test;
 mod tidy;
 mod up;
@@ -13,6 +14,7 @@ usage: cargo xtask COMMAND
                 stays up for your own kubectl until Ctrl-C (--once: ends after the show, exit code 0 if all went well)
   test          format, lints, house rules and every test that this machine can run; says what it left out, and why
   tidy          the house rules alone (--names: lists the test names that are too long)
+  dist          the build that ships: static executables (adds Rust's musl target; needs musl-gcc, installs it as root)
   differences   writes docs/differences.md anew, from the `Differs:` notes in the code
 
 The first run builds Kubernetes from the Go module proxy (Go 1.26 or newer; some ten minutes on two cores).
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
         ["up"] => up::run(false),
         ["up", "--once"] => up::run(true),
         ["test"] => test::run(),
+        ["dist"] => dist::run(),
         ["tidy"] => tidy::run(),
         ["tidy", "--names"] => tidy::long_names(),
         ["differences"] => tidy::write_differences(),
