@@ -2,11 +2,12 @@
 //!
 //! What was left out is listed at the end, with the reason and how to have it. As root, which CI is, no test may be left
 //! out for want of rights or of a control plane: that is a failure (see [`cluster::skip`]). Other people's checkers
-//! (cargo-deny, promtool) are only missed.
+//! (cargo-deny, promtool) are set up where that can be done ([`checkers`]), and otherwise only missed.
 //!
 //! The last line is always `N passed, N failed`, summed over all test binaries; the exit code is 0 only if nothing failed
 //! at all, the format and the lints included.
 
+mod checkers;
 mod output;
 
 use std::io::{BufRead as _, BufReader};
@@ -42,12 +43,14 @@ pub(crate) fn run() -> ExitCode {
     let started = Instant::now();
     let mut skipped = Skipped(Vec::new());
     let mut broken = Vec::new();
-    if !succeeds("format", cargo().args(["fmt", "--all", "--", "--check"])) {
+    eprintln!("== format");
+    if !succeeds(cargo().args(["fmt", "--all", "--", "--check"])) {
         broken.push("the format is off: cargo fmt --all".to_owned());
     }
     let mut clippy = cargo();
     clippy.args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]);
-    if !succeeds("lints", &mut clippy) {
+    eprintln!("== lints");
+    if !succeeds(&mut clippy) {
         broken.push("clippy has complaints (above)".to_owned());
     }
     tidy(&mut broken);
@@ -57,12 +60,11 @@ pub(crate) fn run() -> ExitCode {
     report(&tally, &skipped, &broken, started)
 }
 
-fn succeeds(what: &str, command: &mut Command) -> bool {
-    eprintln!("== {what}");
+fn succeeds(command: &mut Command) -> bool {
     match command.status() {
         Ok(status) => status.success(),
         Err(error) => {
-            eprintln!("{what} cannot run: {error}");
+            eprintln!("{} cannot run: {error}", command.get_program().display());
             false
         }
     }
@@ -80,12 +82,17 @@ fn tidy(broken: &mut Vec<String>) {
 
 /// Licences and sources of dependencies. Advisories need a database from the network and are a recipe of their own.
 fn deny(skipped: &mut Skipped, broken: &mut Vec<String>) {
-    let version = cargo().args(["deny", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if !version.is_ok_and(|status| status.success()) {
-        let how = "cargo install --locked cargo-deny";
-        skipped.add("licences, bans and sources of dependencies", "cargo-deny is not installed", how);
-    } else if !succeeds("dependencies", cargo().args(["deny", "check", "bans", "licenses", "sources"])) {
-        broken.push("cargo deny has complaints (above)".to_owned());
+    eprintln!("== dependencies");
+    match checkers::deny() {
+        Ok(mut deny) => {
+            if !succeeds(deny.args(["check", "bans", "licenses", "sources"])) {
+                broken.push("cargo deny has complaints (above)".to_owned());
+            }
+        }
+        Err(error) => {
+            let how = "cargo install --locked cargo-deny";
+            skipped.add("licences, bans and sources of dependencies", &format!("{error:#}"), how);
+        }
     }
 }
 
@@ -159,6 +166,13 @@ fn tests(with_cluster: bool, broken: &mut Vec<String>) -> Tally {
     eprintln!("== tests");
     let means = Means { cluster: with_cluster, go: has_go(), skips_nothing: skips_nothing() };
     let mut command = test_command(&means);
+    // A test that misses promtool says so itself.
+    match checkers::promtool().and_then(|folder| checkers::path_with(folder.as_slice())) {
+        Ok(path) => {
+            command.env("PATH", path);
+        }
+        Err(error) => eprintln!("no promtool: {error:#}"),
+    }
     let mut tally = Tally::default();
     let mut child = match command.stdout(Stdio::piped()).spawn() {
         Ok(child) => child,
