@@ -15,6 +15,8 @@ use crate::api;
 use base::leadership::Leadership;
 use base::metrics::LeaderMetrics;
 
+/// The share of the time left that one try to renew may take.
+const TRY_SHARE: f64 = 0.7;
 /// How far a candidate's pause is stretched at most, as in client-go.
 const JITTER: f64 = 1.2;
 
@@ -43,7 +45,7 @@ pub struct Candidate {
 /// Why the election ended without being asked to.
 #[derive(Debug, Error)]
 pub enum LeaseError {
-    /// The renew deadline passed, or somebody else holds the lease. The process must exit 1, as upstream's does.
+    /// The lease ran out, or somebody else holds it. The process must exit 1, as upstream's does.
     #[error("Stopped leading")]
     Lost,
 }
@@ -116,8 +118,10 @@ impl Run {
                 Attempt::Held { until, .. } if watching => Instant::from_std(until),
                 Attempt::Held { until, .. } => Instant::from_std(until).min(Instant::now() + self.jittered()),
                 attempt @ (Attempt::Create(_) | Attempt::Update(_)) => {
-                    if self.write(attempt, started + self.candidate.timing.renew).await {
-                        return started;
+                    // Not from the read on: a slow server would use up the lease before it is won.
+                    let written = Instant::now();
+                    if self.write(attempt, written + self.candidate.timing.renew).await {
+                        return written;
                     }
                     Instant::now() + self.jittered()
                 }
@@ -157,34 +161,39 @@ impl Run {
         }
     }
 
-    /// Renews until that fails for longer than the renew deadline, or the lease is somebody else's.
+    /// Renews the lease. Nothing is sent to anybody past the renew deadline, but trying goes on until somebody else holds
+    /// the lease, or until it has run out: an outage of the API server that ends before that costs nothing.
     async fn keep(&mut self, mut renewed: Instant) -> LeaseError {
+        let timing = self.candidate.timing;
         loop {
-            sleep_until(renewed + self.candidate.timing.retry).await;
-            let deadline = renewed + self.candidate.timing.renew;
-            let mut fast = true;
+            sleep_until(renewed + timing.retry).await;
+            let runs_out = renewed + timing.lease;
+            let mut first = true;
             loop {
-                let started = Instant::now();
-                if started >= deadline {
+                let begun = Instant::now();
+                if begun >= runs_out {
                     return LeaseError::Lost;
                 }
-                if !fast {
+                // An answer that never comes must leave time for another try.
+                let bound = begun + (runs_out - begun).mul_f64(TRY_SHARE);
+                if !first {
                     self.candidate.metrics.count_slow_path();
-                    self.read(deadline).await;
+                    self.read(bound).await;
                 }
                 let attempt = self.elector.attempt(Instant::now().into_std(), wall());
                 if !self.elector.is_ours() && matches!(attempt, Attempt::Held { .. }) {
                     return LeaseError::Lost;
                 }
-                if self.write(attempt, deadline).await {
-                    renewed = started;
-                    self.leadership.extend(renewed + self.candidate.timing.renew);
+                let written = Instant::now();
+                if self.write(attempt, bound).await {
+                    renewed = written;
+                    self.leadership.extend(renewed + timing.renew);
                     break;
                 }
-                if !fast {
-                    sleep_until((started + self.candidate.timing.retry).min(deadline)).await;
+                if !first {
+                    sleep_until((begun + timing.retry / 10).min(runs_out)).await;
                 }
-                fast = false;
+                first = false;
             }
         }
     }
