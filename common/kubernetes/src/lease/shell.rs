@@ -1,4 +1,4 @@
-//! The election's effects: reads, writes and the watch on one Lease.
+//! Runs the election: reads, writes and watches one Lease.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ const JITTER: f64 = 1.2;
 
 /// One process that wants to lead.
 pub struct Candidate {
-    /// A client of its own: a throttled or busy main client never costs the lease.
+    /// A separate client, so that a throttled or busy main client never costs us the lease.
     pub client: kube::Client,
     /// Namespace of the Lease.
     pub namespace: String,
@@ -50,7 +50,7 @@ pub enum LeaseError {
     Lost,
 }
 
-/// Waits for the lease, keeps it, and gives it back once `stop` is cancelled.
+/// Acquires the lease, renews it, and releases it when `stop` is cancelled.
 ///
 /// `leadership` says at any moment whether effects may be sent. `tell` is called with `became leader` and
 /// `stopped leading` for the event on the Lease.

@@ -112,7 +112,7 @@ async fn leader_that_is_asked_to_stop_is_followed_within_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn leader_cut_off_from_the_api_server_sends_nothing_past_its_deadline() {
+async fn cut_off_leader_sends_nothing_after_its_deadline() {
     let world = ready();
     let _binder = world.binder();
     let first = replica(&world, "first");
@@ -129,7 +129,7 @@ async fn leader_cut_off_from_the_api_server_sends_nothing_past_its_deadline() {
 }
 
 #[test]
-fn what_is_refused_because_leadership_has_ended_is_nobody_s_failure() {
+fn refusals_after_lost_leadership_are_not_logged_as_errors() {
     let log = logged(work_outlives_the_lease());
     assert!(log.contains("\"Provisioning\""), "{log}");
     assert!(!log.lines().any(|line| line.starts_with('E')), "{log}");
