@@ -5,12 +5,15 @@
 //!   win;
 //! - a rival's lease ends only after *our own* monotonic clock has seen its record unchanged for the
 //!   record's lease duration: wall clocks are written but never compared;
-//! - [`Leadership::holds`](base::leadership::Leadership::holds) turns false at the renew deadline, before the lease itself can end, whatever
-//!   the renewing task is doing; effects ask it right before they are sent.
+//! - [`Leadership::holds`] turns false at the renew deadline, before the lease can end, whatever the renewing task
+//!   is doing; effects ask it right before they are sent;
+//! - an outage of the API server that ends before the lease does costs no leader its place.
 //!
 //! Source: docs/upstream/conventions.md, "Leader election"; client-go's `leaderelection` package.
 //! `Differs:` a candidate also watches the Lease, so it takes over a released one at once, not at its next
 //! retry. On SIGTERM the lease is released by default.
+//!
+//! [`Leadership::holds`]: base::leadership::Leadership::holds
 
 mod elector;
 mod shell;
