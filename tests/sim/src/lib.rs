@@ -6,6 +6,7 @@
 //! - [`World`]: the three together, and the lives of a process in it ([`World::run`], [`Running::kill`]); for one of our
 //!   sidecars [`World::sidecar`].
 //! - [`binder`]: the part of kube-controller-manager that binds claims.
+//! - [`Sidecar`] and [`Case`]: one of our sidecars and a case of it, as data, with the objects of [`objects`].
 //! - [`crash::everywhere`]: kills the process before and after every step and compares how the world ends.
 //!
 //! All time is tokio's: with a paused clock a day passes in no time, and a run is the same each time.
@@ -35,14 +36,17 @@
 
 mod api;
 pub mod binder;
+mod case;
 pub mod crash;
 mod driver;
+pub mod objects;
 mod sidecar;
 mod steps;
 mod world;
 
 pub use api::{ApiServer, Outage, Request, Rule};
 pub use binder::Binder;
+pub use case::{Case, Ended, Sidecar};
 pub use driver::{Call, Driver, Model, Publication, Reply, Settings, Snapshot, Volume, id_of};
 pub use steps::{Fault, Step, Steps};
 pub use world::{Process, Running, World};
