@@ -1,14 +1,15 @@
-//! Finds the volume of an attachment.
+//! Finds the volume of an attachment, as CSI sees it.
 
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::PersistentVolume;
+use kubernetes::api::Objects;
+use kubernetes::collection::Collection;
 use kubernetes::object::{Attachment, CsiSource, Key, Scope, Volume, VolumeSpec, WireVolume};
-use translation::Plugin;
+use translation::{Plugin, Translation};
 
 use super::error::SourceError;
-use super::facts::{Source, source};
-use super::reconcile::Attachments;
+use super::source::{Source, source};
 
 /// The volume of an attachment, as CSI sees it.
 pub(super) struct Target<'a> {
@@ -23,20 +24,38 @@ pub(super) struct Target<'a> {
 
 impl Target<'_> {
     /// Spec and CSI source.
-    pub(super) fn csi(&self) -> Option<(&VolumeSpec, &CsiSource)> {
+    ///
+    /// # Errors
+    /// The volume has no CSI source.
+    pub(super) fn csi(&self) -> Result<(&VolumeSpec, &CsiSource), SourceError> {
         let object = self.volume.as_ref().map(|volume| &volume.spec);
-        let spec = self.spec.as_ref().or(self.inline).or(object)?;
-        Some((spec, spec.csi.as_deref()?))
+        let spec = self.spec.as_ref().or(self.inline).or(object);
+        spec.and_then(|spec| Some((spec, spec.csi.as_deref()?))).ok_or_else(|| {
+            let name = self.volume.as_ref().map_or("(inline)", |volume| volume.meta.name());
+            SourceError::NotCsi(name.into())
+        })
     }
 }
 
-impl Attachments {
+/// Where volumes are looked for.
+pub(super) struct Targets {
+    /// The driver's name.
+    pub(super) driver: Box<str>,
+    /// The cache.
+    pub(super) volumes: Collection<Volume>,
+    /// The API server, for what the cache does not have.
+    pub(super) objects: Objects,
+    /// Makes CSI volumes of in-tree ones.
+    pub(super) translation: Arc<dyn Translation>,
+}
+
+impl Targets {
     /// Finds the volume that an attachment names: in the cache, else at the API server. An in-tree volume is
     /// translated.
     ///
     /// `Differs:` upstream reads its cache only, and fails for a volume that the cache does not show yet. Our
     /// cache has only this driver's volumes, so a volume that is missing there may exist.
-    pub(super) async fn target<'a>(&self, attachment: &'a Attachment) -> Result<Target<'a>, SourceError> {
+    pub(super) async fn find<'a>(&self, attachment: &'a Attachment) -> Result<Target<'a>, SourceError> {
         let name = match source(attachment)? {
             Source::Inline(spec, csi) => {
                 self.check_driver(csi)?;
@@ -46,7 +65,7 @@ impl Attachments {
         };
         let volume = match self.volumes.get(&Key::cluster(name)) {
             Some(volume) => volume,
-            None => Arc::new(self.read_volume(name).await?),
+            None => Arc::new(self.read(name).await?),
         };
         if let Some(csi) = &volume.spec.csi {
             self.check_driver(csi)?;
@@ -56,14 +75,19 @@ impl Attachments {
         Ok(Target { volume: Some(volume), spec: Some(spec), inline: None, migrated: true })
     }
 
+    /// Whether the cache says that the volume is an in-tree plugin's.
+    pub(super) fn is_migrated(&self, volume: &str) -> bool {
+        self.volumes.get(&Key::cluster(volume)).is_some_and(|volume| volume.spec.csi.is_none())
+    }
+
     /// `Differs:` upstream calls this driver for another driver's volume.
     fn check_driver(&self, csi: &CsiSource) -> Result<(), SourceError> {
-        let ours = *csi.driver == *self.config.driver;
+        let ours = *csi.driver == *self.driver;
         ours.then_some(()).ok_or_else(|| SourceError::Foreign { driver: (&*csi.driver).into() })
     }
 
-    async fn read_volume(&self, name: &str) -> Result<Volume, SourceError> {
-        let read = self.seat.objects.get::<WireVolume>("", name).await;
+    async fn read(&self, name: &str) -> Result<Volume, SourceError> {
+        let read = self.objects.get::<WireVolume>("", name).await;
         let found = read.map_err(|cause| SourceError::Read { volume: name.into(), cause })?;
         let wire = found.ok_or_else(|| SourceError::VolumeNotFound(name.into()))?;
         Ok(Volume::from_wire(wire, self.volumes.store().scope()))

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use attacher::config::Config;
+use attacher::Config;
 use base::leadership::Leadership;
 use csi::v1::ControllerUnpublishVolumeRequest;
 use serde_json::{Value, json};

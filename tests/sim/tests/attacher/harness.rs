@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use attacher::config::{Capabilities, Config, finalizer};
+use attacher::{Capabilities, Config, finalizer};
 use base::leadership::Leadership;
 use base::queue::Backoff;
 use csi::v1::controller_service_capability::rpc::Type;
