@@ -20,6 +20,7 @@ mod connection;
 mod endpoint;
 pub mod identity;
 mod published;
+mod reconnect;
 pub mod redact;
 mod rpc;
 #[cfg(test)]
@@ -27,11 +28,12 @@ mod tests;
 pub mod topology;
 
 pub use call::{CallLog, Client};
-pub use code::{ErrorClass, attach_class, class, code_name, grpc_text};
+pub use code::{ErrorClass, attach_class, class, code_name, grpc_text, not_sent, was_sent};
 pub use connection::{Connection, DialError, DialOptions, LinkState};
 pub use endpoint::{Endpoint, EndpointError};
 pub use published::{ListPublishedRequest, ListPublishedResponse};
-pub use redact::{Redact, redacted};
+pub use reconnect::{Checked, DriverChanged, Identity, watch_identity};
+pub use redact::{Redact, redacted, shown};
 pub use rpc::{Rpc, StreamRpc};
 
 /// Messages and servers of CSI 1.12.0 (package `csi.v1`), generated from `proto/csi.proto`.

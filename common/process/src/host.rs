@@ -29,6 +29,8 @@ pub struct Host {
     pub metrics: Arc<Metrics>,
     /// Cancelled when no new work is to begin.
     pub stop: CancellationToken,
+    /// Which connection to the driver has been checked; none where nobody checks.
+    pub(crate) checked: Option<csi::Checked>,
     /// Whether the API server's version has streaming lists.
     pub streaming_lists: bool,
     events: Recorder,
@@ -65,14 +67,30 @@ impl Host {
         // Events tell what has happened: they may be written when leadership has just ended.
         let delivery = deliver(Objects::new(client.clone(), Leadership::always()), queue);
         let stop = CancellationToken::new();
-        (Self { client, driver, driver_name, metrics, stop, streaming_lists: false, events }, delivery)
+        (
+            Self {
+                client,
+                driver,
+                driver_name,
+                metrics,
+                stop,
+                checked: None,
+                streaming_lists: false,
+                events,
+            },
+            delivery,
+        )
     }
 
     /// A seat for a sidecar whose events carry `event_source` as their component.
     pub fn seat(&self, leadership: Leadership, event_source: &str) -> Seat {
+        let driver = self.driver.clone().guarded(leadership.clone());
         Seat {
             objects: Objects::new(self.client.clone(), leadership.clone()),
-            driver: self.driver.clone().guarded(leadership.clone()),
+            driver: match &self.checked {
+                Some(checked) => driver.after_check(checked.clone()),
+                None => driver,
+            },
             driver_name: self.driver_name.clone(),
             metrics: self.metrics.clone(),
             events: self.events.named(event_source),

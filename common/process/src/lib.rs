@@ -27,4 +27,4 @@ pub use duty::Duty;
 pub use host::{Host, Seat, host_name};
 pub use lead::Election;
 pub use start::{Setup, StartError, start};
-pub use work::Started;
+pub use work::{Capabilities, Started};
