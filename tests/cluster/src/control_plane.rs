@@ -33,6 +33,8 @@ pub struct Options {
     pub verbosity: u8,
     /// How the building of missing binaries is shown.
     pub progress: Progress,
+    /// Binaries to use; those of the release under test are found or built where it has none.
+    pub binaries: Binaries,
 }
 
 impl Default for Options {
@@ -44,7 +46,18 @@ impl Default for Options {
             api_server_flags: Vec::new(),
             verbosity: 1,
             progress: Progress::auto(),
+            binaries: Binaries::default(),
         }
+    }
+}
+
+impl Options {
+    /// What is started.
+    pub fn components(&self) -> Vec<Binary> {
+        let asked =
+            [(self.controller_manager, Binary::ControllerManager), (self.scheduler, Binary::Scheduler)];
+        let asked = asked.into_iter().filter_map(|(wanted, binary)| wanted.then_some(binary));
+        [Binary::Etcd, Binary::ApiServer].into_iter().chain(asked).collect()
     }
 }
 
@@ -103,10 +116,11 @@ impl ControlPlane {
     /// See [`StartError`]; the message has the last lines of what failed.
     pub async fn start(options: Options) -> Result<ControlPlane, StartError> {
         let progress = options.progress;
-        let wanted: Vec<Binary> = Binary::CONTROL_PLANE.to_vec();
-        let binaries = tokio::task::spawn_blocking(move || binaries::ensure(&wanted, &progress))
-            .await
-            .map_err(std::io::Error::other)??;
+        let given = options.binaries.clone();
+        let wanted: Vec<Binary> =
+            options.components().into_iter().filter(|binary| !given.has(*binary)).collect();
+        let found = tokio::task::spawn_blocking(move || binaries::ensure(&wanted, &progress));
+        let binaries = given.with(found.await.map_err(std::io::Error::other)??);
         let mut attempt = 1;
         loop {
             match ControlPlane::start_once(&options, &binaries).await {
@@ -244,7 +258,7 @@ impl ControlPlane {
         self.folder.path()
     }
 
-    /// The binaries it was made of; kubectl among them.
+    /// The binaries it was made of.
     pub fn binaries(&self) -> &Binaries {
         &self.binaries
     }

@@ -9,6 +9,8 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::Pid;
+
 use super::error::BinariesError;
 use super::progress::Progress;
 use super::recipe::{Binary, Recipe, Stamp};
@@ -135,6 +137,8 @@ fn follow(step: &Step, mut command: Command, show: impl Fn(&Said)) -> Result<Sai
     let failed = |output: String| BinariesError::Build { binary, output };
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|source| BinariesError::NoGo { binary, source })?;
+    // It takes minutes of every core: whatever somebody waits for at the terminal goes first. At worst it is not so.
+    let _ = rustix::process::setpriority_process(Pid::from_child(&child).into(), 10);
     let (lines, from_go) = mpsc::channel();
     if let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) {
         forward(stdout, lines.clone());
