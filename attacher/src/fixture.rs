@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base::queue::Backoff;
-use kubernetes::object::{Attachment, Object, Scope, Volume};
+use kubernetes::object::{Attachment, Keep, Object, Scope, Volume};
 use serde_json::{Value, json};
 
 use crate::attachment::in_flight::Pair;
@@ -15,7 +15,7 @@ pub(crate) const DRIVER: &str = "csi/test";
 pub(crate) const FINALIZER: &str = "external-attacher/csi-test";
 
 pub(crate) fn scope() -> Scope {
-    Scope { driver: DRIVER.into(), attach: true, ..Scope::default() }
+    Scope { driver: DRIVER.into(), keep: Keep::ATTACH, ..Scope::default() }
 }
 
 pub(crate) fn config() -> Config {

@@ -24,4 +24,4 @@ mod run;
 pub mod volume;
 pub mod withdrawal;
 
-pub use run::{attach, main};
+pub use run::{KEEP, attach, main};

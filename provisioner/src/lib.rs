@@ -13,4 +13,4 @@ pub mod metrics;
 mod run;
 pub mod volume;
 
-pub use run::{main, provision};
+pub use run::{KEEP, main, provision};

@@ -5,16 +5,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base::flag::Parsed;
 use base::flag::standard::StandardFlags;
+use base::metrics::MetricError;
 use base::queue::{Backoff, Limits, Place, WorkQueue};
 use csi::CallLog;
 use csi::identity::{controller_capabilities, plugin_capabilities};
-use futures::FutureExt;
-use futures::future::{BoxFuture, select_all};
-use kubernetes::object::{Attachment, Claim, Class, Key, Scope, Volume};
-use kubernetes::permission::{Need, review};
-use process::{Election, Process, Setup, StartError, host_name, start};
+use kubernetes::collection::Collection;
+use kubernetes::object::{Attachment, Claim, Class, Keep, Key, Volume};
+use kubernetes::permission::Need;
+use process::{Caches, Duty, Election, Seat, Setup, StartError, host_name, start};
 
-use crate::claim::reconcile::{Caches, ClaimId, Claims};
+use crate::claim;
+use crate::claim::reconcile::{ClaimId, Claims};
 use crate::claim::save::UnsavedVolumes;
 use crate::config::{Capabilities, Config, Gates};
 use crate::flags::{self, Flags};
@@ -58,26 +59,30 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
         name_timeout: own.timeout,
         identity_code: FATAL,
         call_log: CallLog::default(),
-        event_source,
     };
     let started = start(&setup).await?;
-    let can = capabilities(&started.asking, own.timeout).await?;
+    let can = capabilities(&started.host.driver, own.timeout).await?;
     let gates = Gates {
         topology: parsed.gates().is_enabled(flags::TOPOLOGY),
-        attributes_classes: has_attributes_classes(parsed, started.process.objects.client()).await,
+        attributes_classes: has_attributes_classes(parsed, &started.host.client).await,
     };
-    let driver = started.process.driver_name.clone();
+    let driver = started.host.driver_name.clone();
     let config = Config::new(own, gates, driver.as_str(), identity(driver.as_str()), can);
     for flag in flags::without_effect(parsed) {
         base::warn!("Flag is read but changes nothing in this release"; "flag" => flag);
     }
     warn_of_gaps(&config);
     let election = Election {
-        flags: &standard.leader_election,
+        flags: standard.leader_election.clone(),
         lock: driver.to_string(),
         release: parsed.gates().is_enabled(flags::RELEASE_LEASE),
     };
-    Ok(started.work(election, |process| provision(process, config)).await)
+    let mut caches = started.caches(KEEP, None);
+    let duty = match provision(started.seat(&event_source(driver.as_str())), &mut caches, config) {
+        Ok(duty) => duty,
+        Err(error) => base::log::exit(error, "Metrics of provisioning could not be registered"),
+    };
+    Ok(started.work(caches, vec![(election, duty)]).await)
 }
 
 /// The gate; unless it was set, off where the API server says that it has no such kind.
@@ -117,87 +122,68 @@ fn warn_of_gaps(config: &Config) {
     }
 }
 
-/// Reconciles until `process.stop` is cancelled and what is in flight has ended.
-pub async fn provision(process: Process, config: Config) {
+/// What the caches must keep for provisioning.
+pub const KEEP: Keep = Keep::PROVISION;
+
+/// The duty of a provisioner on this seat.
+///
+/// # Errors
+/// A metric's name is taken: another provisioner has a seat on the same host.
+pub fn provision(seat: Seat, caches: &mut Caches, config: Config) -> Result<Duty, MetricError> {
     let config = Arc::new(config);
-    let scope = Arc::new(Scope { driver: config.driver.clone(), ..Scope::default() });
-    let (claims, classes) = (process.store::<Claim>(&scope), process.store::<Class>(&scope));
-    let (volumes, attachments) = (process.store::<Volume>(&scope), process.store::<Attachment>(&scope));
+    let (claims, classes) = (caches.store::<Claim>(), caches.store::<Class>());
+    let volumes = Collection::new(seat.objects.clone(), caches.store::<Volume>());
     let queue = |name: &str, backoff| {
-        WorkQueue::<ClaimId>::new(backoff, Limits::plain(), vec![process.metrics.queue(name)])
+        WorkQueue::<ClaimId>::new(backoff, Limits::plain(), vec![seat.metrics.queue(name)])
     };
     let (claim_queue, unsaved_queue) =
         (queue("claims", config.backoff), queue("unsavedpvs", UNSAVED_BACKOFF));
     let volume_queue: WorkQueue<Key> =
-        WorkQueue::new(config.backoff, Limits::plain(), vec![process.metrics.queue("volumes")]);
-    let (Ok(claim_metrics), Ok(volume_metrics)) =
-        (ClaimMetrics::new(&process.metrics), VolumeMetrics::new(&process.metrics))
-    else {
-        base::error!("names are taken", "Metrics of provisioning could not be registered");
-        return;
+        WorkQueue::new(config.backoff, Limits::plain(), vec![seat.metrics.queue("volumes")]);
+    let (claim_metrics, volume_metrics) =
+        (ClaimMetrics::new(&seat.metrics)?, VolumeMetrics::new(&seat.metrics)?);
+    let mut needs = NEEDS.to_vec();
+    let attached = if config.can.publish {
+        needs.push(ATTACHMENTS);
+        let released = volume_queue.clone();
+        Attached::follow(&caches.store::<Attachment>(), move |volume| {
+            released.add(Key::cluster(volume), Place::lane(0));
+        })
+    } else {
+        Attached::default()
     };
-    let released = volume_queue.clone();
-    let attached =
-        Attached::follow(&attachments, move |volume| released.add(Key::cluster(volume), Place::lane(0)));
-    let caches = Caches { claims: claims.clone(), classes: classes.clone(), volumes: volumes.clone() };
+    let seen = claim::reconcile::Caches {
+        claims: claims.clone(),
+        classes: classes.clone(),
+        volumes: volumes.clone(),
+    };
     let claim_job = Arc::new(Claims::new(
         config.clone(),
-        process.clone(),
-        caches,
+        seat.clone(),
+        seen,
         &claim_queue,
         unsaved_queue.clone(),
         claim_metrics,
     ));
-    let stores = (volumes.clone(), classes.clone());
     let volume_job = Arc::new(Volumes::new(
         config.clone(),
-        process.clone(),
-        stores,
+        seat.clone(),
+        (volumes.clone(), classes),
         attached,
         &volume_queue,
         volume_metrics,
     ));
-    let mut watches: Vec<BoxFuture<'static, ()>> = vec![
-        process.reflect(&claims).boxed(),
-        process.reflect(&classes).boxed(),
-        process.reflect(&volumes).boxed(),
-    ];
-    if config.can.publish {
-        watches.push(process.reflect(&attachments).boxed());
-    } else {
-        attachments.list_ends();
-    }
-    let work = async {
-        let synced =
-            futures::future::join4(claims.synced(), classes.synced(), volumes.synced(), attachments.synced());
-        tokio::select! {
-            _ = synced => {}
-            () = process.stop.cancelled() => return,
-        }
-        base::info!("Provisioning"; "driver" => config.driver, "claims" => claims.len(), "volumes" => volumes.len());
+    let stop = seat.stop.clone();
+    let work = async move {
+        base::info!("Provisioning"; "driver" => config.driver, "claims" => claims.len(), "volumes" => volumes.store().len());
         let unsaved_job = Arc::new(UnsavedVolumes(claim_job.clone()));
         futures::join!(
-            claim_queue.run(config.workers, claim_job, process.stop.clone()),
-            unsaved_queue.run(UNSAVED_WORKERS, unsaved_job, process.stop.clone()),
-            volume_queue.run(config.workers, volume_job, process.stop.clone()),
-            permissions(&process, &config),
+            claim_queue.run(config.workers, claim_job, stop.clone()),
+            unsaved_queue.run(UNSAVED_WORKERS, unsaved_job, stop.clone()),
+            volume_queue.run(config.workers, volume_job, stop),
         );
     };
-    tokio::select! {
-        () = work => {}
-        // Watches never end by themselves.
-        _ = select_all(watches) => {}
-    }
-}
-
-/// One line for each verb we lack; done once, beside the work.
-async fn permissions(process: &Process, config: &Config) {
-    let mut needs = NEEDS.to_vec();
-    if config.can.publish {
-        needs.push(ATTACHMENTS);
-    }
-    let namespace = "default";
-    review(process.objects.client(), namespace, &needs).await;
+    Ok(Duty::new(&seat, needs, work))
 }
 
 const NEEDS: [Need; 4] = [

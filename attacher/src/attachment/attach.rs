@@ -7,8 +7,9 @@
 //! Each write is left out when what it would write is there. Whatever happens in between, the attachment that is
 //! left leads here again, or, once it is deleted, to a detach.
 
-use kubernetes::api::{self, Format};
-use kubernetes::object::{Attachment, Key, Volume, WireVolume};
+use kubernetes::api::Format;
+use kubernetes::collection::Written;
+use kubernetes::object::{Attachment, Key, Volume};
 use kubernetes::secret::SecretRef;
 
 use super::error::{AttachError, SourceError};
@@ -16,7 +17,6 @@ use super::facts::{Note, needs_note, node_id, secret_of};
 use super::in_flight::Pair;
 use super::reconcile::{Attachments, Progress};
 use super::source::Target;
-use super::write::Written;
 use super::{patch, request};
 use crate::withdrawal::decide::may_be_published;
 use crate::withdrawal::open::Publication;
@@ -72,7 +72,7 @@ impl Attachments {
             Some(latest) if latest.meta.deleting => return Ok(Progress::Deleted),
             Some(_) => {}
         }
-        let driver = &self.process.driver;
+        let driver = &self.seat.driver;
         let reply = driver.call_migrated(request, config.timeout, target.migrated).await;
         if may_be_published(&reply) {
             self.withdrawals.open.begin(&attachment.meta.key, publication);
@@ -81,7 +81,7 @@ impl Attachments {
         drop(claim);
         let Some(body) = patch::attached(attachment, &context) else { return Ok(Progress::Done) };
         match self.write(&attachment.meta, "status", Format::Merge, body).await.map_err(AttachError::Mark)? {
-            Written::Kept => Ok(Progress::Done),
+            Written::Kept { .. } => Ok(Progress::Done),
             Written::Gone => Ok(Progress::Gone),
         }
     }
@@ -94,18 +94,9 @@ impl Attachments {
         if volume.meta.has_finalizer(&self.config.finalizer) {
             return Ok(());
         }
-        let body = patch::only(&volume.meta.uid, patch::add_finalizer(&self.config.finalizer));
-        let name = volume.meta.name();
-        let reply = self.process.objects.patch::<WireVolume>("", name, "", Format::Strategic, &body).await;
-        match reply {
-            Ok(wire) => {
-                self.volumes.overlay(wire);
-                Ok(())
-            }
-            Err(error) if api::is(&error, 404) || api::is_for_another(&error) => {
-                self.volumes.deleted(&volume.meta.key, &volume.meta.uid);
-                Err(SourceError::VolumeNotFound(name.into()).into())
-            }
+        match self.volumes.add_finalizer(&volume.meta, &self.config.finalizer).await {
+            Ok(Written::Kept { .. }) => Ok(()),
+            Ok(Written::Gone) => Err(SourceError::VolumeNotFound(volume.meta.name().into()).into()),
             Err(error) => Err(AttachError::Protect(error)),
         }
     }

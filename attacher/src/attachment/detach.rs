@@ -11,6 +11,7 @@
 //! that is stuck for ever. What we have published ourselves is noted in the attachment, and the note is enough.
 
 use kubernetes::api::Format;
+use kubernetes::collection::Written;
 use kubernetes::object::{Attachment, Key};
 use kubernetes::secret::SecretRef;
 
@@ -18,7 +19,6 @@ use super::error::{DetachError, SourceError};
 use super::facts::{Note, Source, node_id_for_detach, source};
 use super::in_flight::Pair;
 use super::reconcile::{Attachments, Progress};
-use super::write::Written;
 use super::{patch, request};
 
 impl Attachments {
@@ -42,7 +42,7 @@ impl Attachments {
         let Some(claim) = self.claim(&pair, &attachment.meta.key) else {
             return Ok(Progress::Busy);
         };
-        let driver = &self.process.driver;
+        let driver = &self.seat.driver;
         driver.call_migrated(request, config.timeout, migrated).await.map_err(DetachError::Driver)?;
         drop(claim);
         self.withdrawals.open.settle(&attachment.meta.key);

@@ -49,7 +49,7 @@ impl Attachments {
             let SecretRef { namespace, name } = place.clone();
             return Err(SecretError::NotFound { namespace, name });
         }
-        Ok(read(&self.process.objects, place).await?.to_request())
+        Ok(read(&self.seat.objects, place).await?.to_request())
     }
 
     /// Looks for missing Secrets and sends on whoever waits for them. Never ends.
@@ -64,7 +64,7 @@ impl Attachments {
             // Whom we were to look for may have given up meanwhile.
             let Some((place, _)) = self.waiting.secret_after(last.as_ref()) else { continue };
             let asked = Instant::now();
-            match self.process.objects.exists::<WireSecret>(&place.namespace, &place.name).await {
+            match self.seat.objects.exists::<WireSecret>(&place.namespace, &place.name).await {
                 Ok(true) => {
                     base::v!(2, "A missing Secret is there now"; "secret" => place);
                     self.waiting.came(&On::Secret(place.clone())).iter().for_each(|key| self.wake(key));

@@ -6,10 +6,11 @@ use std::time::Duration;
 use base::queue::{Job, Outcome, WorkQueue};
 use jiff::Timestamp;
 use kubernetes::api::{self, Format};
+use kubernetes::collection::Collection;
 use kubernetes::object::{Attachment, CsiNode, Key, Meta, Volume};
 use kubernetes::secret::SecretRef;
 use kubernetes::store::Store;
-use process::Process;
+use process::Seat;
 use serde_json::Value;
 use translation::Translation;
 
@@ -35,9 +36,9 @@ pub(crate) const TURN: Duration = Duration::from_secs(60);
 /// Attaches and detaches.
 pub struct Attachments {
     pub(super) config: Arc<Config>,
-    pub(super) process: Process,
-    pub(super) attachments: Arc<Store<Attachment>>,
-    pub(super) volumes: Arc<Store<Volume>>,
+    pub(super) seat: Seat,
+    pub(super) attachments: Collection<Attachment>,
+    pub(super) volumes: Collection<Volume>,
     pub(super) nodes: Arc<Store<CsiNode>>,
     pub(super) translation: Arc<dyn Translation>,
     pub(super) withdrawals: Arc<Withdrawals>,
@@ -53,9 +54,9 @@ pub struct Attachments {
 #[derive(Clone)]
 pub struct Caches {
     /// Every attachment.
-    pub attachments: Arc<Store<Attachment>>,
+    pub attachments: Collection<Attachment>,
     /// Our volumes.
-    pub volumes: Arc<Store<Volume>>,
+    pub volumes: Collection<Volume>,
     /// Every node.
     pub nodes: Arc<Store<CsiNode>>,
 }
@@ -96,7 +97,7 @@ impl Attachments {
     /// A reconciler whose attachments come through `queue`; it holds volumes in `holds`.
     pub fn new(
         config: Arc<Config>,
-        process: Process,
+        seat: Seat,
         caches: Caches,
         translation: Arc<dyn Translation>,
         queue: WorkQueue<Key>,
@@ -104,15 +105,15 @@ impl Attachments {
         holds: Holds,
     ) -> Self {
         let in_flight = Arc::new(InFlight::default());
-        let withdrawals =
-            Withdrawals::new(config.clone(), process.clone(), caches.clone(), in_flight.clone());
+        let withdrawals = Withdrawals::new(config.clone(), seat.clone(), caches.clone(), in_flight.clone());
         let Caches { attachments, volumes, nodes } = caches;
         let (own, waiting) = (Arc::new(OwnWrites::default()), Arc::new(Waiting::default()));
-        feed(&queue, &attachments, &config, &own);
-        send_on(&waiting, (&attachments, &volumes, &nodes), &waker(&queue, &attachments));
+        feed(&queue, attachments.store(), &config, &own);
+        let wake = waker(&queue, attachments.store());
+        send_on(&waiting, (attachments.store(), volumes.store(), &nodes), &wake);
         Self {
             config,
-            process,
+            seat,
             attachments,
             volumes,
             nodes,

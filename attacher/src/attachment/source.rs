@@ -63,26 +63,23 @@ impl Attachments {
     }
 
     async fn read_volume(&self, name: &str) -> Result<Volume, SourceError> {
-        let read = self.process.objects.get::<WireVolume>("", name).await;
+        let read = self.seat.objects.get::<WireVolume>("", name).await;
         let found = read.map_err(|cause| SourceError::Read { volume: name.into(), cause })?;
         let wire = found.ok_or_else(|| SourceError::VolumeNotFound(name.into()))?;
-        Ok(Volume::from_wire(wire, self.volumes.scope()))
+        Ok(Volume::from_wire(wire, self.volumes.store().scope()))
     }
 
     /// The CSI form of an in-tree volume. Its source is not cached: it is read when it is needed. When it is gone by
     /// then, the cache forgets the volume, too: there, it would count as one that has come.
     async fn translated(&self, known: &Volume) -> Result<VolumeSpec, SourceError> {
         let name = known.meta.name();
-        let read = self.process.objects.get::<PersistentVolume>("", name).await;
+        let read = self.volumes.read::<PersistentVolume>(&known.meta).await;
         let found = read.map_err(|cause| SourceError::Read { volume: name.into(), cause })?;
-        let Some(volume) = found else {
-            self.volumes.deleted(&known.meta.key, &known.meta.uid);
-            return Err(SourceError::VolumeNotFound(name.into()));
-        };
+        let volume = found.ok_or_else(|| SourceError::VolumeNotFound(name.into()))?;
         let not_csi = || SourceError::NotCsi(name.into());
         let plugin = volume.spec.as_ref().and_then(Plugin::of_volume).ok_or_else(not_csi)?;
         let translated = self.translation.to_csi(plugin, &volume)?;
-        let spec = cut(&translated, self.volumes.scope()).ok_or_else(not_csi)?;
+        let spec = cut(&translated, self.volumes.store().scope()).ok_or_else(not_csi)?;
         self.check_driver(spec.csi.as_ref().ok_or_else(not_csi)?)?;
         Ok(spec)
     }

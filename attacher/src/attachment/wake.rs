@@ -34,13 +34,13 @@ impl Attachments {
     /// Claims a volume on a node until the result is dropped; `None` when another has it: the attachment is woken at
     /// its end.
     pub(super) fn claim(&self, pair: &Pair, key: &Key) -> Option<Claim> {
-        let (wake, woken) = (waker(&self.queue, &self.attachments), key.clone());
+        let (wake, woken) = (waker(&self.queue, self.attachments.store()), key.clone());
         self.in_flight.claim(pair, Some(key), move || wake(&woken))
     }
 
     /// Adds an attachment to the queue, at its place, if it is still there.
     pub(super) fn wake(&self, key: &Key) {
-        waker(&self.queue, &self.attachments)(key);
+        waker(&self.queue, self.attachments.store())(key);
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use base::queue::WorkQueue;
 use csi::{ListPublishedRequest, grpc_text};
 use kubernetes::object::{Attachment, Key};
-use process::Process;
+use process::Seat;
 use tokio::time::{Instant, sleep};
 use tonic::Status;
 use translation::{Plugin, Translation};
@@ -26,7 +26,7 @@ pub struct Listing {
     /// The configuration.
     pub config: Arc<Config>,
     /// The driver.
-    pub process: Process,
+    pub seat: Seat,
     /// The attachments, and what tells volumes and nodes.
     pub caches: Caches,
     /// Where contradicted attachments go.
@@ -67,7 +67,8 @@ impl Listing {
 
     /// One comparison: every page of the list, within one timeout. Half a list contradicts nothing.
     async fn compare(&self) -> Result<Vec<Key>, Status> {
-        let attachments = self.caches.attachments.list().into_iter().filter(|attachment| attachment.ours);
+        let attachments =
+            self.caches.attachments.store().list().into_iter().filter(|attachment| attachment.ours);
         let mut comparison = Comparison::new(attachments.filter_map(|attachment| self.expected(&attachment)));
         let deadline = Instant::now() + self.config.timeout;
         let mut token = String::new();
@@ -75,7 +76,7 @@ impl Listing {
             let request =
                 ListPublishedRequest { max_entries: self.config.max_entries, starting_token: token };
             let left = deadline.saturating_duration_since(Instant::now());
-            let page = self.process.driver.call(request, left).await?;
+            let page = self.seat.driver.call(request, left).await?;
             for entry in page.entries {
                 if let (Some(volume), Some(status)) = (entry.volume, entry.status) {
                     comparison.see(&volume.volume_id, &status.published_node_ids);

@@ -8,7 +8,7 @@ use base::queue::{Job, Limits, Outcome, Place, WorkQueue};
 use kubernetes::object::{Key, Uid};
 use kubernetes::secret::read;
 use kubernetes::store::Change;
-use process::Process;
+use process::Seat;
 
 use super::decide::{Rival, Step, decide};
 use super::open::{Open, Publication};
@@ -26,7 +26,7 @@ const LOOK: Duration = Duration::from_secs(30);
 /// Withdraws what was published for attachments that are gone.
 pub struct Withdrawals {
     config: Arc<Config>,
-    process: Process,
+    seat: Seat,
     caches: Caches,
     in_flight: Arc<InFlight>,
     /// What may still be written down.
@@ -37,13 +37,13 @@ pub struct Withdrawals {
 
 impl Withdrawals {
     /// Nothing to withdraw yet.
-    pub fn new(config: Arc<Config>, process: Process, caches: Caches, in_flight: Arc<InFlight>) -> Self {
+    pub fn new(config: Arc<Config>, seat: Seat, caches: Caches, in_flight: Arc<InFlight>) -> Self {
         let limits = Limits { lanes: 1, ..config.limits() };
-        let metrics = process.metrics.queue(WITHDRAWAL_QUEUE);
+        let metrics = seat.metrics.queue(WITHDRAWAL_QUEUE);
         let queue = WorkQueue::new(config.backoff, limits, vec![metrics]);
         let orphans = Arc::new(Orphans::default());
         let (looked_at, again) = (orphans.clone(), queue.clone());
-        caches.attachments.subscribe(move |change| {
+        caches.attachments.store().subscribe(move |change| {
             // One that has come only publishes the volume, and one of another node stands for nothing here.
             if let Change::Updated { new: rival, .. } | Change::Removed(rival) | Change::Left(rival) = change
             {
@@ -52,7 +52,7 @@ impl Withdrawals {
                 }
             }
         });
-        Self { config, process, caches, in_flight, open: Open::default(), orphans, queue }
+        Self { config, seat, caches, in_flight, open: Open::default(), orphans, queue }
     }
 
     /// The attachment called `key` has this uid, or there is none: what was published for another is withdrawn.
@@ -68,7 +68,7 @@ impl Withdrawals {
 
     /// Works until the process is to stop and what is in flight has ended.
     pub async fn run(self: &Arc<Self>) {
-        self.queue.run(self.config.workers, self.clone(), self.process.stop.clone()).await;
+        self.queue.run(self.config.workers, self.clone(), self.seat.stop.clone()).await;
     }
 
     async fn pass(&self, pair: &Pair) -> Outcome {
@@ -104,16 +104,16 @@ impl Withdrawals {
         let mut request = request::unpublish(&pair.handle, &pair.node_id);
         if let Some(place) = secret {
             let failed = |cause| DetachError::Secret { name: place.to_string(), cause };
-            request.secrets = read(&self.process.objects, place).await.map_err(failed)?.to_request();
+            request.secrets = read(&self.seat.objects, place).await.map_err(failed)?.to_request();
         }
-        let (driver, timeout) = (&self.process.driver, self.config.timeout);
+        let (driver, timeout) = (&self.seat.driver, self.config.timeout);
         driver.call_migrated(request, timeout, *migrated).await.map_err(DetachError::Driver)?;
         Ok(())
     }
 
     /// Our attachments, with what is known of their volumes and nodes.
     fn rivals(&self) -> impl Iterator<Item = Rival> {
-        let ours = self.caches.attachments.list().into_iter().filter(|attachment| attachment.ours);
+        let ours = self.caches.attachments.store().list().into_iter().filter(|attachment| attachment.ours);
         ours.map(|attachment| Rival {
             handle: self.caches.handle(&attachment),
             node_id: self.caches.node_id(&self.config.driver, &attachment),

@@ -32,6 +32,10 @@ const TRIES: usize = 10;
 /// Bound on a request that is not a watch, from sending to the reply's head.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Marks a request that goes on with an earlier one, such as the next page of a list: it takes no token.
+#[derive(Debug, Clone, Copy)]
+pub struct Continuation;
+
 /// What bounds the requests.
 #[derive(Debug)]
 pub enum Limit {
@@ -218,6 +222,7 @@ where
     loop {
         // A watch lives for minutes: it takes a token, but no place.
         let place = match &limit {
+            Shared::Rate(_) if parts.extensions.get::<Continuation>().is_some() => None,
             Shared::Rate(bucket) => {
                 sleep(bucket.take(Instant::now())).await;
                 None
@@ -306,6 +311,23 @@ mod tests {
         let sent = sent.lock().unwrap();
         assert_eq!(sent.len(), 2);
         assert_eq!(sent[1] - sent[0], Duration::from_secs(3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pages_of_a_list_take_no_token() {
+        let server =
+            tower::service_fn(|_: Request<Body>| std::future::ready(Ok::<_, BoxError>(Response::new(()))));
+        let mut limited = LimitLayer::new(Limit::rate(1.0, 1)).layer(server);
+        let start = Instant::now();
+        for _ in 0..20 {
+            let mut page = Request::new(Body::empty());
+            page.extensions_mut().insert(Continuation);
+            limited.call(page).await.unwrap();
+        }
+        limited.call(Request::new(Body::empty())).await.unwrap();
+        assert_eq!(start.elapsed(), Duration::ZERO, "the one token was left");
+        limited.call(Request::new(Body::empty())).await.unwrap();
+        assert_eq!(start.elapsed(), Duration::from_secs(1));
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 //! Whether a claim is to be worked on (provisioner.md §6).
 
 use kubernetes::object::annotation::{MIGRATED_TO, SELECTED_NODE};
-use kubernetes::object::{BindingMode, Claim, Class, DataSource, Scope};
+use kubernetes::object::{BindingMode, Claim, Class, DataSource};
 
 /// What a claim is to us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,8 +23,7 @@ pub enum Eligibility {
 ///
 /// A claim that is being deleted counts too, as upstream: after a crash nobody knows whether its volume was
 /// made, and only asking the driver again leads to an object that is then deleted with its volume.
-pub fn eligibility(claim: &Claim, class: Option<&Class>, scope: &Scope) -> Eligibility {
-    let driver = &*scope.driver;
+pub fn eligibility(claim: &Claim, class: Option<&Class>, driver: &str) -> Eligibility {
     let named = claim.provisioner();
     if named != Some(driver) && claim.meta.annotations.get(MIGRATED_TO) != Some(driver) {
         return Eligibility::Ignore;
@@ -32,7 +31,7 @@ pub fn eligibility(claim: &Claim, class: Option<&Class>, scope: &Scope) -> Eligi
     let Some(class) = class else { return Eligibility::ClassMissing };
     // Without an annotation nobody was asked; an in-tree name counts only when the class carries it too.
     let is_known = named.is_some_and(|name| name == driver || name == &*class.provisioner);
-    if !is_known || !scope.is_ours(&class.provisioner) {
+    if !is_known || *class.provisioner != *driver {
         return Eligibility::Ignore;
     }
     let has_node = claim.meta.annotations.get(SELECTED_NODE).is_some_and(|node| !node.is_empty());
@@ -68,7 +67,7 @@ fn is_for_populator(claim: &Claim) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::{claim, claim_from, class, scope, with_annotations};
+    use crate::fixture::{DRIVER, claim, claim_from, class, with_annotations};
     use Eligibility::*;
     use serde_json::json;
 
@@ -107,7 +106,7 @@ mod tests {
         ];
         for (name, annotations, class, expected) in cases {
             let claim = with_annotations(claim(), annotations);
-            assert_eq!(eligibility(&claim, *class, &scope()), *expected, "{name}");
+            assert_eq!(eligibility(&claim, *class, DRIVER), *expected, "{name}");
         }
     }
 
@@ -136,7 +135,7 @@ mod tests {
             ),
         ] {
             let claim = claim_from(json!({}), spec.clone());
-            assert_eq!(eligibility(&claim, Some(&class), &scope()), expected, "{spec}");
+            assert_eq!(eligibility(&claim, Some(&class), DRIVER), expected, "{spec}");
         }
     }
 }

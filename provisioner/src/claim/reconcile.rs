@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use base::queue::{Job, Outcome, Place, WorkQueue};
 use csi::v1;
+use kubernetes::collection::Collection;
 use kubernetes::event::{Event, Kind, ObjectRef};
 use kubernetes::object::annotation::SELECTED_NODE;
 use kubernetes::object::{Claim, Class, Key, Uid, Volume, VolumePhase};
 use kubernetes::secret::read;
 use kubernetes::store::{Change, Store};
-use process::Process;
+use process::Seat;
 use tokio::time::Instant;
 use tonic::Status;
 
@@ -49,10 +50,10 @@ impl fmt::Display for ClaimId {
 /// Provisions volumes for claims.
 pub struct Claims {
     pub(super) config: Arc<Config>,
-    pub(super) process: Process,
+    pub(super) seat: Seat,
     claims: Arc<Store<Claim>>,
     classes: Arc<Store<Class>>,
-    pub(super) volumes: Arc<Store<Volume>>,
+    pub(super) volumes: Collection<Volume>,
     memory: Mutex<Memory>,
     pub(super) unsaved: WorkQueue<ClaimId>,
     pub(super) metrics: ClaimMetrics,
@@ -65,14 +66,14 @@ pub struct Caches {
     /// Our classes.
     pub classes: Arc<Store<Class>>,
     /// Our volumes.
-    pub volumes: Arc<Store<Volume>>,
+    pub volumes: Collection<Volume>,
 }
 
 impl Claims {
     /// A reconciler whose claims come through `queue` and whose unsaved volumes go through `unsaved`.
     pub fn new(
         config: Arc<Config>,
-        process: Process,
+        seat: Seat,
         caches: Caches,
         queue: &WorkQueue<ClaimId>,
         unsaved: WorkQueue<ClaimId>,
@@ -80,7 +81,7 @@ impl Claims {
     ) -> Self {
         feed(queue, &caches);
         let Caches { claims, classes, volumes } = caches;
-        Self { config, process, claims, classes, volumes, memory: Mutex::default(), unsaved, metrics }
+        Self { config, seat, claims, classes, volumes, memory: Mutex::default(), unsaved, metrics }
     }
 
     pub(super) fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -91,24 +92,23 @@ impl Claims {
         if self.memory().unsaved(&id.uid).is_some() {
             return Outcome::After(LOOK_AGAIN);
         }
-        if !self.process.leadership.holds() {
+        if !self.seat.leadership.holds() {
             return Outcome::Retry;
         }
-        let stored = self.claims.get(&id.key).filter(|claim| claim.meta.uid == id.uid);
+        let stored = self.waiting(&id.key).filter(|claim| claim.meta.uid == id.uid);
         let background = self.memory().background(&id.uid);
         let (claim, class) = match (stored, background) {
             (stored, Some(Background { claim, class })) => {
                 // A class made anew counts, as it does upstream: its predecessor may be why no final answer
                 // comes. For a claim that is gone only the old request can find what was made for it.
                 let anew = stored.and_then(|claim| self.classes.get(&Key::cluster(&claim.class)));
-                let scope = self.classes.scope();
-                let anew =
-                    anew.filter(|anew| anew.meta.uid != class.meta.uid && scope.is_ours(&anew.provisioner));
+                let ours = |anew: &Arc<Class>| *anew.provisioner == *self.config.driver;
+                let anew = anew.filter(|anew| anew.meta.uid != class.meta.uid && ours(anew));
                 (claim, anew.unwrap_or(class))
             }
             (Some(claim), None) => {
                 let class = self.classes.get(&Key::cluster(&claim.class));
-                match eligibility(&claim, class.as_deref(), self.classes.scope()) {
+                match eligibility(&claim, class.as_deref(), &self.config.driver) {
                     Eligibility::Ignore | Eligibility::WaitsForNode => return Outcome::Done,
                     Eligibility::ClassMissing => return self.class_missing(&claim),
                     Eligibility::ForPopulator => return self.left_to_populator(&claim),
@@ -171,7 +171,7 @@ impl Claims {
             State::Finished | State::Reschedule => self.memory().settle(uid),
             State::NoChange => {}
         }
-        if !self.process.leadership.holds() {
+        if !self.seat.leadership.holds() {
             // What failed may be our own silence; the next leader goes on.
             return Outcome::Retry;
         }
@@ -206,7 +206,7 @@ impl Claims {
         self.tell(claim, Kind::Normal, "Provisioning", message);
         let mut prepared = prepare(&self.config, claim, class, name)?;
         if let Some(reference) = &prepared.secrets.provision {
-            let secrets = read(&self.process.objects, reference)
+            let secrets = read(&self.seat.objects, reference)
                 .await
                 .map_err(|reason| ProvisionError::Secret { name: reference.to_string(), reason })?;
             prepared.request.secrets = secrets.to_request();
@@ -225,7 +225,7 @@ impl Claims {
 
     /// Asks the driver; gives the volume and its size in bytes.
     async fn create(&self, prepared: &Prepared) -> Result<(v1::Volume, i64), ProvisionError> {
-        let reply = self.process.driver.call(prepared.request.clone(), self.config.timeout).await;
+        let reply = self.seat.driver.call(prepared.request.clone(), self.config.timeout).await;
         let made =
             reply.map_err(ProvisionError::Driver)?.volume.ok_or(ProvisionError::Malformed("a volume"))?;
         if made.volume_id.is_empty() {
@@ -251,7 +251,7 @@ impl Claims {
             if left.is_zero() {
                 break;
             }
-            match self.process.driver.call(request.clone(), left).await {
+            match self.seat.driver.call(request.clone(), left).await {
                 Ok(_) => return Ok(()),
                 Err(status) => failed = status,
             }
@@ -268,7 +268,7 @@ impl Claims {
             uid: claim.meta.uid.clone(),
             version: claim.meta.version,
         };
-        self.process.events.record(Event { object, kind, reason, message });
+        self.seat.events.record(Event { object, kind, reason, message });
     }
 
     /// Whether the cache has an object of the claim's volume name.
@@ -279,7 +279,12 @@ impl Claims {
 
     /// Whether the claim still exists and still waits for its volume.
     pub(super) fn is_waiting(&self, claim: &Claim) -> bool {
-        self.claims.get(&claim.meta.key).is_some_and(|known| known.meta.uid == claim.meta.uid)
+        self.waiting(&claim.meta.key).is_some_and(|known| known.meta.uid == claim.meta.uid)
+    }
+
+    /// The claim of this key, if it waits for a volume of our driver.
+    fn waiting(&self, key: &Key) -> Option<Arc<Claim>> {
+        self.claims.get(key).filter(|claim| claim.waits_for(self.claims.scope()))
     }
 }
 
@@ -295,27 +300,31 @@ fn feed(queue: &WorkQueue<ClaimId>, caches: &Caches) {
     let id = |claim: &Claim| ClaimId { key: claim.meta.key.clone(), uid: claim.meta.uid.clone() };
     let to = queue.clone();
     // A claim in the background goes on by itself; of any other that goes only its memory is left to clear.
-    claims.subscribe(move |change| match change {
-        Change::Added(claim) | Change::Removed(claim) | Change::Left(claim) => {
-            to.add(id(claim), Place::lane(0))
+    let scope = claims.scope().clone();
+    claims.subscribe(move |change| match change.of(|claim| claim.waits_for(&scope)) {
+        Some(Change::Added(claim) | Change::Removed(claim) | Change::Left(claim)) => {
+            to.add(id(&claim), Place::lane(0))
         }
-        Change::Updated { old, new } => {
+        Some(Change::Updated { old, new }) => {
             if old.meta.uid != new.meta.uid {
-                to.add(id(old), Place::lane(0));
+                to.add(id(&old), Place::lane(0));
             }
-            to.add(id(new), Place::lane(0));
+            to.add(id(&new), Place::lane(0));
         }
+        None => {}
     });
     let (to, known) = (queue.clone(), Arc::downgrade(claims));
     classes.subscribe(move |change| {
         let (Change::Added(class) | Change::Updated { new: class, .. }) = change else { return };
         let Some(claims) = known.upgrade() else { return };
-        for claim in claims.list().iter().filter(|claim| *claim.class == *class.meta.name()) {
+        let waits =
+            |claim: &&Arc<Claim>| claim.waits_for(claims.scope()) && *claim.class == *class.meta.name();
+        for claim in claims.list().iter().filter(waits) {
             to.add(id(claim), Place::lane(0));
         }
     });
     let (to, known) = (queue.clone(), Arc::downgrade(claims));
-    volumes.subscribe(move |change| {
+    volumes.store().subscribe(move |change| {
         let gone = match change {
             Change::Removed(old) | Change::Left(old) => old,
             Change::Updated { old, new } if old.meta.uid != new.meta.uid => old,
@@ -337,5 +346,5 @@ fn bereft(gone: &Volume, claims: &Store<Claim>) -> Option<Arc<Claim>> {
     }
     let holder = gone.claim.as_ref()?;
     let claim = claims.get(&Key::new(&holder.namespace, &holder.name))?;
-    (claim.meta.uid == holder.uid).then_some(claim)
+    (claim.meta.uid == holder.uid && claim.waits_for(claims.scope())).then_some(claim)
 }

@@ -5,16 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base::queue::{Job, Outcome, Place, WorkQueue};
 use csi::{grpc_text, v1};
-use kube::Resource;
-use kubernetes::api::{self, Deleted, Format};
+use kubernetes::api;
+use kubernetes::collection::{Collection, Written};
 use kubernetes::event::{Event, Kind, ObjectRef};
-use kubernetes::object::{Class, Key, Uid, Volume, WireVolume};
-use kubernetes::patch;
+use kubernetes::object::{Class, Key, Uid, Volume};
 use kubernetes::secret::ReferenceError;
 use kubernetes::secret::read;
 use kubernetes::store::{Change, Store};
-use process::Process;
-use serde_json::Value;
+use process::Seat;
 use thiserror::Error;
 use tokio::time::Instant;
 use tonic::Status;
@@ -51,8 +49,8 @@ type Deletions = Arc<Mutex<HashSet<Uid>>>;
 /// Deletes volumes and keeps their finalizer.
 pub struct Volumes {
     config: Arc<Config>,
-    process: Process,
-    volumes: Arc<Store<Volume>>,
+    seat: Seat,
+    volumes: Collection<Volume>,
     classes: Arc<Store<Class>>,
     attached: Attached,
     /// uid of objects whose volume is deleted at the driver, until the object is gone too.
@@ -64,32 +62,32 @@ impl Volumes {
     /// A reconciler whose volumes come through `queue`.
     pub fn new(
         config: Arc<Config>,
-        process: Process,
-        (volumes, classes): (Arc<Store<Volume>>, Arc<Store<Class>>),
+        seat: Seat,
+        (volumes, classes): (Collection<Volume>, Arc<Store<Class>>),
         attached: Attached,
         queue: &WorkQueue<Key>,
         metrics: VolumeMetrics,
     ) -> Self {
         let deleted = Deletions::default();
-        feed(queue, &volumes, config.driver.clone(), deleted.clone());
-        Self { config, process, volumes, classes, attached, deleted, metrics }
+        feed(queue, volumes.store(), config.driver.clone(), deleted.clone());
+        Self { config, seat, volumes, classes, attached, deleted, metrics }
     }
 
     async fn pass(&self, key: &Key) -> Outcome {
         let Some(volume) = self.volumes.get(key) else { return Outcome::Done };
-        if !self.process.leadership.holds() {
+        if !self.seat.leadership.holds() {
             return Outcome::Retry;
         }
         let result = match decide(&volume, &self.config.driver) {
             Step::Ignore => return Outcome::Done,
-            Step::Protect => self.patch_finalizer(&volume, patch::add_finalizer(FINALIZER)).await,
-            Step::Unprotect => self.unprotect(&volume).await,
+            Step::Protect => self.volumes.add_finalizer(&volume.meta, FINALIZER).await,
+            Step::Unprotect => self.volumes.remove_finalizer(&volume.meta, FINALIZER).await,
             Step::Delete => return self.delete_and_tell(&volume).await,
         };
         match result {
-            Ok(()) => Outcome::Done,
+            Ok(Written::Kept { .. } | Written::Gone) => Outcome::Done,
             // What failed may be our own silence; the next leader goes on.
-            Err(_) if !self.process.leadership.holds() => Outcome::Retry,
+            Err(_) if !self.seat.leadership.holds() => Outcome::Retry,
             Err(error) => {
                 base::error!(api::text(&error), "Failed to update the finalizer"; "volume" => key);
                 Outcome::Retry
@@ -106,7 +104,7 @@ impl Volumes {
                 Outcome::Done
             }
             // What failed may be our own silence; the next leader goes on.
-            Err(_) if !self.process.leadership.holds() => Outcome::Retry,
+            Err(_) if !self.seat.leadership.holds() => Outcome::Retry,
             Err(error) => {
                 self.metrics.failed(volume);
                 base::error!(error, "Failed to delete the volume";
@@ -130,20 +128,11 @@ impl Volumes {
             self.memory().insert(volume.meta.uid.clone());
         }
         let mut pending = volume.meta.has_finalizer(FINALIZER);
-        if !volume.meta.deleting {
-            let name = volume.meta.name();
-            match self.process.objects.delete::<WireVolume>("", name, &volume.meta.uid).await? {
-                Deleted::Gone => {
-                    self.volumes.deleted(&volume.meta.key, &volume.meta.uid);
-                    pending = false;
-                }
-                Deleted::Pending(wire) => {
-                    self.volumes.overlay(*wire);
-                }
-            }
+        if !volume.meta.deleting && self.volumes.delete(&volume.meta).await? == Written::Gone {
+            pending = false;
         }
         if pending {
-            self.unprotect(volume).await?;
+            self.volumes.remove_finalizer(&volume.meta, FINALIZER).await?;
         }
         self.memory().remove(&volume.meta.uid);
         Ok(())
@@ -166,40 +155,13 @@ impl Volumes {
             v1::DeleteVolumeRequest { volume_id: csi.volume_handle.to_string(), ..Default::default() };
         if let Some(reference) = secret {
             // A secret that is gone must not keep the volume for ever: the driver decides without it.
-            match read(&self.process.objects, &reference).await {
+            match read(&self.seat.objects, &reference).await {
                 Ok(secrets) => request.secrets = secrets.to_request(),
                 Err(error) => base::error!(error, "Deleting without the secret";
                     "volume" => volume.meta.key, "secret" => reference),
             }
         }
-        self.process.driver.call(request, self.config.timeout).await.map(drop).map_err(DeleteError::Driver)
-    }
-
-    async fn unprotect(&self, volume: &Volume) -> Result<(), api::Error> {
-        // The server takes our own finalizer out of whatever list it has by then: this never conflicts
-        // with those who take out theirs.
-        self.patch_finalizer(volume, patch::remove_finalizer(FINALIZER)).await
-    }
-
-    async fn patch_finalizer(&self, volume: &Volume, body: Value) -> Result<(), api::Error> {
-        let (name, body) = (volume.meta.name(), patch::only(&volume.meta.uid, body));
-        match self.process.objects.patch::<WireVolume>("", name, "", Format::Strategic, &body).await {
-            Ok(wire) => {
-                let metadata = wire.meta();
-                let free = metadata.finalizers.as_ref().is_none_or(Vec::is_empty);
-                if free && metadata.deletion_timestamp.is_some() {
-                    self.volumes.deleted(&volume.meta.key, &volume.meta.uid);
-                } else {
-                    self.volumes.overlay(wire);
-                }
-                Ok(())
-            }
-            Err(error) if api::is(&error, 404) || api::is_for_another(&error) => {
-                self.volumes.deleted(&volume.meta.key, &volume.meta.uid);
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
+        self.seat.driver.call(request, self.config.timeout).await.map(drop).map_err(DeleteError::Driver)
     }
 
     /// Whether another volume has the name by now: what is to be done about that one comes with its change.
@@ -217,7 +179,7 @@ impl Volumes {
             version: volume.meta.version,
         };
         let event = Event { object, kind: Kind::Warning, reason: "VolumeFailedDelete", message };
-        self.process.events.record(event);
+        self.seat.events.record(event);
     }
 
     fn memory(&self) -> MutexGuard<'_, HashSet<Uid>> {

@@ -81,6 +81,12 @@ impl Recorder {
         (Self { queue, source: source.into() }, events)
     }
 
+    /// The same queue, for events of another component.
+    #[must_use]
+    pub fn named(&self, source: &str) -> Self {
+        Self { queue: self.queue.clone(), source: source.into() }
+    }
+
     /// Records an event. When too many wait, it is dropped with a log line.
     pub fn record(&self, event: Event) {
         base::v!(2, "Event occurred"; "object" => event.object.name, "kind" => event.object.kind,

@@ -67,8 +67,12 @@ async fn an_attachment_that_stays_says_that_it_is_detached() {
         .ends_with(&[WITHDRAWN], &["unbind"])
         .await;
     deleted("gone before the status is written", [protected("pv1"), kept(), csi_node("node1")])
-        .fault(|step| step.is("patch", "volumeattachments/status"), 1, Fault::ApiError(404))
+        .fault(|step| step.is("patch", "volumeattachments/status"), 1, Fault::Missing)
         .ends_with(&[WITHDRAWN], &["unbind", "detached (404)"])
+        .await;
+    deleted("a proxy says 404", [protected("pv1"), kept(), csi_node("node1")])
+        .fault(|step| step.is("patch", "volumeattachments/status"), 1, Fault::ApiError(404))
+        .ends_with(&[WITHDRAWN, WITHDRAWN], &["unbind", "detached (404)", "detached"])
         .await;
 }
 

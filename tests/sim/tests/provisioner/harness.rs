@@ -46,7 +46,8 @@ pub(crate) async fn sidecar_with(
     stop: CancellationToken,
 ) {
     let driver = config.driver.clone();
-    world.sidecar(&driver, leadership, stop, |process| provision(process, config)).await;
+    let duty = |seat, caches: &mut _| provision(seat, caches, config).unwrap();
+    world.sidecar((&driver, provisioner::KEEP), leadership, stop, duty).await;
 }
 
 pub(crate) fn class() -> Value {
