@@ -1,4 +1,4 @@
-//! What goes on beside the queues, for as long as they do.
+//! Background tasks: list comparison, Secret polling, resync, permission review.
 
 use base::queue::{Place, WorkQueue};
 use kubernetes::object::Key;
@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::listing::Listing;
 use crate::volume;
 
-/// The queues, and what is done for them.
+/// What the background tasks work with.
 pub(crate) struct Beside<'a> {
     pub(crate) seat: &'a Seat,
     pub(crate) config: &'a Config,
@@ -50,9 +50,9 @@ impl Beside<'_> {
         }
     }
 
-    /// Adds everything unfinished to the queues, also what is in a back-off.
+    /// Queues everything unfinished, also what waits for a back-off.
     ///
-    /// `Differs:` upstream adds everything there is.
+    /// `Differs:` upstream queues every object.
     fn resync(&self) {
         for attachment in self.caches.attachments.store().list() {
             if decide(&attachment, self.config.role(), false) != Step::Ignore {

@@ -1,4 +1,4 @@
-//! What the tests of decisions start from.
+//! The objects that the tests of decisions start from.
 
 use std::time::Duration;
 
@@ -59,7 +59,7 @@ pub(crate) fn volume(change: Value) -> Volume {
     Volume::from_wire(serde_json::from_value(object).unwrap(), &scope())
 }
 
-/// What publishing that volume for that attachment leaves.
+/// The publication that results from attaching that volume.
 pub(crate) fn publication() -> Publication {
     Publication {
         uid: "uid-1".into(),

@@ -1,4 +1,4 @@
-//! From the command line to running reconcilers.
+//! Starts the attacher: reads flags, asks the driver, starts caches, queues and reconcilers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +29,7 @@ use crate::metrics::{self, ATTACH_QUEUE, DETACH_QUEUE, VOLUME_QUEUE};
 use crate::volume::hold::Holds;
 use crate::volume::reconcile::Volumes;
 
-/// Bound on GetPluginInfo, and on the two capability calls together, whatever `--timeout` says.
+/// Longest time for GetPluginInfo, and for the two capability calls together, whatever `--timeout` says.
 const IDENTITY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Runs the sidecar until it is told to stop. Returns the exit code.
@@ -72,7 +72,7 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
     Ok(started.work(caches, vec![(election, duty)]).await)
 }
 
-/// A driver without a controller service is not asked what its controller can.
+/// Asks for capabilities. A driver without a controller service is not asked for those of its controller.
 async fn capabilities(driver: &Client) -> Result<Capabilities, StartError> {
     let failed = |status: tonic::Status| StartError::Capabilities { cause: csi::grpc_text(&status), code: 1 };
     let deadline = Instant::now() + IDENTITY_TIMEOUT;
@@ -110,7 +110,7 @@ pub fn attach(seat: Seat, caches: &mut process::Caches, config: Config) -> Duty 
     let volume_queue: WorkQueue<Key> =
         WorkQueue::new(config.backoff, Limits::plain(), vec![seat.metrics.queue(VOLUME_QUEUE)]);
     if let Err(error) = metrics::register(&seat.metrics, queue.clone()) {
-        base::error!(error, "Metrics of the backlog could not be registered");
+        base::error!(error, "Cannot register the metrics of the backlog");
     }
     let (marks, translation): (_, Arc<dyn Translation>) =
         (Arc::new(Marks::default()), Arc::new(NotAvailable));

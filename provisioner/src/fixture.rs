@@ -1,4 +1,4 @@
-//! What the tests of decisions start from (provisioner-cases.md, "usual fixture").
+//! The objects that the tests of decisions start from (docs/upstream/provisioner.md, "Test cases").
 
 use base::queue::Backoff;
 use kubernetes::object::{Claim, Class, Keep, Object, Scope, Volume};

@@ -1,4 +1,4 @@
-//! From the command line to running reconcilers.
+//! Starts the provisioner: reads flags, asks the driver, starts caches, queues and reconcilers.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -25,13 +25,12 @@ use kubernetes::attached::Attached;
 
 /// Exit code of what upstream calls fatal.
 const FATAL: u8 = 255;
-/// Workers of the queue of volumes that are not stored yet.
+/// Workers of the queue of volumes whose objects are not created yet.
 const UNSAVED_WORKERS: usize = 4;
-/// Its back-off.
+/// Back-off of that queue.
 ///
-/// `Differs:` upstream also holds the retries of all volumes together to 10 a second, after the first 100. Here the
-/// workers do: at most four of these retries are in flight. Their rate is bounded only where
-/// --kube-api-qps or --kube-api-burst is set.
+/// `Differs:` upstream also limits all these retries together to 10 a second, after the first 100. Here the
+/// four workers are the limit. The rate is bounded only if `--kube-api-qps` or `--kube-api-burst` is set.
 const UNSAVED_BACKOFF: Backoff = Backoff { base: Duration::from_millis(5), max: Duration::from_secs(1000) };
 
 /// Runs the sidecar until it is told to stop. Returns the exit code.
@@ -69,7 +68,7 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
     let driver = started.host.driver_name.clone();
     let config = Config::new(own, gates, driver.as_str(), identity(driver.as_str()), can);
     for flag in flags::without_effect(parsed) {
-        base::warn!("Flag is read but changes nothing in this release"; "flag" => flag);
+        base::warn!("This release accepts the flag but ignores it"; "flag" => flag);
     }
     warn_of_gaps(&config);
     let election = Election {
@@ -85,7 +84,7 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
     Ok(started.work(caches, vec![(election, duty)]).await)
 }
 
-/// The gate; unless it was set, off where the API server says that it has no such kind.
+/// Whether the gate is on. If it was not set, it is off when the API server has no such kind.
 async fn has_attributes_classes(parsed: &Parsed, client: &kube::Client) -> bool {
     let (gates, gate) = (parsed.gates(), flags::VOLUME_ATTRIBUTES_CLASS);
     if gates.is_set(gate) || !gates.is_enabled(gate) {
@@ -94,7 +93,7 @@ async fn has_attributes_classes(parsed: &Parsed, client: &kube::Client) -> bool 
     match client.list_api_group_resources("storage.k8s.io/v1").await {
         Ok(list) => list.resources.iter().any(|resource| resource.kind == gate),
         Err(error) if kubernetes::api::is(&error, 404) => false,
-        // Not knowing is no reason to ignore what a claim asks for.
+        // If we cannot tell, we do not ignore what a claim asks for.
         Err(_) => true,
     }
 }
@@ -107,7 +106,7 @@ async fn capabilities(driver: &csi::Client, timeout: Duration) -> Result<Capabil
     Ok(Capabilities::new(&plugin, controller))
 }
 
-/// Says at start what the driver has and this release does not use.
+/// Logs which features the driver has and this release lacks.
 fn warn_of_gaps(config: &Config) {
     if config.uses_topology() {
         base::error!(
@@ -117,7 +116,7 @@ fn warn_of_gaps(config: &Config) {
     }
     if config.can.clones || config.can.snapshots {
         base::info!(
-            "The driver restores snapshots or clones volumes; this release does neither: such claims get an event"
+            "The driver supports snapshots or clones, but this release does not: claims with a data source get an event"
         );
     }
 }
@@ -209,7 +208,7 @@ const ATTACHMENTS: Need = Need {
     namespaced: false,
 };
 
-/// `<driver>_<host>_<uuid>`, as upstream's events say.
+/// The source of events, as upstream's: `<driver>_<host>_<uuid>`.
 fn event_source(driver: &str) -> String {
     format!("{driver}_{}_{}", host_name(), uuid::Uuid::new_v4())
 }

@@ -1,11 +1,11 @@
-//! Attaching: one attachment, one attempt (attacher.md §6).
+//! Attaches one attachment, in one attempt (docs/upstream/attacher.md, "Attach").
 //!
 //! ```text
 //! volume's finalizer -> attachment's finalizer and note -> ControllerPublishVolume -> attached
 //! ```
 //!
-//! Each write is left out when what it would write is there. Whatever happens in between, the attachment that is
-//! left leads here again, or, once it is deleted, to a detach.
+//! A write that would change nothing is left out. If the process ends between two steps, the attachment is
+//! attached again from the start or, once it is deleted, detached.
 
 use kubernetes::api::Format;
 use kubernetes::collection::Written;
@@ -86,10 +86,10 @@ impl Attachments {
         }
     }
 
-    /// The volume must outlive the attachment: its finalizer comes before everything else.
+    /// Puts our finalizer on the volume first, so that the volume outlives the attachment.
     ///
-    /// A volume that the API server does not have any more is not found; the cache forgets it, too, so that only
-    /// another's coming counts as one.
+    /// If the API server no longer has the volume, the error is "not found", and the volume is removed from
+    /// the cache, so that waiting attachments are woken only by a new volume of that name.
     async fn protect(&self, volume: &Volume) -> Result<(), AttachError> {
         if volume.meta.has_finalizer(&self.config.finalizer) {
             return Ok(());
@@ -103,7 +103,7 @@ impl Attachments {
 }
 
 impl Target<'_> {
-    /// What the volume is called, for people.
+    /// The name of the volume in messages.
     pub(super) fn name(&self) -> &str {
         self.volume.as_ref().map_or("(inline)", |volume| volume.meta.name())
     }

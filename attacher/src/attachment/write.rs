@@ -1,4 +1,4 @@
-//! Writing to an attachment.
+//! Sends writes to attachments.
 
 use kubernetes::api::{self, Format};
 use kubernetes::collection::Written;
@@ -8,11 +8,13 @@ use serde_json::Value;
 use super::reconcile::Attachments;
 
 impl Attachments {
-    /// Sends one write to an attachment and puts the reply into the cache. What it changes is not news; a deletion
-    /// that the reply is the first to tell is, and the watch's own event of it comes too late to be.
+    /// Sends one write to an attachment and puts the reply into the cache. The change itself queues nothing.
+    /// But if the reply is the first to show that the attachment was deleted, it is queued: the watch event
+    /// that follows shows nothing new by then.
     ///
-    /// `Differs:` upstream writes to whatever has the name by then: an attachment forced out and made anew during
-    /// the call is marked as attached without a finalizer, and its volume stays published for ever.
+    /// `Differs:` upstream writes to any attachment of that name. If the attachment was removed by force and
+    /// re-created during the call, upstream marks the new one as attached without a finalizer, and its volume
+    /// stays published for ever.
     pub(super) async fn write(
         &self,
         meta: &Meta,

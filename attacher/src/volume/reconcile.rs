@@ -1,4 +1,4 @@
-//! The effects on volumes: one volume, one pass.
+//! Takes the next step for one volume.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::decide::{Step, decide};
 use super::hold::Holds;
 use crate::config::Config;
 
-/// Frees volumes of our finalizer.
+/// Removes our finalizer from volumes.
 pub struct Volumes {
     config: Arc<Config>,
     volumes: Collection<Volume>,
@@ -24,7 +24,7 @@ pub struct Volumes {
 }
 
 impl Volumes {
-    /// A reconciler whose volumes come through `queue`.
+    /// Creates a reconciler that takes its volumes from `queue`.
     pub fn new(
         config: Arc<Config>,
         volumes: Collection<Volume>,
@@ -47,7 +47,7 @@ impl Volumes {
         let Some(volume) = self.volumes.get(key) else { return Outcome::Done };
         let result = match decide(&volume, &self.config.driver, &self.config.finalizer) {
             Step::Ignore => return Outcome::Done,
-            // The end of the last attachment, and of whatever holds the volume, brings it here again.
+            // The end of the last attachment, or of the last hold, queues the volume again.
             Step::Release | Step::RollBack if self.is_in_use(key.name()) => return Outcome::Done,
             Step::Release => self.release(&volume).await,
             Step::RollBack => self.roll_back(&volume).await,
@@ -55,7 +55,7 @@ impl Volumes {
         match result {
             Ok(()) => Outcome::Done,
             Err(error) => {
-                base::error!(api::text(&error), "Failed to remove the finalizer"; "volume" => key);
+                base::error!(api::text(&error), "Failed to remove our finalizer from the PersistentVolume"; "volume" => key);
                 Outcome::Retry
             }
         }

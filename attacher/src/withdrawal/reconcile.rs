@@ -1,4 +1,4 @@
-//! The effects: withdrawing one volume from one node.
+//! Unpublishes one volume from one node.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,24 +19,24 @@ use crate::attachment::request;
 use crate::config::Config;
 use crate::metrics::WITHDRAWAL_QUEUE;
 
-/// How often is looked whether an attachment that is about to stand for a publication does so; its changes are
-/// looked at at once.
+/// How often we check whether an attachment covers a publication by now. A change of the attachment is
+/// checked at once.
 const LOOK: Duration = Duration::from_secs(30);
 
-/// Withdraws what was published for attachments that are gone.
+/// Unpublishes what was published for attachments that are gone.
 pub struct Withdrawals {
     config: Arc<Config>,
     seat: Seat,
     caches: Caches,
     in_flight: Arc<InFlight>,
-    /// What may still be written down.
+    /// Publications that an attachment may still record.
     pub(crate) open: Open,
     orphans: Arc<Orphans>,
     queue: WorkQueue<Pair>,
 }
 
 impl Withdrawals {
-    /// Nothing to withdraw yet.
+    /// Creates it with nothing to withdraw.
     pub fn new(config: Arc<Config>, seat: Seat, caches: Caches, in_flight: Arc<InFlight>) -> Self {
         let limits = Limits { lanes: 1, ..config.limits() };
         let metrics = seat.metrics.queue(WITHDRAWAL_QUEUE);
@@ -44,7 +44,7 @@ impl Withdrawals {
         let orphans = Arc::new(Orphans::default());
         let (looked_at, again) = (orphans.clone(), queue.clone());
         caches.attachments.store().subscribe(move |change| {
-            // One that has come only publishes the volume, and one of another node stands for nothing here.
+            // A new attachment only publishes the volume, and one for another node does not cover it.
             if let Change::Updated { new: rival, .. } | Change::Removed(rival) | Change::Left(rival) = change
             {
                 for publication in looked_at.waiting_on(&rival.node) {
@@ -55,18 +55,19 @@ impl Withdrawals {
         Self { config, seat, caches, in_flight, open: Open::default(), orphans, queue }
     }
 
-    /// The attachment called `key` has this uid, or there is none: what was published for another is withdrawn.
+    /// The attachment called `key` now has this uid, or is gone. What was published for an earlier one is
+    /// withdrawn.
     pub(crate) fn attachment_is(&self, key: &Key, there: Option<&Uid>) {
         let Some(publication) = self.open.orphaned(key, there) else { return };
         let pair = publication.pair.clone();
-        base::warn!("An attachment is gone whose volume was published meanwhile";
+        base::warn!("Attachment removed while its volume was being published; will unpublish the volume";
             "attachment" => key, "volume" => pair.handle, "node" => publication.node);
         let place = place(&publication);
         self.orphans.insert(publication);
         self.queue.add(pair, place);
     }
 
-    /// Works until the process is to stop and what is in flight has ended.
+    /// Works until the process is told to stop and the calls in flight have ended.
     pub async fn run(self: &Arc<Self>) {
         self.queue.run(self.config.workers, self.clone(), self.seat.stop.clone()).await;
     }
@@ -75,11 +76,11 @@ impl Withdrawals {
         let Some(publication) = self.orphans.get(pair) else { return Outcome::Done };
         let (queue, again, place) = (self.queue.clone(), pair.clone(), place(&publication));
         let Some(_claim) = self.in_flight.claim(pair, None, move || queue.add(again, place)) else {
-            // The end of that call brings it here again, as it does an attachment that waits for its turn.
+            // The end of that call queues it again, as it does a waiting attachment.
             return Outcome::After(TURN);
         };
-        // No other call for the pair is under way, and none begins before this ends: what the cache does not show yet
-        // publishes after it.
+        // No other call for the pair is under way, and none begins before this one ends. An attachment that
+        // the cache does not show yet publishes afterwards.
         self.orphans.set_waiting(pair, true);
         match decide(&publication, self.rivals(), &self.config.finalizer) {
             Step::Wait => return Outcome::After(LOOK),
@@ -87,11 +88,11 @@ impl Withdrawals {
             Step::Withdraw => {
                 self.orphans.set_waiting(pair, false);
                 if let Err(error) = self.withdraw(&publication).await {
-                    base::error!(error, "Failed to withdraw a volume whose attachment is gone";
+                    base::error!(error, "Failed to unpublish a volume whose attachment is gone";
                         "volume" => pair.handle, "node" => publication.node);
                     return error.outcome();
                 }
-                base::info!("Volume withdrawn whose attachment is gone";
+                base::info!("Unpublished a volume whose attachment is gone";
                     "volume" => pair.handle, "node" => publication.node);
             }
         }
@@ -128,7 +129,7 @@ struct Orphans(Mutex<HashMap<Pair, Orphan>>);
 
 struct Orphan {
     publication: Publication,
-    /// Whether it waits for what another attachment does; a failed withdrawal waits for its back-off instead.
+    /// Whether it waits for another attachment. A failed withdrawal waits for its back-off instead.
     waiting: bool,
 }
 
@@ -151,7 +152,7 @@ impl Orphans {
         }
     }
 
-    /// Those that wait for another attachment to the node of this name.
+    /// The withdrawals that wait for another attachment to this node.
     fn waiting_on(&self, node: &str) -> Vec<Publication> {
         let all = self.all();
         let waiting = all.values().filter(|orphan| orphan.waiting && *orphan.publication.node == *node);
@@ -163,7 +164,7 @@ impl Orphans {
     }
 }
 
-/// Where a publication waits: by node, so that a hung one holds back no other.
+/// Its place in the queue: a group for each node, so that a hung node delays no other.
 fn place(publication: &Publication) -> Place {
     Place { lane: 0, group: Some(publication.node.clone()) }
 }

@@ -1,7 +1,7 @@
 //! The requests that sidecars make besides watches: one method each, typed by the wire object.
 //!
-//! The reply of a write is returned so that the caller can put it into its cache. No write starts once
-//! leadership has ended: it fails with [`NotLeading`].
+//! A write returns the server's reply, so that the caller can put it into its cache. Once leadership has
+//! ended, a write is not sent and fails with [`NotLeading`].
 
 use kube::Client;
 use kube::api::{DeleteParams, GetParams, Patch, PatchParams, PostParams, Preconditions, Request};
@@ -31,7 +31,7 @@ pub enum Format {
     Json,
 }
 
-/// A write was asked for after the lease's deadline; nothing was sent.
+/// The write came after the lease's deadline and was not sent.
 #[derive(Debug, ThisError)]
 #[error("not leading: nothing was sent to the API server")]
 pub struct NotLeading;
@@ -54,8 +54,8 @@ impl Objects {
         &self.client
     }
 
-    /// Sends a write if we lead. The request carries the leadership, so that it is asked again after any
-    /// wait for the request limit (see [`super::limit`]).
+    /// Sends a write if we lead. The request carries the leadership, which is checked again after a wait for
+    /// the request limit (see [`super::limit`]).
     async fn write(&self, mut request: http::Request<Vec<u8>>) -> Result<String, Error> {
         if !self.leadership.holds() {
             return Err(Error::Service(Box::new(NotLeading)));
@@ -148,8 +148,8 @@ impl Objects {
         }
     }
 
-    /// Deletes an object if it still has this uid. An object that is not there, or whose name another has by
-    /// then, counts as gone.
+    /// Deletes an object if it still has this uid. It counts as gone if there is none of that name, or one
+    /// with another uid.
     pub async fn delete<W: Wire>(&self, namespace: &str, name: &str, uid: &Uid) -> Result<Deleted<W>, Error> {
         let preconditions = Preconditions { uid: Some(uid.to_string()), resource_version: None };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
@@ -221,7 +221,7 @@ pub fn is_expired(error: &Error) -> bool {
     status(error).is_some_and(|status| status.code == 410 || status.reason == "Expired")
 }
 
-/// Whether a write that was for one object only (see [`super::patch::only`]) found another under its name.
+/// Whether a write for one uid (see [`super::patch::only`]) was refused because another object has the name.
 pub fn is_for_another(error: &Error) -> bool {
     status(error).is_some_and(|status| match status.code {
         422 => status.message.contains("metadata.uid: "),

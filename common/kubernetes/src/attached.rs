@@ -1,4 +1,4 @@
-//! Which volumes are attached somewhere.
+//! Tells which volumes are attached to any node.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use super::store::{Change, Store};
 pub struct Attached(Arc<Mutex<HashMap<Arc<str>, usize>>>);
 
 impl Attached {
-    /// Follows a cache; `released` is called with a volume's name when its last attachment is gone.
+    /// Follows a cache. Calls `released` with a volume's name when its last attachment is gone.
     pub fn follow(attachments: &Store<Attachment>, released: impl Fn(&str) + Send + Sync + 'static) -> Self {
         let attached = Self::default();
         let counts = attached.clone();

@@ -1,8 +1,8 @@
 //! Builds the API client: HTTP/2 over one TLS connection, our user agent, no hidden retries.
 //!
-//! `Differs:` kube's own stack retries 429, 503 and 504 up to fifteen times by itself and speaks only
-//! HTTP/1.1, with one TLS connection per watch and request in flight (crates.md, "kube 5 facts that
-//! bite"). Ours leaves retries to the queues, which can show them, and multiplexes.
+//! kube's own stack (version 5) retries 429, 503 and 504 up to fifteen times by itself, and speaks only
+//! HTTP/1.1, with one TLS connection for each watch and each request in flight. This client leaves retries to
+//! the queues, where metrics show them, and sends everything over one connection.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,10 +1,11 @@
-//! How much we ask of the API server at once.
+//! Limits the requests to the API server.
 //!
 //! An explicit `--kube-api-qps`/`--kube-api-burst` is honoured exactly, by a token bucket like client-go's:
 //! it holds `burst` tokens, gains `qps` a second, and every request takes one, watches included.
-//! Unset, `Differs:` from upstream's five requests a second: a bounded number of requests in flight,
-//! which halves when the server answers 429 and recovers by one per window of successes.
-//! In both modes a 429 is waited out (`Retry-After`) and sent again: the server has not acted on it.
+//! `Differs:` if neither is set, upstream sends five requests a second. We limit the number of requests in
+//! flight instead. The limit halves when the server answers 429, and grows by one with each window of
+//! successes. In both modes a request that got 429 is sent again after `Retry-After`, as the server has not
+//! acted on it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -277,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn bucket_with_a_rate_next_to_nothing_waits_for_ever_instead_of_failing() {
+    fn bucket_with_a_tiny_rate_waits_instead_of_failing() {
         let (bucket, now) = (Bucket::new(1e-300, 1), Instant::now());
         assert_eq!(bucket.take(now), Duration::ZERO);
         assert_eq!(bucket.take(now), Duration::MAX);

@@ -1,7 +1,8 @@
-//! Bodies of patches that any kind of object can get.
+//! Patch bodies that fit any kind of object.
 //!
-//! `Differs:` finalizers go in strategic merge patches, in which the server adds or removes our own element of whatever
-//! list it has by then: two writers who each care for their own never conflict. Upstream replaces or tests whole lists.
+//! `Differs:` upstream replaces or tests the whole list of finalizers. We send strategic merge patches, with
+//! which the server adds or removes our own element of the list as it is then. Writers that change only their
+//! own finalizer never conflict.
 //! The server cannot merge the lists of custom resources: for those there are JSON patches, which fail when somebody
 //! else was faster, and are made anew then.
 
@@ -9,7 +10,8 @@ use serde_json::{Value, json};
 
 use super::object::{Meta, Uid};
 
-/// The same for the object with this uid only: the server refuses it (422) when another has the name by then.
+/// The same, but only for the object with this uid. If another object has the name by then, the server
+/// refuses it (422).
 pub fn only(uid: &Uid, mut body: Value) -> Value {
     if let Some(body) = body.as_object_mut() {
         let metadata = body.entry("metadata").or_insert_with(|| json!({}));

@@ -37,7 +37,7 @@ pub enum Change<T> {
     },
     /// Deleted.
     Removed(Arc<T>),
-    /// Still there, but no longer what this process keeps (see [`Object::slim`]); as it last was.
+    /// It still exists, but this process no longer keeps it (see [`Object::slim`]). Its last state.
     Left(Arc<T>),
 }
 
@@ -55,7 +55,7 @@ struct State<T> {
     entries: HashSet<Entry<T>>,
     /// uid of objects whose deletion the API server has confirmed to us, until the watch confirms it too.
     gone: HashMap<Key, Gone>,
-    /// Names that are being created, and whether what the reply tells may be gone by then.
+    /// Names that are being created, and whether the object may be gone before the reply arrives.
     creations: HashMap<Key, bool>,
     /// Set while a list is read.
     listing: Option<Listing>,
@@ -77,10 +77,10 @@ enum Origin {
     Reply,
 }
 
-/// An object that is deleted, though events of it may be on their way.
+/// A deleted object whose earlier events may still arrive.
 struct Gone {
     uid: Uid,
-    /// Whether it was gone before the list that is read now: nothing more is heard of it after that.
+    /// Whether it was deleted before the current list began. After that list no event of it can arrive.
     before_list: bool,
 }
 
@@ -116,7 +116,7 @@ impl<T: Object> State<T> {
     }
 }
 
-/// An object, found by its own key: a key beside it would be a tenth of a small object.
+/// An object that is found by the key inside it: a separate key would add a tenth to a small object.
 struct Entry<T>(Arc<T>);
 
 impl<T: Object> Borrow<Key> for Entry<T> {
@@ -218,8 +218,8 @@ impl<T: Object> Store<T> {
         self.tell(&change);
     }
 
-    /// Puts the reply of our write over the stored object. An object that is not stored any more stays away:
-    /// the watch may have seen it go before the reply was read. Returns the reply's version.
+    /// Replaces the stored object by the reply to our write. If the object is no longer stored, nothing is
+    /// stored: the watch may have shown its deletion before the reply arrived. Returns the reply's version.
     pub(crate) fn overlay(&self, wire: T::Wire) -> u64 {
         let key = Key::new(&wire.namespace().unwrap_or_default(), &wire.name_any());
         let version = super::object::version_number(wire.meta().resource_version.as_deref());
@@ -231,7 +231,7 @@ impl<T: Object> Store<T> {
         version
     }
 
-    /// To be held while an object of this name is created and the reply is awaited.
+    /// Hold the result while an object of this name is being created, until the reply arrives.
     pub(crate) fn creation(&self, key: Key) -> Creation<'_, T> {
         let mut state = self.state();
         let late = state.listing.is_some();
@@ -260,8 +260,7 @@ impl<T: Object> Store<T> {
         }
     }
 
-    /// Notes that the API server has confirmed our deletion of an object: events that are still on their
-    /// way do not bring it back.
+    /// The API server has confirmed our deletion of an object. Events that arrive late do not bring it back.
     pub(crate) fn deleted(&self, key: &Key, uid: &Uid) {
         let removed = {
             let mut state = self.state();
@@ -326,7 +325,7 @@ pub fn cache<T: Object>(scope: Arc<Scope>) -> (Writer<T>, Arc<Store<T>>) {
 }
 
 impl<T: Object> Writer<T> {
-    /// A list begins: what it does not name by its end is gone.
+    /// A list begins. Objects that it has not named by its end are gone.
     pub fn list_begins(&self) {
         self.0.list_begins();
     }
@@ -382,8 +381,8 @@ pub(crate) struct Creation<'a, T: Object> {
 }
 
 impl<T: Object> Creation<'_, T> {
-    /// Stores the reply: the object as the API server has it now. Not if an object of this name may have come and gone
-    /// meanwhile; the watch tells what there is.
+    /// Stores the created object from the reply. If an object of this name may have come and gone meanwhile,
+    /// nothing is stored; the watch will show what exists.
     pub(crate) fn done(self, wire: T::Wire) {
         let late = self.store.state().creations.remove(&self.key).unwrap_or(true);
         if late {

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::host::host_name;
 
-/// How long events that are still to be written hold up the exit.
+/// How long the exit waits for events that are still to be written.
 pub(crate) const LAST_EVENTS: Duration = Duration::from_secs(2);
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
@@ -95,7 +95,7 @@ impl Election {
     }
 }
 
-/// The flag, else POD_NAMESPACE, else the service account's namespace, else `default`.
+/// The namespace of the Lease: the flag, else POD_NAMESPACE, else the service account's, else `default`.
 fn lease_namespace(flag: &str) -> String {
     let variable = std::env::var("POD_NAMESPACE").unwrap_or_default();
     let file = || std::fs::read_to_string(NAMESPACE_FILE).unwrap_or_default().trim().to_owned();

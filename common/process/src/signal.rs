@@ -25,7 +25,9 @@ impl OnSignal {
             (Ok(term), Ok(int)) => {
                 tokio::spawn(this.clone().obey(term, int));
             }
-            _ => base::warn!("Cannot listen for signals: the process will end without finishing its work"),
+            _ => base::warn!(
+                "Cannot listen for signals: SIGTERM will end the process without finishing its work"
+            ),
         }
         this
     }
@@ -42,7 +44,7 @@ impl OnSignal {
             base::info!("Exiting on a signal");
             std::process::exit(ENDED_BY_SIGNAL);
         }
-        base::info!("Shutting down: finishing what is in flight");
+        base::info!("Shutting down: finishing the calls in flight");
         self.stop.cancel();
         next().await;
         base::warn!("Second signal: exiting at once");

@@ -1,4 +1,4 @@
-//! Bringing a process up.
+//! Starts a process: API client, driver connection, metrics server.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,10 +18,10 @@ use crate::host::{Host, streams_lists};
 use crate::signal::OnSignal;
 use crate::work::Started;
 
-/// How long past its deadline a leader that does not renew still counts as healthy, as upstream's does.
+/// How long a leader that does not renew counts as healthy after its deadline, as upstream's does.
 const HEALTH_TOLERANCE: Duration = Duration::from_secs(20);
 
-/// What a sidecar tells about itself before it starts.
+/// What a sidecar has to say about itself before it starts.
 pub struct Setup<'a> {
     /// The program's name, such as `csi-provisioner`.
     pub program: &'static str,
@@ -29,11 +29,11 @@ pub struct Setup<'a> {
     pub standard: &'a StandardFlags,
     /// `--master`, where a sidecar has it.
     pub master: Option<String>,
-    /// Bound on Probe.
+    /// Longest time for one Probe.
     pub probe_timeout: Duration,
-    /// Bound on GetPluginInfo.
+    /// Longest time for GetPluginInfo.
     pub name_timeout: Duration,
-    /// Exit code when the driver has no name or does not say what it can.
+    /// Exit code if the driver does not give its name or capabilities.
     pub identity_code: u8,
     /// How calls are logged.
     pub call_log: CallLog,
@@ -51,10 +51,10 @@ pub enum StartError {
     /// The driver does not answer.
     #[error("--csi-address: {0}")]
     Dial(#[from] DialError),
-    /// The driver is not well.
+    /// The driver answers Probe with an error.
     #[error("CSI driver probe failed: {0}")]
     Probe(#[from] ProbeError),
-    /// The driver does not say who it is.
+    /// The driver does not give its name.
     #[error("failed to get the CSI driver's name: {cause}")]
     Name {
         /// What went wrong.
@@ -62,7 +62,7 @@ pub enum StartError {
         /// The sidecar's exit code for it.
         code: u8,
     },
-    /// The driver does not say what it can.
+    /// The driver does not give its capabilities.
     #[error("failed to get the CSI driver's capabilities: {cause}")]
     Capabilities {
         /// What went wrong.

@@ -20,7 +20,7 @@ use crate::host::{Host, Seat};
 use crate::lead::{Election, LAST_EVENTS};
 use crate::signal::OnSignal;
 
-/// A process that is up and has not begun its work.
+/// A process that has started and not yet begun its work.
 pub struct Started {
     /// What the process has once.
     pub host: Host,
@@ -87,7 +87,7 @@ impl Started {
                 release.cancel();
                 leases.released().await;
                 if timeout(LAST_EVENTS, delivery).await.is_err() {
-                    base::warn!("Some events were not written before the exit");
+                    base::warn!("Exiting before all events were written");
                 }
                 if elected {
                     base::info!("Stopped leading");

@@ -1,4 +1,4 @@
-//! The effects of provisioning: one claim, one pass.
+//! Provisions one claim, in one attempt.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,13 +26,13 @@ use super::request::{Prepared, prepare};
 use crate::config::Config;
 use crate::metrics::ClaimMetrics;
 
-/// How often the deletion of a volume that is too small is tried.
+/// How often we try to delete a volume that is too small.
 const CLEANUP_TRIES: usize = 5;
-/// When a claim whose object was stored, or is about to be, is looked at again while the cache does not have it: the
-/// object may have come and gone unseen.
+/// When to look again at a claim whose object was created (or is about to be) but is not in the cache: the
+/// object may have been created and deleted without the watch showing it.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
-/// A claim in the queue: a re-created claim of the same name is another one.
+/// A claim in the queue. A re-created claim of the same name is another claim.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ClaimId {
     /// Namespace and name.
@@ -59,7 +59,7 @@ pub struct Claims {
     pub(super) metrics: ClaimMetrics,
 }
 
-/// The caches that provisioning looks at.
+/// The caches that provisioning reads.
 pub struct Caches {
     /// Claims that wait for us.
     pub claims: Arc<Store<Claim>>,
@@ -70,7 +70,7 @@ pub struct Caches {
 }
 
 impl Claims {
-    /// A reconciler whose claims come through `queue` and whose unsaved volumes go through `unsaved`.
+    /// Creates a reconciler that takes its claims from `queue` and puts unsaved volumes into `unsaved`.
     pub fn new(
         config: Arc<Config>,
         seat: Seat,
@@ -99,8 +99,9 @@ impl Claims {
         let background = self.memory().background(&id.uid);
         let (claim, class) = match (stored, background) {
             (stored, Some(Background { claim, class })) => {
-                // A class made anew counts, as it does upstream: its predecessor may be why no final answer
-                // comes. For a claim that is gone only the old request can find what was made for it.
+                // A re-created class replaces the old one, as upstream: the old one may be why the driver
+                // gives no final answer. If the claim is gone, only the old request can find what was made
+                // for it.
                 let anew = stored.and_then(|claim| self.classes.get(&Key::cluster(&claim.class)));
                 let ours = |anew: &Arc<Class>| *anew.provisioner == *self.config.driver;
                 let anew = anew.filter(|anew| anew.meta.uid != class.meta.uid && ours(anew));
@@ -131,27 +132,27 @@ impl Claims {
     }
 
     fn class_missing(&self, claim: &Claim) -> Outcome {
-        base::error!("StorageClass not found", "Cannot provision";
+        base::error!("StorageClass not found", "Cannot provision the claim";
             "claim" => claim.meta.key, "class" => claim.class);
         self.metrics.failed(claim);
         Outcome::Retry
     }
 
-    /// Told once for each claim.
+    /// Writes the event about a populator, once for each claim.
     ///
-    /// `Differs:` upstream says before this that it provisions the claim, says this in another component's name, and
-    /// says both again at every change and resync.
+    /// `Differs:` upstream first writes that it provisions the claim, writes this event in another
+    /// component's name, and repeats both at each change and resync.
     fn left_to_populator(&self, claim: &Claim) -> Outcome {
         if !self.memory().leave(&claim.meta.uid) {
             return Outcome::Done;
         }
         let kind = source(claim).map_or("", |source| &source.kind);
-        let message = format!("Waiting for a volume populator: nobody else fills volumes from a {kind}");
+        let message = format!("Waiting for a volume populator: no CSI driver fills volumes from a {kind}");
         self.tell(claim, Kind::Normal, "Provisioning", message);
         Outcome::Done
     }
 
-    /// One attempt for an eligible claim, and what it leaves behind.
+    /// Makes one attempt for an eligible claim, and remembers what it may have left behind.
     async fn attempt(&self, claim: Arc<Claim>, class: Arc<Class>) -> Outcome {
         let begun = Instant::now();
         let error = match self.provision(&claim, &class, begun).await {
@@ -172,7 +173,7 @@ impl Claims {
             State::NoChange => {}
         }
         if !self.seat.leadership.holds() {
-            // What failed may be our own silence; the next leader goes on.
+            // We may have failed only because we no longer lead; the next leader goes on.
             return Outcome::Retry;
         }
         self.metrics.failed(&claim);
@@ -223,7 +224,7 @@ impl Claims {
         saved.map(drop)
     }
 
-    /// Asks the driver; gives the volume and its size in bytes.
+    /// Calls CreateVolume. Returns the volume and its size in bytes.
     async fn create(&self, prepared: &Prepared) -> Result<(v1::Volume, i64), ProvisionError> {
         let reply = self.seat.driver.call(prepared.request.clone(), self.config.timeout).await;
         let made =
@@ -240,7 +241,7 @@ impl Claims {
         Ok((made, bytes))
     }
 
-    /// Deletes a volume that cannot be used: a few tries, all within one timeout.
+    /// Deletes a volume that cannot be used, with a few tries within one timeout.
     async fn clean_up(&self, id: &str, prepared: &Prepared) -> Result<(), Status> {
         let request =
             v1::DeleteVolumeRequest { volume_id: id.to_owned(), secrets: prepared.request.secrets.clone() };
@@ -271,7 +272,7 @@ impl Claims {
         self.seat.events.record(Event { object, kind, reason, message });
     }
 
-    /// Whether the cache has an object of the claim's volume name.
+    /// Whether the cache has a PersistentVolume of the claim's volume name.
     fn has_object(&self, claim: &Claim) -> bool {
         let name = volume_name(&self.config, &claim.meta.uid.to_string());
         name.is_some_and(|name| self.volumes.get(&Key::cluster(&name)).is_some())
@@ -299,7 +300,7 @@ fn feed(queue: &WorkQueue<ClaimId>, caches: &Caches) {
     let Caches { claims, classes, volumes } = caches;
     let id = |claim: &Claim| ClaimId { key: claim.meta.key.clone(), uid: claim.meta.uid.clone() };
     let to = queue.clone();
-    // A claim in the background goes on by itself; of any other that goes only its memory is left to clear.
+    // A claim in the background is retried by itself. For any other removed claim only its memory is cleared.
     let scope = claims.scope().clone();
     claims.subscribe(move |change| match change.of(|claim| claim.waits_for(&scope)) {
         Some(Change::Added(claim) | Change::Removed(claim) | Change::Left(claim)) => {
@@ -337,10 +338,10 @@ fn feed(queue: &WorkQueue<ClaimId>, caches: &Caches) {
     });
 }
 
-/// The claim that waits for a volume which is gone.
+/// The claim that needs a new volume because the one made for it is gone.
 fn bereft(gone: &Volume, claims: &Store<Claim>) -> Option<Arc<Claim>> {
     match gone.phase {
-        // The claim is gone too, even where our cache has not heard of that yet.
+        // The claim is gone too, even if our cache does not show that yet.
         VolumePhase::Released | VolumePhase::Failed => return None,
         VolumePhase::Pending | VolumePhase::Available | VolumePhase::Bound => {}
     }

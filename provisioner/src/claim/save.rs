@@ -1,4 +1,5 @@
-//! Storing the object of a volume that exists (provisioner.md §10, "Saving").
+//! Creates the PersistentVolume of a volume that exists at the driver (docs/upstream/provisioner.md,
+//! "Saving").
 
 use base::queue::{Job, Outcome};
 use kubernetes::api;
@@ -11,18 +12,18 @@ use super::memory::Unsaved;
 use super::reconcile::{ClaimId, Claims};
 
 impl Claims {
-    /// Creates the object; false when that has to be tried again, as after an error: the name may become
-    /// free. The volume is never deleted for it.
+    /// Creates the object. False means: try again. That is so after any error, as the name may become free.
+    /// The volume is never deleted because of it.
     pub(super) async fn save(&self, unsaved: &Unsaved) -> Result<bool, ProvisionError> {
         let (volume, claim) = (&unsaved.volume, &unsaved.claim);
         let key = Key::cluster(volume.name());
         match self.volumes.create(&key, &**volume, |known| self.is_same(known, unsaved)).await {
             Ok(Created::Stored) => {}
             Ok(Created::Taken) => return Err(ProvisionError::NameTaken(volume.name().to_owned())),
-            // What failed may be our own silence; the next leader goes on.
+            // We may have failed only because we no longer lead; the next leader goes on.
             Err(_) if !self.seat.leadership.holds() => return Ok(false),
             Err(error) => {
-                base::error!(api::text(&error), "Volume made but its object not stored; will retry";
+                base::error!(api::text(&error), "Created the volume but not its PersistentVolume; will retry";
                     "volume" => volume.name(), "claim" => claim.meta.key);
                 return Ok(false);
             }
@@ -39,7 +40,7 @@ impl Claims {
 
     /// Whether a stored object is the one that we wanted to store.
     ///
-    /// `Differs:` upstream takes any object of the name for its own.
+    /// `Differs:` upstream treats any object of that name as its own.
     fn is_same(&self, known: &Volume, unsaved: &Unsaved) -> bool {
         let same_claim = known.claim.as_ref().is_some_and(|claim| claim.uid == *unsaved.volume.claim_uid());
         let csi = known.spec.csi.as_ref();
@@ -50,7 +51,7 @@ impl Claims {
     }
 }
 
-/// The queue of volumes whose objects are not stored yet (upstream's `unsavedpvs`).
+/// The queue of volumes whose objects are not created yet (upstream's `unsavedpvs`).
 pub struct UnsavedVolumes(pub std::sync::Arc<Claims>);
 
 impl Job<ClaimId> for UnsavedVolumes {

@@ -1,4 +1,4 @@
-//! The effects of deleting: one volume, one pass.
+//! Takes the next step for one volume: finalizer or deletion.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,11 +24,11 @@ use crate::config::Config;
 use crate::metrics::VolumeMetrics;
 use kubernetes::attached::Attached;
 
-/// Why a volume could not be deleted; the text is what its event says.
+/// Why a volume could not be deleted. The text goes into its event.
 #[derive(Debug, Error)]
 enum DeleteError {
     #[error(
-        "the volume's source is not of a CSI driver: migration of in-tree volumes is not available in this release of the provisioner"
+        "the volume has no csi source: this release of the provisioner cannot delete volumes of in-tree plugins"
     )]
     InTree,
     #[error("CSI driver does not support deletion: {0} missing")]
@@ -43,7 +43,7 @@ enum DeleteError {
     Api(#[from] api::Error),
 }
 
-/// Shared with the cache's subscriber, which forgets objects that others took away.
+/// Shared with the cache's subscriber, which removes objects that somebody else deleted.
 type Deletions = Arc<Mutex<HashSet<Uid>>>;
 
 /// Deletes volumes and keeps their finalizer.
@@ -53,13 +53,13 @@ pub struct Volumes {
     volumes: Collection<Volume>,
     classes: Arc<Store<Class>>,
     attached: Attached,
-    /// uid of objects whose volume is deleted at the driver, until the object is gone too.
+    /// The uid of each object whose volume the driver has deleted, until the object is gone too.
     deleted: Deletions,
     metrics: VolumeMetrics,
 }
 
 impl Volumes {
-    /// A reconciler whose volumes come through `queue`.
+    /// Creates a reconciler that takes its volumes from `queue`.
     pub fn new(
         config: Arc<Config>,
         seat: Seat,
@@ -86,10 +86,10 @@ impl Volumes {
         };
         match result {
             Ok(Written::Kept { .. } | Written::Gone) => Outcome::Done,
-            // What failed may be our own silence; the next leader goes on.
+            // We may have failed only because we no longer lead; the next leader goes on.
             Err(_) if !self.seat.leadership.holds() => Outcome::Retry,
             Err(error) => {
-                base::error!(api::text(&error), "Failed to update the finalizer"; "volume" => key);
+                base::error!(api::text(&error), "Failed to update our finalizer on the PersistentVolume"; "volume" => key);
                 Outcome::Retry
             }
         }
@@ -103,14 +103,14 @@ impl Volumes {
                 base::info!("Volume deleted"; "volume" => volume.meta.key);
                 Outcome::Done
             }
-            // What failed may be our own silence; the next leader goes on.
+            // We may have failed only because we no longer lead; the next leader goes on.
             Err(_) if !self.seat.leadership.holds() => Outcome::Retry,
             Err(error) => {
                 self.metrics.failed(volume);
                 base::error!(error, "Failed to delete the volume";
                     "volume" => volume.meta.key, "uid" => volume.meta.uid);
                 if self.is_replaced(volume) {
-                    // Its successor has no part in it, and nothing leads back to the one that is gone.
+                    // A new volume has the name. It is not concerned, and the old one is never retried.
                     self.memory().remove(&volume.meta.uid);
                     return Outcome::Done;
                 }
@@ -120,8 +120,8 @@ impl Volumes {
         }
     }
 
-    /// The volume first, then its object, our finalizer last: whatever happens in between, the object that
-    /// is left leads here again.
+    /// Deletes the volume, then its object, then removes our finalizer. If the process ends in between, the
+    /// object still exists and leads here again.
     async fn delete(&self, volume: &Volume) -> Result<(), DeleteError> {
         if !self.memory().contains(&volume.meta.uid) {
             self.delete_at_driver(volume).await?;
@@ -154,17 +154,17 @@ impl Volumes {
         let mut request =
             v1::DeleteVolumeRequest { volume_id: csi.volume_handle.to_string(), ..Default::default() };
         if let Some(reference) = secret {
-            // A secret that is gone must not keep the volume for ever: the driver decides without it.
+            // A missing Secret must not keep the volume for ever: let the driver decide without it.
             match read(&self.seat.objects, &reference).await {
                 Ok(secrets) => request.secrets = secrets.to_request(),
-                Err(error) => base::error!(error, "Deleting without the secret";
+                Err(error) => base::error!(error, "Cannot read the Secret; calling DeleteVolume without it";
                     "volume" => volume.meta.key, "secret" => reference),
             }
         }
         self.seat.driver.call(request, self.config.timeout).await.map(drop).map_err(DeleteError::Driver)
     }
 
-    /// Whether another volume has the name by now: what is to be done about that one comes with its change.
+    /// Whether another volume has the name by now. That one is queued by its own event.
     fn is_replaced(&self, volume: &Volume) -> bool {
         self.volumes.get(&volume.meta.key).is_some_and(|known| known.meta.uid != volume.meta.uid)
     }
@@ -193,7 +193,7 @@ impl Job<Key> for Volumes {
     }
 }
 
-/// Adds volumes to the queue when there is something to do about them, and forgets those that are gone.
+/// Queues volumes that need a step, and forgets those that are gone.
 fn feed(queue: &WorkQueue<Key>, volumes: &Store<Volume>, driver: Box<str>, deleted: Deletions) {
     let queue = queue.clone();
     volumes.subscribe(move |change| {

@@ -54,7 +54,7 @@ impl QueueMetrics {
         self.0.depth.set(i64::try_from(depth).unwrap_or(i64::MAX));
     }
 
-    /// Whom to ask, when the page is read, since when the oldest ready item has been waiting.
+    /// Tells, when the page is requested, since when the oldest ready item has been waiting.
     pub fn ask_for_oldest(&self, oldest: impl Fn() -> Option<Instant> + Send + Sync + 'static) {
         self.0.state().oldest = Some(Arc::new(oldest));
     }

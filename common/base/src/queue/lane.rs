@@ -1,4 +1,5 @@
-//! One operation's ready keys: groups in turn, in a group first come first served.
+//! The ready keys of one operation. Groups are served in turn, the keys of a group in the order in which they
+//! came.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

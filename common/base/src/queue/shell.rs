@@ -1,4 +1,4 @@
-//! The queue's tokio shell: one dispatcher that hands keys to a bounded number of tasks.
+//! The queue on tokio: one dispatcher that hands keys to a bounded number of tasks.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -18,7 +18,7 @@ use crate::metrics::{QueueMetrics, Work};
 
 /// Work on one key.
 pub trait Job<K>: Send + Sync + 'static {
-    /// Works on `key` and says what became of it. Never called twice at once for one key.
+    /// Works on `key` and returns the outcome. Never runs twice at once for one key.
     fn run(&self, key: K) -> impl Future<Output = Outcome> + Send;
 }
 
@@ -107,7 +107,7 @@ impl<K: Clone + Eq + Hash + Display + Send + Sync + 'static> WorkQueue<K> {
             Ok((id, outcome)) => (id, outcome),
             Err(error) => {
                 let id = error.id();
-                crate::error!(error, "Work on an object ended unexpectedly; it will be tried again");
+                crate::error!(error, "Worker task ended without a result; will retry");
                 (id, Outcome::Retry)
             }
         };

@@ -41,7 +41,7 @@ fn a_key_added_while_worked_on_comes_back_when_that_ends() {
 }
 
 #[test]
-fn failures_double_the_pause_up_to_the_maximum_and_success_forgets_them() {
+fn failures_double_the_pause_and_success_resets_it() {
     let (mut core, mut now) = (core(Limits::plain()), Instant::now());
     core.add("a", Place::lane(0), now);
     for seconds in [1, 2, 4, 5, 5] {

@@ -1,4 +1,4 @@
-//! Handing events over and writing them.
+//! Takes events from reconcilers and writes them in the background.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -13,7 +13,7 @@ use super::correlate::{Correlator, Fate};
 use crate::api::{self, Format, Objects};
 use crate::object::{Uid, WireEvent};
 
-/// Events that wait to be written at the most; more are dropped, as upstream does.
+/// How many events may wait to be written. Further ones are dropped, as upstream does.
 const WAITING: usize = 4096;
 /// Events written at once.
 const AT_ONCE: usize = 8;
@@ -75,7 +75,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// A recorder whose events carry `source` as their component, and the queue for [`deliver`].
+    /// Creates a recorder for events from component `source`, and the queue for [`deliver`].
     pub fn new(source: &str) -> (Self, mpsc::Receiver<(Box<str>, Event)>) {
         let (queue, events) = mpsc::channel(WAITING);
         (Self { queue, source: source.into() }, events)
@@ -87,7 +87,7 @@ impl Recorder {
         Self { queue: self.queue.clone(), source: source.into() }
     }
 
-    /// Records an event. When too many wait, it is dropped with a log line.
+    /// Records an event without waiting. If too many wait already, it is dropped and logged.
     pub fn record(&self, event: Event) {
         base::v!(2, "Event occurred"; "object" => event.object.name, "kind" => event.object.kind,
             "type" => event.kind.as_str(), "reason" => event.reason, "message" => event.message);

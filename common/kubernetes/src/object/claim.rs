@@ -14,7 +14,7 @@ pub const PROVISIONER: &str = "volume.kubernetes.io/storage-provisioner";
 pub const PROVISIONER_BETA: &str = "volume.beta.kubernetes.io/storage-provisioner";
 /// Set when the claim's in-tree plugin is served by a CSI driver.
 pub const MIGRATED_TO: &str = "pv.kubernetes.io/migrated-to";
-/// The annotation of kubectl apply: as large as the object, and never read here.
+/// The annotation of kubectl apply. It is as large as the object, and we never read it.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// A claim.
@@ -42,7 +42,7 @@ pub struct Claim {
     pub attributes_class: Box<str>,
 }
 
-/// What a claim is to be filled from.
+/// The data source of a claim.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DataSource {

@@ -2,7 +2,7 @@
 //!
 //! Each kind has two types: a private *wire* type, which serde fills from the API server's JSON and
 //! which ignores every field it does not name, and the public slim type kept in a [`Store`](super::store::Store).
-//! [`Object::slim`] turns one into the other and drops what is not this driver's business.
+//! [`Object::slim`] turns the first into the second, and drops objects that this driver does not need.
 
 pub mod annotation;
 mod attachment;

@@ -18,7 +18,7 @@ pub const DELETION_SECRET_NAME: &str = "volume.kubernetes.io/provisioner-deletio
 /// Namespace of the secret that DeleteVolume needs.
 pub const DELETION_SECRET_NAMESPACE: &str = "volume.kubernetes.io/provisioner-deletion-secret-namespace";
 
-/// What an attacher's finalizer begins with; the driver's sanitised name follows.
+/// The beginning of an attacher's finalizer; the driver's sanitised name follows.
 pub const ATTACHER_FINALIZER: &str = "external-attacher/";
 
 /// What happens to a volume whose claim is gone.
@@ -192,7 +192,7 @@ fn has_attacher_finalizer(metadata: &ObjectMeta, driver: &str) -> bool {
 }
 
 impl Volume {
-    /// Cuts a volume to size whoever's it is.
+    /// Cuts any driver's volume to the fields that we keep.
     pub fn from_wire(wire: WireVolume, scope: &Scope) -> Self {
         let WireVolume { mut metadata, mut spec, status } = wire;
         let deletes = scope.keep.has(Keep::PROVISION);
@@ -224,7 +224,7 @@ impl Volume {
 }
 
 impl VolumeSpec {
-    /// Cuts a spec to size.
+    /// Cuts a spec to the fields that we keep.
     pub fn from_wire(spec: WireVolumeSpec, scope: &Scope) -> Self {
         let mut csi = spec.csi;
         let publishes = scope.keep.has(Keep::ATTACH);

@@ -69,7 +69,7 @@ fn reply_of_a_write_does_not_bring_back_what_the_watch_saw_go() {
 }
 
 #[test]
-fn reply_of_a_creation_does_not_bring_back_what_the_watch_saw_come_and_go() {
+fn creation_reply_after_deletion_event_stores_nothing() {
     let (store, writer, log) = store();
     let creation = store.creation(Key::cluster("a"));
     writer.apply(volume("a", "u", 5, "Pending"));
@@ -91,7 +91,7 @@ fn reply_of_a_creation_during_a_list_is_left_to_the_watch() {
 }
 
 #[test]
-fn reply_of_a_creation_is_stored_before_the_watch_tells_and_its_own_event_changes_nothing() {
+fn creation_reply_is_stored_and_its_event_changes_nothing() {
     let (store, writer, log) = store();
     let creation = store.creation(Key::cluster("a"));
     writer.remove(&Key::cluster("b"), &"w".into());
@@ -202,7 +202,7 @@ fn reply_during_a_list_does_not_stand_for_being_in_it() {
 }
 
 #[test]
-fn what_we_deleted_during_a_list_stays_deleted_when_the_list_ends() {
+fn object_deleted_during_a_list_stays_deleted_after_it() {
     let (store, writer, log) = store();
     writer.apply(volume("a", "u", 5, "Released"));
     writer.list_begins();

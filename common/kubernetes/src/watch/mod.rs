@@ -174,7 +174,7 @@ impl<T: Object> Reflector<T> {
             Err(malformed) => {
                 self.writer.keep(&key);
                 self.metrics.count_malformed(&plural::<T>());
-                base::error!(malformed, "Skipped an object that cannot be read";
+                base::error!(malformed, "Skipped a malformed object";
                     "resource" => plural::<T>(), "object" => key);
             }
         }

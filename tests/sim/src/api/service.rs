@@ -64,6 +64,7 @@ impl Caller {
         request: http::Request<Body>,
     ) -> Result<Response<StreamBody<Lines>>, std::io::Error> {
         let asked = read_request(request).await?;
+        self.server.pass_outage().await?;
         let fault = match &self.life {
             Some(life) => life.enter(asked.step()).await,
             None => None,

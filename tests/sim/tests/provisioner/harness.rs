@@ -39,6 +39,7 @@ pub(crate) async fn sidecar(world: World) {
 }
 
 /// The same with everything that a test may want to hold.
+#[allow(clippy::expect_used, reason = "the only provisioner on its host")]
 pub(crate) async fn sidecar_with(
     world: World,
     config: Config,
@@ -46,7 +47,7 @@ pub(crate) async fn sidecar_with(
     stop: CancellationToken,
 ) {
     let driver = config.driver.clone();
-    let duty = |seat, caches: &mut _| provision(seat, caches, config).unwrap();
+    let duty = |seat, caches: &mut _| provision(seat, caches, config).expect("one provisioner");
     world.sidecar((&driver, provisioner::KEEP), leadership, stop, duty).await;
 }
 
