@@ -99,7 +99,7 @@ async fn set_and_show(place: &mut Option<Stage>, started: Instant) -> Result<()>
         BUILD_IS_SHOWN.store(true, Ordering::Relaxed);
         (programs, building.await??)
     };
-    println!("\n== Kubernetes {}", binaries::kubernetes_release());
+    println!("\n== Kubernetes");
     let control_plane = ControlPlane::start(Options { binaries: found, ..options }).await?;
     let ground = Ground::Kubernetes(Box::new(control_plane));
     let stage = place.insert(Stage::set(ground, &programs).await?);
