@@ -20,7 +20,7 @@ use prometheus::{HistogramOpts, IntCounter, IntGauge, Opts};
 
 use call::CallDurations;
 use queue::Queues;
-pub use queue::{QueueMetrics, Work};
+pub use queue::{QueueMetrics, Waiting, Work};
 
 /// Why the fixed families below register: they are constants, tested once.
 const FIXED: &str = "fixed metric families are valid and distinct";

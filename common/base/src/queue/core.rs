@@ -104,6 +104,8 @@ pub struct Core<K> {
     delayed: BinaryHeap<Reverse<(Instant, u64)>>,
     delayed_keys: HashMap<u64, K>,
     lanes: Vec<Lane<K>>,
+    /// Keys of each lane whose pause ended since [`Core::take_woken`].
+    woken: Vec<u64>,
     next_lane: usize,
     next_number: u64,
 }
@@ -119,6 +121,7 @@ impl<K: Clone + Eq + Hash> Core<K> {
             delayed: BinaryHeap::new(),
             delayed_keys: HashMap::new(),
             lanes: (0..limits.lanes.max(1)).map(|_| Lane::default()).collect(),
+            woken: vec![0; limits.lanes.max(1)],
             next_lane: 0,
             next_number: 0,
         }
@@ -291,7 +294,13 @@ impl<K: Clone + Eq + Hash> Core<K> {
         self.items.insert(key, Item { place, state: State::Delayed { number } });
     }
 
-    fn wake(&mut self, now: Instant) {
+    /// How many keys of a lane have become ready because their pause ended, since this was asked last.
+    pub fn take_woken(&mut self, lane: usize) -> u64 {
+        self.woken.get_mut(lane).map_or(0, std::mem::take)
+    }
+
+    /// Makes the keys ready whose pause is over.
+    pub fn wake(&mut self, now: Instant) {
         while let Some(Reverse((due, number))) = self.delayed.peek().copied() {
             if due > now {
                 break;
@@ -300,6 +309,9 @@ impl<K: Clone + Eq + Hash> Core<K> {
             if let Some(key) = self.delayed_keys.remove(&number)
                 && let Some(item) = self.items.remove(&key)
             {
+                if let Some(woken) = self.woken.get_mut(item.place.lane) {
+                    *woken += 1;
+                }
                 self.make_ready(key, item.place, now);
             }
         }
