@@ -89,12 +89,12 @@ async fn set_and_show(place: &mut Option<Stage>, started: Instant) -> Result<()>
     let missing: Vec<&str> =
         wanted.iter().filter(|binary| !present.has(**binary)).map(|binary| binary.name()).collect();
     let (programs, found) = if missing.is_empty() {
-        (built(false).await?, present)
+        (built().await?, present)
     } else {
         println!("building {} in the background, which takes minutes", missing.join(", "));
         let background = Progress::Once(&BUILD_IS_SHOWN);
         let building = tokio::task::spawn_blocking(move || binaries::complete(present, &wanted, &background));
-        let programs = built(true).await?;
+        let programs = built().await?;
         show_simulation(place, &programs, started).await?;
         BUILD_IS_SHOWN.store(true, Ordering::Relaxed);
         (programs, building.await??)
@@ -107,9 +107,9 @@ async fn set_and_show(place: &mut Option<Stage>, started: Instant) -> Result<()>
     show::play(stage).await.context("the show")
 }
 
-async fn built(with_simulation: bool) -> Result<Programs> {
+async fn built() -> Result<Programs> {
     println!("building mooring and its driver");
-    tokio::task::spawn_blocking(move || Programs::build(with_simulation)).await?
+    tokio::task::spawn_blocking(Programs::build).await?
 }
 
 /// Plays the show on the simulation, which is gone afterwards.

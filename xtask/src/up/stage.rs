@@ -44,18 +44,19 @@ pub(crate) struct Stage {
 pub(crate) struct Programs {
     mooring: PathBuf,
     driver: PathBuf,
-    /// The simulation, if it was asked for.
+    /// The simulation.
     pub(crate) simulation: PathBuf,
 }
 
 impl Programs {
-    /// Builds them, with cargo's own progress: the first time takes a minute or more. All at once: one by one, cargo would
-    /// choose other features of the same dependencies for each, and compile those again.
-    pub(crate) fn build(with_simulation: bool) -> Result<Programs> {
+    /// Builds them, with cargo's own progress: the first time takes a minute or more. All at once and always the same ones:
+    /// for another set, cargo would choose other features of the same dependencies, and compile those again.
+    pub(crate) fn build() -> Result<Programs> {
         let ours = [("mooring", "mooring"), ("driver", "mooring-driver"), ("sim", "mooring-sim")];
-        let wanted = ours.iter().take(if with_simulation { 3 } else { 2 });
         let mut build = cargo();
-        build.arg("build").args(wanted.flat_map(|(package, name)| ["--package", package, "--bin", name]));
+        build
+            .arg("build")
+            .args(ours.iter().flat_map(|(package, name)| ["--package", package, "--bin", name]));
         if !build.status()?.success() {
             bail!("mooring does not build (above)");
         }
