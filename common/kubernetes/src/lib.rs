@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod attached;
+mod bounded;
 pub mod client;
 pub mod collection;
 pub mod event;
@@ -15,4 +16,5 @@ pub mod patch;
 pub mod permission;
 pub mod secret;
 pub mod store;
+mod transport;
 pub mod watch;
