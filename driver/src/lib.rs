@@ -3,7 +3,7 @@
 //! ```text
 //! service   the gRPC edge: logs, threads            serve, listen, flags: the process
 //!    │
-//! core      operations on volumes, snapshots, publications (controller, node, identity, metadata)
+//! plugin    operations on volumes, snapshots, publications (controller, node, identity, metadata)
 //!    ├── check     the specification's limits        ├── lock    who works on what
 //!    ├── store     records, journal, tables          └── mount   bind mounts
 //!    └── backend   the trait that storage implements: hostpath (loopdev, sys); filesystem for device backends
@@ -13,7 +13,6 @@
 pub mod backend;
 pub mod check;
 mod controller;
-pub mod core;
 pub mod filesystem;
 pub mod flags;
 mod identity;
@@ -24,6 +23,7 @@ pub mod metadata;
 pub mod mount;
 mod node;
 pub mod options;
+pub mod plugin;
 pub mod refusal;
 mod serve;
 pub mod service;

@@ -12,9 +12,9 @@ use rustix::io::Errno;
 
 use crate::backend::Item;
 use crate::check;
-use crate::core::Core;
 use crate::lock::{Guard, Key};
 use crate::options::BlockType;
+use crate::plugin::Plugin;
 use crate::refusal::Refusal;
 
 /// Bytes per block.
@@ -47,7 +47,7 @@ pub struct Walk {
     _guards: Vec<Guard>,
 }
 
-impl Core {
+impl Plugin {
     /// Checks a request for the blocks with data.
     ///
     /// # Errors

@@ -15,9 +15,9 @@ use tonic::transport::Server;
 
 use crate::backend::Backend;
 use crate::backend::hostpath::Hostpath;
-use crate::core::{Core, StartError};
 use crate::listen::Listener;
 use crate::options::Options;
+use crate::plugin::{Plugin, StartError};
 use crate::service::Service;
 
 /// How long calls that are under way may take after the signal to stop.
@@ -49,8 +49,8 @@ pub enum ServeError {
 ///
 /// # Errors
 /// [`StartError`].
-pub fn open(options: Options) -> Result<Core, StartError> {
-    Core::start(options, |options| {
+pub fn open(options: Options) -> Result<Plugin, StartError> {
+    Plugin::start(options, |options| {
         Hostpath::open(&options.state_folder).map(|backend| Box::new(backend) as Box<dyn Backend>)
     })
 }
@@ -61,15 +61,15 @@ pub fn open(options: Options) -> Result<Core, StartError> {
 /// [`ServeError`].
 pub async fn serve(options: Options) -> Result<(), ServeError> {
     let endpoint = options.endpoint.clone();
-    let core = tokio::task::spawn_blocking(move || open(options))
+    let plugin = tokio::task::spawn_blocking(move || open(options))
         .await
         .map_err(|error| ServeError::Signals(io::Error::other(error)))??;
     let stop = stop_signal()?;
     let listener = bind(&endpoint).await?;
-    common::info!("Listening"; "endpoint" => endpoint, "driver" => core.options.name, "node" => core.options.node_id);
+    common::info!("Listening"; "endpoint" => endpoint, "driver" => plugin.options.name, "node" => plugin.options.node_id);
     // Kept to the end: with it goes the state folder's lock, and then a successor makes its socket.
-    let core = Arc::new(core);
-    let service = Service(Arc::clone(&core));
+    let plugin = Arc::new(plugin);
+    let service = Service(Arc::clone(&plugin));
     let metadata = service.0.options.metadata.then(|| SnapshotMetadataServer::new(service.clone()));
     let incoming =
         futures::stream::unfold(
@@ -99,7 +99,7 @@ pub async fn serve(options: Options) -> Result<(), ServeError> {
         // Gone already unless the server was cut short.
         let _ = std::fs::remove_file(path);
     }
-    drop(core);
+    drop(plugin);
     Ok(())
 }
 

@@ -5,8 +5,8 @@ use common::csi::v1;
 use super::{DEFAULT_SIZE, common_access, describe_source};
 use crate::backend::{Content, Item};
 use crate::check;
-use crate::core::{Core, new_name};
 use crate::lock::{Guard, Key};
+use crate::plugin::{Plugin, new_name};
 use crate::refusal::Refusal;
 use crate::store::{Access, Change, Source, Volume};
 
@@ -25,7 +25,7 @@ struct Wanted {
     source: Option<Source>,
 }
 
-impl Core {
+impl Plugin {
     /// Makes a volume, or finds the one that an earlier call with this name made.
     ///
     /// # Errors

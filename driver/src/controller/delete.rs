@@ -3,11 +3,11 @@
 use common::csi::v1;
 
 use crate::check;
-use crate::core::Core;
 use crate::lock::Key;
+use crate::plugin::Plugin;
 use crate::refusal::Refusal;
 
-impl Core {
+impl Plugin {
     /// Removes a volume. An unknown one is gone already. Snapshots of it stay: they are whole copies.
     ///
     /// What is still attached, staged or published is refused with INTERNAL under

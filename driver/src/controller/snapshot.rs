@@ -8,8 +8,8 @@ use common::csi::v1;
 use super::{describe_snapshot, timestamp};
 use crate::backend::{Content, Item, Kind};
 use crate::check;
-use crate::core::{Core, new_name, now};
 use crate::lock::{Guard, Key};
+use crate::plugin::{Plugin, new_name, now};
 use crate::refusal::Refusal;
 use crate::store::{Change, Group, Snapshot, Volume};
 
@@ -17,7 +17,7 @@ use crate::store::{Change, Group, Snapshot, Volume};
 /// as root and has no use for it, but a bad value is refused all the same.
 const IGNORE_FAILED_READ: &str = "ignoreFailedRead";
 
-impl Core {
+impl Plugin {
     /// Cuts a snapshot, or finds the one that an earlier call with this name cut. It is ready at once.
     ///
     /// # Errors

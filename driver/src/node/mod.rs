@@ -8,9 +8,9 @@ use common::csi::v1;
 use v1::node_service_capability as capability;
 use v1::node_service_capability::rpc::Type;
 
-use crate::core::Core;
+use crate::plugin::Plugin;
 
-impl Core {
+impl Plugin {
     /// What this service advertises.
     pub fn node_capabilities(&self) -> v1::NodeGetCapabilitiesResponse {
         let options = &self.options;

@@ -14,9 +14,9 @@ use crate::backend::Item;
 use crate::check;
 use crate::controller::common_access;
 use crate::controller::create::POOL;
-use crate::core::{Core, new_name};
 use crate::lock::Key;
 use crate::mount::{self, Target};
+use crate::plugin::{Plugin, new_name};
 use crate::refusal::Refusal;
 use crate::store::{Access, Publication, Volume};
 
@@ -25,7 +25,7 @@ const EPHEMERAL: &str = "csi.storage.k8s.io/ephemeral";
 /// The size of inline volumes: 100 MiB.
 const EPHEMERAL_SIZE: i64 = 100 << 20;
 
-impl Core {
+impl Plugin {
     /// Binds a volume to a target path; an inline volume is made first.
     ///
     /// Without `--check-volume-lifecycle` a volume that was never staged may be published without a

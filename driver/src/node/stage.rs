@@ -4,11 +4,11 @@ use common::csi::v1;
 
 use crate::check;
 use crate::controller::common_access;
-use crate::core::Core;
 use crate::lock::Key;
+use crate::plugin::Plugin;
 use crate::refusal::Refusal;
 
-impl Core {
+impl Plugin {
     /// Records a staging path.
     ///
     /// # Errors

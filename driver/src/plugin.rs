@@ -1,7 +1,7 @@
-//! The driver without its wire: settings, memory, locks and storage, and the operations on them.
+//! A CSI plugin without its gRPC server: its settings, records, locks and storage.
 //!
-//! Operations are plain blocking functions, in `controller`, `node` and `group`; the gRPC services run
-//! them off the async threads.
+//! The operations are plain blocking functions in `controller` and `node`. `service` calls them on threads
+//! that may block.
 
 use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,8 +15,8 @@ use crate::options::Options;
 use crate::refusal::Refusal;
 use crate::store::{Change, OpenError, Store, Volume};
 
-/// One driver.
-pub struct Core {
+/// One CSI plugin.
+pub struct Plugin {
     /// The settings.
     pub options: Options,
     /// The memory.
@@ -50,7 +50,7 @@ pub enum StartError {
     InUse(String),
 }
 
-impl Core {
+impl Plugin {
     /// Opens the state folder, takes up the state, and cleans up what a kill left behind.
     ///
     /// # Errors
@@ -65,7 +65,7 @@ impl Core {
         let alone = claim(&folder).map_err(wrong)?.ok_or_else(|| StartError::InUse(name.clone()))?;
         let store = Store::open(&folder)?;
         let backend = backend(&options).map_err(wrong)?;
-        let core = Self {
+        let plugin = Self {
             options,
             store,
             locks: Locks::default(),
@@ -73,8 +73,8 @@ impl Core {
             attaching: Mutex::new(()),
             _alone: alone,
         };
-        core.recover().map_err(|refusal| wrong(std::io::Error::other(refusal)))?;
-        Ok(core)
+        plugin.recover().map_err(|refusal| wrong(std::io::Error::other(refusal)))?;
+        Ok(plugin)
     }
 
     /// Brings records, mounts and content into agreement after a kill or a reboot.
@@ -176,9 +176,9 @@ impl Core {
     }
 }
 
-impl std::fmt::Debug for Core {
+impl std::fmt::Debug for Plugin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Core").field("options", &self.options).finish_non_exhaustive()
+        f.debug_struct("Plugin").field("options", &self.options).finish_non_exhaustive()
     }
 }
 
