@@ -20,6 +20,8 @@ const SET_CAPACITY: Opcode = 0x4c07;
 /// The device is read-only.
 const READ_ONLY: u32 = 1;
 const AUTOCLEAR: u32 = 4;
+/// Length of the name that a device carries (`LO_NAME_SIZE`); the last byte is zero.
+pub(crate) const TAG: usize = 64;
 
 /// Mirrors the kernel's `struct loop_info64`.
 #[repr(C)]
@@ -34,7 +36,7 @@ struct Info {
     encrypt_type: u32,
     encrypt_key_size: u32,
     flags: u32,
-    file_name: [u8; 64],
+    file_name: [u8; TAG],
     crypt_name: [u8; 64],
     encrypt_key: [u8; 32],
     init: [u64; 2],
@@ -62,7 +64,7 @@ impl Info {
         encrypt_type: 0,
         encrypt_key_size: 0,
         flags: 0,
-        file_name: [0; 64],
+        file_name: [0; TAG],
         crypt_name: [0; 64],
         encrypt_key: [0; 32],
         init: [0; 2],
@@ -113,7 +115,7 @@ unsafe impl<T> Ioctl for With<'_, T> {
 }
 
 /// The file behind a loop device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Backing {
     /// Its file system's device number.
     pub(crate) device: u64,
@@ -123,6 +125,8 @@ pub(crate) struct Backing {
     pub(crate) readonly: bool,
     /// Whether it lets go of the file as soon as nobody has it open.
     pub(crate) leaving: bool,
+    /// What [`configure`] or another program wrote there; zero bytes follow.
+    pub(crate) tag: [u8; TAG],
 }
 
 /// A free device's number, from `/dev/loop-control`. Somebody else may take it first.
@@ -131,10 +135,12 @@ pub(crate) fn free_number(control: impl AsFd) -> io::Result<i32> {
     Ok(unsafe { ioctl(control, Plain(GET_FREE)) }?)
 }
 
-/// Attaches a file to a device; EBUSY if the device has one.
-pub(crate) fn configure(device: impl AsFd, file: impl AsFd, readonly: bool) -> io::Result<()> {
+/// Attaches a file to a device and names the device `tag`, of which the kernel keeps 63 bytes; EBUSY if the
+/// device has a file.
+pub(crate) fn configure(device: impl AsFd, file: impl AsFd, readonly: bool, tag: &str) -> io::Result<()> {
     let fd = u32::try_from(file.as_fd().as_raw_fd()).map_err(io::Error::other)?;
-    let info = Info { flags: if readonly { READ_ONLY } else { 0 }, ..Info::ZERO };
+    let mut info = Info { flags: if readonly { READ_ONLY } else { 0 }, ..Info::ZERO };
+    info.file_name.iter_mut().zip(tag.bytes().take(TAG - 1)).for_each(|(to, from)| *to = from);
     let mut config = Config { fd, block_size: 0, info, reserved: [0; 8] };
     // SAFETY: CONFIGURE reads one `struct loop_config`.
     Ok(unsafe { ioctl(device, With(CONFIGURE, &mut config)) }?)
@@ -146,7 +152,7 @@ pub(crate) fn backing(device: impl AsFd) -> io::Result<Backing> {
     // SAFETY: GET_STATUS writes one `struct loop_info64`.
     unsafe { ioctl(device, With(GET_STATUS, &mut info)) }?;
     let (readonly, leaving) = (info.flags & READ_ONLY != 0, info.flags & AUTOCLEAR != 0);
-    Ok(Backing { device: info.device, inode: info.inode, readonly, leaving })
+    Ok(Backing { device: info.device, inode: info.inode, readonly, leaving, tag: info.file_name })
 }
 
 /// Detaches the file; if the device is open elsewhere, once that is closed.

@@ -49,6 +49,8 @@ pub struct Hostpath {
     root: OwnedFd,
     new: OwnedFd,
     old: OwnedFd,
+    /// Marks this folder's loop devices.
+    tag: String,
 }
 
 impl Hostpath {
@@ -67,7 +69,8 @@ impl Hostpath {
             Ok(rustix::fs::openat2(&root, name, folder_flags(), Mode::empty(), BENEATH)?)
         };
         let (new, old) = (sub(NEW)?, sub(OLD)?);
-        Ok(Self { path, root, new, old })
+        let stat = rustix::fs::fstat(&root)?;
+        Ok(Self { path, root, new, old, tag: loopdev::tag((stat.st_dev, stat.st_ino)) })
     }
 
     /// The file name of an item.
@@ -144,6 +147,19 @@ impl Hostpath {
         Ok(())
     }
 
+    /// The files of the block volumes among these.
+    fn devices(&self, items: &[Item]) -> io::Result<HashSet<loopdev::Identity>> {
+        let mut found = HashSet::new();
+        for item in items.iter().filter(|item| item.kind == Kind::Volume && item.access == Access::Block) {
+            match rustix::fs::statat(&self.root, Self::file_name(item)?, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => _ = found.insert((stat.st_dev, stat.st_ino)),
+                Err(Errno::NOENT) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(found)
+    }
+
     /// Brings one recorded item to its place, wherever a kill left it.
     fn settle(&self, item: &Item) -> io::Result<()> {
         let name = Self::file_name(item)?;
@@ -169,9 +185,7 @@ impl Backend for Hostpath {
         let nothing = HashSet::new();
         Self::clean(&self.new, &self.path.join(NEW), &nothing)?;
         Self::clean(&self.old, &self.path.join(OLD), &nothing)?;
-        let in_use: HashSet<PathBuf> = in_use.iter().filter_map(|item| self.path(item).ok()).collect();
-        let places = [self.path.clone(), self.path.join(NEW), self.path.join(OLD)];
-        loopdev::detach_strays(&places, |file| in_use.contains(file))
+        loopdev::detach_strays(&self.tag, &self.devices(recorded)?, &self.devices(in_use)?)
     }
 
     fn prepare(&self, item: &Item, size: u64, content: Content<'_>) -> io::Result<()> {
@@ -240,7 +254,7 @@ impl Backend for Hostpath {
             Access::Block => {
                 let access = if readonly { OFlags::RDONLY } else { OFlags::RDWR };
                 let file = Self::open_file(&self.root, &Self::file_name(volume)?, access)?;
-                loopdev::attach(&file, &path, readonly)
+                loopdev::attach(&file, &path, readonly, &self.tag)
             }
         }
     }
