@@ -5,6 +5,7 @@
 //!    │
 //! plugin    operations on volumes, snapshots, publications (controller, node, identity, metadata)
 //!    ├── check     the specification's limits        ├── lock    who works on what
+//!    ├── folder    who works in the state folder
 //!    ├── store     records, journal, tables          └── mount   bind mounts
 //!    └── backend   the trait that storage implements: hostpath (loopdev, sys); filesystem for device backends
 //! ```
@@ -15,6 +16,7 @@ pub mod check;
 mod controller;
 pub mod filesystem;
 pub mod flags;
+mod folder;
 mod identity;
 pub mod listen;
 pub mod lock;

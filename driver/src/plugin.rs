@@ -3,12 +3,12 @@
 //! The operations are plain blocking functions in `controller` and `node`. `service` calls them on threads
 //! that may block.
 
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::FlockOperation;
-
 use crate::backend::{Backend, Item};
+use crate::folder::Folder;
 use crate::lock::Locks;
 use crate::mount;
 use crate::options::Options;
@@ -27,8 +27,8 @@ pub struct Plugin {
     pub backend: Box<dyn Backend>,
     /// Held while an attachment is counted and made, if there is a limit.
     pub(crate) attaching: Mutex<()>,
-    /// Keeps a second driver out of the state folder.
-    _alone: std::fs::File,
+    /// Keeps a second process of this driver out of the state folder.
+    _folder: Folder,
 }
 
 /// The driver cannot start.
@@ -45,33 +45,35 @@ pub enum StartError {
         /// The system's reason.
         source: std::io::Error,
     },
-    /// Another driver has it.
-    #[error("state folder {0} is in use by another driver process: stop it, or give this one --statedir")]
+    /// Another process has it.
+    #[error(
+        "state folder {0} is in use by another driver process of this name: stop it, or give this one another --statedir or --drivername"
+    )]
     InUse(String),
 }
 
 impl Plugin {
-    /// Opens the state folder, takes up the state, and cleans up what a kill left behind.
+    /// Opens the state folder, takes up the state, and cleans up what a kill left behind. `backend` is
+    /// given the folder for content and the one where content may lie that was taken over.
     ///
     /// # Errors
     /// [`StartError`].
     pub fn start(
         options: Options,
-        backend: impl FnOnce(&Options) -> std::io::Result<Box<dyn Backend>>,
+        backend: impl FnOnce(&Path, &Path) -> std::io::Result<Box<dyn Backend>>,
     ) -> Result<Self, StartError> {
-        let folder = options.state_folder.clone();
-        let name = folder.display().to_string();
+        let name = options.state_folder.display().to_string();
         let wrong = |source| StartError::Folder { folder: name.clone(), source };
-        let alone = claim(&folder).map_err(wrong)?.ok_or_else(|| StartError::InUse(name.clone()))?;
-        let store = Store::open(&folder)?;
-        let backend = backend(&options).map_err(wrong)?;
+        let folder = Folder::claim(&options.state_folder, &options.name).map_err(wrong)?;
+        let folder = folder.ok_or_else(|| StartError::InUse(name.clone()))?;
+        let store = Store::open(&folder.own, &folder.shared)?;
         let plugin = Self {
             options,
             store,
             locks: Locks::default(),
-            backend,
+            backend: backend(&folder.own, &folder.shared).map_err(wrong)?,
             attaching: Mutex::new(()),
-            _alone: alone,
+            _folder: folder,
         };
         plugin.recover().map_err(|refusal| wrong(std::io::Error::other(refusal)))?;
         Ok(plugin)
@@ -191,24 +193,4 @@ pub(crate) fn new_name() -> String {
 pub(crate) fn now() -> (i64, i32) {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     (i64::try_from(since.as_secs()).unwrap_or(0), i32::try_from(since.subsec_nanos()).unwrap_or(0))
-}
-
-/// Makes the state folder (0750) and locks it; none when another process keeps it for 10 seconds, which
-/// is longer than a predecessor's graceful stop takes.
-fn claim(folder: &std::path::Path) -> std::io::Result<Option<std::fs::File>> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o750).create(folder)?;
-    let file = std::fs::File::open(folder)?;
-    for attempt in 0..100 {
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(Some(file)),
-            Err(rustix::io::Errno::WOULDBLOCK) => {}
-            Err(error) => return Err(error.into()),
-        }
-        if attempt == 0 {
-            common::info!("Waiting for another driver process to let go of the state folder");
-        }
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
-    Ok(None)
 }

@@ -50,8 +50,8 @@ pub enum ServeError {
 /// # Errors
 /// [`StartError`].
 pub fn open(options: Options) -> Result<Plugin, StartError> {
-    Plugin::start(options, |options| {
-        Hostpath::open(&options.state_folder).map(|backend| Box::new(backend) as Box<dyn Backend>)
+    Plugin::start(options, |own, former| {
+        Hostpath::open(own, former).map(|backend| Box::new(backend) as Box<dyn Backend>)
     })
 }
 

@@ -309,6 +309,14 @@ impl Tail {
     }
 }
 
+/// The changes of a journal that is not in use, in order, without changing the file.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn read(path: &Path) -> io::Result<Vec<Change>> {
+    Ok(parse(&std::fs::read(path)?).0)
+}
+
 fn open_file(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     Ok(File::from(rustix::fs::open(path, flags, Mode::from(0o600))?))

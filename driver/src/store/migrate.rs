@@ -1,7 +1,7 @@
 //! Taking over the state of the Go driver (`state.json`), once.
 //!
 //! The file is read only when our own journal is empty; after that it is renamed, so that nobody
-//! mistakes it for the truth. Volumes and snapshots stay where they are: their place is the same.
+//! mistakes it for the truth.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,7 +14,8 @@ use super::OpenError;
 use super::record::{Access, Change, Group, Publication, Snapshot, Source, Volume};
 use crate::backend::is_plain_name;
 
-const FILE: &str = "state.json";
+/// The Go driver's state file.
+pub(crate) const FILE: &str = "state.json";
 const ASIDE: &str = "state.json.migrated";
 
 #[derive(Debug, Default, Deserialize)]
@@ -77,8 +78,8 @@ struct LegacyTime {
     nanos: i32,
 }
 
-/// The Go driver's state in `folder` as changes; none when there is no such file.
-pub(super) fn read(folder: &Path) -> Result<Vec<Change>, OpenError> {
+/// The Go driver's state in `folder` as changes; none when there is no such file. Its snapshots are in `content`.
+pub(crate) fn read(folder: &Path, content: &Path) -> Result<Vec<Change>, OpenError> {
     let path = folder.join(FILE);
     let wrong = |reason: String| OpenError::Migration { file: path.display().to_string(), reason };
     let text = match std::fs::read(&path) {
@@ -94,13 +95,12 @@ pub(super) fn read(folder: &Path) -> Result<Vec<Change>, OpenError> {
     }
     for snapshot in legacy.snapshots.unwrap_or_default() {
         named(&snapshot.id).map_err(wrong)?;
-        let archive = is_gzip(&folder.join(format!("{}.snap", snapshot.id)));
+        let archive = is_gzip(&content.join(format!("{}.snap", snapshot.id)));
         changes.push(Change::Snapshot(Box::new(snapshot.record(archive))));
     }
     for group in legacy.group_snapshots.unwrap_or_default() {
         changes.push(Change::Group(Box::new(group.into())));
     }
-    common::info!("Took over the state of the Go driver"; "file" => path.display(), "objects" => changes.len());
     Ok(changes)
 }
 
@@ -208,7 +208,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(FILE), STATE).unwrap();
         std::fs::write(folder.path().join("0000-2.snap"), [0x1f, 0x8b, 8]).unwrap();
-        let store = Store::open(folder.path()).unwrap();
+        let store = Store::open(folder.path(), folder.path()).unwrap();
         let volume = store.volume("0000-1").unwrap();
         assert_eq!((volume.size, volume.access, volume.attached), (5, Access::Block, Some(true)));
         assert_eq!(volume.source, Some(Source::Snapshot("s".to_owned())));
@@ -218,7 +218,7 @@ mod tests {
         assert_eq!(store.read().groups.len(), 1);
         assert!(!folder.path().join(FILE).exists() && folder.path().join(ASIDE).exists());
         drop(store);
-        let again = Store::open(folder.path()).unwrap();
+        let again = Store::open(folder.path(), folder.path()).unwrap();
         assert_eq!(again.read().volumes.len(), 1);
     }
 
@@ -227,7 +227,7 @@ mod tests {
         for text in [r#"{"Volumes": [{"VolID": "../../etc"}]}"#, "{", r#"{"Snapshots": [{"Id": "a/b"}]}"#] {
             let folder = tempfile::tempdir().unwrap();
             std::fs::write(folder.path().join(FILE), text).unwrap();
-            let error = Store::open(folder.path()).unwrap_err().to_string();
+            let error = Store::open(folder.path(), folder.path()).unwrap_err().to_string();
             assert!(error.contains(FILE), "{error}");
             assert!(folder.path().join(FILE).exists(), "the file stays as it is");
         }

@@ -5,7 +5,7 @@
 //! lookups only, never over a system call.
 
 pub mod journal;
-mod migrate;
+pub(crate) mod migrate;
 pub mod record;
 mod tables;
 
@@ -50,20 +50,22 @@ pub enum OpenError {
 }
 
 impl Store {
-    /// Reads the state in `folder`; a Go driver's `state.json` is taken over once.
+    /// Reads the state in `folder`; a Go driver's `state.json` there is taken over once. The snapshots that it
+    /// names are still in `content` then.
     ///
     /// # Errors
     /// [`OpenError`]; nothing was changed then.
-    pub fn open(folder: &Path) -> Result<Self, OpenError> {
+    pub fn open(folder: &Path, content: &Path) -> Result<Self, OpenError> {
         let journal_error = |source| OpenError::Journal { folder: folder.display().to_string(), source };
         let (journal, changes) = Journal::open(folder).map_err(journal_error)?;
         let mut tables = Tables::default();
         let is_new = changes.is_empty();
         changes.into_iter().for_each(|change| tables.apply(change));
         if is_new {
-            let legacy = migrate::read(folder)?;
+            let legacy = migrate::read(folder, content)?;
             if !legacy.is_empty() {
                 journal.commit(&legacy, Purpose::Take).map_err(journal_error)?;
+                common::info!("Took over the state of the Go driver"; "objects" => legacy.len());
                 legacy.into_iter().for_each(|change| tables.apply(change));
             }
         }

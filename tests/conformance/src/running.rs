@@ -98,6 +98,11 @@ impl Running {
         }
     }
 
+    /// Where a driver in `folder` keeps its journal and its content.
+    pub fn state(folder: &Path) -> PathBuf {
+        folder.join("state/drivers/hostpath.csi.k8s.io")
+    }
+
     /// The driver's executable, built if need be; or the one that the environment variable `MOORING_DRIVER`
     /// names, so that a new test can be tried against an older driver.
     ///

@@ -78,7 +78,7 @@ fn resident_kib(id: u32) -> u64 {
 /// Bytes that the files directly in the state folder take on the disk.
 fn used(folder: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
-    let entries = std::fs::read_dir(folder.join("state")).unwrap();
+    let entries = std::fs::read_dir(Running::state(folder)).unwrap();
     entries.map(|entry| entry.unwrap().metadata().unwrap().blocks() * 512).sum()
 }
 

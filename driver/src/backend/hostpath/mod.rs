@@ -1,13 +1,14 @@
 //! Folders and sparse files of the local disk.
 //!
 //! ```text
-//! <state folder>/<name>        a volume: folder, mode 0777, or device file
-//! <state folder>/<name>.snap   a snapshot: folder, device file, or a Go driver's gzip tar archive
-//! <state folder>/.new/...      prepared, not kept
-//! <state folder>/.old/...      retired, not yet removed
+//! <driver's folder>/<name>        a volume: folder, mode 0777, or device file
+//! <driver's folder>/<name>.snap   a snapshot: folder, device file, or a Go driver's gzip tar archive
+//! <driver's folder>/.new/...      prepared, not kept
+//! <driver's folder>/.old/...      retired, not yet removed
 //! ```
 //! Between these places content moves by rename, which is atomic. Only `.new` and `.old` are ever
-//! cleaned; a stranger's file in the state folder is never touched. All access is beneath one open
+//! cleaned; a stranger's file in the folder is never touched. Recorded content that is still in the former
+//! folder (the Go driver's or an earlier version's) moves here at the start. All access is beneath one open
 //! folder (openat2 with RESOLVE_BENEATH and no links), so no name can lead out of it.
 //!
 //! Devices are sparse files, so that their size costs nothing until it is written.
@@ -49,16 +50,18 @@ pub struct Hostpath {
     root: OwnedFd,
     new: OwnedFd,
     old: OwnedFd,
+    /// Where recorded content may lie that was taken over.
+    former: OwnedFd,
     /// Marks this folder's loop devices.
     tag: String,
 }
 
 impl Hostpath {
-    /// Content in `folder`, which must exist.
+    /// Content in `folder`, or taken over from the folder `former`. Both must exist.
     ///
     /// # Errors
     /// The system's.
-    pub fn open(folder: &Path) -> io::Result<Self> {
+    pub fn open(folder: &Path, former: &Path) -> io::Result<Self> {
         let path = folder.canonicalize()?;
         let root = rustix::fs::openat(CWD, &path, folder_flags(), Mode::empty())?;
         let sub = |name: &str| -> io::Result<OwnedFd> {
@@ -70,7 +73,8 @@ impl Hostpath {
         };
         let (new, old) = (sub(NEW)?, sub(OLD)?);
         let stat = rustix::fs::fstat(&root)?;
-        Ok(Self { path, root, new, old, tag: loopdev::tag((stat.st_dev, stat.st_ino)) })
+        let former = rustix::fs::openat(CWD, former, folder_flags(), Mode::empty())?;
+        Ok(Self { path, root, new, old, former, tag: loopdev::tag((stat.st_dev, stat.st_ino)) })
     }
 
     /// The file name of an item.
@@ -165,6 +169,11 @@ impl Hostpath {
         let name = Self::file_name(item)?;
         if exists(&self.root, &name)? {
             return Ok(());
+        }
+        match rustix::fs::renameat(&self.former, name.as_str(), &self.root, name.as_str()) {
+            Ok(()) => return Ok(()),
+            Err(Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
         }
         match self.keep(item) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -9,7 +9,7 @@ struct Disk {
 
 fn disk() -> Disk {
     let folder = tempfile::tempdir().unwrap();
-    let backend = Hostpath::open(folder.path()).unwrap();
+    let backend = Hostpath::open(folder.path(), folder.path()).unwrap();
     Disk { folder, backend }
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use common::csi::v1::volume_capability::access_mode::Mode;
 use common::csi::{Rpc, v1};
+use conformance::Running;
 use conformance::request::{self, MIB};
 use tonic::Code;
 
@@ -190,7 +191,7 @@ async fn names_are_names_and_never_become_paths() {
         f.expect("any other name", request::snapshot(name, &f.volume), Code::Ok).await;
     }
     assert_eq!(outside(&f), before, "nothing was made outside the state folder");
-    for entry in std::fs::read_dir(f.folder.path().join("state")).unwrap() {
+    for entry in std::fs::read_dir(Running::state(f.folder.path())).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let is_own = [".new", ".old", "state.journal"].contains(&name.as_str());
         assert!(

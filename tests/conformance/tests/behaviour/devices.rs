@@ -91,7 +91,7 @@ async fn others_devices() {
     let driver = Running::start(folder, &[]).await;
     volume(driver.client(), request::create("v", false, MIB)).await;
     // A user keeps an image in the volume and attaches it.
-    let entries = std::fs::read_dir(folder.join("state")).unwrap().map(|entry| entry.unwrap());
+    let entries = std::fs::read_dir(Running::state(folder)).unwrap().map(|entry| entry.unwrap());
     let mut volumes = entries.filter(|entry| !entry.file_name().to_str().unwrap().contains('.'));
     let image = volumes.next().unwrap().path().join("image");
     File::create(&image).unwrap().set_len(1 << 20).unwrap();

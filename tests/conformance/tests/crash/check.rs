@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use common::csi::{Driver, v1};
-use conformance::{loop_devices_below, mounts_below, request};
+use conformance::{Running, loop_devices_below, mounts_below, request};
 
 use super::{At, DEADLINE, Model, Snapshot, Volume, attach, create, read};
 
@@ -47,7 +47,7 @@ pub(super) async fn check(at: At, client: &Driver, models: &[Model], folder: &Pa
     let devices = loop_devices_below(folder).len();
     let published = volumes.iter().filter(|(_, volume)| volume.block && volume.target.is_some()).count();
     assert_eq!(devices, published, "{at}: loop devices");
-    let state = folder.join("state");
+    let state = Running::state(folder);
     let files = |folder: PathBuf| std::fs::read_dir(folder).unwrap().count();
     let own = ["state.journal", ".new", ".old"].len();
     assert_eq!(files(state.clone()) - own, volumes.len() + snapshots.len(), "{at}: files");
