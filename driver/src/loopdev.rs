@@ -7,13 +7,17 @@
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode};
 use rustix::io::Errno;
 
+use crate::backend::Occupant;
 use crate::sys::{self, Backing};
+
+/// The device number of loop devices.
+const MAJOR: u32 = 7;
 
 /// How often to try again when somebody else takes the free device first.
 const ATTEMPTS: usize = 64;
@@ -61,6 +65,28 @@ pub(crate) fn detach(path: &Path, readonly: bool) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether a device node is of a device with this file. If the file is gone, the tag must do.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn occupant(node: &Path, file: &Path, tag: &str) -> io::Result<Occupant> {
+    let kind = std::fs::symlink_metadata(node)?;
+    if !kind.file_type().is_block_device() || rustix::fs::major(kind.rdev()) != MAJOR {
+        return Ok(Occupant::Stranger);
+    }
+    let backing = match open(node, true).and_then(|device| sys::backing(&device)) {
+        // No file any more.
+        Err(error) if is(&error, Errno::NXIO) => return Ok(Occupant::Remains),
+        backing => backing?,
+    };
+    let is_it = match std::fs::metadata(file) {
+        Ok(file) => (backing.device, backing.inode) == (file.dev(), file.ino()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => is_tagged(&backing, tag),
+        Err(error) => return Err(error),
+    };
+    Ok(if is_it { Occupant::Volume } else { Occupant::Stranger })
+}
+
 /// Lets a file's devices see its present size.
 ///
 /// # Errors
@@ -95,13 +121,16 @@ pub(crate) fn detach_strays(
 ) -> io::Result<()> {
     for found in devices()? {
         let file = (found.backing.device, found.backing.inode);
-        let is_tagged = found.backing.tag.split(|byte| *byte == 0).next() == Some(tag.as_bytes());
-        if (is_tagged || ours.contains(&file)) && !in_use.contains(&file) {
+        if (is_tagged(&found.backing, tag) || ours.contains(&file)) && !in_use.contains(&file) {
             common::info!("Detaching a loop device that nothing uses"; "device" => found.node.display());
             clear(&found.device)?;
         }
     }
     Ok(())
+}
+
+fn is_tagged(backing: &Backing, tag: &str) -> bool {
+    backing.tag.split(|byte| *byte == 0).next() == Some(tag.as_bytes())
 }
 
 fn clear(device: &File) -> io::Result<()> {
@@ -165,7 +194,7 @@ fn node(number: i32) -> io::Result<PathBuf> {
     let path = PathBuf::from(format!("/dev/loop{number}"));
     if !path.try_exists()? {
         let number = u32::try_from(number).map_err(io::Error::other)?;
-        let device = rustix::fs::makedev(7, number);
+        let device = rustix::fs::makedev(MAJOR, number);
         match rustix::fs::mknodat(CWD, &path, FileType::BlockDevice, Mode::from_raw_mode(0o660), device) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(error.into()),

@@ -21,7 +21,7 @@ pub mod hostpath;
 
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::store::{Access, Snapshot, Volume};
 
@@ -76,6 +76,17 @@ pub enum Health {
     Good,
     /// It needs attention; the text says why.
     Bad(String),
+}
+
+/// What is mounted where a volume is published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occupant {
+    /// The volume.
+    Volume,
+    /// What was the volume: a device that was let go of.
+    Remains,
+    /// Something else.
+    Stranger,
 }
 
 /// A kind of storage. See the module for what each call must promise.
@@ -134,6 +145,12 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// The system's.
     fn detach(&self, volume: &Item, readonly: bool) -> io::Result<()>;
+
+    /// What the topmost mount at `target` is. It may be asked after the content is gone.
+    ///
+    /// # Errors
+    /// The system's, such as that there is no `target`.
+    fn occupant(&self, volume: &Item, target: &Path) -> io::Result<Occupant>;
 
     /// A device's content, for reading.
     ///

@@ -32,9 +32,7 @@ impl Plugin {
         }
         for target in volume.published.keys() {
             // Deleting below a live mount would leave users with a folder that nobody owns.
-            crate::mount::unmount(target.as_ref())
-                .and_then(|()| crate::mount::remove_target(target.as_ref()))
-                .map_err(Refusal::system(format!("cannot unmount {target}")))?;
+            self.vacate(&volume, target.as_ref())?;
         }
         for readonly in [false, true] {
             self.backend

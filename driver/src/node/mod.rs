@@ -3,6 +3,7 @@
 mod publish;
 mod stage;
 mod stats;
+mod unpublish;
 
 use common::csi::v1;
 use v1::node_service_capability as capability;

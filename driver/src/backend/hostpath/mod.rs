@@ -29,8 +29,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
 
-use super::{Backend, Content, Health, Item, Kind, is_plain_name};
+use super::{Backend, Content, Health, Item, Kind, Occupant, is_plain_name};
 use crate::loopdev;
+use crate::mount::table;
 use crate::store::Access;
 
 const NEW: &str = ".new";
@@ -272,6 +273,17 @@ impl Backend for Hostpath {
         match volume.access {
             Access::Mount => Ok(()),
             Access::Block => loopdev::detach(&self.path(volume)?, readonly),
+        }
+    }
+
+    fn occupant(&self, volume: &Item, target: &Path) -> io::Result<Occupant> {
+        match volume.access {
+            Access::Block => loopdev::occupant(target, &self.path(volume)?, &self.tag),
+            Access::Mount => {
+                let place = table::place(&self.path)?.join(&Self::file_name(volume)?);
+                let is_it = table::entry(target)?.root == place;
+                Ok(if is_it { Occupant::Volume } else { Occupant::Stranger })
+            }
         }
     }
 

@@ -36,6 +36,7 @@ mod limits;
 mod mounts;
 mod process;
 mod snapshot_metadata;
+mod targets;
 
 async fn volume(client: &Driver, request: v1::CreateVolumeRequest) -> v1::Volume {
     client.call(request, DEADLINE).await.unwrap().volume.unwrap()
