@@ -92,11 +92,21 @@ impl Plugin {
         self.backend.recover(&recorded, &in_use).map_err(Refusal::system("cannot take up the content"))
     }
 
-    /// Drops recorded publications whose mount does not exist: the kill came before the mount, or the
-    /// node was started anew. Inline volumes that no mount holds go with them.
+    /// Drops recorded publications whose mount does not exist: the kill came before the mount, or the node
+    /// was started anew. An inline volume keeps its publications, and so its content, until its unpublish:
+    /// the kubelet publishes it again after a reboot.
     fn forget_lost_targets(&self) -> Result<(), Refusal> {
         let volumes: Vec<_> = self.store.read().volumes.values().cloned().collect();
-        for volume in volumes {
+        let targets = || volumes.iter().flat_map(|volume| volume.published.keys());
+        let is_visible = |target: &String| Path::new(target).parent().is_some_and(Path::exists);
+        if targets().next().is_some() && !targets().any(is_visible) {
+            common::warn!(
+                "No folder is there in which volumes were published, so no publication is \
+                forgotten: is the kubelet's folder mounted into the driver's container?"
+            );
+            return Ok(());
+        }
+        for volume in volumes.iter().filter(|volume| !volume.ephemeral) {
             let lost: Vec<&String> = volume
                 .published
                 .keys()
@@ -106,9 +116,7 @@ impl Plugin {
                 // Made by us right before the mount; somebody else's content is left alone.
                 let _ = mount::remove_target(target.as_ref());
             }
-            if volume.ephemeral && lost.len() == volume.published.len() {
-                self.destroy(&volume)?;
-            } else if !lost.is_empty() {
+            if !lost.is_empty() {
                 self.store.undo(&volume.id, |volume| {
                     volume.published.retain(|target, _| !lost.contains(&target));
                 })?;

@@ -35,6 +35,7 @@ mod inline;
 mod limits;
 mod mounts;
 mod process;
+mod reboot;
 mod snapshot_metadata;
 mod targets;
 
