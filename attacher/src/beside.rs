@@ -1,9 +1,9 @@
 //! What goes on beside the queues, for as long as they do.
 
-use common::kube::object::Key;
-use common::kube::permission::{Need, review};
-use common::process::Process;
-use common::queue::{Place, WorkQueue};
+use base::queue::{Place, WorkQueue};
+use kubernetes::object::Key;
+use kubernetes::permission::{Need, review};
+use process::Process;
 use tokio::time::sleep;
 
 use crate::attachment::decide::{Step, decide, place};

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use common::csi::capability::{ControllerCapabilities, PluginCapabilities};
-use common::csi::v1::controller_service_capability::rpc::Type as Rpc;
-use common::csi::v1::plugin_capability::service::Type as Service;
-use common::kube::object::ATTACHER_FINALIZER;
-use common::name::sanitize_driver_name;
-use common::queue::{Backoff, Limits};
+use base::name::sanitize_driver_name;
+use base::queue::{Backoff, Limits};
+use csi::capability::{ControllerCapabilities, PluginCapabilities};
+use csi::v1::controller_service_capability::rpc::Type as Rpc;
+use csi::v1::plugin_capability::service::Type as Service;
+use kubernetes::object::ATTACHER_FINALIZER;
 
 use crate::attachment::decide::Role;
 use crate::flags::Flags;
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn without_controller_or_publish_there_is_nothing_to_call() {
-        use common::csi::v1;
+        use csi::v1;
         let plugin = |services: &[Service]| PluginCapabilities {
             services: services.iter().copied().collect(),
             ..Default::default()

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use common::kube::object::{Attachment, Object, Scope, Volume};
-use common::queue::Backoff;
+use base::queue::Backoff;
+use kubernetes::object::{Attachment, Object, Scope, Volume};
 use serde_json::{Value, json};
 
 use crate::attachment::in_flight::Pair;

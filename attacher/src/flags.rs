@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use common::flag::standard::StandardFlags;
-use common::flag::{Dialect, Exit, FlagSet, Gate, Parsed};
+use base::flag::standard::StandardFlags;
+use base::flag::{Dialect, Exit, FlagSet, Gate, Parsed};
 
-common::flags! {
+base::flags! {
     /// The flags that only csi-attacher has.
     pub struct Flags {
         "timeout" timeout: Duration = Duration::from_secs(15), "Longest time one call to the driver may take; also of one pass over the driver's list of volumes.";

@@ -6,9 +6,9 @@
 
 use std::time::Duration;
 
-use common::kube::object::Key;
-use common::metrics::Metrics;
-use common::queue::WorkQueue;
+use base::metrics::Metrics;
+use base::queue::WorkQueue;
+use kubernetes::object::Key;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Error, GaugeVec, IntGaugeVec, Opts};
@@ -82,7 +82,7 @@ fn top<N: Ord>(mut nodes: Vec<(N, usize, Duration)>) -> Vec<(N, usize, Duration)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use common::queue::{Backoff, Limits, Place};
+    use base::queue::{Backoff, Limits, Place};
 
     #[tokio::test(start_paused = true)]
     async fn the_nodes_that_wait_longest_are_shown() {

@@ -3,18 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::csi::capability::ControllerCapabilities;
-use common::csi::identity::{controller_capabilities, plugin_capabilities};
-use common::csi::v1::plugin_capability::service::Type as Service;
-use common::csi::{CallLog, Driver};
-use common::flag::Parsed;
-use common::flag::standard::StandardFlags;
-use common::kube::attached::Attached;
-use common::kube::object::{Attachment, CsiNode, Key, Scope, Volume};
-use common::process::{Election, Process, Setup, StartError, start};
-use common::queue::{Limits, Place, WorkQueue};
+use base::flag::Parsed;
+use base::flag::standard::StandardFlags;
+use base::queue::{Limits, Place, WorkQueue};
+use csi::capability::ControllerCapabilities;
+use csi::identity::{controller_capabilities, plugin_capabilities};
+use csi::v1::plugin_capability::service::Type as Service;
+use csi::{CallLog, Client};
 use futures::FutureExt;
 use futures::future::{BoxFuture, select_all};
+use kubernetes::attached::Attached;
+use kubernetes::object::{Attachment, CsiNode, Key, Scope, Volume};
+use process::{Election, Process, Setup, StartError, start};
 use tokio::time::Instant;
 use translation::{NotAvailable, Plugin, Translation};
 
@@ -37,7 +37,7 @@ pub async fn main(parsed: &Parsed) -> u8 {
     match begin(parsed, &own, &standard).await {
         Ok(code) => code,
         Err(error) => {
-            common::error!(error, "csi-attacher cannot start");
+            base::error!(error, "csi-attacher cannot start");
             error.code()
         }
     }
@@ -70,9 +70,8 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
 }
 
 /// A driver without a controller service is not asked what its controller can.
-async fn capabilities(driver: &Driver) -> Result<Capabilities, StartError> {
-    let failed =
-        |status: tonic::Status| StartError::Capabilities { cause: common::csi::grpc_text(&status), code: 1 };
+async fn capabilities(driver: &Client) -> Result<Capabilities, StartError> {
+    let failed = |status: tonic::Status| StartError::Capabilities { cause: csi::grpc_text(&status), code: 1 };
     let deadline = Instant::now() + IDENTITY_TIMEOUT;
     let plugin = plugin_capabilities(driver, IDENTITY_TIMEOUT).await.map_err(failed)?;
     if !plugin.has(Service::ControllerService) {
@@ -98,7 +97,7 @@ pub async fn attach(process: Process, config: Config) {
     let volume_queue: WorkQueue<Key> =
         WorkQueue::new(config.backoff, Limits::plain(), vec![process.metrics.queue(VOLUME_QUEUE)]);
     if let Err(error) = metrics::register(&process.metrics, queue.clone()) {
-        common::error!(error, "Metrics of the backlog could not be registered");
+        base::error!(error, "Metrics of the backlog could not be registered");
     }
     let (marks, translation): (_, Arc<dyn Translation>) =
         (Arc::new(Marks::default()), Arc::new(NotAvailable));
@@ -136,7 +135,7 @@ pub async fn attach(process: Process, config: Config) {
             _ = synced => {}
             () = process.stop.cancelled() => return,
         }
-        common::info!("Attaching"; "driver" => config.driver, "attachments" => caches.attachments.len(),
+        base::info!("Attaching"; "driver" => config.driver, "attachments" => caches.attachments.len(),
             "volumes" => caches.volumes.len(), "nodes" => caches.nodes.len());
         let beside = Beside {
             process: &process,

@@ -1,8 +1,8 @@
 //! `--cap MODE,TYPE[,FSTYPE[,FLAG…]]`.
 
-use common::csi::v1::VolumeCapability;
-use common::csi::v1::volume_capability::access_mode::Mode;
-use common::csi::v1::volume_capability::{AccessMode, AccessType, BlockVolume, MountVolume};
+use csi::v1::VolumeCapability;
+use csi::v1::volume_capability::access_mode::Mode;
+use csi::v1::volume_capability::{AccessMode, AccessType, BlockVolume, MountVolume};
 
 /// Reads a capability. The mode is a name or a number, the type `block`, `mount`, `1` or `2`.
 ///

@@ -7,9 +7,9 @@ mod snapshot;
 
 use std::time::Duration;
 
+use base::flag::duration::parse_go_duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use common::flag::duration::parse_go_duration;
 
 use crate::pairs::{self, Pairs};
 pub(crate) use controller::Controller;

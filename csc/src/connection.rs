@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use common::csi::{Endpoint, Redact, Rpc, StreamRpc, redacted};
+use csi::{Endpoint, Redact, Rpc, StreamRpc, redacted};
 use http::uri::PathAndQuery;
 use tokio::time::timeout;
 use tonic::client::Grpc;

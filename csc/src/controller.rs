@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use common::csi::v1;
-use common::csi::v1::volume_content_source::{SnapshotSource, Type as Source, VolumeSource};
-use common::csi::{Redact, Rpc};
+use csi::v1;
+use csi::v1::volume_content_source::{SnapshotSource, Type as Source, VolumeSource};
+use csi::{Redact, Rpc};
 
 use crate::cli::{Capabilities, Controller, Pages, Size, VolumeContext};
 use crate::connection::Session;

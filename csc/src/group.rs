@@ -1,6 +1,6 @@
 //! `csc group …`: what upstream's client does not have.
 
-use common::csi::v1;
+use csi::v1;
 
 use crate::cli::Group;
 use crate::connection::Session;

@@ -1,7 +1,7 @@
 //! `csc identity …`.
 
-use common::csi::v1;
-use common::csi::v1::plugin_capability::Type;
+use csi::v1;
+use csi::v1::plugin_capability::Type;
 
 use crate::cli::Identity;
 use crate::connection::Session;

@@ -1,6 +1,6 @@
 //! `csc snapshot-metadata …`: which blocks hold data, and which changed.
 
-use common::csi::{Redact, v1};
+use csi::{Redact, v1};
 use tonic::Streaming;
 
 use crate::cli::Metadata;

@@ -1,7 +1,7 @@
 //! `csc node …`.
 
-use common::csi::v1;
-use common::csi::v1::volume_usage::Unit;
+use csi::v1;
+use csi::v1::volume_usage::Unit;
 
 use crate::cli::{Node, Usage};
 use crate::connection::Session;

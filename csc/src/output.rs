@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-use common::csi::{Redact, redacted};
+use csi::{Redact, redacted};
 use serde_json::Value;
 
 use crate::cli::Form;

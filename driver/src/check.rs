@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path};
 
-use common::csi::v1;
+use csi::v1;
 
 use crate::refusal::Refusal;
 

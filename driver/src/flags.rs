@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use common::csi::{Endpoint, v1};
-use common::flag::standard::LoggingFlags;
-use common::flag::{Dialect, Exit, FlagSet, Value, ValueError};
-use common::quantity::Quantity;
+use base::flag::standard::LoggingFlags;
+use base::flag::{Dialect, Exit, FlagSet, Value, ValueError};
+use base::quantity::Quantity;
+use csi::{Endpoint, v1};
 
 use crate::options::{BlockType, Options};
 
@@ -56,7 +56,7 @@ impl Value for Words {
     }
 }
 
-common::flags! {
+base::flags! {
     /// The driver's own flags.
     pub struct DriverFlags {
         "endpoint" endpoint: String = "unix:///tmp/csi.sock", "Where to listen: unix:///path, tcp://host:port, or a socket path.";

@@ -1,6 +1,6 @@
 //! The Identity and GroupController services' fixed answers.
 
-use common::csi::v1;
+use csi::v1;
 use v1::group_controller_service_capability as group;
 use v1::plugin_capability as plugin;
 use v1::plugin_capability::service::Type;

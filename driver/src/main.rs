@@ -6,7 +6,7 @@ fn main() {
     let mut args = std::env::args();
     let program = args.next().unwrap_or_else(|| "mooring-driver".to_owned());
     let (role, logging) = flags::parse(&program, args).unwrap_or_else(|exit| exit.leave());
-    common::log::init(logging.options());
+    base::log::init(logging.options());
     driver::raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -14,7 +14,7 @@ fn main() {
         .thread_keep_alive(std::time::Duration::from_secs(2))
         .enable_all()
         .build()
-        .unwrap_or_else(|error| common::log::exit(error, "Cannot start the runtime"));
+        .unwrap_or_else(|error| base::log::exit(error, "Cannot start the runtime"));
     let outcome = match role {
         Role::Driver(options) => runtime.block_on(driver::serve(*options)),
         Role::Proxy { endpoint, other } => runtime.block_on(driver::proxy(endpoint, other)),
@@ -22,6 +22,6 @@ fn main() {
     // Calls that outlived the grace period must not hold the process.
     runtime.shutdown_background();
     if let Err(error) = outcome {
-        common::log::exit(error, "The driver failed");
+        base::log::exit(error, "The driver failed");
     }
 }

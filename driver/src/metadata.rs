@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use common::csi::v1;
+use csi::v1;
 use rustix::io::Errno;
 
 use crate::backend::Item;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use common::csi::Endpoint;
+use csi::Endpoint;
 
 /// How snapshot metadata describes runs of blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,8 +96,8 @@ impl Options {
     }
 
     /// This node's topology, if it is told.
-    pub fn topology(&self) -> Option<common::csi::v1::Topology> {
-        self.topology.then(|| common::csi::v1::Topology {
+    pub fn topology(&self) -> Option<csi::v1::Topology> {
+        self.topology.then(|| csi::v1::Topology {
             segments: BTreeMap::from([(TOPOLOGY_KEY.to_owned(), self.node_id.clone())]),
         })
     }

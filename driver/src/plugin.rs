@@ -141,7 +141,7 @@ impl Plugin {
         if let Err(refusal) = outcome {
             for item in items {
                 if let Err(error) = self.backend.keep(item) {
-                    common::error!(error, "Cannot bring back content whose removal failed"; "name" => item.name);
+                    base::error!(error, "Cannot bring back content whose removal failed"; "name" => item.name);
                 }
             }
             return Err(refusal);
@@ -149,7 +149,7 @@ impl Plugin {
         for item in items {
             if let Err(error) = self.backend.remove(item) {
                 // It is hidden and owned by nobody: the next start removes it.
-                common::error!(error, "Cannot remove retired content yet"; "name" => item.name);
+                base::error!(error, "Cannot remove retired content yet"; "name" => item.name);
             }
         }
         Ok(())
@@ -171,13 +171,13 @@ impl Plugin {
     pub(crate) fn discard(&self, items: &[Item]) {
         for item in items {
             if let Err(error) = self.backend.remove(item) {
-                common::error!(error, "Cannot remove prepared content yet"; "name" => item.name);
+                base::error!(error, "Cannot remove prepared content yet"; "name" => item.name);
             }
         }
     }
 
     /// Whether volumes on this node can have this topology.
-    pub(crate) fn is_here(&self, topology: &common::csi::v1::Topology) -> bool {
+    pub(crate) fn is_here(&self, topology: &csi::v1::Topology) -> bool {
         let Some(ours) = self.options.topology() else { return true };
         topology
             .segments

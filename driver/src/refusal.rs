@@ -2,7 +2,7 @@
 
 use std::io;
 
-use common::csi::v1;
+use csi::v1;
 use rustix::io::Errno;
 use tonic::{Code, Status};
 

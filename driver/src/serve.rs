@@ -4,12 +4,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::csi::Endpoint;
-use common::csi::v1::controller_server::ControllerServer;
-use common::csi::v1::group_controller_server::GroupControllerServer;
-use common::csi::v1::identity_server::IdentityServer;
-use common::csi::v1::node_server::NodeServer;
-use common::csi::v1::snapshot_metadata_server::SnapshotMetadataServer;
+use csi::Endpoint;
+use csi::v1::controller_server::ControllerServer;
+use csi::v1::group_controller_server::GroupControllerServer;
+use csi::v1::identity_server::IdentityServer;
+use csi::v1::node_server::NodeServer;
+use csi::v1::snapshot_metadata_server::SnapshotMetadataServer;
 use tokio::signal::unix::{SignalKind, signal};
 use tonic::transport::Server;
 
@@ -93,7 +93,7 @@ pub async fn serve(options: Options) -> Result<(), ServeError> {
         () = async {
             let _ = stopped.await;
             tokio::time::sleep(GRACE).await;
-        } => common::warn!("Stopping although calls are still under way"),
+        } => base::warn!("Stopping although calls are still under way"),
     }
     if let Some(path) = endpoint.socket_path() {
         // Gone already unless the server was cut short.
@@ -111,7 +111,7 @@ pub async fn proxy(endpoint: Endpoint, other: Endpoint) -> Result<(), ServeError
     let stop = stop_signal()?;
     let callers = bind(&endpoint).await?;
     let drivers = bind(&other).await?;
-    common::info!("Passing bytes"; "endpoint" => endpoint, "proxyEndpoint" => other);
+    base::info!("Passing bytes"; "endpoint" => endpoint, "proxyEndpoint" => other);
     let pair = async {
         loop {
             match futures::future::try_join(callers.accept(), drivers.accept()).await {
@@ -122,7 +122,7 @@ pub async fn proxy(endpoint: Endpoint, other: Endpoint) -> Result<(), ServeError
                     });
                 }
                 Err(error) => {
-                    common::error!(error, "Cannot accept a connection");
+                    base::error!(error, "Cannot accept a connection");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }
@@ -151,6 +151,6 @@ fn stop_signal() -> Result<impl Future<Output = ()>, ServeError> {
     Ok(async move {
         let waiting = signals.iter_mut().map(|signal| Box::pin(signal.recv()));
         futures::future::select_all(waiting).await;
-        common::info!("Stopping");
+        base::info!("Stopping");
     })
 }

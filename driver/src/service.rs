@@ -8,12 +8,12 @@ use std::io::Write as _;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use common::csi::v1::controller_server::Controller;
-use common::csi::v1::group_controller_server::GroupController;
-use common::csi::v1::identity_server::Identity;
-use common::csi::v1::node_server::Node;
-use common::csi::v1::snapshot_metadata_server::SnapshotMetadata;
-use common::csi::{Rpc, StreamRpc, code_name, grpc_text, redacted, v1};
+use csi::v1::controller_server::Controller;
+use csi::v1::group_controller_server::GroupController;
+use csi::v1::identity_server::Identity;
+use csi::v1::node_server::Node;
+use csi::v1::snapshot_metadata_server::SnapshotMetadata;
+use csi::{Rpc, StreamRpc, code_name, grpc_text, redacted, v1};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status};
@@ -34,7 +34,7 @@ async fn answer<R: Rpc>(
 ) -> Result<Response<R::Reply>, Status> {
     let request = request.into_inner();
     note_call(R::METHOD);
-    let wanted = common::log::enabled(5, file!());
+    let wanted = base::log::enabled(5, file!());
     let asked = if wanted { redacted(&request) } else { String::new() };
     let plugin = Arc::clone(&service.0);
     let outcome = tokio::task::spawn_blocking(move || operation(&plugin, request)).await;
@@ -46,21 +46,21 @@ async fn answer<R: Rpc>(
         note_answer(R::METHOD, &asked, outcome.as_ref().map(redacted).map_err(Clone::clone));
     }
     if let Err(status) = &outcome {
-        common::error!(grpc_text(status), "GRPC error"; "method" => R::METHOD);
+        base::error!(grpc_text(status), "GRPC error"; "method" => R::METHOD);
     }
     outcome.map(Response::new)
 }
 
 fn note_call(method: &'static str) {
     if method.ends_with("/Probe") {
-        common::v!(5, "GRPC call"; "method" => method);
+        base::v!(5, "GRPC call"; "method" => method);
     } else {
-        common::v!(3, "GRPC call"; "method" => method);
+        base::v!(3, "GRPC call"; "method" => method);
     }
 }
 
 fn note_answer(method: &str, asked: &str, outcome: Result<String, Status>) {
-    common::v!(5, "GRPC request"; "method" => method, "request" => asked);
+    base::v!(5, "GRPC request"; "method" => method, "request" => asked);
     let (reply, error, full) = match outcome {
         Ok(reply) => (reply, String::new(), "null".to_owned()),
         Err(status) => {
@@ -68,7 +68,7 @@ fn note_answer(method: &str, asked: &str, outcome: Result<String, Status>) {
             ("null".to_owned(), grpc_text(&status), full.to_string())
         }
     };
-    common::v!(5, "GRPC response"; "method" => method, "response" => reply);
+    base::v!(5, "GRPC response"; "method" => method, "response" => reply);
     let (method, error) = (serde_json::Value::from(method), serde_json::Value::from(error));
     let line = format!(
         "gRPCCall: {{\"Method\":{method},\"Request\":{asked},\"Response\":{reply},\"Error\":{error},\"FullError\":{full}}}\n"
@@ -193,14 +193,14 @@ where
         .await
         .map_err(|error| Status::internal(format!("the driver failed: {error}")))?;
     let walk = walk.map_err(Status::from).inspect_err(|status| {
-        common::error!(grpc_text(status), "GRPC error"; "method" => R::METHOD);
+        base::error!(grpc_text(status), "GRPC error"; "method" => R::METHOD);
     })?;
     let (sender, receiver) = mpsc::channel(4);
     tokio::task::spawn_blocking(move || {
         let read = walk.run(|runs| sender.blocking_send(Ok(message(runs))).is_ok());
         if let Err(error) = read {
             let status = Status::internal(format!("cannot read the snapshot: {error}"));
-            common::error!(grpc_text(&status), "GRPC error"; "method" => R::METHOD, "code" => code_name(Code::Internal));
+            base::error!(grpc_text(&status), "GRPC error"; "method" => R::METHOD, "code" => code_name(Code::Internal));
             // A caller that left needs no reason.
             let _ = sender.blocking_send(Err(status));
         }

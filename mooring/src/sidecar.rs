@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use common::flag::standard::StandardFlags;
-use common::flag::{Exit, Parsed};
+use base::flag::standard::StandardFlags;
+use base::flag::{Exit, Parsed};
 
 /// The sidecars of this release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,15 +49,15 @@ impl Sidecar {
             Ok(parsed) => parsed,
             Err(exit) => exit.leave(),
         };
-        common::log::init(parsed.read::<StandardFlags>().logging.options());
+        base::log::init(parsed.read::<StandardFlags>().logging.options());
         for notice in parsed.notices() {
-            common::warn!(notice);
+            base::warn!(notice);
         }
-        common::info!("Version"; "program" => self.name(), "version" => env!("CARGO_PKG_VERSION"));
+        base::info!("Version"; "program" => self.name(), "version" => env!("CARGO_PKG_VERSION"));
         // One thread: a sidecar waits far more than it computes, and threads cost memory.
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
-            Err(error) => common::log::exit(error, "cannot start the runtime"),
+            Err(error) => base::log::exit(error, "cannot start the runtime"),
         };
         let code = runtime.block_on(async {
             match self {

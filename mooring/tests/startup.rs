@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use common::csi::v1;
-use common::csi::v1::identity_server::{Identity, IdentityServer};
+use csi::v1;
+use csi::v1::identity_server::{Identity, IdentityServer};
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Request, Response, Status};
 

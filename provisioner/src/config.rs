@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use common::csi::capability::{ControllerCapabilities, PluginCapabilities};
-use common::csi::v1::controller_service_capability::rpc::Type as Rpc;
-use common::csi::v1::plugin_capability::service::Type as Service;
-use common::queue::Backoff;
+use base::queue::Backoff;
+use csi::capability::{ControllerCapabilities, PluginCapabilities};
+use csi::v1::controller_service_capability::rpc::Type as Rpc;
+use csi::v1::plugin_capability::service::Type as Service;
 
 use crate::flags::Flags;
 

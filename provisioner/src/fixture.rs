@@ -1,7 +1,7 @@
 //! What the tests of decisions start from (provisioner-cases.md, "usual fixture").
 
-use common::kube::object::{Claim, Class, Object, Scope, Volume};
-use common::queue::Backoff;
+use base::queue::Backoff;
+use kubernetes::object::{Claim, Class, Object, Scope, Volume};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ pub(crate) fn claim_from(annotations: Value, spec: Value) -> Claim {
 
 pub(crate) fn with_annotations(mut claim: Claim, annotations: &[(&str, &str)]) -> Claim {
     let map = annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-    claim.meta.annotations = common::kube::object::Pairs::filtered(Some(map), |_| true);
+    claim.meta.annotations = kubernetes::object::Pairs::filtered(Some(map), |_| true);
     claim
 }
 

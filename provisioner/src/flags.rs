@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use common::flag::standard::StandardFlags;
-use common::flag::{Dialect, Exit, FlagSet, Gate, Parsed};
+use base::flag::standard::StandardFlags;
+use base::flag::{Dialect, Exit, FlagSet, Gate, Parsed};
 
-common::flags! {
+base::flags! {
     /// The flags that only csi-provisioner has.
     pub struct Flags {
         "master" master: String = "", "URL of the API server; replaces the one in the kubeconfig.";

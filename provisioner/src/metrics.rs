@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use common::kube::object::{Claim, Volume};
-use common::metrics::{DEFAULT_BUCKETS, Metrics};
+use base::metrics::{DEFAULT_BUCKETS, Metrics};
+use kubernetes::object::{Claim, Volume};
 use prometheus::{HistogramVec, IntCounterVec};
 
 /// Counters of claims.

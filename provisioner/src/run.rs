@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use common::csi::identity::{controller_capabilities, plugin_capabilities};
-use common::csi::{CallLog, Driver};
-use common::flag::Parsed;
-use common::flag::standard::StandardFlags;
-use common::kube::object::{Attachment, Claim, Class, Key, Scope, Volume};
-use common::kube::permission::{Need, review};
-use common::process::{Election, Process, Setup, StartError, host_name, start};
-use common::queue::{Backoff, Limits, Place, WorkQueue};
+use base::flag::Parsed;
+use base::flag::standard::StandardFlags;
+use base::queue::{Backoff, Limits, Place, WorkQueue};
+use csi::CallLog;
+use csi::identity::{controller_capabilities, plugin_capabilities};
 use futures::FutureExt;
 use futures::future::{BoxFuture, select_all};
+use kubernetes::object::{Attachment, Claim, Class, Key, Scope, Volume};
+use kubernetes::permission::{Need, review};
+use process::{Election, Process, Setup, StartError, host_name, start};
 
 use crate::claim::reconcile::{Caches, ClaimId, Claims};
 use crate::claim::save::UnsavedVolumes;
@@ -20,7 +20,7 @@ use crate::config::{Capabilities, Config, Gates};
 use crate::flags::{self, Flags};
 use crate::metrics::{ClaimMetrics, VolumeMetrics};
 use crate::volume::reconcile::Volumes;
-use common::kube::attached::Attached;
+use kubernetes::attached::Attached;
 
 /// Exit code of what upstream calls fatal.
 const FATAL: u8 = 255;
@@ -43,7 +43,7 @@ pub async fn main(parsed: &Parsed) -> u8 {
     match begin(parsed, &own, &standard).await {
         Ok(code) => code,
         Err(error) => {
-            common::error!(error, "csi-provisioner cannot start");
+            base::error!(error, "csi-provisioner cannot start");
             error.code()
         }
     }
@@ -69,7 +69,7 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
     let driver = started.process.driver_name.clone();
     let config = Config::new(own, gates, driver.as_str(), identity(driver.as_str()), can);
     for flag in flags::without_effect(parsed) {
-        common::warn!("Flag is read but changes nothing in this release"; "flag" => flag);
+        base::warn!("Flag is read but changes nothing in this release"; "flag" => flag);
     }
     warn_of_gaps(&config);
     let election = Election {
@@ -88,17 +88,15 @@ async fn has_attributes_classes(parsed: &Parsed, client: &kube::Client) -> bool 
     }
     match client.list_api_group_resources("storage.k8s.io/v1").await {
         Ok(list) => list.resources.iter().any(|resource| resource.kind == gate),
-        Err(error) if common::kube::api::is(&error, 404) => false,
+        Err(error) if kubernetes::api::is(&error, 404) => false,
         // Not knowing is no reason to ignore what a claim asks for.
         Err(_) => true,
     }
 }
 
-async fn capabilities(driver: &Driver, timeout: Duration) -> Result<Capabilities, StartError> {
-    let failed = |status: tonic::Status| StartError::Capabilities {
-        cause: common::csi::grpc_text(&status),
-        code: FATAL,
-    };
+async fn capabilities(driver: &csi::Client, timeout: Duration) -> Result<Capabilities, StartError> {
+    let failed =
+        |status: tonic::Status| StartError::Capabilities { cause: csi::grpc_text(&status), code: FATAL };
     let plugin = plugin_capabilities(driver, timeout).await.map_err(failed)?;
     let controller = controller_capabilities(driver, timeout).await.map_err(failed)?;
     Ok(Capabilities::new(&plugin, controller))
@@ -107,13 +105,13 @@ async fn capabilities(driver: &Driver, timeout: Duration) -> Result<Capabilities
 /// Says at start what the driver has and this release does not use.
 fn warn_of_gaps(config: &Config) {
     if config.uses_topology() {
-        common::error!(
+        base::error!(
             "topology is not available in this release of the provisioner",
             "Claims will fail; start with --feature-gates=Topology=false if every node reaches every volume"
         );
     }
     if config.can.clones || config.can.snapshots {
-        common::info!(
+        base::info!(
             "The driver restores snapshots or clones volumes; this release does neither: such claims get an event"
         );
     }
@@ -135,7 +133,7 @@ pub async fn provision(process: Process, config: Config) {
     let (Ok(claim_metrics), Ok(volume_metrics)) =
         (ClaimMetrics::new(&process.metrics), VolumeMetrics::new(&process.metrics))
     else {
-        common::error!("names are taken", "Metrics of provisioning could not be registered");
+        base::error!("names are taken", "Metrics of provisioning could not be registered");
         return;
     };
     let released = volume_queue.clone();
@@ -176,7 +174,7 @@ pub async fn provision(process: Process, config: Config) {
             _ = synced => {}
             () = process.stop.cancelled() => return,
         }
-        common::info!("Provisioning"; "driver" => config.driver, "claims" => claims.len(), "volumes" => volumes.len());
+        base::info!("Provisioning"; "driver" => config.driver, "claims" => claims.len(), "volumes" => volumes.len());
         let unsaved_job = Arc::new(UnsavedVolumes(claim_job.clone()));
         futures::join!(
             claim_queue.run(config.workers, claim_job, process.stop.clone()),

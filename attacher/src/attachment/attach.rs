@@ -7,9 +7,9 @@
 //! Each write is left out when what it would write is there. Whatever happens in between, the attachment that is
 //! left leads here again, or, once it is deleted, to a detach.
 
-use common::kube::api::{self, Format};
-use common::kube::object::{Attachment, Key, Volume, WireVolume};
-use common::secret::SecretRef;
+use kubernetes::api::{self, Format};
+use kubernetes::object::{Attachment, Key, Volume, WireVolume};
+use kubernetes::secret::SecretRef;
 
 use super::error::{AttachError, SourceError};
 use super::facts::{Note, needs_note, node_id, secret_of};

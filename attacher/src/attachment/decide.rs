@@ -1,7 +1,7 @@
 //! What is to be done about an attachment (attacher.md §6, §9, §12).
 
-use common::kube::object::Attachment;
-use common::queue::Place;
+use base::queue::Place;
+use kubernetes::object::Attachment;
 
 /// The lane of attaches in the queue.
 pub const ATTACH: usize = 0;

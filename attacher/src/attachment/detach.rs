@@ -10,9 +10,9 @@
 //! `Differs:` upstream needs the PersistentVolume for it, and a user who removes that by force leaves an attachment
 //! that is stuck for ever. What we have published ourselves is noted in the attachment, and the note is enough.
 
-use common::kube::api::Format;
-use common::kube::object::{Attachment, Key};
-use common::secret::SecretRef;
+use kubernetes::api::Format;
+use kubernetes::object::{Attachment, Key};
+use kubernetes::secret::SecretRef;
 
 use super::error::{DetachError, SourceError};
 use super::facts::{Note, Source, node_id_for_detach, source};

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use common::access::AccessError;
-use common::csi::{ErrorClass, attach_class, grpc_text};
-use common::kube::api;
-use common::kube::secret::SecretError;
-use common::queue::Outcome;
-use common::secret::SecretRef;
+use base::queue::Outcome;
+use csi::access::AccessError;
+use csi::{ErrorClass, attach_class, grpc_text};
+use kubernetes::api;
+use kubernetes::secret::SecretError;
+use kubernetes::secret::SecretRef;
 use thiserror::Error;
 use tonic::Status;
 use translation::TranslationError;
@@ -278,7 +278,7 @@ impl DetachError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use common::secret::NotText;
+    use base::secret::NotText;
     use tonic::Code;
 
     #[test]

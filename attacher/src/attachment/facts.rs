@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use common::kube::object::{Attachment, AttachmentSource, CsiNode, CsiSource, VolumeSpec};
-use common::secret::SecretRef;
+use kubernetes::object::{Attachment, AttachmentSource, CsiNode, CsiSource, VolumeSpec};
+use kubernetes::secret::SecretRef;
 
 use super::error::{NodeError, SourceError};
 
@@ -99,8 +99,8 @@ pub fn needs_note(attachment: &Attachment, finalizer: &str, node_id: &str, note:
 mod tests {
     use super::*;
     use crate::fixture::{DRIVER, FINALIZER, attachment, scope};
-    use common::kube::object::Object;
-    use common::kube::object::annotation::{NODE_ID, PUBLISH_SECRET, VOLUME_HANDLE};
+    use kubernetes::object::Object;
+    use kubernetes::object::annotation::{NODE_ID, PUBLISH_SECRET, VOLUME_HANDLE};
     use serde_json::{Value, json};
 
     fn node(drivers: Value) -> CsiNode {

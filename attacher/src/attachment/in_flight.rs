@@ -9,7 +9,7 @@ use std::collections::hash_map::Entry;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use common::kube::object::Key;
+use kubernetes::object::Key;
 
 /// A volume on a node.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use common::kube::object::{Attachment, Key};
-use common::kube::store::{Change, Store};
-use common::queue::WorkQueue;
+use base::queue::WorkQueue;
+use kubernetes::object::{Attachment, Key};
+use kubernetes::store::{Change, Store};
 
 use super::decide::{Step, decide, place};
 use super::own::OwnWrites;

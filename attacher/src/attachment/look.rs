@@ -14,10 +14,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use common::kube::api;
-use common::kube::object::WireSecret;
-use common::kube::secret::{SecretError, read};
-use common::secret::SecretRef;
+use kubernetes::api;
+use kubernetes::object::WireSecret;
+use kubernetes::secret::SecretRef;
+use kubernetes::secret::{SecretError, read};
 use tokio::time::{Instant, sleep};
 
 use super::reconcile::Attachments;
@@ -66,12 +66,12 @@ impl Attachments {
             let asked = Instant::now();
             match self.process.objects.exists::<WireSecret>(&place.namespace, &place.name).await {
                 Ok(true) => {
-                    common::v!(2, "A missing Secret is there now"; "secret" => place);
+                    base::v!(2, "A missing Secret is there now"; "secret" => place);
                     self.waiting.came(&On::Secret(place.clone())).iter().for_each(|key| self.wake(key));
                 }
                 Ok(false) => self.waiting.not_found(&place),
                 Err(error) => {
-                    common::v!(2, "Could not look for a Secret"; "secret" => place, "err" => api::text(&error));
+                    base::v!(2, "Could not look for a Secret"; "secret" => place, "err" => api::text(&error));
                 }
             }
             (last, took) = (Some(place), asked.elapsed());

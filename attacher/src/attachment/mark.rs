@@ -8,7 +8,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use common::kube::object::Key;
+use kubernetes::object::Key;
 
 /// The marks; they live in memory.
 #[derive(Debug, Default)]

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use common::kube::object::Key;
+use kubernetes::object::Key;
 
 /// The writes to attachments that are under way: one per attachment at a time.
 #[derive(Debug, Default)]

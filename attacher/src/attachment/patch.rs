@@ -1,14 +1,14 @@
 //! The bodies of our writes: only `patch` is ever needed (attacher.md §16).
 //!
-//! `Differs:` see [`common::kube::patch`] for the finalizers. Upstream replaces the attachment's whole list, which can
+//! `Differs:` see [`kubernetes::patch`] for the finalizers. Upstream replaces the attachment's whole list, which can
 //! undo another's change, and tests the volume's list first, which fails when it has changed. And what the status says
 //! already is not written: upstream sends a patch that changes nothing.
 
 use std::collections::BTreeMap;
 
-use common::kube::object::annotation::{NODE_ID, PUBLISH_SECRET, VOLUME_HANDLE};
-use common::kube::object::{Attachment, Pairs};
-pub use common::kube::patch::{add_finalizer, only, remove_finalizer};
+use kubernetes::object::annotation::{NODE_ID, PUBLISH_SECRET, VOLUME_HANDLE};
+use kubernetes::object::{Attachment, Pairs};
+pub use kubernetes::patch::{add_finalizer, only, remove_finalizer};
 use serde_json::{Map, Value, json};
 
 use super::facts::Note;
@@ -69,7 +69,7 @@ pub fn detach_error(report: &Report, time: &str) -> Value {
 mod tests {
     use super::*;
     use crate::fixture::attachment;
-    use common::secret::SecretRef;
+    use kubernetes::secret::SecretRef;
 
     #[test]
     fn one_patch_saves_finalizer_node_id_and_note() {

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::kube::api::{self, Format};
-use common::kube::object::{Attachment, CsiNode, Key, Meta, Volume};
-use common::kube::store::Store;
-use common::process::Process;
-use common::queue::{Job, Outcome, WorkQueue};
-use common::secret::SecretRef;
+use base::queue::{Job, Outcome, WorkQueue};
 use jiff::Timestamp;
+use kubernetes::api::{self, Format};
+use kubernetes::object::{Attachment, CsiNode, Key, Meta, Volume};
+use kubernetes::secret::SecretRef;
+use kubernetes::store::Store;
+use process::Process;
 use serde_json::Value;
 use translation::Translation;
 
@@ -177,7 +177,7 @@ impl Attachments {
     fn ended(&self, what: &str, attachment: &Attachment, progress: Progress) -> Outcome {
         match progress {
             Progress::Done => {
-                common::v!(2, what; "attachment" => attachment.meta.key, "node" => attachment.node);
+                base::v!(2, what; "attachment" => attachment.meta.key, "node" => attachment.node);
                 Outcome::Done
             }
             Progress::Gone => {
@@ -195,7 +195,7 @@ impl Attachments {
         match self.write(&attachment.meta, "status", Format::Merge, patch::marked()).await {
             Ok(_) => self.ended("Marked as attached", attachment, Progress::Done),
             Err(error) => {
-                common::error!(api::text(&error), "Could not mark as attached"; "attachment" => attachment.meta.key);
+                base::error!(api::text(&error), "Could not mark as attached"; "attachment" => attachment.meta.key);
                 Outcome::Retry
             }
         }
@@ -203,7 +203,7 @@ impl Attachments {
 
     async fn attach_failed(&self, attachment: &Attachment, error: AttachError) -> Outcome {
         let key = &attachment.meta.key;
-        common::error!(error, "Failed to attach"; "attachment" => key, "node" => attachment.node);
+        base::error!(error, "Failed to attach"; "attachment" => key, "node" => attachment.node);
         let report = Report::new(error.to_string(), error.code().filter(|_| self.config.error_code));
         let reported = |latest: &Attachment| {
             error.is_reported() && is_news(latest.attach_error.as_deref(), &report, Timestamp::now())
@@ -217,7 +217,7 @@ impl Attachments {
 
     async fn detach_failed(&self, attachment: &Attachment, error: DetachError) -> Outcome {
         let key = &attachment.meta.key;
-        common::error!(error, "Failed to detach"; "attachment" => key, "node" => attachment.node);
+        base::error!(error, "Failed to detach"; "attachment" => key, "node" => attachment.node);
         let report = Report::new(error.to_string(), None);
         let reported = |latest: &Attachment| {
             let bound = latest.meta.has_finalizer(&self.config.finalizer);
@@ -239,7 +239,7 @@ impl Attachments {
     /// An error that cannot be written is only logged: the attempt is repeated in any case.
     async fn report(&self, meta: &Meta, body: Value) {
         if let Err(error) = self.write(meta, "status", Format::Merge, body).await {
-            common::error!(api::text(&error), "Could not save the error"; "attachment" => meta.key);
+            base::error!(api::text(&error), "Could not save the error"; "attachment" => meta.key);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! When a failure is written into the status (attacher.md §7).
 
-use common::kube::object::StatusError;
 use jiff::{SignedDuration, Timestamp};
+use kubernetes::object::StatusError;
 
 /// A failure that stays the same is written again after this long, so that its time says it is still true.
 pub const REFRESH: SignedDuration = SignedDuration::from_mins(5);

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use common::access::{AccessError, of_volume};
-use common::csi::v1::volume_capability::{AccessMode, AccessType, BlockVolume, MountVolume};
-use common::csi::v1::{ControllerPublishVolumeRequest, ControllerUnpublishVolumeRequest, VolumeCapability};
-use common::kube::object::{CsiSource, VolumeSpec};
+use csi::access::{AccessError, of_volume};
+use csi::v1::volume_capability::{AccessMode, AccessType, BlockVolume, MountVolume};
+use csi::v1::{ControllerPublishVolumeRequest, ControllerUnpublishVolumeRequest, VolumeCapability};
+use kubernetes::object::{CsiSource, VolumeSpec};
 
 use crate::config::Config;
 
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
     use crate::config::Capabilities;
     use crate::fixture::{config, volume};
-    use common::csi::v1::volume_capability::access_mode::Mode;
+    use csi::v1::volume_capability::access_mode::Mode;
     use serde_json::{Value, json};
 
     fn request(config: &Config, spec: Value) -> Result<ControllerPublishVolumeRequest, AccessError> {

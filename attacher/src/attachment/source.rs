@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use common::kube::object::{Attachment, CsiSource, Key, Scope, Volume, VolumeSpec, WireVolume};
 use k8s_openapi::api::core::v1::PersistentVolume;
+use kubernetes::object::{Attachment, CsiSource, Key, Scope, Volume, VolumeSpec, WireVolume};
 use translation::Plugin;
 
 use super::error::SourceError;

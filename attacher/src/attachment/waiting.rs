@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use common::kube::object::Key;
-use common::secret::SecretRef;
+use kubernetes::object::Key;
+use kubernetes::secret::SecretRef;
 use tokio::sync::Notify;
 
 /// An object whose coming may end the failure.

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use common::kube::object::{Attachment, CsiNode, Key, Volume};
-use common::kube::store::{Change, Store};
-use common::queue::WorkQueue;
+use base::queue::WorkQueue;
+use kubernetes::object::{Attachment, CsiNode, Key, Volume};
+use kubernetes::store::{Change, Store};
 
 use super::decide::place;
 use super::in_flight::{Claim, Pair};

@@ -1,9 +1,9 @@
 //! Writing to an attachment.
 
-use common::kube::api::{self, Format};
-use common::kube::object::{Meta, WireAttachment};
-use common::kube::patch::only;
 use kube::Resource;
+use kubernetes::api::{self, Format};
+use kubernetes::object::{Meta, WireAttachment};
+use kubernetes::patch::only;
 use serde_json::Value;
 
 use super::reconcile::Attachments;

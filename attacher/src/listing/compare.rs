@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use common::kube::object::Key;
+use kubernetes::object::Key;
 
 /// What one attachment lets expect.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,10 +7,10 @@ pub mod compare;
 
 use std::sync::Arc;
 
-use common::csi::{ListPublishedRequest, grpc_text};
-use common::kube::object::{Attachment, Key};
-use common::process::Process;
-use common::queue::WorkQueue;
+use base::queue::WorkQueue;
+use csi::{ListPublishedRequest, grpc_text};
+use kubernetes::object::{Attachment, Key};
+use process::Process;
 use tokio::time::{Instant, sleep};
 use tonic::Status;
 use translation::{Plugin, Translation};
@@ -46,7 +46,7 @@ impl Listing {
                 Ok(contradicted) => self.force(contradicted),
                 Err(status) => {
                     self.marks.comparison_failed();
-                    common::error!(grpc_text(&status), "Could not compare with the driver's list of volumes");
+                    base::error!(grpc_text(&status), "Could not compare with the driver's list of volumes");
                 }
             }
             sleep(self.config.reconcile_sync).await;
@@ -58,7 +58,7 @@ impl Listing {
         let attachments = &self.caches.attachments;
         for key in self.marks.comparison_ends(contradicted, |key| attachments.get(key).is_some()) {
             if let Some(attachment) = attachments.get(&key) {
-                common::info!("The driver's list contradicts the attachment"; "attachment" => key,
+                base::info!("The driver's list contradicts the attachment"; "attachment" => key,
                     "attached" => attachment.attached, "deleted" => attachment.meta.deleting);
                 self.queue.add(key, place(&attachment));
             }

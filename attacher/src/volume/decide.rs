@@ -1,7 +1,7 @@
 //! What is to be done about a volume (attacher.md §5, §10).
 
-use common::kube::object::Volume;
-use common::kube::object::annotation::MIGRATED_TO;
+use kubernetes::object::Volume;
+use kubernetes::object::annotation::MIGRATED_TO;
 
 /// The next step for a volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use common::kube::api::{self, Format};
-use common::kube::attached::Attached;
-use common::kube::object::{Key, Volume, WireVolume};
-use common::kube::store::{Change, Store};
-use common::process::Process;
-use common::queue::{Job, Outcome, Place, WorkQueue};
+use base::queue::{Job, Outcome, Place, WorkQueue};
 use k8s_openapi::api::core::v1::PersistentVolume;
 use kube::Resource;
+use kubernetes::api::{self, Format};
+use kubernetes::attached::Attached;
+use kubernetes::object::{Key, Volume, WireVolume};
+use kubernetes::store::{Change, Store};
+use process::Process;
 use translation::Plugin;
 
 use super::decide::{Step, decide};
@@ -59,7 +59,7 @@ impl Volumes {
         match result {
             Ok(()) => Outcome::Done,
             Err(error) => {
-                common::error!(api::text(&error), "Failed to remove the finalizer"; "volume" => key);
+                base::error!(api::text(&error), "Failed to remove the finalizer"; "volume" => key);
                 Outcome::Retry
             }
         }
@@ -86,7 +86,7 @@ impl Volumes {
                 } else {
                     self.volumes.overlay(wire);
                 }
-                common::v!(2, "Volume released"; "volume" => key);
+                base::v!(2, "Volume released"; "volume" => key);
                 Ok(())
             }
             // Gone, and maybe another is there: the watch tells.

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use common::csi::{ErrorClass, attach_class};
-use common::kube::object::Attachment;
+use csi::{ErrorClass, attach_class};
+use kubernetes::object::Attachment;
 use tonic::Status;
 
 use super::open::Publication;

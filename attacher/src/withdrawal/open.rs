@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use common::kube::object::{Key, Uid};
-use common::secret::SecretRef;
+use kubernetes::object::{Key, Uid};
+use kubernetes::secret::SecretRef;
 
 use crate::attachment::in_flight::Pair;
 use crate::volume::hold::Hold;

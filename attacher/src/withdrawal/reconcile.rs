@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use common::kube::object::{Key, Uid};
-use common::kube::secret::read;
-use common::kube::store::Change;
-use common::process::Process;
-use common::queue::{Job, Limits, Outcome, Place, WorkQueue};
+use base::queue::{Job, Limits, Outcome, Place, WorkQueue};
+use kubernetes::object::{Key, Uid};
+use kubernetes::secret::read;
+use kubernetes::store::Change;
+use process::Process;
 
 use super::decide::{Rival, Step, decide};
 use super::open::{Open, Publication};
@@ -59,7 +59,7 @@ impl Withdrawals {
     pub(crate) fn attachment_is(&self, key: &Key, there: Option<&Uid>) {
         let Some(publication) = self.open.orphaned(key, there) else { return };
         let pair = publication.pair.clone();
-        common::warn!("An attachment is gone whose volume was published meanwhile";
+        base::warn!("An attachment is gone whose volume was published meanwhile";
             "attachment" => key, "volume" => pair.handle, "node" => publication.node);
         let place = place(&publication);
         self.orphans.insert(publication);
@@ -87,11 +87,11 @@ impl Withdrawals {
             Step::Withdraw => {
                 self.orphans.set_waiting(pair, false);
                 if let Err(error) = self.withdraw(&publication).await {
-                    common::error!(error, "Failed to withdraw a volume whose attachment is gone";
+                    base::error!(error, "Failed to withdraw a volume whose attachment is gone";
                         "volume" => pair.handle, "node" => publication.node);
                     return error.outcome();
                 }
-                common::info!("Volume withdrawn whose attachment is gone";
+                base::info!("Volume withdrawn whose attachment is gone";
                     "volume" => pair.handle, "node" => publication.node);
             }
         }

@@ -1,7 +1,7 @@
 //! Flags that several commands have.
 
 use clap::Args;
-use common::csi::v1::VolumeCapability;
+use csi::v1::VolumeCapability;
 
 use crate::capability;
 use crate::pairs::{self, Pairs};

@@ -2,7 +2,7 @@
 
 use std::sync::PoisonError;
 
-use common::csi::v1;
+use csi::v1;
 
 use super::common_access;
 use crate::check;

@@ -1,6 +1,6 @@
 //! CreateVolume.
 
-use common::csi::v1;
+use csi::v1;
 
 use super::{DEFAULT_SIZE, common_access, describe_source};
 use crate::backend::{Content, Item};
@@ -276,7 +276,7 @@ fn compatible(volume: &Volume, request: &v1::CreateVolumeRequest, wanted: &Wante
     }
     if volume.source != wanted.source {
         let text = |source: Option<&Source>| {
-            source.map_or("nothing".to_owned(), |source| common::csi::redacted(&describe_source(source)))
+            source.map_or("nothing".to_owned(), |source| csi::redacted(&describe_source(source)))
         };
         let (is, asked) = (text(volume.source.as_ref()), text(wanted.source.as_ref()));
         return clash(format!("made from {is}, not from {asked}"));

@@ -1,6 +1,6 @@
 //! DeleteVolume.
 
-use common::csi::v1;
+use csi::v1;
 
 use crate::check;
 use crate::lock::Key;
@@ -48,7 +48,7 @@ impl Plugin {
         if self.options.strict {
             return Err(Refusal::OutOfOrder(message));
         }
-        common::warn!(message);
+        base::warn!(message);
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! ControllerExpandVolume and ControllerModifyVolume.
 
-use common::csi::v1;
+use csi::v1;
 
 use crate::backend::Item;
 use crate::check;

@@ -6,7 +6,7 @@
 //! Differs: the Go driver never ends a page of volumes, takes a token past the end, and lists only the
 //! first snapshot of a volume.
 
-use common::csi::v1;
+use csi::v1;
 use prost::Message;
 
 use super::describe_snapshot;

@@ -7,7 +7,7 @@ mod expand;
 mod list;
 mod snapshot;
 
-use common::csi::v1;
+use csi::v1;
 use v1::controller_service_capability as capability;
 use v1::controller_service_capability::rpc::Type;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use common::csi::v1;
+use csi::v1;
 
 use super::{describe_snapshot, timestamp};
 use crate::backend::{Content, Item, Kind};
@@ -250,7 +250,7 @@ fn of_volume(volume: &Volume, name: String, created: (i64, i32), group: &str) ->
 fn check_parameters(parameters: &std::collections::BTreeMap<String, String>) -> Result<(), Refusal> {
     check::map("parameters", parameters)?;
     let value = parameters.get(IGNORE_FAILED_READ);
-    if value.is_some_and(|value| common::flag::value::parse_go_bool(value).is_none()) {
+    if value.is_some_and(|value| base::flag::value::parse_go_bool(value).is_none()) {
         return Err(Refusal::invalid("parameters", format!("{IGNORE_FAILED_READ} is true or false")));
     }
     Ok(())

@@ -5,7 +5,7 @@ mod stage;
 mod stats;
 mod unpublish;
 
-use common::csi::v1;
+use csi::v1;
 use v1::node_service_capability as capability;
 use v1::node_service_capability::rpc::Type;
 

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use common::csi::v1;
+use csi::v1;
 use rustix::mount::MountFlags;
 use v1::volume_capability::AccessType;
 use v1::volume_capability::access_mode::Mode;
@@ -192,7 +192,7 @@ impl Plugin {
             })
         };
         if let Err(error) = undone.and_then(|()| self.release(&volume.id)) {
-            common::error!(error, "Cannot undo a failed publish; the next start will"; "volume" => volume.id);
+            base::error!(error, "Cannot undo a failed publish; the next start will"; "volume" => volume.id);
         }
     }
 }

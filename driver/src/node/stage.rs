@@ -1,6 +1,6 @@
 //! NodeStageVolume and NodeUnstageVolume: bookkeeping, since this driver's volumes need no preparation.
 
-use common::csi::v1;
+use csi::v1;
 
 use crate::check;
 use crate::controller::common_access;

@@ -3,7 +3,7 @@
 use std::io::{Seek, SeekFrom};
 use std::path::Path;
 
-use common::csi::v1;
+use csi::v1;
 use v1::volume_usage::Unit;
 
 use crate::backend::Item;

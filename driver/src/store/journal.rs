@@ -120,7 +120,7 @@ impl Journal {
             ));
         }
         if end < bytes.len() {
-            common::warn!("The last change was cut off and never acknowledged: dropped";
+            base::warn!("The last change was cut off and never acknowledged: dropped";
                 "file" => folder.join(FILE).display(), "bytes" => bytes.len() - end);
         }
         if end < bytes.len() {
@@ -129,7 +129,7 @@ impl Journal {
         sync_folder(folder)?;
         let mut tail = Tail { file, end: end as u64, owned: end as u64, next_look: 0 };
         if let Err(error) = tail.own(0) {
-            common::warn!("The disk is full: nothing can be made until there is space"; "err" => error);
+            base::warn!("The disk is full: nothing can be made until there is space"; "err" => error);
         }
         let queue = Queue {
             file: Some(tail),

@@ -108,7 +108,7 @@ pub(crate) fn read(folder: &Path, content: &Path) -> Result<Vec<Change>, OpenErr
 pub(super) fn put_aside(folder: &Path) {
     match std::fs::rename(folder.join(FILE), folder.join(ASIDE)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            common::error!(error, "Cannot rename the Go driver's state file; it is ignored from now on");
+            base::error!(error, "Cannot rename the Go driver's state file; it is ignored from now on");
         }
         _ => {}
     }

@@ -153,7 +153,7 @@ impl Store {
         let Ok(_gate) = self.gate.try_write() else { return };
         let alive = || self.read().all();
         if let Err(error) = self.journal.rewrite_if_large(alive) {
-            common::error!(error, "Cannot rewrite the driver's state; the old file stays in use");
+            base::error!(error, "Cannot rewrite the driver's state; the old file stays in use");
         }
     }
 }

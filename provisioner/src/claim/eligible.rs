@@ -1,7 +1,7 @@
 //! Whether a claim is to be worked on (provisioner.md §6).
 
-use common::kube::object::annotation::{MIGRATED_TO, SELECTED_NODE};
-use common::kube::object::{BindingMode, Claim, Class, DataSource, Scope};
+use kubernetes::object::annotation::{MIGRATED_TO, SELECTED_NODE};
+use kubernetes::object::{BindingMode, Claim, Class, DataSource, Scope};
 
 /// What a claim is to us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,9 +1,9 @@
 //! Why a claim got no volume.
 
-use common::access::AccessError;
-use common::csi::grpc_text;
-use common::kube::secret::SecretError;
-use common::secret::{FsTypeError, ReferenceError, UnknownParameter};
+use csi::access::AccessError;
+use csi::grpc_text;
+use kubernetes::secret::SecretError;
+use kubernetes::secret::{FsTypeError, ReferenceError, UnknownParameter};
 use thiserror::Error;
 use tonic::Status;
 

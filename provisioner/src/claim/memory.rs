@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::kube::object::{Claim, Class, Uid};
+use kubernetes::object::{Claim, Class, Uid};
 use tokio::time::Instant;
 
 use super::object::NewVolume;

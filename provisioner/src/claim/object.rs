@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use common::csi::v1;
-use common::kube::object::annotation::{DELETION_SECRET_NAME, DELETION_SECRET_NAMESPACE, PROVISIONED_BY};
-use common::kube::object::{Claim, Class, ReclaimPolicy, Uid};
-use common::quantity::Quantity;
-use common::secret::SecretRef;
+use base::quantity::Quantity;
+use csi::v1;
+use kubernetes::object::annotation::{DELETION_SECRET_NAME, DELETION_SECRET_NAMESPACE, PROVISIONED_BY};
+use kubernetes::object::{Claim, Class, ReclaimPolicy, Uid};
+use kubernetes::secret::SecretRef;
 use serde::Serialize;
 
 use super::request::Prepared;

@@ -4,14 +4,14 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use common::csi::v1;
-use common::event::{Event, Kind, ObjectRef};
-use common::kube::object::annotation::SELECTED_NODE;
-use common::kube::object::{Claim, Class, Key, Uid, Volume, VolumePhase};
-use common::kube::secret::read;
-use common::kube::store::{Change, Store};
-use common::process::Process;
-use common::queue::{Job, Outcome, Place, WorkQueue};
+use base::queue::{Job, Outcome, Place, WorkQueue};
+use csi::v1;
+use kubernetes::event::{Event, Kind, ObjectRef};
+use kubernetes::object::annotation::SELECTED_NODE;
+use kubernetes::object::{Claim, Class, Key, Uid, Volume, VolumePhase};
+use kubernetes::secret::read;
+use kubernetes::store::{Change, Store};
+use process::Process;
 use tokio::time::Instant;
 use tonic::Status;
 
@@ -131,7 +131,7 @@ impl Claims {
     }
 
     fn class_missing(&self, claim: &Claim) -> Outcome {
-        common::error!("StorageClass not found", "Cannot provision";
+        base::error!("StorageClass not found", "Cannot provision";
             "claim" => claim.meta.key, "class" => claim.class);
         self.metrics.failed(claim);
         Outcome::Retry
@@ -176,7 +176,7 @@ impl Claims {
             return Outcome::Retry;
         }
         self.metrics.failed(&claim);
-        common::error!(error, "Provisioning failed"; "claim" => claim.meta.key, "uid" => uid);
+        base::error!(error, "Provisioning failed"; "claim" => claim.meta.key, "uid" => uid);
         let infeasible = error.is_infeasible();
         let text = if infeasible {
             format!("Volume provisioning failed with infeasible error. Retries will be delayed. {error}")

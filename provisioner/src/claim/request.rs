@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use common::access::of_claim_mode;
-use common::csi::v1;
-use common::kube::object::{Claim, Class};
-use common::quantity::Quantity;
-use common::secret::{ClaimFacts, Facts, SecretRef, Stage, fs_type, reference, strip_reserved};
+use base::quantity::Quantity;
+use csi::access::of_claim_mode;
+use csi::v1;
+use kubernetes::object::{Claim, Class};
+use kubernetes::secret::{ClaimFacts, Facts, SecretRef, Stage, fs_type, reference, strip_reserved};
 
 use super::eligible::names_namespace;
 use super::error::ProvisionError;

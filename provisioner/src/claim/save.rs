@@ -1,10 +1,10 @@
 //! Storing the object of a volume that exists (provisioner.md §10, "Saving").
 
-use common::event::Kind;
-use common::kube::api;
-use common::kube::object::{Key, Volume, WireVolume};
-use common::kube::store::Creation;
-use common::queue::{Job, Outcome};
+use base::queue::{Job, Outcome};
+use kubernetes::api;
+use kubernetes::event::Kind;
+use kubernetes::object::{Key, Volume, WireVolume};
+use kubernetes::store::Creation;
 
 use super::error::ProvisionError;
 use super::memory::Unsaved;
@@ -26,14 +26,14 @@ impl Claims {
             // What failed may be our own silence; the next leader goes on.
             Err(_) if !self.process.leadership.holds() => return Ok(false),
             Err(error) => {
-                common::error!(api::text(&error), "Volume made but its object not stored; will retry";
+                base::error!(api::text(&error), "Volume made but its object not stored; will retry";
                     "volume" => volume.name(), "claim" => claim.meta.key);
                 return Ok(false);
             }
         }
         self.memory().saved(&claim.meta.uid);
         self.metrics.provisioned(claim, unsaved.begun.elapsed());
-        common::info!("Volume provisioned"; "volume" => volume.name(), "claim" => claim.meta.key);
+        base::info!("Volume provisioned"; "volume" => volume.name(), "claim" => claim.meta.key);
         if self.is_waiting(claim) {
             let message = format!("Successfully provisioned volume {}", volume.name());
             self.tell(claim, Kind::Normal, "ProvisioningSucceeded", message);

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use common::csi::v1;
-use common::csi::v1::volume_capability::AccessType;
-use common::csi::v1::volume_capability::access_mode::Mode;
-use common::kube::object::{Claim, Class};
+use csi::v1;
+use csi::v1::volume_capability::AccessType;
+use csi::v1::volume_capability::access_mode::Mode;
+use kubernetes::object::{Claim, Class};
 use serde_json::{Value, json};
 
 use super::error::ProvisionError;

@@ -1,7 +1,7 @@
 //! What is to be done about a volume (provisioner.md §11).
 
-use common::kube::object::annotation::{MIGRATED_TO, PROVISIONED_BY};
-use common::kube::object::{ReclaimPolicy, Volume, VolumePhase};
+use kubernetes::object::annotation::{MIGRATED_TO, PROVISIONED_BY};
+use kubernetes::object::{ReclaimPolicy, Volume, VolumePhase};
 
 use crate::claim::object::FINALIZER;
 

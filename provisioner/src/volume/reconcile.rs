@@ -3,17 +3,17 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use common::csi::{grpc_text, v1};
-use common::event::{Event, Kind, ObjectRef};
-use common::kube::api::{self, Deleted, Format};
-use common::kube::object::{Class, Key, Uid, Volume, WireVolume};
-use common::kube::patch;
-use common::kube::secret::read;
-use common::kube::store::{Change, Store};
-use common::process::Process;
-use common::queue::{Job, Outcome, Place, WorkQueue};
-use common::secret::ReferenceError;
+use base::queue::{Job, Outcome, Place, WorkQueue};
+use csi::{grpc_text, v1};
 use kube::Resource;
+use kubernetes::api::{self, Deleted, Format};
+use kubernetes::event::{Event, Kind, ObjectRef};
+use kubernetes::object::{Class, Key, Uid, Volume, WireVolume};
+use kubernetes::patch;
+use kubernetes::secret::ReferenceError;
+use kubernetes::secret::read;
+use kubernetes::store::{Change, Store};
+use process::Process;
 use serde_json::Value;
 use thiserror::Error;
 use tokio::time::Instant;
@@ -24,7 +24,7 @@ use super::secret::deletion_secret;
 use crate::claim::object::FINALIZER;
 use crate::config::Config;
 use crate::metrics::VolumeMetrics;
-use common::kube::attached::Attached;
+use kubernetes::attached::Attached;
 
 /// Why a volume could not be deleted; the text is what its event says.
 #[derive(Debug, Error)]
@@ -91,7 +91,7 @@ impl Volumes {
             // What failed may be our own silence; the next leader goes on.
             Err(_) if !self.process.leadership.holds() => Outcome::Retry,
             Err(error) => {
-                common::error!(api::text(&error), "Failed to update the finalizer"; "volume" => key);
+                base::error!(api::text(&error), "Failed to update the finalizer"; "volume" => key);
                 Outcome::Retry
             }
         }
@@ -102,14 +102,14 @@ impl Volumes {
         match self.delete(volume).await {
             Ok(()) => {
                 self.metrics.deleted(volume, begun.elapsed());
-                common::info!("Volume deleted"; "volume" => volume.meta.key);
+                base::info!("Volume deleted"; "volume" => volume.meta.key);
                 Outcome::Done
             }
             // What failed may be our own silence; the next leader goes on.
             Err(_) if !self.process.leadership.holds() => Outcome::Retry,
             Err(error) => {
                 self.metrics.failed(volume);
-                common::error!(error, "Failed to delete the volume";
+                base::error!(error, "Failed to delete the volume";
                     "volume" => volume.meta.key, "uid" => volume.meta.uid);
                 if self.is_replaced(volume) {
                     // Its successor has no part in it, and nothing leads back to the one that is gone.
@@ -168,7 +168,7 @@ impl Volumes {
             // A secret that is gone must not keep the volume for ever: the driver decides without it.
             match read(&self.process.objects, &reference).await {
                 Ok(secrets) => request.secrets = secrets.to_request(),
-                Err(error) => common::error!(error, "Deleting without the secret";
+                Err(error) => base::error!(error, "Deleting without the secret";
                     "volume" => volume.meta.key, "secret" => reference),
             }
         }

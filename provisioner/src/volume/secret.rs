@@ -1,8 +1,8 @@
 //! Which secret DeleteVolume needs (provisioner.md §11, "Secrets").
 
-use common::kube::object::annotation::{DELETION_SECRET_NAME, DELETION_SECRET_NAMESPACE};
-use common::kube::object::{Class, Volume};
-use common::secret::{ClaimFacts, Facts, ReferenceError, SecretRef, Stage, reference};
+use kubernetes::object::annotation::{DELETION_SECRET_NAME, DELETION_SECRET_NAMESPACE};
+use kubernetes::object::{Class, Volume};
+use kubernetes::secret::{ClaimFacts, Facts, ReferenceError, SecretRef, Stage, reference};
 
 /// The secret for deleting `volume`: as its annotations say, else as its class does.
 ///

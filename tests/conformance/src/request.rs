@@ -1,6 +1,6 @@
 //! Good requests, to be changed by a test in what it is about.
 
-use common::csi::v1;
+use csi::v1;
 use v1::volume_capability::access_mode::Mode;
 use v1::volume_capability::{AccessMode, AccessType, BlockVolume, MountVolume};
 

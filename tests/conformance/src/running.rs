@@ -5,9 +5,9 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use base::metrics::Metrics;
 use cluster::{Process, Signal};
-use common::csi::{CallLog, Connection, DialOptions, Driver, Endpoint};
-use common::metrics::Metrics;
+use csi::{CallLog, Client, Connection, DialOptions, Endpoint};
 
 /// How long a start or an end may take, cleaning up included; on a busy disk that is long.
 const START: Duration = Duration::from_secs(100);
@@ -15,7 +15,7 @@ const START: Duration = Duration::from_secs(100);
 /// A running driver; killed when dropped.
 pub struct Running {
     process: Process,
-    client: Driver,
+    client: Client,
     endpoint: Endpoint,
     folder: PathBuf,
 }
@@ -120,7 +120,7 @@ impl Running {
     }
 
     /// A client.
-    pub fn client(&self) -> &Driver {
+    pub fn client(&self) -> &Client {
         &self.client
     }
 
@@ -129,10 +129,10 @@ impl Running {
     /// # Panics
     /// When the driver does not answer.
     #[allow(clippy::panic)]
-    pub async fn new_client(&self) -> Driver {
+    pub async fn new_client(&self) -> Client {
         let connection = Connection::dial(self.endpoint.clone(), DialOptions::default()).await;
         let connection = connection.unwrap_or_else(|error| panic!("{error}"));
-        Driver::new(connection, Metrics::new(), CallLog::default())
+        Client::new(connection, Metrics::new(), CallLog::default())
     }
 
     /// The process's id.

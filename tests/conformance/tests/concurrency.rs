@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use common::csi::{Driver, v1};
 use conformance::request::{self, MIB};
 use conformance::{Dice, Running, in_own_mounts, loop_devices_below, mounts_below};
+use csi::{Client, v1};
 use tonic::{Code, Status};
 
 const CLIENTS: usize = 64;
@@ -54,7 +54,7 @@ async fn crowd() {
 }
 
 /// One client's life: it creates, uses and deletes volumes by name, and undoes its publications.
-async fn one(client: Driver, seen: Arc<Seen>, mut dice: Dice, target: PathBuf) {
+async fn one(client: Client, seen: Arc<Seen>, mut dice: Dice, target: PathBuf) {
     let target = target.to_str().unwrap().to_owned();
     for _ in 0..STEPS {
         let number = dice.below(VOLUMES);
@@ -103,7 +103,7 @@ async fn one(client: Driver, seen: Arc<Seen>, mut dice: Dice, target: PathBuf) {
 }
 
 /// The volume's id; none while another client works on the name.
-async fn created(client: &Driver, seen: &Seen, number: u64, block: bool) -> Option<String> {
+async fn created(client: &Client, seen: &Seen, number: u64, block: bool) -> Option<String> {
     let create = request::create(&format!("volume-{number}"), block, 4 * MIB);
     match timed(seen, client.call(create, DEADLINE)).await {
         Ok(reply) => {
@@ -123,7 +123,7 @@ async fn created(client: &Driver, seen: &Seen, number: u64, block: bool) -> Opti
 }
 
 /// Unpublishes, as often as it takes.
-async fn settled(client: &Driver, seen: &Seen, id: &str, target: &str) {
+async fn settled(client: &Client, seen: &Seen, id: &str, target: &str) {
     loop {
         match timed(seen, client.call(request::unpublish(id, target), DEADLINE)).await {
             Ok(_) => return,
@@ -136,7 +136,7 @@ async fn settled(client: &Driver, seen: &Seen, id: &str, target: &str) {
 }
 
 async fn snapshot(
-    client: &Driver,
+    client: &Client,
     seen: &Seen,
     id: &str,
     number: u64,
@@ -150,7 +150,7 @@ async fn snapshot(
 }
 
 /// Every lasting volume that was acknowledged before the call is listed, each exactly once.
-async fn listed(client: &Driver, seen: &Seen) -> Result<(), Status> {
+async fn listed(client: &Client, seen: &Seen) -> Result<(), Status> {
     let before: Vec<String> = seen.ids.lock().unwrap().values().cloned().collect();
     let mut found: Vec<String> = Vec::new();
     let mut token = String::new();
@@ -197,7 +197,7 @@ fn report(seen: &Seen) {
 }
 
 /// With everybody gone: names, list and get agree, and all can be deleted.
-async fn quiet(client: &Driver, seen: &Seen) {
+async fn quiet(client: &Client, seen: &Seen) {
     let reply = client.call(v1::ListVolumesRequest::default(), DEADLINE).await.unwrap();
     assert!(reply.entries.len() <= usize::try_from(VOLUMES).unwrap());
     assert!(reply.entries.len() >= seen.ids.lock().unwrap().len());

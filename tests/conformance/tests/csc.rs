@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use common::csi::Endpoint;
 use conformance::{Running, in_own_mounts};
+use csi::Endpoint;
 
 fn executable() -> std::path::PathBuf {
     cluster::built::executable("csc", "csc").expect("csc")

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use cluster::skip::{Lack, left_out};
-use common::csi::v1;
 use conformance::request::{self, MIB};
 use conformance::{Running, in_own_mounts};
+use csi::v1;
 use driver::filesystem::{Found, FsError, FsType, format_and_mount, grow, look};
 use driver::mount;
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use common::csi::{Driver, v1};
 use conformance::{Running, in_own_mounts, request};
+use csi::{Client, v1};
 use tonic::Status;
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -169,7 +169,7 @@ fn move_of(ids: &Arc<Vec<String>>) -> impl Fn(usize) -> String + Clone + Send + 
 /// Runs one operation for every number, from several clients at once; prints the rate, returns the ids.
 async fn all<F, R>(driver: &Running, what: &str, operation: F) -> Vec<String>
 where
-    F: Fn(Driver, usize) -> R + Clone + Send + 'static,
+    F: Fn(Client, usize) -> R + Clone + Send + 'static,
     R: Future<Output = Result<String, Status>> + Send,
 {
     let started = Instant::now();

@@ -1,7 +1,7 @@
 //! The world around a sidecar, in memory and under control: an API server, a CSI driver, and faults at any step.
 //!
 //! - [`ApiServer`]: what kube-apiserver does, under `kube::Client`.
-//! - [`Driver`]: what a CSI driver does, under `common::csi::Connection`.
+//! - [`Driver`]: what a CSI driver does, under `csi::Connection`.
 //! - [`Steps`]: every API request and RPC of the process under test has a number; a [`Fault`] can be planned for each.
 //! - [`World`]: the three together, and the lives of a process in it ([`World::run`], [`Running::kill`]); for one of our
 //!   sidecars [`World::sidecar`].

@@ -1,18 +1,18 @@
 //! One life of one of our sidecars in the world.
 
-use common::csi::identity::DriverName;
-use common::csi::{CallLog, Driver};
-use common::event::{Recorder, deliver};
-use common::kube::api::Objects;
-use common::lease::Leadership;
-use common::metrics::Metrics;
-use common::process::Process;
+use base::leadership::Leadership;
+use base::metrics::Metrics;
+use csi::identity::DriverName;
+use csi::{CallLog, Client};
+use kubernetes::api::Objects;
+use kubernetes::event::{Recorder, deliver};
+use process::Process;
 use tokio_util::sync::CancellationToken;
 
 use crate::world::World;
 
 impl World {
-    /// Runs `work` on a process that is connected to this world as [`common::process::start`] connects one to a real
+    /// Runs `work` on a process that is connected to this world as [`process::start`] connects one to a real
     /// one, for the driver called `driver`; its events are written beside it. Ends with `work`.
     ///
     /// # Panics
@@ -30,7 +30,7 @@ impl World {
         let metrics = Metrics::new();
         metrics.set_driver_name(driver);
         let (events, queue) = Recorder::new(&format!("{driver}_host_uuid"));
-        let asking = Driver::new(self.connection(), metrics.clone(), CallLog::default());
+        let asking = Client::new(self.connection(), metrics.clone(), CallLog::default());
         // Events tell what has happened: they may be written when leadership has just ended.
         let delivery = deliver(Objects::new(self.client(), Leadership::always()), queue);
         let process = Process {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use common::csi::Connection;
+use csi::Connection;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::csi::v1::*;
-use common::csi::{CallLog, Driver as Caller, LinkState};
-use common::metrics::Metrics;
+use base::metrics::Metrics;
+use csi::v1::*;
+use csi::{CallLog, Client as Caller, LinkState};
 use k8s_openapi::api::core::v1::PersistentVolume;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams};

@@ -145,7 +145,7 @@ impl Hostpath {
         for entry in std::fs::read_dir(folder)? {
             let name = entry?.file_name().to_string_lossy().into_owned();
             if !spared.contains(&name) {
-                common::info!("Removing content that nothing owns"; "name" => name);
+                base::info!("Removing content that nothing owns"; "name" => name);
                 remove_beneath(at, folder, &name)?;
             }
         }
@@ -179,7 +179,7 @@ impl Hostpath {
         match self.keep(item) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 // Reported as the volume's condition; its record stays, so that it can be deleted.
-                common::warn!("The content of a recorded object is missing"; "name" => name);
+                base::warn!("The content of a recorded object is missing"; "name" => name);
                 Ok(())
             }
             outcome => outcome,

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use base::metrics::Metrics;
 use cluster::Process;
-use common::csi::{CallLog, Connection, DialOptions, Driver, Endpoint, v1};
-use common::metrics::Metrics;
+use csi::{CallLog, Client, Connection, DialOptions, Endpoint, v1};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::PersistentVolume;
 use k8s_openapi::api::storage::v1::{CSINode, VolumeAttachment};
@@ -204,7 +204,7 @@ async fn behind_burst(
 async fn prepare(stand: &Stand, volumes: usize, nodes: usize) -> Result<()> {
     let socket = stand.control_plane.folder().join("csi.sock");
     let connection = Connection::dial(Endpoint::Unix(socket), DialOptions::default()).await?;
-    let driver = Driver::new(connection, Metrics::new(), CallLog::default());
+    let driver = Client::new(connection, Metrics::new(), CallLog::default());
     let objects: Api<PersistentVolume> = Api::all(stand.client.clone());
     let make = |number: usize| {
         let (driver, objects) = (driver.clone(), objects.clone());
@@ -226,7 +226,7 @@ async fn prepare(stand: &Stand, volumes: usize, nodes: usize) -> Result<()> {
     Ok(())
 }
 
-async fn volume(driver: &Driver, objects: &Api<PersistentVolume>, number: usize) -> Result<()> {
+async fn volume(driver: &Client, objects: &Api<PersistentVolume>, number: usize) -> Result<()> {
     use v1::volume_capability::{AccessMode, AccessType, MountVolume, access_mode::Mode};
     let name = format!("pvc-8d2a5c1e-3f4b-4f6a-9c1d-{number:012}");
     let request = v1::CreateVolumeRequest {

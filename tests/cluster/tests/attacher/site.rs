@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use base::metrics::Metrics;
 use cluster::node::NodeDriver;
 use cluster::wait;
-use common::csi::v1::volume_capability::{
-    AccessMode, AccessType, BlockVolume, MountVolume, access_mode::Mode,
-};
-use common::csi::{CallLog, Connection, DialOptions, Driver, Endpoint, v1};
-use common::metrics::Metrics;
+use csi::v1::volume_capability::{AccessMode, AccessType, BlockVolume, MountVolume, access_mode::Mode};
+use csi::{CallLog, Client, Connection, DialOptions, Endpoint, v1};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, ServiceAccount};
 use k8s_openapi::api::storage::v1::VolumeAttachment;
@@ -26,7 +24,7 @@ pub(crate) const NODE: &str = "node-1";
 /// A stand with a node, and the driver as the test calls it itself.
 pub(crate) struct Site {
     pub(crate) stand: Stand,
-    pub(crate) driver: Driver,
+    pub(crate) driver: Client,
 }
 
 impl Site {
@@ -42,7 +40,7 @@ impl Site {
         let socket = stand.control_plane.folder().join("csi.sock");
         let endpoint = Endpoint::parse(&socket.to_string_lossy()).expect("an address");
         let connection = Connection::dial(endpoint, DialOptions::default()).await.expect("the driver");
-        let driver = Driver::new(connection, Metrics::new(), CallLog::default());
+        let driver = Client::new(connection, Metrics::new(), CallLog::default());
         let plane = &stand.control_plane;
         let ours = NodeDriver { name: NAME.to_owned(), node_id: NODE.to_owned(), ..NodeDriver::default() };
         plane.node(NODE, &BTreeMap::new(), &[ours]).await.expect("a node");

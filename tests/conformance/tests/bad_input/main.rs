@@ -7,9 +7,9 @@ mod values;
 
 use std::time::Duration;
 
-use common::csi::{Rpc, redacted, v1};
 use conformance::Running;
 use conformance::request::{self, MIB};
+use csi::{Rpc, redacted, v1};
 use tonic::Code;
 
 const DEADLINE: Duration = Duration::from_secs(10);

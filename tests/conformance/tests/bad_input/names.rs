@@ -8,6 +8,8 @@ use common::csi::v1::volume_capability::access_mode::Mode;
 use common::csi::{Rpc, v1};
 use conformance::Running;
 use conformance::request::{self, MIB};
+use csi::v1::volume_capability::access_mode::Mode;
+use csi::{Rpc, v1};
 use tonic::Code;
 
 use super::Fixture;

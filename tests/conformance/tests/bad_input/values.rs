@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use common::csi::v1;
-use common::csi::v1::volume_capability::access_mode::Mode;
 use conformance::request::{self, MIB};
+use csi::v1;
+use csi::v1::volume_capability::access_mode::Mode;
 use tonic::Code;
 
 use super::{DEADLINE, Fixture};

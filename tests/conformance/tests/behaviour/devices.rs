@@ -5,9 +5,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::csi::v1;
 use conformance::request::{self, MIB};
 use conformance::{Running, in_own_mounts, loop_devices_below};
+use csi::v1;
 
 use super::{DEADLINE, published, unpublished, volume};
 

@@ -6,6 +6,7 @@ use std::process::Command;
 use common::csi::v1;
 use conformance::Running;
 use conformance::request::{self, MIB};
+use csi::v1;
 use tonic::Code;
 
 use super::{DEADLINE, unpublished};

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use common::csi::v1::volume_capability::access_mode::Mode;
-use common::csi::{Driver, v1};
 use conformance::Running;
 use conformance::request::{self, MIB};
+use csi::v1::volume_capability::access_mode::Mode;
+use csi::{Client, v1};
 use tonic::Code;
 
 use super::{DEADLINE, code, volume};
@@ -76,7 +76,7 @@ with_driver!(
     ["--hidden-capabilities=GET_SNAPSHOT,VOLUME_CONDITION", "--hidden-capabilities=GET_VOLUME"],
     |_folder, driver| {
         use v1::controller_service_capability::rpc::Type;
-        let has = common::csi::identity::controller_capabilities(driver.client(), DEADLINE).await.unwrap();
+        let has = csi::identity::controller_capabilities(driver.client(), DEADLINE).await.unwrap();
         assert!(!has.has(Type::GetSnapshot) && !has.has(Type::VolumeCondition) && !has.has(Type::GetVolume));
         assert!(has.has(Type::ListVolumes) && has.has(Type::CloneVolume));
     }
@@ -105,7 +105,7 @@ with_driver!(a_full_disk_is_told_and_loses_nothing, [], |folder, driver| {
     };
     assert_eq!(refusal.code(), Code::ResourceExhausted, "{refusal}");
     assert!(refusal.message().contains("No space left"), "{refusal}");
-    let listed = |client: Driver| async move {
+    let listed = |client: Client| async move {
         let list = client.call(v1::ListVolumesRequest::default(), DEADLINE).await.unwrap();
         let mut ids: Vec<String> =
             list.entries.into_iter().map(|entry| entry.volume.unwrap().volume_id).collect();

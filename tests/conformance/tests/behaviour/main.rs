@@ -5,8 +5,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use common::csi::{Driver, v1};
 use conformance::request;
+use csi::{Client, v1};
 use tonic::{Code, Status};
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -39,12 +39,12 @@ mod reboot;
 mod snapshot_metadata;
 mod targets;
 
-async fn volume(client: &Driver, request: v1::CreateVolumeRequest) -> v1::Volume {
+async fn volume(client: &Client, request: v1::CreateVolumeRequest) -> v1::Volume {
     client.call(request, DEADLINE).await.unwrap().volume.unwrap()
 }
 
 async fn published(
-    client: &Driver,
+    client: &Client,
     id: &str,
     target: &Path,
     block: bool,
@@ -54,7 +54,7 @@ async fn published(
     client.call(v1::NodePublishVolumeRequest { readonly, ..publish }, DEADLINE).await.map(drop)
 }
 
-async fn unpublished(client: &Driver, id: &str, target: &Path) {
+async fn unpublished(client: &Client, id: &str, target: &Path) {
     client.call(request::unpublish(id, target.to_str().unwrap()), DEADLINE).await.unwrap();
     assert!(!target.exists(), "the target is gone");
 }

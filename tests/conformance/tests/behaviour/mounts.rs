@@ -4,9 +4,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 
-use common::csi::v1;
-use common::csi::v1::volume_capability::access_mode::Mode;
 use conformance::request::{self, MIB};
+use csi::v1;
+use csi::v1::volume_capability::access_mode::Mode;
 use tonic::Code;
 
 use super::{DEADLINE, code, published, unpublished, volume};

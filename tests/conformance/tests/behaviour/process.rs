@@ -109,7 +109,7 @@ async fn a_proxy_pairs_a_caller_with_a_driver_that_dials_in() {
         tokio::io::copy_bidirectional(&mut dialled, &mut real).await
     });
     let connection = Connection::dial(Endpoint::Unix(outer), DialOptions::default()).await.unwrap();
-    let client = Driver::new(connection, common::metrics::Metrics::new(), Default::default());
+    let client = Client::new(connection, base::metrics::Metrics::new(), Default::default());
     let info = client.call(v1::NodeGetInfoRequest {}, DEADLINE).await.unwrap();
     assert_eq!(info.node_id, "node-1");
     relay.abort();

@@ -4,13 +4,13 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use common::csi::{Driver, StreamRpc, v1};
 use conformance::request::{self, MIB};
+use csi::{Client, StreamRpc, v1};
 
 use super::{DEADLINE, published, unpublished, volume};
 
 async fn runs(
-    client: &Driver,
+    client: &Client,
     base: Option<&str>,
     target: &str,
     offset: i64,
@@ -45,7 +45,7 @@ async fn runs(
 
 /// Offset and size of the blocks of each message of a stream.
 async fn each<R: StreamRpc>(
-    client: &Driver,
+    client: &Client,
     request: R,
     blocks: impl Fn(R::Reply) -> Vec<v1::BlockMetadata>,
 ) -> Vec<Vec<(i64, i64)>> {
@@ -58,7 +58,7 @@ async fn each<R: StreamRpc>(
 }
 
 /// Two snapshots of one device: blocks 0, 1, 2 and 4096 written before the first, 1 and 9 before the second.
-async fn two_snapshots(client: &Driver, folder: &Path) -> (String, String) {
+async fn two_snapshots(client: &Client, folder: &Path) -> (String, String) {
     let id = volume(client, request::create("v", true, 64 * MIB)).await.volume_id;
     let target = folder.join("device");
     published(client, &id, &target, true, false).await.unwrap();

@@ -8,7 +8,7 @@ use conformance::{Running, loop_devices_below, mounts_below, request};
 
 use super::{At, DEADLINE, Model, Snapshot, Volume, attach, create, read};
 
-async fn listed(at: At, client: &Driver) -> BTreeMap<String, v1::list_volumes_response::Entry> {
+async fn listed(at: At, client: &Client) -> BTreeMap<String, v1::list_volumes_response::Entry> {
     let reply = at.answer(client.call(v1::ListVolumesRequest::default(), DEADLINE).await);
     assert_eq!(reply.next_token, "");
     let id = |entry: &v1::list_volumes_response::Entry| entry.volume.as_ref().unwrap().volume_id.clone();
@@ -16,7 +16,7 @@ async fn listed(at: At, client: &Driver) -> BTreeMap<String, v1::list_volumes_re
 }
 
 /// Volumes, snapshots, mounts, devices and files are exactly the model's.
-pub(super) async fn check(at: At, client: &Driver, models: &[Model], folder: &Path) {
+pub(super) async fn check(at: At, client: &Client, models: &[Model], folder: &Path) {
     let volumes: Vec<(&String, &Volume)> = models.iter().flat_map(|model| &model.volumes).collect();
     let snapshots: BTreeSet<&String> =
         models.iter().flat_map(|model| model.snapshots.values()).map(|snapshot| &snapshot.id).collect();
@@ -55,7 +55,7 @@ pub(super) async fn check(at: At, client: &Driver, models: &[Model], folder: &Pa
 }
 
 /// Publishes every volume and restores every snapshot, and compares what they hold.
-pub(super) async fn check_all_content(at: At, client: &Driver, models: &mut [Model], folder: &Path) {
+pub(super) async fn check_all_content(at: At, client: &Client, models: &mut [Model], folder: &Path) {
     for model in models {
         let restored: Vec<(String, Snapshot)> = model.snapshots.clone().into_iter().collect();
         for (name, snapshot) in restored {

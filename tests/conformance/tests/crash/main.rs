@@ -8,9 +8,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use common::csi::{Driver, grpc_text, v1};
 use conformance::request::{self, MIB};
 use conformance::{Dice, Folder, Running, in_own_mounts};
+use csi::{Client, grpc_text, v1};
 use tonic::{Code, Status};
 
 use check::{check, check_all_content};
@@ -136,7 +136,7 @@ async fn kills() {
 /// # Errors
 /// What the driver said when it refused a step.
 async fn work(
-    client: &Driver,
+    client: &Client,
     model: &mut Model,
     dice: &mut Dice,
     worker: usize,
@@ -203,7 +203,7 @@ fn choose(model: &mut Model, dice: &mut Dice, worker: usize) -> Option<Step> {
 }
 
 async fn run(
-    client: &Driver,
+    client: &Client,
     model: &mut Model,
     step: &Step,
     targets: &Path,
@@ -257,7 +257,7 @@ async fn run(
 }
 
 async fn create(
-    client: &Driver,
+    client: &Client,
     model: &Model,
     name: &str,
     block: bool,
@@ -282,7 +282,7 @@ async fn create(
     Ok(Volume { id, block, size, content, target: None })
 }
 
-async fn attach(client: &Driver, id: &str) -> Result<(), Status> {
+async fn attach(client: &Client, id: &str) -> Result<(), Status> {
     let publish = v1::ControllerPublishVolumeRequest {
         volume_id: id.to_owned(),
         node_id: "node-1".to_owned(),
@@ -333,7 +333,7 @@ fn write(volume: &Volume) {
 }
 
 /// Finds out what became of the steps that were under way, by repeating them as a caller would.
-async fn settle(at: At, client: &Driver, models: &mut [Model], targets: &Path) {
+async fn settle(at: At, client: &Client, models: &mut [Model], targets: &Path) {
     for model in models {
         let Some(step) = model.open.take() else { continue };
         match step {

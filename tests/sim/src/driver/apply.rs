@@ -1,7 +1,7 @@
 //! What each RPC does to the model.
 
-use common::csi::Rpc;
-use common::csi::v1::{self, *};
+use csi::Rpc;
+use csi::v1::{self, *};
 use tonic::Status;
 
 use super::Settings;

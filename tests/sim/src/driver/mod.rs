@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use common::csi::v1::{self, controller_service_capability, node_service_capability, plugin_capability};
-use common::csi::{Connection, redacted};
+use csi::v1::{self, controller_service_capability, node_service_capability, plugin_capability};
+use csi::{Connection, redacted};
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt as _};
 use tokio::io::DuplexStream;

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use common::csi::v1::{
+use csi::v1::{
     CapacityRange, Topology, TopologyRequirement, VolumeCapability, VolumeContentSource, volume_capability,
 };
 use tonic::Status;

@@ -1,9 +1,9 @@
 //! The gRPC edge: every method is one call of [`Service::serve`].
 
-use common::csi::v1::controller_server::Controller;
-use common::csi::v1::identity_server::Identity;
-use common::csi::v1::node_server::Node;
-use common::csi::v1::*;
+use csi::v1::controller_server::Controller;
+use csi::v1::identity_server::Identity;
+use csi::v1::node_server::Node;
+use csi::v1::*;
 use std::pin::Pin;
 
 use tonic::{Request, Response, Status};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use common::csi::v1::ControllerPublishVolumeRequest;
+use csi::v1::ControllerPublishVolumeRequest;
 use serde_json::{Value, json};
 use sim::{Fault, Reply, World};
 use tonic::Code;

@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use attacher::config::Config;
-use common::lease::Leadership;
+use base::leadership::Leadership;
 use serde_json::Value;
 use sim::{Fault, Reply, Running, Step, World};
 use tokio_util::sync::CancellationToken;

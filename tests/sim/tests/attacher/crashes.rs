@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use common::lease::Leadership;
+use base::leadership::Leadership;
 use serde_json::json;
 use sim::crash::{self, Scenario};
 use sim::{Fault, Publication, Reply, Settings, World};
@@ -156,7 +156,7 @@ fn listed() -> Scenario {
 }
 
 fn that_lists() -> Settings {
-    use common::csi::v1::controller_service_capability::rpc::Type;
+    use csi::v1::controller_service_capability::rpc::Type;
     let mut settings = Settings::default();
     settings.controller.extend([Type::ListVolumes, Type::ListVolumesPublishedNodes]);
     settings

@@ -1,6 +1,6 @@
 //! Detaching (attacher.md §9, §17).
 
-use common::csi::v1::ControllerUnpublishVolumeRequest;
+use csi::v1::ControllerUnpublishVolumeRequest;
 use serde_json::{Value, json};
 use sim::{Fault, Reply, World};
 use tonic::Code;
@@ -126,10 +126,7 @@ async fn a_failed_call_is_repeated_whatever_its_code() {
             .driver("ControllerUnpublishVolume", [Reply::error(code, "no")])
             .ends_with(
                 &[&format!("unpublish id-of-pv1 node1-id {code:?}"), WITHDRAWN],
-                &[
-                    &format!("detach error: rpc error: code = {} desc = no", common::csi::code_name(code)),
-                    "unbind",
-                ],
+                &[&format!("detach error: rpc error: code = {} desc = no", csi::code_name(code)), "unbind"],
             )
             .await;
         gone(&world);

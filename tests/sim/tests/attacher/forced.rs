@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use attacher::config::Config;
-use common::csi::v1::ControllerUnpublishVolumeRequest;
-use common::lease::Leadership;
+use base::leadership::Leadership;
+use csi::v1::ControllerUnpublishVolumeRequest;
 use serde_json::{Value, json};
 use sim::{Reply, Running, World};
 use tokio::time::{Instant, sleep};

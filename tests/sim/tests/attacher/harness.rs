@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use attacher::config::{Capabilities, Config, finalizer};
-use common::csi::v1::controller_service_capability::rpc::Type;
-use common::csi::v1::{ControllerPublishVolumeRequest, ControllerUnpublishVolumeRequest};
-use common::lease::Leadership;
-use common::queue::Backoff;
+use base::leadership::Leadership;
+use base::queue::Backoff;
+use csi::v1::controller_service_capability::rpc::Type;
+use csi::v1::{ControllerPublishVolumeRequest, ControllerUnpublishVolumeRequest};
 use serde_json::Value;
 use sim::{Request, Settings, Volume, World};
 use tokio_util::sync::CancellationToken;

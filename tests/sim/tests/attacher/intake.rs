@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use common::lease::Leadership;
+use base::leadership::Leadership;
 use serde_json::json;
 use sim::{Reply, World};
 use tokio::time::{Instant, sleep};

@@ -22,10 +22,10 @@ fn listing(case: Case) -> Case {
 }
 
 fn publish(world: &World, volume: &str) {
-    use common::csi::v1::volume_capability::{AccessMode, AccessType, MountVolume, access_mode::Mode};
+    use csi::v1::volume_capability::{AccessMode, AccessType, MountVolume, access_mode::Mode};
     let access_mode = Some(AccessMode { mode: Mode::SingleNodeWriter.into() });
     let access_type = Some(AccessType::Mount(MountVolume::default()));
-    let capability = Some(common::csi::v1::VolumeCapability { access_mode, access_type });
+    let capability = Some(csi::v1::VolumeCapability { access_mode, access_type });
     world.driver.change_model(|model| {
         let volume = model.volumes.get_mut(&sim::id_of(volume)).expect("a volume");
         volume.published.insert("node1-id".to_owned(), Publication { readonly: false, capability });

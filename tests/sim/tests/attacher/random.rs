@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use common::lease::Leadership;
+use base::leadership::Leadership;
 use fastrand::Rng;
 use serde_json::{Value, json};
 use sim::{Fault, Reply, Running, Step, World};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use common::csi::v1::{CreateVolumeRequest, CreateVolumeResponse, DeleteVolumeRequest};
+use csi::v1::{CreateVolumeRequest, CreateVolumeResponse, DeleteVolumeRequest};
 use serde_json::json;
 use sim::{Fault, Reply, World};
 use tonic::Code;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use common::lease::Leadership;
-use common::queue::Backoff;
+use base::leadership::Leadership;
+use base::queue::Backoff;
 use provisioner::config::{Capabilities, Config};
 use provisioner::provision;
 use serde_json::{Value, json};
@@ -96,7 +96,7 @@ pub(crate) fn released(name: &str) -> Value {
 pub(crate) fn logged(story: impl Future<Output = ()>) -> String {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-    common::log::capture(|| runtime.block_on(story))
+    base::log::capture(|| runtime.block_on(story))
 }
 
 pub(crate) async fn bound(world: &World, name: &str) {

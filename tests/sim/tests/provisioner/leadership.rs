@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::lease::{Candidate, Leadership, Timing, run};
-use common::metrics::Metrics;
+use base::leadership::Leadership;
+use base::metrics::Metrics;
+use kubernetes::lease::{Candidate, Timing, run};
 use provisioner::config::Config;
 use sim::{Reply, World};
 use tokio::task::JoinHandle;

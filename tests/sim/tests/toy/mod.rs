@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::csi::v1::{CreateVolumeRequest, DeleteVolumeRequest, VolumeCapability, volume_capability};
-use common::csi::{CallLog, Driver};
-use common::metrics::Metrics;
+use base::metrics::Metrics;
+use csi::CallLog;
+use csi::v1::{CreateVolumeRequest, DeleteVolumeRequest, VolumeCapability, volume_capability};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -28,7 +28,7 @@ const FINALIZER: &str = "toy/finalizer";
 
 /// Looks at everything once a second, for ever.
 pub(crate) async fn run(world: World, fault: Fault) {
-    let driver = Driver::new(world.connection(), Metrics::new(), CallLog::default());
+    let driver = csi::Client::new(world.connection(), Metrics::new(), CallLog::default());
     let driver = Arc::new(driver);
     let client = world.client();
     loop {
@@ -40,7 +40,12 @@ pub(crate) async fn run(world: World, fault: Fault) {
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-async fn look(client: &kube::Client, driver: &Driver, fault: Fault, attempt: usize) -> Result<(), Failure> {
+async fn look(
+    client: &kube::Client,
+    driver: &csi::Client,
+    fault: Fault,
+    attempt: usize,
+) -> Result<(), Failure> {
     let volumes: Api<PersistentVolume> = Api::all(client.clone());
     let claims: Api<PersistentVolumeClaim> = Api::all(client.clone());
     for claim in claims.list(&ListParams::default()).await? {
@@ -66,7 +71,7 @@ async fn look(client: &kube::Client, driver: &Driver, fault: Fault, attempt: usi
 
 async fn provision(
     volumes: &Api<PersistentVolume>,
-    driver: &Driver,
+    driver: &csi::Client,
     claim: &PersistentVolumeClaim,
     name: &str,
 ) -> Result<(), Failure> {
@@ -100,7 +105,7 @@ async fn provision(
 
 async fn delete(
     volumes: &Api<PersistentVolume>,
-    driver: &Driver,
+    driver: &csi::Client,
     volume: &PersistentVolume,
     fault: Fault,
 ) -> Result<(), Failure> {

@@ -1,0 +1,13 @@
+//! Code that every Mooring program can use. Nothing here knows Kubernetes or CSI.
+//!
+//! Each module owns one idea and states its promises in its own documentation.
+
+pub mod flag;
+pub mod http;
+pub mod leadership;
+pub mod log;
+pub mod metrics;
+pub mod name;
+pub mod quantity;
+pub mod queue;
+pub mod secret;

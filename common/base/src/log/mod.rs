@@ -1,0 +1,193 @@
+//! Logging as the Go sidecars do it: klog text or component-base JSON, on standard error.
+//!
+//! Five macros, exported at the crate's root. Values are anything that prints; numbers and booleans
+//! stay bare, all else is quoted:
+//!
+//! ```
+//! # let (claim, attempt, cause) = ("default/data", 3, "no space");
+//! base::info!("Started"; "workers" => 10);
+//! base::v!(5, "GRPC call"; "method" => "/csi.v1.Identity/Probe");
+//! base::warn!("Skipped a malformed object"; "object" => claim);
+//! base::error!(cause, "Provisioning failed"; "claim" => claim, "attempt" => attempt);
+//! ```
+//!
+//! Whether a line is wanted is decided from `-v` and `--vmodule` before any value is touched.
+//! Events of the libraries below us (kube, hyper, tonic) arrive through `tracing`: their errors and
+//! warnings always, the rest at `-v=6` (info) and `-v=8` (debug), their traces never, since those
+//! may quote payloads. Secrets have a type of their own that prints `***stripped***`
+//! ([`crate::secret::SecretValue`]), so no line can hold one. Source: csi-lib-utils §2.
+//!
+//! Differs: the header's time is UTC whatever `TZ` says.
+
+mod foreign;
+mod line;
+pub mod quote;
+mod vmodule;
+
+use std::cell::RefCell;
+use std::fmt::Display;
+use std::io::Write as _;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+pub use line::{AsNumber, AsText, Field, Severity, Shown, Site};
+pub use vmodule::VModule;
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Format {
+    /// klog's `LMMDD hh:mm:ss.uuuuuu PID file:line] "msg" key="value"`.
+    #[default]
+    Text,
+    /// One JSON object a line, as component-base writes it.
+    Json,
+}
+
+/// What the logging flags say.
+#[derive(Debug, Clone, Default)]
+pub struct LogOptions {
+    /// Lines of this level and below are written (`-v`).
+    pub verbosity: i32,
+    /// Other levels for some source files (`--vmodule`).
+    pub vmodule: VModule,
+    /// `--logging-format`.
+    pub format: Format,
+}
+
+/// The level of the most talkative file, so that most calls end after one comparison.
+static HIGHEST: AtomicI32 = AtomicI32::new(0);
+static OPTIONS: OnceLock<LogOptions> = OnceLock::new();
+
+/// Puts the options into force and takes over the libraries' `tracing` events. The first call in a
+/// process wins; later ones change nothing.
+pub fn init(options: LogOptions) {
+    let verbosity = options.verbosity;
+    let highest = options.vmodule.highest().map_or(verbosity, |v| v.max(verbosity));
+    if OPTIONS.set(options).is_ok() {
+        HIGHEST.store(highest, Ordering::Relaxed);
+        // Fails only if somebody else already receives the events, which is then their choice.
+        let _ = tracing::subscriber::set_global_default(foreign::Libraries::new(verbosity));
+    }
+}
+
+/// Whether lines of level `v` from the source file `file` (as `file!()` gives it) are written.
+pub fn enabled(v: i32, file: &str) -> bool {
+    if v > HIGHEST.load(Ordering::Relaxed) {
+        return false;
+    }
+    match OPTIONS.get() {
+        Some(options) => v <= options.vmodule.level(file).unwrap_or(options.verbosity),
+        None => v <= 0,
+    }
+}
+
+/// Writes one line. Used by the macros, which decide first whether it is wanted.
+pub fn write(severity: Severity, site: Site, text: &str, fields: &[(&str, Shown<'_>)]) {
+    let format = OPTIONS.get().map_or(Format::Text, |options| options.format);
+    let now = jiff::Timestamp::now();
+    let line = match format {
+        Format::Text => line::text(severity, site, now, text, fields),
+        Format::Json => line::json(severity, site, now, text, fields),
+    };
+    let captured = CAPTURE.with_borrow_mut(|capture| match capture {
+        Some(lines) => {
+            lines.push_str(&line);
+            true
+        }
+        None => false,
+    });
+    if !captured {
+        // One write per line keeps lines whole; if standard error is gone, nobody can be told.
+        let _ = std::io::stderr().lock().write_all(line.as_bytes());
+    }
+}
+
+thread_local! {
+    static CAPTURE: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Runs `body` and gives back what it logged on this thread, instead of writing it: for tests.
+pub fn capture(body: impl FnOnce()) -> String {
+    let before = CAPTURE.replace(Some(String::new()));
+    body();
+    CAPTURE.replace(before).unwrap_or_default()
+}
+
+/// Logs a start-up failure as an error line and ends the process with exit code 1.
+#[track_caller]
+pub fn exit(error: impl Display, text: &str) -> ! {
+    leave(Severity::Error, error, text, 1)
+}
+
+/// Logs a fatal line and ends the process with exit code 255, as klog's Fatal does.
+///
+/// Differs: without the dump of all stacks, which tells a user nothing.
+#[track_caller]
+pub fn fatal(error: impl Display, text: &str) -> ! {
+    leave(Severity::Fatal, error, text, 255)
+}
+
+#[track_caller]
+fn leave(severity: Severity, error: impl Display, text: &str, code: i32) -> ! {
+    let site = std::panic::Location::caller();
+    let site = Site { file: site.file(), line: site.line(), v: 0 };
+    write(severity, site, text, &[("err", Shown::Text(&error))]);
+    std::process::exit(code)
+}
+
+/// Logs an informative line that is always written: `info!("msg"; "key" => value, ...)`.
+#[macro_export]
+macro_rules! info {
+    ($text:expr $(; $($key:literal => $value:expr),* $(,)?)?) => {
+        $crate::v!(0, $text $(; $($key => $value),*)?)
+    };
+}
+
+/// Logs an informative line of a level: `v!(5, "msg"; "key" => value, ...)`.
+#[macro_export]
+macro_rules! v {
+    ($v:expr, $text:expr $(; $($key:literal => $value:expr),* $(,)?)?) => {{
+        let v: i32 = $v;
+        if $crate::log::enabled(v, file!()) {
+            $crate::__line!($crate::log::Severity::Info, v, $text, [$($($key => $value),*)?]);
+        }
+    }};
+}
+
+/// Logs a warning: `warn!("msg"; "key" => value, ...)`.
+#[macro_export]
+macro_rules! warn {
+    ($text:expr $(; $($key:literal => $value:expr),* $(,)?)?) => {
+        $crate::__line!($crate::log::Severity::Warning, 0, $text, [$($($key => $value),*)?])
+    };
+}
+
+/// Logs an error: `error!(cause, "msg"; "key" => value, ...)`. The cause is anything that prints.
+#[macro_export]
+macro_rules! error {
+    ($cause:expr, $text:expr $(; $($key:literal => $value:expr),* $(,)?)?) => {
+        $crate::__line!(
+            $crate::log::Severity::Error, 0, $text, ["err" => $cause $(, $($key => $value),*)?]
+        )
+    };
+}
+
+/// One line; the other macros end here.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __line {
+    ($severity:expr, $v:expr, $text:expr, [$($key:literal => $value:expr),*]) => {{
+        // Numbers are found by method lookup, everything else by the trait one reference away.
+        #[allow(unused_imports)]
+        use $crate::log::{AsNumber as _, AsText as _};
+        $crate::log::write(
+            $severity,
+            $crate::log::Site { file: file!(), line: line!(), v: $v },
+            &$text,
+            &[$(($key, (&$crate::log::Field(&$value)).shown())),*],
+        )
+    }};
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,290 @@
+//! Calling a driver: deadline, metrics, redacted logs.
+//!
+//! What [`Client::call`] sees when things go wrong is what grpc-go reports, so that error classes and
+//! metrics agree with the Go sidecars: a lost or refused connection is UNAVAILABLE, a passed deadline
+//! DEADLINE_EXCEEDED, an oversized reply RESOURCE_EXHAUSTED.
+
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::uri::{PathAndQuery, Uri};
+use http_body_util::BodyExt;
+use http_body_util::combinators::MapErr;
+use hyper::body::Incoming;
+use tokio::time::{Instant, timeout};
+use tonic::{Code, Request, Status, Streaming};
+use tonic_prost::ProstCodec;
+
+use super::connection::{Connection, Sender};
+use super::{Redact, Rpc, StreamRpc, code_name};
+use base::leadership::Leadership;
+use base::metrics::Metrics;
+
+/// The largest reply accepted, in bytes: grpc-go's default.
+const MAX_REPLY: usize = 4 * 1024 * 1024;
+/// What tonic says when a reply is larger than that.
+const TOO_LARGE: &str = "Error, decoded message length too large";
+
+/// How calls are logged at level 5.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CallLog {
+    /// Cut requests and replies to this many bytes in the log; `None` logs them whole.
+    pub max_length: Option<usize>,
+}
+
+/// A CSI driver, as sidecars call it. Clones share the connection.
+#[derive(Clone)]
+pub struct Client {
+    connection: Connection,
+    metrics: Arc<Metrics>,
+    log: CallLog,
+    leadership: Leadership,
+}
+
+impl Client {
+    /// A driver behind `connection`; every call is counted in `metrics`.
+    pub fn new(connection: Connection, metrics: Arc<Metrics>, log: CallLog) -> Self {
+        Self { connection, metrics, log, leadership: Leadership::always() }
+    }
+
+    /// The same driver, called only while `leadership` holds: past the lease's deadline nothing is sent
+    /// and calls end with UNAVAILABLE.
+    pub fn guarded(self, leadership: Leadership) -> Self {
+        Self { leadership, ..self }
+    }
+
+    /// The connection that calls go through.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Calls the RPC that belongs to the request and waits at most `deadline` (also sent along as
+    /// `grpc-timeout`, so that the driver may stop as well).
+    ///
+    /// # Errors
+    /// The driver's status; DEADLINE_EXCEEDED after `deadline`; UNAVAILABLE when the driver cannot be
+    /// reached or hangs up; RESOURCE_EXHAUSTED for a reply above 4 MiB.
+    pub async fn call<R: Rpc>(&self, request: R, deadline: Duration) -> Result<R::Reply, Status> {
+        self.observed(request, deadline, None).await
+    }
+
+    /// As [`Self::call`], for drivers that serve volumes of a former in-tree plugin: the metric
+    /// carries whether this call is for such a volume.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub async fn call_migrated<R: Rpc>(
+        &self,
+        request: R,
+        deadline: Duration,
+        migrated: bool,
+    ) -> Result<R::Reply, Status> {
+        self.observed(request, deadline, Some(migrated)).await
+    }
+
+    /// Calls an RPC that answers with a stream. `deadline` bounds the wait for its first sign of
+    /// life, not the stream.
+    ///
+    /// # Errors
+    /// As [`Self::call`]; later errors come out of the stream.
+    pub async fn stream<R: StreamRpc>(
+        &self,
+        request: R,
+        deadline: Duration,
+    ) -> Result<Streaming<R::Reply>, Status> {
+        base::v!(5, "GRPC call"; "method" => R::METHOD, "request" => self.text(&request));
+        let open = async {
+            let mut client = client(self.connection.sender().await?);
+            client.ready().await?;
+            let path = PathAndQuery::from_static(R::METHOD);
+            let codec = ProstCodec::<R, R::Reply>::default();
+            let reply = client.server_streaming(Request::new(request), path, codec).await?;
+            Ok(reply.into_inner())
+        };
+        timeout(deadline, open).await.unwrap_or_else(|_| Err(deadline_exceeded()))
+    }
+
+    async fn observed<R: Rpc>(
+        &self,
+        request: R,
+        deadline: Duration,
+        migrated: Option<bool>,
+    ) -> Result<R::Reply, Status> {
+        self.check_leading()?;
+        base::v!(5, "GRPC call"; "method" => R::METHOD, "request" => self.text(&request));
+        let started = Instant::now();
+        let outcome = timeout(deadline, self.unary(request, deadline)).await;
+        let elapsed = started.elapsed();
+        let outcome = match outcome {
+            Err(_) => Err(deadline_exceeded()),
+            // The driver cancelled because our deadline, sent along, passed there first.
+            Ok(Err(status)) if status.code() == Code::Cancelled && elapsed >= deadline => {
+                Err(deadline_exceeded())
+            }
+            Ok(outcome) => outcome,
+        };
+        let code = outcome.as_ref().map_or_else(Status::code, |_| Code::Ok);
+        self.metrics.observe_call(R::METHOD, code_name(code), elapsed.as_secs_f64(), migrated);
+        match &outcome {
+            Ok(reply) => {
+                base::v!(5, "GRPC response"; "method" => R::METHOD, "response" => self.text(reply));
+            }
+            Err(status) => {
+                base::v!(5, "GRPC response"; "method" => R::METHOD, "err" => super::grpc_text(status));
+            }
+        }
+        outcome
+    }
+
+    fn check_leading(&self) -> Result<(), Status> {
+        if self.leadership.holds() {
+            return Ok(());
+        }
+        Err(Status::unavailable("not leading: nothing was sent to the driver"))
+    }
+
+    async fn unary<R: Rpc>(&self, request: R, deadline: Duration) -> Result<R::Reply, Status> {
+        let mut client = client(self.connection.sender().await?);
+        client.ready().await?;
+        // The wait for a connection may have outlasted the lease.
+        self.check_leading()?;
+        let mut request = Request::new(request);
+        request.set_timeout(deadline);
+        let path = PathAndQuery::from_static(R::METHOD);
+        let codec = ProstCodec::<R, R::Reply>::default();
+        let reply = client.unary(request, path, codec).await.map_err(as_grpc_go)?;
+        Ok(reply.into_inner())
+    }
+
+    fn text<'a, M: Redact>(&self, message: &'a M) -> Text<'a, M> {
+        Text { message, max_length: self.log.max_length }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("connection", &self.connection).finish_non_exhaustive()
+    }
+}
+
+fn deadline_exceeded() -> Status {
+    Status::deadline_exceeded("context deadline exceeded")
+}
+
+/// tonic calls an oversized reply OUT_OF_RANGE; in CSI that would mean a bad size.
+fn as_grpc_go(status: Status) -> Status {
+    if status.code() == Code::OutOfRange && status.message().starts_with(TOO_LARGE) {
+        return Status::resource_exhausted(status.message());
+    }
+    status
+}
+
+/// A message for the log, formatted only when a line is really written.
+struct Text<'a, M> {
+    message: &'a M,
+    max_length: Option<usize>,
+}
+
+impl<M: Redact> fmt::Display for Text<'_, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = super::redacted(self.message);
+        match self.max_length {
+            Some(limit) if text.len() > limit => {
+                let cut = text.floor_char_boundary(limit);
+                let kept = text.get(..cut).unwrap_or_default();
+                write!(f, "{kept}... ({} of {} bytes shown)", cut, text.len())
+            }
+            _ => f.write_str(&text),
+        }
+    }
+}
+
+fn client(sender: Sender) -> tonic::client::Grpc<Wire> {
+    // grpc-go puts `localhost` there for Unix sockets.
+    tonic::client::Grpc::with_origin(Wire(sender), Uri::from_static("http://localhost"))
+        .max_decoding_message_size(MAX_REPLY)
+}
+
+/// The connection as tonic wants it, its errors as grpc-go reports them.
+struct Wire(Sender);
+
+type Body = MapErr<Incoming, fn(hyper::Error) -> Status>;
+
+impl tower::Service<http::Request<tonic::body::Body>> for Wire {
+    type Response = http::Response<Body>;
+    type Error = Status;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Status>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        self.0.poll_ready(cx).map_err(lost)
+    }
+
+    fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
+        let reply = self.0.send_request(request);
+        Box::pin(async move {
+            let reply = reply.await.map_err(lost)?;
+            Ok(reply.map(|body| body.map_err(lost as fn(hyper::Error) -> Status)))
+        })
+    }
+}
+
+/// A transport error as a status: a stream that was reset has its reason's code, all else means that the
+/// connection went away, or that the request was never sent.
+///
+/// tonic's own mapping will not do: it gives a stream that ends with its connection the connection's HTTP/2
+/// error, so a driver that stops gracefully (GOAWAY) would answer INTERNAL. That is final, and a volume that
+/// an earlier call left in the making would be forgotten.
+fn lost(error: hyper::Error) -> Status {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
+    while let Some(this) = cause {
+        let reset = this.downcast_ref::<h2::Error>().filter(|error| error.is_reset());
+        if let Some(reason) = reset.and_then(h2::Error::reason) {
+            let text = format!("stream terminated by RST_STREAM with error code: {reason:?}");
+            return Status::new(reset_code(reason), text);
+        }
+        cause = this.source();
+    }
+    let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+    Status::unavailable(format!("error reading from server: {error}{cause}"))
+}
+
+/// The code of a reset stream: grpc-go's `http2ErrConvTab`.
+fn reset_code(reason: h2::Reason) -> Code {
+    match reason {
+        h2::Reason::REFUSED_STREAM => Code::Unavailable,
+        h2::Reason::CANCEL => Code::Cancelled,
+        h2::Reason::FLOW_CONTROL_ERROR | h2::Reason::ENHANCE_YOUR_CALM => Code::ResourceExhausted,
+        h2::Reason::INADEQUATE_SECURITY => Code::PermissionDenied,
+        _ => Code::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::v1;
+
+    #[test]
+    fn long_messages_are_cut_with_a_note_at_a_character_boundary() {
+        let message = v1::DeleteVolumeRequest { volume_id: "ä".repeat(20), ..Default::default() };
+        let whole = Text { message: &message, max_length: None }.to_string();
+        assert_eq!(whole, format!("{{\"volume_id\":\"{}\"}}", "ä".repeat(20)));
+        let cut = Text { message: &message, max_length: Some(17) }.to_string();
+        assert_eq!(cut, "{\"volume_id\":\"ä... (16 of 56 bytes shown)");
+        let fits = Text { message: &message, max_length: Some(whole.len()) }.to_string();
+        assert_eq!(fits, whole);
+    }
+
+    #[test]
+    fn an_oversized_reply_is_not_a_bad_size() {
+        let status = as_grpc_go(Status::out_of_range(format!("{TOO_LARGE}: found 5")));
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        let status = as_grpc_go(Status::out_of_range("volume too small"));
+        assert_eq!(status.code(), Code::OutOfRange);
+    }
+}

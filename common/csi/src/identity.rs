@@ -1,0 +1,168 @@
+//! Getting to know a driver: ready, name, capabilities; and noticing when it is another one.
+
+use std::fmt;
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tonic::{Code, Status};
+
+use super::capability::{ControllerCapabilities, GroupCapabilities, NodeCapabilities, PluginCapabilities};
+use super::{Client, LinkState, grpc_text, v1};
+
+/// The name a driver gives itself. Not empty; nothing else is checked, as upstream.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DriverName(String);
+
+impl DriverName {
+    /// A name, unless it is empty.
+    pub fn new(name: impl Into<String>) -> Option<Self> {
+        let name = name.into();
+        (!name.is_empty()).then_some(Self(name))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DriverName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The driver cannot become ready.
+#[derive(Debug, thiserror::Error)]
+#[error("CSI driver probe failed: {}", grpc_text(.0))]
+pub struct ProbeError(pub Status);
+
+/// A driver's name could not be learnt.
+#[derive(Debug, thiserror::Error)]
+pub enum NameError {
+    /// GetPluginInfo failed.
+    #[error("{}", grpc_text(.0))]
+    Call(Status),
+    /// The driver answered without a name.
+    #[error("driver name is empty")]
+    Empty,
+}
+
+/// Probes at once and then every second until the driver is ready; `per_call` bounds each attempt.
+///
+/// Not ready yet, or no answer in time: asked again, for ever. An answer without `ready` means ready.
+///
+/// # Errors
+/// Any other failure (UNIMPLEMENTED and UNAVAILABLE too) ends the wait.
+pub async fn probe_until_ready(driver: &Client, per_call: Duration) -> Result<(), ProbeError> {
+    let mut ticks = interval(Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let started = Instant::now();
+    loop {
+        ticks.tick().await;
+        match driver.call(v1::ProbeRequest {}, per_call).await {
+            Ok(reply) if reply.ready.unwrap_or(true) => return Ok(()),
+            Ok(_) => {
+                let waited = started.elapsed().as_secs();
+                base::info!("CSI driver is not ready yet"; "waitedSeconds" => waited);
+            }
+            Err(status) if status.code() == Code::DeadlineExceeded => {
+                base::info!("CSI driver probe timed out"; "timeoutSeconds" => per_call.as_secs_f64());
+            }
+            Err(status) => return Err(ProbeError(status)),
+        }
+    }
+}
+
+/// Asks the driver for its name (GetPluginInfo).
+///
+/// # Errors
+/// [`NameError`]: the call failed, or the name is empty.
+pub async fn driver_name(driver: &Client, deadline: Duration) -> Result<DriverName, NameError> {
+    let reply = driver.call(v1::GetPluginInfoRequest {}, deadline).await.map_err(NameError::Call)?;
+    DriverName::new(reply.name).ok_or(NameError::Empty)
+}
+
+/// Asks for the plugin's services and features.
+///
+/// # Errors
+/// The status of the call.
+pub async fn plugin_capabilities(driver: &Client, deadline: Duration) -> Result<PluginCapabilities, Status> {
+    let reply = driver.call(v1::GetPluginCapabilitiesRequest {}, deadline).await?;
+    Ok(PluginCapabilities::from(&reply))
+}
+
+/// Asks for the features of the Controller service.
+///
+/// # Errors
+/// The status of the call.
+pub async fn controller_capabilities(
+    driver: &Client,
+    deadline: Duration,
+) -> Result<ControllerCapabilities, Status> {
+    let reply = driver.call(v1::ControllerGetCapabilitiesRequest {}, deadline).await?;
+    Ok(ControllerCapabilities::from(&reply))
+}
+
+/// Asks for the features of the Node service.
+///
+/// # Errors
+/// The status of the call.
+pub async fn node_capabilities(driver: &Client, deadline: Duration) -> Result<NodeCapabilities, Status> {
+    let reply = driver.call(v1::NodeGetCapabilitiesRequest {}, deadline).await?;
+    Ok(NodeCapabilities::from(&reply))
+}
+
+/// Asks for the features of the GroupController service.
+///
+/// # Errors
+/// The status of the call.
+pub async fn group_capabilities(driver: &Client, deadline: Duration) -> Result<GroupCapabilities, Status> {
+    let reply = driver.call(v1::GroupControllerGetCapabilitiesRequest {}, deadline).await?;
+    Ok(GroupCapabilities::from(&reply))
+}
+
+/// Another driver answers on the socket.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the socket now answers as driver {found:?}, this process serves {expected:?}: \
+     restart it, or give each driver a socket of its own"
+)]
+pub struct DriverChanged {
+    /// The name this process started with.
+    pub expected: DriverName,
+    /// The name that answers now.
+    pub found: DriverName,
+}
+
+/// After each reconnect waits until the driver is ready and asks for its name again. Returns only when
+/// another driver answers; the caller then ends the process.
+///
+/// A driver that goes away again in the middle, or whose probe fails, is looked at after the next
+/// reconnect. `per_call` bounds each call.
+pub async fn watch_identity(driver: &Client, expected: &DriverName, per_call: Duration) -> DriverChanged {
+    let mut state = driver.connection().state();
+    let mut known = *state.borrow_and_update();
+    loop {
+        if state.changed().await.is_err() {
+            // The connection's task is gone with its runtime: nobody can answer any more.
+            std::future::pending::<()>().await;
+        }
+        let now = *state.borrow_and_update();
+        if now == LinkState::Down || now == known {
+            continue;
+        }
+        known = now;
+        if let Err(error) = probe_until_ready(driver, per_call).await {
+            base::error!(error, "CSI driver came back but is not healthy");
+            continue;
+        }
+        match driver_name(driver, per_call).await {
+            Ok(found) if found != *expected => {
+                return DriverChanged { expected: expected.clone(), found };
+            }
+            Ok(_) => base::info!("CSI driver is connected again"; "driver" => expected),
+            Err(error) => base::error!(error, "CSI driver came back without a name"),
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The Container Storage Interface as sidecars use it: messages, one connection, one way to call.
+//!
+//! - [`v1`] and [`registration`]: generated messages and server traits, from `proto`.
+//! - [`Redact`]: a message as one line of JSON without credentials, for logs.
+//! - [`Rpc`], [`StreamRpc`]: the method path and reply type that belong to a request type.
+//! - [`Endpoint`], [`Connection`]: one HTTP/2 channel that reconnects and says so at once.
+//! - [`Client`]: a call with its deadline, metrics and redacted logs.
+//! - [`ListPublishedRequest`]: ListVolumes, of which only ids are read.
+//! - [`identity`]: ready, name, [`capability`] sets, and whether a reconnect met the same driver.
+//! - [`code`]: which errors are final.
+//!
+//! Mirrors csi-lib-utils v0.24; deviations carry `Differs:`.
+
+pub mod access;
+mod call;
+pub mod capability;
+pub mod code;
+mod connection;
+mod endpoint;
+pub mod identity;
+mod published;
+pub mod redact;
+mod rpc;
+#[cfg(test)]
+mod tests;
+pub mod topology;
+
+pub use call::{CallLog, Client};
+pub use code::{ErrorClass, attach_class, class, code_name, grpc_text};
+pub use connection::{Connection, DialError, DialOptions, LinkState};
+pub use endpoint::{Endpoint, EndpointError};
+pub use published::{ListPublishedRequest, ListPublishedResponse};
+pub use redact::{Redact, redacted};
+pub use rpc::{Rpc, StreamRpc};
+
+/// Messages and servers of CSI 1.12.0 (package `csi.v1`), generated from `proto/csi.proto`.
+#[allow(
+    clippy::all,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    missing_docs,
+    rustdoc::all,
+    unreachable_pub,
+    rust_2018_idioms
+)]
+pub mod v1 {
+    tonic::include_proto!("csi.v1");
+    include!(concat!(env!("OUT_DIR"), "/csi.v1.mooring.rs"));
+}
+
+/// Messages and server of the kubelet's plugin registration, generated from
+/// `proto/pluginregistration.proto`.
+#[allow(
+    clippy::all,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    missing_docs,
+    rustdoc::all,
+    unreachable_pub,
+    rust_2018_idioms
+)]
+pub mod registration {
+    tonic::include_proto!("pluginregistration");
+    include!(concat!(env!("OUT_DIR"), "/pluginregistration.mooring.rs"));
+}

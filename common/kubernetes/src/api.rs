@@ -1,0 +1,224 @@
+//! The requests that sidecars make besides watches: one method each, typed by the wire object.
+//!
+//! The reply of a write is returned so that the caller can put it into its cache. No write starts once
+//! leadership has ended: it fails with [`NotLeading`].
+
+use kube::Client;
+use kube::api::{DeleteParams, GetParams, Patch, PatchParams, PostParams, Preconditions, Request};
+use kube::core::response::Status;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use thiserror::Error as ThisError;
+
+use super::object::{Uid, Wire};
+use base::leadership::Leadership;
+
+/// Why a request failed.
+pub type Error = kube::Error;
+
+/// Which of the patch formats a body is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// RFC 7386: lists are replaced as a whole.
+    Merge,
+    /// Kubernetes' own: lists such as finalizers are merged by the server, so that two writers who each
+    /// care for their own element never conflict.
+    Strategic,
+}
+
+/// A write was asked for after the lease's deadline; nothing was sent.
+#[derive(Debug, ThisError)]
+#[error("not leading: nothing was sent to the API server")]
+pub struct NotLeading;
+
+/// The objects of the API server, as this process may change them.
+#[derive(Clone)]
+pub struct Objects {
+    client: Client,
+    leadership: Leadership,
+}
+
+impl Objects {
+    /// Objects behind `client`, changed only while `leadership` holds.
+    pub fn new(client: Client, leadership: Leadership) -> Self {
+        Self { client, leadership }
+    }
+
+    /// The client, for watches.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Sends a write if we lead. The request carries the leadership, so that it is asked again after any
+    /// wait for the request limit (see [`super::limit`]).
+    async fn write(&self, mut request: http::Request<Vec<u8>>) -> Result<String, Error> {
+        if !self.leadership.holds() {
+            return Err(Error::Service(Box::new(NotLeading)));
+        }
+        request.extensions_mut().insert(self.leadership.clone());
+        self.client.request_text(request).await
+    }
+
+    /// Reads one object; `None` when there is none.
+    pub async fn get<W: Wire>(&self, namespace: &str, name: &str) -> Result<Option<W>, Error> {
+        let request = path::<W>(namespace).get(name, &GetParams::default()).map_err(Error::BuildRequest)?;
+        match self.client.request::<W>(request).await {
+            Ok(object) => Ok(Some(object)),
+            Err(Error::Api(status)) if status.code == 404 => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether there is such an object; asks for its metadata only.
+    pub async fn exists<W: Wire>(&self, namespace: &str, name: &str) -> Result<bool, Error> {
+        let request = path::<W>(namespace).get_metadata(name, &GetParams::default());
+        match self.client.request::<IgnoredAny>(request.map_err(Error::BuildRequest)?).await {
+            Ok(_) => Ok(true),
+            Err(Error::Api(status)) if status.code == 404 => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Creates an object.
+    pub async fn create<W: Wire>(&self, namespace: &str, body: &impl Serialize) -> Result<W, Error> {
+        let body = serde_json::to_vec(body).map_err(Error::SerdeError)?;
+        let request =
+            path::<W>(namespace).create(&PostParams::default(), body).map_err(Error::BuildRequest)?;
+        read(&self.write(request).await?)
+    }
+
+    /// Patches an object, or its subresource (`status`) when that is not empty.
+    pub async fn patch<W: Wire>(
+        &self,
+        namespace: &str,
+        name: &str,
+        subresource: &str,
+        format: Format,
+        body: &Value,
+    ) -> Result<W, Error> {
+        let params = PatchParams::default();
+        let path = path::<W>(namespace);
+        let patch = match format {
+            Format::Merge => Patch::Merge(body),
+            Format::Strategic => Patch::Strategic(body),
+        };
+        let request = if subresource.is_empty() {
+            path.patch(name, &params, &patch)
+        } else {
+            path.patch_subresource(subresource, name, &params, &patch)
+        }
+        .map_err(Error::BuildRequest)?;
+        read(&self.write(request).await?)
+    }
+
+    /// Deletes an object if it still has this uid. An object that is not there, or whose name another has by
+    /// then, counts as gone.
+    pub async fn delete<W: Wire>(&self, namespace: &str, name: &str, uid: &Uid) -> Result<Deleted<W>, Error> {
+        let preconditions = Preconditions { uid: Some(uid.to_string()), resource_version: None };
+        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        let request = path::<W>(namespace).delete(name, &params).map_err(Error::BuildRequest)?;
+        match self.write(request).await {
+            Ok(reply) => {
+                let kind: Kind<'_> = serde_json::from_str(&reply).map_err(Error::SerdeError)?;
+                if kind.kind == "Status" {
+                    return Ok(Deleted::Gone);
+                }
+                let object: W = read(&reply)?;
+                let waits = object.meta().finalizers.as_ref().is_some_and(|list| !list.is_empty());
+                let waits = waits && object.meta().deletion_timestamp.is_some();
+                Ok(if waits { Deleted::Pending(Box::new(object)) } else { Deleted::Gone })
+            }
+            Err(error) if is(&error, 404) || is_for_another(&error) => Ok(Deleted::Gone),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What kind of thing a reply is.
+#[derive(Deserialize)]
+struct Kind<'a> {
+    #[serde(default)]
+    kind: &'a str,
+}
+
+/// What is left of an object after a delete request.
+#[derive(Debug)]
+pub enum Deleted<W> {
+    /// Nothing.
+    Gone,
+    /// It waits for its finalizers.
+    Pending(Box<W>),
+}
+
+/// The API server's answer behind an error, if it answered.
+pub fn status(error: &Error) -> Option<&Status> {
+    match error {
+        Error::Api(status) => Some(status),
+        _ => None,
+    }
+}
+
+/// Whether the API server answered with this HTTP code.
+pub fn is(error: &Error, code: u16) -> bool {
+    status(error).is_some_and(|status| status.code == code)
+}
+
+/// Whether a write that was for one object only (see [`super::patch::only`]) found another under its name.
+pub fn is_for_another(error: &Error) -> bool {
+    status(error).is_some_and(|status| match status.code {
+        422 => status.message.contains("metadata.uid: "),
+        409 => status.message.contains("UID in precondition: "),
+        _ => false,
+    })
+}
+
+/// The error as an operator should read it: the API server's own message when there is one.
+pub fn text(error: &Error) -> String {
+    status(error).map_or_else(|| error.to_string(), |status| status.message.clone())
+}
+
+fn read<W: Wire>(reply: &str) -> Result<W, Error> {
+    serde_json::from_str(reply).map_err(Error::SerdeError)
+}
+
+fn path<W: Wire>(namespace: &str) -> Request {
+    Request::new(W::url_path(&(), Some(namespace).filter(|namespace| !namespace.is_empty())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::object::WireSecret;
+    use super::*;
+    use kube::client::Body;
+    use serde_json::json;
+
+    /// Whether a Secret exists, when the server answers so to a request for metadata only, and 500 to any other.
+    async fn exists(code: u16, body: Value) -> Result<bool, Error> {
+        let service = tower::service_fn(move |request: http::Request<Body>| {
+            let accept = request.headers().get(http::header::ACCEPT);
+            let wanted = accept.is_some_and(|accept| {
+                accept.as_bytes().starts_with(b"application/json;as=PartialObjectMetadata;")
+            }) && request.uri().path() == "/api/v1/namespaces/ns/secrets/key";
+            let reply = http::Response::builder()
+                .status(if wanted { code } else { 500 })
+                .body(Body::from(body.to_string().into_bytes()));
+            std::future::ready(reply)
+        });
+        let objects = Objects::new(Client::new(service, "default"), Leadership::always());
+        objects.exists::<WireSecret>("ns", "key").await
+    }
+
+    #[tokio::test]
+    async fn existence_is_asked_for_without_the_content() {
+        let metadata = json!({"kind": "PartialObjectMetadata", "metadata": {"name": "key"}});
+        assert!(exists(200, metadata).await.unwrap());
+        let refusal =
+            |code: u16| json!({"kind": "Status", "status": "Failure", "message": "no", "code": code});
+        assert!(!exists(404, refusal(404)).await.unwrap());
+        for code in [403, 500] {
+            assert!(is(&exists(code, refusal(code)).await.unwrap_err(), code));
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Handing events over and writing them.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
+use k8s_openapi::jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::correlate::{Correlator, Fate};
+use crate::api::{self, Format, Objects};
+use crate::object::{Uid, WireEvent};
+
+/// Events that wait to be written at the most; more are dropped, as upstream does.
+const WAITING: usize = 4096;
+/// Events written at once.
+const AT_ONCE: usize = 8;
+
+/// Normal or Warning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Something happened as it should.
+    Normal,
+    /// Something needs attention.
+    Warning,
+}
+
+impl Kind {
+    /// As the API spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Normal => "Normal",
+            Self::Warning => "Warning",
+        }
+    }
+}
+
+/// What an event is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectRef {
+    /// Such as `v1`.
+    pub api_version: &'static str,
+    /// Such as `PersistentVolumeClaim`.
+    pub kind: &'static str,
+    /// Empty for cluster-wide kinds; their events lie in `default`.
+    pub namespace: Box<str>,
+    /// The object's name.
+    pub name: Box<str>,
+    /// The object's uid.
+    pub uid: Uid,
+    /// The object's resourceVersion; 0 when not known.
+    pub version: u64,
+}
+
+/// One event.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// What it is about.
+    pub object: ObjectRef,
+    /// Normal or Warning.
+    pub kind: Kind,
+    /// Upstream's word for it.
+    pub reason: &'static str,
+    /// For people. Never contains secrets.
+    pub message: String,
+}
+
+/// Takes events from anywhere, without waiting.
+#[derive(Debug, Clone)]
+pub struct Recorder {
+    queue: mpsc::Sender<(Box<str>, Event)>,
+    source: Box<str>,
+}
+
+impl Recorder {
+    /// A recorder whose events carry `source` as their component, and the queue for [`deliver`].
+    pub fn new(source: &str) -> (Self, mpsc::Receiver<(Box<str>, Event)>) {
+        let (queue, events) = mpsc::channel(WAITING);
+        (Self { queue, source: source.into() }, events)
+    }
+
+    /// Records an event. When too many wait, it is dropped with a log line.
+    pub fn record(&self, event: Event) {
+        base::v!(2, "Event occurred"; "object" => event.object.name, "kind" => event.object.kind,
+            "type" => event.kind.as_str(), "reason" => event.reason, "message" => event.message);
+        if self.queue.try_send((self.source.clone(), event)).is_err() {
+            base::warn!("Event dropped: too many are waiting to be written"; "waiting" => WAITING);
+        }
+    }
+}
+
+/// Writes events until all recorders are gone and the queue is empty. Errors are logged only.
+pub async fn deliver(objects: Objects, mut events: mpsc::Receiver<(Box<str>, Event)>) {
+    let mut correlator = Correlator::default();
+    let mut writing = FuturesUnordered::new();
+    loop {
+        let next = if writing.len() < AT_ONCE {
+            events.recv().left_future()
+        } else {
+            std::future::pending().right_future()
+        };
+        tokio::select! {
+            biased;
+            Some(()) = writing.next() => {}
+            next = next => match next {
+                Some((source, event)) => {
+                    let fate = correlator.decide(&source, &event, Instant::now().into_std());
+                    if let Some(write) = prepare(&mut correlator, fate, &source, event) {
+                        writing.push(send(objects.clone(), write));
+                    }
+                }
+                None => break,
+            },
+        }
+    }
+    while writing.next().await.is_some() {}
+}
+
+struct Write {
+    namespace: String,
+    name: String,
+    body: Value,
+    count: Option<(String, Value)>,
+}
+
+fn prepare(correlator: &mut Correlator, fate: Fate, source: &str, event: Event) -> Option<Write> {
+    let namespace =
+        if event.object.namespace.is_empty() { "default" } else { &event.object.namespace }.to_owned();
+    let (message, ticket, count) = match fate {
+        Fate::Drop => return None,
+        Fate::Create { message, ticket } => (message, ticket, None),
+        Fate::Count { message, name, count, ticket } => {
+            let patch = json!({"count": count, "lastTimestamp": now(), "message": message});
+            (message, ticket, Some((name, patch)))
+        }
+    };
+    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+    let name = format!("{}.{nanos:x}", event.object.name);
+    if count.is_none() {
+        correlator.written(ticket, &name);
+    }
+    let body = body(&namespace, &name, source, &event, &message);
+    Some(Write { namespace, name, body, count })
+}
+
+async fn send(objects: Objects, write: Write) {
+    if let Some((name, patch)) = &write.count {
+        match objects.patch::<WireEvent>(&write.namespace, name, "", Format::Strategic, patch).await {
+            Ok(_) => return,
+            Err(error) if api::is(&error, 404) => {}
+            Err(error) => return refused(&write, &error),
+        }
+    }
+    if let Err(error) = objects.create::<WireEvent>(&write.namespace, &write.body).await {
+        refused(&write, &error);
+    }
+}
+
+fn refused(write: &Write, error: &api::Error) {
+    // A namespace that is going away takes no events; that is nobody's error.
+    base::v!(2, "Event not written"; "event" => write.name, "namespace" => write.namespace, "err" => api::text(error));
+}
+
+fn body(namespace: &str, name: &str, source: &str, event: &Event, message: &str) -> Value {
+    let (object, now) = (&event.object, now());
+    let mut involved = json!({
+        "apiVersion": object.api_version,
+        "kind": object.kind,
+        "name": object.name,
+        "uid": object.uid,
+    });
+    if let Value::Object(map) = &mut involved {
+        if !object.namespace.is_empty() {
+            map.insert("namespace".to_owned(), json!(object.namespace));
+        }
+        if object.version != 0 {
+            map.insert("resourceVersion".to_owned(), json!(object.version.to_string()));
+        }
+    }
+    json!({
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": name, "namespace": namespace},
+        "involvedObject": involved,
+        "reason": event.reason,
+        "message": message,
+        "source": {"component": source},
+        "reportingComponent": source,
+        "reportingInstance": "",
+        "firstTimestamp": now,
+        "lastTimestamp": now,
+        "count": 1,
+        "type": event.kind.as_str(),
+    })
+}
+
+/// Now, to the second, as the API wants it.
+pub(crate) fn now() -> String {
+    let seconds = Timestamp::now().as_second();
+    Timestamp::from_second(seconds).map_or_else(|_| String::new(), |time| time.to_string())
+}

@@ -1,0 +1,258 @@
+//! The election's effects: reads, writes and the watch on one Lease.
+
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::api::{Api, PostParams};
+use kube::runtime::watcher;
+use thiserror::Error;
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::elector::{Attempt, Elector, Lease, Timing};
+use crate::api;
+use base::leadership::Leadership;
+use base::metrics::LeaderMetrics;
+
+/// How far a candidate's pause is stretched at most, as in client-go.
+const JITTER: f64 = 1.2;
+
+/// One process that wants to lead.
+pub struct Candidate {
+    /// A client of its own: a throttled or busy main client never costs the lease.
+    pub client: kube::Client,
+    /// Namespace of the Lease.
+    pub namespace: String,
+    /// Name of the Lease, sanitised.
+    pub name: String,
+    /// Our name in it: the sanitised host name.
+    pub identity: String,
+    /// Labels put on the Lease when we lead.
+    pub labels: Vec<(String, String)>,
+    /// The three durations, checked.
+    pub timing: Timing,
+    /// Whether the lease is given back when `stop` is cancelled.
+    pub release: bool,
+    /// Whether we lead, and how smoothly, for the metrics page.
+    pub metrics: LeaderMetrics,
+    /// Seed of the pauses' jitter; different in each process.
+    pub seed: u64,
+}
+
+/// Why the election ended without being asked to.
+#[derive(Debug, Error)]
+pub enum LeaseError {
+    /// The renew deadline passed, or somebody else holds the lease. The process must exit 1, as upstream's does.
+    #[error("Stopped leading")]
+    Lost,
+}
+
+/// Waits for the lease, keeps it, and gives it back once `stop` is cancelled.
+///
+/// `leadership` says at any moment whether effects may be sent. `tell` is called with `became leader` and
+/// `stopped leading` for the event on the Lease.
+pub async fn run(
+    candidate: Candidate,
+    leadership: Leadership,
+    stop: CancellationToken,
+    tell: impl Fn(&str),
+) -> Result<(), LeaseError> {
+    let mut run = Run {
+        api: Api::namespaced(candidate.client.clone(), &candidate.namespace),
+        elector: Elector::new(
+            &candidate.name,
+            &candidate.identity,
+            candidate.labels.clone(),
+            candidate.timing,
+        ),
+        random: fastrand::Rng::with_seed(candidate.seed),
+        candidate,
+        leadership,
+    };
+    let renewed = tokio::select! {
+        biased;
+        () = stop.cancelled() => return Ok(()),
+        renewed = run.acquire() => renewed,
+    };
+    run.leadership.extend(renewed + run.candidate.timing.renew);
+    run.candidate.metrics.set_leader(true);
+    tell("became leader");
+    let ended = tokio::select! {
+        biased;
+        () = stop.cancelled() => Ok(()),
+        lost = run.keep(renewed) => Err(lost),
+    };
+    run.leadership.end();
+    run.candidate.metrics.set_leader(false);
+    if ended.is_ok() && run.candidate.release {
+        run.give_back().await;
+    }
+    tell("stopped leading");
+    ended
+}
+
+struct Run {
+    api: Api<Lease>,
+    elector: Elector,
+    candidate: Candidate,
+    leadership: Leadership,
+    random: fastrand::Rng,
+}
+
+impl Run {
+    /// Tries until we hold the lease; returns when the winning write was started.
+    async fn acquire(&mut self) -> Instant {
+        let config = watcher::Config::default().fields(&format!("metadata.name={}", self.candidate.name));
+        let mut changes = watcher(self.api.clone(), config).boxed();
+        let mut watching = false;
+        let mut read = true;
+        loop {
+            let started = Instant::now();
+            if read {
+                self.read(started + self.candidate.timing.renew).await;
+            }
+            let pause = match self.elector.attempt(Instant::now().into_std(), wall()) {
+                Attempt::Held { until, .. } if watching => Instant::from_std(until),
+                Attempt::Held { until, .. } => Instant::from_std(until).min(Instant::now() + self.jittered()),
+                attempt @ (Attempt::Create(_) | Attempt::Update(_)) => {
+                    if self.write(attempt, started + self.candidate.timing.renew).await {
+                        return started;
+                    }
+                    Instant::now() + self.jittered()
+                }
+            };
+            let wake = self.wait_for_change(&mut changes, pause).await;
+            watching = wake != Wake::WatchBroken;
+            read = wake != Wake::Changed;
+        }
+    }
+
+    /// Sleeps until `pause`, or until the watched lease may be taken.
+    async fn wait_for_change(
+        &mut self,
+        changes: &mut (impl Stream<Item = watcher::Result<watcher::Event<Lease>>> + Unpin),
+        pause: Instant,
+    ) -> Wake {
+        loop {
+            let event = tokio::select! {
+                () = sleep_until(pause) => return Wake::Time,
+                event = changes.next() => event,
+            };
+            match event {
+                Some(Ok(watcher::Event::Apply(lease) | watcher::Event::InitApply(lease))) => {
+                    self.elector.observe(lease, Instant::now().into_std());
+                }
+                Some(Ok(watcher::Event::Delete(_))) => self.elector.observe_absent(),
+                Some(Ok(watcher::Event::Init | watcher::Event::InitDone)) => continue,
+                Some(Err(_)) | None => {
+                    // Forbidden or broken: candidates then poll, as upstream's do.
+                    sleep_until(pause).await;
+                    return Wake::WatchBroken;
+                }
+            }
+            if self.elector.holder().is_none() {
+                return Wake::Changed;
+            }
+        }
+    }
+
+    /// Renews until that fails for longer than the renew deadline, or the lease is somebody else's.
+    async fn keep(&mut self, mut renewed: Instant) -> LeaseError {
+        loop {
+            sleep_until(renewed + self.candidate.timing.retry).await;
+            let deadline = renewed + self.candidate.timing.renew;
+            let mut fast = true;
+            loop {
+                let started = Instant::now();
+                if started >= deadline {
+                    return LeaseError::Lost;
+                }
+                if !fast {
+                    self.candidate.metrics.count_slow_path();
+                    self.read(deadline).await;
+                }
+                let attempt = self.elector.attempt(Instant::now().into_std(), wall());
+                if !self.elector.is_ours() && matches!(attempt, Attempt::Held { .. }) {
+                    return LeaseError::Lost;
+                }
+                if self.write(attempt, deadline).await {
+                    renewed = started;
+                    self.leadership.extend(renewed + self.candidate.timing.renew);
+                    break;
+                }
+                if !fast {
+                    sleep_until((started + self.candidate.timing.retry).min(deadline)).await;
+                }
+                fast = false;
+            }
+        }
+    }
+
+    async fn read(&mut self, deadline: Instant) {
+        let reply = timeout_at(deadline, self.api.get_opt(&self.candidate.name)).await;
+        match reply {
+            Ok(Ok(Some(lease))) => self.elector.observe(lease, Instant::now().into_std()),
+            Ok(Ok(None)) => self.elector.observe_absent(),
+            Ok(Err(error)) => {
+                base::error!(api::text(&error), "Error retrieving lease lock"; "lock" => self.candidate.name);
+            }
+            Err(_) => base::warn!("Timed out reading the lease"; "lock" => self.candidate.name),
+        }
+    }
+
+    /// Sends the attempt; true when the lease is ours now.
+    async fn write(&mut self, attempt: Attempt, deadline: Instant) -> bool {
+        let (params, name) = (PostParams::default(), self.candidate.name.clone());
+        let reply = match &attempt {
+            Attempt::Held { .. } => return false,
+            Attempt::Create(lease) => timeout_at(deadline, self.api.create(&params, lease)).await,
+            Attempt::Update(lease) => timeout_at(deadline, self.api.replace(&name, &params, lease)).await,
+        };
+        match reply {
+            Ok(Ok(lease)) => {
+                self.elector.observe(lease, Instant::now().into_std());
+                self.elector.is_ours()
+            }
+            Ok(Err(error)) => {
+                base::error!(api::text(&error), "Failed to update lease lock"; "lock" => name);
+                false
+            }
+            Err(_) => {
+                base::warn!("Timed out writing the lease"; "lock" => name);
+                false
+            }
+        }
+    }
+
+    async fn give_back(&mut self) {
+        let deadline = Instant::now() + self.candidate.timing.renew;
+        for _ in 0..2 {
+            let Some(lease) = self.elector.release(wall()) else { return };
+            let params = PostParams::default();
+            match timeout_at(deadline, self.api.replace(&self.candidate.name, &params, &lease)).await {
+                Ok(Ok(_)) => return,
+                Ok(Err(error)) => {
+                    base::error!(api::text(&error), "Failed to release lock"; "lock" => self.candidate.name)
+                }
+                Err(_) => return,
+            }
+            self.read(deadline).await;
+        }
+    }
+
+    fn jittered(&mut self) -> Duration {
+        self.candidate.timing.retry.mul_f64(1.0 + self.random.f64() * JITTER)
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Wake {
+    Time,
+    Changed,
+    WatchBroken,
+}
+
+fn wall() -> MicroTime {
+    MicroTime(k8s_openapi::jiff::Timestamp::now())
+}

@@ -1,0 +1,241 @@
+//! PersistentVolumes.
+
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::claim::MIGRATED_TO;
+use super::wire::wire;
+use super::word::{Words, word, words};
+use super::{Key, Meta, Object, Pairs, Scope, Uid};
+use base::name::sanitize_driver_name;
+
+/// The annotation that names who made a volume.
+pub const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
+/// Name of the secret that DeleteVolume needs; empty when it needs none.
+pub const DELETION_SECRET_NAME: &str = "volume.kubernetes.io/provisioner-deletion-secret-name";
+/// Namespace of the secret that DeleteVolume needs.
+pub const DELETION_SECRET_NAMESPACE: &str = "volume.kubernetes.io/provisioner-deletion-secret-namespace";
+
+/// What an attacher's finalizer begins with; the driver's sanitised name follows.
+pub const ATTACHER_FINALIZER: &str = "external-attacher/";
+
+/// What happens to a volume whose claim is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReclaimPolicy {
+    /// The volume is deleted.
+    Delete,
+    /// The volume is kept.
+    Retain,
+    /// Scrubbed and used again; long deprecated.
+    Recycle,
+}
+
+/// `status.phase` of a volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+pub enum VolumePhase {
+    /// Not yet processed.
+    #[default]
+    #[serde(alias = "")]
+    Pending,
+    /// Free.
+    Available,
+    /// A claim has it.
+    Bound,
+    /// Its claim is gone.
+    Released,
+    /// Its reclamation failed.
+    Failed,
+}
+
+/// A volume of this driver.
+#[derive(Debug, Clone)]
+pub struct Volume {
+    /// Identity, with the annotations named in this module.
+    pub meta: Meta,
+    /// `status.phase`.
+    pub phase: VolumePhase,
+    /// `spec.persistentVolumeReclaimPolicy`; the API server's default for a volume without one is Retain.
+    pub reclaim: ReclaimPolicy,
+    /// `spec.storageClassName`; empty when not set, or if the process attaches.
+    pub class: Arc<str>,
+    /// `spec.claimRef`; `None` if the process attaches.
+    pub claim: Option<Box<ClaimRef>>,
+    /// The source and how it is used.
+    pub spec: VolumeSpec,
+}
+
+/// The part of a volume's spec that says how it is used; inline in some attachments.
+#[derive(Debug, Clone)]
+pub struct VolumeSpec {
+    /// `spec.csi`; `None` for in-tree sources.
+    pub csi: Option<Box<CsiSource>>,
+    /// `spec.accessModes`; empty unless the process attaches.
+    pub access_modes: Words,
+    /// Whether `spec.volumeMode` is Block.
+    pub block: bool,
+    /// `spec.mountOptions`; empty unless the process attaches.
+    pub mount_options: Words,
+}
+
+/// `spec.csi` of a volume.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CsiSource {
+    /// The driver's name.
+    #[serde(deserialize_with = "super::word::read")]
+    pub driver: Arc<str>,
+    /// The volume's id at the driver.
+    pub volume_handle: Box<str>,
+    /// Whether the volume is to be published read-only.
+    pub read_only: bool,
+    /// File system; empty when not set.
+    #[serde(deserialize_with = "super::word::read")]
+    pub fs_type: Arc<str>,
+    /// `volume_context`; `None` unless the process attaches.
+    pub volume_attributes: Option<Pairs>,
+    /// The secret for ControllerPublishVolume, as `namespace/name`; `None` unless the process attaches.
+    #[serde(rename = "controllerPublishSecretRef", deserialize_with = "read_place")]
+    pub publish_secret: Option<Arc<str>>,
+}
+
+/// Reads where a secret is.
+fn read_place<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Arc<str>>, D::Error> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Place {
+        name: Box<str>,
+        namespace: Box<str>,
+    }
+    let place = Option::<Place>::deserialize(deserializer)?;
+    Ok(place.map(|Place { name, namespace }| word(&format!("{namespace}/{name}"))))
+}
+
+/// The claim that has a volume.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct ClaimRef {
+    /// The claim's namespace.
+    pub namespace: Box<str>,
+    /// The claim's name.
+    pub name: Box<str>,
+    /// The claim's uid; empty in a volume that waits for a claim of that name.
+    pub uid: Uid,
+}
+
+/// A volume as the API server sends it.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct WireVolume {
+    #[serde(default, deserialize_with = "super::meta::without_managed_fields")]
+    metadata: ObjectMeta,
+    #[serde(default)]
+    spec: WireVolumeSpec,
+    #[serde(default)]
+    status: Status,
+}
+
+/// A volume's spec as the API server sends it; also the inline spec of a VolumeAttachment.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct WireVolumeSpec {
+    access_modes: Vec<Box<str>>,
+    csi: Option<Box<CsiSource>>,
+    claim_ref: Option<Box<ClaimRef>>,
+    mount_options: Vec<Box<str>>,
+    persistent_volume_reclaim_policy: Option<ReclaimPolicy>,
+    storage_class_name: Box<str>,
+    volume_mode: Option<Box<str>>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Status {
+    phase: VolumePhase,
+}
+
+wire!(WireVolume, "", "v1", "PersistentVolume", "persistentvolumes", ClusterResourceScope);
+
+impl Object for Volume {
+    type Wire = WireVolume;
+
+    /// Keeps the volumes that we made, that are migrated to us, whose CSI driver we are, or that an attacher
+    /// must free of its finalizer.
+    fn slim(wire: WireVolume, scope: &Scope) -> Option<Self> {
+        let annotations = wire.metadata.annotations.as_ref();
+        let named =
+            |key: &str| annotations.and_then(|map| map.get(key)).is_some_and(|name| scope.is_ours(name));
+        let is_ours = named(PROVISIONED_BY)
+            || named(MIGRATED_TO)
+            || wire.spec.csi.as_ref().is_some_and(|csi| *csi.driver == *scope.driver)
+            || (scope.attach && has_attacher_finalizer(&wire.metadata, &scope.driver));
+        is_ours.then(|| Self::from_wire(wire, scope))
+    }
+
+    fn meta(&self) -> &Meta {
+        &self.meta
+    }
+}
+
+/// The finalizers that attachers put on.
+pub(super) fn attachers(finalizers: Option<Vec<String>>) -> Option<Vec<String>> {
+    let mut finalizers = finalizers?;
+    finalizers.retain(|name| name.starts_with(ATTACHER_FINALIZER));
+    Some(finalizers)
+}
+
+fn has_attacher_finalizer(metadata: &ObjectMeta, driver: &str) -> bool {
+    let ours = |name: &String| {
+        name.strip_prefix(ATTACHER_FINALIZER).is_some_and(|name| name == sanitize_driver_name(driver))
+    };
+    metadata.finalizers.iter().flatten().any(ours)
+}
+
+impl Volume {
+    /// Cuts a volume to size whoever's it is.
+    pub fn from_wire(wire: WireVolume, scope: &Scope) -> Self {
+        let WireVolume { mut metadata, mut spec, status } = wire;
+        if scope.attach {
+            // An attacher keeps as many volumes as a provisioner, but nothing of what provisioning needs.
+            metadata.finalizers = attachers(metadata.finalizers);
+            spec.claim_ref = None;
+            spec.storage_class_name = Box::default();
+        }
+        let keep: &[&str] = if scope.attach {
+            &[MIGRATED_TO]
+        } else {
+            &[PROVISIONED_BY, MIGRATED_TO, DELETION_SECRET_NAME, DELETION_SECRET_NAMESPACE]
+        };
+        let mut meta = Meta::new(metadata, |key| keep.contains(&key));
+        if scope.attach {
+            // Its attachments name it.
+            meta.key = Key::common(meta.name());
+        }
+        Self {
+            meta,
+            phase: status.phase,
+            reclaim: spec.persistent_volume_reclaim_policy.unwrap_or(ReclaimPolicy::Retain),
+            class: word(&spec.storage_class_name),
+            claim: spec.claim_ref.take(),
+            spec: VolumeSpec::from_wire(spec, scope),
+        }
+    }
+}
+
+impl VolumeSpec {
+    /// Cuts a spec to size.
+    pub fn from_wire(spec: WireVolumeSpec, scope: &Scope) -> Self {
+        let mut csi = spec.csi;
+        if let Some(csi) = csi.as_mut().filter(|_| !scope.attach) {
+            csi.volume_attributes = None;
+            csi.publish_secret = None;
+        }
+        let kept = |list: &[Box<str>]| words(list.iter().filter(|_| scope.attach).map(|text| &**text));
+        Self {
+            csi,
+            access_modes: kept(&spec.access_modes),
+            block: spec.volume_mode.as_deref() == Some("Block"),
+            mount_options: kept(&spec.mount_options),
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Looks at start-up whether we may do what we will do, and says what to add when not.
+//!
+//! `Differs:` upstream finds a missing verb when it is needed, often as an object stuck for ever.
+
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, ResourceRule, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+    SelfSubjectRulesReview, SelfSubjectRulesReviewSpec,
+};
+use kube::Client;
+use kube::api::{Api, PostParams};
+
+/// Verbs that a sidecar needs on a resource.
+#[derive(Debug, Clone, Copy)]
+pub struct Need {
+    /// API group; empty for the core group.
+    pub group: &'static str,
+    /// Plural, with the subresource after a slash.
+    pub resource: &'static str,
+    /// Verbs, as RBAC spells them.
+    pub verbs: &'static [&'static str],
+    /// Whether the rule is needed in the sidecar's own namespace only.
+    pub namespaced: bool,
+}
+
+/// What leader election needs, in the lease's namespace.
+pub const LEASES: Need = Need {
+    group: "coordination.k8s.io",
+    resource: "leases",
+    verbs: &["get", "list", "watch", "create", "update"],
+    namespaced: true,
+};
+
+/// One verb that is missing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// API group; empty for the core group.
+    pub group: &'static str,
+    /// Plural, with the subresource after a slash.
+    pub resource: &'static str,
+    /// The verb.
+    pub verb: &'static str,
+}
+
+impl Missing {
+    /// The rule to add, as it stands in a Role or ClusterRole.
+    pub fn rule(&self) -> String {
+        let Self { group, resource, verb } = self;
+        format!(r#"{{apiGroups: ["{group}"], resources: ["{resource}"], verbs: ["{verb}"]}}"#)
+    }
+}
+
+/// Logs one line for each verb that is missing; never stops the process.
+///
+/// One rules review tells all but always; a verb it does not show is asked for by itself, so that nothing
+/// is called missing that an authorizer beside RBAC grants.
+pub async fn review(client: &Client, namespace: &str, needs: &[Need]) -> Vec<Missing> {
+    let reviews: Api<SelfSubjectRulesReview> = Api::all(client.clone());
+    let question = SelfSubjectRulesReview {
+        spec: SelfSubjectRulesReviewSpec { namespace: Some(namespace.to_owned()) },
+        ..SelfSubjectRulesReview::default()
+    };
+    let rules = match reviews.create(&PostParams::default(), &question).await {
+        Ok(answer) => answer.status.map(|status| status.resource_rules).unwrap_or_default(),
+        Err(error) => {
+            base::v!(2, "Could not review our own permissions"; "err" => super::api::text(&error));
+            return Vec::new();
+        }
+    };
+    let mut missing = Vec::new();
+    for (need, lacking) in shown_missing(&rules, needs) {
+        if !is_allowed(client, namespace, need, &lacking).await {
+            let scope = if need.namespaced { "Role" } else { "ClusterRole" };
+            base::error!("permission missing", "Add this rule to the service account's role";
+                "verb" => lacking.verb, "resource" => lacking.resource, "in" => scope, "rule" => lacking.rule());
+            missing.push(lacking);
+        }
+    }
+    missing
+}
+
+/// The needs that `rules` do not show.
+fn shown_missing<'a>(rules: &[ResourceRule], needs: &'a [Need]) -> Vec<(&'a Need, Missing)> {
+    let lacks = |need: &'a Need| {
+        let verbs = need.verbs.iter().filter(|verb| !rules.iter().any(|rule| grants(rule, need, verb)));
+        verbs.map(move |verb| (need, Missing { group: need.group, resource: need.resource, verb }))
+    };
+    needs.iter().flat_map(lacks).collect()
+}
+
+fn grants(rule: &ResourceRule, need: &Need, verb: &str) -> bool {
+    let has = |list: &Option<Vec<String>>, wanted: &str| {
+        list.as_ref().is_some_and(|list| list.iter().any(|word| word == wanted || word == "*"))
+    };
+    let unnamed = rule.resource_names.as_ref().is_none_or(Vec::is_empty);
+    let verbs = rule.verbs.iter().any(|word| word == verb || word == "*");
+    unnamed && verbs && has(&rule.api_groups, need.group) && has(&rule.resources, need.resource)
+}
+
+async fn is_allowed(client: &Client, namespace: &str, need: &Need, missing: &Missing) -> bool {
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
+    let (resource, subresource) = match missing.resource.split_once('/') {
+        Some((resource, subresource)) => (resource, Some(subresource.to_owned())),
+        None => (missing.resource, None),
+    };
+    let attributes = ResourceAttributes {
+        group: Some(missing.group.to_owned()),
+        resource: Some(resource.to_owned()),
+        subresource,
+        verb: Some(missing.verb.to_owned()),
+        namespace: need.namespaced.then(|| namespace.to_owned()),
+        ..ResourceAttributes::default()
+    };
+    let question = SelfSubjectAccessReview {
+        spec: SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() },
+        ..SelfSubjectAccessReview::default()
+    };
+    match reviews.create(&PostParams::default(), &question).await {
+        Ok(answer) => answer.status.is_some_and(|status| status.allowed),
+        // Not knowing is no reason to raise an alarm.
+        Err(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(group: &str, resource: &str, verbs: &[&str]) -> ResourceRule {
+        ResourceRule {
+            api_groups: Some(vec![group.into()]),
+            resources: Some(vec![resource.into()]),
+            verbs: verbs.iter().map(|verb| (*verb).to_owned()).collect(),
+            resource_names: None,
+        }
+    }
+
+    const NEED: Need =
+        Need { group: "", resource: "persistentvolumes", verbs: &["get", "patch"], namespaced: false };
+
+    #[test]
+    fn names_the_verb_that_no_rule_grants() {
+        let needs = [NEED];
+        let missing = shown_missing(&[rule("", "persistentvolumes", &["get", "list"])], &needs);
+        let [(_, missing)] = &missing[..] else { panic!("{missing:?}") };
+        assert_eq!(
+            missing.rule(),
+            r#"{apiGroups: [""], resources: ["persistentvolumes"], verbs: ["patch"]}"#
+        );
+    }
+
+    #[test]
+    fn star_grants_everything_but_a_rule_for_named_objects_does_not() {
+        let needs = [NEED];
+        assert!(shown_missing(&[rule("*", "*", &["*"])], &needs).is_empty());
+        let mut named = rule("", "persistentvolumes", &["get", "patch"]);
+        named.resource_names = Some(vec!["one".into()]);
+        assert_eq!(shown_missing(&[named], &needs).len(), 2);
+    }
+}

@@ -1,0 +1,129 @@
+//! What an object costs in the caches: requested bytes, counted, without what the allocator adds.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base::queue::{Backoff, Core, Limits, Outcome, Place};
+use kubernetes::attached::Attached;
+use kubernetes::object::{Attachment, Key, Object, Scope, Volume};
+use kubernetes::store::Store;
+use serde_json::{Value, json};
+
+const OBJECTS: usize = 10_000;
+const DRIVER: &str = "hostpath.csi.k8s.io";
+
+fn volume(number: usize) -> Value {
+    json!({
+        "metadata": {
+            "name": format!("pvc-8d2a5c1e-3f4b-4f6a-9c1d-{number:012}"),
+            "uid": format!("11111111-3f4b-4f6a-9c1d-{number:012}"),
+            "resourceVersion": number.to_string(),
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+            "annotations": {"pv.kubernetes.io/provisioned-by": DRIVER},
+            "finalizers": ["external-provisioner.volume.kubernetes.io/finalizer", "kubernetes.io/pv-protection", "external-attacher/hostpath-csi-k8s-io"],
+        },
+        "spec": {
+            "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Mi"}, "storageClassName": "fast",
+            "persistentVolumeReclaimPolicy": "Delete", "volumeMode": "Filesystem",
+            "claimRef": {"namespace": "default", "name": format!("data-{number}"), "uid": format!("8d2a5c1e-3f4b-4f6a-9c1d-{number:012}")},
+            "csi": {
+                "driver": DRIVER, "volumeHandle": format!("22222222-3f4b-4f6a-9c1d-{number:012}"), "fsType": "ext4",
+                "volumeAttributes": {"storage.kubernetes.io/csiProvisionerIdentity": "1700000000000-1234-hostpath.csi.k8s.io"},
+            },
+        },
+        "status": {"phase": "Bound"},
+    })
+}
+
+fn attachment(number: usize) -> Value {
+    json!({
+        "metadata": {
+            "name": format!("csi-{number:064x}"),
+            "uid": format!("33333333-3f4b-4f6a-9c1d-{number:012}"),
+            "resourceVersion": number.to_string(),
+            "finalizers": ["external-attacher/hostpath-csi-k8s-io"],
+            "annotations": {
+                "csi.alpha.kubernetes.io/node-id": format!("node-{}", number % 1000),
+                "mooring.dev/volume-handle": format!("22222222-3f4b-4f6a-9c1d-{number:012}"),
+            },
+        },
+        "spec": {
+            "attacher": DRIVER, "nodeName": format!("node-{}", number % 1000),
+            "source": {"persistentVolumeName": format!("pvc-8d2a5c1e-3f4b-4f6a-9c1d-{number:012}")},
+        },
+        "status": {"attached": true},
+    })
+}
+
+/// Bytes that `fill` leaves behind for each of [`OBJECTS`] objects.
+fn cost<T>(fill: impl FnOnce() -> T) -> u64 {
+    let mut kept = None;
+    let used = allocation_counter::measure(|| kept = Some(fill()));
+    u64::try_from(used.bytes_current).expect("more than before") / OBJECTS as u64
+}
+
+fn filled<T: Object>(attach: bool, object: fn(usize) -> Value) -> Arc<Store<T>> {
+    let store = Store::<T>::new(Arc::new(Scope { driver: DRIVER.into(), attach, ..Scope::default() }));
+    fill(&store, object);
+    store
+}
+
+fn fill<T: Object>(store: &Store<T>, object: fn(usize) -> Value) {
+    for number in 0..OBJECTS {
+        store.apply(serde_json::from_value(object(number)).expect("is an object"));
+    }
+    assert_eq!(store.len(), OBJECTS);
+}
+
+#[test]
+fn an_object_costs_half_a_kilobyte_at_the_most() {
+    let mut volumes = None;
+    let volume_to_attacher = cost(|| volumes = Some(filled::<Volume>(true, volume)));
+    let with_index = cost(|| {
+        let scope = Scope { driver: DRIVER.into(), attach: true, ..Scope::default() };
+        let attachments = Store::<Attachment>::new(Arc::new(scope));
+        let attached = Attached::follow(&attachments, |_| {});
+        fill(&attachments, attachment);
+        (attachments, attached)
+    });
+    for (name, bytes, most) in [
+        ("volume, to an attacher", volume_to_attacher, 450),
+        ("attachment of a known volume, with the index of attached volumes", with_index, 425),
+        ("volume, to a provisioner", cost(|| filled::<Volume>(false, volume)), 495),
+    ] {
+        println!("{name}: {bytes} bytes");
+        assert!(bytes <= most, "{name}: {bytes} bytes, {most} at the most");
+    }
+}
+
+/// Some keys that keep failing are still there after it.
+#[test]
+fn a_queue_gives_back_what_a_burst_has_needed() {
+    let backoff = Backoff { base: Duration::from_secs(1), max: Duration::from_secs(300) };
+    for stuck in [0, 1, 2, 20] {
+        let mut now = Instant::now();
+        let mut kept = None;
+        let used = allocation_counter::measure(|| {
+            let mut queue = Core::new(backoff, Limits { lanes: 2, per_lane: 10, per_group: 3 });
+            for number in 0..OBJECTS {
+                let node = Some(format!("node-{}", number % 1000).into());
+                let place = Place { lane: number % 2, group: node };
+                queue.add(Key::cluster(&number.to_string()), place, now);
+            }
+            let mut done = 0;
+            for _ in 0..20 {
+                while let Some(ticket) = queue.pop(now) {
+                    let fails = ticket.key.name().parse::<usize>().is_ok_and(|number| number < stuck);
+                    let outcome = if fails { Outcome::Retry } else { Outcome::Done };
+                    assert_eq!(queue.finish(&ticket.key, outcome, now).is_some(), fails);
+                    done += usize::from(!fails);
+                }
+                now += Duration::from_secs(301);
+            }
+            assert_eq!(done, OBJECTS - stuck);
+            kept = Some(queue);
+        });
+        assert!(used.bytes_max > 1_000_000, "no burst: {} bytes", used.bytes_max);
+        assert!(used.bytes_current < 50_000, "{stuck} stuck: {} bytes are left", used.bytes_current);
+    }
+}
