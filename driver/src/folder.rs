@@ -70,7 +70,7 @@ fn make(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(MODE).create(folder)?;
     let mode = std::fs::metadata(folder)?.permissions().mode() & 0o7777;
     if mode & !MODE & 0o777 != 0 {
-        common::warn!("The state folder is open to other users: closing it"; "folder" => folder.display());
+        base::warn!("The state folder is open to other users: closing it"; "folder" => folder.display());
         std::fs::set_permissions(folder, Permissions::from_mode(mode & MODE))?;
     }
     Ok(())
@@ -85,7 +85,7 @@ fn lock(folder: &Path, how: FlockOperation) -> io::Result<Option<File>> {
             Err(error) => return Err(error.into()),
         }
         if attempt == 0 {
-            common::info!("Waiting for another driver process to let go of the state folder");
+            base::info!("Waiting for another driver process to let go of the state folder");
         }
         std::thread::sleep(PAUSE);
     }
@@ -106,10 +106,10 @@ fn take_over(shared: &Path, own: &Path, name: &str) -> io::Result<()> {
         Some(_) => migrate::read(shared, shared).map_err(io::Error::other)?,
     };
     if !is_of(&changes, name) {
-        common::info!("The state folder holds state of another driver: left alone"; "folder" => shared.display());
+        base::info!("The state folder holds state of another driver: left alone"; "folder" => shared.display());
         return Ok(());
     }
-    common::info!("Taking over what an earlier driver left"; "folder" => shared.display(), "driver" => name);
+    base::info!("Taking over what an earlier driver left"; "folder" => shared.display(), "driver" => name);
     use io::ErrorKind::{DirectoryNotEmpty, NotFound};
     for file in [".new", ".old", migrate::FILE, journal::FILE] {
         match std::fs::rename(shared.join(file), own.join(file)) {

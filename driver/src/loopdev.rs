@@ -122,7 +122,7 @@ pub(crate) fn detach_strays(
     for found in devices()? {
         let file = (found.backing.device, found.backing.inode);
         if (is_tagged(&found.backing, tag) || ours.contains(&file)) && !in_use.contains(&file) {
-            common::info!("Detaching a loop device that nothing uses"; "device" => found.node.display());
+            base::info!("Detaching a loop device that nothing uses"; "device" => found.node.display());
             clear(&found.device)?;
         }
     }

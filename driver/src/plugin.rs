@@ -100,7 +100,7 @@ impl Plugin {
         let targets = || volumes.iter().flat_map(|volume| volume.published.keys());
         let is_visible = |target: &String| Path::new(target).parent().is_some_and(Path::exists);
         if targets().next().is_some() && !targets().any(is_visible) {
-            common::warn!(
+            base::warn!(
                 "No folder is there in which volumes were published, so no publication is \
                 forgotten: is the kubelet's folder mounted into the driver's container?"
             );

@@ -66,7 +66,7 @@ pub async fn serve(options: Options) -> Result<(), ServeError> {
         .map_err(|error| ServeError::Signals(io::Error::other(error)))??;
     let stop = stop_signal()?;
     let listener = bind(&endpoint).await?;
-    common::info!("Listening"; "endpoint" => endpoint, "driver" => plugin.options.name, "node" => plugin.options.node_id);
+    base::info!("Listening"; "endpoint" => endpoint, "driver" => plugin.options.name, "node" => plugin.options.node_id);
     // Kept to the end: with it goes the state folder's lock, and then a successor makes its socket.
     let plugin = Arc::new(plugin);
     let service = Service(Arc::clone(&plugin));

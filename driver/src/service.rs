@@ -187,7 +187,7 @@ where
 {
     let request = request.into_inner();
     note_call(R::METHOD);
-    common::v!(5, "GRPC request"; "method" => R::METHOD, "request" => redacted(&request));
+    base::v!(5, "GRPC request"; "method" => R::METHOD, "request" => redacted(&request));
     let plugin = Arc::clone(&service.0);
     let walk = tokio::task::spawn_blocking(move || check(&plugin, &request))
         .await

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use common::csi::v1;
+use csi::v1;
 
 use crate::backend::{Item, Occupant};
 use crate::check;

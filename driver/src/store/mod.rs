@@ -65,7 +65,7 @@ impl Store {
             let legacy = migrate::read(folder, content)?;
             if !legacy.is_empty() {
                 journal.commit(&legacy, Purpose::Take).map_err(journal_error)?;
-                common::info!("Took over the state of the Go driver"; "objects" => legacy.len());
+                base::info!("Took over the state of the Go driver"; "objects" => legacy.len());
                 legacy.into_iter().for_each(|change| tables.apply(change));
             }
         }

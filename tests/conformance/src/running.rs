@@ -91,7 +91,7 @@ impl Running {
         let options = DialOptions { limit: START, ..DialOptions::default() };
         match Connection::dial(dialled.clone(), options).await {
             Ok(connection) => {
-                let client = Driver::new(connection, Metrics::new(), CallLog::default());
+                let client = Client::new(connection, Metrics::new(), CallLog::default());
                 Self { process, client, endpoint: dialled.clone(), folder: folder.to_owned() }
             }
             Err(error) => panic!("{error}\n{}", process.last_lines(30)),

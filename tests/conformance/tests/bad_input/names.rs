@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;
 
-use common::csi::v1::volume_capability::access_mode::Mode;
-use common::csi::{Rpc, v1};
 use conformance::Running;
 use conformance::request::{self, MIB};
 use csi::v1::volume_capability::access_mode::Mode;
+use csi::v1::volume_capability::access_mode::Mode;
+use csi::{Rpc, v1};
 use csi::{Rpc, v1};
 use tonic::Code;
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use common::csi::v1;
 use conformance::Running;
 use conformance::request::{self, MIB};
 use csi::v1;

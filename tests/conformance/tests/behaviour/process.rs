@@ -3,8 +3,8 @@
 use std::process::Command;
 use std::time::Duration;
 
-use common::csi::{Connection, DialOptions, Driver, Endpoint, v1};
 use conformance::{Running, request};
+use csi::{Client, Connection, DialOptions, Endpoint, v1};
 
 use super::DEADLINE;
 

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use common::csi::v1;
 use conformance::request::{self, MIB};
 use conformance::{Running, mounts_below};
+use csi::v1;
 
 use super::{DEADLINE, published, unpublished, volume};
 

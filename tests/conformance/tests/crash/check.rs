@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use common::csi::{Driver, v1};
 use conformance::{Running, loop_devices_below, mounts_below, request};
+use csi::{Client, v1};
 
 use super::{At, DEADLINE, Model, Snapshot, Volume, attach, create, read};
 
