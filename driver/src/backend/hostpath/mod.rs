@@ -6,7 +6,9 @@
 //! <driver's folder>/.new/...      prepared, not kept
 //! <driver's folder>/.old/...      retired, not yet removed
 //! ```
-//! Between these places content moves by rename, which is atomic. Only `.new` and `.old` are ever
+//! Between these places content moves by rename, which is atomic. Content is on the disk before it is
+//! recorded, and a retirement before the record goes, so that a power cut leaves neither a record without
+//! content nor content without a record in the driver's folder. Only `.new` and `.old` are ever
 //! cleaned; a stranger's file in the folder is never touched. Recorded content that is still in the former
 //! folder (the Go driver's or an earlier version's) moves here at the start. All access is beneath one open
 //! folder (openat2 with RESOLVE_BENEATH and no links), so no name can lead out of it.
@@ -18,6 +20,7 @@
 //! is published instead of from its creation, and a read-only publication gets a read-only device.
 
 mod copy;
+mod make;
 mod unpack;
 
 use std::collections::HashSet;
@@ -103,43 +106,6 @@ impl Hostpath {
         Ok(File::from(rustix::fs::openat2(at, name, flags, Mode::empty(), BENEATH)?))
     }
 
-    fn make_folder(&self, name: &str, content: Content<'_>) -> io::Result<()> {
-        rustix::fs::mkdirat(&self.new, name, Mode::from_raw_mode(0o700))?;
-        let folder = Self::open_folder(&self.new, name)?;
-        match content {
-            Content::Empty => {}
-            Content::CopyOf(source) if source.kind == Kind::Archive => {
-                let archive = Self::open_file(&self.root, &Self::file_name(source)?, OFlags::RDONLY)?;
-                unpack::unpack(archive, &self.path.join(NEW).join(name))?;
-            }
-            Content::CopyOf(source) => {
-                let from = Self::open_folder(&self.root, &Self::file_name(source)?)?;
-                copy::copy_folder(&from, &folder)?;
-            }
-        }
-        // mkdirat obeys the umask, and an archive or a copy brings its own mode.
-        rustix::fs::fchmod(&folder, FOLDER_MODE)?;
-        Ok(())
-    }
-
-    fn make_file(&self, name: &str, size: u64, content: Content<'_>) -> io::Result<()> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = File::from(rustix::fs::openat2(&self.new, name, flags, FILE_MODE, BENEATH)?);
-        if let Content::CopyOf(source) = content {
-            if source.kind == Kind::Volume {
-                loopdev::flush(&self.path(source)?)?;
-            }
-            let from = Self::open_file(&self.root, &Self::file_name(source)?, OFlags::RDONLY)?;
-            copy::copy_file(&from, &file)?;
-            // A snapshot that a power loss would empty is none.
-            file.sync_data()?;
-        }
-        if file.metadata()?.len() < size {
-            file.set_len(size)?;
-        }
-        Ok(())
-    }
-
     /// Empties one of the two places of passage, except for `spared`.
     fn clean(at: &OwnedFd, folder: &Path, spared: &HashSet<String>) -> io::Result<()> {
         for entry in std::fs::read_dir(folder)? {
@@ -172,7 +138,7 @@ impl Hostpath {
             return Ok(());
         }
         match rustix::fs::renameat(&self.former, name.as_str(), &self.root, name.as_str()) {
-            Ok(()) => return Ok(()),
+            Ok(()) => return sync(&self.root),
             Err(Errno::NOENT) => {}
             Err(error) => return Err(error.into()),
         }
@@ -204,6 +170,7 @@ impl Backend for Hostpath {
             Access::Mount => self.make_folder(&name, content),
             Access::Block => self.make_file(&name, size, content),
         };
+        let made = made.and_then(|()| sync(&self.new));
         if made.is_err() {
             // The reason counts, not whether cleaning worked: a restart cleans as well.
             let _ = remove_beneath(&self.new, &self.path.join(NEW), &name);
@@ -215,7 +182,7 @@ impl Backend for Hostpath {
         let name = Self::file_name(item)?;
         for place in [&self.new, &self.old] {
             match rustix::fs::renameat(place, name.as_str(), &self.root, name.as_str()) {
-                Ok(()) => return Ok(()),
+                Ok(()) => return sync(&self.root).and_then(|()| sync(place)),
                 Err(Errno::NOENT) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -226,7 +193,8 @@ impl Backend for Hostpath {
     fn retire(&self, item: &Item) -> io::Result<()> {
         let name = Self::file_name(item)?;
         match rustix::fs::renameat(&self.root, name.as_str(), &self.old, name.as_str()) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Ok(()) => sync(&self.old).and_then(|()| sync(&self.root)),
+            Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
@@ -242,6 +210,7 @@ impl Backend for Hostpath {
             let file = Self::open_file(&self.root, &Self::file_name(volume)?, OFlags::RDWR)?;
             if file.metadata()?.len() < size {
                 file.set_len(size)?;
+                file.sync_all()?;
             }
         }
         Ok(())
@@ -306,6 +275,11 @@ impl Backend for Hostpath {
             Ok(_) => Health::Good,
         }
     }
+}
+
+/// Brings a folder's names to the disk.
+fn sync(folder: &OwnedFd) -> io::Result<()> {
+    Ok(rustix::fs::fsync(folder)?)
 }
 
 fn folder_flags() -> OFlags {

@@ -7,8 +7,6 @@ use std::path::PathBuf;
 use conformance::Running;
 use conformance::request::{self, MIB};
 use csi::v1::volume_capability::access_mode::Mode;
-use csi::v1::volume_capability::access_mode::Mode;
-use csi::{Rpc, v1};
 use csi::{Rpc, v1};
 use tonic::Code;
 

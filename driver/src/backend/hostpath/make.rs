@@ -1,0 +1,52 @@
+//! Making content: new, or a copy. What is made is on the disk when it is done.
+
+use std::fs::File;
+use std::io;
+
+use rustix::fs::{Mode, OFlags};
+
+use super::{BENEATH, FILE_MODE, FOLDER_MODE, Hostpath, NEW, copy, unpack};
+use crate::backend::{Content, Kind};
+use crate::loopdev;
+
+impl Hostpath {
+    pub(super) fn make_folder(&self, name: &str, content: Content<'_>) -> io::Result<()> {
+        rustix::fs::mkdirat(&self.new, name, Mode::from_raw_mode(0o700))?;
+        let folder = Self::open_folder(&self.new, name)?;
+        match content {
+            Content::Empty => {}
+            Content::CopyOf(source) if source.kind == Kind::Archive => {
+                let archive = Self::open_file(&self.root, &Self::file_name(source)?, OFlags::RDONLY)?;
+                unpack::unpack(archive, &self.path.join(NEW).join(name))?;
+            }
+            Content::CopyOf(source) => {
+                let from = Self::open_folder(&self.root, &Self::file_name(source)?)?;
+                copy::copy_folder(&from, &folder)?;
+            }
+        }
+        // mkdirat obeys the umask, and an archive or a copy brings its own mode.
+        rustix::fs::fchmod(&folder, FOLDER_MODE)?;
+        match content {
+            Content::Empty => Ok(rustix::fs::fsync(&folder)?),
+            // One call for all files of the copy; a sync of each would take far longer.
+            Content::CopyOf(_) => Ok(rustix::fs::syncfs(&folder)?),
+        }
+    }
+
+    pub(super) fn make_file(&self, name: &str, size: u64, content: Content<'_>) -> io::Result<()> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = File::from(rustix::fs::openat2(&self.new, name, flags, FILE_MODE, BENEATH)?);
+        if let Content::CopyOf(source) = content {
+            if source.kind == Kind::Volume {
+                loopdev::flush(&self.path(source)?)?;
+            }
+            let from = Self::open_file(&self.root, &Self::file_name(source)?, OFlags::RDONLY)?;
+            copy::copy_file(&from, &file)?;
+        }
+        if file.metadata()?.len() < size {
+            file.set_len(size)?;
+        }
+        // A snapshot that a power cut would empty is none.
+        file.sync_all()
+    }
+}
