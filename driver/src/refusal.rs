@@ -67,11 +67,20 @@ pub enum Refusal {
         /// The system's reason.
         source: io::Error,
     },
+    /// The system refused when a part was done already. The caller must not take it for undone.
+    #[error("{what}: {source}: not undone, try again")]
+    Unfinished {
+        /// What was tried.
+        what: String,
+        /// The system's reason.
+        source: io::Error,
+    },
 }
 
 impl Refusal {
     /// The code that the specification wants for the reason. A full disk is RESOURCE_EXHAUSTED, other
-    /// refusals of the system are INTERNAL.
+    /// refusals of the system are INTERNAL: callers take that for final. Where something was done, the code is
+    /// UNAVAILABLE, after which they neither forget the request nor take it for failed.
     pub fn code(&self) -> Code {
         match self {
             Self::Missing(_) | Self::Invalid { .. } | Self::Unsupported(_) => Code::InvalidArgument,
@@ -83,7 +92,7 @@ impl Refusal {
             Self::OutOfOrder(_) => Code::Internal,
             Self::Full(_) => Code::ResourceExhausted,
             Self::Size(_) => Code::OutOfRange,
-            Self::NotReady(_) => Code::Unavailable,
+            Self::NotReady(_) | Self::Unfinished { .. } => Code::Unavailable,
             Self::System { source, .. } if is_full(source) => Code::ResourceExhausted,
             Self::System { .. } => Code::Internal,
         }

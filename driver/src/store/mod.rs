@@ -13,7 +13,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use journal::{Journal, Purpose};
+use journal::{CommitError, Journal, Purpose};
 pub use record::{Access, Change, Group, Publication, Snapshot, Source, Volume};
 pub use tables::{Page, Tables};
 
@@ -64,7 +64,7 @@ impl Store {
         if is_new {
             let legacy = migrate::read(folder, content)?;
             if !legacy.is_empty() {
-                journal.commit(&legacy, Purpose::Take).map_err(journal_error)?;
+                journal.commit(&legacy, Purpose::Take).map_err(|error| journal_error(error.source))?;
                 base::info!("Took over the state of the Go driver"; "objects" => legacy.len());
                 legacy.into_iter().for_each(|change| tables.apply(change));
             }
@@ -97,7 +97,8 @@ impl Store {
     /// Makes changes that belong together, all or none, for good.
     ///
     /// # Errors
-    /// RESOURCE_EXHAUSTED when the disk is full, else INTERNAL; nothing has changed then.
+    /// RESOURCE_EXHAUSTED when the disk is full, else INTERNAL; nothing has changed then. UNAVAILABLE when a
+    /// restart may bring the changes back.
     pub fn commit(&self, changes: Vec<Change>) -> Result<(), Refusal> {
         let removes = |change: &Change| {
             matches!(change, Change::NoVolume(_) | Change::NoSnapshot(_) | Change::NoGroup(_))
@@ -109,9 +110,7 @@ impl Store {
     fn commit_for(&self, changes: Vec<Change>, purpose: Purpose) -> Result<(), Refusal> {
         {
             let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
-            self.journal
-                .commit(&changes, purpose)
-                .map_err(Refusal::system("cannot write the driver's state"))?;
+            self.journal.commit(&changes, purpose).map_err(refused)?;
             let mut tables = self.read();
             changes.into_iter().for_each(|change| tables.apply(change));
         }
@@ -156,4 +155,9 @@ impl Store {
             base::error!(error, "Cannot rewrite the driver's state; the old file stays in use");
         }
     }
+}
+
+fn refused(CommitError { source, is_undone }: CommitError) -> Refusal {
+    let what = "cannot write the driver's state".to_owned();
+    if is_undone { Refusal::System { what, source } } else { Refusal::Unfinished { what, source } }
 }
