@@ -131,20 +131,25 @@ impl Plugin {
         self.retire_and_commit(&[item], vec![Change::NoVolume(volume.id.clone())])
     }
 
-    /// Hides content, records that it is gone, destroys it. If recording fails all is as before.
+    /// Hides content, records that it is gone, destroys it. If recording fails all is as before; unless a
+    /// restart may bring the change back: then the content stays hidden, for the next call or start.
     pub(crate) fn retire_and_commit(&self, items: &[Item], changes: Vec<Change>) -> Result<(), Refusal> {
         let outcome = items
             .iter()
             .try_for_each(|item| self.backend.retire(item))
             .map_err(Refusal::system("cannot retire the content"))
             .and_then(|()| self.store.commit(changes));
-        if let Err(refusal) = outcome {
-            for item in items {
-                if let Err(error) = self.backend.keep(item) {
-                    base::error!(error, "Cannot bring back content whose removal failed"; "name" => item.name);
+        match outcome {
+            Ok(()) => {}
+            Err(refusal @ Refusal::Unfinished { .. }) => return Err(refusal),
+            Err(refusal) => {
+                for item in items {
+                    if let Err(error) = self.backend.keep(item) {
+                        base::error!(error, "Cannot bring back content whose removal failed"; "name" => item.name);
+                    }
                 }
+                return Err(refusal);
             }
-            return Err(refusal);
         }
         for item in items {
             if let Err(error) = self.backend.remove(item) {
@@ -155,16 +160,36 @@ impl Plugin {
         Ok(())
     }
 
-    /// Records new objects and shows their prepared content; or removes the content if that fails.
+    /// Records new objects and shows their prepared content; or removes the content if that fails. What is
+    /// recorded and cannot be shown is UNAVAILABLE: a final code would make the caller forget it.
     pub(crate) fn commit_and_keep(&self, items: &[Item], changes: Vec<Change>) -> Result<(), Refusal> {
-        if let Err(refusal) = self.store.commit(changes) {
-            self.discard(items);
-            return Err(refusal);
+        match self.store.commit(changes) {
+            Ok(()) => self.show(items),
+            // A restart may bring the records back, and they would need the content.
+            Err(refusal @ Refusal::Unfinished { .. }) => Err(refusal),
+            Err(refusal) => {
+                self.discard(items);
+                Err(refusal)
+            }
         }
-        items
-            .iter()
-            .try_for_each(|item| self.backend.keep(item))
-            .map_err(Refusal::system("cannot put the content in its place"))
+    }
+
+    fn show(&self, items: &[Item]) -> Result<(), Refusal> {
+        items.iter().try_for_each(|item| self.backend.keep(item)).map_err(|source| Refusal::Unfinished {
+            what: "cannot put the content in its place".to_owned(),
+            source,
+        })
+    }
+
+    /// Shows content that an earlier call recorded and perhaps could not show. Content that is lost is no
+    /// error: the volume's condition tells.
+    pub(crate) fn show_recorded(&self, items: &[Item]) -> Result<(), Refusal> {
+        match self.show(items) {
+            Err(Refusal::Unfinished { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                Ok(())
+            }
+            outcome => outcome,
+        }
     }
 
     /// Removes prepared content that will not be recorded.
@@ -202,3 +227,6 @@ pub(crate) fn now() -> (i64, i32) {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     (i64::try_from(since.as_secs()).unwrap_or(0), i32::try_from(since.subsec_nanos()).unwrap_or(0))
 }
+
+#[cfg(test)]
+mod tests;

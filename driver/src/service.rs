@@ -40,7 +40,7 @@ async fn answer<R: Rpc>(
     let outcome = tokio::task::spawn_blocking(move || operation(&plugin, request)).await;
     let outcome = match outcome {
         Ok(outcome) => outcome.map_err(Status::from),
-        Err(error) => Err(Status::internal(format!("the driver failed: {error}"))),
+        Err(error) => Err(panicked(&error)),
     };
     if wanted {
         note_answer(R::METHOD, &asked, outcome.as_ref().map(redacted).map_err(Clone::clone));
@@ -49,6 +49,11 @@ async fn answer<R: Rpc>(
         base::error!(grpc_text(status), "GRPC error"; "method" => R::METHOD);
     }
     outcome.map(Response::new)
+}
+
+/// An operation that panicked may have done anything: a final code would make the caller forget it.
+fn panicked(error: &tokio::task::JoinError) -> Status {
+    Status::unavailable(format!("the driver failed half-way, try again: {error}"))
 }
 
 fn note_call(method: &'static str) {
@@ -191,7 +196,7 @@ where
     let plugin = Arc::clone(&service.0);
     let walk = tokio::task::spawn_blocking(move || check(&plugin, &request))
         .await
-        .map_err(|error| Status::internal(format!("the driver failed: {error}")))?;
+        .map_err(|error| panicked(&error))?;
     let walk = walk.map_err(Status::from).inspect_err(|status| {
         base::error!(grpc_text(status), "GRPC error"; "method" => R::METHOD);
     })?;

@@ -31,7 +31,8 @@ impl Plugin {
     /// # Errors
     /// INVALID_ARGUMENT for a bad field; ALREADY_EXISTS when the name belongs to another volume;
     /// NOT_FOUND for an unknown source; OUT_OF_RANGE for an impossible size; RESOURCE_EXHAUSTED without
-    /// room, here or at the wanted place; ABORTED when the name or the source is being worked on.
+    /// room, here or at the wanted place; ABORTED when the name or the source is being worked on; UNAVAILABLE
+    /// when the volume is recorded and a repeated call must finish it.
     pub fn create_volume(
         &self,
         request: v1::CreateVolumeRequest,
@@ -42,6 +43,7 @@ impl Plugin {
         let existing = self.store.read().volume_named(&request.name);
         if let Some(volume) = existing {
             compatible(&volume, &request, &wanted)?;
+            self.show_recorded(&[Item::from(&*volume)])?;
             return Ok(self.created(&volume));
         }
         self.check_place(request.accessibility_requirements.as_ref())?;

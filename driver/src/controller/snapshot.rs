@@ -41,6 +41,7 @@ impl Plugin {
                     format!("snapshot {:?} exists already, of volume {:?}", request.name, snapshot.volume);
                 return Err(Refusal::Clash(message));
             }
+            self.show_recorded(&[Item::from(&*snapshot)])?;
             return Ok(cut(&snapshot));
         }
         let _content = self.locks.shared(Key::Content(request.source_volume_id.clone()))?;
@@ -108,6 +109,8 @@ impl Plugin {
                 let message = format!("group snapshot {:?} exists already, of other volumes", request.name);
                 return Err(Refusal::Clash(message));
             }
+            let items: Vec<Item> = self.members(&group).iter().map(|member| Item::from(&**member)).collect();
+            self.show_recorded(&items)?;
             return Ok(v1::CreateVolumeGroupSnapshotResponse {
                 group_snapshot: Some(self.describe_group(&group)),
             });

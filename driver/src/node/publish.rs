@@ -81,8 +81,7 @@ impl Plugin {
             })?;
         }
         if let Err(refusal) = self.mount(&volume, target, readonly, options) {
-            self.take_back(&volume, &request.target_path);
-            return Err(refusal);
+            return Err(self.take_back(&volume, &request.target_path, refusal));
         }
         Ok(v1::NodePublishVolumeResponse {})
     }
@@ -181,8 +180,9 @@ impl Plugin {
         mount::bind(&source, target, options).map_err(Refusal::system(cannot("mount volume at")))
     }
 
-    /// Undoes a publication that failed half-way.
-    fn take_back(&self, volume: &Volume, target: &str) {
+    /// Undoes a publication that failed half-way. Returns why it failed, with a code that is not final if it
+    /// could not be undone: after a final one the kubelet would not call again.
+    fn take_back(&self, volume: &Volume, target: &str, refusal: Refusal) -> Refusal {
         let _ = mount::remove_target(target.as_ref());
         let undone = if volume.ephemeral && volume.published.is_empty() {
             self.destroy(volume)
@@ -191,8 +191,11 @@ impl Plugin {
                 volume.published.remove(target);
             })
         };
-        if let Err(error) = undone.and_then(|()| self.release(&volume.id)) {
-            base::error!(error, "Cannot undo a failed publish; the next start will"; "volume" => volume.id);
+        match undone.and_then(|()| self.release(&volume.id)) {
+            Ok(()) => refusal,
+            Err(error) => {
+                Refusal::Unfinished { what: refusal.to_string(), source: std::io::Error::other(error) }
+            }
         }
     }
 }
