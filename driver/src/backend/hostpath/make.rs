@@ -14,8 +14,12 @@ impl Hostpath {
         rustix::fs::mkdirat(&self.new, name, Mode::from_raw_mode(0o700))?;
         let folder = Self::open_folder(&self.new, name)?;
         match content {
-            Content::Empty => {}
+            // Not by mkdirat, which obeys the umask. A copy keeps the mode of what it is a copy of: there are
+            // programs that refuse to start in a folder that is open to all.
+            Content::Empty => rustix::fs::fchmod(&folder, FOLDER_MODE)?,
             Content::CopyOf(source) if source.kind == Kind::Archive => {
+                // An archive with an entry for the folder itself brings the folder's mode.
+                rustix::fs::fchmod(&folder, FOLDER_MODE)?;
                 let archive = Self::open_file(&self.root, &Self::file_name(source)?, OFlags::RDONLY)?;
                 unpack::unpack(archive, &self.path.join(NEW).join(name))?;
             }
@@ -24,8 +28,6 @@ impl Hostpath {
                 copy::copy_folder(&from, &folder)?;
             }
         }
-        // mkdirat obeys the umask, and an archive or a copy brings its own mode.
-        rustix::fs::fchmod(&folder, FOLDER_MODE)?;
         match content {
             Content::Empty => Ok(rustix::fs::fsync(&folder)?),
             // One call for all files of the copy; a sync of each would take far longer.

@@ -1,7 +1,7 @@
 //! Folders and sparse files of the local disk.
 //!
 //! ```text
-//! <driver's folder>/<name>        a volume: folder, mode 0777, or device file
+//! <driver's folder>/<name>        a volume: folder (an empty one has mode 0777) or device file
 //! <driver's folder>/<name>.snap   a snapshot: folder, device file, or a Go driver's gzip tar archive
 //! <driver's folder>/.new/...      prepared, not kept
 //! <driver's folder>/.old/...      retired, not yet removed

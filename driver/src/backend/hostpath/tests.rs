@@ -181,3 +181,21 @@ fn a_go_drivers_archive_is_restored_and_cannot_write_elsewhere() {
     assert!(!disk.folder.path().join("escaped").exists());
     assert!(!disk.folder.path().parent().unwrap().join("escaped").exists());
 }
+
+#[test]
+fn a_copys_root_keeps_its_mode() {
+    let disk = disk();
+    let mode = |name: &str| std::fs::metadata(disk.folder.path().join(name)).unwrap().mode() & 0o7777;
+    disk.backend.prepare(&folder("source"), 0, Content::Empty).unwrap();
+    disk.backend.keep(&folder("source")).unwrap();
+    assert_eq!(mode("source"), 0o777);
+    // As a database wants it.
+    let closed = std::fs::Permissions::from_mode(0o700);
+    std::fs::set_permissions(disk.folder.path().join("source"), closed).unwrap();
+    let snapshot = item("snap", Kind::Snapshot, Access::Mount);
+    disk.backend.prepare(&snapshot, 0, Content::CopyOf(&folder("source"))).unwrap();
+    disk.backend.keep(&snapshot).unwrap();
+    disk.backend.prepare(&folder("restored"), 0, Content::CopyOf(&snapshot)).unwrap();
+    disk.backend.keep(&folder("restored")).unwrap();
+    assert_eq!((mode("snap.snap"), mode("restored")), (0o700, 0o700));
+}
