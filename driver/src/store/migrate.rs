@@ -4,18 +4,20 @@
 //! mistakes it for the truth.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 use serde::Deserialize;
 
 use super::OpenError;
 use super::record::{Access, Change, Group, Publication, Snapshot, Source, Volume};
+use crate::backend::hostpath::unpack::is_archive;
 use crate::backend::is_plain_name;
 
 /// The Go driver's state file.
 pub(crate) const FILE: &str = "state.json";
+/// The number of block volumes' access type.
+const BLOCK: i32 = 1;
 const ASIDE: &str = "state.json.migrated";
 
 #[derive(Debug, Default, Deserialize)]
@@ -89,13 +91,19 @@ pub(crate) fn read(folder: &Path, content: &Path) -> Result<Vec<Change>, OpenErr
     };
     let legacy: Legacy = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
     let mut changes = Vec::new();
+    let mut kinds = BTreeMap::new();
     for volume in legacy.volumes.unwrap_or_default() {
         named(&volume.vol_id).map_err(wrong)?;
+        kinds.insert(volume.vol_id.clone(), volume.vol_access_type);
         changes.push(Change::Volume(Box::new(volume.into())));
     }
     for snapshot in legacy.snapshots.unwrap_or_default() {
         named(&snapshot.id).map_err(wrong)?;
-        let archive = is_gzip(&content.join(format!("{}.snap", snapshot.id)));
+        // The volume's kind says it; if the volume is gone, the content must.
+        let archive = match kinds.get(&snapshot.vol_id) {
+            Some(kind) => *kind != BLOCK,
+            None => is_archive(&content.join(format!("{}.snap", snapshot.id))),
+        };
         changes.push(Change::Snapshot(Box::new(snapshot.record(archive))));
     }
     for group in legacy.group_snapshots.unwrap_or_default() {
@@ -119,12 +127,6 @@ fn named(id: &str) -> Result<(), String> {
     if is_plain_name(id) { Ok(()) } else { Err(format!("id {id:?} is not a plain file name")) }
 }
 
-/// Whether a snapshot is an archive of a folder; otherwise it is the copy of a device.
-fn is_gzip(path: &Path) -> bool {
-    let mut magic = [0; 2];
-    File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && magic == [0x1f, 0x8b]
-}
-
 impl From<LegacyVolume> for Volume {
     fn from(old: LegacyVolume) -> Self {
         // Mode 0: the Go driver did not record how.
@@ -139,7 +141,7 @@ impl From<LegacyVolume> for Volume {
             name: old.vol_name,
             data: old.vol_id,
             size: old.vol_size,
-            access: if old.vol_access_type == 1 { Access::Block } else { Access::Mount },
+            access: if old.vol_access_type == BLOCK { Access::Block } else { Access::Mount },
             pool: old.kind,
             parameters: BTreeMap::new(),
             mutable: BTreeMap::new(),
@@ -197,17 +199,48 @@ mod tests {
         "Volumes": [{"VolName": "pvc-1", "VolID": "0000-1", "VolSize": 5, "VolPath": "/csi-data-dir/0000-1",
             "VolAccessType": 1, "ParentVolID": "", "ParentSnapID": "s", "Ephemeral": false, "NodeID": "n",
             "Kind": "fast", "ReadOnlyAttach": true, "Attached": true, "Staged": ["/stage"], "Published": null}],
-        "Snapshots": [{"Name": "snap", "Id": "0000-2", "VolID": "0000-1", "Path": "x",
+        "Snapshots": [{"Name": "snap", "Id": "0000-2", "VolID": "gone", "Path": "x",
             "CreationTime": {"seconds": 7, "nanos": 8}, "SizeBytes": 5, "ReadyToUse": true,
             "GroupSnapshotID": "g"}],
         "GroupSnapshots": [{"Name": "group", "Id": "g", "SnapshotIDs": ["0000-2"],
             "SourceVolumeIDs": ["0000-1"], "CreationTime": {"seconds": 7}, "ReadyToUse": true}]}"#;
 
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        io::Write::write_all(&mut writer, bytes).unwrap();
+        writer.finish().unwrap()
+    }
+
+    fn tar_header() -> Vec<u8> {
+        tar::Header::new_gnu().as_bytes().to_vec()
+    }
+
+    #[test]
+    fn a_raw_snapshot_that_begins_like_an_archive_is_none() {
+        let mut raw = gzip(b"what a user compressed");
+        raw.resize(4096, 0);
+        for (volume, content, is_archive) in [
+            // The volume is there: its kind decides.
+            ("0000-1", gzip(&tar_header()), false),
+            // It is gone: the content decides.
+            ("gone", raw, false),
+            ("gone", vec![0x1f, 0x8b, 8, 0], false),
+            ("gone", gzip(&tar_header()), true),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let state = STATE.replace("\"VolID\": \"gone\"", &format!("\"VolID\": \"{volume}\""));
+            std::fs::write(folder.path().join(FILE), state).unwrap();
+            std::fs::write(folder.path().join("0000-2.snap"), content).unwrap();
+            let store = Store::open(folder.path(), folder.path()).unwrap();
+            assert_eq!(store.snapshot("0000-2").unwrap().archive, is_archive, "{volume}");
+        }
+    }
+
     #[test]
     fn a_go_drivers_state_is_taken_over_once() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(FILE), STATE).unwrap();
-        std::fs::write(folder.path().join("0000-2.snap"), [0x1f, 0x8b, 8]).unwrap();
+        std::fs::write(folder.path().join("0000-2.snap"), gzip(&tar_header())).unwrap();
         let store = Store::open(folder.path(), folder.path()).unwrap();
         let volume = store.volume("0000-1").unwrap();
         assert_eq!((volume.size, volume.access, volume.attached), (5, Access::Block, Some(true)));

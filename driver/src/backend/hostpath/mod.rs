@@ -21,7 +21,7 @@
 
 mod copy;
 mod make;
-mod unpack;
+pub(crate) mod unpack;
 
 use std::collections::HashSet;
 use std::fs::File;

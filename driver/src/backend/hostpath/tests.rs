@@ -199,3 +199,53 @@ fn a_copys_root_keeps_its_mode() {
     disk.backend.keep(&folder("restored")).unwrap();
     assert_eq!((mode("snap.snap"), mode("restored")), (0o700, 0o700));
 }
+
+#[test]
+fn an_archives_pipes_devices_and_attributes_are_restored() {
+    use std::os::unix::fs::FileTypeExt;
+    let disk = disk();
+    let mut builder =
+        tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+    let mut add = |name: &str, kind: tar::EntryType, mode: u32| {
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(kind);
+        header.set_mode(mode);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_size(0);
+        header.set_device_major(1).unwrap();
+        header.set_device_minor(3).unwrap();
+        if kind == tar::EntryType::Regular || kind == tar::EntryType::Directory {
+            builder.append_pax_extensions([("SCHILY.xattr.user.color", b"blue".as_slice())]).unwrap();
+        }
+        header.as_ustar_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_cksum();
+        builder.append(&header, io::empty()).unwrap();
+    };
+    add("./", tar::EntryType::Directory, 0o750);
+    add("./deep/pipe", tar::EntryType::Fifo, 0o622);
+    add("./null", tar::EntryType::Char, 0o666);
+    add("../escaped", tar::EntryType::Fifo, 0o666);
+    add("./file", tar::EntryType::Regular, 0o640);
+    let bytes = builder.into_inner().unwrap().finish().unwrap();
+    std::fs::write(disk.folder.path().join("old.snap"), bytes).unwrap();
+    let old = item("old", Kind::Archive, Access::Mount);
+    disk.backend.prepare(&folder("new"), 0, Content::CopyOf(&old)).unwrap();
+    let made = disk.folder.path().join(NEW).join("new");
+    let kind = |name: &str| std::fs::symlink_metadata(made.join(name)).unwrap();
+    assert!(kind("deep/pipe").file_type().is_fifo() && kind("deep/pipe").mode() & 0o777 == 0o622);
+    if rustix::process::geteuid().is_root() {
+        let null = kind("null");
+        assert!(null.file_type().is_char_device());
+        assert_eq!(null.rdev(), rustix::fs::makedev(1, 3));
+    }
+    assert_eq!(kind("").mode() & 0o777, 0o750, "the archive's root brings its mode");
+    assert!(!disk.folder.path().join(NEW).join("escaped").exists());
+    for name in ["file", ""] {
+        let mut value = [0; 8];
+        match rustix::fs::getxattr(made.join(name), "user.color", &mut value) {
+            Ok(length) => assert_eq!(&value[..length], b"blue", "{name:?}"),
+            Err(error) => assert_eq!(error, Errno::OPNOTSUPP, "{name:?}"),
+        }
+    }
+}
