@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use crate::backend::Item;
 use crate::check;
-use crate::lock::{Guard, Key};
+use crate::lock::{Guard, Key, Slot};
 use crate::options::BlockType;
 use crate::plugin::Plugin;
 use crate::refusal::Refusal;
@@ -45,6 +45,7 @@ pub struct Walk {
     variable: bool,
     /// Keeps the snapshots from being deleted meanwhile.
     _guards: Vec<Guard>,
+    _slot: Slot,
 }
 
 impl Plugin {
@@ -100,6 +101,7 @@ impl Plugin {
             limit: limit.min(DEFAULT_RESULTS * 64),
             variable: self.options.block_type == BlockType::Variable,
             _guards: guards,
+            _slot: self.streams.take()?,
         })
     }
 }

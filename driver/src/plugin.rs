@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::backend::{Backend, Item};
 use crate::folder::Folder;
-use crate::lock::Locks;
+use crate::lock::{Locks, Slots};
 use crate::mount;
 use crate::options::Options;
 use crate::refusal::Refusal;
@@ -25,6 +25,12 @@ pub struct Plugin {
     pub locks: Locks,
     /// The storage.
     pub backend: Box<dyn Backend>,
+    /// Copies under way: clones, snapshots, restores.
+    pub(crate) copies: Slots,
+    /// Removals of content under way.
+    pub(crate) removals: Slots,
+    /// Streams of snapshot metadata under way.
+    pub(crate) streams: Slots,
     /// Held while an attachment is counted and made, if there is a limit.
     pub(crate) attaching: Mutex<()>,
     /// Keeps a second process of this driver out of the state folder.
@@ -53,8 +59,8 @@ pub enum StartError {
 }
 
 impl Plugin {
-    /// Opens the state folder, takes up the state, and cleans up what a kill left behind. `backend` is
-    /// given the folder for content and the one where content may lie that was taken over.
+    /// Opens the state folder, takes up the state, and brings mounts and content into agreement with it;
+    /// [`Self::clean`] removes the rest. `backend` is given the folder for content and the one where content may lie that was taken over.
     ///
     /// # Errors
     /// [`StartError`].
@@ -72,6 +78,9 @@ impl Plugin {
             store,
             locks: Locks::default(),
             backend: backend(&folder.own, &folder.shared).map_err(wrong)?,
+            copies: Slots::new("copies", 48),
+            removals: Slots::new("removals", 128),
+            streams: Slots::new("streams of snapshot metadata", 32),
             attaching: Mutex::new(()),
             _folder: folder,
         };
@@ -90,6 +99,13 @@ impl Plugin {
         let in_use: Vec<Item> = published.map(|volume| Item::from(&**volume)).collect();
         drop(tables);
         self.backend.recover(&recorded, &in_use).map_err(Refusal::system("cannot take up the content"))
+    }
+
+    /// Removes the content that the start found to be nobody's, which may take long.
+    pub fn clean(&self) {
+        if let Err(error) = self.backend.clean() {
+            base::error!(error, "Cannot remove content that nothing owns; the next start tries again");
+        }
     }
 
     /// Drops recorded publications whose mount does not exist: the kill came before the mount, or the node
@@ -134,6 +150,7 @@ impl Plugin {
     /// Hides content, records that it is gone, destroys it. If recording fails all is as before; unless a
     /// restart may bring the change back: then the content stays hidden, for the next call or start.
     pub(crate) fn retire_and_commit(&self, items: &[Item], changes: Vec<Change>) -> Result<(), Refusal> {
+        let _slot = self.removals.take()?;
         let outcome = items
             .iter()
             .try_for_each(|item| self.backend.retire(item))

@@ -41,6 +41,14 @@ pub enum Refusal {
     /// Another operation on the same object is under way.
     #[error("an operation on {0} is already under way: try again later")]
     Busy(String),
+    /// As many slow operations of a kind as may be are under way.
+    #[error("{limit} {what} are under way already: try again later")]
+    Crowded {
+        /// How many.
+        limit: usize,
+        /// Of what.
+        what: &'static str,
+    },
     /// A page token this driver did not give.
     #[error("starting_token {0:?} is not one of this driver's: list again without it")]
     BadToken(String),
@@ -87,7 +95,7 @@ impl Refusal {
             Self::Unimplemented(_) => Code::Unimplemented,
             Self::Unknown { .. } => Code::NotFound,
             Self::Clash(_) => Code::AlreadyExists,
-            Self::Busy(_) | Self::BadToken(_) => Code::Aborted,
+            Self::Busy(_) | Self::Crowded { .. } | Self::BadToken(_) => Code::Aborted,
             Self::WrongState(_) => Code::FailedPrecondition,
             Self::OutOfOrder(_) => Code::Internal,
             Self::Full(_) => Code::ResourceExhausted,

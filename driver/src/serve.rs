@@ -67,8 +67,12 @@ pub async fn serve(options: Options) -> Result<(), ServeError> {
     let stop = stop_signal()?;
     let listener = bind(&endpoint).await?;
     base::info!("Listening"; "endpoint" => endpoint, "driver" => plugin.options.name, "node" => plugin.options.node_id);
-    // Kept to the end: with it goes the state folder's lock, and then a successor makes its socket.
+    // Beside the calls: it may take longer than callers wait for a socket. A stop leaves the rest to the next
+    // start.
     let plugin = Arc::new(plugin);
+    let cleaner = Arc::clone(&plugin);
+    std::thread::spawn(move || cleaner.clean());
+    // Kept to the end: with it goes the state folder's lock, and then a successor makes its socket.
     let service = Service(Arc::clone(&plugin));
     let metadata = service.0.options.metadata.then(|| SnapshotMetadataServer::new(service.clone()));
     let incoming =

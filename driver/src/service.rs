@@ -32,16 +32,34 @@ async fn answer<R: Rpc>(
     request: Request<R>,
     operation: impl FnOnce(&Plugin, R) -> Result<R::Reply, Refusal> + Send + 'static,
 ) -> Result<Response<R::Reply>, Status> {
-    let request = request.into_inner();
+    let plugin = Arc::clone(&service.0);
+    logged(request.into_inner(), async |request| {
+        match tokio::task::spawn_blocking(move || operation(&plugin, request)).await {
+            Ok(outcome) => outcome.map_err(Status::from),
+            Err(error) => Err(panicked(&error)),
+        }
+    })
+    .await
+}
+
+/// Answers at once, and logs both ends: for operations that never block. They need no thread, so that a
+/// liveness probe is answered while all threads are busy.
+async fn answer_at_once<R: Rpc>(
+    service: &Service,
+    request: Request<R>,
+    operation: impl FnOnce(&Plugin) -> R::Reply,
+) -> Result<Response<R::Reply>, Status> {
+    logged(request.into_inner(), async |_| Ok(operation(&service.0))).await
+}
+
+async fn logged<R: Rpc>(
+    request: R,
+    operation: impl AsyncFnOnce(R) -> Result<R::Reply, Status>,
+) -> Result<Response<R::Reply>, Status> {
     note_call(R::METHOD);
     let wanted = base::log::enabled(5, file!());
     let asked = if wanted { redacted(&request) } else { String::new() };
-    let plugin = Arc::clone(&service.0);
-    let outcome = tokio::task::spawn_blocking(move || operation(&plugin, request)).await;
-    let outcome = match outcome {
-        Ok(outcome) => outcome.map_err(Status::from),
-        Err(error) => Err(panicked(&error)),
-    };
+    let outcome = operation(request).await;
     if wanted {
         note_answer(R::METHOD, &asked, outcome.as_ref().map(redacted).map_err(Clone::clone));
     }
@@ -83,25 +101,28 @@ fn note_answer(method: &str, asked: &str, outcome: Result<String, Status>) {
     let _ = std::io::stderr().lock().write_all(line.as_bytes());
 }
 
-/// Declares a service whose RPCs all run one operation of the plugin.
+/// Declares a service whose RPCs all run one operation of the plugin: `=` on a thread that may block, `=>` at
+/// once.
 macro_rules! rpcs {
-    ($trait:ident { $( $name:ident ( $request:ident ) -> $reply:ident = $operation:expr; )* }) => {
+    ($trait:ident { $( $name:ident ( $request:ident ) -> $reply:ident $how:tt $operation:expr; )* }) => {
         #[tonic::async_trait]
         impl $trait for Service {
             $(
                 async fn $name(&self, request: Request<v1::$request>) -> Result<Response<v1::$reply>, Status> {
-                    answer(self, request, $operation).await
+                    rpcs!(@call $how)(self, request, $operation).await
                 }
             )*
         }
     };
+    (@call =) => { answer };
+    (@call =>) => { answer_at_once };
 }
 
 rpcs! { Identity {
-    get_plugin_info(GetPluginInfoRequest) -> GetPluginInfoResponse = |plugin, _| Ok(plugin.plugin_info());
+    get_plugin_info(GetPluginInfoRequest) -> GetPluginInfoResponse => |plugin| plugin.plugin_info();
     get_plugin_capabilities(GetPluginCapabilitiesRequest) -> GetPluginCapabilitiesResponse
-        = |plugin, _| Ok(plugin.plugin_capabilities());
-    probe(ProbeRequest) -> ProbeResponse = |_, _| Ok(v1::ProbeResponse::default());
+        => |plugin| plugin.plugin_capabilities();
+    probe(ProbeRequest) -> ProbeResponse => |_| v1::ProbeResponse::default();
 } }
 
 rpcs! { Controller {
@@ -114,7 +135,7 @@ rpcs! { Controller {
     list_volumes(ListVolumesRequest) -> ListVolumesResponse = Plugin::list_volumes;
     get_capacity(GetCapacityRequest) -> GetCapacityResponse = Plugin::capacity;
     controller_get_capabilities(ControllerGetCapabilitiesRequest) -> ControllerGetCapabilitiesResponse
-        = |plugin, _| Ok(plugin.controller_capabilities());
+        => |plugin| plugin.controller_capabilities();
     create_snapshot(CreateSnapshotRequest) -> CreateSnapshotResponse = Plugin::create_snapshot;
     delete_snapshot(DeleteSnapshotRequest) -> DeleteSnapshotResponse = Plugin::delete_snapshot;
     list_snapshots(ListSnapshotsRequest) -> ListSnapshotsResponse = Plugin::list_snapshots;
@@ -126,7 +147,7 @@ rpcs! { Controller {
 
 rpcs! { GroupController {
     group_controller_get_capabilities(GroupControllerGetCapabilitiesRequest)
-        -> GroupControllerGetCapabilitiesResponse = |plugin, _| Ok(plugin.group_capabilities());
+        -> GroupControllerGetCapabilitiesResponse => |plugin| plugin.group_capabilities();
     create_volume_group_snapshot(CreateVolumeGroupSnapshotRequest) -> CreateVolumeGroupSnapshotResponse
         = Plugin::create_group;
     delete_volume_group_snapshot(DeleteVolumeGroupSnapshotRequest) -> DeleteVolumeGroupSnapshotResponse
@@ -142,8 +163,8 @@ rpcs! { Node {
     node_get_volume_stats(NodeGetVolumeStatsRequest) -> NodeGetVolumeStatsResponse = Plugin::stats;
     node_expand_volume(NodeExpandVolumeRequest) -> NodeExpandVolumeResponse = Plugin::expand_on_node;
     node_get_capabilities(NodeGetCapabilitiesRequest) -> NodeGetCapabilitiesResponse
-        = |plugin, _| Ok(plugin.node_capabilities());
-    node_get_info(NodeGetInfoRequest) -> NodeGetInfoResponse = |plugin, _| Ok(plugin.node_info());
+        => |plugin| plugin.node_capabilities();
+    node_get_info(NodeGetInfoRequest) -> NodeGetInfoResponse => |plugin| plugin.node_info();
 } }
 
 /// Messages of one stream.

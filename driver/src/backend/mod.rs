@@ -5,7 +5,7 @@
 //!
 //! # What a backend promises
 //! 1. **Prepared content is invisible until kept.** [`Backend::prepare`] may take long and may be killed
-//!    anywhere; what it leaves is either removed by [`Backend::recover`] or finished by
+//!    anywhere; what it leaves is either removed by [`Backend::clean`] or finished by
 //!    [`Backend::keep`]. The record is written between the two, so that content is kept if and only if it
 //!    is recorded.
 //! 2. **Removal can be taken back until it is recorded.** [`Backend::retire`] hides content,
@@ -91,12 +91,18 @@ pub enum Occupant {
 
 /// A kind of storage. See the module for what each call must promise.
 pub trait Backend: Send + Sync + 'static {
-    /// After a start, before anything else: keeps all that is recorded, removes what was prepared or
-    /// retired and is not, and lets go of devices that no volume in `in_use` needs.
+    /// After a start, before anything else: keeps all that is recorded, notes what was prepared or retired
+    /// and is not, and lets go of devices that no volume in `in_use` needs.
     ///
     /// # Errors
     /// The system's. The driver does not start then.
     fn recover(&self, recorded: &[Item], in_use: &[Item]) -> io::Result<()>;
+
+    /// Removes what [`Backend::recover`] noted, beside any other call.
+    ///
+    /// # Errors
+    /// The system's.
+    fn clean(&self) -> io::Result<()>;
 
     /// Makes new content of `size` bytes (a folder may ignore the size). Nobody sees it yet.
     ///

@@ -31,7 +31,8 @@ impl Plugin {
     /// # Errors
     /// INVALID_ARGUMENT for a bad field; ALREADY_EXISTS when the name belongs to another volume;
     /// NOT_FOUND for an unknown source; OUT_OF_RANGE for an impossible size; RESOURCE_EXHAUSTED without
-    /// room, here or at the wanted place; ABORTED when the name or the source is being worked on; UNAVAILABLE
+    /// room, here or at the wanted place; ABORTED when the name or the source is being worked on,
+    /// or too many copies are under way; UNAVAILABLE
     /// when the volume is recorded and a repeated call must finish it.
     pub fn create_volume(
         &self,
@@ -46,6 +47,7 @@ impl Plugin {
             self.show_recorded(&[Item::from(&*volume)])?;
             return Ok(self.created(&volume));
         }
+        let _slot = wanted.source.is_some().then(|| self.copies.take()).transpose()?;
         self.check_place(request.accessibility_requirements.as_ref())?;
         let size = self.size(&wanted)?;
         let (origin, _guard) = self.origin(&wanted, size)?;

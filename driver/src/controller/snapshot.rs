@@ -22,7 +22,8 @@ impl Plugin {
     ///
     /// # Errors
     /// INVALID_ARGUMENT for a bad field; ALREADY_EXISTS when the name belongs to another volume's
-    /// snapshot; NOT_FOUND for an unknown volume; ABORTED while the volume's content changes;
+    /// snapshot; NOT_FOUND for an unknown volume; ABORTED while the volume's content changes,
+    /// or too many copies are under way;
     /// RESOURCE_EXHAUSTED when the disk is full.
     pub fn create_snapshot(
         &self,
@@ -44,6 +45,7 @@ impl Plugin {
             self.show_recorded(&[Item::from(&*snapshot)])?;
             return Ok(cut(&snapshot));
         }
+        let _slot = self.copies.take()?;
         let _content = self.locks.shared(Key::Content(request.source_volume_id.clone()))?;
         let volume = self.store.volume(&request.source_volume_id)?;
         let snapshot = of_volume(&volume, request.name, now(), "");
@@ -115,6 +117,7 @@ impl Plugin {
                 group_snapshot: Some(self.describe_group(&group)),
             });
         }
+        let _slot = self.copies.take()?;
         let (volumes, _guards) = self.hold(&sources)?;
         let group = self.cut_group(request.name, &volumes)?;
         Ok(v1::CreateVolumeGroupSnapshotResponse { group_snapshot: Some(self.describe_group(&group)) })

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use csi::v1::controller_server::Controller;
+use csi::v1::group_controller_server::GroupController;
+use csi::v1::identity_server::Identity;
 use csi::v1::{self, volume_capability};
 use tonic::{Code, Request};
 use volume_capability::access_mode::Mode;
@@ -42,6 +44,10 @@ impl Backend for Faulty {
 
     fn recover(&self, recorded: &[Item], in_use: &[Item]) -> io::Result<()> {
         self.0.recover(recorded, in_use)
+    }
+
+    fn clean(&self) -> io::Result<()> {
+        self.0.clean()
     }
 
     fn retire(&self, item: &Item) -> io::Result<()> {
@@ -152,4 +158,51 @@ async fn a_panic_is_not_a_final_answer() {
     assert_eq!(status.code(), Code::Unavailable, "{status}");
     // Its locks are free again.
     f.service.create_volume(create("v")).await.unwrap();
+}
+
+#[tokio::test]
+async fn copies_beyond_their_bound_are_aborted_and_nothing_else_is() {
+    let f = fixture();
+    let volume = f.service.create_volume(create("v")).await.unwrap().into_inner().volume.unwrap();
+    let snapshot = |name: &str| v1::CreateSnapshotRequest {
+        name: name.to_owned(),
+        source_volume_id: volume.volume_id.clone(),
+        ..Default::default()
+    };
+    f.service.create_snapshot(Request::new(snapshot("made"))).await.unwrap();
+    let taken: Vec<_> = std::iter::from_fn(|| f.service.0.copies.take().ok()).collect();
+    let mut clone = create("clone");
+    let source = v1::volume_content_source::VolumeSource { volume_id: volume.volume_id.clone() };
+    let r#type = Some(v1::volume_content_source::Type::Volume(source));
+    clone.get_mut().volume_content_source = Some(v1::VolumeContentSource { r#type });
+    let group = v1::CreateVolumeGroupSnapshotRequest {
+        name: "g".to_owned(),
+        source_volume_ids: vec![volume.volume_id.clone()],
+        ..Default::default()
+    };
+    let refused = [
+        f.service.create_snapshot(Request::new(snapshot("s"))).await.unwrap_err(),
+        f.service.create_volume(clone).await.unwrap_err(),
+        f.service.create_volume_group_snapshot(Request::new(group)).await.unwrap_err(),
+    ];
+    assert!(refused.iter().all(|status| status.code() == Code::Aborted), "{refused:?}");
+    f.service.create_snapshot(Request::new(snapshot("made"))).await.unwrap();
+    f.service.create_volume(create("empty")).await.unwrap();
+    drop(taken);
+    f.service.create_snapshot(Request::new(snapshot("s"))).await.unwrap();
+}
+
+#[test]
+fn identity_answers_while_all_threads_are_busy() {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let f = fixture();
+    runtime.enable_all().max_blocking_threads(1).build().unwrap().block_on(async {
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let busy = tokio::task::spawn_blocking(move || held.recv());
+        let probe = f.service.probe(Request::new(v1::ProbeRequest::default()));
+        let answer = tokio::time::timeout(std::time::Duration::from_secs(5), probe).await;
+        drop(release);
+        let _ = busy.await;
+        answer.unwrap().unwrap();
+    });
 }

@@ -24,10 +24,12 @@ mod make;
 pub(crate) mod unpack;
 
 use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
@@ -58,6 +60,9 @@ pub struct Hostpath {
     former: OwnedFd,
     /// Marks this folder's loop devices.
     tag: String,
+    /// What was found in `.new` or `.old` at the start: place and name. Names never repeat, so none of them
+    /// is made again.
+    leftovers: Mutex<Vec<(&'static str, OsString)>>,
 }
 
 impl Hostpath {
@@ -78,7 +83,15 @@ impl Hostpath {
         let (new, old) = (sub(NEW)?, sub(OLD)?);
         let stat = rustix::fs::fstat(&root)?;
         let former = rustix::fs::openat(CWD, former, folder_flags(), Mode::empty())?;
-        Ok(Self { path, root, new, old, former, tag: loopdev::tag((stat.st_dev, stat.st_ino)) })
+        Ok(Self {
+            path,
+            root,
+            new,
+            old,
+            former,
+            tag: loopdev::tag((stat.st_dev, stat.st_ino)),
+            leftovers: Mutex::default(),
+        })
     }
 
     /// The file name of an item.
@@ -106,16 +119,8 @@ impl Hostpath {
         Ok(File::from(rustix::fs::openat2(at, name, flags, Mode::empty(), BENEATH)?))
     }
 
-    /// Empties one of the two places of passage, except for `spared`.
-    fn clean(at: &OwnedFd, folder: &Path, spared: &HashSet<String>) -> io::Result<()> {
-        for entry in std::fs::read_dir(folder)? {
-            let name = entry?.file_name().to_string_lossy().into_owned();
-            if !spared.contains(&name) {
-                base::info!("Removing content that nothing owns"; "name" => name);
-                remove_beneath(at, folder, &name)?;
-            }
-        }
-        Ok(())
+    fn leftovers(&self) -> MutexGuard<'_, Vec<(&'static str, OsString)>> {
+        self.leftovers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The files of the block volumes among these.
@@ -158,10 +163,22 @@ impl Backend for Hostpath {
         for item in recorded {
             self.settle(item)?;
         }
-        let nothing = HashSet::new();
-        Self::clean(&self.new, &self.path.join(NEW), &nothing)?;
-        Self::clean(&self.old, &self.path.join(OLD), &nothing)?;
+        for place in [NEW, OLD] {
+            for entry in std::fs::read_dir(self.path.join(place))? {
+                self.leftovers().push((place, entry?.file_name()));
+            }
+        }
         loopdev::detach_strays(&self.tag, &self.devices(recorded)?, &self.devices(in_use)?)
+    }
+
+    fn clean(&self) -> io::Result<()> {
+        let leftovers = std::mem::take(&mut *self.leftovers());
+        for (place, name) in leftovers {
+            base::info!("Removing content that nothing owns"; "name" => name.display());
+            let at = if place == NEW { &self.new } else { &self.old };
+            remove_beneath(at, &self.path.join(place), &name)?;
+        }
+        Ok(())
     }
 
     fn prepare(&self, item: &Item, size: u64, content: Content<'_>) -> io::Result<()> {
@@ -295,7 +312,8 @@ fn exists(at: &OwnedFd, name: &str) -> io::Result<bool> {
 }
 
 /// Removes a file or a folder with all in it; absent is fine. Links are removed, never followed.
-fn remove_beneath(at: &OwnedFd, folder: &Path, name: &str) -> io::Result<()> {
+fn remove_beneath(at: &OwnedFd, folder: &Path, name: impl AsRef<OsStr>) -> io::Result<()> {
+    let name = name.as_ref();
     let kind = match rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => return Ok(()),
         Err(error) => return Err(error.into()),

@@ -71,12 +71,17 @@ fn recovery_keeps_what_is_recorded_and_removes_the_rest_of_its_own() {
     std::fs::create_dir(path.join("stranger")).unwrap();
     let recorded = [folder("recorded-new"), folder("recorded-old"), folder("lost")];
     disk.backend.recover(&recorded, &[]).unwrap();
+    // The removal goes on while the driver works.
+    disk.backend.prepare(&folder("later"), 0, Content::Empty).unwrap();
+    assert!(path.join(NEW).join("unrecorded-new").exists());
+    disk.backend.clean().unwrap();
+    disk.backend.keep(&folder("later")).unwrap();
     let mut left: Vec<_> = std::fs::read_dir(path)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     left.sort();
-    assert_eq!(left, [".new", ".old", "recorded-new", "recorded-old", "stranger"]);
+    assert_eq!(left, [".new", ".old", "later", "recorded-new", "recorded-old", "stranger"]);
     assert_eq!(std::fs::read_dir(path.join(NEW)).unwrap().count(), 0);
     assert_eq!(std::fs::read_dir(path.join(OLD)).unwrap().count(), 0);
     assert!(matches!(disk.backend.health(&folder("lost"), 0), Health::Bad(_)));
