@@ -93,6 +93,7 @@ impl Plugin {
         let capability = request.volume_capability.as_ref().ok_or(Refusal::Missing("volume_capability"))?;
         check::required("volume_id", &request.volume_id)?;
         check::path("target_path", &request.target_path)?;
+        check::below("target_path", &request.target_path, &self.options.target_roots)?;
         check::optional_path("staging_target_path", &request.staging_target_path)?;
         check::capability("volume_capability", capability)?;
         check::map("publish_context", &request.publish_context)?;

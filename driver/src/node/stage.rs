@@ -17,6 +17,7 @@ impl Plugin {
     pub fn stage(&self, request: v1::NodeStageVolumeRequest) -> Result<v1::NodeStageVolumeResponse, Refusal> {
         check::required("volume_id", &request.volume_id)?;
         check::path("staging_target_path", &request.staging_target_path)?;
+        check::below("staging_target_path", &request.staging_target_path, &self.options.target_roots)?;
         let capability = request.volume_capability.as_ref().ok_or(Refusal::Missing("volume_capability"))?;
         check::capability("volume_capability", capability)?;
         check::map("publish_context", &request.publish_context)?;

@@ -99,3 +99,28 @@ with_driver!(an_unrecorded_mount_of_the_volume_is_unmounted, [], |folder, driver
     run("umount", &[], &other);
     unpublished(client, &id, &target).await;
 });
+
+with_driver!(
+    a_target_outside_the_target_root_is_refused,
+    [format!("--target-root={}", folder.join("pods").display()).as_str()],
+    |folder, driver| {
+        let client = driver.client();
+        let pods = folder.join("pods");
+        std::fs::create_dir(&pods).unwrap();
+        std::os::unix::fs::symlink(folder, pods.join("out")).unwrap();
+        let id = volume(client, request::create("v", false, MIB)).await.volume_id;
+        for outside in [folder.join("target"), folder.join("pods-2"), pods.join("out/target"), pods.clone()] {
+            let refused = code(published(client, &id, &outside, false, false).await);
+            assert_eq!(refused, Code::InvalidArgument, "{}", outside.display());
+            let stage = csi::v1::NodeStageVolumeRequest {
+                volume_id: id.clone(),
+                staging_target_path: outside.to_str().unwrap().to_owned(),
+                volume_capability: request::publish(&id, "", false).volume_capability,
+                ..Default::default()
+            };
+            assert_eq!(client.call(stage, DEADLINE).await.unwrap_err().code(), Code::InvalidArgument);
+        }
+        published(client, &id, &pods.join("target"), false, false).await.unwrap();
+        unpublished(client, &id, &pods.join("target")).await;
+    }
+);
