@@ -85,6 +85,7 @@ base::flags! {
         "proxy-endpoint" proxy: String = "", "Do not be a driver: pair each connection on the endpoint with one on this socket.";
         "hidden-capabilities" hidden: Words = "", "Capabilities not to advertise, such as GET_SNAPSHOT, for callers that fail on ones they do not know; may be repeated.";
         "target-root" target_roots: Words = "", "Folder below which volumes may be staged and published, such as /var/lib/kubelet; may be repeated. Empty: anywhere.";
+        "sparse" sparse: bool = false, "Block volumes take space when they are written, not when they are made: for tests. They can fail when the disk is full.";
         "automaxprocs" automaxprocs: bool = false, "Accepted for compatibility; there is no Go runtime to tune.";
         "version" version: bool = false, "Print the version and exit.";
         "logtostderr" log_to_stderr: bool = true, "Accepted for compatibility; the log always goes to standard error.";
@@ -181,6 +182,7 @@ impl DriverFlags {
             strict: self.strict,
             ephemeral: self.ephemeral,
             hidden: self.hidden.0,
+            sparse: self.sparse,
             target_roots: self.target_roots.0.into_iter().map(PathBuf::from).collect(),
         })))
     }
@@ -271,7 +273,9 @@ mod tests {
         assert_eq!((options.name.as_str(), options.max_size), ("hostpath.csi.k8s.io", 1 << 40));
         assert_eq!(options.max_size_node, 1 << 40);
         assert!(options.topology && options.expansion && options.list_snapshots);
-        assert!(!options.attach && !options.modify && !options.metadata && !options.strict);
+        assert!(
+            !options.attach && !options.modify && !options.metadata && !options.strict && !options.sparse
+        );
     }
 
     #[test]

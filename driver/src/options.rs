@@ -61,6 +61,8 @@ pub struct Options {
     pub ephemeral: bool,
     /// Capabilities not to advertise, by their names in the protocol.
     pub hidden: BTreeSet<String>,
+    /// Block volumes take space when they are written.
+    pub sparse: bool,
     /// Folders below which volumes may be staged and published; empty: anywhere.
     pub target_roots: Vec<PathBuf>,
 }
@@ -94,6 +96,7 @@ impl Options {
             strict: false,
             ephemeral: false,
             hidden: BTreeSet::new(),
+            sparse: false,
             target_roots: Vec::new(),
         }
     }

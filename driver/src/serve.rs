@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tonic::transport::Server;
 
 use crate::backend::Backend;
-use crate::backend::hostpath::Hostpath;
+use crate::backend::hostpath::{Hostpath, Space};
 use crate::listen::Listener;
 use crate::options::Options;
 use crate::plugin::{Plugin, StartError};
@@ -50,8 +50,9 @@ pub enum ServeError {
 /// # Errors
 /// [`StartError`].
 pub fn open(options: Options) -> Result<Plugin, StartError> {
+    let space = if options.sparse { Space::WhenWritten } else { Space::AtOnce };
     Plugin::start(options, |own, former| {
-        Hostpath::open(own, former).map(|backend| Box::new(backend) as Box<dyn Backend>)
+        Hostpath::open(own, former, space).map(|backend| Box::new(backend) as Box<dyn Backend>)
     })
 }
 

@@ -13,7 +13,7 @@ use volume_capability::access_mode::Mode;
 use volume_capability::{AccessMode, AccessType, MountVolume};
 
 use super::*;
-use crate::backend::hostpath::Hostpath;
+use crate::backend::hostpath::{Hostpath, Space};
 use crate::backend::{Content, Health, Occupant};
 use crate::service::Service;
 
@@ -98,7 +98,7 @@ fn fixture() -> Fixture {
     let faults = Arc::new(Faults::default());
     let given = faults.clone();
     let plugin = Plugin::start(Options::for_tests(folder.path().to_owned()), |own, former| {
-        Ok(Box::new(Faulty(Hostpath::open(own, former)?, given)))
+        Ok(Box::new(Faulty(Hostpath::open(own, former, Space::AtOnce)?, given)))
     });
     Fixture { service: Service(Arc::new(plugin.unwrap())), faults, _folder: folder }
 }

@@ -3,9 +3,10 @@
 use std::fs::File;
 use std::io;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FallocateFlags, Mode, OFlags};
+use rustix::io::Errno;
 
-use super::{BENEATH, FILE_MODE, FOLDER_MODE, Hostpath, NEW, copy, unpack};
+use super::{BENEATH, FILE_MODE, FOLDER_MODE, Hostpath, NEW, Space, copy, unpack};
 use crate::backend::{Content, Kind};
 use crate::loopdev;
 
@@ -45,10 +46,27 @@ impl Hostpath {
             let from = Self::open_file(&self.root, &Self::file_name(source)?, OFlags::RDONLY)?;
             copy::copy_file(&from, &file)?;
         }
-        if file.metadata()?.len() < size {
-            file.set_len(size)?;
+        if size > 0 {
+            self.extend(&file, size)?;
         }
         // A snapshot that a power cut would empty is none.
         file.sync_all()
+    }
+
+    /// Makes a device's file at least this large. If the disk is too full for it, the file stays as it is.
+    pub(super) fn extend(&self, file: &File, size: u64) -> io::Result<()> {
+        let length = file.metadata()?.len();
+        if self.space == Space::AtOnce {
+            match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size.max(length)) {
+                // This file system cannot promise space.
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+                Ok(()) => return Ok(()),
+                Err(error) => {
+                    file.set_len(length)?;
+                    return Err(error.into());
+                }
+            }
+        }
+        if length < size { file.set_len(size) } else { Ok(()) }
     }
 }

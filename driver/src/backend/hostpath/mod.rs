@@ -1,4 +1,4 @@
-//! Folders and sparse files of the local disk.
+//! Folders and files of the local disk.
 //!
 //! ```text
 //! <driver's folder>/<name>        a volume: folder (an empty one has mode 0777) or device file
@@ -13,7 +13,8 @@
 //! folder (the Go driver's or an earlier version's) moves here at the start. All access is beneath one open
 //! folder (openat2 with RESOLVE_BENEATH and no links), so no name can lead out of it.
 //!
-//! Devices are sparse files, so that their size costs nothing until it is written.
+//! A device's file has all its space from the beginning, so that writing to it never fails for want of
+//! space; or takes it when it is written ([`Space`]). Snapshots keep their holes.
 //!
 //! Differs: snapshots of folders are copies (reflinks or sparse where the file system can) instead of
 //! gzip archives; archives of the Go driver are still restored. Loop devices exist while a block volume
@@ -49,6 +50,15 @@ const BENEATH: ResolveFlags = ResolveFlags::BENEATH
     .union(ResolveFlags::NO_MAGICLINKS)
     .union(ResolveFlags::NO_XDEV);
 
+/// When a device's file takes its space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Space {
+    /// When it is made or grown.
+    AtOnce,
+    /// When it is written: for tests.
+    WhenWritten,
+}
+
 /// The local disk.
 #[derive(Debug)]
 pub struct Hostpath {
@@ -58,6 +68,7 @@ pub struct Hostpath {
     old: OwnedFd,
     /// Where recorded content may lie that was taken over.
     former: OwnedFd,
+    space: Space,
     /// Marks this folder's loop devices.
     tag: String,
     /// What was found in `.new` or `.old` at the start: place and name. Names never repeat, so none of them
@@ -70,7 +81,7 @@ impl Hostpath {
     ///
     /// # Errors
     /// The system's.
-    pub fn open(folder: &Path, former: &Path) -> io::Result<Self> {
+    pub fn open(folder: &Path, former: &Path, space: Space) -> io::Result<Self> {
         let path = folder.canonicalize()?;
         let root = rustix::fs::openat(CWD, &path, folder_flags(), Mode::empty())?;
         let sub = |name: &str| -> io::Result<OwnedFd> {
@@ -89,6 +100,7 @@ impl Hostpath {
             new,
             old,
             former,
+            space,
             tag: loopdev::tag((stat.st_dev, stat.st_ino)),
             leftovers: Mutex::default(),
         })
@@ -226,7 +238,7 @@ impl Backend for Hostpath {
         if volume.access == Access::Block {
             let file = Self::open_file(&self.root, &Self::file_name(volume)?, OFlags::RDWR)?;
             if file.metadata()?.len() < size {
-                file.set_len(size)?;
+                self.extend(&file, size)?;
                 file.sync_all()?;
             }
         }

@@ -8,8 +8,12 @@ struct Disk {
 }
 
 fn disk() -> Disk {
+    disk_with(Space::WhenWritten)
+}
+
+fn disk_with(space: Space) -> Disk {
     let folder = tempfile::tempdir().unwrap();
-    let backend = Hostpath::open(folder.path(), folder.path()).unwrap();
+    let backend = Hostpath::open(folder.path(), folder.path(), space).unwrap();
     Disk { folder, backend }
 }
 
@@ -48,13 +52,44 @@ fn prepared_content_shows_only_after_it_is_kept() {
 }
 
 #[test]
-fn devices_are_sparse() {
+fn devices_are_sparse_on_demand() {
     let disk = disk();
     let new = device("big");
     disk.backend.prepare(&new, 1 << 40, Content::Empty).unwrap();
     disk.backend.keep(&new).unwrap();
     let file = std::fs::metadata(disk.folder.path().join("big")).unwrap();
     assert_eq!((file.len(), file.blocks()), (1 << 40, 0));
+}
+
+#[test]
+fn devices_have_all_their_space_from_the_beginning() {
+    let disk = disk_with(Space::AtOnce);
+    let space = |name: &str| {
+        let file = std::fs::metadata(disk.folder.path().join(name)).unwrap();
+        (file.len(), file.blocks() * 512 >= file.len())
+    };
+    disk.backend.prepare(&device("source"), 4 << 20, Content::Empty).unwrap();
+    disk.backend.keep(&device("source")).unwrap();
+    assert_eq!(space("source"), (4 << 20, true));
+    disk.backend.grow(&device("source"), 6 << 20).unwrap();
+    assert_eq!(space("source"), (6 << 20, true));
+    let source = File::options().write(true).open(disk.folder.path().join("source")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&source, b"data", 5 << 20).unwrap();
+    // A snapshot keeps its holes; what is restored from it has its space again, and the data.
+    let snapshot = item("snap", Kind::Snapshot, Access::Block);
+    disk.backend.prepare(&snapshot, 0, Content::CopyOf(&device("source"))).unwrap();
+    disk.backend.keep(&snapshot).unwrap();
+    disk.backend.prepare(&device("restored"), 8 << 20, Content::CopyOf(&snapshot)).unwrap();
+    disk.backend.keep(&device("restored")).unwrap();
+    assert_eq!(space("restored"), (8 << 20, true));
+    let bytes = std::fs::read(disk.folder.path().join("restored")).unwrap();
+    assert_eq!(&bytes[5 << 20..(5 << 20) + 4], b"data");
+    // More than there is: refused, and nothing is left of it.
+    let refused = disk.backend.prepare(&device("huge"), 1 << 46, Content::Empty).unwrap_err();
+    assert!(["StorageFull", "FileTooLarge"].contains(&format!("{:?}", refused.kind()).as_str()), "{refused}");
+    assert_eq!(std::fs::read_dir(disk.folder.path().join(NEW)).unwrap().count(), 0);
+    assert!(disk.backend.grow(&device("source"), 1 << 46).is_err());
+    assert_eq!(space("source"), (6 << 20, true));
 }
 
 #[test]
