@@ -5,6 +5,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use csi::Endpoint;
 use rustix::fs::Mode;
@@ -13,6 +14,8 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixSocket, UnixStream};
 use tonic::transport::server::Connected;
 
 const SOCKET_MODE: Mode = Mode::from_raw_mode(0o600);
+/// After a connection could not be accepted.
+const PAUSE: Duration = Duration::from_millis(100);
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
 
@@ -61,11 +64,19 @@ impl Listener {
         }
     }
 
-    /// The next connection.
-    ///
-    /// # Errors
-    /// The system's.
-    pub async fn accept(&self) -> io::Result<Stream> {
+    /// The next connection. What the system refuses, as for want of file descriptors, is tried again after a
+    /// pause, so that the driver does not spin meanwhile.
+    pub async fn next(&self) -> Stream {
+        loop {
+            match self.accept().await {
+                Ok(stream) => return stream,
+                Err(error) => base::error!(error, "Cannot accept a connection"),
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn accept(&self) -> io::Result<Stream> {
         match &self.socket {
             Socket::Unix(listener) => Ok(Stream::Unix(listener.accept().await?.0)),
             Socket::Tcp(listener) => {

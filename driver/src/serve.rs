@@ -76,11 +76,9 @@ pub async fn serve(options: Options) -> Result<(), ServeError> {
     // Kept to the end: with it goes the state folder's lock, and then a successor makes its socket.
     let service = Service(Arc::clone(&plugin));
     let metadata = service.0.options.metadata.then(|| SnapshotMetadataServer::new(service.clone()));
-    let incoming =
-        futures::stream::unfold(
-            listener,
-            |listener| async move { Some((listener.accept().await, listener)) },
-        );
+    let incoming = futures::stream::unfold(listener, |listener| async move {
+        Some((Ok::<_, io::Error>(listener.next().await), listener))
+    });
     let (stopping, stopped) = tokio::sync::oneshot::channel();
     let server = Server::builder()
         .add_service(IdentityServer::new(service.clone()))
@@ -119,18 +117,11 @@ pub async fn proxy(endpoint: Endpoint, other: Endpoint) -> Result<(), ServeError
     base::info!("Passing bytes"; "endpoint" => endpoint, "proxyEndpoint" => other);
     let pair = async {
         loop {
-            match futures::future::try_join(callers.accept(), drivers.accept()).await {
-                Ok((mut caller, mut driver)) => {
-                    tokio::spawn(async move {
-                        // A broken pair ends; its ends notice by themselves.
-                        let _ = tokio::io::copy_bidirectional(&mut caller, &mut driver).await;
-                    });
-                }
-                Err(error) => {
-                    base::error!(error, "Cannot accept a connection");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
+            let (mut caller, mut driver) = futures::future::join(callers.next(), drivers.next()).await;
+            tokio::spawn(async move {
+                // A broken pair ends; its ends notice by themselves.
+                let _ = tokio::io::copy_bidirectional(&mut caller, &mut driver).await;
+            });
         }
     };
     tokio::select! {

@@ -29,14 +29,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use super::record::Change;
 use disk::{Disk, DiskFile, Folder};
 pub use tail::CommitError;
-use tail::{Tail, joined};
+use tail::{MIN_REWRITE, Tail, joined};
 
 /// File name inside the state folder.
 pub const FILE: &str = "state.journal";
 const TEMPORARY: &str = "state.journal.new";
-/// The journal is rewritten when it is this many bytes and four times what a rewrite would leave.
-const MIN_REWRITE: u64 = 1024 * 1024;
-
 /// What a commit is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
@@ -58,6 +55,8 @@ pub struct Journal<D: Disk = Folder> {
 struct Queue<D: Disk> {
     /// The file; away while somebody writes.
     file: Option<Tail<D>>,
+    /// Whether the file was large enough for a rewrite when it was last here.
+    is_large: bool,
     /// Changes that nobody writes yet, of commits that let go and of those that take.
     letting_go: Waiting,
     taking: Waiting,
@@ -117,6 +116,7 @@ impl<D: Disk> Journal<D> {
             base::warn!("The disk is full: nothing can be made until there is space"; "err" => error);
         }
         let queue = Queue {
+            is_large: tail.is_large(),
             file: Some(tail),
             letting_go: Waiting::default(),
             taking: Waiting::default(),
@@ -165,6 +165,7 @@ impl<D: Disk> Journal<D> {
         drop(queue);
         let outcomes = tail.append_both(&letting_go.changes, &taking.changes);
         let mut queue = self.lock();
+        queue.is_large = tail.is_large();
         queue.file = Some(tail);
         queue.decided = batch + 1;
         let parts = [(Purpose::LetGo, letting_go.commits), (Purpose::Take, taking.commits)];
@@ -179,7 +180,7 @@ impl<D: Disk> Journal<D> {
 
     /// Whether [`Self::rewrite_if_large`] might have something to do.
     pub fn is_large(&self) -> bool {
-        self.lock().file.as_ref().is_some_and(|tail| tail.end >= MIN_REWRITE && tail.end >= tail.next_look)
+        self.lock().is_large
     }
 
     /// Writes the journal anew with only what is alive, if it has grown enough to be worth it. The caller
@@ -201,6 +202,7 @@ impl<D: Disk> Journal<D> {
         let end = bytes.len() as u64;
         if tail.end < 4 * end {
             tail.next_look = 4 * end;
+            queue.is_large = false;
             return Ok(false);
         }
         let written = self.disk.open_empty(TEMPORARY).and_then(|file| {
@@ -215,6 +217,7 @@ impl<D: Disk> Journal<D> {
         })?;
         let named = self.disk.sync_names();
         queue.file = Some(Tail::new(self.disk.clone(), file, end, named.is_ok()));
+        queue.is_large = false;
         named.map(|()| true)
     }
 

@@ -26,6 +26,8 @@ pub struct Store {
     tables: Mutex<Tables>,
     /// Held shared from a commit to its place in the tables; alone while the journal is rewritten.
     gate: RwLock<()>,
+    /// Held by the one operation that rewrites the journal, or waits to.
+    rewriting: Mutex<()>,
 }
 
 /// The state folder cannot be used.
@@ -70,7 +72,7 @@ impl Store {
             }
         }
         migrate::put_aside(folder);
-        Ok(Self { journal, tables: Mutex::new(tables), gate: RwLock::new(()) })
+        Ok(Self { journal, tables: Mutex::new(tables), gate: RwLock::new(()), rewriting: Mutex::new(()) })
     }
 
     /// The tables, for a lookup.
@@ -148,8 +150,10 @@ impl Store {
     }
 
     fn rewrite(&self) {
-        // Whoever cannot have the gate leaves the work to the next commit.
-        let Ok(_gate) = self.gate.try_write() else { return };
+        // One waits for the commits under way, and new ones wait for it: under a steady load there is never a
+        // moment without any.
+        let Ok(_one) = self.rewriting.try_lock() else { return };
+        let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
         let alive = || self.read().all();
         if let Err(error) = self.journal.rewrite_if_large(alive) {
             base::error!(error, "Cannot rewrite the driver's state; the old file stays in use");
@@ -160,4 +164,27 @@ impl Store {
 fn refused(CommitError { source, is_undone }: CommitError) -> Refusal {
     let what = "cannot write the driver's state".to_owned();
     if is_undone { Refusal::System { what, source } } else { Refusal::Unfinished { what, source } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_steady_load_does_not_starve_the_rewrite() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(journal::FILE);
+        let length = || std::fs::metadata(&file).unwrap().len();
+        let store = Store::open(folder.path(), folder.path()).unwrap();
+        std::thread::scope(|scope| {
+            // Another commit is under way when this one makes the journal large.
+            let under_way = store.gate.read().unwrap();
+            let large = scope.spawn(|| store.commit(vec![Change::NoVolume("x".repeat(2 << 20))]).unwrap());
+            while !large.is_finished() && store.rewriting.try_lock().is_ok() {
+                std::thread::yield_now();
+            }
+            drop(under_way);
+        });
+        assert!(length() < 1000, "{} bytes", length());
+    }
 }

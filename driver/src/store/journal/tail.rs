@@ -9,6 +9,9 @@ use super::format;
 /// Space kept beyond the end of the file, in bytes: thousands of removals.
 const SPARE: u64 = 256 * 1024;
 
+/// The journal is rewritten when it is this many bytes and four times what a rewrite would leave.
+pub(super) const MIN_REWRITE: u64 = 1024 * 1024;
+
 /// The file and where its valid part ends.
 #[derive(Debug)]
 pub(super) struct Tail<D: Disk> {
@@ -36,6 +39,11 @@ impl<D: Disk> Tail<D> {
     /// A file whose valid part ends at `end`.
     pub(super) fn new(disk: Arc<D>, file: D::File, end: u64, is_named: bool) -> Self {
         Self { disk, file, end, owned: end, next_look: 0, is_named }
+    }
+
+    /// Whether a rewrite may be worth it.
+    pub(super) fn is_large(&self) -> bool {
+        self.end >= MIN_REWRITE && self.end >= self.next_look
     }
 
     /// What lets go is written in any case; what takes only if the spare space can be kept. Both are changes

@@ -116,3 +116,35 @@ async fn a_proxy_pairs_a_caller_with_a_driver_that_dials_in() {
     assert_eq!(proxy.terminate(DEADLINE).await.and_then(|status| status.code()), Some(0));
     assert_eq!(driver.stop().await, Some(0));
 }
+
+#[tokio::test]
+async fn a_driver_without_file_descriptors_does_not_spin() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("csi.sock");
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 32; exec \"$0\" \"$@\""]).arg(Running::executable());
+    command.arg(format!("--endpoint={}", socket.display())).arg("--nodeid=n");
+    command.arg(format!("--statedir={}", folder.path().join("state").display()));
+    let driver = cluster::Process::start("driver", command, &folder.path().join("log")).unwrap();
+    let client = async || {
+        let connection = Connection::dial(Endpoint::Unix(socket.clone()), DialOptions::default()).await;
+        Client::new(connection.unwrap(), base::metrics::Metrics::new(), Default::default())
+    };
+    drop(client().await);
+    let mut connections = Vec::new();
+    for _ in 0..64 {
+        connections.push(tokio::net::UnixStream::connect(&socket).await.unwrap());
+    }
+    // In hundredths of a second, user and system.
+    let used = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", driver.id())).unwrap();
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    };
+    let before = used();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let busy = used() - before;
+    assert!(busy < 20, "{busy} % of a second");
+    drop(connections);
+    client().await.call(v1::ProbeRequest::default(), DEADLINE).await.unwrap();
+}
