@@ -140,6 +140,11 @@ impl Running {
         self.process.id()
     }
 
+    /// Kills it at once (SIGKILL), without waiting for its end.
+    pub fn strike(&mut self) {
+        self.process.signal(Signal::KILL);
+    }
+
     /// Kills it at once (SIGKILL) and waits for its end.
     pub async fn kill(mut self) {
         self.process.signal(Signal::KILL);
