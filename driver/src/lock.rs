@@ -24,7 +24,8 @@ pub enum Key {
 }
 
 impl Key {
-    fn text(&self) -> String {
+    /// What it is called in a message.
+    pub(crate) fn text(&self) -> String {
         match self {
             Self::Name(kind, name) => format!("{kind} {name:?}"),
             Self::Volume(id) | Self::Content(id) => format!("{id:?}"),

@@ -3,13 +3,14 @@
 //! The operations are plain blocking functions in `controller` and `node`. `service` calls them on threads
 //! that may block.
 
+use std::collections::HashSet;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::backend::{Backend, Item};
 use crate::folder::Folder;
-use crate::lock::{Locks, Slots};
+use crate::lock::{Key, Locks, Slots};
 use crate::mount;
 use crate::options::Options;
 use crate::refusal::Refusal;
@@ -25,6 +26,8 @@ pub struct Plugin {
     pub locks: Locks,
     /// The storage.
     pub backend: Box<dyn Backend>,
+    /// Names of content that is recorded and could not be shown: for the next call, or the next start.
+    hidden: Mutex<HashSet<String>>,
     /// Copies under way: clones, snapshots, restores.
     pub(crate) copies: Slots,
     /// Removals of content under way.
@@ -78,6 +81,7 @@ impl Plugin {
             store,
             locks: Locks::default(),
             backend: backend(&folder.own, &folder.shared).map_err(wrong)?,
+            hidden: Mutex::default(),
             copies: Slots::new("copies", 48),
             removals: Slots::new("removals", 128),
             streams: Slots::new("streams of snapshot metadata", 32),
@@ -192,21 +196,38 @@ impl Plugin {
     }
 
     fn show(&self, items: &[Item]) -> Result<(), Refusal> {
-        items.iter().try_for_each(|item| self.backend.keep(item)).map_err(|source| Refusal::Unfinished {
-            what: "cannot put the content in its place".to_owned(),
-            source,
-        })
+        for item in items {
+            if let Err(source) = self.backend.keep(item) {
+                self.hidden().extend(items.iter().map(|item| item.name.clone()));
+                let what = "cannot put the content in its place".to_owned();
+                return Err(Refusal::Unfinished { what, source });
+            }
+        }
+        Ok(())
     }
 
-    /// Shows content that an earlier call recorded and perhaps could not show. Content that is lost is no
-    /// error: the volume's condition tells.
-    pub(crate) fn show_recorded(&self, items: &[Item]) -> Result<(), Refusal> {
-        match self.show(items) {
-            Err(Refusal::Unfinished { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                Ok(())
-            }
-            outcome => outcome,
+    /// Shows content that an earlier call recorded and could not show. It is held by the id of its volume or
+    /// snapshot, so that nobody removes it meanwhile.
+    pub(crate) fn show_recorded(&self, id: &str, item: &Item) -> Result<(), Refusal> {
+        if !self.hidden().contains(&item.name) {
+            return Ok(());
         }
+        let key = Key::Content(id.to_owned());
+        let busy = Refusal::Busy(key.text());
+        let _content = self.locks.alone(key)?;
+        let tables = self.store.read();
+        let is_recorded = tables.volumes.contains_key(id) || tables.snapshots.contains_key(id);
+        drop(tables);
+        if !is_recorded {
+            return Err(busy);
+        }
+        self.show(std::slice::from_ref(item))?;
+        self.hidden().remove(&item.name);
+        Ok(())
+    }
+
+    fn hidden(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.hidden.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Removes prepared content that will not be recorded.

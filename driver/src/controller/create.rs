@@ -44,7 +44,7 @@ impl Plugin {
         let existing = self.store.read().volume_named(&request.name);
         if let Some(volume) = existing {
             compatible(&volume, &request, &wanted)?;
-            self.show_recorded(&[Item::from(&*volume)])?;
+            self.show_recorded(&volume.id, &Item::from(&*volume))?;
             return Ok(self.created(&volume));
         }
         let _slot = wanted.source.is_some().then(|| self.copies.take()).transpose()?;

@@ -42,7 +42,7 @@ impl Plugin {
                     format!("snapshot {:?} exists already, of volume {:?}", request.name, snapshot.volume);
                 return Err(Refusal::Clash(message));
             }
-            self.show_recorded(&[Item::from(&*snapshot)])?;
+            self.show_recorded(&snapshot.id, &Item::from(&*snapshot))?;
             return Ok(cut(&snapshot));
         }
         let _slot = self.copies.take()?;
@@ -111,8 +111,9 @@ impl Plugin {
                 let message = format!("group snapshot {:?} exists already, of other volumes", request.name);
                 return Err(Refusal::Clash(message));
             }
-            let items: Vec<Item> = self.members(&group).iter().map(|member| Item::from(&**member)).collect();
-            self.show_recorded(&items)?;
+            for member in self.members(&group) {
+                self.show_recorded(&member.id, &Item::from(&*member))?;
+            }
             return Ok(v1::CreateVolumeGroupSnapshotResponse {
                 group_snapshot: Some(self.describe_group(&group)),
             });
