@@ -47,7 +47,7 @@ impl Folder {
     /// # Errors
     /// The system's; or the old state cannot be read.
     pub(crate) fn claim(shared: &Path, name: &str) -> io::Result<Option<Self>> {
-        make(shared)?;
+        DirBuilder::new().recursive(true).mode(MODE).create(shared)?;
         let shared = shared.canonicalize()?;
         let Some(shared_lock) = lock(&shared, FlockOperation::NonBlockingLockShared)? else {
             return Ok(None);
@@ -65,12 +65,13 @@ impl Folder {
     }
 }
 
-/// Makes a folder, or takes away what others may do in one that is there.
+/// Makes a folder, or takes away what others may do in one that is there. The state folder itself is the
+/// operator's: it may be one that others need.
 fn make(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(MODE).create(folder)?;
     let mode = std::fs::metadata(folder)?.permissions().mode() & 0o7777;
     if mode & !MODE & 0o777 != 0 {
-        base::warn!("The state folder is open to other users: closing it"; "folder" => folder.display());
+        base::warn!("The folder is open to other users: closing it"; "folder" => folder.display());
         std::fs::set_permissions(folder, Permissions::from_mode(mode & MODE))?;
     }
     Ok(())

@@ -5,8 +5,8 @@
 //!    │
 //! plugin    operations on volumes, snapshots, publications (controller, node, identity, metadata)
 //!    ├── check     the specification's limits        ├── lock    who works on what
-//!    ├── folder    who works in the state folder
-//!    ├── store     records, journal, tables          └── mount   bind mounts
+//!    ├── store     records, journal, tables          ├── mount   bind mounts, the table of mounts
+//!    │                                               └── folder  who works in the state folder
 //!    └── backend   the trait that storage implements: hostpath (loopdev, sys); filesystem for device backends
 //! ```
 //! Behaviour follows csi-driver-host-path v1.18 and CSI 1.12; deviations carry `Differs:`.

@@ -118,7 +118,11 @@ fn bind_at_once(source: &Path, target: &Path, options: MountFlags) -> Result<(),
     rustix::mount::move_mount(&detached, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
 }
 
-fn bind_in_steps(source: &Path, target: &Path, options: MountFlags) -> io::Result<()> {
+/// As [`bind`], on kernels before 5.12: a kill between the steps leaves a mount without its options.
+///
+/// # Errors
+/// The system's; nothing is mounted then.
+pub fn bind_in_steps(source: &Path, target: &Path, options: MountFlags) -> io::Result<()> {
     rustix::mount::mount_bind(source, target)?;
     if options.is_empty() {
         return Ok(());

@@ -62,14 +62,17 @@ fn the_journal_of_an_earlier_version_is_taken_over_with_its_content() {
 }
 
 #[test]
-fn an_open_state_folder_is_closed_to_others() {
+fn content_is_closed_to_others_whatever_the_state_folders_mode() {
     let folder = tempfile::tempdir().unwrap();
-    for (before, after) in [(0o755, 0o750), (0o777, 0o750), (0o700, 0o700)] {
-        std::fs::set_permissions(folder.path(), Permissions::from_mode(before)).unwrap();
-        drop(Folder::claim(folder.path(), "a.example").unwrap().unwrap());
-        let mode = std::fs::metadata(folder.path()).unwrap().mode() & 0o777;
-        assert_eq!(mode, after, "{before:o}");
+    let drivers = folder.path().join(DRIVERS);
+    std::fs::create_dir(&drivers).unwrap();
+    for path in [folder.path(), &drivers] {
+        std::fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
     }
+    let claimed = Folder::claim(folder.path(), "a.example").unwrap().unwrap();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o777;
+    assert_eq!((mode(&drivers), mode(&claimed.own)), (0o750, 0o750));
+    assert_eq!(mode(folder.path()), 0o755, "the operator's");
 }
 
 #[test]

@@ -122,14 +122,14 @@ impl Plugin {
             }
             return Err(Refusal::Clash(format!("volume {id:?} exists already and is no inline volume")));
         }
-        let pool = self.reserve(request.volume_context.get(POOL), EPHEMERAL_SIZE)?;
+        let room = self.reserve(request.volume_context.get(POOL), EPHEMERAL_SIZE)?;
         let volume = Volume {
             id: id.clone(),
             name: format!("ephemeral-{id}"),
             data: new_name(),
             size: EPHEMERAL_SIZE,
             access,
-            pool: pool.clone().unwrap_or_default(),
+            pool: room.pool.clone(),
             parameters: Default::default(),
             mutable: Default::default(),
             source: None,
@@ -139,11 +139,7 @@ impl Plugin {
             staged: Default::default(),
             published: Default::default(),
         };
-        let outcome = self.make(&volume, None);
-        if let Some(pool) = pool {
-            self.store.read().release(&pool, EPHEMERAL_SIZE);
-        }
-        outcome
+        self.make(&volume, None)
     }
 
     /// Whether the volume is staged where the caller says.

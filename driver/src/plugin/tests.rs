@@ -97,7 +97,9 @@ fn fixture() -> Fixture {
     let folder = tempfile::tempdir().unwrap();
     let faults = Arc::new(Faults::default());
     let given = faults.clone();
-    let plugin = Plugin::start(Options::for_tests(folder.path().to_owned()), |own, former| {
+    let capacity = [("fast".to_owned(), 1 << 40)].into();
+    let options = Options { capacity, ..Options::for_tests(folder.path().to_owned()) };
+    let plugin = Plugin::start(options, |own, former| {
         Ok(Box::new(Faulty(Hostpath::open(own, former, Space::AtOnce)?, given)))
     });
     Fixture { service: Service(Arc::new(plugin.unwrap())), faults, _folder: folder }
@@ -156,7 +158,8 @@ async fn a_panic_is_not_a_final_answer() {
     f.faults.prepare.store(1, Ordering::SeqCst);
     let status = f.service.create_volume(create("v")).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable, "{status}");
-    // Its locks are free again.
+    assert_eq!(f.service.0.store.read().used("fast"), 0, "its room is free again");
+    // And so are its locks.
     f.service.create_volume(create("v")).await.unwrap();
 }
 
