@@ -1,9 +1,9 @@
-//! What goes on beside the queues, for as long as they do.
+//! Background tasks: list comparison, Secret polling, resync, permission review.
 
 use base::queue::{Place, WorkQueue};
 use kubernetes::object::Key;
-use kubernetes::permission::{Need, review};
-use process::Process;
+use kubernetes::permission::Need;
+use process::Seat;
 use tokio::time::sleep;
 
 use crate::attachment::decide::{Step, decide, place};
@@ -12,9 +12,9 @@ use crate::config::Config;
 use crate::listing::Listing;
 use crate::volume;
 
-/// The queues, and what is done for them.
+/// What the background tasks work with.
 pub(crate) struct Beside<'a> {
-    pub(crate) process: &'a Process,
+    pub(crate) seat: &'a Seat,
     pub(crate) config: &'a Config,
     pub(crate) caches: &'a Caches,
     pub(crate) attachments: &'a Attachments,
@@ -23,21 +23,17 @@ pub(crate) struct Beside<'a> {
 }
 
 impl Beside<'_> {
-    /// Compares with the driver's list, looks for missing Secrets and at everything unfinished, reviews permissions.
+    /// Compares with the driver's list, looks for missing Secrets and at everything unfinished.
     /// Once the process is to stop, nothing of it begins any more. Never ends.
     pub(crate) async fn run(&self, listing: Listing) {
         let tasks = async {
             futures::join!(self.compare(listing), self.attachments.look_for_secrets(), self.look_again())
         };
-        let until_stop = async {
-            tokio::select! {
-                biased;
-                () = self.process.stop.cancelled() => {}
-                _ = tasks => {}
-            }
-        };
-        let needs: &[Need] = if self.config.can.attach { &NEEDS } else { &NEEDS_TO_MARK };
-        futures::join!(until_stop, review(self.process.objects.client(), "default", needs));
+        tokio::select! {
+            biased;
+            () = self.seat.stop.cancelled() => {}
+            _ = tasks => {}
+        }
         std::future::pending::<()>().await;
     }
 
@@ -54,16 +50,16 @@ impl Beside<'_> {
         }
     }
 
-    /// Adds everything unfinished to the queues, also what is in a back-off.
+    /// Queues everything unfinished, also what waits for a back-off.
     ///
-    /// `Differs:` upstream adds everything there is.
+    /// `Differs:` upstream queues every object.
     fn resync(&self) {
-        for attachment in self.caches.attachments.list() {
+        for attachment in self.caches.attachments.store().list() {
             if decide(&attachment, self.config.role(), false) != Step::Ignore {
                 self.queue.add(attachment.meta.key.clone(), place(&attachment));
             }
         }
-        for volume in self.caches.volumes.list() {
+        for volume in self.caches.volumes.store().list() {
             let step = volume::decide::decide(&volume, &self.config.driver, &self.config.finalizer);
             if step != volume::decide::Step::Ignore {
                 self.volume_queue.add(volume.meta.key.clone(), Place::lane(0));
@@ -84,8 +80,8 @@ const STATUS: Need = Need {
     verbs: &["patch"],
     namespaced: false,
 };
-const NEEDS_TO_MARK: [Need; 2] = [ATTACHMENTS, STATUS];
-const NEEDS: [Need; 4] = [
+pub(crate) const NEEDS_TO_MARK: [Need; 2] = [ATTACHMENTS, STATUS];
+pub(crate) const NEEDS: [Need; 4] = [
     ATTACHMENTS,
     STATUS,
     Need {

@@ -1,4 +1,4 @@
-//! What the command line and the driver together make of an attacher.
+//! The attacher's configuration: the flags, and what the driver can do.
 
 use std::time::Duration;
 
@@ -12,20 +12,20 @@ use kubernetes::object::ATTACHER_FINALIZER;
 use crate::attachment::decide::Role;
 use crate::flags::Flags;
 
-/// Everything decisions depend on besides the objects.
+/// What decisions depend on, beside the objects.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The driver's name.
     pub driver: Box<str>,
     /// Our finalizer on attachments and volumes.
     pub finalizer: Box<str>,
-    /// Bound on one call, and on one pass over the driver's list.
+    /// Longest time for one call, and for one comparison with the driver's list.
     pub timeout: Duration,
     /// Back-off of attachments and volumes.
     pub backoff: Backoff,
     /// See [`Config::limits`].
     pub workers: usize,
-    /// Pause between looks at everything unfinished; zero for none.
+    /// Pause between resyncs; zero turns them off.
     pub resync: Duration,
     /// Pause between comparisons with the driver's list.
     pub reconcile_sync: Duration,
@@ -35,15 +35,14 @@ pub struct Config {
     pub default_fs: Box<str>,
     /// Whether the gRPC code goes into `status.attachError`.
     pub error_code: bool,
-    /// What the driver can.
+    /// The driver's capabilities.
     pub can: Capabilities,
 }
 
 /// The driver's capabilities that attaching asks about.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Capabilities {
-    /// It has a controller service that publishes volumes. Without, attachments are marked attached and
-    /// nothing else happens.
+    /// It has a controller service that publishes volumes. Otherwise attachments are only marked as attached.
     pub attach: bool,
     /// It publishes read-only.
     pub read_only: bool,
@@ -54,7 +53,8 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// The capabilities as two calls gave them; the second is not made without a controller service.
+    /// Combines the answers of the two capability calls. Without a controller service the second call is not
+    /// made.
     pub fn new(plugin: &PluginCapabilities, controller: ControllerCapabilities) -> Self {
         let attach = plugin.has(Service::ControllerService) && controller.has(Rpc::PublishUnpublishVolume);
         Self {
@@ -91,16 +91,16 @@ impl Config {
         Role { finalizer: &self.finalizer, attach: self.can.attach }
     }
 
-    /// How workers are shared: up to `--worker-threads` attaches, and as many detaches; a quarter of them for
-    /// one node. See [`Config::tasks`] for the two together.
+    /// How attaches and detaches share the workers: up to `--worker-threads` each, and a quarter of that for
+    /// one node. [`Config::tasks`] bounds both together.
     ///
-    /// `Differs:` upstream has one list, in which whatever came first holds all workers.
+    /// `Differs:` upstream has one list, in which the oldest work can occupy all workers.
     pub fn limits(&self) -> Limits {
         Limits { lanes: 2, per_lane: self.workers, per_group: self.workers.div_ceil(4) }
     }
 
-    /// Attaches and detaches at once: a quarter more than `--worker-threads`. When one kind holds all it may,
-    /// the other still begins at once. Withdrawals and volumes have workers of their own.
+    /// How many attaches and detaches run at once: a quarter more than `--worker-threads`. When one kind uses
+    /// its full share, the other can still begin. Withdrawals and volumes have workers of their own.
     pub fn tasks(&self) -> usize {
         self.workers + self.workers.div_ceil(4)
     }

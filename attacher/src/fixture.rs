@@ -1,9 +1,9 @@
-//! What the tests of decisions start from.
+//! The objects that the tests of decisions start from.
 
 use std::time::Duration;
 
 use base::queue::Backoff;
-use kubernetes::object::{Attachment, Object, Scope, Volume};
+use kubernetes::object::{Attachment, Keep, Object, Scope, Volume};
 use serde_json::{Value, json};
 
 use crate::attachment::in_flight::Pair;
@@ -15,7 +15,7 @@ pub(crate) const DRIVER: &str = "csi/test";
 pub(crate) const FINALIZER: &str = "external-attacher/csi-test";
 
 pub(crate) fn scope() -> Scope {
-    Scope { driver: DRIVER.into(), attach: true, ..Scope::default() }
+    Scope { driver: DRIVER.into(), keep: Keep::ATTACH, ..Scope::default() }
 }
 
 pub(crate) fn config() -> Config {
@@ -59,7 +59,7 @@ pub(crate) fn volume(change: Value) -> Volume {
     Volume::from_wire(serde_json::from_value(object).unwrap(), &scope())
 }
 
-/// What publishing that volume for that attachment leaves.
+/// The publication that results from attaching that volume.
 pub(crate) fn publication() -> Publication {
     Publication {
         uid: "uid-1".into(),

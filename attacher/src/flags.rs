@@ -1,4 +1,4 @@
-//! The command line of csi-attacher (attacher.md §1, §2).
+//! The command line of csi-attacher (docs/upstream/attacher.md, "Flags" and "Feature gates").
 
 use std::time::Duration;
 
@@ -22,10 +22,10 @@ base::flags! {
 
 /// Gate: `status.attachError.errorCode` is written.
 pub const ERROR_CODE: &str = "MutableCSINodeAllocatableCount";
-/// Gate: the lease is given back on SIGTERM.
+/// Gate: the lease is released on SIGTERM.
 pub const RELEASE_LEASE: &str = "ReleaseLeaderElectionOnExit";
 
-/// The gates of the sheet. `Differs:` the lease is released on exit unless the gate is set to false.
+/// Upstream's gates. `Differs:` the lease is released on exit unless the gate is set to false.
 const GATES: &[Gate] = &[Gate::ga(ERROR_CODE), Gate::beta(RELEASE_LEASE, true)];
 
 /// Reads the command line (without the program's name).
@@ -35,11 +35,10 @@ pub fn parse(program: &str, args: Vec<String>) -> Result<Parsed, Exit> {
     set.parse(args)
 }
 
-/// Values that cannot work, named.
+/// Refuses values that cannot work, and names the flag.
 ///
-/// `Differs:` upstream refuses no workers only. It starts with the others, and then fails every call (no time), works
-/// without a pause (none after a failure, or between comparisons) or sends the driver a page size that it cannot take
-/// (a negative one).
+/// `Differs:` upstream refuses only zero workers. It starts with a timeout of zero and then fails each call;
+/// with a pause of zero and then works without pause; and with a negative page size, which no driver accepts.
 fn check(parsed: &Parsed) -> Result<(), Exit> {
     let flags: Flags = parsed.read();
     if flags.worker_threads == 0 {
@@ -70,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_make_calls_fail_or_repeat_without_end_are_refused_at_start() {
+    fn values_that_cannot_work_are_refused_at_start() {
         for arg in [
             "--worker-threads=0",
             "-timeout=0s",
@@ -105,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults_are_the_sheets() {
+    fn defaults_are_those_of_upstream() {
         let parsed = parse("csi-attacher", Vec::new()).unwrap();
         let flags: Flags = parsed.read();
         let seconds = [
@@ -127,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn help_names_every_flag_of_the_sheet() {
+    fn help_names_every_flag_of_upstream() {
         let help = refused("--help");
         assert_eq!(help.code, 0);
         let text = format!("{}{}", help.stdout, help.stderr);

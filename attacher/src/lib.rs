@@ -1,10 +1,10 @@
-//! csi-attacher: VolumeAttachments become calls of ControllerPublishVolume and ControllerUnpublishVolume.
+//! csi-attacher: calls ControllerPublishVolume and ControllerUnpublishVolume as VolumeAttachments ask.
 //!
-//! Drop-in for external-attacher 4.12.0 (reference sheet attacher.md). Volumes of in-tree plugins are
-//! recognised and handed to a [`translation::Translation`]; until one translates them, their attachments get
-//! an error that says so.
+//! Drop-in for external-attacher 4.12.0 (docs/upstream/attacher.md). Volumes of in-tree plugins are
+//! recognised and handed to a [`translation::Translation`]. No translation exists yet, so their attachments
+//! get an error that says so.
 //!
-//! What it writes, always as a patch:
+//! It writes these fields, always with a patch:
 //!
 //! | object | what | when |
 //! |---|---|---|
@@ -24,4 +24,4 @@ mod run;
 pub mod volume;
 pub mod withdrawal;
 
-pub use run::{attach, main};
+pub use run::{KEEP, attach, main};

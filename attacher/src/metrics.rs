@@ -1,8 +1,8 @@
-//! The backlog by operation and node.
+//! Metrics of the backlog, by operation and node.
 //!
-//! `Differs:` upstream shows one depth for all attachments. `csi-attacher-va` is the queue of attaches here,
-//! `csi-attacher-va-detach` that of detaches, and `csi-attacher-withdrawal` that of volumes whose attachments are gone
-//! (see [`crate::withdrawal`]), which upstream leaves published.
+//! `Differs:` upstream has one queue, `csi-attacher-va`, for all attachments. Here that is the queue of
+//! attaches; `csi-attacher-va-detach` is the queue of detaches, and `csi-attacher-withdrawal` that of volumes
+//! whose attachments are gone (see [`crate::withdrawal`]).
 
 use std::time::Duration;
 
@@ -24,11 +24,11 @@ pub const VOLUME_QUEUE: &str = "csi-attacher-pv";
 /// The queue of volumes whose attachments are gone; ours.
 pub const WITHDRAWAL_QUEUE: &str = "csi-attacher-withdrawal";
 
-/// Nodes shown per operation: those whose oldest attachment has waited longest.
+/// How many nodes are shown for each operation: those whose oldest attachment has waited longest.
 const NODES: usize = 10;
 const OPERATIONS: [(usize, &str); 2] = [(ATTACH, "attach"), (DETACH, "detach")];
 
-/// Looks into the queue when the page is read.
+/// Reads the queue when the page is requested.
 struct Backlog {
     queue: WorkQueue<Key>,
     depth: IntGaugeVec,
@@ -72,7 +72,7 @@ impl Collector for Backlog {
     }
 }
 
-/// Those that have waited longest; the deeper first among equals.
+/// Sorts by longest wait; among equals, by depth.
 fn top<N: Ord>(mut nodes: Vec<(N, usize, Duration)>) -> Vec<(N, usize, Duration)> {
     nodes.sort_by(|one, other| (other.2, other.1, &one.0).cmp(&(one.2, one.1, &other.0)));
     nodes.truncate(NODES);

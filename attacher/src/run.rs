@@ -1,4 +1,4 @@
-//! From the command line to running reconcilers.
+//! Starts the attacher: reads flags, asks the driver, starts caches, queues and reconcilers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,17 +10,18 @@ use csi::capability::ControllerCapabilities;
 use csi::identity::{controller_capabilities, plugin_capabilities};
 use csi::v1::plugin_capability::service::Type as Service;
 use csi::{CallLog, Client};
-use futures::FutureExt;
-use futures::future::{BoxFuture, select_all};
 use kubernetes::attached::Attached;
-use kubernetes::object::{Attachment, CsiNode, Key, Scope, Volume};
-use process::{Election, Process, Setup, StartError, start};
+use kubernetes::collection::Collection;
+use kubernetes::object::{Attachment, CsiNode, Keep, Key, Volume};
+use kubernetes::permission::Need;
+use kubernetes::store::cache;
+use process::{Duty, Election, Seat, Setup, StartError, start};
 use tokio::time::Instant;
 use translation::{NotAvailable, Plugin, Translation};
 
 use crate::attachment::mark::Marks;
 use crate::attachment::reconcile::{Attachments, Caches};
-use crate::beside::Beside;
+use crate::beside::{Beside, NEEDS, NEEDS_TO_MARK};
 use crate::config::{Capabilities, Config};
 use crate::flags::{self, Flags};
 use crate::listing::Listing;
@@ -28,7 +29,7 @@ use crate::metrics::{self, ATTACH_QUEUE, DETACH_QUEUE, VOLUME_QUEUE};
 use crate::volume::hold::Holds;
 use crate::volume::reconcile::Volumes;
 
-/// Bound on GetPluginInfo, and on the two capability calls together, whatever `--timeout` says.
+/// Longest time for GetPluginInfo, and for the two capability calls together, whatever `--timeout` says.
 const IDENTITY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Runs the sidecar until it is told to stop. Returns the exit code.
@@ -54,22 +55,24 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
         call_log: CallLog {
             max_length: usize::try_from(own.max_grpc_log_length).ok().filter(|length| *length > 0),
         },
-        event_source: |driver| format!("external-attacher {driver}"),
     };
     let started = start(&setup).await?;
-    let can = capabilities(&started.asking).await?;
-    let driver = started.process.driver_name.clone();
+    let can = capabilities(&started.host.driver).await?;
+    let driver = started.host.driver_name.clone();
     let error_code = parsed.gates().is_enabled(flags::ERROR_CODE);
     let config = Config::new(own, error_code, driver.as_str(), can);
     let election = Election {
-        flags: &standard.leader_election,
+        flags: standard.leader_election.clone(),
         lock: format!("external-attacher-leader-{driver}"),
         release: parsed.gates().is_enabled(flags::RELEASE_LEASE),
     };
-    Ok(started.work(election, |process| attach(process, config)).await)
+    let in_tree = Plugin::of_driver(driver.as_str()).map(|plugin| plugin.name());
+    let mut caches = started.caches(KEEP, in_tree);
+    let duty = attach(started.seat(&format!("external-attacher {driver}")), &mut caches, config);
+    Ok(started.work(caches, vec![(election, duty)]).await)
 }
 
-/// A driver without a controller service is not asked what its controller can.
+/// Asks for capabilities. A driver without a controller service is not asked for those of its controller.
 async fn capabilities(driver: &Client) -> Result<Capabilities, StartError> {
     let failed = |status: tonic::Status| StartError::Capabilities { cause: csi::grpc_text(&status), code: 1 };
     let deadline = Instant::now() + IDENTITY_TIMEOUT;
@@ -82,63 +85,65 @@ async fn capabilities(driver: &Client) -> Result<Capabilities, StartError> {
     Ok(Capabilities::new(&plugin, controller))
 }
 
-/// Reconciles until `process.stop` is cancelled and what is in flight has ended.
-pub async fn attach(process: Process, config: Config) {
+/// What the caches must keep for attaching.
+pub const KEEP: Keep = Keep::ATTACH;
+
+/// The duty of an attacher on this seat. A driver that publishes nothing needs the attachments only.
+///
+/// `Differs:` upstream watches PersistentVolumes for such a driver as well, and ignores what it sees.
+pub fn attach(seat: Seat, caches: &mut process::Caches, config: Config) -> Duty {
     let config = Arc::new(config);
-    let in_tree = Plugin::of_driver(&config.driver).map(|plugin| plugin.name().into());
-    let scope = Arc::new(Scope { driver: config.driver.clone(), in_tree, attach: true });
-    let caches = Caches {
-        attachments: process.store::<Attachment>(&scope),
-        volumes: process.store::<Volume>(&scope),
-        nodes: process.store::<CsiNode>(&scope),
+    let attachments = caches.store::<Attachment>();
+    let (volumes, nodes) = if config.can.attach {
+        (caches.store::<Volume>(), caches.store::<CsiNode>())
+    } else {
+        let scope = caches.scope();
+        (cache(scope.clone()).1, cache(scope.clone()).1)
     };
-    let lanes = vec![process.metrics.queue(ATTACH_QUEUE), process.metrics.queue(DETACH_QUEUE)];
+    let caches = Caches {
+        attachments: Collection::new(seat.objects.clone(), attachments),
+        volumes: Collection::new(seat.objects.clone(), volumes),
+        nodes,
+    };
+    let lanes = vec![seat.metrics.queue(ATTACH_QUEUE), seat.metrics.queue(DETACH_QUEUE)];
     let queue: WorkQueue<Key> = WorkQueue::new(config.backoff, config.limits(), lanes);
     let volume_queue: WorkQueue<Key> =
-        WorkQueue::new(config.backoff, Limits::plain(), vec![process.metrics.queue(VOLUME_QUEUE)]);
-    if let Err(error) = metrics::register(&process.metrics, queue.clone()) {
-        base::error!(error, "Metrics of the backlog could not be registered");
+        WorkQueue::new(config.backoff, Limits::plain(), vec![seat.metrics.queue(VOLUME_QUEUE)]);
+    if let Err(error) = metrics::register(&seat.metrics, queue.clone()) {
+        base::error!(error, "Cannot register the metrics of the backlog");
     }
     let (marks, translation): (_, Arc<dyn Translation>) =
         (Arc::new(Marks::default()), Arc::new(NotAvailable));
     let to_volumes = volume_queue.clone();
     let released = move |name: &str| to_volumes.add(Key::cluster(name), Place::lane(0));
-    let (attached, holds) = (Attached::follow(&caches.attachments, released.clone()), Holds::new(released));
+    let (attached, holds) =
+        (Attached::follow(caches.attachments.store(), released.clone()), Holds::new(released));
     let job = Arc::new(Attachments::new(
         config.clone(),
-        process.clone(),
+        seat.clone(),
         caches.clone(),
         translation.clone(),
         queue.clone(),
         marks.clone(),
         holds.clone(),
     ));
-    let volume_job =
-        Volumes::new(config.clone(), process.clone(), caches.volumes.clone(), attached, holds, &volume_queue);
+    let volume_job = Volumes::new(config.clone(), caches.volumes.clone(), attached, holds, &volume_queue);
     let withdrawals = job.withdrawals();
-    let watches = watches(&process, &config, &caches);
     let listing = Listing {
         config: config.clone(),
-        process: process.clone(),
+        seat: seat.clone(),
         caches: caches.clone(),
         queue: queue.clone(),
         marks,
         translation,
     };
-    let work = async {
-        let synced = futures::future::join3(
-            caches.attachments.synced(),
-            caches.volumes.synced(),
-            caches.nodes.synced(),
-        );
-        tokio::select! {
-            _ = synced => {}
-            () = process.stop.cancelled() => return,
-        }
-        base::info!("Attaching"; "driver" => config.driver, "attachments" => caches.attachments.len(),
-            "volumes" => caches.volumes.len(), "nodes" => caches.nodes.len());
+    let needs: &[Need] = if config.can.attach { &NEEDS } else { &NEEDS_TO_MARK };
+    let on = seat.clone();
+    Duty::new(&seat, needs.to_vec(), async move {
+        base::info!("Attaching"; "driver" => config.driver, "attachments" => caches.attachments.store().len(),
+            "volumes" => caches.volumes.store().len(), "nodes" => caches.nodes.len());
         let beside = Beside {
-            process: &process,
+            seat: &on,
             config: &config,
             caches: &caches,
             attachments: &job,
@@ -147,8 +152,8 @@ pub async fn attach(process: Process, config: Config) {
         };
         let queues = async {
             futures::join!(
-                queue.run(config.tasks(), job.clone(), process.stop.clone()),
-                volume_queue.run(config.workers, Arc::new(volume_job), process.stop.clone()),
+                queue.run(config.tasks(), job.clone(), on.stop.clone()),
+                volume_queue.run(config.workers, Arc::new(volume_job), on.stop.clone()),
                 withdrawals.run(),
             )
         };
@@ -156,25 +161,5 @@ pub async fn attach(process: Process, config: Config) {
             _ = queues => {}
             () = beside.run(listing) => {}
         }
-    };
-    tokio::select! {
-        () = work => {}
-        // Watches never end by themselves.
-        _ = select_all(watches) => {}
-    }
-}
-
-/// A driver that publishes nothing needs the attachments only.
-///
-/// `Differs:` upstream watches PersistentVolumes for it as well, and ignores what it sees.
-fn watches(process: &Process, config: &Config, caches: &Caches) -> Vec<BoxFuture<'static, ()>> {
-    let mut watches: Vec<BoxFuture<'static, ()>> = vec![process.reflect(&caches.attachments).boxed()];
-    if config.can.attach {
-        watches.push(process.reflect(&caches.volumes).boxed());
-        watches.push(process.reflect(&caches.nodes).boxed());
-    } else {
-        caches.volumes.list_ends();
-        caches.nodes.list_ends();
-    }
-    watches
+    })
 }

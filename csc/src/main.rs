@@ -1,9 +1,9 @@
 //! csc: a command line client for any CSI endpoint.
 //!
-//! The commands, aliases, flags, environment and output of gocsi's csc (reference sheet csc.md), and what
-//! it lacks: group snapshots, modify, get-volume, get-snapshot, snapshot metadata, topology, mutable
-//! parameters, `--output json|yaml`, shell completions. `--with-spec-validation` checks each request and
-//! each reply against the specification's rules, which makes it a probe for driver authors.
+//! It has the commands, aliases, flags, environment and output of gocsi's csc (docs/upstream/csc.md), and
+//! adds group snapshots, modify, get-volume, get-snapshot, snapshot metadata, topology, mutable parameters,
+//! `--output json|yaml` and shell completions. `--with-spec-validation` checks each request and each reply
+//! against the specification's rules, so that driver authors can test with it.
 //!
 //! Exit codes: 0; 1 for what the user typed; the gRPC code (3, 5, 14 …) of a call that failed.
 

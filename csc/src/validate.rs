@@ -1,7 +1,7 @@
-//! The specification's rules that a message can be held against by itself: required fields and sizes.
+//! The specification's rules that one message can be checked against: required fields and sizes.
 //!
-//! Messages come as values with the specification's field names; a secrets field is only a mark there, so
-//! its size is not looked at. Source: csi-spec.md, "General rules".
+//! Messages come as values with the specification's field names. A secrets field is a placeholder there, so
+//! its size is not checked. Source: docs/upstream/csi.md, "General rules".
 
 use serde_json::Value;
 

@@ -1,4 +1,5 @@
-//! The one executable: called by a sidecar's name (`argv[0]`, or the first argument) it is that sidecar.
+//! The executable of all sidecars. The name it is called by (`argv[0]`), or its first argument, selects the
+//! sidecar.
 //!
 //! ```text
 //! csi-provisioner --csi-address=/run/csi/socket      a hard link or symbolic link to mooring

@@ -1,4 +1,4 @@
-//! Which sidecar a command line means, and running it.
+//! Finds the sidecar that a command line names, and runs it.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -43,7 +43,7 @@ impl Sidecar {
         }
     }
 
-    /// Runs the sidecar to its end.
+    /// Runs the sidecar until it ends.
     pub(crate) fn run(self, program: &str, args: Vec<String>) -> ExitCode {
         let parsed = match self.parse(program, args) {
             Ok(parsed) => parsed,
@@ -57,7 +57,7 @@ impl Sidecar {
         // One thread: a sidecar waits far more than it computes, and threads cost memory.
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
-            Err(error) => base::log::exit(error, "cannot start the runtime"),
+            Err(error) => base::log::exit(error, "cannot start the async runtime"),
         };
         let code = runtime.block_on(async {
             match self {
@@ -70,10 +70,10 @@ impl Sidecar {
     }
 }
 
-/// What a command line means.
+/// What a command line asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Chosen {
-    /// Be this sidecar.
+    /// Run this sidecar.
     Sidecar { sidecar: Sidecar, program: String, args: Vec<String> },
     /// Print this and exit.
     Text { text: String, code: u8 },
@@ -98,7 +98,7 @@ pub(crate) fn choose(argv: Vec<String>) -> Chosen {
                 Chosen::Sidecar { sidecar, program: sidecar.name().to_owned(), args: words.collect() }
             }
             None => {
-                Chosen::Text { text: format!("mooring: there is no sidecar {word:?}\n\n{}", help()), code: 2 }
+                Chosen::Text { text: format!("mooring: unknown sidecar {word:?}\n\n{}", help()), code: 2 }
             }
         },
     }

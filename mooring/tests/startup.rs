@@ -1,4 +1,4 @@
-//! Bad input at start: one clear line, the right exit code, nothing done.
+//! Bad input at start gives one clear line and the right exit code, and nothing else happens.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -199,7 +199,7 @@ async fn driver_whose_probe_fails_exits_with_1() {
 
 /// csi-attacher waits a second for the name, whatever `--timeout` says.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn driver_that_thinks_about_its_name_is_too_slow_for_an_attacher() {
+async fn attacher_exits_when_the_driver_names_itself_too_late() {
     let thinks = Duration::from_secs(20);
     let began = std::time::Instant::now();
     let output = beside(Odd { thinks, ..Odd::called("odd.example") }, "csi-attacher").await;

@@ -1,4 +1,4 @@
-//! What the command line and the driver together make of a provisioner.
+//! The provisioner's configuration: the flags, and what the driver can do.
 
 use std::time::Duration;
 
@@ -9,18 +9,18 @@ use csi::v1::plugin_capability::service::Type as Service;
 
 use crate::flags::Flags;
 
-/// Everything decisions depend on besides the objects.
+/// What decisions depend on, beside the objects.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The driver's name.
     pub driver: Box<str>,
     /// Names this instance in `storage.kubernetes.io/csiProvisionerIdentity`.
     pub identity: Box<str>,
-    /// Bound on one call.
+    /// Longest time for one call.
     pub timeout: Duration,
     /// Back-off of claims and volumes.
     pub backoff: Backoff,
-    /// Claims, and volumes, worked on at once.
+    /// How many claims, and how many volumes, are worked on at once.
     pub workers: usize,
     /// See [`crate::claim::name`].
     pub prefix: Box<str>,
@@ -30,13 +30,13 @@ pub struct Config {
     pub default_fs: Box<str>,
     /// Whether claim and volume names go into the parameters.
     pub extra_metadata: bool,
-    /// Whether a volume that is only ever read is marked so.
+    /// Whether a volume is marked read-only if ReadOnlyMany is its only access mode.
     pub publish_read_only: bool,
     /// Whether the Topology gate is on.
     pub topology: bool,
     /// Whether the VolumeAttributesClass gate is on.
     pub attributes_classes: bool,
-    /// What the driver can.
+    /// The driver's capabilities.
     pub can: Capabilities,
 }
 
@@ -51,7 +51,7 @@ pub struct Capabilities {
     pub publish: bool,
     /// It tells SINGLE_NODE_MULTI_WRITER from SINGLE_NODE_SINGLE_WRITER.
     pub single_node_multi_writer: bool,
-    /// It has places that not every node reaches.
+    /// Not every node reaches every volume.
     pub topology: bool,
     /// It restores snapshots.
     pub snapshots: bool,
@@ -62,7 +62,7 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// The capabilities as two calls gave them.
+    /// Combines the answers of the two capability calls.
     pub fn new(plugin: &PluginCapabilities, controller: ControllerCapabilities) -> Self {
         Self {
             controller: plugin.has(Service::ControllerService),
@@ -97,7 +97,7 @@ impl Config {
         }
     }
 
-    /// Whether volumes have places: the driver says so and the gate is not off.
+    /// Whether topology is used: the driver has it and the gate is on.
     pub fn uses_topology(&self) -> bool {
         self.topology && self.can.topology
     }

@@ -1,14 +1,17 @@
-//! What the tests of decisions start from (provisioner-cases.md, "usual fixture").
+//! The objects that the tests of decisions start from (docs/upstream/provisioner.md, "Test cases").
 
 use base::queue::Backoff;
-use kubernetes::object::{Claim, Class, Object, Scope, Volume};
+use kubernetes::object::{Claim, Class, Keep, Object, Scope, Volume};
 use serde_json::{Value, json};
 use std::time::Duration;
 
 use crate::config::{Capabilities, Config};
 
+/// The driver of the tests.
+pub(crate) const DRIVER: &str = "test-driver";
+
 pub(crate) fn scope() -> Scope {
-    Scope { driver: "test-driver".into(), ..Scope::default() }
+    Scope { driver: DRIVER.into(), keep: Keep::PROVISION, ..Scope::default() }
 }
 
 pub(crate) fn config() -> Config {

@@ -1,4 +1,4 @@
-//! The command line of csi-provisioner (provisioner.md §1, §2).
+//! The command line of csi-provisioner (docs/upstream/provisioner.md, "Flags" and "Feature gates").
 
 use std::time::Duration;
 
@@ -38,16 +38,16 @@ base::flags! {
     }
 }
 
-/// Gate: topology is looked at.
+/// Gate: topology is used.
 pub const TOPOLOGY: &str = "Topology";
 /// Gate: claims may name a VolumeAttributesClass.
 pub const VOLUME_ATTRIBUTES_CLASS: &str = "VolumeAttributesClass";
-/// Gate: claims may be filled from another namespace.
+/// Gate: a data source may be in another namespace.
 pub const CROSS_NAMESPACE: &str = "CrossNamespaceVolumeDataSource";
-/// Gate: the lease is given back on SIGTERM.
+/// Gate: the lease is released on SIGTERM.
 pub const RELEASE_LEASE: &str = "ReleaseLeaderElectionOnExit";
 
-/// The gates of the sheet. `Differs:` the lease is released on exit unless the gate is set to false.
+/// Upstream's gates. `Differs:` the lease is released on exit unless the gate is set to false.
 const GATES: &[Gate] = &[
     Gate::ga(TOPOLOGY),
     Gate::ga(VOLUME_ATTRIBUTES_CLASS),
@@ -62,7 +62,7 @@ pub fn parse(program: &str, args: Vec<String>) -> Result<Parsed, Exit> {
     set.parse(args)
 }
 
-/// Flags for what a later release brings: they are read, and change nothing yet.
+/// Flags of features that this release lacks: they are accepted, and change nothing.
 const WITHOUT_EFFECT: [&str; 14] = [
     "strict-topology",
     "immediate-topology",
@@ -80,12 +80,12 @@ const WITHOUT_EFFECT: [&str; 14] = [
     "node-deployment-max-delay",
 ];
 
-/// The flags that were given and change nothing in this release, so that the log can name them.
+/// The given flags that change nothing in this release, to be named in the log.
 pub fn without_effect(parsed: &Parsed) -> Vec<&'static str> {
     WITHOUT_EFFECT.into_iter().filter(|flag| parsed.is_set(flag)).collect()
 }
 
-/// Values that cannot work, and features that a later release brings: named, never ignored.
+/// Refuses values that cannot work, and flags that turn on a feature that this release lacks.
 fn check(parsed: &Parsed) -> Result<(), Exit> {
     let flags: Flags = parsed.read();
     let not_yet = |flag: &str, instead: &str| {
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn help_names_every_flag_of_the_sheet() {
+    fn help_names_every_flag_of_upstream() {
         let help = refused("--help");
         assert_eq!(help.code, 0);
         let text = format!("{}{}", help.stdout, help.stderr);

@@ -1,8 +1,9 @@
-//! csi-provisioner: claims become volumes, and volumes whose claim is gone are deleted.
+//! csi-provisioner: creates volumes for claims, and deletes volumes whose claim is gone.
 //!
-//! Drop-in for external-provisioner 6.3.0 (reference sheet provisioner.md). This part has immediate and
-//! late binding without topology, data sources, capacity objects, node deployment, attributes classes and
-//! in-tree migration; what a claim, a flag or a driver asks of those is answered with a clear error.
+//! Drop-in for external-provisioner 6.3.0 (docs/upstream/provisioner.md). This release provisions with
+//! immediate and late binding. It has no topology, data sources, capacity objects, node deployment,
+//! attributes classes or in-tree migration. When a claim, a flag or a driver needs one of these, the answer
+//! is a clear error.
 
 pub mod claim;
 pub mod config;
@@ -13,4 +14,4 @@ pub mod metrics;
 mod run;
 pub mod volume;
 
-pub use run::{main, provision};
+pub use run::{KEEP, main, provision};

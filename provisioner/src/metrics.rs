@@ -1,7 +1,7 @@
-//! The counters of provisioning and deleting (provisioner.md §17).
+//! The counters of provisioning and deleting (docs/upstream/provisioner.md, "Metrics").
 //!
-//! `Differs:` upstream counts claims that turn out to be somebody else's as failed, and volumes that turn
-//! out to be somebody else's as deleted; ours counts neither.
+//! `Differs:` when a claim turns out not to be ours, upstream counts a failure; when a volume does, it counts
+//! a deletion. We count neither.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ impl ClaimMetrics {
         Family::new(metrics, prefix, "persistent volume provision", &["class", "source"]).map(Self)
     }
 
-    /// A claim has its volume, after this long.
+    /// Counts a claim that got its volume after this time.
     pub fn provisioned(&self, claim: &Claim, took: Duration) {
         self.0.total.with_label_values(&labels(claim)).inc();
         self.0.seconds.with_label_values(&labels(claim)).observe(took.as_secs_f64());
@@ -78,7 +78,7 @@ impl VolumeMetrics {
         Family::new(metrics, prefix, "persistent volume deletion", &["class"]).map(Self)
     }
 
-    /// A volume is gone, after this long.
+    /// Counts a volume that was deleted after this time.
     pub fn deleted(&self, volume: &Volume, took: Duration) {
         self.0.total.with_label_values(&[&*volume.class]).inc();
         self.0.seconds.with_label_values(&[&*volume.class]).observe(took.as_secs_f64());

@@ -1,20 +1,21 @@
-//! From the command line to running reconcilers.
+//! Starts the provisioner: reads flags, asks the driver, starts caches, queues and reconcilers.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base::flag::Parsed;
 use base::flag::standard::StandardFlags;
+use base::metrics::MetricError;
 use base::queue::{Backoff, Limits, Place, WorkQueue};
 use csi::CallLog;
 use csi::identity::{controller_capabilities, plugin_capabilities};
-use futures::FutureExt;
-use futures::future::{BoxFuture, select_all};
-use kubernetes::object::{Attachment, Claim, Class, Key, Scope, Volume};
-use kubernetes::permission::{Need, review};
-use process::{Election, Process, Setup, StartError, host_name, start};
+use kubernetes::collection::Collection;
+use kubernetes::object::{Attachment, Claim, Class, Keep, Key, Volume};
+use kubernetes::permission::Need;
+use process::{Caches, Duty, Election, Seat, Setup, StartError, host_name, start};
 
-use crate::claim::reconcile::{Caches, ClaimId, Claims};
+use crate::claim;
+use crate::claim::reconcile::{ClaimId, Claims};
 use crate::claim::save::UnsavedVolumes;
 use crate::config::{Capabilities, Config, Gates};
 use crate::flags::{self, Flags};
@@ -24,13 +25,12 @@ use kubernetes::attached::Attached;
 
 /// Exit code of what upstream calls fatal.
 const FATAL: u8 = 255;
-/// Workers of the queue of volumes that are not stored yet.
+/// Workers of the queue of volumes whose objects are not created yet.
 const UNSAVED_WORKERS: usize = 4;
-/// Its back-off.
+/// Back-off of that queue.
 ///
-/// `Differs:` upstream also holds the retries of all volumes together to 10 a second, after the first 100. Here the
-/// workers do: at most four of these retries are in flight. Their rate is bounded only where
-/// --kube-api-qps or --kube-api-burst is set.
+/// `Differs:` upstream also limits all these retries together to 10 a second, after the first 100. Here the
+/// four workers are the limit. The rate is bounded only if `--kube-api-qps` or `--kube-api-burst` is set.
 const UNSAVED_BACKOFF: Backoff = Backoff { base: Duration::from_millis(5), max: Duration::from_secs(1000) };
 
 /// Runs the sidecar until it is told to stop. Returns the exit code.
@@ -58,29 +58,33 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
         name_timeout: own.timeout,
         identity_code: FATAL,
         call_log: CallLog::default(),
-        event_source,
     };
     let started = start(&setup).await?;
-    let can = capabilities(&started.asking, own.timeout).await?;
+    let can = capabilities(&started.host.driver, own.timeout).await?;
     let gates = Gates {
         topology: parsed.gates().is_enabled(flags::TOPOLOGY),
-        attributes_classes: has_attributes_classes(parsed, started.process.objects.client()).await,
+        attributes_classes: has_attributes_classes(parsed, &started.host.client).await,
     };
-    let driver = started.process.driver_name.clone();
+    let driver = started.host.driver_name.clone();
     let config = Config::new(own, gates, driver.as_str(), identity(driver.as_str()), can);
     for flag in flags::without_effect(parsed) {
-        base::warn!("Flag is read but changes nothing in this release"; "flag" => flag);
+        base::warn!("This release accepts the flag but ignores it"; "flag" => flag);
     }
     warn_of_gaps(&config);
     let election = Election {
-        flags: &standard.leader_election,
+        flags: standard.leader_election.clone(),
         lock: driver.to_string(),
         release: parsed.gates().is_enabled(flags::RELEASE_LEASE),
     };
-    Ok(started.work(election, |process| provision(process, config)).await)
+    let mut caches = started.caches(KEEP, None);
+    let duty = match provision(started.seat(&event_source(driver.as_str())), &mut caches, config) {
+        Ok(duty) => duty,
+        Err(error) => base::log::exit(error, "Metrics of provisioning could not be registered"),
+    };
+    Ok(started.work(caches, vec![(election, duty)]).await)
 }
 
-/// The gate; unless it was set, off where the API server says that it has no such kind.
+/// Whether the gate is on. If it was not set, it is off when the API server has no such kind.
 async fn has_attributes_classes(parsed: &Parsed, client: &kube::Client) -> bool {
     let (gates, gate) = (parsed.gates(), flags::VOLUME_ATTRIBUTES_CLASS);
     if gates.is_set(gate) || !gates.is_enabled(gate) {
@@ -89,7 +93,7 @@ async fn has_attributes_classes(parsed: &Parsed, client: &kube::Client) -> bool 
     match client.list_api_group_resources("storage.k8s.io/v1").await {
         Ok(list) => list.resources.iter().any(|resource| resource.kind == gate),
         Err(error) if kubernetes::api::is(&error, 404) => false,
-        // Not knowing is no reason to ignore what a claim asks for.
+        // If we cannot tell, we do not ignore what a claim asks for.
         Err(_) => true,
     }
 }
@@ -102,7 +106,7 @@ async fn capabilities(driver: &csi::Client, timeout: Duration) -> Result<Capabil
     Ok(Capabilities::new(&plugin, controller))
 }
 
-/// Says at start what the driver has and this release does not use.
+/// Logs which features the driver has and this release lacks.
 fn warn_of_gaps(config: &Config) {
     if config.uses_topology() {
         base::error!(
@@ -112,92 +116,73 @@ fn warn_of_gaps(config: &Config) {
     }
     if config.can.clones || config.can.snapshots {
         base::info!(
-            "The driver restores snapshots or clones volumes; this release does neither: such claims get an event"
+            "The driver supports snapshots or clones, but this release does not: claims with a data source get an event"
         );
     }
 }
 
-/// Reconciles until `process.stop` is cancelled and what is in flight has ended.
-pub async fn provision(process: Process, config: Config) {
+/// What the caches must keep for provisioning.
+pub const KEEP: Keep = Keep::PROVISION;
+
+/// The duty of a provisioner on this seat.
+///
+/// # Errors
+/// A metric's name is taken: another provisioner has a seat on the same host.
+pub fn provision(seat: Seat, caches: &mut Caches, config: Config) -> Result<Duty, MetricError> {
     let config = Arc::new(config);
-    let scope = Arc::new(Scope { driver: config.driver.clone(), ..Scope::default() });
-    let (claims, classes) = (process.store::<Claim>(&scope), process.store::<Class>(&scope));
-    let (volumes, attachments) = (process.store::<Volume>(&scope), process.store::<Attachment>(&scope));
+    let (claims, classes) = (caches.store::<Claim>(), caches.store::<Class>());
+    let volumes = Collection::new(seat.objects.clone(), caches.store::<Volume>());
     let queue = |name: &str, backoff| {
-        WorkQueue::<ClaimId>::new(backoff, Limits::plain(), vec![process.metrics.queue(name)])
+        WorkQueue::<ClaimId>::new(backoff, Limits::plain(), vec![seat.metrics.queue(name)])
     };
     let (claim_queue, unsaved_queue) =
         (queue("claims", config.backoff), queue("unsavedpvs", UNSAVED_BACKOFF));
     let volume_queue: WorkQueue<Key> =
-        WorkQueue::new(config.backoff, Limits::plain(), vec![process.metrics.queue("volumes")]);
-    let (Ok(claim_metrics), Ok(volume_metrics)) =
-        (ClaimMetrics::new(&process.metrics), VolumeMetrics::new(&process.metrics))
-    else {
-        base::error!("names are taken", "Metrics of provisioning could not be registered");
-        return;
+        WorkQueue::new(config.backoff, Limits::plain(), vec![seat.metrics.queue("volumes")]);
+    let (claim_metrics, volume_metrics) =
+        (ClaimMetrics::new(&seat.metrics)?, VolumeMetrics::new(&seat.metrics)?);
+    let mut needs = NEEDS.to_vec();
+    let attached = if config.can.publish {
+        needs.push(ATTACHMENTS);
+        let released = volume_queue.clone();
+        Attached::follow(&caches.store::<Attachment>(), move |volume| {
+            released.add(Key::cluster(volume), Place::lane(0));
+        })
+    } else {
+        Attached::default()
     };
-    let released = volume_queue.clone();
-    let attached =
-        Attached::follow(&attachments, move |volume| released.add(Key::cluster(volume), Place::lane(0)));
-    let caches = Caches { claims: claims.clone(), classes: classes.clone(), volumes: volumes.clone() };
+    let seen = claim::reconcile::Caches {
+        claims: claims.clone(),
+        classes: classes.clone(),
+        volumes: volumes.clone(),
+    };
     let claim_job = Arc::new(Claims::new(
         config.clone(),
-        process.clone(),
-        caches,
+        seat.clone(),
+        seen,
         &claim_queue,
         unsaved_queue.clone(),
         claim_metrics,
     ));
-    let stores = (volumes.clone(), classes.clone());
     let volume_job = Arc::new(Volumes::new(
         config.clone(),
-        process.clone(),
-        stores,
+        seat.clone(),
+        (volumes.clone(), classes),
         attached,
         &volume_queue,
         volume_metrics,
     ));
-    let mut watches: Vec<BoxFuture<'static, ()>> = vec![
-        process.reflect(&claims).boxed(),
-        process.reflect(&classes).boxed(),
-        process.reflect(&volumes).boxed(),
-    ];
-    if config.can.publish {
-        watches.push(process.reflect(&attachments).boxed());
-    } else {
-        attachments.list_ends();
-    }
-    let work = async {
-        let synced =
-            futures::future::join4(claims.synced(), classes.synced(), volumes.synced(), attachments.synced());
-        tokio::select! {
-            _ = synced => {}
-            () = process.stop.cancelled() => return,
-        }
-        base::info!("Provisioning"; "driver" => config.driver, "claims" => claims.len(), "volumes" => volumes.len());
+    let stop = seat.stop.clone();
+    let work = async move {
+        base::info!("Provisioning"; "driver" => config.driver, "claims" => claims.len(), "volumes" => volumes.store().len());
         let unsaved_job = Arc::new(UnsavedVolumes(claim_job.clone()));
         futures::join!(
-            claim_queue.run(config.workers, claim_job, process.stop.clone()),
-            unsaved_queue.run(UNSAVED_WORKERS, unsaved_job, process.stop.clone()),
-            volume_queue.run(config.workers, volume_job, process.stop.clone()),
-            permissions(&process, &config),
+            claim_queue.run(config.workers, claim_job, stop.clone()),
+            unsaved_queue.run(UNSAVED_WORKERS, unsaved_job, stop.clone()),
+            volume_queue.run(config.workers, volume_job, stop),
         );
     };
-    tokio::select! {
-        () = work => {}
-        // Watches never end by themselves.
-        _ = select_all(watches) => {}
-    }
-}
-
-/// One line for each verb we lack; done once, beside the work.
-async fn permissions(process: &Process, config: &Config) {
-    let mut needs = NEEDS.to_vec();
-    if config.can.publish {
-        needs.push(ATTACHMENTS);
-    }
-    let namespace = "default";
-    review(process.objects.client(), namespace, &needs).await;
+    Ok(Duty::new(&seat, needs, work))
 }
 
 const NEEDS: [Need; 4] = [
@@ -223,7 +208,7 @@ const ATTACHMENTS: Need = Need {
     namespaced: false,
 };
 
-/// `<driver>_<host>_<uuid>`, as upstream's events say.
+/// The source of events, as upstream's: `<driver>_<host>_<uuid>`.
 fn event_source(driver: &str) -> String {
     format!("{driver}_{}_{}", host_name(), uuid::Uuid::new_v4())
 }

@@ -4,7 +4,7 @@
 //! in-tree plugin that a CSI driver has replaced; a [`Translation`] turns them into CSI volumes. The only one
 //! so far is [`NotAvailable`], which turns down each volume with an error that says so.
 //!
-//! Source: migration.md §1, §2.
+//! Source: docs/upstream/conventions.md, "In-tree plugins" and "Translation".
 
 pub mod plugin;
 mod translation;

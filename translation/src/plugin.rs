@@ -1,4 +1,4 @@
-//! The in-tree plugins and the drivers that replace them (migration.md §1).
+//! The in-tree plugins and the drivers that replace them (docs/upstream/conventions.md, "In-tree plugins").
 
 use k8s_openapi::api::core::v1::PersistentVolumeSpec;
 

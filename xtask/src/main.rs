@@ -1,6 +1,8 @@
 //! What a newcomer types: `cargo xtask up` and `cargo xtask test`.
 
+mod dist;
 mod test;
+mod tidy;
 mod up;
 
 use std::process::ExitCode;
@@ -10,7 +12,10 @@ usage: cargo xtask COMMAND
 
   up [--once]   a Kubernetes control plane with our driver and sidecars, and a show of what they do;
                 stays up for your own kubectl until Ctrl-C (--once: ends after the show, exit code 0 if all went well)
-  test          format, lints and every test that this machine can run; says what it left out, and why
+  test          format, lints, house rules and every test that this machine can run; says what it left out, and why
+  tidy          the house rules alone (--names: lists the test names that are too long)
+  dist          the build that ships: static executables (adds Rust's musl target; needs musl-gcc, installs it as root)
+  differences   writes docs/differences.md anew, from the `Differs:` notes in the code
 
 The first run builds Kubernetes from the Go module proxy (Go 1.26 or newer; some ten minutes on two cores).
 ";
@@ -22,6 +27,10 @@ fn main() -> ExitCode {
         ["up"] => up::run(false),
         ["up", "--once"] => up::run(true),
         ["test"] => test::run(),
+        ["dist"] => dist::run(),
+        ["tidy"] => tidy::run(),
+        ["tidy", "--names"] => tidy::long_names(),
+        ["differences"] => tidy::write_differences(),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             ExitCode::SUCCESS

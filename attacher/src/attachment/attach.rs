@@ -1,14 +1,15 @@
-//! Attaching: one attachment, one attempt (attacher.md §6).
+//! Attaches one attachment, in one attempt (docs/upstream/attacher.md, "Attach").
 //!
 //! ```text
 //! volume's finalizer -> attachment's finalizer and note -> ControllerPublishVolume -> attached
 //! ```
 //!
-//! Each write is left out when what it would write is there. Whatever happens in between, the attachment that is
-//! left leads here again, or, once it is deleted, to a detach.
+//! A write that would change nothing is left out. If the process ends between two steps, the attachment is
+//! attached again from the start or, once it is deleted, detached.
 
-use kubernetes::api::{self, Format};
-use kubernetes::object::{Attachment, Key, Volume, WireVolume};
+use kubernetes::api::Format;
+use kubernetes::collection::Written;
+use kubernetes::object::{Attachment, Key, Volume};
 use kubernetes::secret::SecretRef;
 
 use super::error::{AttachError, SourceError};
@@ -16,7 +17,6 @@ use super::facts::{Note, needs_note, node_id, secret_of};
 use super::in_flight::Pair;
 use super::reconcile::{Attachments, Progress};
 use super::source::Target;
-use super::write::Written;
 use super::{patch, request};
 use crate::withdrawal::decide::may_be_published;
 use crate::withdrawal::open::Publication;
@@ -72,7 +72,7 @@ impl Attachments {
             Some(latest) if latest.meta.deleting => return Ok(Progress::Deleted),
             Some(_) => {}
         }
-        let driver = &self.process.driver;
+        let driver = &self.seat.driver;
         let reply = driver.call_migrated(request, config.timeout, target.migrated).await;
         if may_be_published(&reply) {
             self.withdrawals.open.begin(&attachment.meta.key, publication);
@@ -81,38 +81,29 @@ impl Attachments {
         drop(claim);
         let Some(body) = patch::attached(attachment, &context) else { return Ok(Progress::Done) };
         match self.write(&attachment.meta, "status", Format::Merge, body).await.map_err(AttachError::Mark)? {
-            Written::Kept => Ok(Progress::Done),
+            Written::Kept { .. } => Ok(Progress::Done),
             Written::Gone => Ok(Progress::Gone),
         }
     }
 
-    /// The volume must outlive the attachment: its finalizer comes before everything else.
+    /// Puts our finalizer on the volume first, so that the volume outlives the attachment.
     ///
-    /// A volume that the API server does not have any more is not found; the cache forgets it, too, so that only
-    /// another's coming counts as one.
+    /// If the API server no longer has the volume, the error is "not found", and the volume is removed from
+    /// the cache, so that waiting attachments are woken only by a new volume of that name.
     async fn protect(&self, volume: &Volume) -> Result<(), AttachError> {
         if volume.meta.has_finalizer(&self.config.finalizer) {
             return Ok(());
         }
-        let body = patch::only(&volume.meta.uid, patch::add_finalizer(&self.config.finalizer));
-        let name = volume.meta.name();
-        let reply = self.process.objects.patch::<WireVolume>("", name, "", Format::Strategic, &body).await;
-        match reply {
-            Ok(wire) => {
-                self.volumes.overlay(wire);
-                Ok(())
-            }
-            Err(error) if api::is(&error, 404) || api::is_for_another(&error) => {
-                self.volumes.deleted(&volume.meta.key, &volume.meta.uid);
-                Err(SourceError::VolumeNotFound(name.into()).into())
-            }
+        match self.volumes.add_finalizer(&volume.meta, &self.config.finalizer).await {
+            Ok(Written::Kept { .. }) => Ok(()),
+            Ok(Written::Gone) => Err(SourceError::VolumeNotFound(volume.meta.name().into()).into()),
             Err(error) => Err(AttachError::Protect(error)),
         }
     }
 }
 
 impl Target<'_> {
-    /// What the volume is called, for people.
+    /// The name of the volume in messages.
     pub(super) fn name(&self) -> &str {
         self.volume.as_ref().map_or("(inline)", |volume| volume.meta.name())
     }

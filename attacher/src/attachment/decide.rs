@@ -1,4 +1,5 @@
-//! What is to be done about an attachment (attacher.md §6, §9, §12).
+//! Decides the next step for an attachment (docs/upstream/attacher.md, "Attach", "Detach" and
+//! "Trivial driver").
 
 use base::queue::Place;
 use kubernetes::object::Attachment;
@@ -11,17 +12,17 @@ pub const DETACH: usize = 1;
 /// The next step for an attachment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Nothing, or it is somebody else's.
+    /// Nothing to do, or another driver's attachment.
     Ignore,
     /// Publish the volume.
     Attach,
-    /// Withdraw the volume.
+    /// Unpublish the volume.
     Detach,
-    /// Say that it is attached: the driver has nothing to do for it.
+    /// Mark as attached without a call: the driver cannot attach.
     MarkAttached,
 }
 
-/// How we take part.
+/// What decisions need to know about us.
 #[derive(Debug, Clone, Copy)]
 pub struct Role<'a> {
     /// Our finalizer.
@@ -30,11 +31,12 @@ pub struct Role<'a> {
     pub attach: bool,
 }
 
-/// Decides about an attachment as it is now; `forced` when the driver's own list contradicts it.
+/// Decides the next step for an attachment. `forced` is set when the driver's list contradicts the
+/// attachment.
 ///
-/// `Differs:` a deleted attachment without our finalizer that still says attached is detached: a process that
-/// ended between removing the finalizer and writing the status leaves this, while another's finalizer keeps the
-/// object. Upstream leaves it so.
+/// `Differs:` a process may end between removing our finalizer and writing the status, while another
+/// finalizer keeps the object. The deleted attachment then still says attached, and upstream leaves it so. We
+/// detach it.
 pub fn decide(attachment: &Attachment, role: Role<'_>, forced: bool) -> Step {
     if !attachment.ours {
         return Step::Ignore;
@@ -50,7 +52,7 @@ pub fn decide(attachment: &Attachment, role: Role<'_>, forced: bool) -> Step {
     if bound || attached || forced { Step::Detach } else { Step::Ignore }
 }
 
-/// Where an attachment waits: by what is to be done, then by node.
+/// Its place in the queue: a lane for attach or detach, and in it a group for the node.
 pub fn place(attachment: &Attachment) -> Place {
     let lane = if attachment.meta.deleting { DETACH } else { ATTACH };
     Place { lane, group: Some(attachment.node.clone()) }

@@ -1,16 +1,18 @@
-//! Detaching: one attachment, one attempt (attacher.md §9).
+//! Detaches one attachment, in one attempt (docs/upstream/attacher.md, "Detach").
 //!
 //! ```text
-//! ControllerUnpublishVolume -> attachment's finalizer off -> (if the object stays) not attached
+//! ControllerUnpublishVolume -> remove the attachment's finalizer -> (if the object stays) not attached
 //! ```
 //!
-//! Two attachments of one volume and node can only be made by hand. The detach of either withdraws the volume under the
-//! other, as upstream; the driver's list, where there is one, has it published again (see [`crate::listing`]).
+//! Two attachments of one volume to one node can only be made by hand. Detaching either of them unpublishes
+//! the volume for the other too, as upstream does. If the driver lists its volumes, the comparison with that
+//! list publishes it again (see [`crate::listing`]).
 //!
-//! `Differs:` upstream needs the PersistentVolume for it, and a user who removes that by force leaves an attachment
-//! that is stuck for ever. What we have published ourselves is noted in the attachment, and the note is enough.
+//! `Differs:` upstream needs the PersistentVolume to detach. When a user removes it by force, the attachment
+//! is stuck for ever. We note in the attachment what we published, and detach from that note alone.
 
 use kubernetes::api::Format;
+use kubernetes::collection::Written;
 use kubernetes::object::{Attachment, Key};
 use kubernetes::secret::SecretRef;
 
@@ -18,7 +20,6 @@ use super::error::{DetachError, SourceError};
 use super::facts::{Note, Source, node_id_for_detach, source};
 use super::in_flight::Pair;
 use super::reconcile::{Attachments, Progress};
-use super::write::Written;
 use super::{patch, request};
 
 impl Attachments {
@@ -42,14 +43,14 @@ impl Attachments {
         let Some(claim) = self.claim(&pair, &attachment.meta.key) else {
             return Ok(Progress::Busy);
         };
-        let driver = &self.process.driver;
+        let driver = &self.seat.driver;
         driver.call_migrated(request, config.timeout, migrated).await.map_err(DetachError::Driver)?;
         drop(claim);
         self.withdrawals.open.settle(&attachment.meta.key);
         self.unbind(attachment).await
     }
 
-    /// What was published, and whether it was translated: as noted, or else as the volume says.
+    /// What was published, and whether it was translated. The note says so; without a note, the volume does.
     async fn published(&self, attachment: &Attachment) -> Result<(Note, bool), DetachError> {
         if let Source::Volume(name) = source(attachment)?
             && let Some(note) = Note::read(attachment)
@@ -68,9 +69,10 @@ impl Attachments {
         Ok((Note::of(csi), target.migrated))
     }
 
-    /// The finalizer first: the object usually goes with it, and then nothing is left to write.
+    /// Removes the finalizer first: the API server then usually deletes the object, and no status is left to
+    /// write.
     ///
-    /// `Differs:` upstream always writes the status too, which always fails when the object is gone.
+    /// `Differs:` upstream writes the status in any case, which fails when the object is gone.
     async fn unbind(&self, attachment: &Attachment) -> Result<Progress, DetachError> {
         let finalizer = &self.config.finalizer;
         if attachment.meta.has_finalizer(finalizer) {

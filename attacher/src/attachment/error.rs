@@ -1,4 +1,4 @@
-//! Why an attachment could not be attached or detached. The texts are what its status says.
+//! Why an attach or a detach failed. The texts go into the status of the attachment.
 
 use std::time::Duration;
 
@@ -14,21 +14,21 @@ use translation::TranslationError;
 
 use super::waiting::On;
 
-/// Longest pause after an answer that leaves the call open: the volume may be there any moment.
+/// Longest pause after an answer that leaves the call in progress: it may succeed at any moment.
 pub const OPEN_CALL_RETRY: Duration = Duration::from_secs(30);
 
-/// What an attachment is attached from cannot be used.
+/// The source of an attachment cannot be used.
 #[derive(Debug, Error)]
 pub enum SourceError {
-    /// Two sources.
+    /// Both kinds of source are set.
     #[error(
         "both spec.source.persistentVolumeName and spec.source.inlineVolumeSpec are set: only one may be"
     )]
     Both,
-    /// No source.
+    /// No source is set.
     #[error("neither spec.source.persistentVolumeName nor spec.source.inlineVolumeSpec is set")]
     Neither,
-    /// An inline volume of another kind.
+    /// The inline volume has no CSI source.
     #[error("spec.source.inlineVolumeSpec has no csi source")]
     InlineNotCsi,
     /// There is no such volume.
@@ -45,8 +45,10 @@ pub enum SourceError {
     /// The volume is neither a CSI volume nor one that a CSI driver has taken over.
     #[error("PersistentVolume \"{0}\" has no csi source, and no in-tree source that a CSI driver serves")]
     NotCsi(Box<str>),
-    /// The volume is another driver's.
-    #[error("the volume is one of CSI driver {driver}, but spec.attacher of the VolumeAttachment is another")]
+    /// The volume belongs to another driver.
+    #[error(
+        "the volume belongs to CSI driver {driver}, but spec.attacher of the VolumeAttachment names another driver"
+    )]
     Foreign {
         /// Whose it is.
         driver: Box<str>,
@@ -87,7 +89,7 @@ pub enum AttachError {
     /// The node.
     #[error(transparent)]
     Node(#[from] NodeError),
-    /// The volume's access modes say nothing to CSI.
+    /// The volume's access modes have no CSI equivalent.
     #[error("spec.accessModes of the volume: {0}")]
     AccessModes(#[from] AccessError),
     /// The secret.
@@ -115,11 +117,11 @@ pub enum DetachError {
     /// The source.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// The volume is gone and the attachment does not tell what it was.
+    /// The volume is gone, and the attachment has no note of it.
     #[error(
-        "persistentvolume \"{volume}\" not found, and annotation mooring.dev/volume-handle of the VolumeAttachment, \
-         which would replace it, is not set: restore the PersistentVolume; or set the annotation to the volume's id; \
-         or detach the volume by hand and remove finalizer {finalizer} from the VolumeAttachment"
+        "persistentvolume \"{volume}\" not found, and the VolumeAttachment lacks annotation mooring.dev/volume-handle: \
+         restore the PersistentVolume, or set the annotation to the volume's id, or detach the volume by hand and \
+         remove finalizer {finalizer} from the VolumeAttachment"
     )]
     NothingKnown {
         /// The volume's name.
@@ -127,13 +129,13 @@ pub enum DetachError {
         /// Our finalizer.
         finalizer: Box<str>,
     },
-    /// The node's id is not known.
+    /// Neither the CSINode nor the attachment has the node's id.
     #[error(
-        "{cause}, and annotation csi.alpha.kubernetes.io/node-id of the VolumeAttachment, which would replace it, is \
-         not set: let the driver register on the node again, or set the annotation to the node's id at the driver"
+        "{cause}, and the VolumeAttachment lacks annotation csi.alpha.kubernetes.io/node-id: \
+         let the driver register on the node again, or set the annotation to the node's id at the driver"
     )]
     Node {
-        /// Why not from the CSINode.
+        /// What is wrong with the CSINode.
         cause: NodeError,
     },
     /// The secret.
@@ -147,7 +149,7 @@ pub enum DetachError {
     /// The driver refused or did not answer.
     #[error("{}", grpc_text(.0))]
     Driver(Status),
-    /// The volume is withdrawn, but that was not written. The driver is called again.
+    /// The volume is unpublished, but that was not written. The driver is called again.
     #[error("could not mark as detached: {}", api::text(.0))]
     Mark(api::Error),
 }
@@ -175,8 +177,8 @@ impl NodeError {
     }
 }
 
-/// A Secret that is missing is looked for. One that is there and cannot be read or used is not: its mending shows in
-/// nothing that we could look at without reading it again and again, so that it has the back-off, as upstream.
+/// We poll for a Secret that is missing. We do not poll for one that exists but cannot be read or used: we
+/// would have to read its content again and again. That one waits for the back-off, as upstream does.
 fn secret_waits_on(cause: &SecretError) -> Option<On> {
     match cause {
         SecretError::NotFound { namespace, name } => {
@@ -186,9 +188,10 @@ fn secret_waits_on(cause: &SecretError) -> Option<On> {
     }
 }
 
-/// A driver's answer decides when it is asked again: an open call soon, a refusal after the full back-off.
+/// When to call the driver again: soon if the call may be in progress, after the full back-off if it was
+/// refused.
 ///
-/// `Differs:` upstream classes the codes and discards the result (attacher.md §13).
+/// `Differs:` upstream classes the codes and discards the result (docs/upstream/attacher.md, "gRPC codes").
 fn after_call(status: &Status) -> Outcome {
     match attach_class(status) {
         ErrorClass::Final => Outcome::Retry,
@@ -197,7 +200,7 @@ fn after_call(status: &Status) -> Outcome {
 }
 
 impl AttachError {
-    /// The object whose change is worth another try at once.
+    /// The object whose change is a reason to try again at once.
     pub fn waits_on(&self) -> Option<On> {
         match self {
             Self::Source(error) => error.waits_on(),
@@ -238,14 +241,14 @@ impl AttachError {
         }
     }
 
-    /// Whether it belongs into the status: a volume that is published has no attach error.
+    /// Whether the error goes into the status. If the volume is published, it does not.
     pub fn is_reported(&self) -> bool {
         !matches!(self, Self::Mark(_))
     }
 }
 
 impl DetachError {
-    /// The object whose change is worth another try at once.
+    /// The object whose change is a reason to try again at once.
     pub fn waits_on(&self) -> Option<On> {
         match self {
             Self::Source(error) => error.waits_on(),
@@ -268,8 +271,8 @@ impl DetachError {
         }
     }
 
-    /// Whether it belongs into the status; `bound` while our finalizer is on the attachment. Without it the volume
-    /// is detached, and the error would outlive its reason.
+    /// Whether the error goes into the status. `bound` says that our finalizer is on the attachment. Without
+    /// the finalizer the volume is detached, and the error would outlast its cause.
     pub fn is_reported(&self, bound: bool) -> bool {
         bound || !matches!(self, Self::Mark(_))
     }
@@ -300,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_is_missing_is_waited_for_and_one_that_cannot_be_used_is_not() {
+    fn only_a_missing_secret_is_waited_for() {
         let both = |cause: fn() -> SecretError| {
             let name = || "ns/key".to_owned();
             let attach = AttachError::Secret { name: name(), cause: cause() };

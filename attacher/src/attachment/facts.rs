@@ -1,8 +1,8 @@
-//! What an attachment, its CSINode and its volume say together: source, node id, and what was published.
+//! Reads source, node id and publication from an attachment, its CSINode and its volume.
 //!
-//! An attachment that we publish notes in its annotations what is needed to withdraw it, so that neither the
-//! PersistentVolume nor the CSINode has to outlive it: the node's id (as upstream), and with it the volume's
-//! handle and the place of its secret ([`Note`]). What a secret holds is never noted.
+//! Before we publish a volume, we note in the attachment's annotations what unpublishing needs: the node's id
+//! (as upstream does), the volume's handle, and where its Secret is ([`Note`]). So neither the
+//! PersistentVolume nor the CSINode has to outlive the attachment. The Secret's content is never noted.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub enum Source<'a> {
 /// Reads an attachment's source.
 ///
 /// # Errors
-/// Both kinds of source, none, or an inline one that is no CSI volume.
+/// The attachment has both kinds of source, none, or an inline source that is not CSI.
 pub fn source(attachment: &Attachment) -> Result<Source<'_>, SourceError> {
     match &attachment.source {
         AttachmentSource::Volume(name) => Ok(Source::Volume(name)),
@@ -36,7 +36,7 @@ pub fn source(attachment: &Attachment) -> Result<Source<'_>, SourceError> {
     }
 }
 
-/// What ControllerUnpublishVolume needs of a volume.
+/// What ControllerUnpublishVolume needs to know about a volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
     /// The volume's id at the driver.
@@ -46,19 +46,19 @@ pub struct Note {
 }
 
 impl Note {
-    /// What is to be noted of a volume.
+    /// The note to write for a volume.
     pub fn of(csi: &CsiSource) -> Self {
         Self { handle: csi.volume_handle.clone(), secret: secret_of(csi) }
     }
 
-    /// What an attachment notes; `None` when it was published by somebody who notes nothing.
+    /// The note in an attachment; `None` if another attacher published it without one.
     pub fn read(attachment: &Attachment) -> Option<Self> {
         let handle = attachment.volume_handle.clone()?;
         Some(Self { handle, secret: attachment.publish_secret.as_deref().and_then(secret_at) })
     }
 }
 
-/// Where the secret for publishing a volume is.
+/// Where the Secret for publishing a volume is, if it needs one.
 pub fn secret_of(csi: &CsiSource) -> Option<SecretRef> {
     csi.publish_secret.as_deref().and_then(secret_at)
 }
@@ -72,14 +72,14 @@ fn secret_at(place: &str) -> Option<SecretRef> {
 /// The node's id at the driver, as its CSINode has it.
 ///
 /// # Errors
-/// No CSINode of this name, or the driver does not run there.
+/// There is no CSINode of this name, or it does not list the driver.
 pub fn node_id(driver: &str, name: &str, node: Option<&CsiNode>) -> Result<Arc<str>, NodeError> {
     let node = node.ok_or_else(|| NodeError::NotFound(name.into()))?;
     let missing = || NodeError::NoDriver { node: name.into(), driver: driver.into() };
     node.driver.as_ref().map(|entry| entry.node_id.clone()).ok_or_else(missing)
 }
 
-/// As [`node_id`], or else the id noted when the volume was published, even if it is empty.
+/// As [`node_id`]; if that fails, the id that was noted when the volume was published, even an empty one.
 pub fn node_id_for_detach(
     driver: &str,
     attachment: &Attachment,

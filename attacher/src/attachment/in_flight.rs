@@ -1,8 +1,8 @@
-//! One call at a time for a volume on a node.
+//! Allows one call at a time for each pair of volume and node.
 //!
-//! Usually an attachment's name stands for the pair, and the queue never works on one name twice. Two attachments
-//! of one pair (made by hand, or an inline volume beside a PersistentVolume), and the withdrawal of what was published
-//! for one that is gone, take turns here.
+//! Usually one attachment stands for a pair, and the queue never works on one attachment twice at once. But a
+//! pair may have two attachments (made by hand, or an inline volume beside a PersistentVolume), or an
+//! attachment and a volume to unpublish whose own attachment is gone. They take turns here.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -32,13 +32,13 @@ type Waiters = HashMap<Option<Key>, Wake>;
 /// The calls under way.
 #[derive(Default)]
 pub struct InFlight {
-    /// Who waits for the end of each: attachments, and without a name the withdrawal.
+    /// Who waits for the end of each call: attachments by name, and without a name the withdrawal.
     pairs: Mutex<HashMap<Pair, Waiters>>,
 }
 
 impl InFlight {
-    /// Claims the pair for an attachment, or for the withdrawal, until the result is dropped; `None` when another has
-    /// it: `wake` is called at its end, once for each who asked.
+    /// Claims the pair for an attachment or for the withdrawal. The claim ends when the result is dropped.
+    /// `None` if another has the pair; `wake` is then called when that claim ends, once for each who asked.
     pub fn claim(
         self: &Arc<Self>,
         pair: &Pair,
@@ -62,7 +62,7 @@ impl InFlight {
     }
 }
 
-/// A pair that nobody else may call for.
+/// A claimed pair: nobody else may call the driver for it.
 pub struct Claim {
     of: Arc<InFlight>,
     pair: Pair,

@@ -1,7 +1,7 @@
-//! Which events about attachments are news (attacher.md §5).
+//! Decides which events about an attachment end its back-off (docs/upstream/attacher.md, "Event intake").
 //!
-//! Nothing that a process wrote itself may end the back-off of the attachment it was written to: our own writes are
-//! recognised exactly (module `own`); another's error writes by what they change.
+//! The error that an attacher writes to an attachment must not end that attachment's back-off. We recognise
+//! our own writes exactly (module `own`), and another attacher's error writes by the fields that they change.
 
 use std::sync::Arc;
 
@@ -13,10 +13,10 @@ use super::decide::{Step, decide, place};
 use super::own::OwnWrites;
 use crate::config::Config;
 
-/// Whether an update is worth a look: not when only the errors in the status have changed.
+/// Whether an update ends the back-off: not if only the errors in the status have changed.
 ///
-/// A change of something that is not kept here (labels, others' annotations) counts as one, unless it comes
-/// together with a changed error.
+/// A change to a field that we do not keep (labels, other annotations) ends it too, unless an error changed
+/// with it.
 pub fn is_news(old: &Attachment, new: &Attachment) -> bool {
     let same_errors = old.attach_error == new.attach_error && old.detach_error == new.detach_error;
     same_errors

@@ -1,15 +1,15 @@
-//! Looking for Secrets that attachments wait for.
+//! Polls for the missing Secrets that attachments wait for.
 //!
-//! The roles allow no watch on Secrets, so that one that is missing can only be looked for: one request at a time, in
-//! turn, the slower the slower the answers come (it leaves `--kube-api-qps` to the others), and none while nobody
-//! waits. What a Secret holds is not asked for by a look. Any answer but the Secret, a refusal as well, means that it
-//! is looked for again in the next round.
+//! Upstream's roles allow no watch on Secrets, so a missing one is polled: one request at a time,
+//! round-robin, and only while an attachment waits. Slow answers lengthen the pause, which leaves
+//! `--kube-api-qps` to others. A poll reads metadata only. Any answer but the Secret, also a refusal, means:
+//! ask again in the next round.
 //!
-//! The back-off of the attachments goes on behind it. A try asks for the Secret itself, unless a look has not found it
-//! since the attachment's last try and another attachment still waits for it, so that it goes on being looked for: many
-//! attachments that lack one Secret cost little more than one.
+//! The attachments' own back-off runs on. When it ends, the attachment reads the Secret itself, except if a
+//! poll has missed the Secret since the attachment's last try and another attachment still waits for it. So
+//! many attachments that lack one Secret cost little more than one.
 //!
-//! `Differs:` upstream finds a Secret that came late when the back-off ends, up to `--retry-interval-max` later.
+//! `Differs:` upstream finds a late Secret only when the back-off ends, up to `--retry-interval-max` later.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,23 +23,24 @@ use tokio::time::{Instant, sleep};
 use super::reconcile::Attachments;
 use super::waiting::On;
 
-/// Shortest time from one look for a Secret to the next one for the same.
+/// Shortest time between two requests for the same Secret.
 const ROUND: Duration = Duration::from_secs(2);
-/// Shortest time between two requests: a fifth of a second, so that many missing Secrets make rounds longer.
+/// Shortest time between any two requests: a fifth of a second. Many missing Secrets thus make a round
+/// longer.
 const BETWEEN: Duration = Duration::from_millis(200);
 
 /// Longest pause after a slow answer.
 const SLOWEST: Duration = Duration::from_secs(10);
 
-/// The pause before each request while `missing` Secrets are looked for and the last request took so long, its wait
-/// for the request limit included. The pause is at least four times as long.
+/// The pause before the next request, given how many Secrets are missing and how long the last request took,
+/// its wait for the request limit included. The pause is at least four times that long.
 pub fn pause(missing: usize, took: Duration) -> Duration {
     let share = u32::try_from(missing.max(1)).map_or(Duration::ZERO, |missing| ROUND / missing);
     share.max(BETWEEN).max(took.saturating_mul(4).min(SLOWEST))
 }
 
 impl Attachments {
-    /// What a Secret holds; `missing` is the one that was not found since this attachment asked last.
+    /// Reads a Secret. `missing` is the Secret that a poll has missed since this attachment asked last.
     pub(super) async fn secret(
         &self,
         place: &SecretRef,
@@ -49,10 +50,10 @@ impl Attachments {
             let SecretRef { namespace, name } = place.clone();
             return Err(SecretError::NotFound { namespace, name });
         }
-        Ok(read(&self.process.objects, place).await?.to_request())
+        Ok(read(&self.seat.objects, place).await?.to_request())
     }
 
-    /// Looks for missing Secrets and sends on whoever waits for them. Never ends.
+    /// Polls for missing Secrets and queues the attachments that wait for them. Never ends.
     pub async fn look_for_secrets(&self) {
         let (mut last, mut took) = (None, Duration::ZERO);
         loop {
@@ -61,10 +62,10 @@ impl Attachments {
                 continue;
             };
             sleep(pause(missing, took)).await;
-            // Whom we were to look for may have given up meanwhile.
+            // The attachment that waited may have given up meanwhile.
             let Some((place, _)) = self.waiting.secret_after(last.as_ref()) else { continue };
             let asked = Instant::now();
-            match self.process.objects.exists::<WireSecret>(&place.namespace, &place.name).await {
+            match self.seat.objects.exists::<WireSecret>(&place.namespace, &place.name).await {
                 Ok(true) => {
                     base::v!(2, "A missing Secret is there now"; "secret" => place);
                     self.waiting.came(&On::Secret(place.clone())).iter().for_each(|key| self.wake(key));
@@ -88,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_round_takes_two_seconds_at_least_and_five_requests_a_second_at_most() {
+    fn polling_keeps_to_two_seconds_and_five_requests_a_second() {
         for (missing, milliseconds) in
             [(0, 2000), (1, 2000), (2, 1000), (5, 400), (10, 200), (11, 200), (1000, 200), (usize::MAX, 200)]
         {

@@ -1,9 +1,10 @@
-//! Which attachments the driver's own list contradicts (attacher.md §11), and which are being worked on.
+//! Keeps a mark on each attachment that the driver's list contradicts (docs/upstream/attacher.md,
+//! "List comparison"), and knows which attachments are being worked on.
 //!
-//! `Differs:` upstream compares with a list that may be older than what its workers have done since, and calls the
-//! driver again for it; and it forgets the contradiction when that call fails. Here an attachment that was worked
-//! on while the list was read is left to the next comparison, and a mark lasts until the work has succeeded, or a
-//! newer list agrees before it has begun.
+//! `Differs:` upstream may compare with a list that is older than its workers' latest calls, and then calls
+//! the driver again for nothing. It also forgets the contradiction when that call fails. Here an attachment
+//! that was worked on while the list was read is left to the next comparison. A mark lasts until the work has
+//! succeeded, or until a newer list agrees before the work has begun.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,16 +21,16 @@ pub struct Marks {
 struct State {
     forced: HashMap<Key, Mark>,
     active: HashSet<Key>,
-    /// Worked on since the comparison began; `None` when there is none.
+    /// Attachments worked on since the comparison began; `None` when no comparison runs.
     touched: Option<HashSet<Key>>,
 }
 
-/// How far the work on a marked attachment is.
+/// How far the work on a marked attachment has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mark {
     /// Not begun.
     New,
-    /// It failed. It may have done half of it, and its error is in the status: no list makes it needless.
+    /// It failed. It may be half done, and its error is in the status, so no list removes the mark.
     Failed,
 }
 
@@ -51,8 +52,9 @@ impl Marks {
         state.touched = Some(state.active.clone());
     }
 
-    /// The comparison ends: marks those that the list contradicts and nobody has worked on, and gives them back.
-    /// Older marks go when the attachment is gone, and when the list agrees and the work has not begun.
+    /// Ends the comparison: marks and returns the attachments that the list contradicts and nobody worked on
+    /// meanwhile.
+    /// Removes an older mark if the attachment is gone, or if the list agrees and the work has not begun.
     pub fn comparison_ends(&self, contradicted: Vec<Key>, is_there: impl Fn(&Key) -> bool) -> Vec<Key> {
         let mut state = self.state();
         let touched = state.touched.take().unwrap_or_default();
@@ -68,7 +70,7 @@ impl Marks {
         marked
     }
 
-    /// There is no list: nothing is known that was not known before.
+    /// The list could not be read: all marks stay as they are.
     pub fn comparison_failed(&self) {
         self.state().touched = None;
     }
@@ -92,14 +94,14 @@ impl Pass<'_> {
         self.mark.is_some()
     }
 
-    /// The work failed: what was to be forced still is.
+    /// The work failed: the mark stays.
     pub fn failed(&self) {
         if self.is_forced() {
             self.marks.state().forced.insert(self.key.clone(), Mark::Failed);
         }
     }
 
-    /// The work has not begun: it is as before.
+    /// The work did not begin: the mark stays as it was.
     pub fn postponed(&self) {
         if let Some(mark) = self.mark {
             self.marks.state().forced.entry(self.key.clone()).or_insert(mark);
@@ -154,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_list_that_agrees_ends_a_mark_before_the_work_has_begun() {
+    fn newer_agreeing_list_removes_a_mark_before_work_begins() {
         let (marks, [a, b]) = (Marks::default(), ["a", "b"].map(Key::cluster));
         compare(&marks, &[&a, &b]);
         compare(&marks, &[&b]);

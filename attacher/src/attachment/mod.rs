@@ -1,12 +1,13 @@
-//! VolumeAttachments: what is to be done about one, and doing it.
+//! VolumeAttachments: decides the next step for each, and takes it.
 //!
-//! Decisions are plain functions ([`decide`], [`facts`], [`request`], [`patch`], [`report`], [`intake`]); the
+//! Decisions are plain functions ([`decide`], [`facts`], [`request`], [`patch`], [`report`], [`intake`]). The
 //! effects are in [`reconcile`]. Promises:
-//! - nothing is published before our finalizer is on the volume and on the attachment;
+//! - we publish nothing before our finalizer is on the volume and on the attachment;
 //! - our finalizer stays on the attachment until ControllerUnpublishVolume has succeeded;
-//! - one call in flight for a volume on a node;
-//! - what is published for an attachment that is forced away meanwhile is withdrawn (see [`crate::withdrawal`]);
-//! - what we write ourselves never counts as news.
+//! - at most one call is in flight for a volume on a node;
+//! - if an attachment is removed by force while its volume is being published, we unpublish the volume
+//!   (see [`crate::withdrawal`]);
+//! - our own writes never queue an attachment.
 
 mod attach;
 pub mod decide;

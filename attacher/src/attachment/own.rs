@@ -1,14 +1,14 @@
-//! Telling our own writes from other people's.
+//! Tells the events of our own writes from other events.
 //!
-//! The watch may show a write before its reply is read. Events that come in between are held back until the reply
-//! tells which of them was the write itself; the others are news.
+//! The watch may show a write before its reply arrives. Events of the object are held back meanwhile. The
+//! reply's version then tells which event was our write; any other event queues the attachment.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kubernetes::object::Key;
 
-/// The writes to attachments that are under way: one per attachment at a time.
+/// The writes under way. An attachment has one at a time.
 #[derive(Debug, Default)]
 pub(super) struct OwnWrites {
     /// Versions of the events held back, by attachment.
@@ -32,7 +32,8 @@ impl OwnWrites {
         }
     }
 
-    /// The write ended, in an object of this version if it succeeded. Tells whether others wrote meanwhile.
+    /// The write has ended; `version` is that of the reply, if it succeeded. Returns whether somebody else
+    /// wrote meanwhile.
     pub(super) fn end(&self, key: &Key, version: Option<u64>) -> bool {
         let held = self.writing().remove(key).unwrap_or_default();
         held.into_iter().any(|seen| Some(seen) != version)

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use super::facts::Note;
 use super::report::Report;
 
-/// Finalizer, node id and note of an attachment, at once (strategic).
+/// Sets finalizer, node id and note of an attachment in one strategic merge patch.
 pub fn save(finalizer: &str, node_id: &str, note: Option<&Note>) -> Value {
     let annotations = match note {
         Some(Note { handle, secret }) => {
@@ -26,7 +26,8 @@ pub fn save(finalizer: &str, node_id: &str, note: Option<&Note>) -> Value {
     json!({"metadata": {"finalizers": [finalizer], "annotations": annotations}})
 }
 
-/// Attached, with what the driver returned (merge, status); `None` when the status says so already.
+/// Marks as attached, with what the driver returned (merge patch of the status); `None` if the status says so
+/// already.
 pub fn attached(attachment: &Attachment, context: &BTreeMap<String, String>) -> Option<Value> {
     let empty = Pairs::default();
     let known = attachment.metadata.as_ref().unwrap_or(&empty);
@@ -44,23 +45,23 @@ pub fn attached(attachment: &Attachment, context: &BTreeMap<String, String>) -> 
     Some(json!({"status": {"attached": true, "attachError": null, "attachmentMetadata": metadata}}))
 }
 
-/// Attached, by a driver that does not take part (merge, status).
+/// Marks as attached, for a driver that cannot attach (merge patch of the status).
 pub fn marked() -> Value {
     json!({"status": {"attached": true}})
 }
 
-/// Detached (merge, status); `None` when the status says so already.
+/// Marks as detached (merge patch of the status); `None` if the status says so already.
 pub fn detached(attachment: &Attachment) -> Option<Value> {
     let clean = !attachment.attached && attachment.metadata.is_none() && attachment.detach_error.is_none();
     (!clean).then(|| json!({"status": {"attached": false, "detachError": null, "attachmentMetadata": null}}))
 }
 
-/// The attach error (merge, status). The code is removed when there is none.
+/// Writes the attach error (merge patch of the status). An error without a code removes the old code.
 pub fn attach_error(report: &Report, time: &str) -> Value {
     json!({"status": {"attachError": {"time": time, "message": report.message, "errorCode": report.code}}})
 }
 
-/// The detach error (merge, status).
+/// Writes the detach error (merge patch of the status).
 pub fn detach_error(report: &Report, time: &str) -> Value {
     json!({"status": {"detachError": {"time": time, "message": report.message}}})
 }
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn only_attach_errors_have_a_code_and_it_goes_with_the_error_that_had_it() {
+    fn attach_error_sets_or_removes_the_code_detach_has_none() {
         let report = |code| Report { message: "m".to_owned(), code };
         let with = json!({"status": {"attachError": {"time": "t", "message": "m", "errorCode": 8}}});
         assert_eq!(attach_error(&report(Some(8)), "t"), with);

@@ -1,4 +1,4 @@
-//! One pass over one attachment, and what all passes share.
+//! Takes one attachment from its state to its next step, and holds what all such passes share.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,10 +6,11 @@ use std::time::Duration;
 use base::queue::{Job, Outcome, WorkQueue};
 use jiff::Timestamp;
 use kubernetes::api::{self, Format};
+use kubernetes::collection::Collection;
 use kubernetes::object::{Attachment, CsiNode, Key, Meta, Volume};
 use kubernetes::secret::SecretRef;
 use kubernetes::store::Store;
-use process::Process;
+use process::Seat;
 use serde_json::Value;
 use translation::Translation;
 
@@ -28,16 +29,16 @@ use crate::config::Config;
 use crate::volume::hold::Holds;
 use crate::withdrawal::reconcile::Withdrawals;
 
-/// How long one that has to wait for its turn, until another's call for the same volume and node has ended, waits at the
-/// most; that end wakes it earlier.
+/// How long an attachment waits at most for another's call for the same volume and node. The end of that call
+/// queues it earlier.
 pub(crate) const TURN: Duration = Duration::from_secs(60);
 
 /// Attaches and detaches.
 pub struct Attachments {
     pub(super) config: Arc<Config>,
-    pub(super) process: Process,
-    pub(super) attachments: Arc<Store<Attachment>>,
-    pub(super) volumes: Arc<Store<Volume>>,
+    pub(super) seat: Seat,
+    pub(super) attachments: Collection<Attachment>,
+    pub(super) volumes: Collection<Volume>,
     pub(super) nodes: Arc<Store<CsiNode>>,
     pub(super) translation: Arc<dyn Translation>,
     pub(super) withdrawals: Arc<Withdrawals>,
@@ -49,19 +50,20 @@ pub struct Attachments {
     pub(super) own: Arc<OwnWrites>,
 }
 
-/// The caches that attaching looks at.
+/// The caches that attaching reads.
 #[derive(Clone)]
 pub struct Caches {
     /// Every attachment.
-    pub attachments: Arc<Store<Attachment>>,
+    pub attachments: Collection<Attachment>,
     /// Our volumes.
-    pub volumes: Arc<Store<Volume>>,
+    pub volumes: Collection<Volume>,
     /// Every node.
     pub nodes: Arc<Store<CsiNode>>,
 }
 
 impl Caches {
-    /// The id at the driver of an attachment's volume: as noted, or else as the volume says, if it is known.
+    /// The driver's id of an attachment's volume, from the note or else from the volume; `None` if neither
+    /// has it.
     pub fn handle(&self, attachment: &Attachment) -> Option<Box<str>> {
         match source(attachment).ok()? {
             Source::Inline(_, csi) => Some(csi.volume_handle.clone()),
@@ -72,31 +74,31 @@ impl Caches {
         }
     }
 
-    /// The id at the driver of the node that an attachment's volume is published to, if it is known.
+    /// The driver's id of an attachment's node; `None` if it is not known.
     pub fn node_id(&self, driver: &str, attachment: &Attachment) -> Option<Arc<str>> {
         let node = self.nodes.get(&Key::cluster(&attachment.node));
         node_id_for_detach(driver, attachment, node.as_deref()).ok()
     }
 }
 
-/// How far an attempt came that did not fail.
+/// How an attempt ended that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// To the end.
+    /// The work is done.
     Done,
     /// The attachment is gone.
     Gone,
-    /// The attachment has been deleted meanwhile: its detach is next.
+    /// The attachment was deleted meanwhile; its detach comes next.
     Deleted,
-    /// Another attachment's call for the same volume and node is under way.
+    /// Another call for the same volume and node is under way.
     Busy,
 }
 
 impl Attachments {
-    /// A reconciler whose attachments come through `queue`; it holds volumes in `holds`.
+    /// Creates a reconciler that takes its attachments from `queue` and holds volumes in `holds`.
     pub fn new(
         config: Arc<Config>,
-        process: Process,
+        seat: Seat,
         caches: Caches,
         translation: Arc<dyn Translation>,
         queue: WorkQueue<Key>,
@@ -104,15 +106,15 @@ impl Attachments {
         holds: Holds,
     ) -> Self {
         let in_flight = Arc::new(InFlight::default());
-        let withdrawals =
-            Withdrawals::new(config.clone(), process.clone(), caches.clone(), in_flight.clone());
+        let withdrawals = Withdrawals::new(config.clone(), seat.clone(), caches.clone(), in_flight.clone());
         let Caches { attachments, volumes, nodes } = caches;
         let (own, waiting) = (Arc::new(OwnWrites::default()), Arc::new(Waiting::default()));
-        feed(&queue, &attachments, &config, &own);
-        send_on(&waiting, (&attachments, &volumes, &nodes), &waker(&queue, &attachments));
+        feed(&queue, attachments.store(), &config, &own);
+        let wake = waker(&queue, attachments.store());
+        send_on(&waiting, (attachments.store(), volumes.store(), &nodes), &wake);
         Self {
             config,
-            process,
+            seat,
             attachments,
             volumes,
             nodes,
@@ -127,7 +129,7 @@ impl Attachments {
         }
     }
 
-    /// What withdraws volumes whose attachments are gone; the caller runs it.
+    /// Creates what unpublishes volumes whose attachments are gone. The caller runs it.
     pub fn withdrawals(&self) -> Arc<Withdrawals> {
         self.withdrawals.clone()
     }
@@ -146,7 +148,7 @@ impl Attachments {
         }
         let left = self.attachments.get(key);
         self.withdrawals.attachment_is(key, left.as_ref().map(|attachment| &attachment.meta.uid));
-        // One that is deleted has its detach before it, and that settles it.
+        // A deleted attachment is detached next, and that settles its publication.
         if outcome == Outcome::Done && left.is_some_and(|attachment| !attachment.meta.deleting) {
             self.withdrawals.open.settle(key);
         }
@@ -157,7 +159,7 @@ impl Attachments {
         match decide(attachment, self.config.role(), forced) {
             Step::Ignore => {
                 if attachment.meta.deleting {
-                    // Without our finalizer it asks for no detach, and is as good as gone.
+                    // Without our finalizer nothing asks for its detach: treat it as gone.
                     self.withdrawals.attachment_is(&attachment.meta.key, None);
                 }
                 Outcome::Done
@@ -185,7 +187,7 @@ impl Attachments {
                 self.withdrawals.attachment_is(&attachment.meta.key, None);
                 Outcome::Done
             }
-            // The event or the reply that told of it has queued it.
+            // The event or reply that showed the deletion has queued it.
             Progress::Deleted => Outcome::Done,
             Progress::Busy => Outcome::After(TURN),
         }
@@ -195,7 +197,7 @@ impl Attachments {
         match self.write(&attachment.meta, "status", Format::Merge, patch::marked()).await {
             Ok(_) => self.ended("Marked as attached", attachment, Progress::Done),
             Err(error) => {
-                base::error!(api::text(&error), "Could not mark as attached"; "attachment" => attachment.meta.key);
+                base::error!(api::text(&error), "Cannot write status.attached; will retry"; "attachment" => attachment.meta.key);
                 Outcome::Retry
             }
         }
@@ -230,16 +232,17 @@ impl Attachments {
         error.outcome()
     }
 
-    /// The attachment as it is by now; one made anew under its name is another.
+    /// The attachment as the cache has it now. A re-created attachment of the same name is not it.
     pub(super) fn latest(&self, attachment: &Attachment) -> Option<Arc<Attachment>> {
         let Meta { key, uid, .. } = &attachment.meta;
         self.attachments.get(key).filter(|latest| latest.meta.uid == *uid)
     }
 
-    /// An error that cannot be written is only logged: the attempt is repeated in any case.
+    /// Writes the error into the status. A failed write is only logged, as the attempt is repeated in any
+    /// case.
     async fn report(&self, meta: &Meta, body: Value) {
         if let Err(error) = self.write(meta, "status", Format::Merge, body).await {
-            base::error!(api::text(&error), "Could not save the error"; "attachment" => meta.key);
+            base::error!(api::text(&error), "Cannot write the error into the status"; "attachment" => meta.key);
         }
     }
 }

@@ -1,12 +1,12 @@
-//! When a failure is written into the status (attacher.md §7).
+//! Decides when a failure is written into the status (docs/upstream/attacher.md, "Error status").
 
 use jiff::{SignedDuration, Timestamp};
 use kubernetes::object::StatusError;
 
-/// A failure that stays the same is written again after this long, so that its time says it is still true.
+/// An unchanged failure is written again after this long, so that its time shows that it persists.
 pub const REFRESH: SignedDuration = SignedDuration::from_mins(5);
 
-/// Longest message, in bytes, that the API server takes in an attachment's status.
+/// Longest message, in bytes, that the API server accepts in an attachment's status.
 pub const LONGEST: usize = 1024;
 
 /// A failure as the status shows it.
@@ -19,10 +19,10 @@ pub struct Report {
 }
 
 impl Report {
-    /// A failure, its text cut to what the API server takes.
+    /// A failure whose text is cut to the length that the API server accepts.
     ///
-    /// `Differs:` upstream sends the whole text. The API server refuses a status with a longer one, and then nothing
-    /// is said at all.
+    /// `Differs:` upstream sends the whole text. If it is too long, the API server refuses it, and the status
+    /// shows no error at all.
     pub fn new(mut message: String, code: Option<i32>) -> Self {
         const CUT: &str = " ...";
         if message.len() > LONGEST {
@@ -33,10 +33,9 @@ impl Report {
     }
 }
 
-/// Whether a failure is to be written over what the status says now.
+/// Whether to write a failure, given what the status says now.
 ///
-/// `Differs:` upstream writes at every failure. A message that has not changed is news to nobody; it is written
-/// again every few minutes only.
+/// `Differs:` upstream writes every failure. We write an unchanged message again only every few minutes.
 pub fn is_news(known: Option<&StatusError>, report: &Report, now: Timestamp) -> bool {
     let Some(known) = known else { return true };
     if *known.message != *report.message || known.error_code != report.code {

@@ -1,4 +1,4 @@
-//! The two requests to the driver (attacher.md §8).
+//! Builds the two requests to the driver (docs/upstream/attacher.md, "Requests").
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use kubernetes::object::{CsiSource, VolumeSpec};
 
 use crate::config::Config;
 
-/// Asks to publish a volume to a node; its secrets are added later.
+/// Builds ControllerPublishVolume for a volume and a node. The secrets are added later.
 ///
 /// # Errors
 /// The access modes have no CSI equivalent.
@@ -30,7 +30,7 @@ pub fn publish(
     })
 }
 
-/// Asks to withdraw a volume from a node; its secrets are added later.
+/// Builds ControllerUnpublishVolume for a volume and a node. The secrets are added later.
 pub fn unpublish(handle: &str, node_id: &str) -> ControllerUnpublishVolumeRequest {
     ControllerUnpublishVolumeRequest {
         volume_id: handle.to_owned(),

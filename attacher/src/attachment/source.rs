@@ -1,4 +1,4 @@
-//! Finding the volume of an attachment.
+//! Finds the volume of an attachment.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::reconcile::Attachments;
 pub(super) struct Target<'a> {
     /// The object; none for inline volumes.
     pub(super) volume: Option<Arc<Volume>>,
-    /// Its spec when that is not the object's own.
+    /// Its spec, if it is not the one of the object.
     spec: Option<VolumeSpec>,
     inline: Option<&'a VolumeSpec>,
     /// Whether the volume was translated from an in-tree plugin's.
@@ -31,11 +31,11 @@ impl Target<'_> {
 }
 
 impl Attachments {
-    /// The volume that an attachment names, from the cache or, if it is not there, from the API server; an in-tree
-    /// volume translated.
+    /// Finds the volume that an attachment names: in the cache, else at the API server. An in-tree volume is
+    /// translated.
     ///
-    /// `Differs:` upstream looks into its cache only, and fails for a volume that is not there yet. Ours keeps this
-    /// driver's volumes only, so that a miss says nothing.
+    /// `Differs:` upstream reads its cache only, and fails for a volume that the cache does not show yet. Our
+    /// cache has only this driver's volumes, so a volume that is missing there may exist.
     pub(super) async fn target<'a>(&self, attachment: &'a Attachment) -> Result<Target<'a>, SourceError> {
         let name = match source(attachment)? {
             Source::Inline(spec, csi) => {
@@ -56,39 +56,37 @@ impl Attachments {
         Ok(Target { volume: Some(volume), spec: Some(spec), inline: None, migrated: true })
     }
 
-    /// `Differs:` upstream hands another driver's volume to this driver.
+    /// `Differs:` upstream calls this driver for another driver's volume.
     fn check_driver(&self, csi: &CsiSource) -> Result<(), SourceError> {
         let ours = *csi.driver == *self.config.driver;
         ours.then_some(()).ok_or_else(|| SourceError::Foreign { driver: (&*csi.driver).into() })
     }
 
     async fn read_volume(&self, name: &str) -> Result<Volume, SourceError> {
-        let read = self.process.objects.get::<WireVolume>("", name).await;
+        let read = self.seat.objects.get::<WireVolume>("", name).await;
         let found = read.map_err(|cause| SourceError::Read { volume: name.into(), cause })?;
         let wire = found.ok_or_else(|| SourceError::VolumeNotFound(name.into()))?;
-        Ok(Volume::from_wire(wire, self.volumes.scope()))
+        Ok(Volume::from_wire(wire, self.volumes.store().scope()))
     }
 
-    /// The CSI form of an in-tree volume. Its source is not cached: it is read when it is needed. When it is gone by
-    /// then, the cache forgets the volume, too: there, it would count as one that has come.
+    /// The CSI form of an in-tree volume. Its source is not cached, so it is read when it is needed. If the
+    /// volume is gone by then, it is removed from the cache too; otherwise waiting attachments would take it
+    /// for existing.
     async fn translated(&self, known: &Volume) -> Result<VolumeSpec, SourceError> {
         let name = known.meta.name();
-        let read = self.process.objects.get::<PersistentVolume>("", name).await;
+        let read = self.volumes.read::<PersistentVolume>(&known.meta).await;
         let found = read.map_err(|cause| SourceError::Read { volume: name.into(), cause })?;
-        let Some(volume) = found else {
-            self.volumes.deleted(&known.meta.key, &known.meta.uid);
-            return Err(SourceError::VolumeNotFound(name.into()));
-        };
+        let volume = found.ok_or_else(|| SourceError::VolumeNotFound(name.into()))?;
         let not_csi = || SourceError::NotCsi(name.into());
         let plugin = volume.spec.as_ref().and_then(Plugin::of_volume).ok_or_else(not_csi)?;
         let translated = self.translation.to_csi(plugin, &volume)?;
-        let spec = cut(&translated, self.volumes.scope()).ok_or_else(not_csi)?;
+        let spec = cut(&translated, self.volumes.store().scope()).ok_or_else(not_csi)?;
         self.check_driver(spec.csi.as_ref().ok_or_else(not_csi)?)?;
         Ok(spec)
     }
 }
 
-/// A volume of the API library, cut to what is kept of volumes here.
+/// Cuts a volume of the API library's type to the fields that we keep.
 fn cut(volume: &PersistentVolume, scope: &Scope) -> Option<VolumeSpec> {
     let wire = serde_json::from_value(serde_json::to_value(volume).ok()?).ok()?;
     Some(Volume::from_wire(wire, scope).spec)

@@ -1,7 +1,7 @@
-//! Attachments that cannot go on before an object appears or changes.
+//! Attachments that wait for an object to appear or change.
 //!
-//! `Differs:` upstream tries again after the back-off only; ours also at once when the PersistentVolume or CSINode
-//! comes, and soon after the Secret does (see [`super::look`]).
+//! `Differs:` upstream tries again only after the back-off. We also try at once when the PersistentVolume or
+//! CSINode appears, and within seconds when the Secret does (see [`super::look`]).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
@@ -11,24 +11,24 @@ use kubernetes::object::Key;
 use kubernetes::secret::SecretRef;
 use tokio::sync::Notify;
 
-/// An object whose coming may end the failure.
+/// An object whose appearance may end the failure.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum On {
     /// The volume of this name.
     Volume(Box<str>),
     /// A volume of this name that is not being deleted.
     LiveVolume(Box<str>),
-    /// The CSINode of this name, with the driver on it.
+    /// The CSINode of this name, if it lists the driver.
     Node(Box<str>),
     /// This Secret.
     Secret(SecretRef),
 }
 
-/// Who waits for what; an attachment waits for one object at a time.
+/// Which attachments wait for which object. Each waits for one object at a time.
 #[derive(Debug, Default)]
 pub struct Waiting {
     state: Mutex<State>,
-    /// Told when somebody waits for a Secret.
+    /// Notified when an attachment begins to wait for a Secret.
     secret_wanted: Notify,
 }
 
@@ -38,21 +38,21 @@ struct State {
     on: HashMap<Key, Wait>,
     /// How many of the objects are Secrets.
     secrets: usize,
-    /// How many looks for a Secret have not found it.
+    /// How many requests for a Secret did not find it.
     looks: u64,
 }
 
 #[derive(Debug, Default)]
 struct Waiters {
     keys: BTreeSet<Key>,
-    /// Which look was the last that did not find the object.
+    /// Number of the last request that did not find the object.
     missing: u64,
 }
 
 #[derive(Debug)]
 struct Wait {
     on: On,
-    /// Which look was the last before it began.
+    /// Number of the last request before the attachment began to wait.
     since: u64,
 }
 
@@ -66,12 +66,13 @@ impl Waiting {
         }
     }
 
-    /// The attachment waits for nothing. Gives the Secret that it waited for if a look has not found it meanwhile.
+    /// The attachment stops waiting. Returns the Secret that it waited for, if a request has missed it
+    /// meanwhile.
     pub fn leave(&self, key: &Key) -> Option<SecretRef> {
         self.state().leave(key)
     }
 
-    /// A look has not found the Secret.
+    /// A request did not find the Secret.
     pub fn not_found(&self, place: &SecretRef) {
         let mut state = self.state();
         state.looks += 1;
@@ -81,22 +82,23 @@ impl Waiting {
         }
     }
 
-    /// Whether somebody waits for the Secret: it is looked for.
+    /// Whether an attachment waits for the Secret.
     pub fn is_wanted(&self, place: &SecretRef) -> bool {
         self.state().by_object.contains_key(&On::Secret(place.clone()))
     }
 
-    /// Whether nobody waits for anything: no event needs a look.
+    /// Whether no attachment waits for anything.
     pub fn is_idle(&self) -> bool {
         self.state().on.is_empty()
     }
 
-    /// Those who wait for this object, which is there now; they wait no more.
+    /// Removes and returns the attachments that wait for this object, which has appeared.
     pub fn came(&self, on: &On) -> BTreeSet<Key> {
         self.state().came(on)
     }
 
-    /// The Secret to look for after this one, in turn, and how many are missing; `None` when nobody waits for any.
+    /// The Secret to ask for after this one (round-robin), and how many are missing; `None` if nobody waits
+    /// for one.
     pub fn secret_after(&self, last: Option<&SecretRef>) -> Option<(SecretRef, usize)> {
         let state = self.state();
         let after = |from: Bound<&On>| {
@@ -110,7 +112,8 @@ impl Waiting {
         next.or_else(|| after(Bound::Included(&first))).map(|place| (place, state.secrets))
     }
 
-    /// Resolves when somebody has begun to wait for a Secret since this was called last, maybe also without.
+    /// Resolves when an attachment has begun to wait for a Secret since the last call. May also resolve
+    /// without reason.
     pub async fn secret_wanted(&self) {
         self.secret_wanted.notified().await;
     }
@@ -213,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn who_leaves_is_told_of_the_secret_that_was_looked_for_since_it_came_and_not_found() {
+    fn leave_returns_a_secret_missed_since_join() {
         let waiting = Waiting::default();
         let [a, b] = ["a", "b"].map(Key::cluster);
         let on = || On::Secret(secret("s"));

@@ -1,4 +1,4 @@
-//! Waking attachments: at once, when what they wait for comes.
+//! Queues an attachment at once when the object that it waits for appears.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use super::reconcile::Attachments;
 use super::waiting::{On, Waiting};
 
 impl Attachments {
-    /// Another try at once when the object comes; it may have come since it was looked for. A Secret is looked for
-    /// again in any case. An attachment that is gone waits for nothing.
+    /// Queues the attachment when the object appears, which may have happened since we looked. For a Secret
+    /// we ask again in any case. An attachment that is gone waits for nothing.
     pub(super) fn wait(&self, key: &Key, on: Option<On>) {
         let Some(on) = on else { return };
         self.waiting.join(key, on.clone());
@@ -31,20 +31,20 @@ impl Attachments {
         }
     }
 
-    /// Claims a volume on a node until the result is dropped; `None` when another has it: the attachment is woken at
-    /// its end.
+    /// Claims a volume on a node until the result is dropped. `None` if another has claimed it; the
+    /// attachment is then queued when that claim ends.
     pub(super) fn claim(&self, pair: &Pair, key: &Key) -> Option<Claim> {
-        let (wake, woken) = (waker(&self.queue, &self.attachments), key.clone());
+        let (wake, woken) = (waker(&self.queue, self.attachments.store()), key.clone());
         self.in_flight.claim(pair, Some(key), move || wake(&woken))
     }
 
     /// Adds an attachment to the queue, at its place, if it is still there.
     pub(super) fn wake(&self, key: &Key) {
-        waker(&self.queue, &self.attachments)(key);
+        waker(&self.queue, self.attachments.store())(key);
     }
 }
 
-/// Ends the waiting of attachments when what they wait for comes, and when they go themselves.
+/// Stops attachments waiting when their object appears, and when they are gone themselves.
 pub(super) fn send_on(
     waiting: &Arc<Waiting>,
     (attachments, volumes, nodes): (&Store<Attachment>, &Store<Volume>, &Store<CsiNode>),

@@ -1,28 +1,20 @@
-//! Writing to an attachment.
+//! Sends writes to attachments.
 
-use kube::Resource;
 use kubernetes::api::{self, Format};
-use kubernetes::object::{Meta, WireAttachment};
-use kubernetes::patch::only;
+use kubernetes::collection::Written;
+use kubernetes::object::Meta;
 use serde_json::Value;
 
 use super::reconcile::Attachments;
 
-/// What a write found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Written {
-    /// The object, which is still there.
-    Kept,
-    /// The object is gone, by this write or before it.
-    Gone,
-}
-
 impl Attachments {
-    /// Sends one write to an attachment and puts the reply into the cache. What it changes is not news; a deletion
-    /// that the reply is the first to tell is, and the watch's own event of it comes too late to be.
+    /// Sends one write to an attachment and puts the reply into the cache. The change itself queues nothing.
+    /// But if the reply is the first to show that the attachment was deleted, it is queued: the watch event
+    /// that follows shows nothing new by then.
     ///
-    /// `Differs:` upstream writes to whatever has the name by then: an attachment forced out and made anew during
-    /// the call is marked as attached without a finalizer, and its volume stays published for ever.
+    /// `Differs:` upstream writes to any attachment of that name. If the attachment was removed by force and
+    /// re-created during the call, upstream marks the new one as attached without a finalizer, and its volume
+    /// stays published for ever.
     pub(super) async fn write(
         &self,
         meta: &Meta,
@@ -31,29 +23,15 @@ impl Attachments {
         body: Value,
     ) -> Result<Written, api::Error> {
         let key = &meta.key;
-        let body = only(&meta.uid, body);
         self.own.begin(key);
-        let reply =
-            self.process.objects.patch::<WireAttachment>("", key.name(), subresource, format, &body).await;
-        let mut deleted = false;
-        let (result, version) = match reply {
-            Ok(wire) => {
-                let left = wire.meta();
-                deleted = left.deletion_timestamp.is_some() && !meta.deleting;
-                let free = left.finalizers.as_ref().is_none_or(Vec::is_empty);
-                if free && left.deletion_timestamp.is_some() {
-                    self.attachments.deleted(key, &meta.uid);
-                    (Ok(Written::Gone), None)
-                } else {
-                    (Ok(Written::Kept), Some(self.attachments.overlay(wire)))
-                }
-            }
-            Err(error) if api::is(&error, 404) || api::is_for_another(&error) => (Ok(Written::Gone), None),
-            Err(error) => (Err(error), None),
+        let written = self.attachments.patch(meta, subresource, format, body).await;
+        let (version, deleted) = match written {
+            Ok(Written::Kept { version, deleting }) => (Some(version), deleting && !meta.deleting),
+            Ok(Written::Gone) | Err(_) => (None, false),
         };
         if self.own.end(key, version) || deleted {
             self.wake(key);
         }
-        result
+        written
     }
 }

@@ -1,10 +1,10 @@
-//! The comparison as a plain state machine: told the list page by page, it keeps nothing of it but the matches.
+//! The comparison as a plain state machine. It reads the list page by page and keeps only the matches.
 
 use std::sync::Arc;
 
 use kubernetes::object::Key;
 
-/// What one attachment lets expect.
+/// What the driver's list should say if one attachment is right.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expected {
     /// The attachment.
@@ -47,7 +47,7 @@ impl Comparison {
         }
     }
 
-    /// After the last page: the attachments that say otherwise than the list.
+    /// After the last page: the attachments that the list contradicts.
     pub fn contradicted(self) -> Vec<Key> {
         let pairs = self.pairs.into_iter().filter(|pair| pair.expected.attached != pair.listed);
         pairs.map(|pair| pair.expected.key).collect()

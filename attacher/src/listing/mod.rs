@@ -1,7 +1,8 @@
-//! Comparing the attachments with the driver's own list, from time to time (attacher.md §11).
+//! Compares the attachments with the driver's list of volumes, at intervals (docs/upstream/attacher.md,
+//! "List comparison").
 //!
-//! Only with a driver that lists volumes together with the nodes they are published to. What it contradicts is
-//! attached or detached again; a volume that is listed without any attachment is nobody's business here.
+//! This needs a driver that lists volumes with the nodes they are published to. An attachment that the list
+//! contradicts is attached or detached again. A listed volume that has no attachment is left alone.
 
 pub mod compare;
 
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use base::queue::WorkQueue;
 use csi::{ListPublishedRequest, grpc_text};
 use kubernetes::object::{Attachment, Key};
-use process::Process;
+use process::Seat;
 use tokio::time::{Instant, sleep};
 use tonic::Status;
 use translation::{Plugin, Translation};
@@ -26,19 +27,19 @@ pub struct Listing {
     /// The configuration.
     pub config: Arc<Config>,
     /// The driver.
-    pub process: Process,
-    /// The attachments, and what tells volumes and nodes.
+    pub seat: Seat,
+    /// The caches with attachments, volumes and nodes.
     pub caches: Caches,
-    /// Where contradicted attachments go.
+    /// The queue for contradicted attachments.
     pub queue: WorkQueue<Key>,
-    /// Where they are marked.
+    /// The marks of contradicted attachments.
     pub marks: Arc<Marks>,
     /// Completes handles of in-tree volumes.
     pub translation: Arc<dyn Translation>,
 }
 
 impl Listing {
-    /// Compares at once, and again and again with a pause in between; errors are logged. Never ends.
+    /// Compares at once, then again after each pause. Errors are logged. Never ends.
     pub async fn run(self) {
         loop {
             self.marks.comparison_begins();
@@ -46,28 +47,33 @@ impl Listing {
                 Ok(contradicted) => self.force(contradicted),
                 Err(status) => {
                     self.marks.comparison_failed();
-                    base::error!(grpc_text(&status), "Could not compare with the driver's list of volumes");
+                    base::error!(
+                        grpc_text(&status),
+                        "Cannot compare with the driver's list of volumes; will retry"
+                    );
                 }
             }
             sleep(self.config.reconcile_sync).await;
         }
     }
 
-    /// Has those worked on that the list contradicts.
+    /// Queues the attachments that the list contradicts.
     fn force(&self, contradicted: Vec<Key>) {
         let attachments = &self.caches.attachments;
         for key in self.marks.comparison_ends(contradicted, |key| attachments.get(key).is_some()) {
             if let Some(attachment) = attachments.get(&key) {
-                base::info!("The driver's list contradicts the attachment"; "attachment" => key,
+                base::info!("The driver's list of volumes contradicts the attachment"; "attachment" => key,
                     "attached" => attachment.attached, "deleted" => attachment.meta.deleting);
                 self.queue.add(key, place(&attachment));
             }
         }
     }
 
-    /// One comparison: every page of the list, within one timeout. Half a list contradicts nothing.
+    /// Makes one comparison: reads all pages of the list within one timeout. An incomplete list contradicts
+    /// nothing.
     async fn compare(&self) -> Result<Vec<Key>, Status> {
-        let attachments = self.caches.attachments.list().into_iter().filter(|attachment| attachment.ours);
+        let attachments =
+            self.caches.attachments.store().list().into_iter().filter(|attachment| attachment.ours);
         let mut comparison = Comparison::new(attachments.filter_map(|attachment| self.expected(&attachment)));
         let deadline = Instant::now() + self.config.timeout;
         let mut token = String::new();
@@ -75,7 +81,7 @@ impl Listing {
             let request =
                 ListPublishedRequest { max_entries: self.config.max_entries, starting_token: token };
             let left = deadline.saturating_duration_since(Instant::now());
-            let page = self.process.driver.call(request, left).await?;
+            let page = self.seat.driver.call(request, left).await?;
             for entry in page.entries {
                 if let (Some(volume), Some(status)) = (entry.volume, entry.status) {
                     comparison.see(&volume.volume_id, &status.published_node_ids);
@@ -88,7 +94,7 @@ impl Listing {
         }
     }
 
-    /// What an attachment lets expect of the list; `None` when its volume or node is not known now.
+    /// What the list should say about an attachment; `None` if its volume or node is not known now.
     ///
     /// `Differs:` upstream leaves out every inline volume of a driver that replaces no in-tree plugin.
     fn expected(&self, attachment: &Attachment) -> Option<Expected> {
@@ -96,7 +102,7 @@ impl Listing {
         let (node_id, handle) = (self.caches.node_id(driver, attachment)?, self.caches.handle(attachment)?);
         let in_tree = attachment.volume().is_none_or(|name| {
             let volume = self.caches.volumes.get(&Key::cluster(name));
-            // What is noted of a volume that is gone was translated when it was there.
+            // The note of a volume that is gone has the translated handle already.
             volume.is_some_and(|volume| volume.spec.csi.is_none())
         });
         let handle = match Plugin::of_driver(driver).filter(|_| in_tree) {

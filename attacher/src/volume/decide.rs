@@ -1,4 +1,5 @@
-//! What is to be done about a volume (attacher.md §5, §10).
+//! Decides the next step for a volume (docs/upstream/attacher.md, "Event intake" and
+//! "PersistentVolume finalizer").
 
 use kubernetes::object::Volume;
 use kubernetes::object::annotation::MIGRATED_TO;
@@ -8,9 +9,9 @@ use kubernetes::object::annotation::MIGRATED_TO;
 pub enum Step {
     /// Nothing.
     Ignore,
-    /// Take our finalizer off, if no attachment names the volume.
+    /// Remove our finalizer, if no attachment names the volume.
     Release,
-    /// The same, if it really is a volume of an in-tree plugin: the volume is not migrated to us any more.
+    /// The same, if the volume is of an in-tree plugin: it is no longer migrated to us.
     RollBack,
 }
 

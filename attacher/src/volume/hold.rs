@@ -1,10 +1,10 @@
-//! Volumes that are, or may be, published although no attachment tells of it: they are not released.
+//! Holds volumes that may be published although no attachment records it, so that they are not released.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Who holds which volume; by the volumes' names.
+/// The holders of each volume, by the volume's name.
 #[derive(Clone)]
 pub struct Holds(Arc<Inner>);
 
@@ -16,13 +16,13 @@ struct Inner {
 #[derive(Default)]
 struct Held {
     holders: usize,
-    /// Whether the release waits for the end.
+    /// Whether a release waits until nobody holds the volume.
     asked: bool,
 }
 
 impl Holds {
-    /// `freed` is called with the name of a volume that [`Holds::hold_back`] has held back, when nobody holds it any
-    /// more.
+    /// Calls `freed` with the name of a volume that [`Holds::hold_back`] has held back, once nobody holds it
+    /// any more.
     pub fn new(freed: impl Fn(&str) + Send + Sync + 'static) -> Self {
         Self(Arc::new(Inner { volumes: Mutex::default(), freed: Box::new(freed) }))
     }
@@ -46,7 +46,7 @@ impl Holds {
     }
 }
 
-/// What keeps a volume from being released.
+/// A hold on a volume: the volume is not released before all are dropped.
 pub struct Hold {
     of: Holds,
     volume: Arc<str>,
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_volume_is_held_until_the_last_holder_is_gone_and_whoever_asked_is_told() {
+    fn volume_is_freed_when_its_last_hold_is_dropped() {
         let freed: Arc<Mutex<Vec<String>>> = Arc::default();
         let log = freed.clone();
         let holds = Holds::new(move |volume| log.lock().unwrap().push(volume.to_owned()));

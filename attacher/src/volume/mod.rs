@@ -1,6 +1,7 @@
-//! PersistentVolumes: our finalizer comes off when nothing is attached any more, nor waits to be withdrawn ([`hold`]).
+//! PersistentVolumes: removes our finalizer once no attachment names the volume and nothing holds it
+//! ([`hold`]).
 //!
-//! `Differs:` upstream looks at the attachments only.
+//! `Differs:` upstream has no holds; it checks the attachments only.
 
 pub mod decide;
 pub mod hold;

@@ -1,4 +1,4 @@
-//! Whether a volume is to be withdrawn whose attachment is gone.
+//! Decides whether to unpublish a volume whose attachment is gone.
 
 use std::sync::Arc;
 
@@ -13,13 +13,13 @@ use super::open::Publication;
 pub enum Step {
     /// Withdraw it.
     Withdraw,
-    /// Another attachment is about to stand for it, and does not yet.
+    /// Wait: another attachment will cover it, but does not yet have our finalizer.
     Wait,
-    /// Another attachment stands for it: its detach will withdraw it.
+    /// Another attachment covers it: the detach of that one will unpublish it.
     Leave,
 }
 
-/// An attachment of ours that may be for the same volume and node.
+/// An attachment of this driver that may be for the same volume and node.
 #[derive(Debug, Clone)]
 pub struct Rival {
     /// The attachment.
@@ -40,8 +40,8 @@ pub fn may_be_published<T>(reply: &Result<T, Status>) -> bool {
 
 /// Decides about a publication, given our attachments as they are now.
 ///
-/// A live attachment without our finalizer will publish the volume again, but until then nothing makes its deletion
-/// withdraw it: the publication is kept in mind.
+/// A live attachment without our finalizer will publish the volume again. Until it has the finalizer,
+/// deleting it would not unpublish the volume, so we go on remembering the publication.
 pub fn decide(publication: &Publication, rivals: impl Iterator<Item = Rival>, finalizer: &str) -> Step {
     let mut step = Step::Withdraw;
     for rival in rivals.filter(|rival| is_for(publication, rival)) {
@@ -53,7 +53,7 @@ pub fn decide(publication: &Publication, rivals: impl Iterator<Item = Rival>, fi
     step
 }
 
-/// Whether an attachment stands, or will stand, for the publication.
+/// Whether an attachment covers the publication, or will.
 fn is_for(publication: &Publication, rival: &Rival) -> bool {
     let Rival { attachment, handle, node_id } = rival;
     let meta = &attachment.meta;
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_publication_is_withdrawn_unless_another_attachment_stands_for_it() {
+    fn publication_is_withdrawn_unless_another_attachment_has_it() {
         use Step::*;
         let merged = |mut one: Value, other: Value| {
             crate::fixture::merge(&mut one, other);

@@ -1,18 +1,19 @@
-//! Volumes that were published for an attachment that is gone.
+//! Unpublishes volumes that were published for an attachment that is gone. We call this a withdrawal.
 //!
-//! Whoever takes our finalizer off an attachment and deletes it while its volume is being published, leaves the
-//! volume published and nothing that asks for its withdrawal. A plain deletion can do the same: the API server may
-//! have looked for finalizers just before ours came on, and deletes the object all the same. What a call of ours may
-//! have left is kept in mind until it is written down ([`open`]); when the attachment is gone by then, the volume is
-//! withdrawn ([`reconcile`]), unless another attachment stands for it ([`decide`]). Promises:
-//! - never beside another call for the same volume and node;
-//! - our finalizer stays on the PersistentVolume as long;
-//! - repeated until it succeeds, or another attachment with our finalizer stands for the volume, or this process ends;
-//! - nothing more is sent for attachments that stay.
+//! Somebody may remove our finalizer from an attachment and delete it while we publish its volume. The volume
+//! is then published, and no object asks to unpublish it. A plain deletion can do the same: the API server
+//! may have checked for finalizers just before we added ours. So we remember what a call may have published
+//! until an attachment records it ([`open`]). If the attachment is gone by then, we withdraw the volume
+//! ([`reconcile`]), unless another attachment covers it ([`decide`]). Promises:
+//! - a withdrawal never runs beside another call for the same volume and node;
+//! - our finalizer stays on the PersistentVolume until the withdrawal ends;
+//! - it is repeated until it succeeds, or another attachment with our finalizer covers the volume, or this
+//!   process ends;
+//! - attachments that stay cause no extra calls.
 //!
-//! It lives in memory: when the process ends between the call and the withdrawal, no object tells of it any more, and
-//! the volume stays published. An attachment that says attached is not kept in mind either: who forces that out has to
-//! detach the volume by hand.
+//! This memory ends with the process. If the process ends between the call and the withdrawal, no object
+//! records the publication and the volume stays published. We do not remember an attachment once it says
+//! attached: who removes that by force has to detach the volume by hand.
 //!
 //! `Differs:` upstream leaves such a volume published for ever.
 

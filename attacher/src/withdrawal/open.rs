@@ -1,4 +1,4 @@
-//! Publications that are not written down as attached, nor withdrawn.
+//! Publications that no attachment records as attached yet, and that are not withdrawn.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,14 +9,14 @@ use kubernetes::secret::SecretRef;
 use crate::attachment::in_flight::Pair;
 use crate::volume::hold::Hold;
 
-/// A volume that the driver may have published, and what its withdrawal needs.
+/// A volume that the driver may have published, and what unpublishing it needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Publication {
     /// The attachment that it was published for.
     pub uid: Uid,
     /// The volume and the node, as the driver calls them.
     pub pair: Pair,
-    /// The volume, which is held for it; none for inline volumes.
+    /// The PersistentVolume, held so that it is not released; `None` for an inline volume.
     pub volume: Option<Hold>,
     /// The node's name.
     pub node: Arc<str>,
@@ -26,7 +26,7 @@ pub struct Publication {
     pub migrated: bool,
 }
 
-/// What may be published without being written down, by attachment.
+/// What may be published although no attachment records it, by attachment.
 #[derive(Debug, Default)]
 pub struct Open {
     publications: Mutex<HashMap<Key, Publication>>,
@@ -38,12 +38,13 @@ impl Open {
         self.publications().insert(key.clone(), publication);
     }
 
-    /// It is written down, or withdrawn.
+    /// The publication is recorded, or withdrawn: forget it.
     pub fn settle(&self, key: &Key) {
         self.publications().remove(key);
     }
 
-    /// The attachment called `key` has this uid, or there is none: gives what was published for another.
+    /// The attachment called `key` now has this uid, or is gone. Returns what was published for an earlier
+    /// one of that name.
     pub fn orphaned(&self, key: &Key, there: Option<&Uid>) -> Option<Publication> {
         let mut publications = self.publications();
         let orphaned = publications.get(key).is_some_and(|known| Some(&known.uid) != there);
@@ -61,7 +62,7 @@ mod tests {
     use crate::fixture::publication;
 
     #[test]
-    fn what_was_published_for_an_attachment_is_orphaned_with_it_and_once() {
+    fn publication_is_orphaned_once_with_its_attachment() {
         let (open, key, made) = (Open::default(), Key::cluster("a"), publication());
         let other = Uid::from("another");
         assert_eq!(open.orphaned(&key, None), None);

@@ -1,4 +1,4 @@
-//! Whether this process may act now.
+//! Tells whether this process leads now.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// A cheap handle on whether we lead, asked right before an effect is sent.
+/// Tells whether we lead. Cheap to clone; asked right before each write or driver call.
 #[derive(Debug, Clone)]
 pub struct Leadership {
     until: Option<Arc<watch::Sender<Option<Instant>>>>,

@@ -2,7 +2,7 @@
 
 /// A driver's (or host's) name as it appears in object names: every character outside
 /// `[a-zA-Z0-9-]` becomes `-`, and an `X` is appended if the result ends in `-`. Letters keep
-/// their case and nothing is cut. Source: csi-lib-utils §5, attacher §4, provisioner §15.
+/// their case and nothing is cut. Source: docs/upstream/conventions.md, "Names".
 pub fn sanitize_driver_name(name: &str) -> String {
     let keep = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
     let mut out: String = name.chars().map(keep).collect();

@@ -45,7 +45,7 @@ impl fmt::Debug for SecretValue {
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secrets(BTreeMap<String, SecretValue>);
 
-/// A key whose value is no UTF-8 text and so cannot be sent in a driver call.
+/// A key whose value is not UTF-8 text and so cannot be sent in a driver call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the value of key {0:?} is not UTF-8 text")]
 pub struct NotText(

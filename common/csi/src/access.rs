@@ -2,8 +2,8 @@
 //!
 //! Two tables: a PersistentVolume's modes together give one CSI mode ([`of_volume`], for
 //! publishing); a claim's modes give one each ([`of_claim_mode`], for provisioning). Both depend on
-//! whether the driver has the SINGLE_NODE_MULTI_WRITER controller capability. Source: csi-lib-utils
-//! §8, provisioner §7.
+//! whether the driver has the SINGLE_NODE_MULTI_WRITER controller capability. Source:
+//! docs/upstream/conventions.md, "Access modes"; docs/upstream/provisioner.md, "Request".
 
 use crate::v1::volume_capability::access_mode::Mode;
 

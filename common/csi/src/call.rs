@@ -1,4 +1,4 @@
-//! Calling a driver: deadline, metrics, redacted logs.
+//! Calls a driver, with a deadline, metrics and redacted logs.
 //!
 //! What [`Client::call`] sees when things go wrong is what grpc-go reports, so that error classes and
 //! metrics agree with the Go sidecars: a lost or refused connection is UNAVAILABLE, a passed deadline
@@ -210,7 +210,7 @@ fn client(sender: Sender) -> tonic::client::Grpc<Wire> {
         .max_decoding_message_size(MAX_REPLY)
 }
 
-/// The connection as tonic wants it, its errors as grpc-go reports them.
+/// Adapts the connection to tonic, and its errors to those of grpc-go.
 struct Wire(Sender);
 
 type Body = MapErr<Incoming, fn(hyper::Error) -> Status>;
@@ -233,12 +233,12 @@ impl tower::Service<http::Request<tonic::body::Body>> for Wire {
     }
 }
 
-/// A transport error as a status: a stream that was reset has its reason's code, all else means that the
-/// connection went away, or that the request was never sent.
+/// Maps a transport error to a status. A stream that was reset gets the code of the reset's reason. Any other
+/// error means that the connection went away or that the request was never sent.
 ///
-/// tonic's own mapping will not do: it gives a stream that ends with its connection the connection's HTTP/2
-/// error, so a driver that stops gracefully (GOAWAY) would answer INTERNAL. That is final, and a volume that
-/// an earlier call left in the making would be forgotten.
+/// tonic's own mapping does not fit. When a stream ends with its connection, it uses the connection's HTTP/2
+/// error, so a driver that stops gracefully (GOAWAY) would seem to answer INTERNAL. That code is final, and
+/// we would forget a volume that an earlier call may be making.
 fn lost(error: hyper::Error) -> Status {
     let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
     while let Some(this) = cause {

@@ -1,7 +1,8 @@
-//! What a driver says it can do, as sets.
+//! Sets of the capabilities that a driver reports.
 //!
 //! Entries without a type, of a kind other than expected, or of a type this version does not know are
-//! skipped (csi-lib-utils §4): a newer driver must keep working with an older sidecar.
+//! skipped (docs/upstream/conventions.md, "Identity calls"): a newer driver must keep working with an
+//! older sidecar.
 
 use super::v1;
 use v1::controller_service_capability as controller;
@@ -40,7 +41,7 @@ macro_rules! capability_set {
     };
 }
 
-/// The bit of an enum value; 0 (UNKNOWN) and what does not fit have none.
+/// The bit for an enum value. 0 (UNKNOWN) and values that do not fit have none.
 fn bit(number: i32) -> u64 {
     u32::try_from(number)
         .ok()

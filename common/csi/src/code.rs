@@ -1,4 +1,4 @@
-//! What a gRPC status means to a caller: Go's names, the classic text, final or not.
+//! What a gRPC status means to a caller: its name and text as in Go, and whether it is final.
 
 use tonic::{Code, Status};
 
@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 pub enum ErrorClass {
     /// The driver answered and nothing is left running: the operation did not happen.
     Final,
-    /// No such answer: the operation may be running or done. The caller must repeat it (or undo it)
+    /// There is no final answer: the operation may be running or done. The caller must repeat it (or undo it)
     /// before it may assume anything.
     InProgress,
 }
@@ -37,8 +37,8 @@ pub fn class(status: &Status) -> ErrorClass {
     }
 }
 
-/// Classes a failed attach or detach: as [`class`], and RESOURCE_EXHAUSTED leaves it open too
-/// (attacher.md §13).
+/// Classes a failed attach or detach. Unlike for [`class`], RESOURCE_EXHAUSTED may leave it in progress too
+/// (docs/upstream/attacher.md, "gRPC codes").
 pub fn attach_class(status: &Status) -> ErrorClass {
     match status.code() {
         Code::ResourceExhausted => ErrorClass::InProgress,

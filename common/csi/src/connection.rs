@@ -1,11 +1,11 @@
-//! One HTTP/2 connection to a driver that is kept alive.
+//! Keeps one HTTP/2 connection to a driver.
 //!
-//! A task owns the connection: it dials, watches the transport, and dials again when it ends. What
-//! callers get is a cheap handle to the connection of the moment.
+//! A task owns the connection. It dials, watches the transport, and dials again when the transport ends.
+//! Callers get a cheap handle to the current connection.
 //!
-//! Differs: Go sidecars see a lost connection only at their next call, and dial again only then. Here
-//! the end of the transport (EOF, reset) is noticed at once, published through [`Connection::state`],
-//! and dialled again without waiting for work, at most one second apart.
+//! `Differs:` Go sidecars notice a lost connection only at their next call, and dial again only then. We
+//! notice the end of the transport (EOF, reset) at once, publish it through [`Connection::state`], and dial
+//! again without waiting for work, with pauses of at most one second.
 
 use std::future::Future;
 use std::io;
@@ -51,7 +51,7 @@ pub struct DialOptions {
 }
 
 impl Default for DialOptions {
-    /// 30 s, a line every 10 s (csi-lib-utils §3).
+    /// 30 s, a line every 10 s (docs/upstream/conventions.md, "Connection").
     fn default() -> Self {
         Self { limit: Duration::from_secs(30), note_every: Duration::from_secs(10) }
     }

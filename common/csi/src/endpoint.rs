@@ -20,7 +20,7 @@ pub enum Endpoint {
     },
 }
 
-/// Why a text is no endpoint. The message names the text and the accepted forms.
+/// Why a text is not an endpoint. The message names the text and the accepted forms.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
     /// Nothing, or a scheme with nothing behind it.

@@ -1,4 +1,5 @@
-//! Getting to know a driver: ready, name, capabilities; and noticing when it is another one.
+//! Asks a driver whether it is ready, for its name and its capabilities, and notices when another driver
+//! answers.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use tonic::{Code, Status};
 use super::capability::{ControllerCapabilities, GroupCapabilities, NodeCapabilities, PluginCapabilities};
 use super::{Client, LinkState, grpc_text, v1};
 
-/// The name a driver gives itself. Not empty; nothing else is checked, as upstream.
+/// The name that a driver gives itself. It is not empty; like upstream we check nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DriverName(String);
 
@@ -37,7 +38,7 @@ impl fmt::Display for DriverName {
 #[error("CSI driver probe failed: {}", grpc_text(.0))]
 pub struct ProbeError(pub Status);
 
-/// A driver's name could not be learnt.
+/// Why a driver's name could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum NameError {
     /// GetPluginInfo failed.
@@ -50,7 +51,7 @@ pub enum NameError {
 
 /// Probes at once and then every second until the driver is ready; `per_call` bounds each attempt.
 ///
-/// Not ready yet, or no answer in time: asked again, for ever. An answer without `ready` means ready.
+/// If the driver is not ready or does not answer in time, we ask again without limit. No `ready` means ready.
 ///
 /// # Errors
 /// Any other failure (UNIMPLEMENTED and UNAVAILABLE too) ends the wait.
@@ -125,7 +126,7 @@ pub async fn group_capabilities(driver: &Client, deadline: Duration) -> Result<G
 /// Another driver answers on the socket.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the socket now answers as driver {found:?}, this process serves {expected:?}: \
+    "the socket now answers as driver {found:?}, but this process serves {expected:?}: \
      restart it, or give each driver a socket of its own"
 )]
 pub struct DriverChanged {
@@ -138,8 +139,8 @@ pub struct DriverChanged {
 /// After each reconnect waits until the driver is ready and asks for its name again. Returns only when
 /// another driver answers; the caller then ends the process.
 ///
-/// A driver that goes away again in the middle, or whose probe fails, is looked at after the next
-/// reconnect. `per_call` bounds each call.
+/// If the driver goes away again meanwhile, or its probe fails, we check after the next reconnect. `per_call`
+/// is the longest time for each call.
 pub async fn watch_identity(driver: &Client, expected: &DriverName, per_call: Duration) -> DriverChanged {
     let mut state = driver.connection().state();
     let mut known = *state.borrow_and_update();
@@ -154,7 +155,7 @@ pub async fn watch_identity(driver: &Client, expected: &DriverName, per_call: Du
         }
         known = now;
         if let Err(error) = probe_until_ready(driver, per_call).await {
-            base::error!(error, "CSI driver came back but is not healthy");
+            base::error!(error, "CSI driver reconnected but its probe fails");
             continue;
         }
         match driver_name(driver, per_call).await {
@@ -162,7 +163,7 @@ pub async fn watch_identity(driver: &Client, expected: &DriverName, per_call: Du
                 return DriverChanged { expected: expected.clone(), found };
             }
             Ok(_) => base::info!("CSI driver is connected again"; "driver" => expected),
-            Err(error) => base::error!(error, "CSI driver came back without a name"),
+            Err(error) => base::error!(error, "CSI driver reconnected but does not give its name"),
         }
     }
 }

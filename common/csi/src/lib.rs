@@ -1,15 +1,16 @@
-//! The Container Storage Interface as sidecars use it: messages, one connection, one way to call.
+//! The Container Storage Interface for sidecars: messages, one connection, one way to call.
 //!
 //! - [`v1`] and [`registration`]: generated messages and server traits, from `proto`.
 //! - [`Redact`]: a message as one line of JSON without credentials, for logs.
 //! - [`Rpc`], [`StreamRpc`]: the method path and reply type that belong to a request type.
-//! - [`Endpoint`], [`Connection`]: one HTTP/2 channel that reconnects and says so at once.
+//! - [`Endpoint`], [`Connection`]: one HTTP/2 connection that reconnects, and reports each loss at once.
 //! - [`Client`]: a call with its deadline, metrics and redacted logs.
-//! - [`ListPublishedRequest`]: ListVolumes, of which only ids are read.
-//! - [`identity`]: ready, name, [`capability`] sets, and whether a reconnect met the same driver.
+//! - [`ListPublishedRequest`]: ListVolumes, decoding only the ids.
+//! - [`identity`]: readiness, name, [`capability`] sets, and whether the same driver answers after a
+//!   reconnect.
 //! - [`code`]: which errors are final.
 //!
-//! Mirrors csi-lib-utils v0.24; deviations carry `Differs:`.
+//! Mirrors csi-lib-utils 0.24 (docs/upstream/conventions.md); deviations carry `Differs:`.
 
 pub mod access;
 mod call;

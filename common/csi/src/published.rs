@@ -1,8 +1,8 @@
-//! ListVolumes for those who only want to know where volumes are published.
+//! ListVolumes for callers who need only where volumes are published.
 //!
-//! Of a reply with thousands of volumes nothing but ids is read: protobuf skips the fields that a message does not
-//! name, and contexts, conditions and topologies are most of it. On the wire, in metrics and for the driver it is the
-//! same call; the log shows what is read.
+//! A reply may hold thousands of volumes. We decode only their ids; protobuf skips fields that a message type
+//! does not name, and contexts, conditions and topologies are most of the reply. On the wire, in metrics and
+//! for the driver it is the same call. The log shows only what was decoded.
 
 use prost::Message;
 

@@ -1,9 +1,9 @@
 //! CSI messages as one line of JSON that may be logged.
 //!
-//! Rules (csi-lib-utils §7): proto names, keys sorted, populated fields only, enum values by name
-//! (unknown ones by number), 64-bit numbers as numbers; a field marked `csi_secret` becomes
-//! `***stripped***` whole, so that not even its keys show. Fields this version of the protocol does
-//! not know never reach a message and are never printed.
+//! Rules (docs/upstream/conventions.md, "Redaction"): names as in the protocol file, keys sorted, populated
+//! fields only, enum values by name (unknown ones by number), 64-bit numbers as numbers. A field marked
+//! `csi_secret` becomes `***stripped***` as a whole, so that not even its keys show. Fields that this version
+//! of the protocol does not know are dropped while a message is read, so they are never printed.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

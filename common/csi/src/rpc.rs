@@ -1,4 +1,4 @@
-//! Which method and reply belong to a request type.
+//! Maps each request type to its method and reply.
 
 use super::Redact;
 

@@ -1,7 +1,7 @@
 //! The requests that sidecars make besides watches: one method each, typed by the wire object.
 //!
-//! The reply of a write is returned so that the caller can put it into its cache. No write starts once
-//! leadership has ended: it fails with [`NotLeading`].
+//! A write returns the server's reply, so that the caller can put it into its cache. Once leadership has
+//! ended, a write is not sent and fails with [`NotLeading`].
 
 use kube::Client;
 use kube::api::{DeleteParams, GetParams, Patch, PatchParams, PostParams, Preconditions, Request};
@@ -26,9 +26,12 @@ pub enum Format {
     /// Kubernetes' own: lists such as finalizers are merged by the server, so that two writers who each
     /// care for their own element never conflict.
     Strategic,
+    /// RFC 6902: a list of operations; `test` makes them depend on what is there. For custom resources, whose
+    /// lists cannot be merged.
+    Json,
 }
 
-/// A write was asked for after the lease's deadline; nothing was sent.
+/// The write came after the lease's deadline and was not sent.
 #[derive(Debug, ThisError)]
 #[error("not leading: nothing was sent to the API server")]
 pub struct NotLeading;
@@ -51,8 +54,8 @@ impl Objects {
         &self.client
     }
 
-    /// Sends a write if we lead. The request carries the leadership, so that it is asked again after any
-    /// wait for the request limit (see [`super::limit`]).
+    /// Sends a write if we lead. The request carries the leadership, which is checked again after a wait for
+    /// the request limit (see [`super::limit`]).
     async fn write(&self, mut request: http::Request<Vec<u8>>) -> Result<String, Error> {
         if !self.leadership.holds() {
             return Err(Error::Service(Box::new(NotLeading)));
@@ -66,7 +69,7 @@ impl Objects {
         let request = path::<W>(namespace).get(name, &GetParams::default()).map_err(Error::BuildRequest)?;
         match self.client.request::<W>(request).await {
             Ok(object) => Ok(Some(object)),
-            Err(Error::Api(status)) if status.code == 404 => Ok(None),
+            Err(error) if is_missing(&error, name) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -76,7 +79,7 @@ impl Objects {
         let request = path::<W>(namespace).get_metadata(name, &GetParams::default());
         match self.client.request::<IgnoredAny>(request.map_err(Error::BuildRequest)?).await {
             Ok(_) => Ok(true),
-            Err(Error::Api(status)) if status.code == 404 => Ok(false),
+            Err(error) if is_missing(&error, name) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -101,8 +104,11 @@ impl Objects {
         let params = PatchParams::default();
         let path = path::<W>(namespace);
         let patch = match format {
-            Format::Merge => Patch::Merge(body),
-            Format::Strategic => Patch::Strategic(body),
+            Format::Merge => Patch::Merge(body.clone()),
+            Format::Strategic => Patch::Strategic(body.clone()),
+            Format::Json => {
+                Patch::Json::<Value>(serde_json::from_value(body.clone()).map_err(Error::SerdeError)?)
+            }
         };
         let request = if subresource.is_empty() {
             path.patch(name, &params, &patch)
@@ -113,8 +119,37 @@ impl Objects {
         read(&self.write(request).await?)
     }
 
-    /// Deletes an object if it still has this uid. An object that is not there, or whose name another has by
-    /// then, counts as gone.
+    /// Puts a whole object in place of the one of its resourceVersion (409 when that has changed). `object` is what
+    /// [`Objects::raw`] gave, changed: every field that we do not know is sent back as it was.
+    pub async fn replace<W: Wire>(
+        &self,
+        namespace: &str,
+        name: &str,
+        subresource: &str,
+        object: &Value,
+    ) -> Result<W, Error> {
+        let body = serde_json::to_vec(object).map_err(Error::SerdeError)?;
+        let (path, params) = (path::<W>(namespace), PostParams::default());
+        let request = if subresource.is_empty() {
+            path.replace(name, &params, body)
+        } else {
+            path.replace_subresource(subresource, name, &params, body)
+        };
+        read(&self.write(request.map_err(Error::BuildRequest)?).await?)
+    }
+
+    /// Reads one object whole; `None` when there is none.
+    pub async fn raw<W: Wire>(&self, namespace: &str, name: &str) -> Result<Option<Value>, Error> {
+        let request = path::<W>(namespace).get(name, &GetParams::default()).map_err(Error::BuildRequest)?;
+        match self.client.request::<Value>(request).await {
+            Ok(object) => Ok(Some(object)),
+            Err(error) if is_missing(&error, name) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Deletes an object if it still has this uid. It counts as gone if there is none of that name, or one
+    /// with another uid.
     pub async fn delete<W: Wire>(&self, namespace: &str, name: &str, uid: &Uid) -> Result<Deleted<W>, Error> {
         let preconditions = Preconditions { uid: Some(uid.to_string()), resource_version: None };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
@@ -130,7 +165,7 @@ impl Objects {
                 let waits = waits && object.meta().deletion_timestamp.is_some();
                 Ok(if waits { Deleted::Pending(Box::new(object)) } else { Deleted::Gone })
             }
-            Err(error) if is(&error, 404) || is_for_another(&error) => Ok(Deleted::Gone),
+            Err(error) if is_gone(&error, name) => Ok(Deleted::Gone),
             Err(error) => Err(error),
         }
     }
@@ -165,7 +200,28 @@ pub fn is(error: &Error, code: u16) -> bool {
     status(error).is_some_and(|status| status.code == code)
 }
 
-/// Whether a write that was for one object only (see [`super::patch::only`]) found another under its name.
+/// Whether the API server itself says that there is no object of this name. Anything else that answers 404, such as a
+/// proxy or a server that does not know the kind, says nothing about the object.
+pub fn is_missing(error: &Error, name: &str) -> bool {
+    status(error).is_some_and(|status| {
+        let details = status.details.as_ref();
+        status.code == 404
+            && status.reason == "NotFound"
+            && details.is_some_and(|details| details.name == name)
+    })
+}
+
+/// Whether the object of this name that a write was for is gone; another may have the name by now.
+pub fn is_gone(error: &Error, name: &str) -> bool {
+    is_missing(error, name) || is_for_another(error)
+}
+
+/// Whether the API server no longer knows the version that was asked for.
+pub fn is_expired(error: &Error) -> bool {
+    status(error).is_some_and(|status| status.code == 410 || status.reason == "Expired")
+}
+
+/// Whether a write for one uid (see [`super::patch::only`]) was refused because another object has the name.
 pub fn is_for_another(error: &Error) -> bool {
     status(error).is_some_and(|status| match status.code {
         422 => status.message.contains("metadata.uid: "),
@@ -176,7 +232,8 @@ pub fn is_for_another(error: &Error) -> bool {
 
 /// The error as an operator should read it: the API server's own message when there is one.
 pub fn text(error: &Error) -> String {
-    status(error).map_or_else(|| error.to_string(), |status| status.message.clone())
+    let said = status(error).map(|status| status.message.clone()).filter(|message| !message.is_empty());
+    said.unwrap_or_else(|| error.to_string())
 }
 
 fn read<W: Wire>(reply: &str) -> Result<W, Error> {
@@ -211,14 +268,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn existence_is_asked_for_without_the_content() {
+    async fn only_the_server_itself_can_say_that_an_object_is_missing() {
         let metadata = json!({"kind": "PartialObjectMetadata", "metadata": {"name": "key"}});
         assert!(exists(200, metadata).await.unwrap());
-        let refusal =
-            |code: u16| json!({"kind": "Status", "status": "Failure", "message": "no", "code": code});
-        assert!(!exists(404, refusal(404)).await.unwrap());
+        let refusal = |code: u16, reason: &str, name: &str| {
+            let details = json!({"name": name, "kind": "secrets"});
+            json!({"kind": "Status", "status": "Failure", "message": "no", "code": code, "reason": reason, "details": details})
+        };
+        assert!(!exists(404, refusal(404, "NotFound", "key")).await.unwrap());
         for code in [403, 500] {
-            assert!(is(&exists(code, refusal(code)).await.unwrap_err(), code));
+            assert!(is(&exists(code, refusal(code, "", "key")).await.unwrap_err(), code));
+        }
+        for (what, body) in [
+            ("a proxy's page", json!("<html>404 Not Found</html>")),
+            ("a status without a reason", refusal(404, "", "key")),
+            ("an unknown kind", refusal(404, "NotFound", "")),
+            ("another object", refusal(404, "NotFound", "other")),
+        ] {
+            assert!(is(&exists(404, body).await.unwrap_err(), 404), "{what}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Which volumes are attached somewhere.
+//! Tells which volumes are attached to any node.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use super::store::{Change, Store};
 pub struct Attached(Arc<Mutex<HashMap<Arc<str>, usize>>>);
 
 impl Attached {
-    /// Follows a cache; `released` is called with a volume's name when its last attachment is gone.
+    /// Follows a cache. Calls `released` with a volume's name when its last attachment is gone.
     pub fn follow(attachments: &Store<Attachment>, released: impl Fn(&str) + Send + Sync + 'static) -> Self {
         let attached = Self::default();
         let counts = attached.clone();
@@ -62,6 +62,7 @@ impl Attached {
 #[cfg(test)]
 mod tests {
     use super::super::object::{Key, Scope, WireAttachment};
+    use super::super::store::cache;
     use super::*;
     use serde_json::json;
 
@@ -75,16 +76,16 @@ mod tests {
 
     #[test]
     fn a_volume_is_released_with_its_last_attachment() {
-        let store = Store::<Attachment>::new(Arc::new(Scope { driver: "d".into(), ..Scope::default() }));
+        let (writer, store) = cache::<Attachment>(Arc::new(Scope { driver: "d".into(), ..Scope::default() }));
         let log = Arc::new(Mutex::new(Vec::new()));
         let told = log.clone();
         let attached = Attached::follow(&store, move |name| told.lock().unwrap().push(name.to_owned()));
-        store.apply(attachment("a", 1, "pv"));
-        store.apply(attachment("b", 2, "pv"));
-        store.apply(attachment("a", 3, "pv"));
-        store.remove(&Key::cluster("a"), &"".into());
+        writer.apply(attachment("a", 1, "pv"));
+        writer.apply(attachment("b", 2, "pv"));
+        writer.apply(attachment("a", 3, "pv"));
+        writer.remove(&Key::cluster("a"), &"".into());
         assert!(attached.has("pv") && !attached.has("other") && log.lock().unwrap().is_empty());
-        store.remove(&Key::cluster("b"), &"".into());
+        writer.remove(&Key::cluster("b"), &"".into());
         assert!(!attached.has("pv"));
         assert_eq!(*log.lock().unwrap(), ["pv"]);
     }

@@ -1,23 +1,23 @@
 //! Builds the API client: HTTP/2 over one TLS connection, our user agent, no hidden retries.
 //!
-//! `Differs:` kube's own stack retries 429, 503 and 504 up to fifteen times by itself and speaks only
-//! HTTP/1.1, with one TLS connection per watch and request in flight (crates.md, "kube 5 facts that
-//! bite"). Ours leaves retries to the queues, which can show them, and multiplexes.
+//! kube's own stack (version 5) retries 429, 503 and 504 up to fifteen times by itself, and speaks only
+//! HTTP/1.1, with one TLS connection for each watch and each request in flight. This client leaves retries to
+//! the queues, where metrics show them, and sends everything over one connection.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{HeaderValue, USER_AGENT};
-use hyper_util::client::legacy::Client as HttpClient;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::client::{Body, ConfigExt};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use thiserror::Error;
 use tower::{BoxError, ServiceBuilder};
 
 use super::limit::{Limit, LimitLayer};
+use super::transport::transport;
+
+/// How often a quiet connection is pinged.
+const PING: Duration = Duration::from_secs(30);
 
 /// How the API server is reached.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +30,8 @@ pub struct ClientOptions {
     pub user_agent: String,
     /// `--kube-api-qps` and `--kube-api-burst`, when given on the command line.
     pub rate: Option<(f64, u32)>,
+    /// How often a quiet connection is pinged; half as long may an answer take. `None` means every 30 s.
+    pub ping: Option<Duration>,
 }
 
 /// Why there is no client. Every case ends the process with exit code 1.
@@ -51,6 +53,11 @@ pub enum ClientError {
     /// `--master` is no URL.
     #[error("--master {0}: not a URL such as https://host:6443")]
     Master(String),
+    /// The proxy cannot be used.
+    #[error(
+        "proxy {0}: only proxies such as http://host:port can be used; change proxy-url in the kubeconfig, or HTTPS_PROXY"
+    )]
+    Proxy(String),
     /// Certificates, keys or headers cannot be used.
     #[error("cannot set up the Kubernetes client: {0}")]
     Setup(String),
@@ -58,17 +65,21 @@ pub enum ClientError {
 
 /// Loads the configuration and builds a client. Nothing is sent yet.
 pub async fn client(options: &ClientOptions) -> Result<kube::Client, ClientError> {
-    let config = config(options).await?;
-    build(&config, options)
+    let (config, proxy) = config(options).await?;
+    build(&config, proxy.as_deref(), options)
 }
 
-async fn config(options: &ClientOptions) -> Result<kube::Config, ClientError> {
-    let mut config = match &options.kubeconfig {
+/// The configuration, and the proxy that the kubeconfig names.
+async fn config(options: &ClientOptions) -> Result<(kube::Config, Option<String>), ClientError> {
+    let (mut config, proxy) = match &options.kubeconfig {
         Some(path) => from_kubeconfig(path).await?,
         None if options.master.is_some() && kube::Config::incluster().is_err() => {
-            kube::Config::new(http::Uri::from_static("https://127.0.0.1"))
+            (kube::Config::new(http::Uri::from_static("https://127.0.0.1")), None)
         }
-        None => kube::Config::incluster().map_err(|error| ClientError::NotInCluster(error.to_string()))?,
+        None => {
+            let config = kube::Config::incluster();
+            (config.map_err(|error| ClientError::NotInCluster(error.to_string()))?, None)
+        }
     };
     if let Some(master) = &options.master {
         let uri: http::Uri = master.parse().map_err(|_| ClientError::Master(master.clone()))?;
@@ -77,36 +88,32 @@ async fn config(options: &ClientOptions) -> Result<kube::Config, ClientError> {
         }
         config.cluster_url = uri;
     }
-    Ok(config)
+    Ok((config, proxy))
 }
 
-async fn from_kubeconfig(path: &Path) -> Result<kube::Config, ClientError> {
+async fn from_kubeconfig(path: &Path) -> Result<(kube::Config, Option<String>), ClientError> {
     let failed = |reason: String| ClientError::Kubeconfig { path: path.display().to_string(), reason };
     let kubeconfig = Kubeconfig::read_from(path).map_err(|error| failed(chain(&error)))?;
-    kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-        .await
-        .map_err(|error| failed(chain(&error)))
+    let proxy = proxy_url(&kubeconfig);
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+    Ok((config.map_err(|error| failed(chain(&error)))?, proxy))
 }
 
-fn build(config: &kube::Config, options: &ClientOptions) -> Result<kube::Client, ClientError> {
+/// `proxy-url` of the current context's cluster.
+fn proxy_url(kubeconfig: &Kubeconfig) -> Option<String> {
+    let current = kubeconfig.current_context.as_ref()?;
+    let context = kubeconfig.contexts.iter().find(|context| context.name == *current)?.context.as_ref()?;
+    let cluster = kubeconfig.clusters.iter().find(|cluster| cluster.name == context.cluster)?;
+    cluster.cluster.as_ref()?.proxy_url.clone().filter(|url| !url.is_empty())
+}
+
+fn build(
+    config: &kube::Config,
+    proxy: Option<&str>,
+    options: &ClientOptions,
+) -> Result<kube::Client, ClientError> {
     let setup = |error: kube::Error| ClientError::Setup(chain(&error));
-    let mut http = HttpConnector::new();
-    http.enforce_http(false);
-    http.set_nodelay(true);
-    http.set_connect_timeout(Some(Duration::from_secs(30)));
-    let mut tls = config.rustls_client_config().map_err(setup)?;
-    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let connector = hyper_rustls::HttpsConnector::from((http, Arc::new(tls)));
-    let transport: HttpClient<_, Body> = HttpClient::builder(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(Duration::from_secs(90))
-        // One slow reader must not hold megabytes: a list page fits, the rest waits in the server.
-        .http2_initial_stream_window_size(256 * 1024)
-        .http2_initial_connection_window_size(1024 * 1024)
-        .http2_keep_alive_interval(Duration::from_secs(30))
-        .http2_keep_alive_timeout(Duration::from_secs(15))
-        .build(connector);
+    let transport = transport(config, proxy, options.ping.unwrap_or(PING))?;
     let agent =
         HeaderValue::from_str(&options.user_agent).map_err(|error| ClientError::Setup(error.to_string()))?;
     let service = ServiceBuilder::new()
@@ -126,7 +133,7 @@ fn build(config: &kube::Config, options: &ClientOptions) -> Result<kube::Client,
 }
 
 /// An error with its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

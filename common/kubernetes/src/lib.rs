@@ -1,11 +1,13 @@
-//! The Kubernetes side: one client, slim cached objects, and the few writes that sidecars make.
+//! The API server as sidecars use it: one client, caches of slim objects, and the few writes they make.
 //!
-//! Objects are cut to the fields that a sidecar reads while they are parsed; the full object is never
-//! stored. Objects of other drivers are not kept at all. See [`store::Store`] for what a cache promises.
+//! Objects are cut to the fields that a sidecar reads while they are parsed; the full object is never stored.
+//! Of another driver's object a cache keeps at most a name. See [`store`] for what a cache promises.
 
 pub mod api;
 pub mod attached;
+mod bounded;
 pub mod client;
+pub mod collection;
 pub mod event;
 pub mod lease;
 pub mod limit;
@@ -14,4 +16,5 @@ pub mod patch;
 pub mod permission;
 pub mod secret;
 pub mod store;
+mod transport;
 pub mod watch;

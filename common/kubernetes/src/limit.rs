@@ -1,10 +1,11 @@
-//! How much we ask of the API server at once.
+//! Limits the requests to the API server.
 //!
 //! An explicit `--kube-api-qps`/`--kube-api-burst` is honoured exactly, by a token bucket like client-go's:
 //! it holds `burst` tokens, gains `qps` a second, and every request takes one, watches included.
-//! Unset, `Differs:` from upstream's five requests a second: a bounded number of requests in flight,
-//! which halves when the server answers 429 and recovers by one per window of successes.
-//! In both modes a 429 is waited out (`Retry-After`) and sent again: the server has not acted on it.
+//! `Differs:` if neither is set, upstream sends five requests a second. We limit the number of requests in
+//! flight instead. The limit halves when the server answers 429, and grows by one with each window of
+//! successes. In both modes a request that got 429 is sent again after `Retry-After`, as the server has not
+//! acted on it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -21,6 +22,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tower::{BoxError, Layer, Service, ServiceExt};
 
 use super::api::NotLeading;
+use super::bounded::Bounded;
 use base::leadership::Leadership;
 
 /// Requests in flight when the server has never complained.
@@ -29,8 +31,12 @@ const MOST_IN_FLIGHT: usize = 64;
 const LEAST_IN_FLIGHT: usize = 4;
 /// How often a request that the server refuses with 429 is sent at the most.
 const TRIES: usize = 10;
-/// Bound on a request that is not a watch, from sending to the reply's head.
+/// Bound on a request that is not a watch: from sending to the reply's head, and from there to its end.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Marks a request that goes on with an earlier one, such as the next page of a list: it takes no token.
+#[derive(Debug, Clone, Copy)]
+pub struct Continuation;
 
 /// What bounds the requests.
 #[derive(Debug)]
@@ -191,9 +197,9 @@ where
     S::Error: Into<BoxError>,
     B: Send + 'static,
 {
-    type Response = Response<B>;
+    type Response = Response<Bounded<B>>;
     type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<B>, BoxError>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
@@ -205,7 +211,7 @@ where
     }
 }
 
-async fn send<S, B>(limit: Shared, inner: S, request: Request<Body>) -> Result<Response<B>, BoxError>
+async fn send<S, B>(limit: Shared, inner: S, request: Request<Body>) -> Result<Response<Bounded<B>>, BoxError>
 where
     S: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send,
@@ -218,6 +224,7 @@ where
     loop {
         // A watch lives for minutes: it takes a token, but no place.
         let place = match &limit {
+            Shared::Rate(_) if parts.extensions.get::<Continuation>().is_some() => None,
             Shared::Rate(bucket) => {
                 sleep(bucket.take(Instant::now())).await;
                 None
@@ -241,7 +248,7 @@ where
         drop(place);
         tries += 1;
         if !refused || tries >= TRIES {
-            return Ok(reply);
+            return Ok(reply.map(|body| Bounded::new(body, (!is_watch).then_some(REPLY_TIMEOUT))));
         }
         sleep(retry_after(&reply)).await;
     }
@@ -272,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn bucket_with_a_rate_next_to_nothing_waits_for_ever_instead_of_failing() {
+    fn bucket_with_a_tiny_rate_waits_instead_of_failing() {
         let (bucket, now) = (Bucket::new(1e-300, 1), Instant::now());
         assert_eq!(bucket.take(now), Duration::ZERO);
         assert_eq!(bucket.take(now), Duration::MAX);
@@ -306,6 +313,23 @@ mod tests {
         let sent = sent.lock().unwrap();
         assert_eq!(sent.len(), 2);
         assert_eq!(sent[1] - sent[0], Duration::from_secs(3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pages_of_a_list_take_no_token() {
+        let server =
+            tower::service_fn(|_: Request<Body>| std::future::ready(Ok::<_, BoxError>(Response::new(()))));
+        let mut limited = LimitLayer::new(Limit::rate(1.0, 1)).layer(server);
+        let start = Instant::now();
+        for _ in 0..20 {
+            let mut page = Request::new(Body::empty());
+            page.extensions_mut().insert(Continuation);
+            limited.call(page).await.unwrap();
+        }
+        limited.call(Request::new(Body::empty())).await.unwrap();
+        assert_eq!(start.elapsed(), Duration::ZERO, "the one token was left");
+        limited.call(Request::new(Body::empty())).await.unwrap();
+        assert_eq!(start.elapsed(), Duration::from_secs(1));
     }
 
     #[tokio::test(start_paused = true)]

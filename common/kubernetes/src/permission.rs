@@ -1,6 +1,7 @@
-//! Looks at start-up whether we may do what we will do, and says what to add when not.
+//! Checks at start-up that the service account has every permission we need, and logs each rule to add.
 //!
-//! `Differs:` upstream finds a missing verb when it is needed, often as an object stuck for ever.
+//! `Differs:` upstream notices a missing verb only when it is needed, often as an object that is stuck for
+//! ever.
 
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, ResourceRule, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
@@ -51,8 +52,8 @@ impl Missing {
 
 /// Logs one line for each verb that is missing; never stops the process.
 ///
-/// One rules review tells all but always; a verb it does not show is asked for by itself, so that nothing
-/// is called missing that an authorizer beside RBAC grants.
+/// One rules review usually shows every verb. A verb that it does not show is asked for by itself, because an
+/// authorizer other than RBAC may grant it.
 pub async fn review(client: &Client, namespace: &str, needs: &[Need]) -> Vec<Missing> {
     let reviews: Api<SelfSubjectRulesReview> = Api::all(client.clone());
     let question = SelfSubjectRulesReview {
@@ -62,7 +63,7 @@ pub async fn review(client: &Client, namespace: &str, needs: &[Need]) -> Vec<Mis
     let rules = match reviews.create(&PostParams::default(), &question).await {
         Ok(answer) => answer.status.map(|status| status.resource_rules).unwrap_or_default(),
         Err(error) => {
-            base::v!(2, "Could not review our own permissions"; "err" => super::api::text(&error));
+            base::v!(2, "Cannot review our own permissions"; "err" => super::api::text(&error));
             return Vec::new();
         }
     };
@@ -78,7 +79,7 @@ pub async fn review(client: &Client, namespace: &str, needs: &[Need]) -> Vec<Mis
     missing
 }
 
-/// The needs that `rules` do not show.
+/// The needed verbs that `rules` do not show.
 fn shown_missing<'a>(rules: &[ResourceRule], needs: &'a [Need]) -> Vec<(&'a Need, Missing)> {
     let lacks = |need: &'a Need| {
         let verbs = need.verbs.iter().filter(|verb| !rules.iter().any(|rule| grants(rule, need, verb)));

@@ -1,11 +1,16 @@
 //! The cache of one kind: slim objects by key.
 //!
+//! A cache has two ends. The watch holds the [`Writer`] and is the only one who fills the cache. Everybody else
+//! holds the [`Store`] and reads it. Replies of our own writes reach it through
+//! [`Collection`](super::collection::Collection).
+//!
 //! Promises:
-//! - an object never goes back in time: an event older than what is stored (a watch that lags behind the
-//!   reply of our own write, a list from a stale server) changes nothing;
-//! - what we deleted stays deleted until the watch has seen it go, see [`Store::deleted`];
-//! - what we created and the watch has seen go stays away, see [`Store::creation`];
-//! - a relist reuses the entries: old and new do not stand side by side;
+//! - an object never goes back in time: a watch event older than the reply of our own write changes nothing;
+//! - a list replaces what it names, even with an older version (an etcd restore), unless we wrote to the object
+//!   since the list began;
+//! - what we deleted stays deleted until the watch has seen it go;
+//! - what we created and the watch has seen go stays away;
+//! - a new list reuses the entries: old and new objects do not stand side by side;
 //! - subscribers see each change once, in order, and without a lock held.
 
 use std::borrow::Borrow;
@@ -32,13 +37,13 @@ pub enum Change<T> {
     },
     /// Deleted.
     Removed(Arc<T>),
-    /// Still there, but no longer what this process keeps (see [`Object::slim`]); as it last was.
+    /// It still exists, but this process no longer keeps it (see [`Object::slim`]). Its last state.
     Left(Arc<T>),
 }
 
 type Subscriber<T> = Box<dyn Fn(&Change<T>) + Send + Sync>;
 
-/// The cache of one kind.
+/// The cache of one kind, to read.
 pub struct Store<T> {
     scope: Arc<Scope>,
     state: Mutex<State<T>>,
@@ -50,29 +55,68 @@ struct State<T> {
     entries: HashSet<Entry<T>>,
     /// uid of objects whose deletion the API server has confirmed to us, until the watch confirms it too.
     gone: HashMap<Key, Gone>,
-    /// Names that are being created, and whether what the reply tells may be gone by then.
+    /// Names that are being created, and whether the object may be gone before the reply arrives.
     creations: HashMap<Key, bool>,
-    /// While a list is read: what was stored when it began and what it has not named yet.
-    unnamed: Option<HashSet<Key>>,
+    /// Set while a list is read.
+    listing: Option<Listing>,
 }
 
-/// An object that is deleted, though events of it may be on their way.
+/// What is known while a list is read.
+struct Listing {
+    /// What was stored when the list began and what it has not named yet.
+    unnamed: HashSet<Key>,
+    /// What we wrote to, and heard back from, since the list began: the list may be older than the reply.
+    written: HashSet<Key>,
+}
+
+/// Where an object comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    List,
+    Watch,
+    Reply,
+}
+
+/// A deleted object whose earlier events may still arrive.
 struct Gone {
     uid: Uid,
-    /// Whether it was gone before the list that is read now: nothing more is heard of it after that.
+    /// Whether it was deleted before the current list began. After that list no event of it can arrive.
     before_list: bool,
 }
 
 impl<T> State<T> {
     /// The list, or an event while it is read, names this object.
     fn name(&mut self, key: &Key) {
-        if let Some(unnamed) = &mut self.unnamed {
-            unnamed.remove(key);
+        if let Some(listing) = &mut self.listing {
+            listing.unnamed.remove(key);
         }
+    }
+
+    /// Whether the list that is read now may replace what is stored under this key.
+    fn may_replace(&self, key: &Key) -> bool {
+        self.listing.as_ref().is_some_and(|listing| !listing.written.contains(key))
     }
 }
 
-/// An object, found by its own key: a key beside it would be a tenth of a small object.
+impl<T: Object> State<T> {
+    /// Whether the object was deleted before, so that this is a late word of it.
+    fn is_late(&self, key: &Key, uid: &Uid, origin: Origin) -> bool {
+        // A list that began after the deletion and still names the object is right: etcd was restored.
+        self.gone
+            .get(key)
+            .is_some_and(|gone| gone.uid == *uid && !(origin == Origin::List && gone.before_list))
+    }
+
+    /// Whether what is stored is as new as this version. A successor's version is the greater one too.
+    fn is_known(&self, key: &Key, version: u64, origin: Origin) -> bool {
+        let known =
+            self.entries.get(key).is_some_and(|known| version != 0 && known.0.meta().version >= version);
+        let same = self.entries.get(key).is_some_and(|known| known.0.meta().version == version);
+        known && (same || origin != Origin::List || !self.may_replace(key))
+    }
+}
+
+/// An object that is found by the key inside it: a separate key would add a tenth to a small object.
 struct Entry<T>(Arc<T>);
 
 impl<T: Object> Borrow<Key> for Entry<T> {
@@ -96,22 +140,17 @@ impl<T: Object> PartialEq for Entry<T> {
 impl<T: Object> Eq for Entry<T> {}
 
 impl<T: Object> Store<T> {
-    /// An empty cache.
-    pub fn new(scope: Arc<Scope>) -> Arc<Self> {
-        let state =
-            State { entries: HashSet::new(), gone: HashMap::new(), creations: HashMap::new(), unnamed: None };
-        let (subscribers, synced) = (Mutex::new(Vec::new()), watch::Sender::new(false));
-        Arc::new(Self { scope, state: Mutex::new(state), subscribers, synced })
-    }
-
     /// Calls `subscriber` with each change from now on. Subscribe before the watch starts.
+    ///
+    /// The cache may hold objects for other sidecars of this process: [`Change::of`] tells what a change means to
+    /// those who care for some objects only.
     pub fn subscribe(&self, subscriber: impl Fn(&Change<T>) + Send + Sync + 'static) {
         let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
         subscribers.push(Arc::new(Box::new(subscriber)));
     }
 
     /// What the process keeps of the objects it sees.
-    pub fn scope(&self) -> &Scope {
+    pub fn scope(&self) -> &Arc<Scope> {
         &self.scope
     }
 
@@ -141,27 +180,25 @@ impl<T: Object> Store<T> {
         let _ = self.synced.subscribe().wait_for(|synced| *synced).await;
     }
 
-    /// Stores an object from a watch event or a list.
-    pub fn apply(&self, wire: T::Wire) {
-        self.put(wire, true);
-    }
-
-    /// Stores an object, which the list that is read now names, or not.
-    fn put(&self, wire: T::Wire, named: bool) {
+    fn put(&self, wire: T::Wire, origin: Origin) {
         let key = Key::new(&wire.namespace().unwrap_or_default(), &wire.name_any());
         let uid = Uid::from(wire.meta().uid.as_deref().unwrap_or_default());
         let version = super::object::version_number(wire.meta().resource_version.as_deref());
         let change = {
             let mut state = self.state();
-            if state.gone.get(&key).is_some_and(|gone| gone.uid == uid) {
+            if state.is_late(&key, &uid, origin) {
                 return;
             }
-            if named {
-                state.name(&key);
+            match origin {
+                // A reply does not name the object: it may have gone between the write and the list.
+                Origin::Reply => {
+                    if let Some(listing) = &mut state.listing {
+                        listing.written.insert(key.clone());
+                    }
+                }
+                Origin::List | Origin::Watch => state.name(&key),
             }
-            // A successor's version is the greater one too.
-            if state.entries.get(&key).is_some_and(|known| version != 0 && known.0.meta().version >= version)
-            {
+            if state.is_known(&key, version, origin) {
                 return;
             }
             match T::slim(wire, &self.scope) {
@@ -181,30 +218,28 @@ impl<T: Object> Store<T> {
         self.tell(&change);
     }
 
-    /// Puts the reply of our write over the stored object. An object that is not stored any more stays away:
-    /// the watch may have seen it go before the reply was read. Returns the reply's version.
-    pub fn overlay(&self, wire: T::Wire) -> u64 {
+    /// Replaces the stored object by the reply to our write. If the object is no longer stored, nothing is
+    /// stored: the watch may have shown its deletion before the reply arrived. Returns the reply's version.
+    pub(crate) fn overlay(&self, wire: T::Wire) -> u64 {
         let key = Key::new(&wire.namespace().unwrap_or_default(), &wire.name_any());
         let version = super::object::version_number(wire.meta().resource_version.as_deref());
         let uid = Uid::from(wire.meta().uid.as_deref().unwrap_or_default());
         let known = self.get(&key).is_some_and(|known| known.meta().uid == uid);
         if known {
-            // Not named: it may have gone between the write and the list.
-            self.put(wire, false);
+            self.put(wire, Origin::Reply);
         }
         version
     }
 
-    /// To be held while an object of this name is created and the reply is awaited.
-    pub fn creation(&self, key: Key) -> Creation<'_, T> {
+    /// Hold the result while an object of this name is being created, until the reply arrives.
+    pub(crate) fn creation(&self, key: Key) -> Creation<'_, T> {
         let mut state = self.state();
-        let late = state.unnamed.is_some();
+        let late = state.listing.is_some();
         state.creations.insert(key.clone(), late);
         Creation { store: self, key }
     }
 
-    /// Notes that the watch saw an object go.
-    pub fn remove(&self, key: &Key, uid: &Uid) {
+    fn remove(&self, key: &Key, uid: &Uid) {
         let removed = {
             let mut state = self.state();
             if let Some(late) = state.creations.get_mut(key) {
@@ -225,9 +260,8 @@ impl<T: Object> Store<T> {
         }
     }
 
-    /// Notes that the API server has confirmed our deletion of an object: events that are still on their
-    /// way do not bring it back.
-    pub fn deleted(&self, key: &Key, uid: &Uid) {
+    /// The API server has confirmed our deletion of an object. Events that arrive late do not bring it back.
+    pub(crate) fn deleted(&self, key: &Key, uid: &Uid) {
         let removed = {
             let mut state = self.state();
             // Not stored, or its successor is: the watch was faster, and nothing is on its way any more.
@@ -244,26 +278,20 @@ impl<T: Object> Store<T> {
         }
     }
 
-    /// A list begins: what it does not name by its end is gone.
-    pub fn list_begins(&self) {
+    fn list_begins(&self) {
         let mut state = self.state();
-        state.unnamed = Some(state.entries.iter().map(|entry| entry.0.meta().key.clone()).collect());
+        let unnamed = state.entries.iter().map(|entry| entry.0.meta().key.clone()).collect();
+        state.listing = Some(Listing { unnamed, written: HashSet::new() });
         state.gone.values_mut().for_each(|gone| gone.before_list = true);
         // What the list does not name may have been created before it and be gone.
         state.creations.values_mut().for_each(|late| *late = true);
     }
 
-    /// Notes that the list names an object that could not be read: what is stored of it stays.
-    pub fn keep(&self, key: &Key) {
-        self.state().name(key);
-    }
-
-    /// The list is complete.
-    pub fn list_ends(&self) {
+    fn list_ends(&self) {
         let gone: Vec<Arc<T>> = {
             let mut state = self.state();
             state.gone.retain(|_, gone| !gone.before_list);
-            let unnamed = state.unnamed.take().into_iter().flatten();
+            let unnamed = state.listing.take().into_iter().flat_map(|listing| listing.unnamed);
             unnamed.filter_map(|key| state.entries.take(&key)).map(|Entry(object)| object).collect()
         };
         for object in gone {
@@ -284,21 +312,83 @@ impl<T: Object> Store<T> {
     }
 }
 
+/// The end of a cache that the watch holds. Dropping it changes nothing.
+pub struct Writer<T: Object>(Arc<Store<T>>);
+
+/// An empty cache: the end to fill, and the end to read.
+pub fn cache<T: Object>(scope: Arc<Scope>) -> (Writer<T>, Arc<Store<T>>) {
+    let state =
+        State { entries: HashSet::new(), gone: HashMap::new(), creations: HashMap::new(), listing: None };
+    let (subscribers, synced) = (Mutex::new(Vec::new()), watch::Sender::new(false));
+    let store = Arc::new(Store { scope, state: Mutex::new(state), subscribers, synced });
+    (Writer(store.clone()), store)
+}
+
+impl<T: Object> Writer<T> {
+    /// A list begins. Objects that it has not named by its end are gone.
+    pub fn list_begins(&self) {
+        self.0.list_begins();
+    }
+
+    /// The list names this object.
+    pub fn list_item(&self, wire: T::Wire) {
+        self.0.put(wire, Origin::List);
+    }
+
+    /// The list, or a watch event, names an object that cannot be read: what is stored of it stays.
+    pub fn keep(&self, key: &Key) {
+        self.0.state().name(key);
+    }
+
+    /// The list is complete.
+    pub fn list_ends(&self) {
+        self.0.list_ends();
+    }
+
+    /// The watch saw an object come or change.
+    pub fn apply(&self, wire: T::Wire) {
+        self.0.put(wire, Origin::Watch);
+    }
+
+    /// The watch saw an object go.
+    pub fn remove(&self, key: &Key, uid: &Uid) {
+        self.0.remove(key, uid);
+    }
+}
+
+impl<T> Change<T> {
+    /// What the change means to somebody who cares only for the objects that `concerns` picks; `None` if nothing.
+    /// An object that stops to concern has [`Change::Left`], one that begins to is [`Change::Added`].
+    pub fn of(&self, concerns: impl Fn(&T) -> bool) -> Option<Change<T>> {
+        match self {
+            Change::Added(new) => concerns(new).then(|| Change::Added(new.clone())),
+            Change::Removed(old) => concerns(old).then(|| Change::Removed(old.clone())),
+            Change::Left(old) => concerns(old).then(|| Change::Left(old.clone())),
+            Change::Updated { old, new } => match (concerns(old), concerns(new)) {
+                (true, true) => Some(Change::Updated { old: old.clone(), new: new.clone() }),
+                (true, false) => Some(Change::Left(old.clone())),
+                (false, true) => Some(Change::Added(new.clone())),
+                (false, false) => None,
+            },
+        }
+    }
+}
+
 /// An object that is being created (see [`Store::creation`]).
-pub struct Creation<'a, T: Object> {
+pub(crate) struct Creation<'a, T: Object> {
     store: &'a Store<T>,
     key: Key,
 }
 
 impl<T: Object> Creation<'_, T> {
-    /// Stores the reply: the object as the API server has it now. Not if an object of this name may have come and gone
-    /// meanwhile; the watch tells what there is.
-    pub fn done(self, wire: T::Wire) {
+    /// Stores the created object from the reply. If an object of this name may have come and gone meanwhile,
+    /// nothing is stored; the watch will show what exists.
+    pub(crate) fn done(self, wire: T::Wire) {
         let late = self.store.state().creations.remove(&self.key).unwrap_or(true);
         if late {
             self.store.overlay(wire);
         } else {
-            self.store.put(wire, false);
+            self.store.put(wire, Origin::Reply);
         }
     }
 }

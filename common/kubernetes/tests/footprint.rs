@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use base::queue::{Backoff, Core, Limits, Outcome, Place};
 use kubernetes::attached::Attached;
-use kubernetes::object::{Attachment, Key, Object, Scope, Volume};
-use kubernetes::store::Store;
+use kubernetes::object::{Attachment, Keep, Key, Object, Scope, Volume};
+use kubernetes::store::{Store, Writer, cache};
 use serde_json::{Value, json};
 
 const OBJECTS: usize = 10_000;
@@ -62,34 +62,39 @@ fn cost<T>(fill: impl FnOnce() -> T) -> u64 {
     u64::try_from(used.bytes_current).expect("more than before") / OBJECTS as u64
 }
 
-fn filled<T: Object>(attach: bool, object: fn(usize) -> Value) -> Arc<Store<T>> {
-    let store = Store::<T>::new(Arc::new(Scope { driver: DRIVER.into(), attach, ..Scope::default() }));
-    fill(&store, object);
+fn scope(keep: Keep) -> Arc<Scope> {
+    Arc::new(Scope { driver: DRIVER.into(), keep, ..Scope::default() })
+}
+
+fn filled<T: Object>(keep: Keep, object: fn(usize) -> Value) -> Arc<Store<T>> {
+    let (writer, store) = cache(scope(keep));
+    fill(&writer, &store, object);
     store
 }
 
-fn fill<T: Object>(store: &Store<T>, object: fn(usize) -> Value) {
+fn fill<T: Object>(writer: &Writer<T>, store: &Store<T>, object: fn(usize) -> Value) {
     for number in 0..OBJECTS {
-        store.apply(serde_json::from_value(object(number)).expect("is an object"));
+        writer.apply(serde_json::from_value(object(number)).expect("is an object"));
     }
     assert_eq!(store.len(), OBJECTS);
 }
 
 #[test]
 fn an_object_costs_half_a_kilobyte_at_the_most() {
+    let both = Keep::PROVISION.and(Keep::ATTACH);
     let mut volumes = None;
-    let volume_to_attacher = cost(|| volumes = Some(filled::<Volume>(true, volume)));
+    let volume_to_attacher = cost(|| volumes = Some(filled::<Volume>(Keep::ATTACH, volume)));
     let with_index = cost(|| {
-        let scope = Scope { driver: DRIVER.into(), attach: true, ..Scope::default() };
-        let attachments = Store::<Attachment>::new(Arc::new(scope));
+        let (writer, attachments) = cache::<Attachment>(scope(Keep::ATTACH));
         let attached = Attached::follow(&attachments, |_| {});
-        fill(&attachments, attachment);
+        fill(&writer, &attachments, attachment);
         (attachments, attached)
     });
     for (name, bytes, most) in [
         ("volume, to an attacher", volume_to_attacher, 450),
         ("attachment of a known volume, with the index of attached volumes", with_index, 425),
-        ("volume, to a provisioner", cost(|| filled::<Volume>(false, volume)), 495),
+        ("volume, to a provisioner", cost(|| filled::<Volume>(Keep::PROVISION, volume)), 495),
+        ("volume, to both in one process", cost(|| filled::<Volume>(both, volume)), 560),
     ] {
         println!("{name}: {bytes} bytes");
         assert!(bytes <= most, "{name}: {bytes} bytes, {most} at the most");

@@ -1,55 +1,36 @@
-//! Leading, working, and ending.
+//! Working, and ending.
 
-use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use kube::Client;
-use tokio::signal::unix::{SignalKind, signal};
+use base::http::Server;
+use base::leadership::Leadership;
+use csi::identity::watch_identity;
+use futures::future::{BoxFuture, FutureExt, join_all, select_all};
+use kubernetes::lease::LeaseError;
+use kubernetes::object::{Keep, Scope};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{Process, host_name};
-use base::flag::standard::LeaderElectionFlags;
-use base::http::Server;
-use base::leadership::Leadership;
-use base::metrics::LeaderMetrics;
-use base::name::sanitize_driver_name;
-use csi::LinkState;
-use csi::identity::watch_identity;
-use kubernetes::api::Objects;
-use kubernetes::event::{Event, Kind, ObjectRef, Recorder, deliver};
-use kubernetes::lease::{Candidate, LeaseError, Timing, run};
-use kubernetes::object::Uid;
-use kubernetes::permission::{LEASES, review};
+use crate::caches::Caches;
+use crate::driver_loss::{connection_lost, leave_reason};
+use crate::duty::Duty;
+use crate::host::{Host, Seat};
+use crate::lead::{Election, LAST_EVENTS};
+use crate::signal::OnSignal;
 
-/// Where Kubernetes reads why a container ended.
-const TERMINATION_LOG: &str = "/dev/termination-log";
-const CONNECTION_LOST: &str = "Lost connection to CSI driver, exiting";
-/// How long events that are still to be written hold up the exit.
-const LAST_EVENTS: Duration = Duration::from_secs(2);
-const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
-
-/// A process that is up and has not begun its work.
+/// A process that has started and not yet begun its work.
 pub struct Started {
-    /// What reconcilers get.
-    pub process: Process,
-    /// The driver, callable before we lead: for capabilities.
-    pub asking: csi::Client,
-    pub(super) lease_client: Option<Client>,
-    pub(super) delivery: JoinHandle<()>,
-    pub(super) exit_on_loss: bool,
-    pub(super) _server: Option<Server>,
-}
-
-/// How a leader is elected.
-pub struct Election<'a> {
-    /// The flags.
-    pub flags: &'a LeaderElectionFlags,
-    /// The lease's name before sanitising.
-    pub lock: String,
-    /// Whether the lease is released at the end, and signals are waited out at all.
-    pub release: bool,
+    /// What the process has once.
+    pub host: Host,
+    pub(crate) lease_client: Option<kube::Client>,
+    pub(crate) delivery: JoinHandle<()>,
+    pub(crate) exit_on_loss: bool,
+    pub(crate) signals: OnSignal,
+    /// Those that the health page tells of.
+    pub(crate) leaderships: Arc<Mutex<Vec<Leadership>>>,
+    pub(crate) _server: Option<Server>,
 }
 
 /// How the work ended.
@@ -61,41 +42,52 @@ enum End {
 }
 
 impl Started {
-    /// Leads (if elections are on), runs `work`, ends. Returns the process's exit code.
-    pub async fn work<F>(self, election: Election<'_>, work: impl FnOnce(Process) -> F) -> u8
-    where
-        F: Future<Output = ()>,
-    {
-        let Self { process, asking, lease_client, delivery, exit_on_loss, _server } = self;
-        let (stop, release) = (process.stop.clone(), CancellationToken::new());
-        if election.release {
-            tokio::spawn(stop_on_signal(stop.clone()));
+    /// A seat for a sidecar. It leads once [`Started::work`] has won its lease, or always where no leader is elected.
+    pub fn seat(&self, event_source: &str) -> Seat {
+        let elected = self.lease_client.is_some();
+        let leadership = if elected { Leadership::candidate() } else { Leadership::always() };
+        self.leaderships.lock().unwrap_or_else(PoisonError::into_inner).push(leadership.clone());
+        self.host.seat(leadership, event_source)
+    }
+
+    /// The caches of the process, which keep of the objects what `keep` says. `in_tree` is the in-tree plugin that the
+    /// driver replaces, if any.
+    pub fn caches(&self, keep: Keep, in_tree: Option<&str>) -> Caches {
+        let driver = self.host.driver_name.as_str().into();
+        Caches::new(Scope { driver, in_tree: in_tree.map(Into::into), keep })
+    }
+
+    /// Leads (if leaders are elected), does the duties, ends. Returns the process's exit code.
+    pub async fn work(self, caches: Caches, duties: Vec<(Election, Duty)>) -> u8 {
+        let Self { host, lease_client, delivery, exit_on_loss, signals, leaderships: _, _server } = self;
+        if duties.iter().all(|(election, _)| election.release) {
+            signals.finish_first();
         }
+        let release = CancellationToken::new();
         let elected = lease_client.is_some();
-        let leading = (process.leadership.clone(), process.metrics.leader(""));
-        let lead = lead(lease_client, &election, leading, release.clone());
-        tokio::pin!(lead);
-        let expected = process.driver_name.clone();
-        let body = async {
-            tokio::select! {
-                () = process.leadership.acquired() => work(process.clone()).await,
-                () = stop.cancelled() => {}
+        let (mut leases, mut work): (Vec<BoxFuture<'static, _>>, Vec<Duty>) = (Vec::new(), Vec::new());
+        for (election, duty) in duties {
+            if let Some(client) = &lease_client {
+                let (leadership, metrics) = (duty.leadership.clone(), host.metrics.leader(""));
+                leases.push(election.lead(client.clone(), leadership, metrics, release.clone()).boxed());
             }
-        };
+            work.push(duty);
+        }
+        let mut leases = Leases(leases);
         let end = tokio::select! {
             biased;
-            lost = &mut lead => End::LeaseLost(lost.err().unwrap_or(LeaseError::Lost)),
-            changed = watch_identity(&asking, &expected, Duration::from_secs(10)) => End::DriverGone(changed.to_string()),
-            () = lost_connection(&asking), if exit_on_loss => End::DriverGone(connection_lost()),
-            () = body => End::Stopped,
+            lost = leases.lost() => End::LeaseLost(lost),
+            changed = watch_identity(&host.driver, &host.driver_name, Duration::from_secs(10)) => End::DriverGone(changed.to_string()),
+            () = connection_lost(&host.driver), if exit_on_loss => End::DriverGone(leave_reason()),
+            () = host.work(caches, work) => End::Stopped,
         };
-        drop(process);
+        drop(host);
         match end {
             End::Stopped => {
                 release.cancel();
-                let _ = lead.await;
+                leases.released().await;
                 if timeout(LAST_EVENTS, delivery).await.is_err() {
-                    base::warn!("Some events were not written before the exit");
+                    base::warn!("Exiting before all events were written");
                 }
                 if elected {
                     base::info!("Stopped leading");
@@ -114,103 +106,21 @@ impl Started {
     }
 }
 
-/// Holds the lease until `release` is cancelled; without elections, does nothing until then.
-async fn lead(
-    client: Option<Client>,
-    election: &Election<'_>,
-    (leadership, metrics): (Leadership, LeaderMetrics),
-    release: CancellationToken,
-) -> Result<(), LeaseError> {
-    let Some(client) = client else {
-        release.cancelled().await;
-        return Ok(());
-    };
-    let flags = election.flags;
-    let host = host_name();
-    let candidate = Candidate {
-        client: client.clone(),
-        namespace: lease_namespace(&flags.namespace),
-        name: sanitize_driver_name(&election.lock),
-        identity: sanitize_driver_name(&host),
-        labels: flags.labels.0.clone().into_iter().collect(),
-        timing: Timing {
-            lease: flags.lease_duration,
-            renew: flags.renew_deadline,
-            retry: flags.retry_period,
-        },
-        release: election.release,
-        metrics,
-        seed: u64::from(std::process::id()) ^ fastrand::u64(..),
-    };
-    let (reviewed, namespace) = (client.clone(), candidate.namespace.clone());
-    tokio::spawn(async move { review(&reviewed, &namespace, &[LEASES]).await });
-    let (events, queue) = Recorder::new(&format!("{}/{host}", election.lock));
-    let delivery = tokio::spawn(deliver(Objects::new(client, Leadership::always()), queue));
-    let object = ObjectRef {
-        api_version: "coordination.k8s.io/v1",
-        kind: "Lease",
-        namespace: candidate.namespace.as_str().into(),
-        name: candidate.name.as_str().into(),
-        uid: Uid::default(),
-        version: 0,
-    };
-    let identity = candidate.identity.clone();
-    let ended = {
-        let tell = |what: &str| {
-            base::info!(format!("{identity} {what}"); "lease" => object.name);
-            let message = format!("{identity} {what}");
-            events.record(Event {
-                object: object.clone(),
-                kind: Kind::Normal,
-                reason: "LeaderElection",
-                message,
-            });
-        };
-        run(candidate, leadership, release, tell).await
-    };
-    drop(events);
-    if ended.is_ok() {
-        let _ = timeout(LAST_EVENTS, delivery).await;
+/// The leases that are held or waited for.
+struct Leases(Vec<BoxFuture<'static, Result<(), LeaseError>>>);
+
+impl Leases {
+    /// Resolves when the first of them is lost.
+    async fn lost(&mut self) -> LeaseError {
+        if self.0.is_empty() {
+            return std::future::pending().await;
+        }
+        let (ended, _, _) = select_all(self.0.iter_mut()).await;
+        ended.err().unwrap_or(LeaseError::Lost)
     }
-    ended
-}
 
-/// The flag, else POD_NAMESPACE, else the service account's namespace, else `default`.
-pub(super) fn lease_namespace(flag: &str) -> String {
-    let variable = std::env::var("POD_NAMESPACE").unwrap_or_default();
-    let file = || std::fs::read_to_string(NAMESPACE_FILE).unwrap_or_default().trim().to_owned();
-    [flag.to_owned(), variable, file()]
-        .into_iter()
-        .find(|name| !name.is_empty())
-        .unwrap_or_else(|| "default".into())
-}
-
-async fn stop_on_signal(stop: CancellationToken) {
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        base::warn!("Cannot listen for signals: the process will end without finishing its work");
-        return;
-    };
-    let mut next = async || tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} };
-    next().await;
-    base::info!("Shutting down: finishing what is in flight");
-    stop.cancel();
-    next().await;
-    base::warn!("Second signal: exiting at once");
-    std::process::exit(1);
-}
-
-async fn lost_connection(driver: &csi::Client) {
-    let mut state = driver.connection().state();
-    // The connection was up when the process started: any Down is a loss.
-    if state.wait_for(|state| *state == LinkState::Down).await.is_err() {
-        std::future::pending::<()>().await;
+    /// Resolves when all of them are given back.
+    async fn released(self) {
+        join_all(self.0).await;
     }
-}
-
-fn connection_lost() -> String {
-    if let Err(error) = std::fs::write(TERMINATION_LOG, CONNECTION_LOST) {
-        base::error!(error, "Could not write the termination log"; "file" => TERMINATION_LOG);
-    }
-    CONNECTION_LOST.to_owned()
 }

@@ -1,38 +1,39 @@
-//! Whether a claim is to be worked on (provisioner.md §6).
+//! Decides whether we provision a claim (docs/upstream/provisioner.md, "Eligibility").
 
 use kubernetes::object::annotation::{MIGRATED_TO, SELECTED_NODE};
-use kubernetes::object::{BindingMode, Claim, Class, DataSource, Scope};
+use kubernetes::object::{BindingMode, Claim, Class, DataSource};
 
-/// What a claim is to us.
+/// What to do about a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Eligibility {
-    /// Somebody else's, or it asks for nothing.
+    /// Nothing: the claim is not ours, or asks for nothing.
     Ignore,
-    /// Its class is not known: no volume can be made until it is there.
+    /// Its class does not exist: wait for the class.
     ClassMissing,
-    /// The scheduler has not chosen a node yet.
+    /// Wait: the scheduler has not chosen a node yet.
     WaitsForNode,
-    /// A volume populator is to make its volume: its data source is of a kind that CSI does not know.
+    /// Leave it to a volume populator: CSI does not know the kind of its data source.
     ForPopulator,
-    /// To be provisioned now.
+    /// Provision it now.
     Go,
 }
 
-/// Looks at a claim and its class, as far as the cache has one. The claim has no volume yet: others are
-/// not cached.
+/// Decides about a claim and its class, if the cache has that class. The claim has no volume yet; claims with
+/// a volume are not cached.
 ///
-/// A claim that is being deleted counts too, as upstream: after a crash nobody knows whether its volume was
-/// made, and only asking the driver again leads to an object that is then deleted with its volume.
-pub fn eligibility(claim: &Claim, class: Option<&Class>, scope: &Scope) -> Eligibility {
-    let driver = &*scope.driver;
+/// A claim that is being deleted is provisioned too, as upstream does. After a crash nobody knows whether its
+/// volume was made. Calling the driver again leads to an object, and that object is then deleted with its
+/// volume.
+pub fn eligibility(claim: &Claim, class: Option<&Class>, driver: &str) -> Eligibility {
     let named = claim.provisioner();
     if named != Some(driver) && claim.meta.annotations.get(MIGRATED_TO) != Some(driver) {
         return Eligibility::Ignore;
     }
     let Some(class) = class else { return Eligibility::ClassMissing };
-    // Without an annotation nobody was asked; an in-tree name counts only when the class carries it too.
+    // Without an annotation nobody is asked to provision. An in-tree name counts only if the class has it
+    // too.
     let is_known = named.is_some_and(|name| name == driver || name == &*class.provisioner);
-    if !is_known || !scope.is_ours(&class.provisioner) {
+    if !is_known || *class.provisioner != *driver {
         return Eligibility::Ignore;
     }
     let has_node = claim.meta.annotations.get(SELECTED_NODE).is_some_and(|node| !node.is_empty());
@@ -45,20 +46,20 @@ pub fn eligibility(claim: &Claim, class: Option<&Class>, scope: &Scope) -> Eligi
     }
 }
 
-/// What the claim is to be filled from (provisioner.md §8).
+/// The data source of the claim (docs/upstream/provisioner.md, "Content sources").
 pub fn source(claim: &Claim) -> Option<&DataSource> {
     claim.data_source.as_deref().or(claim.data_source_ref.as_deref())
 }
 
-/// Whether that is in another namespace, or at least says in which.
+/// Whether the data source names a namespace.
 pub fn names_namespace(claim: &Claim) -> bool {
     // Only the newer of the two fields has a namespace.
     let source = claim.data_source_ref.as_ref().filter(|_| claim.data_source.is_none());
     source.and_then(|source| source.namespace.as_deref()).is_some_and(|namespace| !namespace.is_empty())
 }
 
-/// Whether what the claim is to be filled from is neither a snapshot nor another claim. A source with a namespace is
-/// refused before its kind is looked at.
+/// Whether the data source is neither a snapshot nor a claim. A source with a namespace is refused before its
+/// kind is checked.
 fn is_for_populator(claim: &Claim) -> bool {
     !names_namespace(claim)
         && source(claim)
@@ -68,7 +69,7 @@ fn is_for_populator(claim: &Claim) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::{claim, claim_from, class, scope, with_annotations};
+    use crate::fixture::{DRIVER, claim, claim_from, class, with_annotations};
     use Eligibility::*;
     use serde_json::json;
 
@@ -107,12 +108,12 @@ mod tests {
         ];
         for (name, annotations, class, expected) in cases {
             let claim = with_annotations(claim(), annotations);
-            assert_eq!(eligibility(&claim, *class, &scope()), *expected, "{name}");
+            assert_eq!(eligibility(&claim, *class, DRIVER), *expected, "{name}");
         }
     }
 
     #[test]
-    fn only_snapshots_and_claims_are_sources_that_a_driver_fills_from() {
+    fn other_data_sources_are_left_to_a_populator() {
         let late = Class { binding: BindingMode::WaitForFirstConsumer, ..class() };
         let source = |kind: &str| json!({"apiGroup": "example.com", "kind": kind, "name": "s"});
         let elsewhere = |kind: &str, namespace: &str| {
@@ -136,7 +137,7 @@ mod tests {
             ),
         ] {
             let claim = claim_from(json!({}), spec.clone());
-            assert_eq!(eligibility(&claim, Some(&class), &scope()), expected, "{spec}");
+            assert_eq!(eligibility(&claim, Some(&class), DRIVER), expected, "{spec}");
         }
     }
 }

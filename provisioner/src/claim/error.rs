@@ -1,4 +1,4 @@
-//! Why a claim got no volume.
+//! Why an attempt to provision a claim failed.
 
 use csi::access::AccessError;
 use csi::grpc_text;
@@ -9,13 +9,13 @@ use tonic::Status;
 
 use super::outcome::{State, after_error, is_infeasible};
 
-/// Why one attempt to provision failed; the text is what the claim's event says.
+/// Why one attempt failed. The text goes into the claim's event.
 #[derive(Debug, Error)]
 pub enum ProvisionError {
     /// The driver lacks a capability that the claim needs.
     #[error("CSI driver does not support {0}")]
     NotSupported(&'static str),
-    /// The claim needs what this release does not have.
+    /// The claim needs a feature that this release lacks.
     #[error("{0} is not available in this release of the provisioner")]
     NotAvailable(&'static str),
     /// The claim has a label selector.
@@ -24,13 +24,13 @@ pub enum ProvisionError {
     /// The claim has no uid.
     #[error("the claim has no uid to make a volume name from")]
     NoName,
-    /// The class has a reserved parameter that nobody knows.
+    /// The class has an unknown parameter with the reserved prefix.
     #[error(transparent)]
     Parameter(#[from] UnknownParameter),
     /// The class names two file systems.
     #[error(transparent)]
     FsType(#[from] FsTypeError),
-    /// The request is no quantity.
+    /// The requested size is not a quantity.
     #[error("spec.resources.requests.storage {0:?} of the claim is not a quantity")]
     Request(String),
     /// An access mode is unknown.
@@ -66,15 +66,15 @@ pub enum ProvisionError {
     /// The driver answered without a volume or without its id.
     #[error("the CSI driver answered CreateVolume without {0}")]
     Malformed(&'static str),
-    /// A volume object of the claim's name belongs to somebody else.
+    /// A PersistentVolume of the claim's volume name belongs to something else.
     #[error(
-        "a PersistentVolume {0} exists already and is not this claim's: delete it, or re-create the claim"
+        "PersistentVolume {0} already exists and does not belong to this claim: delete it, or re-create the claim"
     )]
     NameTaken(String),
 }
 
 impl ProvisionError {
-    /// Where the claim stands; `topology` and `node` as for [`after_error`].
+    /// The state that the error leaves the claim in. For `topology` and `node` see [`after_error`].
     pub fn state(&self, topology: bool, node: bool) -> State {
         match self {
             Self::NotSupported(_)
@@ -88,12 +88,12 @@ impl ProvisionError {
             | Self::NameTaken(_) => State::Finished,
             Self::SecretReference(_) | Self::Secret { .. } => State::NoChange,
             Self::Driver(status) => after_error(status, topology, node),
-            // There may be a volume of our name: it is asked for again until it is right or refused.
+            // The driver may have a volume of our name: ask again until it is right or refused.
             Self::TooSmall { .. } | Self::Malformed(_) => State::InBackground,
         }
     }
 
-    /// Whether retries are to be slow.
+    /// Whether to retry slowly.
     pub fn is_infeasible(&self) -> bool {
         matches!(self, Self::Driver(status) if is_infeasible(status))
     }

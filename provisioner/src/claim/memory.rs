@@ -1,4 +1,4 @@
-//! What a provisioner remembers of claims between attempts.
+//! What the provisioner remembers about claims between attempts.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -9,11 +9,11 @@ use tokio::time::Instant;
 
 use super::object::NewVolume;
 
-/// How long a refused request rests, whatever the back-off flags say.
+/// How long a refused claim waits before it is retried, whatever the back-off flags say.
 pub const INFEASIBLE_RETRY: Duration = Duration::from_secs(300);
 
-/// The state kept between passes, by claim uid. It is lost with the process: names make every step safe
-/// to repeat.
+/// The state kept between attempts, by claim uid. It ends with the process. That is safe: the volume's name
+/// makes every step repeatable.
 #[derive(Debug, Default)]
 pub struct Memory {
     background: HashMap<Uid, Background>,
@@ -22,17 +22,17 @@ pub struct Memory {
     left: HashSet<Uid>,
 }
 
-/// A claim whose volume the driver may still be making. It is worked on until a final answer, with the
-/// same request, even when the claim or its class is gone by then.
+/// A claim whose volume the driver may still be making. It is retried with the same request until the driver
+/// gives a final answer, even if the claim or its class is gone by then.
 #[derive(Debug, Clone)]
 pub struct Background {
-    /// As it was when the call was made.
+    /// The claim as it was when the call was made.
     pub claim: Arc<Claim>,
-    /// As it was when the call was made.
+    /// The class as it was when the call was made.
     pub class: Arc<Class>,
 }
 
-/// A volume whose object is not stored yet.
+/// A volume whose PersistentVolume is not created yet.
 #[derive(Debug, Clone)]
 pub struct Unsaved {
     /// The object.
@@ -50,28 +50,28 @@ struct Infeasible {
 }
 
 impl Memory {
-    /// The claim is worked on until a final answer.
+    /// Keeps the claim until the driver gives a final answer.
     pub fn keep(&mut self, background: Background) {
         self.background.insert(background.claim.meta.uid.clone(), background);
     }
 
-    /// The driver gave a final answer for this claim.
+    /// The driver has given a final answer: forget the claim.
     pub fn settle(&mut self, uid: &Uid) {
         self.background.remove(uid);
     }
 
-    /// The claim as it was when its call was made, if the driver may still be at it.
+    /// The claim and class of a call that may still be running.
     pub fn background(&self, uid: &Uid) -> Option<Background> {
         self.background.get(uid).cloned()
     }
 
-    /// The driver refuses this claim with this class: retries are slow from now on.
+    /// The driver refuses this claim with this class: retry slowly from now on.
     pub fn refuse(&mut self, uid: &Uid, class: &Uid, now: Instant) {
         let until = now + INFEASIBLE_RETRY;
         self.infeasible.insert(uid.clone(), Infeasible { class: class.clone(), until });
     }
 
-    /// How long a refused claim is to rest yet. A class re-created in between lifts the refusal.
+    /// How long a refused claim still has to wait. A re-created class ends the wait.
     pub fn rests(&mut self, uid: &Uid, class: &Uid, now: Instant) -> Option<Duration> {
         let refusal = self.infeasible.get(uid)?;
         let left = refusal.until.saturating_duration_since(now);
@@ -82,27 +82,27 @@ impl Memory {
         Some(left)
     }
 
-    /// The object could not be stored yet.
+    /// Keeps an object that could not be created yet.
     pub fn remember_unsaved(&mut self, unsaved: Unsaved) {
         self.unsaved.insert(unsaved.claim.meta.uid.clone(), unsaved);
     }
 
-    /// The object that is to be stored for this claim.
+    /// The object that is still to be created for this claim.
     pub fn unsaved(&self, uid: &Uid) -> Option<Unsaved> {
         self.unsaved.get(uid).cloned()
     }
 
-    /// The object is stored.
+    /// The object is created: forget it.
     pub fn saved(&mut self, uid: &Uid) {
         self.unsaved.remove(uid);
     }
 
-    /// The claim is left to somebody else. Returns whether that is news.
+    /// The claim is left to a populator. Returns false if that was known already.
     pub fn leave(&mut self, uid: &Uid) -> bool {
         self.left.insert(uid.clone())
     }
 
-    /// The claim is gone and nothing runs for it.
+    /// The claim is gone and no call runs for it: forget it.
     pub fn forget(&mut self, uid: &Uid) {
         self.infeasible.remove(uid);
         self.left.remove(uid);
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn refused_claim_rests_five_minutes_or_until_its_class_is_another() {
+    async fn refused_claim_rests_five_minutes_or_until_a_new_class() {
         let (mut memory, now) = (Memory::default(), Instant::now());
         let [claim, class, recreated] = ["claim", "class", "recreated"].map(Uid::from);
         assert_eq!(memory.rests(&claim, &class, now), None);

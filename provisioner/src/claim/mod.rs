@@ -1,9 +1,12 @@
-//! Claims become volumes: which claim ([`eligible`]), under which name ([`name`]), with which request
-//! ([`request`]), as which object ([`object`]); and the one place that does it ([`reconcile`]).
+//! Creates volumes for claims. Decisions: which claim ([`eligible`]), which name ([`name`]), which request
+//! ([`request`]), which object ([`object`]). [`reconcile`] carries them out.
 //!
-//! Promises: the same claim always leads to the same request under the same name; a claim whose call may
-//! still run is worked on to a final answer, deleted or not; a volume that exists gets its object, however
-//! long that takes; a volume of the same name that is not this claim's is never touched.
+//! Promises:
+//! - the same claim always leads to the same request under the same name;
+//! - a claim whose call may still be running is retried until the driver gives a final answer, deleted or
+//!   not;
+//! - a volume that exists at the driver gets its object, however long that takes;
+//! - a volume of the same name that belongs to another claim is never touched.
 
 pub mod eligible;
 pub mod error;

@@ -1,14 +1,14 @@
-//! Volume names (provisioner.md §5).
+//! Volume names (docs/upstream/provisioner.md, "Names").
 
 use crate::config::Config;
 
-/// The name of the volume for a claim: prefix, dash, uid, or its first characters without dashes.
+/// The volume name for a claim: the prefix, a dash, and the uid or its first characters without dashes.
 ///
-/// The same claim always gets the same name, which is what makes CreateVolume safe to repeat. `None` when
-/// the claim has no uid.
+/// The same claim always gets the same name, which makes CreateVolume safe to repeat. `None` if the claim has
+/// no uid.
 ///
-/// `Differs:` upstream's "volume exists already" shortcut looks for `pvc-<uid>` whatever the prefix; ours
-/// for this name.
+/// `Differs:` before it provisions, upstream checks for a volume called `pvc-<uid>`, whatever the prefix. We
+/// check for this name.
 pub fn volume_name(config: &Config, uid: &str) -> Option<String> {
     if uid.is_empty() {
         return None;

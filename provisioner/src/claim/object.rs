@@ -1,4 +1,5 @@
-//! The PersistentVolume for a provisioned volume (provisioner.md §10).
+//! Builds the PersistentVolume for a provisioned volume (docs/upstream/provisioner.md,
+//! "The PersistentVolume").
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,7 @@ use serde::Serialize;
 use super::request::Prepared;
 use crate::config::Config;
 
-/// Keeps the object until the volume behind it is deleted.
+/// Our finalizer: keeps the object until the volume at the driver is deleted.
 pub const FINALIZER: &str = "external-provisioner.volume.kubernetes.io/finalizer";
 /// Volume attribute that names the provisioner that made a volume.
 const IDENTITY: &str = "storage.kubernetes.io/csiProvisionerIdentity";
@@ -141,7 +142,7 @@ impl NewVolume {
     }
 }
 
-/// Builds the object for what the driver made. `bytes` is its size.
+/// Builds the object for a volume that the driver made. `bytes` is its size.
 pub fn new_volume(
     config: &Config,
     claim: &Claim,
@@ -222,7 +223,7 @@ fn only_read(claim: &Claim) -> bool {
     matches!(&*claim.access_modes, [mode] if &**mode == "ReadOnlyMany")
 }
 
-/// One term for each place that has segments; `None` when the volume can be reached from anywhere.
+/// The node affinity: one term for each topology with segments. `None` if every node reaches the volume.
 fn node_affinity(places: &[v1::Topology]) -> Option<NodeAffinity> {
     let term = |place: &v1::Topology| {
         let mut segments: Vec<_> = place.segments.iter().collect();

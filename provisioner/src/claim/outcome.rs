@@ -1,21 +1,24 @@
-//! What a failed attempt leaves behind, and what happens next (provisioner.md §10).
+//! Decides what a failed attempt leaves behind, and what happens next (docs/upstream/provisioner.md,
+//! "Outcome").
 
 use tonic::{Code, Status};
 
-/// Where the provisioning of a claim stands after an attempt.
+/// The state of a claim after an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// Nothing runs at the driver and nothing is left there.
+    /// The driver runs nothing for the claim and keeps nothing of it.
     Finished,
-    /// The driver may still be at it: the claim is kept in memory until a final answer, even if deleted.
+    /// The driver may still be working. The claim stays in memory until a final answer, even if it is
+    /// deleted.
     InBackground,
     /// As it was before the attempt.
     NoChange,
-    /// The selected node cannot be served: the scheduler is to choose again.
+    /// The selected node has no room: the scheduler must choose again.
     Reschedule,
 }
 
-/// The state after CreateVolume failed. `topology`: volumes have places; `node`: a node was selected.
+/// The state after CreateVolume failed. `topology` says whether topology is used, `node` whether a node was
+/// selected.
 pub fn after_error(status: &Status, topology: bool, node: bool) -> State {
     match status.code() {
         Code::Cancelled | Code::DeadlineExceeded | Code::Unavailable | Code::Aborted => State::InBackground,
@@ -36,7 +39,7 @@ pub fn after_error(status: &Status, topology: bool, node: bool) -> State {
     }
 }
 
-/// Whether trying again soon cannot help: the request itself is refused.
+/// Whether the request itself is refused, so that trying again soon cannot help.
 pub fn is_infeasible(status: &Status) -> bool {
     status.code() == Code::InvalidArgument
 }
@@ -45,7 +48,7 @@ pub fn is_infeasible(status: &Status) -> bool {
 mod tests {
     use super::*;
 
-    /// provisioner-cases.md §E: 16 codes, with and without topology, with and without a node.
+    /// Upstream's TestProvisionErrorHandling: 16 codes, with and without topology, with and without a node.
     #[test]
     fn each_code_leaves_its_state() {
         for code in (1..=16).map(Code::from) {

@@ -1,4 +1,4 @@
-//! The effects of provisioning: one claim, one pass.
+//! Provisions one claim, in one attempt.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use base::queue::{Job, Outcome, Place, WorkQueue};
 use csi::v1;
+use kubernetes::collection::Collection;
 use kubernetes::event::{Event, Kind, ObjectRef};
 use kubernetes::object::annotation::SELECTED_NODE;
 use kubernetes::object::{Claim, Class, Key, Uid, Volume, VolumePhase};
 use kubernetes::secret::read;
 use kubernetes::store::{Change, Store};
-use process::Process;
+use process::Seat;
 use tokio::time::Instant;
 use tonic::Status;
 
@@ -25,13 +26,13 @@ use super::request::{Prepared, prepare};
 use crate::config::Config;
 use crate::metrics::ClaimMetrics;
 
-/// How often the deletion of a volume that is too small is tried.
+/// How often we try to delete a volume that is too small.
 const CLEANUP_TRIES: usize = 5;
-/// When a claim whose object was stored, or is about to be, is looked at again while the cache does not have it: the
-/// object may have come and gone unseen.
+/// When to look again at a claim whose object was created (or is about to be) but is not in the cache: the
+/// object may have been created and deleted without the watch showing it.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
-/// A claim in the queue: a re-created claim of the same name is another one.
+/// A claim in the queue. A re-created claim of the same name is another claim.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ClaimId {
     /// Namespace and name.
@@ -49,30 +50,30 @@ impl fmt::Display for ClaimId {
 /// Provisions volumes for claims.
 pub struct Claims {
     pub(super) config: Arc<Config>,
-    pub(super) process: Process,
+    pub(super) seat: Seat,
     claims: Arc<Store<Claim>>,
     classes: Arc<Store<Class>>,
-    pub(super) volumes: Arc<Store<Volume>>,
+    pub(super) volumes: Collection<Volume>,
     memory: Mutex<Memory>,
     pub(super) unsaved: WorkQueue<ClaimId>,
     pub(super) metrics: ClaimMetrics,
 }
 
-/// The caches that provisioning looks at.
+/// The caches that provisioning reads.
 pub struct Caches {
     /// Claims that wait for us.
     pub claims: Arc<Store<Claim>>,
     /// Our classes.
     pub classes: Arc<Store<Class>>,
     /// Our volumes.
-    pub volumes: Arc<Store<Volume>>,
+    pub volumes: Collection<Volume>,
 }
 
 impl Claims {
-    /// A reconciler whose claims come through `queue` and whose unsaved volumes go through `unsaved`.
+    /// Creates a reconciler that takes its claims from `queue` and puts unsaved volumes into `unsaved`.
     pub fn new(
         config: Arc<Config>,
-        process: Process,
+        seat: Seat,
         caches: Caches,
         queue: &WorkQueue<ClaimId>,
         unsaved: WorkQueue<ClaimId>,
@@ -80,7 +81,7 @@ impl Claims {
     ) -> Self {
         feed(queue, &caches);
         let Caches { claims, classes, volumes } = caches;
-        Self { config, process, claims, classes, volumes, memory: Mutex::default(), unsaved, metrics }
+        Self { config, seat, claims, classes, volumes, memory: Mutex::default(), unsaved, metrics }
     }
 
     pub(super) fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -91,24 +92,24 @@ impl Claims {
         if self.memory().unsaved(&id.uid).is_some() {
             return Outcome::After(LOOK_AGAIN);
         }
-        if !self.process.leadership.holds() {
+        if !self.seat.leadership.holds() {
             return Outcome::Retry;
         }
-        let stored = self.claims.get(&id.key).filter(|claim| claim.meta.uid == id.uid);
+        let stored = self.waiting(&id.key).filter(|claim| claim.meta.uid == id.uid);
         let background = self.memory().background(&id.uid);
         let (claim, class) = match (stored, background) {
             (stored, Some(Background { claim, class })) => {
-                // A class made anew counts, as it does upstream: its predecessor may be why no final answer
-                // comes. For a claim that is gone only the old request can find what was made for it.
+                // A re-created class replaces the old one, as upstream: the old one may be why the driver
+                // gives no final answer. If the claim is gone, only the old request can find what was made
+                // for it.
                 let anew = stored.and_then(|claim| self.classes.get(&Key::cluster(&claim.class)));
-                let scope = self.classes.scope();
-                let anew =
-                    anew.filter(|anew| anew.meta.uid != class.meta.uid && scope.is_ours(&anew.provisioner));
+                let ours = |anew: &Arc<Class>| *anew.provisioner == *self.config.driver;
+                let anew = anew.filter(|anew| anew.meta.uid != class.meta.uid && ours(anew));
                 (claim, anew.unwrap_or(class))
             }
             (Some(claim), None) => {
                 let class = self.classes.get(&Key::cluster(&claim.class));
-                match eligibility(&claim, class.as_deref(), self.classes.scope()) {
+                match eligibility(&claim, class.as_deref(), &self.config.driver) {
                     Eligibility::Ignore | Eligibility::WaitsForNode => return Outcome::Done,
                     Eligibility::ClassMissing => return self.class_missing(&claim),
                     Eligibility::ForPopulator => return self.left_to_populator(&claim),
@@ -131,27 +132,27 @@ impl Claims {
     }
 
     fn class_missing(&self, claim: &Claim) -> Outcome {
-        base::error!("StorageClass not found", "Cannot provision";
+        base::error!("StorageClass not found", "Cannot provision the claim";
             "claim" => claim.meta.key, "class" => claim.class);
         self.metrics.failed(claim);
         Outcome::Retry
     }
 
-    /// Told once for each claim.
+    /// Writes the event about a populator, once for each claim.
     ///
-    /// `Differs:` upstream says before this that it provisions the claim, says this in another component's name, and
-    /// says both again at every change and resync.
+    /// `Differs:` upstream first writes that it provisions the claim, writes this event in another
+    /// component's name, and repeats both at each change and resync.
     fn left_to_populator(&self, claim: &Claim) -> Outcome {
         if !self.memory().leave(&claim.meta.uid) {
             return Outcome::Done;
         }
         let kind = source(claim).map_or("", |source| &source.kind);
-        let message = format!("Waiting for a volume populator: nobody else fills volumes from a {kind}");
+        let message = format!("Waiting for a volume populator: no CSI driver fills volumes from a {kind}");
         self.tell(claim, Kind::Normal, "Provisioning", message);
         Outcome::Done
     }
 
-    /// One attempt for an eligible claim, and what it leaves behind.
+    /// Makes one attempt for an eligible claim, and remembers what it may have left behind.
     async fn attempt(&self, claim: Arc<Claim>, class: Arc<Class>) -> Outcome {
         let begun = Instant::now();
         let error = match self.provision(&claim, &class, begun).await {
@@ -171,8 +172,8 @@ impl Claims {
             State::Finished | State::Reschedule => self.memory().settle(uid),
             State::NoChange => {}
         }
-        if !self.process.leadership.holds() {
-            // What failed may be our own silence; the next leader goes on.
+        if !self.seat.leadership.holds() {
+            // We may have failed only because we no longer lead; the next leader goes on.
             return Outcome::Retry;
         }
         self.metrics.failed(&claim);
@@ -206,7 +207,7 @@ impl Claims {
         self.tell(claim, Kind::Normal, "Provisioning", message);
         let mut prepared = prepare(&self.config, claim, class, name)?;
         if let Some(reference) = &prepared.secrets.provision {
-            let secrets = read(&self.process.objects, reference)
+            let secrets = read(&self.seat.objects, reference)
                 .await
                 .map_err(|reason| ProvisionError::Secret { name: reference.to_string(), reason })?;
             prepared.request.secrets = secrets.to_request();
@@ -223,9 +224,9 @@ impl Claims {
         saved.map(drop)
     }
 
-    /// Asks the driver; gives the volume and its size in bytes.
+    /// Calls CreateVolume. Returns the volume and its size in bytes.
     async fn create(&self, prepared: &Prepared) -> Result<(v1::Volume, i64), ProvisionError> {
-        let reply = self.process.driver.call(prepared.request.clone(), self.config.timeout).await;
+        let reply = self.seat.driver.call(prepared.request.clone(), self.config.timeout).await;
         let made =
             reply.map_err(ProvisionError::Driver)?.volume.ok_or(ProvisionError::Malformed("a volume"))?;
         if made.volume_id.is_empty() {
@@ -240,7 +241,7 @@ impl Claims {
         Ok((made, bytes))
     }
 
-    /// Deletes a volume that cannot be used: a few tries, all within one timeout.
+    /// Deletes a volume that cannot be used, with a few tries within one timeout.
     async fn clean_up(&self, id: &str, prepared: &Prepared) -> Result<(), Status> {
         let request =
             v1::DeleteVolumeRequest { volume_id: id.to_owned(), secrets: prepared.request.secrets.clone() };
@@ -251,7 +252,7 @@ impl Claims {
             if left.is_zero() {
                 break;
             }
-            match self.process.driver.call(request.clone(), left).await {
+            match self.seat.driver.call(request.clone(), left).await {
                 Ok(_) => return Ok(()),
                 Err(status) => failed = status,
             }
@@ -268,10 +269,10 @@ impl Claims {
             uid: claim.meta.uid.clone(),
             version: claim.meta.version,
         };
-        self.process.events.record(Event { object, kind, reason, message });
+        self.seat.events.record(Event { object, kind, reason, message });
     }
 
-    /// Whether the cache has an object of the claim's volume name.
+    /// Whether the cache has a PersistentVolume of the claim's volume name.
     fn has_object(&self, claim: &Claim) -> bool {
         let name = volume_name(&self.config, &claim.meta.uid.to_string());
         name.is_some_and(|name| self.volumes.get(&Key::cluster(&name)).is_some())
@@ -279,7 +280,12 @@ impl Claims {
 
     /// Whether the claim still exists and still waits for its volume.
     pub(super) fn is_waiting(&self, claim: &Claim) -> bool {
-        self.claims.get(&claim.meta.key).is_some_and(|known| known.meta.uid == claim.meta.uid)
+        self.waiting(&claim.meta.key).is_some_and(|known| known.meta.uid == claim.meta.uid)
+    }
+
+    /// The claim of this key, if it waits for a volume of our driver.
+    fn waiting(&self, key: &Key) -> Option<Arc<Claim>> {
+        self.claims.get(key).filter(|claim| claim.waits_for(self.claims.scope()))
     }
 }
 
@@ -294,28 +300,32 @@ fn feed(queue: &WorkQueue<ClaimId>, caches: &Caches) {
     let Caches { claims, classes, volumes } = caches;
     let id = |claim: &Claim| ClaimId { key: claim.meta.key.clone(), uid: claim.meta.uid.clone() };
     let to = queue.clone();
-    // A claim in the background goes on by itself; of any other that goes only its memory is left to clear.
-    claims.subscribe(move |change| match change {
-        Change::Added(claim) | Change::Removed(claim) | Change::Left(claim) => {
-            to.add(id(claim), Place::lane(0))
+    // A claim in the background is retried by itself. For any other removed claim only its memory is cleared.
+    let scope = claims.scope().clone();
+    claims.subscribe(move |change| match change.of(|claim| claim.waits_for(&scope)) {
+        Some(Change::Added(claim) | Change::Removed(claim) | Change::Left(claim)) => {
+            to.add(id(&claim), Place::lane(0))
         }
-        Change::Updated { old, new } => {
+        Some(Change::Updated { old, new }) => {
             if old.meta.uid != new.meta.uid {
-                to.add(id(old), Place::lane(0));
+                to.add(id(&old), Place::lane(0));
             }
-            to.add(id(new), Place::lane(0));
+            to.add(id(&new), Place::lane(0));
         }
+        None => {}
     });
     let (to, known) = (queue.clone(), Arc::downgrade(claims));
     classes.subscribe(move |change| {
         let (Change::Added(class) | Change::Updated { new: class, .. }) = change else { return };
         let Some(claims) = known.upgrade() else { return };
-        for claim in claims.list().iter().filter(|claim| *claim.class == *class.meta.name()) {
+        let waits =
+            |claim: &&Arc<Claim>| claim.waits_for(claims.scope()) && *claim.class == *class.meta.name();
+        for claim in claims.list().iter().filter(waits) {
             to.add(id(claim), Place::lane(0));
         }
     });
     let (to, known) = (queue.clone(), Arc::downgrade(claims));
-    volumes.subscribe(move |change| {
+    volumes.store().subscribe(move |change| {
         let gone = match change {
             Change::Removed(old) | Change::Left(old) => old,
             Change::Updated { old, new } if old.meta.uid != new.meta.uid => old,
@@ -328,14 +338,14 @@ fn feed(queue: &WorkQueue<ClaimId>, caches: &Caches) {
     });
 }
 
-/// The claim that waits for a volume which is gone.
+/// The claim that needs a new volume because the one made for it is gone.
 fn bereft(gone: &Volume, claims: &Store<Claim>) -> Option<Arc<Claim>> {
     match gone.phase {
-        // The claim is gone too, even where our cache has not heard of that yet.
+        // The claim is gone too, even if our cache does not show that yet.
         VolumePhase::Released | VolumePhase::Failed => return None,
         VolumePhase::Pending | VolumePhase::Available | VolumePhase::Bound => {}
     }
     let holder = gone.claim.as_ref()?;
     let claim = claims.get(&Key::new(&holder.namespace, &holder.name))?;
-    (claim.meta.uid == holder.uid).then_some(claim)
+    (claim.meta.uid == holder.uid && claim.waits_for(claims.scope())).then_some(claim)
 }

@@ -1,4 +1,5 @@
-//! The CreateVolume request for a claim (provisioner.md §7): fifteen checks, in upstream's order.
+//! Builds the CreateVolume request for a claim: fifteen checks, in upstream's order
+//! (docs/upstream/provisioner.md, "Request").
 
 use std::collections::BTreeMap;
 
@@ -12,12 +13,12 @@ use super::eligible::names_namespace;
 use super::error::ProvisionError;
 use crate::config::Config;
 
-/// Everything about a claim's volume that is known before the driver is asked.
+/// Everything that is known about a claim's volume before the driver is called.
 #[derive(Debug, Clone)]
 pub struct Prepared {
     /// Name of the volume and of its object.
     pub name: String,
-    /// The request, without the values of the provision secret.
+    /// The request, without the content of the provision Secret.
     pub request: v1::CreateVolumeRequest,
     /// Bytes asked for.
     pub bytes: i64,
@@ -75,7 +76,8 @@ pub fn prepare(
     Ok(Prepared { name, request, bytes, fs_type, secrets })
 }
 
-/// What the driver cannot do, and what this release cannot: named, so that nothing is left out silently.
+/// Refuses what the driver or this release cannot do. The error names it, so that nothing is ignored
+/// silently.
 fn check_features(config: &Config, claim: &Claim, class: &Class) -> Result<(), ProvisionError> {
     use ProvisionError::{NotAvailable, NotSupported};
     if *class.provisioner != *config.driver {

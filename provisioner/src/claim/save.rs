@@ -1,32 +1,29 @@
-//! Storing the object of a volume that exists (provisioner.md §10, "Saving").
+//! Creates the PersistentVolume of a volume that exists at the driver (docs/upstream/provisioner.md,
+//! "Saving").
 
 use base::queue::{Job, Outcome};
 use kubernetes::api;
+use kubernetes::collection::Created;
 use kubernetes::event::Kind;
-use kubernetes::object::{Key, Volume, WireVolume};
-use kubernetes::store::Creation;
+use kubernetes::object::{Key, Volume};
 
 use super::error::ProvisionError;
 use super::memory::Unsaved;
 use super::reconcile::{ClaimId, Claims};
 
 impl Claims {
-    /// Creates the object; false when that has to be tried again, as after an error: the name may become
-    /// free. The volume is never deleted for it.
+    /// Creates the object. False means: try again. That is so after any error, as the name may become free.
+    /// The volume is never deleted because of it.
     pub(super) async fn save(&self, unsaved: &Unsaved) -> Result<bool, ProvisionError> {
         let (volume, claim) = (&unsaved.volume, &unsaved.claim);
-        let creation = self.volumes.creation(Key::cluster(volume.name()));
-        match self.process.objects.create::<WireVolume>("", &**volume).await {
-            Ok(wire) => creation.done(wire),
-            Err(error) if api::is(&error, 409) => match self.is_stored(unsaved, creation).await {
-                Some(true) => {}
-                Some(false) => return Err(ProvisionError::NameTaken(volume.name().to_owned())),
-                None => return Ok(false),
-            },
-            // What failed may be our own silence; the next leader goes on.
-            Err(_) if !self.process.leadership.holds() => return Ok(false),
+        let key = Key::cluster(volume.name());
+        match self.volumes.create(&key, &**volume, |known| self.is_same(known, unsaved)).await {
+            Ok(Created::Stored) => {}
+            Ok(Created::Taken) => return Err(ProvisionError::NameTaken(volume.name().to_owned())),
+            // We may have failed only because we no longer lead; the next leader goes on.
+            Err(_) if !self.seat.leadership.holds() => return Ok(false),
             Err(error) => {
-                base::error!(api::text(&error), "Volume made but its object not stored; will retry";
+                base::error!(api::text(&error), "Created the volume but not its PersistentVolume; will retry";
                     "volume" => volume.name(), "claim" => claim.meta.key);
                 return Ok(false);
             }
@@ -41,31 +38,26 @@ impl Claims {
         Ok(true)
     }
 
-    /// Whether the object of this name is ours; `None` when that cannot be told now.
+    /// Whether a stored object is the one that we wanted to store.
     ///
-    /// `Differs:` upstream takes any object of the name for its own.
-    async fn is_stored(&self, unsaved: &Unsaved, creation: Creation<'_, Volume>) -> Option<bool> {
-        let wire = self.process.objects.get::<WireVolume>("", unsaved.volume.name()).await.ok()??;
-        let known = Volume::from_wire(wire.clone(), self.volumes.scope());
-        let same_claim = known.claim.is_some_and(|claim| claim.uid == *unsaved.volume.claim_uid());
-        let csi = known.spec.csi;
+    /// `Differs:` upstream treats any object of that name as its own.
+    fn is_same(&self, known: &Volume, unsaved: &Unsaved) -> bool {
+        let same_claim = known.claim.as_ref().is_some_and(|claim| claim.uid == *unsaved.volume.claim_uid());
+        let csi = known.spec.csi.as_ref();
         let same_volume = csi.is_some_and(|csi| {
             *csi.driver == *self.config.driver && &*csi.volume_handle == unsaved.volume.handle()
         });
-        if same_claim && same_volume {
-            creation.done(wire);
-        }
-        Some(same_claim && same_volume)
+        same_claim && same_volume
     }
 }
 
-/// The queue of volumes whose objects are not stored yet (upstream's `unsavedpvs`).
+/// The queue of volumes whose objects are not created yet (upstream's `unsavedpvs`).
 pub struct UnsavedVolumes(pub std::sync::Arc<Claims>);
 
 impl Job<ClaimId> for UnsavedVolumes {
     async fn run(&self, id: ClaimId) -> Outcome {
         let claims = &self.0;
-        if !claims.process.leadership.holds() {
+        if !claims.seat.leadership.holds() {
             return Outcome::Retry;
         }
         let Some(unsaved) = claims.memory().unsaved(&id.uid) else { return Outcome::Done };

@@ -1,4 +1,5 @@
-//! provisioner-cases.md §C, §D as far as they are decided without effects: request and object.
+//! Upstream's TestFSTypeProvision and TestProvision, as far as request and object show the outcome
+//! (docs/upstream/provisioner.md, "Test cases").
 
 use std::collections::BTreeMap;
 
@@ -57,7 +58,7 @@ fn normal_provision() {
 }
 
 #[test]
-fn object_of_a_normal_provision_has_every_field_and_nothing_else() {
+fn object_of_a_normal_provision_has_exactly_these_fields() {
     assert_eq!(
         object(&config(), &claim(), &class()),
         json!({
@@ -171,7 +172,7 @@ fn read_only_flag_marks_only_volumes_that_are_only_read() {
 }
 
 #[test]
-fn block_volume_has_neither_file_system_nor_flags_but_keeps_the_class_s_options() {
+fn block_volume_keeps_only_the_mount_options() {
     let claim = claim_from(json!({}), json!({"volumeMode": "Block"}));
     let class = class_from(json!({"mountOptions": ["discard"]}));
     let prepared = prepared(&config(), &claim, &class);

@@ -1,4 +1,4 @@
-//! What is to be done about a volume (provisioner.md §11).
+//! Decides the next step for a volume (docs/upstream/provisioner.md, "Deletion").
 
 use kubernetes::object::annotation::{MIGRATED_TO, PROVISIONED_BY};
 use kubernetes::object::{ReclaimPolicy, Volume, VolumePhase};
@@ -8,17 +8,17 @@ use crate::claim::object::FINALIZER;
 /// The next step for a volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Nothing, or it is somebody else's.
+    /// Nothing to do, or not our volume.
     Ignore,
-    /// Put our finalizer on.
+    /// Add our finalizer.
     Protect,
-    /// Take our finalizer off: nobody wants the volume deleted.
+    /// Remove our finalizer: the policy keeps the volume.
     Unprotect,
     /// Delete the volume, then its object.
     Delete,
 }
 
-/// Decides about a volume as it is now. The same volume always leads to the same step.
+/// Decides the next step for a volume. The same volume always leads to the same step.
 pub fn decide(volume: &Volume, driver: &str) -> Step {
     if !is_ours(volume, driver) {
         return Step::Ignore;
@@ -27,14 +27,14 @@ pub fn decide(volume: &Volume, driver: &str) -> Step {
     match (volume.reclaim, volume.phase) {
         (ReclaimPolicy::Retain | ReclaimPolicy::Recycle, _) if protected => Step::Unprotect,
         (ReclaimPolicy::Retain | ReclaimPolicy::Recycle, _) => Step::Ignore,
-        // Without our finalizer nobody would wait for us: a deletion is no longer ours to answer.
+        // Without our finalizer the deletion of the object does not wait for us.
         (ReclaimPolicy::Delete, VolumePhase::Released) if !volume.meta.deleting || protected => Step::Delete,
         (ReclaimPolicy::Delete, VolumePhase::Bound) if !volume.meta.deleting && !protected => Step::Protect,
         (ReclaimPolicy::Delete, _) => Step::Ignore,
     }
 }
 
-/// Whether we answer for the volume: we made it, it was migrated to us, or nobody says who made it and its
+/// Whether the volume is ours: we made it, it was migrated to us, or it does not say who made it and its
 /// driver is ours.
 fn is_ours(volume: &Volume, driver: &str) -> bool {
     let annotations = &volume.meta.annotations;
@@ -56,7 +56,7 @@ mod tests {
 
     const OURS: &str = "external-provisioner.volume.kubernetes.io/finalizer";
 
-    /// provisioner-cases.md §M: ShouldDelete, finalizer upkeep, IsProvisionerForVolume.
+    /// Upstream's TestShouldDelete and TestIsProvisionerForVolume, and the finalizer.
     #[test]
     fn each_volume_leads_to_its_step() {
         let made = json!({"pv.kubernetes.io/provisioned-by": "test-driver"});

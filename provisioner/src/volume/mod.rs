@@ -1,7 +1,9 @@
-//! Volumes whose claim is gone are deleted, and our finalizer is kept on those that will be.
+//! Deletes volumes whose claim is gone, and keeps our finalizer on those that will be deleted.
 //!
-//! Promises: a volume is deleted only when it is Released with policy Delete and no attachment names it;
-//! its object goes only after it; each step can be repeated after a crash.
+//! Promises:
+//! - a volume is deleted only if it is Released, its policy is Delete, and no attachment names it;
+//! - its object is deleted only after the volume;
+//! - each step can be repeated after a crash.
 
 pub mod decide;
 pub mod reconcile;

@@ -1,20 +1,18 @@
-//! The effects of deleting: one volume, one pass.
+//! Takes the next step for one volume: finalizer or deletion.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base::queue::{Job, Outcome, Place, WorkQueue};
 use csi::{grpc_text, v1};
-use kube::Resource;
-use kubernetes::api::{self, Deleted, Format};
+use kubernetes::api;
+use kubernetes::collection::{Collection, Written};
 use kubernetes::event::{Event, Kind, ObjectRef};
-use kubernetes::object::{Class, Key, Uid, Volume, WireVolume};
-use kubernetes::patch;
+use kubernetes::object::{Class, Key, Uid, Volume};
 use kubernetes::secret::ReferenceError;
 use kubernetes::secret::read;
 use kubernetes::store::{Change, Store};
-use process::Process;
-use serde_json::Value;
+use process::Seat;
 use thiserror::Error;
 use tokio::time::Instant;
 use tonic::Status;
@@ -26,11 +24,11 @@ use crate::config::Config;
 use crate::metrics::VolumeMetrics;
 use kubernetes::attached::Attached;
 
-/// Why a volume could not be deleted; the text is what its event says.
+/// Why a volume could not be deleted. The text goes into its event.
 #[derive(Debug, Error)]
 enum DeleteError {
     #[error(
-        "the volume's source is not of a CSI driver: migration of in-tree volumes is not available in this release of the provisioner"
+        "the volume has no csi source: this release of the provisioner cannot delete volumes of in-tree plugins"
     )]
     InTree,
     #[error("CSI driver does not support deletion: {0} missing")]
@@ -45,53 +43,53 @@ enum DeleteError {
     Api(#[from] api::Error),
 }
 
-/// Shared with the cache's subscriber, which forgets objects that others took away.
+/// Shared with the cache's subscriber, which removes objects that somebody else deleted.
 type Deletions = Arc<Mutex<HashSet<Uid>>>;
 
 /// Deletes volumes and keeps their finalizer.
 pub struct Volumes {
     config: Arc<Config>,
-    process: Process,
-    volumes: Arc<Store<Volume>>,
+    seat: Seat,
+    volumes: Collection<Volume>,
     classes: Arc<Store<Class>>,
     attached: Attached,
-    /// uid of objects whose volume is deleted at the driver, until the object is gone too.
+    /// The uid of each object whose volume the driver has deleted, until the object is gone too.
     deleted: Deletions,
     metrics: VolumeMetrics,
 }
 
 impl Volumes {
-    /// A reconciler whose volumes come through `queue`.
+    /// Creates a reconciler that takes its volumes from `queue`.
     pub fn new(
         config: Arc<Config>,
-        process: Process,
-        (volumes, classes): (Arc<Store<Volume>>, Arc<Store<Class>>),
+        seat: Seat,
+        (volumes, classes): (Collection<Volume>, Arc<Store<Class>>),
         attached: Attached,
         queue: &WorkQueue<Key>,
         metrics: VolumeMetrics,
     ) -> Self {
         let deleted = Deletions::default();
-        feed(queue, &volumes, config.driver.clone(), deleted.clone());
-        Self { config, process, volumes, classes, attached, deleted, metrics }
+        feed(queue, volumes.store(), config.driver.clone(), deleted.clone());
+        Self { config, seat, volumes, classes, attached, deleted, metrics }
     }
 
     async fn pass(&self, key: &Key) -> Outcome {
         let Some(volume) = self.volumes.get(key) else { return Outcome::Done };
-        if !self.process.leadership.holds() {
+        if !self.seat.leadership.holds() {
             return Outcome::Retry;
         }
         let result = match decide(&volume, &self.config.driver) {
             Step::Ignore => return Outcome::Done,
-            Step::Protect => self.patch_finalizer(&volume, patch::add_finalizer(FINALIZER)).await,
-            Step::Unprotect => self.unprotect(&volume).await,
+            Step::Protect => self.volumes.add_finalizer(&volume.meta, FINALIZER).await,
+            Step::Unprotect => self.volumes.remove_finalizer(&volume.meta, FINALIZER).await,
             Step::Delete => return self.delete_and_tell(&volume).await,
         };
         match result {
-            Ok(()) => Outcome::Done,
-            // What failed may be our own silence; the next leader goes on.
-            Err(_) if !self.process.leadership.holds() => Outcome::Retry,
+            Ok(Written::Kept { .. } | Written::Gone) => Outcome::Done,
+            // We may have failed only because we no longer lead; the next leader goes on.
+            Err(_) if !self.seat.leadership.holds() => Outcome::Retry,
             Err(error) => {
-                base::error!(api::text(&error), "Failed to update the finalizer"; "volume" => key);
+                base::error!(api::text(&error), "Failed to update our finalizer on the PersistentVolume"; "volume" => key);
                 Outcome::Retry
             }
         }
@@ -105,14 +103,14 @@ impl Volumes {
                 base::info!("Volume deleted"; "volume" => volume.meta.key);
                 Outcome::Done
             }
-            // What failed may be our own silence; the next leader goes on.
-            Err(_) if !self.process.leadership.holds() => Outcome::Retry,
+            // We may have failed only because we no longer lead; the next leader goes on.
+            Err(_) if !self.seat.leadership.holds() => Outcome::Retry,
             Err(error) => {
                 self.metrics.failed(volume);
                 base::error!(error, "Failed to delete the volume";
                     "volume" => volume.meta.key, "uid" => volume.meta.uid);
                 if self.is_replaced(volume) {
-                    // Its successor has no part in it, and nothing leads back to the one that is gone.
+                    // A new volume has the name. It is not concerned, and the old one is never retried.
                     self.memory().remove(&volume.meta.uid);
                     return Outcome::Done;
                 }
@@ -122,28 +120,19 @@ impl Volumes {
         }
     }
 
-    /// The volume first, then its object, our finalizer last: whatever happens in between, the object that
-    /// is left leads here again.
+    /// Deletes the volume, then its object, then removes our finalizer. If the process ends in between, the
+    /// object still exists and leads here again.
     async fn delete(&self, volume: &Volume) -> Result<(), DeleteError> {
         if !self.memory().contains(&volume.meta.uid) {
             self.delete_at_driver(volume).await?;
             self.memory().insert(volume.meta.uid.clone());
         }
         let mut pending = volume.meta.has_finalizer(FINALIZER);
-        if !volume.meta.deleting {
-            let name = volume.meta.name();
-            match self.process.objects.delete::<WireVolume>("", name, &volume.meta.uid).await? {
-                Deleted::Gone => {
-                    self.volumes.deleted(&volume.meta.key, &volume.meta.uid);
-                    pending = false;
-                }
-                Deleted::Pending(wire) => {
-                    self.volumes.overlay(*wire);
-                }
-            }
+        if !volume.meta.deleting && self.volumes.delete(&volume.meta).await? == Written::Gone {
+            pending = false;
         }
         if pending {
-            self.unprotect(volume).await?;
+            self.volumes.remove_finalizer(&volume.meta, FINALIZER).await?;
         }
         self.memory().remove(&volume.meta.uid);
         Ok(())
@@ -165,44 +154,17 @@ impl Volumes {
         let mut request =
             v1::DeleteVolumeRequest { volume_id: csi.volume_handle.to_string(), ..Default::default() };
         if let Some(reference) = secret {
-            // A secret that is gone must not keep the volume for ever: the driver decides without it.
-            match read(&self.process.objects, &reference).await {
+            // A missing Secret must not keep the volume for ever: let the driver decide without it.
+            match read(&self.seat.objects, &reference).await {
                 Ok(secrets) => request.secrets = secrets.to_request(),
-                Err(error) => base::error!(error, "Deleting without the secret";
+                Err(error) => base::error!(error, "Cannot read the Secret; calling DeleteVolume without it";
                     "volume" => volume.meta.key, "secret" => reference),
             }
         }
-        self.process.driver.call(request, self.config.timeout).await.map(drop).map_err(DeleteError::Driver)
+        self.seat.driver.call(request, self.config.timeout).await.map(drop).map_err(DeleteError::Driver)
     }
 
-    async fn unprotect(&self, volume: &Volume) -> Result<(), api::Error> {
-        // The server takes our own finalizer out of whatever list it has by then: this never conflicts
-        // with those who take out theirs.
-        self.patch_finalizer(volume, patch::remove_finalizer(FINALIZER)).await
-    }
-
-    async fn patch_finalizer(&self, volume: &Volume, body: Value) -> Result<(), api::Error> {
-        let (name, body) = (volume.meta.name(), patch::only(&volume.meta.uid, body));
-        match self.process.objects.patch::<WireVolume>("", name, "", Format::Strategic, &body).await {
-            Ok(wire) => {
-                let metadata = wire.meta();
-                let free = metadata.finalizers.as_ref().is_none_or(Vec::is_empty);
-                if free && metadata.deletion_timestamp.is_some() {
-                    self.volumes.deleted(&volume.meta.key, &volume.meta.uid);
-                } else {
-                    self.volumes.overlay(wire);
-                }
-                Ok(())
-            }
-            Err(error) if api::is(&error, 404) || api::is_for_another(&error) => {
-                self.volumes.deleted(&volume.meta.key, &volume.meta.uid);
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Whether another volume has the name by now: what is to be done about that one comes with its change.
+    /// Whether another volume has the name by now. That one is queued by its own event.
     fn is_replaced(&self, volume: &Volume) -> bool {
         self.volumes.get(&volume.meta.key).is_some_and(|known| known.meta.uid != volume.meta.uid)
     }
@@ -217,7 +179,7 @@ impl Volumes {
             version: volume.meta.version,
         };
         let event = Event { object, kind: Kind::Warning, reason: "VolumeFailedDelete", message };
-        self.process.events.record(event);
+        self.seat.events.record(event);
     }
 
     fn memory(&self) -> MutexGuard<'_, HashSet<Uid>> {
@@ -231,7 +193,7 @@ impl Job<Key> for Volumes {
     }
 }
 
-/// Adds volumes to the queue when there is something to do about them, and forgets those that are gone.
+/// Queues volumes that need a step, and forgets those that are gone.
 fn feed(queue: &WorkQueue<Key>, volumes: &Store<Volume>, driver: Box<str>, deleted: Deletions) {
     let queue = queue.clone();
     volumes.subscribe(move |change| {

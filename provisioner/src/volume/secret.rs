@@ -1,13 +1,13 @@
-//! Which secret DeleteVolume needs (provisioner.md §11, "Secrets").
+//! Finds the Secret that DeleteVolume needs (docs/upstream/provisioner.md, "Deletion secrets").
 
 use kubernetes::object::annotation::{DELETION_SECRET_NAME, DELETION_SECRET_NAMESPACE};
 use kubernetes::object::{Class, Volume};
 use kubernetes::secret::{ClaimFacts, Facts, ReferenceError, SecretRef, Stage, reference};
 
-/// The secret for deleting `volume`: as its annotations say, else as its class does.
+/// The Secret for deleting `volume`: from its annotations, else from its class.
 ///
 /// # Errors
-/// A class whose parameters cannot be resolved without the claim; the deletion is then tried again.
+/// The class's parameters cannot be resolved without the claim. The deletion is then tried again.
 pub fn deletion_secret(volume: &Volume, class: Option<&Class>) -> Result<Option<SecretRef>, ReferenceError> {
     let annotations = &volume.meta.annotations;
     let noted = annotations.get(DELETION_SECRET_NAME).zip(annotations.get(DELETION_SECRET_NAMESPACE));
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn without_annotations_the_class_says_and_without_a_class_nobody() {
+    fn without_annotations_the_class_names_the_secret() {
         let volume = noted(json!({}));
         let found = deletion_secret(&volume, Some(&with_secret("${pvc.name}-s"))).unwrap().unwrap();
         assert_eq!(found.to_string(), "ns/claim-s");

@@ -107,7 +107,7 @@ async fn serves_then_leaves_nothing_behind() {
     let options = Options { scheduler: true, ..Options::default() };
     let control_plane = ControlPlane::start(options).await.expect("started");
     let version = control_plane.client().expect("a client").apiserver_version().await.expect("a version");
-    assert_eq!(version.git_version, "v1.36.3");
+    assert_eq!(version.git_version, cluster::binaries::kubernetes_release());
     binds_and_schedules(&control_plane).await;
     refuses_what_the_role_does_not_grant(&control_plane).await;
 

@@ -38,7 +38,7 @@ async fn wait_no_volumes(stand: &Stand) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_claim_gets_its_volume_and_both_go_with_the_sample_role_alone() {
+async fn sample_role_suffices_for_a_claim_and_its_deletion() {
     let stand = Stand::up("life").await;
     let mut provisioner = stand.provisioner("a", &["--extra-create-metadata"]);
     stand.class("csi", "Delete", "Immediate", &[]).await;
@@ -133,7 +133,7 @@ fn creates(replica: &Replica) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_other_replica_takes_over_after_a_kill_and_at_once_after_a_sigterm() {
+async fn replica_takes_over_after_kill_and_at_once_after_sigterm() {
     if !stand::has_hosts("two replicas of csi-provisioner") {
         return;
     }
@@ -180,7 +180,7 @@ async fn the_other_replica_takes_over_after_a_kill_and_at_once_after_a_sigterm()
 
 #[test]
 fn replicas_are_left_out_aloud_where_nobody_may_name_a_host() {
-    const TEST: &str = "the_other_replica_takes_over_after_a_kill_and_at_once_after_a_sigterm";
+    const TEST: &str = "replica_takes_over_after_kill_and_at_once_after_sigterm";
     let folder = tempfile::tempdir().expect("a folder");
     std::os::unix::fs::symlink("/bin/false", folder.path().join("unshare")).expect("an unshare that fails");
     let again = |nothing: Option<&str>| {
@@ -198,7 +198,7 @@ fn replicas_are_left_out_aloud_where_nobody_may_name_a_host() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_driver_that_restarts_is_met_again_without_a_restart_of_ours() {
+async fn provisioner_survives_a_restart_of_the_driver() {
     let mut stand = Stand::up("again").await;
     let mut provisioner = stand.provisioner("a", &[]);
     stand.class("csi", "Delete", "Immediate", &[]).await;

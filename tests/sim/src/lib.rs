@@ -41,7 +41,7 @@ mod sidecar;
 mod steps;
 mod world;
 
-pub use api::{ApiServer, Request, Rule};
+pub use api::{ApiServer, Outage, Request, Rule};
 pub use binder::Binder;
 pub use driver::{Call, Driver, Model, Publication, Reply, Settings, Snapshot, Volume, id_of};
 pub use steps::{Fault, Step, Steps};

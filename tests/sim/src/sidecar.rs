@@ -1,50 +1,49 @@
-//! One life of one of our sidecars in the world.
+//! Lives of our sidecars in the world.
 
 use base::leadership::Leadership;
 use base::metrics::Metrics;
 use csi::identity::DriverName;
 use csi::{CallLog, Client};
-use kubernetes::api::Objects;
-use kubernetes::event::{Recorder, deliver};
-use process::Process;
+use kubernetes::object::{Keep, Scope};
+use process::{Caches, Duty, Host, Seat};
 use tokio_util::sync::CancellationToken;
 
 use crate::world::World;
 
 impl World {
-    /// Runs `work` on a process that is connected to this world as [`process::start`] connects one to a real
-    /// one, for the driver called `driver`; its events are written beside it. Ends with `work`.
+    /// A host that is connected to this world as [`process::start`] connects one to a real one, for the driver called
+    /// `driver`; and the delivery of its events, which somebody must run.
     ///
     /// # Panics
     /// When `driver` is no driver's name.
     #[allow(clippy::expect_used)]
-    pub async fn sidecar<F>(
+    pub fn host(
         &self,
         driver: &str,
-        leadership: Leadership,
         stop: CancellationToken,
-        work: impl FnOnce(Process) -> F,
-    ) where
-        F: Future<Output = ()>,
-    {
+    ) -> (Host, impl Future<Output = ()> + Send + 'static) {
         let metrics = Metrics::new();
         metrics.set_driver_name(driver);
-        let (events, queue) = Recorder::new(&format!("{driver}_host_uuid"));
         let asking = Client::new(self.connection(), metrics.clone(), CallLog::default());
-        // Events tell what has happened: they may be written when leadership has just ended.
-        let delivery = deliver(Objects::new(self.client(), Leadership::always()), queue);
-        let process = Process {
-            driver: asking.guarded(leadership.clone()),
-            driver_name: DriverName::new(driver).expect("a driver's name"),
-            metrics,
-            events,
-            objects: Objects::new(self.client(), leadership.clone()),
-            leadership,
-            stop,
-            streaming_lists: false,
-        };
+        let name = DriverName::new(driver).expect("a driver's name");
+        let (mut host, delivery) = Host::new(self.client(), asking, name, metrics);
+        host.stop = stop;
+        (host, delivery)
+    }
+
+    /// One life of a process with one sidecar, which `duty` makes on its seat. Ends with the sidecar's work.
+    pub async fn sidecar(
+        &self,
+        (driver, keep): (&str, Keep),
+        leadership: Leadership,
+        stop: CancellationToken,
+        duty: impl FnOnce(Seat, &mut Caches) -> Duty,
+    ) {
+        let (host, delivery) = self.host(driver, stop);
+        let mut caches = Caches::new(Scope { driver: driver.into(), keep, in_tree: None });
+        let duty = duty(host.seat(leadership, &format!("{driver}_host_uuid")), &mut caches);
         tokio::select! {
-            () = work(process) => {}
+            () = host.work(caches, vec![duty]) => {}
             () = async { delivery.await; std::future::pending().await } => {}
         }
     }

@@ -21,8 +21,11 @@ pub enum Fault {
     /// The request has its effect; the answer is lost. An API request fails as if the connection broke, an RPC never
     /// ends by itself (the caller's deadline ends it).
     LoseReply,
-    /// An API request is refused with this HTTP status and has no effect. RPCs ignore it.
+    /// An API request is refused with this HTTP status and has no effect. RPCs ignore it. 404 does not name the object: so
+    /// answers a proxy, or a server that does not know the kind.
     ApiError(u16),
+    /// An API request is answered as if its object were gone. RPCs ignore it.
+    Missing,
     /// An API request is refused as if somebody else had changed the object (409). RPCs ignore it.
     Conflict,
     /// An RPC fails with this code and has no effect. API requests ignore it.

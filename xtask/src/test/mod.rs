@@ -1,12 +1,13 @@
-//! `cargo xtask test`: format, lints, then every test that the machine allows.
+//! `cargo xtask test`: format, lints, house rules, then every test that the machine allows.
 //!
 //! What was left out is listed at the end, with the reason and how to have it. As root, which CI is, no test may be left
 //! out for want of rights or of a control plane: that is a failure (see [`cluster::skip`]). Other people's checkers
-//! (cargo-deny, promtool) are only missed.
+//! (cargo-deny, promtool) are set up where that can be done ([`checkers`]), and otherwise only missed.
 //!
 //! The last line is always `N passed, N failed`, summed over all test binaries; the exit code is 0 only if nothing failed
 //! at all, the format and the lints included.
 
+mod checkers;
 mod output;
 
 use std::io::{BufRead as _, BufReader};
@@ -42,39 +43,56 @@ pub(crate) fn run() -> ExitCode {
     let started = Instant::now();
     let mut skipped = Skipped(Vec::new());
     let mut broken = Vec::new();
-    if !succeeds("format", cargo().args(["fmt", "--all", "--", "--check"])) {
+    eprintln!("== format");
+    if !succeeds(cargo().args(["fmt", "--all", "--", "--check"])) {
         broken.push("the format is off: cargo fmt --all".to_owned());
     }
     let mut clippy = cargo();
     clippy.args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]);
-    if !succeeds("lints", &mut clippy) {
+    eprintln!("== lints");
+    if !succeeds(&mut clippy) {
         broken.push("clippy has complaints (above)".to_owned());
     }
+    tidy(&mut broken);
     deny(&mut skipped, &mut broken);
     let with_cluster = binaries(&mut skipped, &mut broken);
     let tally = tests(with_cluster, &mut broken);
     report(&tally, &skipped, &broken, started)
 }
 
-fn succeeds(what: &str, command: &mut Command) -> bool {
-    eprintln!("== {what}");
+fn succeeds(command: &mut Command) -> bool {
     match command.status() {
         Ok(status) => status.success(),
         Err(error) => {
-            eprintln!("{what} cannot run: {error}");
+            eprintln!("{} cannot run: {error}", command.get_program().display());
             false
         }
     }
 }
 
+/// The house rules (see [`crate::tidy`]).
+fn tidy(broken: &mut Vec<String>) {
+    eprintln!("== house rules");
+    match crate::tidy::is_tidy() {
+        Ok(true) => {}
+        Ok(false) => broken.push("something is against the house rules (above): cargo xtask tidy".to_owned()),
+        Err(error) => broken.push(format!("the house rules cannot be checked: {error:#}")),
+    }
+}
+
 /// Licences and sources of dependencies. Advisories need a database from the network and are a recipe of their own.
 fn deny(skipped: &mut Skipped, broken: &mut Vec<String>) {
-    let version = cargo().args(["deny", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if !version.is_ok_and(|status| status.success()) {
-        let how = "cargo install --locked cargo-deny";
-        skipped.add("licences, bans and sources of dependencies", "cargo-deny is not installed", how);
-    } else if !succeeds("dependencies", cargo().args(["deny", "check", "bans", "licenses", "sources"])) {
-        broken.push("cargo deny has complaints (above)".to_owned());
+    eprintln!("== dependencies");
+    match checkers::deny() {
+        Ok(mut deny) => {
+            if !succeeds(deny.args(["check", "bans", "licenses", "sources"])) {
+                broken.push("cargo deny has complaints (above)".to_owned());
+            }
+        }
+        Err(error) => {
+            let how = "cargo install --locked cargo-deny";
+            skipped.add("licences, bans and sources of dependencies", &format!("{error:#}"), how);
+        }
     }
 }
 
@@ -148,6 +166,13 @@ fn tests(with_cluster: bool, broken: &mut Vec<String>) -> Tally {
     eprintln!("== tests");
     let means = Means { cluster: with_cluster, go: has_go(), skips_nothing: skips_nothing() };
     let mut command = test_command(&means);
+    // A test that misses promtool says so itself.
+    match checkers::promtool().and_then(|folder| checkers::path_with(folder.as_slice())) {
+        Ok(path) => {
+            command.env("PATH", path);
+        }
+        Err(error) => eprintln!("no promtool: {error:#}"),
+    }
     let mut tally = Tally::default();
     let mut child = match command.stdout(Stdio::piped()).spawn() {
         Ok(child) => child,

@@ -1,8 +1,9 @@
 //! Feature gates: `--feature-gates=A=true,B=false`, repeatable.
 //!
-//! `AllAlpha` and `AllBeta` set every gate of that stage that is not named itself. Gates of the
-//! library that upstream's sidecars link (the generic API server) are accepted without effect, so
-//! that one flag line can serve a whole control plane. Source: csi-lib-utils §1, provisioner §2.
+//! `AllAlpha` and `AllBeta` set every gate of that stage that is not named itself. Upstream's sidecars link
+//! the generic API-server library. Its gates are accepted without effect, so
+//! that one flag line can serve a whole control plane. Source: docs/upstream/conventions.md,
+//! "Feature gates"; docs/upstream/provisioner.md, "Feature gates".
 
 use std::collections::BTreeMap;
 

@@ -1,9 +1,9 @@
 //! The command line, as the Go sidecars read it.
 //!
 //! Two dialects ([`Dialect`]): Go's `flag` package (attacher, resizer, ...) and pflag (provisioner).
-//! Spelling, value syntax, error texts, usage layout and exit codes are theirs, so that a manifest
-//! written for the Go sidecar starts ours, or fails in the same place for the same reason.
-//! Source: csi-lib-utils §1, provisioner §1.
+//! Spelling, value syntax, error texts, usage layout and exit codes follow them. So a manifest written for a
+//! Go sidecar starts ours, or fails in the same place for the same reason.
+//! Source: docs/upstream/conventions.md, "Command line"; docs/upstream/provisioner.md, "Flags".
 //!
 //! A sidecar declares its flags with [`flags!`](crate::flags), one line each:
 //!

@@ -1,4 +1,4 @@
-//! A set of flags and the reading of a command line in either dialect.
+//! A set of flags, and the parser of a command line in either dialect.
 
 use super::gates::{FeatureGates, Gate};
 use super::value::{Value, ValueError};

@@ -1,5 +1,5 @@
-//! The flags that every sidecar has, with upstream's names and defaults (csi-lib-utils §1), and
-//! one of ours: `--exit-on-connection-loss`.
+//! The flags that every sidecar has, with upstream's names and defaults (docs/upstream/conventions.md,
+//! "Standard flags"), and one of ours: `--exit-on-connection-loss`.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::{Exit, FlagGroup, FlagSet, Labels, Parsed};
 use crate::log::{Format, VModule};
 
 crate::flags! {
-    /// Leader election (csi-lib-utils §5).
+    /// Leader election (docs/upstream/conventions.md, "Leader election").
     pub struct LeaderElectionFlags {
         "leader-election" enabled: bool = false, "Work only while holding the Lease, so that several replicas can run.";
         "leader-election-namespace" namespace: String = "", "Namespace of the Lease. Empty: POD_NAMESPACE, else the pod's service account, else default.";
@@ -19,7 +19,7 @@ crate::flags! {
 }
 
 crate::flags! {
-    /// Log verbosity and form (csi-lib-utils §1, §2).
+    /// Log verbosity and form (docs/upstream/conventions.md, "Standard flags" and "Logging").
     pub struct LoggingFlags {
         "v" verbosity: i32 = 0, "Log verbosity: lines of this level and below are written.";
         "vmodule" vmodule: VModule = "", "Verbosity by source file, as pattern=N,pattern2=N (text format only).";
@@ -170,7 +170,7 @@ fn check_logging(parsed: &Parsed) -> Result<(), Exit> {
     let logging: LoggingFlags = parsed.read();
     if !matches!(logging.format.as_str(), "text" | "json") {
         let format = crate::log::quote::quoted(&logging.format);
-        return Err(Exit::refuse(format!("--logging-format={format}: it is text or json")));
+        return Err(Exit::refuse(format!("--logging-format={format}: must be text or json")));
     }
     if logging.format == "json" && !logging.vmodule.is_empty() {
         return Err(Exit::refuse("--vmodule works only with --logging-format=text"));

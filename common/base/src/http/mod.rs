@@ -1,9 +1,9 @@
-//! The small HTTP/1 server: metrics, leader health, and what a sidecar adds.
+//! A small HTTP/1 server for metrics, leader health, and what a sidecar adds.
 //!
-//! The address is bound before [`serve`] returns, so that a port in use ends the program at
-//! start-up. Requests are few and come from kubelet and Prometheus; still, connections are bounded,
-//! and one that sends no request within ten seconds is closed. Source: csi-lib-utils §5, §6,
-//! provisioner §17.
+//! [`serve`] binds the address before it returns, so a port in use ends the program at start-up. Requests are
+//! few and come from kubelet and Prometheus. Even so the number of connections is limited,
+//! and one that sends no request within ten seconds is closed. Source: docs/upstream/conventions.md,
+//! "HTTP endpoints".
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -128,7 +128,7 @@ impl Routes {
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// The address cannot be read.
-    #[error("{} is no listen address: write host:port or :port", quoted(.0))]
+    #[error("{} is not a listen address: write host:port or :port", quoted(.0))]
     Address(String),
     /// The system refuses it.
     #[error("cannot listen on {}: {source}", quoted(address))]

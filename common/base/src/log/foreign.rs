@@ -1,4 +1,4 @@
-//! The libraries' `tracing` events, turned into log lines of ours.
+//! Writes the libraries' `tracing` events as log lines.
 
 use std::fmt::{Debug, Write as _};
 

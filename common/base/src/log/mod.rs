@@ -1,7 +1,7 @@
 //! Logging as the Go sidecars do it: klog text or component-base JSON, on standard error.
 //!
-//! Five macros, exported at the crate's root. Values are anything that prints; numbers and booleans
-//! stay bare, all else is quoted:
+//! Five macros, exported at the crate's root. A value is anything that prints. Numbers and booleans are
+//! written as they are, everything else is quoted:
 //!
 //! ```
 //! # let (claim, attempt, cause) = ("default/data", 3, "no space");
@@ -11,11 +11,12 @@
 //! base::error!(cause, "Provisioning failed"; "claim" => claim, "attempt" => attempt);
 //! ```
 //!
-//! Whether a line is wanted is decided from `-v` and `--vmodule` before any value is touched.
-//! Events of the libraries below us (kube, hyper, tonic) arrive through `tracing`: their errors and
-//! warnings always, the rest at `-v=6` (info) and `-v=8` (debug), their traces never, since those
-//! may quote payloads. Secrets have a type of their own that prints `***stripped***`
-//! ([`crate::secret::SecretValue`]), so no line can hold one. Source: csi-lib-utils §2.
+//! `-v` and `--vmodule` decide whether a line is written, before any value is formatted. Libraries (kube,
+//! hyper, tonic) log through `tracing`. Their errors and warnings are always written, information from `-v=6`
+//! and debug lines from `-v=8`. Their traces are never written, as they may contain payloads. Secrets have a
+//! type of their own that prints `***stripped***`
+//! ([`crate::secret::SecretValue`]), so no line can hold one. Source: docs/upstream/conventions.md,
+//! "Logging".
 //!
 //! Differs: the header's time is UTC whatever `TZ` says.
 
@@ -54,7 +55,7 @@ pub struct LogOptions {
     pub format: Format,
 }
 
-/// The level of the most talkative file, so that most calls end after one comparison.
+/// The highest level of any file, so that most calls end after one comparison.
 static HIGHEST: AtomicI32 = AtomicI32::new(0);
 static OPTIONS: OnceLock<LogOptions> = OnceLock::new();
 

@@ -1,10 +1,10 @@
 //! The metrics page: upstream's names, labels and buckets, and a few of our own.
 //!
-//! One [`Metrics`] per process. It owns what every sidecar has (driver calls, work queues, leader
-//! status, the page's own counters, the process); sidecars add theirs with [`Metrics::counter`],
+//! A process has one [`Metrics`]. It owns the families of every sidecar (driver calls, work queues, leader
+//! status, the page's own counters, the process). Sidecars add theirs with [`Metrics::counter`],
 //! [`Metrics::gauge`] and [`Metrics::histogram`]. The page is Prometheus text 0.0.4 with numbers
-//! printed as Go prints them, so that bucket labels are the same strings. Source: csi-lib-utils §6,
-//! provisioner §17. Ours begin with `mooring_`.
+//! printed as Go prints them, so that bucket labels are the same strings. Our own families begin with
+//! `mooring_`. Source: docs/upstream/conventions.md, "Metrics"; docs/upstream/provisioner.md, "Metrics".
 
 mod call;
 pub(crate) mod page;
@@ -20,7 +20,7 @@ use prometheus::{HistogramOpts, IntCounter, IntGauge, Opts};
 
 use call::CallDurations;
 use queue::Queues;
-pub use queue::{QueueMetrics, Work};
+pub use queue::{QueueMetrics, Waiting, Work};
 
 /// Why the fixed families below register: they are constants, tested once.
 const FIXED: &str = "fixed metric families are valid and distinct";

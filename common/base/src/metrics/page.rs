@@ -1,7 +1,7 @@
 //! Prometheus text 0.0.4, with numbers as Go prints them.
 //!
 //! The library's own encoder prints a bucket's bound as `0.00000001` where Go prints `1e-08`.
-//! Bounds are label values, compared as strings by whoever joins our series with upstream's.
+//! Bounds are label values. A query that joins our series with upstream's compares them as strings.
 
 use std::fmt::Write as _;
 

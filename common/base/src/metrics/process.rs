@@ -1,5 +1,5 @@
-//! `process_*`: what the kernel says of this process, read when the page is. Names, types and help texts
-//! are those of every Prometheus client.
+//! `process_*`: what the kernel reports about this process when the page is requested. Names, types and help
+//! texts are those of every Prometheus client.
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;

@@ -4,8 +4,8 @@
 //! volumes are quantities of bytes. Nothing is rounded except where Kubernetes rounds: parsing
 //! rounds away from zero at the nano-unit, [`Quantity::value`] at the whole unit.
 //!
-//! Differs: Kubernetes cuts what is larger than 2^63-1 to that number without a word; here it is
-//! an error. The API server has already cut what it stores, so only flags can meet it.
+//! `Differs:` Kubernetes silently cuts a quantity above 2^63-1 to that number; here it is an error. The API
+//! server has cut its objects already, so only flags can cause the error.
 
 use std::fmt;
 
@@ -34,7 +34,7 @@ pub enum QuantityError {
     #[error("{0:?} is not a quantity: write a number and a suffix, for example 10Gi")]
     Format(String),
     /// Beyond ±(2^63-1).
-    #[error("{0:?} is too large a quantity: the largest is 9223372036854775807 (just under 8Ei)")]
+    #[error("quantity {0:?} is too large: the largest is 9223372036854775807 (just under 8Ei)")]
     Overflow(String),
 }
 

@@ -1,4 +1,4 @@
-//! How long a key that failed rests.
+//! How long a failed key waits before it is retried.
 
 use std::time::Duration;
 

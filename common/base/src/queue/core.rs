@@ -12,12 +12,13 @@ use super::lane::Lane;
 /// Keys that an idle queue has room for without asking for memory.
 pub(super) const FEW: usize = 16;
 
-/// Where a key waits: its operation and, within it, its group.
+/// Where a key waits: the lane of its operation and, in the lane, its group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// Index of the operation; lanes are served in turn.
     pub lane: usize,
-    /// Keys that share a fate, such as those of one node; groups of a lane are served in turn.
+    /// A group of keys that may fail together, such as those of one node. The groups of a lane are served in
+    /// turn.
     pub group: Option<Arc<str>>,
 }
 
@@ -28,7 +29,7 @@ impl Place {
     }
 }
 
-/// How much of the workers one lane or one group may hold at a time.
+/// How many workers one lane, or one group, may use at a time.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Number of lanes; at least 1.
@@ -53,9 +54,9 @@ pub enum Outcome {
     Done,
     /// Failed: again after the back-off.
     Retry,
-    /// Failed: again after the back-off, but after this delay at the latest.
+    /// Failed: again after the back-off or after this delay, whichever is shorter.
     RetryWithin(Duration),
-    /// Not ready: again after this delay; failures neither grow nor are forgotten.
+    /// Not ready: again after this delay. The count of failures stays as it is.
     After(Duration),
 }
 
@@ -92,8 +93,8 @@ struct Item {
     state: State,
 }
 
-/// The queue's state. What happens to a key is O(log n) or better, however many groups there are, but for a ready key
-/// that moves to another place, which is looked for in its group. What metrics ask for is O(groups).
+/// The queue's state. Each operation on a key takes O(log n) or better, however many groups there are. One
+/// exception: a ready key that moves to another place is searched for in its group. Metrics take O(groups).
 #[derive(Debug)]
 pub struct Core<K> {
     backoff: Backoff,
@@ -103,6 +104,8 @@ pub struct Core<K> {
     delayed: BinaryHeap<Reverse<(Instant, u64)>>,
     delayed_keys: HashMap<u64, K>,
     lanes: Vec<Lane<K>>,
+    /// Keys of each lane whose pause ended since [`Core::take_woken`].
+    woken: Vec<u64>,
     next_lane: usize,
     next_number: u64,
 }
@@ -118,6 +121,7 @@ impl<K: Clone + Eq + Hash> Core<K> {
             delayed: BinaryHeap::new(),
             delayed_keys: HashMap::new(),
             lanes: (0..limits.lanes.max(1)).map(|_| Lane::default()).collect(),
+            woken: vec![0; limits.lanes.max(1)],
             next_lane: 0,
             next_number: 0,
         }
@@ -156,8 +160,8 @@ impl<K: Clone + Eq + Hash> Core<K> {
         }
     }
 
-    /// Takes the next key that may be worked on: lanes in turn, in a lane groups in turn, in a group first
-    /// come first served.
+    /// Takes the next key that may be worked on. Lanes are served in turn, groups of a lane in turn, keys of
+    /// a group in the order in which they came.
     pub fn pop(&mut self, now: Instant) -> Option<Ticket<K>> {
         self.wake(now);
         let (count, limits) = (self.lanes.len(), self.limits);
@@ -201,7 +205,7 @@ impl<K: Clone + Eq + Hash> Core<K> {
         delay
     }
 
-    /// Gives back what a burst has needed and nobody needs now.
+    /// Frees the memory that a burst needed and nobody needs now.
     fn give_back(&mut self) {
         if self.delayed.len() > FEW + 2 * self.delayed_keys.len() {
             self.delayed.retain(|Reverse((_, number))| self.delayed_keys.contains_key(number));
@@ -213,7 +217,7 @@ impl<K: Clone + Eq + Hash> Core<K> {
         self.lanes.iter_mut().for_each(Lane::shrink);
     }
 
-    /// Counts a failure and tells the back-off after it.
+    /// Counts a failure and returns the back-off.
     fn fail(&mut self, key: &K) -> Duration {
         let failures = self.failures.entry(key.clone()).or_insert(0);
         *failures = failures.saturating_add(1);
@@ -248,7 +252,7 @@ impl<K: Clone + Eq + Hash> Core<K> {
 
     /// Since when the oldest ready key of a lane has been ready.
     ///
-    /// Groups are first come first served, so only each group's first key is looked at.
+    /// The first key of a group is its oldest, so only first keys are compared.
     pub fn oldest_since(&self, lane: usize) -> Option<Instant> {
         self.lanes.get(lane)?.heads().filter_map(|(_, first, _)| self.ready_since(first)).min()
     }
@@ -290,7 +294,13 @@ impl<K: Clone + Eq + Hash> Core<K> {
         self.items.insert(key, Item { place, state: State::Delayed { number } });
     }
 
-    fn wake(&mut self, now: Instant) {
+    /// How many keys of a lane have become ready because their pause ended, since this was asked last.
+    pub fn take_woken(&mut self, lane: usize) -> u64 {
+        self.woken.get_mut(lane).map_or(0, std::mem::take)
+    }
+
+    /// Makes the keys ready whose pause is over.
+    pub fn wake(&mut self, now: Instant) {
         while let Some(Reverse((due, number))) = self.delayed.peek().copied() {
             if due > now {
                 break;
@@ -299,6 +309,9 @@ impl<K: Clone + Eq + Hash> Core<K> {
             if let Some(key) = self.delayed_keys.remove(&number)
                 && let Some(item) = self.items.remove(&key)
             {
+                if let Some(woken) = self.woken.get_mut(item.place.lane) {
+                    *woken += 1;
+                }
                 self.make_ready(key, item.place, now);
             }
         }
@@ -314,7 +327,8 @@ impl<K: Clone + Eq + Hash> Core<K> {
     }
 }
 
-/// Gives back the room of a map that is nearly empty. Cheap over time: a map must have grown to eight times as much.
+/// Frees the memory of a map that is nearly empty. Cheap on average, as the map must have grown eightfold
+/// before.
 pub(super) fn shrink<K: Eq + Hash, V>(map: &mut HashMap<K, V>) {
     if map.capacity() > 8 * (FEW + map.len()) {
         map.shrink_to(FEW + 2 * map.len());

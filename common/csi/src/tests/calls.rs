@@ -31,7 +31,7 @@ async fn the_deadline_is_sent_to_the_driver() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn call_that_waited_for_its_connection_past_the_lease_is_not_sent() {
+async fn call_is_not_sent_if_the_lease_ends_while_it_dials() {
     let script = Script::named("x");
     let pipes = Pipes::new(script.clone());
     let connector = pipes.clone();
@@ -76,7 +76,7 @@ async fn the_drivers_own_status_comes_through() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_call_is_counted_with_its_code_and_the_drivers_name_once_known() {
+async fn calls_are_counted_by_code_and_driver_name() {
     let metrics = Metrics::new();
     let status = tonic::Status::already_exists("taken");
     let pipes = Pipes::new(Script::probing([Probe::Ready(None), Probe::Fail(status), Probe::Hang]));

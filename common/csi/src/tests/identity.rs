@@ -72,7 +72,7 @@ async fn capabilities_of_a_bare_plugin_are_an_empty_set() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_same_driver_after_a_restart_is_fine_another_one_is_reported() {
+async fn another_driver_after_a_restart_is_reported() {
     let pipes = Pipes::new(Script::named("ours"));
     let driver = pipes.driver();
     let ours = driver_name(&driver, SECOND).await.unwrap();

@@ -54,7 +54,7 @@ async fn gives_up_after_the_limit_and_names_endpoint_and_cause() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn notices_a_killed_driver_without_a_call_and_reconnects_by_itself() {
+async fn reconnects_to_a_killed_driver_without_a_call() {
     let pipes = Pipes::new(Script::named("first"));
     let driver = pipes.driver();
     let mut state = driver.connection().state();

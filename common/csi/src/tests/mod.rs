@@ -1,5 +1,5 @@
-//! The conformance list of csi-lib-utils §10, against real servers: Unix sockets for dialling,
-//! in-memory pipes for the rest.
+//! csi-lib-utils' cases (docs/upstream/conventions.md, "Test cases") against real servers: Unix sockets for
+//! dialling, in-memory pipes for the rest.
 
 mod calls;
 mod dying;

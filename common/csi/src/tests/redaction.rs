@@ -135,5 +135,5 @@ fn every_message_with_credentials_strips_them() {
         GetMetadataAllocatedRequest,
         GetMetadataDeltaRequest,
     );
-    assert_eq!(count, 19, "the list of csi-spec.md");
+    assert_eq!(count, 19, "docs/upstream/csi.md, \"Secrets\"");
 }

@@ -1,7 +1,8 @@
 //! Topology terms: where a volume may live, as sorted key/value pairs.
 //!
-//! Pure functions. What they compute goes into CreateVolume's requirements, and drivers place
-//! volumes by its order, so order and hash are exactly upstream's. Source: provisioner §9.
+//! Pure functions. Their results go into the requirements of CreateVolume, and drivers place
+//! volumes by its order, so order and hash are exactly upstream's. Source:
+//! docs/upstream/provisioner.md, "Topology".
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;

@@ -1,4 +1,5 @@
-//! The cases of provisioner-cases §I that concern terms alone.
+//! Upstream's topology tests, as far as they concern terms alone (docs/upstream/provisioner.md,
+//! "Test cases").
 
 use super::*;
 
@@ -120,7 +121,7 @@ fn rotation_keeps_every_term_once() {
 }
 
 #[test]
-fn rotation_to_a_node_begins_with_the_first_term_that_holds_there() {
+fn rotation_begins_with_the_first_term_of_the_node() {
     let terms = zones(&["z1", "z2", "z3"]);
     let node = term(&[("zone", "z2"), ("rack", "r7")]);
     assert_eq!(rotated_to_node(&terms, &node), Some(zones(&["z2", "z3", "z1"])));

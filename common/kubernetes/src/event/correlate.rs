@@ -1,4 +1,4 @@
-//! Which events are written, counted or dropped.
+//! Decides whether an event is written, counted or dropped.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};

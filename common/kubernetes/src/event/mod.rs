@@ -1,10 +1,10 @@
-//! Events on objects, as client-go records them: core/v1, repeated ones counted, floods held back.
+//! Events on objects, as client-go records them: core/v1 events; repeats are counted, floods are limited.
 //!
-//! [`Correlator`] decides what becomes of an event; [`Recorder`] hands events over without ever waiting,
+//! [`Correlator`] decides what becomes of an event. [`Recorder`] takes events without making the caller wait,
 //! and [`deliver`] writes them in the background.
 //!
-//! Source: provisioner.md §16. `Differs:` kube's own recorder writes events.k8s.io, which upstream's
-//! roles do not allow.
+//! Source: docs/upstream/provisioner.md, "Events". kube's own recorder is not used: it writes events.k8s.io,
+//! which upstream's roles do not allow.
 
 mod correlate;
 mod record;

@@ -1,22 +1,25 @@
-//! Handing events over and writing them.
+//! Takes events from reconcilers and writes them in the background.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::correlate::{Correlator, Fate};
 use crate::api::{self, Format, Objects};
 use crate::object::{Uid, WireEvent};
 
-/// Events that wait to be written at the most; more are dropped, as upstream does.
+/// How many events may wait to be written. Further ones are dropped, as upstream does.
 const WAITING: usize = 4096;
 /// Events written at once.
 const AT_ONCE: usize = 8;
+/// How often an event is sent while the API server cannot be reached, and the pause in between; client-go's figures.
+const TRIES: usize = 12;
+const PAUSE: Duration = Duration::from_secs(10);
 
 /// Normal or Warning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,13 +78,19 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// A recorder whose events carry `source` as their component, and the queue for [`deliver`].
+    /// Creates a recorder for events from component `source`, and the queue for [`deliver`].
     pub fn new(source: &str) -> (Self, mpsc::Receiver<(Box<str>, Event)>) {
         let (queue, events) = mpsc::channel(WAITING);
         (Self { queue, source: source.into() }, events)
     }
 
-    /// Records an event. When too many wait, it is dropped with a log line.
+    /// The same queue, for events of another component.
+    #[must_use]
+    pub fn named(&self, source: &str) -> Self {
+        Self { queue: self.queue.clone(), source: source.into() }
+    }
+
+    /// Records an event without waiting. If too many wait already, it is dropped and logged.
     pub fn record(&self, event: Event) {
         base::v!(2, "Event occurred"; "object" => event.object.name, "kind" => event.object.kind,
             "type" => event.kind.as_str(), "reason" => event.reason, "message" => event.message);
@@ -145,16 +154,31 @@ fn prepare(correlator: &mut Correlator, fate: Fate, source: &str, event: Event) 
     Some(Write { namespace, name, body, count })
 }
 
+/// Writes an event. Tries again when the API server cannot be reached, as client-go does; what it refuses is dropped.
 async fn send(objects: Objects, write: Write) {
-    if let Some((name, patch)) = &write.count {
-        match objects.patch::<WireEvent>(&write.namespace, name, "", Format::Strategic, patch).await {
-            Ok(_) => return,
-            Err(error) if api::is(&error, 404) => {}
-            Err(error) => return refused(&write, &error),
+    for number in 1..=TRIES {
+        match try_once(&objects, &write).await {
+            Ok(()) => return,
+            Err(error) if api::status(&error).is_some() || number == TRIES => return refused(&write, &error),
+            // The first pause is a random part of the full one: many sidecars lose the server at the same moment.
+            Err(_) if number == 1 => sleep(PAUSE.mul_f64(fastrand::f64())).await,
+            Err(_) => sleep(PAUSE).await,
         }
     }
-    if let Err(error) = objects.create::<WireEvent>(&write.namespace, &write.body).await {
-        refused(&write, &error);
+}
+
+async fn try_once(objects: &Objects, write: &Write) -> Result<(), api::Error> {
+    if let Some((name, patch)) = &write.count {
+        let reply = objects.patch::<WireEvent>(&write.namespace, name, "", Format::Strategic, patch).await;
+        match reply {
+            Err(error) if api::is(&error, 404) => {}
+            reply => return reply.map(drop),
+        }
+    }
+    match objects.create::<WireEvent>(&write.namespace, &write.body).await {
+        // The reply of an earlier try was lost: its name is the event's own.
+        Err(error) if api::is(&error, 409) => Ok(()),
+        reply => reply.map(drop),
     }
 }
 
@@ -200,4 +224,52 @@ fn body(namespace: &str, name: &str, source: &str, event: &Event, message: &str)
 pub(crate) fn now() -> String {
     let seconds = Timestamp::now().as_second();
     Timestamp::from_second(seconds).map_or_else(|_| String::new(), |time| time.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use base::leadership::Leadership;
+    use kube::client::Body;
+
+    /// How often an event is sent to a server that fails so often, and then answers with this status.
+    async fn sent(failures: usize, status: u16) -> usize {
+        let sent = Arc::new(Mutex::new(0));
+        let count = sent.clone();
+        let service = tower::service_fn(move |_: http::Request<Body>| {
+            let mut count = count.lock().unwrap();
+            *count += 1;
+            let refusal = json!({"kind": "Status", "status": "Failure", "code": status, "reason": "No"});
+            let body = if status < 300 { json!({"metadata": {"name": "e"}}) } else { refusal };
+            let reply =
+                http::Response::builder().status(status).body(Body::from(body.to_string().into_bytes()));
+            let reset = || std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+            std::future::ready(if *count <= failures { Err(reset()) } else { Ok(reply.unwrap()) })
+        });
+        let client = kube::Client::new(service, "default");
+        let (recorder, queue) = Recorder::new("test");
+        let object = ObjectRef {
+            api_version: "v1",
+            kind: "PersistentVolume",
+            namespace: "".into(),
+            name: "pv".into(),
+            uid: Uid::default(),
+            version: 1,
+        };
+        recorder.record(Event { object, kind: Kind::Normal, reason: "Reason", message: "message".into() });
+        drop(recorder);
+        deliver(Objects::new(client, Leadership::always()), queue).await;
+        *sent.lock().unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn event_is_sent_again_until_the_server_answers() {
+        for (failures, status, times) in
+            [(0, 201, 1), (3, 201, 4), (0, 403, 1), (2, 409, 3), (99, 201, TRIES)]
+        {
+            assert_eq!(sent(failures, status).await, times, "{failures} failures, then {status}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! The election's decisions.
+//! Decides what a candidate or leader does next.
 
 use std::time::{Duration, Instant};
 
@@ -23,9 +23,9 @@ pub struct Timing {
 pub enum Attempt {
     /// Nobody has it: create this object.
     Create(Box<Lease>),
-    /// It is free, over, or ours: PUT this object, resourceVersion included.
+    /// The lease is free, expired, or ours: PUT this object, with its resourceVersion.
     Update(Box<Lease>),
-    /// Somebody else has it; it can be taken over at this time at the earliest.
+    /// Another holds the lease; we can take it over at this time at the earliest.
     Held {
         /// Who has it.
         by: String,
@@ -52,7 +52,7 @@ struct Seen {
 }
 
 impl Elector {
-    /// A candidate called `identity` for the lease `name`; `labels` are put on it when it leads.
+    /// Creates a candidate called `identity` for the lease `name`. A leader puts `labels` on the lease.
     pub fn new(name: &str, identity: &str, labels: Vec<(String, String)>, timing: Timing) -> Self {
         Self { name: name.to_owned(), identity: identity.to_owned(), labels, timing, seen: None }
     }
@@ -68,7 +68,7 @@ impl Elector {
         spec.holder_identity.as_deref().filter(|holder| !holder.is_empty())
     }
 
-    /// Notes a lease as stored by the API server; only a changed record restarts its time.
+    /// Observes a lease as the API server stores it. Only a changed record restarts its lease duration.
     pub fn observe(&mut self, lease: Lease, now: Instant) {
         let same = self.seen.as_ref().is_some_and(|seen| seen.lease.spec == lease.spec);
         let changed = match &self.seen {
@@ -83,7 +83,7 @@ impl Elector {
         self.seen = None;
     }
 
-    /// What to try, given what was observed. `wall` is only written, never compared.
+    /// Decides the next attempt from what was observed. `wall` is written into the lease and never compared.
     pub fn attempt(&self, now: Instant, wall: MicroTime) -> Attempt {
         let Some(seen) = &self.seen else {
             let mut lease = Lease::default();
@@ -101,7 +101,8 @@ impl Elector {
         Attempt::Update(Box::new(self.claimed(seen.lease.clone(), wall)))
     }
 
-    /// The object that gives the lease back: no holder, one second, so that a rival takes it at once.
+    /// The object that releases the lease: no holder and a duration of one second, so that a rival can take
+    /// it at once.
     pub fn release(&self, wall: MicroTime) -> Option<Box<Lease>> {
         if !self.is_ours() {
             return None;

@@ -1,4 +1,4 @@
-//! The election's effects: reads, writes and the watch on one Lease.
+//! Runs the election: reads, writes and watches one Lease.
 
 use std::time::Duration;
 
@@ -15,12 +15,14 @@ use crate::api;
 use base::leadership::Leadership;
 use base::metrics::LeaderMetrics;
 
+/// The share of the time left that one try to renew may take.
+const TRY_SHARE: f64 = 0.7;
 /// How far a candidate's pause is stretched at most, as in client-go.
 const JITTER: f64 = 1.2;
 
 /// One process that wants to lead.
 pub struct Candidate {
-    /// A client of its own: a throttled or busy main client never costs the lease.
+    /// A separate client, so that a throttled or busy main client never costs us the lease.
     pub client: kube::Client,
     /// Namespace of the Lease.
     pub namespace: String,
@@ -43,12 +45,12 @@ pub struct Candidate {
 /// Why the election ended without being asked to.
 #[derive(Debug, Error)]
 pub enum LeaseError {
-    /// The renew deadline passed, or somebody else holds the lease. The process must exit 1, as upstream's does.
+    /// The lease ran out, or somebody else holds it. The process must exit 1, as upstream's does.
     #[error("Stopped leading")]
     Lost,
 }
 
-/// Waits for the lease, keeps it, and gives it back once `stop` is cancelled.
+/// Acquires the lease, renews it, and releases it when `stop` is cancelled.
 ///
 /// `leadership` says at any moment whether effects may be sent. `tell` is called with `became leader` and
 /// `stopped leading` for the event on the Lease.
@@ -116,8 +118,10 @@ impl Run {
                 Attempt::Held { until, .. } if watching => Instant::from_std(until),
                 Attempt::Held { until, .. } => Instant::from_std(until).min(Instant::now() + self.jittered()),
                 attempt @ (Attempt::Create(_) | Attempt::Update(_)) => {
-                    if self.write(attempt, started + self.candidate.timing.renew).await {
-                        return started;
+                    // Not from the read on: a slow server would use up the lease before it is won.
+                    let written = Instant::now();
+                    if self.write(attempt, written + self.candidate.timing.renew).await {
+                        return written;
                     }
                     Instant::now() + self.jittered()
                 }
@@ -157,34 +161,39 @@ impl Run {
         }
     }
 
-    /// Renews until that fails for longer than the renew deadline, or the lease is somebody else's.
+    /// Renews the lease. Nothing is sent to anybody past the renew deadline, but trying goes on until somebody else holds
+    /// the lease, or until it has run out: an outage of the API server that ends before that costs nothing.
     async fn keep(&mut self, mut renewed: Instant) -> LeaseError {
+        let timing = self.candidate.timing;
         loop {
-            sleep_until(renewed + self.candidate.timing.retry).await;
-            let deadline = renewed + self.candidate.timing.renew;
-            let mut fast = true;
+            sleep_until(renewed + timing.retry).await;
+            let runs_out = renewed + timing.lease;
+            let mut first = true;
             loop {
-                let started = Instant::now();
-                if started >= deadline {
+                let begun = Instant::now();
+                if begun >= runs_out {
                     return LeaseError::Lost;
                 }
-                if !fast {
+                // An answer that never comes must leave time for another try.
+                let bound = begun + (runs_out - begun).mul_f64(TRY_SHARE);
+                if !first {
                     self.candidate.metrics.count_slow_path();
-                    self.read(deadline).await;
+                    self.read(bound).await;
                 }
                 let attempt = self.elector.attempt(Instant::now().into_std(), wall());
                 if !self.elector.is_ours() && matches!(attempt, Attempt::Held { .. }) {
                     return LeaseError::Lost;
                 }
-                if self.write(attempt, deadline).await {
-                    renewed = started;
-                    self.leadership.extend(renewed + self.candidate.timing.renew);
+                let written = Instant::now();
+                if self.write(attempt, bound).await {
+                    renewed = written;
+                    self.leadership.extend(renewed + timing.renew);
                     break;
                 }
-                if !fast {
-                    sleep_until((started + self.candidate.timing.retry).min(deadline)).await;
+                if !first {
+                    sleep_until((begun + timing.retry / 10).min(runs_out)).await;
                 }
-                fast = false;
+                first = false;
             }
         }
     }

@@ -39,7 +39,7 @@ fn first_candidate_creates_the_lease_with_labels() {
 }
 
 #[test]
-fn rival_waits_a_lease_duration_by_its_own_clock_whatever_the_record_says() {
+fn rival_measures_the_lease_by_its_own_clock() {
     let (mut a, mut b, now) = (elector("a"), elector("b"), Instant::now());
     // A leader with a clock a year behind: its renewTime must not matter.
     let lease = stored(a.attempt(now, wall(1)), 1);

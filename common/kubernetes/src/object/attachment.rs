@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 use super::volume::{VolumeSpec, WireVolumeSpec, attachers};
 use super::wire::wire;
 use super::word::word;
-use super::{Meta, Object, Pairs, Scope};
+use super::{Keep, Meta, Object, Pairs, Scope};
 
 /// The node's id at the driver, as it was when the volume was published.
 pub const NODE_ID: &str = "csi.alpha.kubernetes.io/node-id";
@@ -133,12 +133,12 @@ impl Object for Attachment {
         let spec = wire.spec;
         let source = match (spec.source.persistent_volume_name, spec.source.inline_volume_spec) {
             (Some(_), Some(_)) => AttachmentSource::Both,
-            (Some(name), None) if scope.attach => AttachmentSource::Volume(word(&name)),
+            (Some(name), None) if scope.keep.has(Keep::ATTACH) => AttachmentSource::Volume(word(&name)),
             (Some(name), None) => AttachmentSource::Volume(name.into()),
             (None, Some(inline)) => AttachmentSource::Inline(Box::new(VolumeSpec::from_wire(*inline, scope))),
             (None, None) => AttachmentSource::Neither,
         };
-        let detail = ours && scope.attach;
+        let detail = ours && scope.keep.has(Keep::ATTACH);
         if !detail && !matches!(source, AttachmentSource::Volume(_)) {
             return None;
         }
@@ -183,7 +183,7 @@ mod tests {
             "spec": {"attacher": "d", "nodeName": "n", "source": {"persistentVolumeName": "pv"}},
             "status": {"attached": false, "attachError": {"time": null, "message": "m"}, "detachError": {"time": null}},
         });
-        let scope = Scope { driver: "d".into(), attach: true, ..Scope::default() };
+        let scope = Scope { driver: "d".into(), keep: Keep::ATTACH, ..Scope::default() };
         let attachment = Attachment::slim(serde_json::from_value(object).unwrap(), &scope).unwrap();
         let error = |message: &str| StatusError { message: message.into(), ..StatusError::default() };
         assert_eq!(attachment.attach_error.as_deref(), Some(&error("m")));

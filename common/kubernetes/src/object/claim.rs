@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 
 use super::wire::wire;
-use super::{Meta, Object, Scope};
+use super::{Keep, Meta, Object, Scope};
 
 /// The annotation that names who must provision a claim.
 pub const PROVISIONER: &str = "volume.kubernetes.io/storage-provisioner";
@@ -14,10 +14,10 @@ pub const PROVISIONER: &str = "volume.kubernetes.io/storage-provisioner";
 pub const PROVISIONER_BETA: &str = "volume.beta.kubernetes.io/storage-provisioner";
 /// Set when the claim's in-tree plugin is served by a CSI driver.
 pub const MIGRATED_TO: &str = "pv.kubernetes.io/migrated-to";
-/// The annotation of kubectl apply: as large as the object, and never read here.
+/// The annotation of kubectl apply. It is as large as the object, and we never read it.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// A claim that waits for a volume of this driver.
+/// A claim.
 #[derive(Debug, Clone)]
 pub struct Claim {
     /// Identity, with all annotations: secret templates may name any.
@@ -26,6 +26,8 @@ pub struct Claim {
     pub access_modes: Box<[Box<str>]>,
     /// `spec.storageClassName`, or the beta annotation, which wins. Empty when neither is set.
     pub class: Box<str>,
+    /// `spec.volumeName`; empty while the claim waits for a volume.
+    pub volume: Box<str>,
     /// `spec.volumeMode`; `None` when the claim does not say.
     pub volume_mode: Option<Box<str>>,
     /// `spec.resources.requests.storage` as written.
@@ -40,7 +42,7 @@ pub struct Claim {
     pub attributes_class: Box<str>,
 }
 
-/// What a claim is to be filled from.
+/// The data source of a claim.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DataSource {
@@ -61,6 +63,12 @@ impl Claim {
     pub fn provisioner(&self) -> Option<&str> {
         let annotations = &self.meta.annotations;
         annotations.get(PROVISIONER).or_else(|| annotations.get(PROVISIONER_BETA))
+    }
+
+    /// Whether the claim waits for a volume and names this driver, or the plugin that it replaces.
+    pub fn waits_for(&self, scope: &Scope) -> bool {
+        let named = [self.provisioner(), self.meta.annotations.get(MIGRATED_TO)];
+        self.volume.is_empty() && named.into_iter().flatten().any(|name| scope.is_ours(name))
     }
 }
 
@@ -98,9 +106,12 @@ wire!(WireClaim, "", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", Na
 impl Object for Claim {
     type Wire = WireClaim;
 
-    /// Keeps claims that have no volume yet and that name us; a bound claim is nothing to wait for.
+    /// Keeps claims that wait for a volume of our driver. Keeps claims that have a volume only if somebody here resizes:
+    /// a claim does not say whose its volume is.
     fn slim(wire: WireClaim, scope: &Scope) -> Option<Self> {
-        if !wire.spec.volume_name.is_empty() {
+        let (provisions, resizes) = (scope.keep.has(Keep::PROVISION), scope.keep.has(Keep::RESIZE));
+        let waits = wire.spec.volume_name.is_empty();
+        if !(if waits { provisions } else { resizes }) {
             return None;
         }
         let mut spec = wire.spec;
@@ -113,6 +124,7 @@ impl Object for Claim {
             meta: Meta::new(wire.metadata, |key| key != LAST_APPLIED),
             access_modes: spec.access_modes.into(),
             class: beta_class.map(Into::into).or(spec.storage_class_name).unwrap_or_default(),
+            volume: spec.volume_name,
             volume_mode: spec.volume_mode,
             request: spec.resources.requests.remove("storage").unwrap_or_default(),
             has_selector: spec.selector.is_some(),
@@ -120,12 +132,36 @@ impl Object for Claim {
             data_source_ref: spec.data_source_ref,
             attributes_class: spec.volume_attributes_class_name.unwrap_or_default(),
         };
-        let named = [claim.provisioner(), claim.meta.annotations.get(MIGRATED_TO)];
-        let ours = named.into_iter().flatten().any(|name| scope.is_ours(name));
-        ours.then_some(claim)
+        (!waits || claim.waits_for(scope)).then_some(claim)
     }
 
     fn meta(&self) -> &Meta {
         &self.meta
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn kept(keep: Keep, spec: Value) -> bool {
+        let metadata = json!({"name": "c", "namespace": "ns", "annotations": {PROVISIONER: "d"}});
+        let wire = serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap();
+        Claim::slim(wire, &Scope { driver: "d".into(), keep, ..Scope::default() }).is_some()
+    }
+
+    #[test]
+    fn bound_claims_are_kept_when_somebody_resizes() {
+        let both = Keep::PROVISION.and(Keep::RESIZE);
+        for (keep, waiting, bound) in [
+            (Keep::PROVISION, true, false),
+            (Keep::RESIZE, false, true),
+            (both, true, true),
+            (Keep::ATTACH, false, false),
+        ] {
+            assert_eq!(kept(keep, json!({})), waiting, "{keep:?}");
+            assert_eq!(kept(keep, json!({"volumeName": "pv"})), bound, "{keep:?}");
+        }
     }
 }

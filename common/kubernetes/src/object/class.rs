@@ -18,7 +18,7 @@ pub enum BindingMode {
     WaitForFirstConsumer,
 }
 
-/// A StorageClass: whole if it is this driver's, of others only whose it is.
+/// A StorageClass. Of another driver's class only the provisioner is kept.
 #[derive(Debug, Clone)]
 pub struct Class {
     /// Identity.
@@ -83,8 +83,8 @@ wire!(WireClass, "storage.k8s.io", "v1", "StorageClass", "storageclasses", Clust
 impl Object for Class {
     type Wire = WireClass;
 
-    /// Keeps of another provisioner's class only that it is there and whose it is: a claim of it is not ours, while
-    /// one of a class that is missing waits for it.
+    /// Of another provisioner's class only the name and the provisioner are kept. They tell a claim that is
+    /// not ours from a claim that waits for a missing class.
     fn slim(wire: WireClass, scope: &Scope) -> Option<Self> {
         let meta = Meta::new(wire.metadata, |_| false);
         if !scope.is_ours(&wire.provisioner) {

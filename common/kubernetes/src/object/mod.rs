@@ -2,7 +2,7 @@
 //!
 //! Each kind has two types: a private *wire* type, which serde fills from the API server's JSON and
 //! which ignores every field it does not name, and the public slim type kept in a [`Store`](super::store::Store).
-//! [`Object::slim`] turns one into the other and drops what is not this driver's business.
+//! [`Object::slim`] turns the first into the second, and drops objects that this driver does not need.
 
 pub mod annotation;
 mod attachment;
@@ -33,16 +33,38 @@ pub use volume::{
 pub use wire::{Guarded, Malformed, NoObject, Wire};
 pub use word::Words;
 
-/// What a process keeps of the objects it sees.
+/// What a process keeps of the objects it sees: the union of what its sidecars read.
 #[derive(Debug, Clone, Default)]
 pub struct Scope {
     /// The driver's name, as GetPluginInfo gives it.
     pub driver: Box<str>,
     /// The in-tree plugin that this driver replaces, if it is one of the migrated drivers.
     pub in_tree: Option<Box<str>>,
-    /// Keep of a volume what ControllerPublishVolume needs (attributes, flags, access modes), and nothing that
-    /// only provisioning needs.
-    pub attach: bool,
+    /// For whom objects are kept.
+    pub keep: Keep,
+}
+
+/// A set of purposes that objects are kept for. What each costs in bytes is tested in `tests/footprint.rs`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Keep(u8);
+
+impl Keep {
+    /// Claims without a volume; of volumes what their deletion needs.
+    pub const PROVISION: Self = Self(1);
+    /// Attachments whole; of volumes what ControllerPublishVolume needs (attributes, flags, access modes).
+    pub const ATTACH: Self = Self(2);
+    /// Claims with a volume.
+    pub const RESIZE: Self = Self(4);
+
+    /// The purposes of both sets.
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether the set has every purpose of the other.
+    pub const fn has(self, purpose: Self) -> bool {
+        self.0 & purpose.0 == purpose.0
+    }
 }
 
 impl Scope {
@@ -57,7 +79,8 @@ pub trait Object: Send + Sync + Sized + 'static {
     /// What the API server sends.
     type Wire: Wire;
 
-    /// Cuts the object to size; `None` when this process has no use for it.
+    /// Cuts the object to size; `None` when no sidecar of this process has a use for it. An object that is kept need
+    /// not concern every sidecar: each asks the object itself.
     fn slim(wire: Self::Wire, scope: &Scope) -> Option<Self>;
 
     /// Identity and version.

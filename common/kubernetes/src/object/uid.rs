@@ -1,4 +1,4 @@
-//! What tells an object from all others, past ones too.
+//! The uid, which tells an object from all others, also from past ones.
 
 use std::fmt;
 

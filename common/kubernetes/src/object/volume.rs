@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::claim::MIGRATED_TO;
 use super::wire::wire;
 use super::word::{Words, word, words};
-use super::{Key, Meta, Object, Pairs, Scope, Uid};
+use super::{Keep, Key, Meta, Object, Pairs, Scope, Uid};
 use base::name::sanitize_driver_name;
 
 /// The annotation that names who made a volume.
@@ -18,7 +18,7 @@ pub const DELETION_SECRET_NAME: &str = "volume.kubernetes.io/provisioner-deletio
 /// Namespace of the secret that DeleteVolume needs.
 pub const DELETION_SECRET_NAMESPACE: &str = "volume.kubernetes.io/provisioner-deletion-secret-namespace";
 
-/// What an attacher's finalizer begins with; the driver's sanitised name follows.
+/// The beginning of an attacher's finalizer; the driver's sanitised name follows.
 pub const ATTACHER_FINALIZER: &str = "external-attacher/";
 
 /// What happens to a volume whose claim is gone.
@@ -58,9 +58,9 @@ pub struct Volume {
     pub phase: VolumePhase,
     /// `spec.persistentVolumeReclaimPolicy`; the API server's default for a volume without one is Retain.
     pub reclaim: ReclaimPolicy,
-    /// `spec.storageClassName`; empty when not set, or if the process attaches.
+    /// `spec.storageClassName`; empty when not set, or if nobody here provisions.
     pub class: Arc<str>,
-    /// `spec.claimRef`; `None` if the process attaches.
+    /// `spec.claimRef`; `None` if nobody here provisions.
     pub claim: Option<Box<ClaimRef>>,
     /// The source and how it is used.
     pub spec: VolumeSpec,
@@ -71,11 +71,11 @@ pub struct Volume {
 pub struct VolumeSpec {
     /// `spec.csi`; `None` for in-tree sources.
     pub csi: Option<Box<CsiSource>>,
-    /// `spec.accessModes`; empty unless the process attaches.
+    /// `spec.accessModes`; empty unless somebody here attaches.
     pub access_modes: Words,
     /// Whether `spec.volumeMode` is Block.
     pub block: bool,
-    /// `spec.mountOptions`; empty unless the process attaches.
+    /// `spec.mountOptions`; empty unless somebody here attaches.
     pub mount_options: Words,
 }
 
@@ -93,9 +93,9 @@ pub struct CsiSource {
     /// File system; empty when not set.
     #[serde(deserialize_with = "super::word::read")]
     pub fs_type: Arc<str>,
-    /// `volume_context`; `None` unless the process attaches.
+    /// `volume_context`; `None` unless somebody here attaches.
     pub volume_attributes: Option<Pairs>,
-    /// The secret for ControllerPublishVolume, as `namespace/name`; `None` unless the process attaches.
+    /// The secret for ControllerPublishVolume, as `namespace/name`; `None` unless somebody here attaches.
     #[serde(rename = "controllerPublishSecretRef", deserialize_with = "read_place")]
     pub publish_secret: Option<Arc<str>>,
 }
@@ -159,7 +159,7 @@ wire!(WireVolume, "", "v1", "PersistentVolume", "persistentvolumes", ClusterReso
 impl Object for Volume {
     type Wire = WireVolume;
 
-    /// Keeps the volumes that we made, that are migrated to us, whose CSI driver we are, or that an attacher
+    /// Keeps the volumes that our driver made, that are migrated to it, whose CSI driver it is, or that an attacher
     /// must free of its finalizer.
     fn slim(wire: WireVolume, scope: &Scope) -> Option<Self> {
         let annotations = wire.metadata.annotations.as_ref();
@@ -168,7 +168,7 @@ impl Object for Volume {
         let is_ours = named(PROVISIONED_BY)
             || named(MIGRATED_TO)
             || wire.spec.csi.as_ref().is_some_and(|csi| *csi.driver == *scope.driver)
-            || (scope.attach && has_attacher_finalizer(&wire.metadata, &scope.driver));
+            || (scope.keep.has(Keep::ATTACH) && has_attacher_finalizer(&wire.metadata, &scope.driver));
         is_ours.then(|| Self::from_wire(wire, scope))
     }
 
@@ -192,22 +192,23 @@ fn has_attacher_finalizer(metadata: &ObjectMeta, driver: &str) -> bool {
 }
 
 impl Volume {
-    /// Cuts a volume to size whoever's it is.
+    /// Cuts any driver's volume to the fields that we keep.
     pub fn from_wire(wire: WireVolume, scope: &Scope) -> Self {
         let WireVolume { mut metadata, mut spec, status } = wire;
-        if scope.attach {
-            // An attacher keeps as many volumes as a provisioner, but nothing of what provisioning needs.
+        let deletes = scope.keep.has(Keep::PROVISION);
+        if !deletes {
+            // An attacher keeps as many volumes as a provisioner, but nothing of what only deletion needs.
             metadata.finalizers = attachers(metadata.finalizers);
             spec.claim_ref = None;
             spec.storage_class_name = Box::default();
         }
-        let keep: &[&str] = if scope.attach {
-            &[MIGRATED_TO]
-        } else {
+        let keep: &[&str] = if deletes {
             &[PROVISIONED_BY, MIGRATED_TO, DELETION_SECRET_NAME, DELETION_SECRET_NAMESPACE]
+        } else {
+            &[MIGRATED_TO]
         };
         let mut meta = Meta::new(metadata, |key| keep.contains(&key));
-        if scope.attach {
+        if scope.keep.has(Keep::ATTACH) {
             // Its attachments name it.
             meta.key = Key::common(meta.name());
         }
@@ -223,14 +224,15 @@ impl Volume {
 }
 
 impl VolumeSpec {
-    /// Cuts a spec to size.
+    /// Cuts a spec to the fields that we keep.
     pub fn from_wire(spec: WireVolumeSpec, scope: &Scope) -> Self {
         let mut csi = spec.csi;
-        if let Some(csi) = csi.as_mut().filter(|_| !scope.attach) {
+        let publishes = scope.keep.has(Keep::ATTACH);
+        if let Some(csi) = csi.as_mut().filter(|_| !publishes) {
             csi.volume_attributes = None;
             csi.publish_secret = None;
         }
-        let kept = |list: &[Box<str>]| words(list.iter().filter(|_| scope.attach).map(|text| &**text));
+        let kept = |list: &[Box<str>]| words(list.iter().filter(|_| publishes).map(|text| &**text));
         Self {
             csi,
             access_modes: kept(&spec.access_modes),

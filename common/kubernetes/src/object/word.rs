@@ -1,5 +1,5 @@
-//! Texts that thousands of objects have in common, kept once: annotation keys, finalizers, drivers, nodes, and the
-//! lists of access modes, mount options and finalizers that they come in.
+//! Keeps one copy of texts that thousands of objects share: annotation keys, finalizers, names of drivers and
+//! nodes, and lists of access modes, mount options and finalizers.
 
 use std::collections::HashSet;
 use std::hash::Hash;
@@ -12,9 +12,9 @@ pub type Words = Arc<[Arc<str>]>;
 
 static TEXTS: LazyLock<Mutex<Pool<str>>> = LazyLock::new(Mutex::default);
 static LISTS: LazyLock<Mutex<Pool<[Arc<str>]>>> = LazyLock::new(Mutex::default);
-/// As many are kept without looking whether anybody still uses them.
+/// How many texts are kept before the unused ones are removed.
 const FEW: usize = 256;
-/// Longest text, in bytes, that is looked for among the others: longer ones are nobody else's.
+/// Longest text, in bytes, that is shared; longer ones are hardly ever equal.
 const LONG: usize = 256;
 
 /// What is in use, and what is not yet swept.
@@ -48,8 +48,8 @@ impl<T: ?Sized + Eq + Hash> Pool<T> {
     }
 }
 
-/// `text`, shared with everybody who has asked for the same. For texts that come again and again: what nobody uses
-/// any more is forgotten only now and then.
+/// Returns the shared copy of `text`. Use it for texts that many objects have: unused texts are removed only
+/// now and then.
 pub(super) fn word(text: &str) -> Arc<str> {
     if text.len() > LONG {
         return text.into();

@@ -1,6 +1,6 @@
 //! Secrets: which one a StorageClass names for a call, and its content, read when the call needs it.
 //!
-//! - [`reference`](fn@reference): which Secret a class names for a [`Stage`], templates resolved.
+//! - [`reference`](fn@reference): the Secret that a class names for a [`Stage`], with templates resolved.
 //! - [`strip_reserved`], [`fs_type`]: the other reserved parameters of a class.
 //! - [`read`](fn@read): the content. Secrets are never listed, watched or cached.
 

@@ -1,11 +1,11 @@
-//! The parameters of a StorageClass that are for the sidecars, not for the driver.
+//! The parameters of a StorageClass that sidecars read and the driver does not get.
 
 use std::collections::BTreeMap;
 
 use super::template::{Facts, Part, TemplateError, resolve};
 use base::log::quote::quoted;
 
-/// Parameters with this prefix are ours; any we do not know is an error.
+/// Parameters with this prefix are for sidecars; an unknown one is an error.
 const PREFIX: &str = "csi.storage.k8s.io/";
 
 const FS_TYPE: &str = "csi.storage.k8s.io/fstype";
@@ -126,10 +126,10 @@ impl std::fmt::Display for SecretRef {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReferenceError {
     /// Old and new key, or twice the same part.
-    #[error("StorageClass parameters {0} and {1} say the same thing: remove the first")]
+    #[error("StorageClass parameters {0} and {1} mean the same: remove the first")]
     Twice(&'static str, &'static str),
     /// A name without a namespace or the reverse.
-    #[error("StorageClass parameter {present} needs {missing} beside it")]
+    #[error("StorageClass parameter {present} requires {missing}: set both or neither")]
     Half {
         /// The key that is there.
         present: &'static str,
@@ -151,7 +151,7 @@ pub enum ReferenceError {
     },
     /// What a template resolved to is no object name.
     #[error(
-        "StorageClass parameter {key}={} resolves to {}, which is no valid {}: lower case letters, digits and - (names: also .)",
+        "StorageClass parameter {key}={} resolves to {}, which is not a valid {}: lower case letters, digits and - (names: also .)",
         quoted(template), quoted(resolved), if *is_name { "Secret name" } else { "namespace" }
     )]
     Invalid {
@@ -231,12 +231,12 @@ fn resolved((key, template): Found<'_>, part: Part, facts: &Facts<'_>) -> Result
     Err(ReferenceError::Invalid { key, template, resolved, is_name: part == Part::Name })
 }
 
-/// Whether a text may be a namespace: at most 63 of `[a-z0-9-]`, no dash at either end.
+/// Whether a text can be a namespace: at most 63 characters of `[a-z0-9-]`, no dash at either end.
 fn is_dns1123_label(text: &str) -> bool {
     text.len() <= 63 && is_dns1123_word(text)
 }
 
-/// Whether a text may be a Secret's name: at most 253, words as in a label joined by dots.
+/// Whether a text can be a Secret's name: at most 253 characters, labels joined by dots.
 fn is_dns1123_subdomain(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(is_dns1123_word)
 }

@@ -33,7 +33,7 @@ pub(super) enum Part {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
     /// It speaks of what nothing is known of here.
-    #[error("unknown tokens {}: known here are {known}", tokens.join(", "))]
+    #[error("unknown tokens {}: this value may use {known}", tokens.join(", "))]
     UnknownTokens {
         /// The tokens, quoted, in alphabetic order.
         tokens: Vec<String>,
@@ -41,7 +41,7 @@ pub enum TemplateError {
         known: &'static str,
     },
     /// A `${` without its end or without a name.
-    #[error("a ${{ has no name or no closing brace")]
+    #[error("a token that begins with ${{ has no name or no closing brace")]
     Braces,
 }
 

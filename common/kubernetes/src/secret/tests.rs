@@ -1,5 +1,5 @@
 //! The cases of TestGetSecretReference, TestStripPrefixedCSIParams and TestFSTypeProvision
-//! (provisioner-cases §A, §B, §C).
+//! (docs/upstream/provisioner.md, "Test cases").
 
 use std::collections::BTreeMap;
 

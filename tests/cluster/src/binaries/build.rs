@@ -9,11 +9,9 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::recipe::{Recipe, Stamp};
-use super::{BinariesError, Binary, Progress};
-
-/// Changes with [`linker_flags`], so that binaries built with other flags are not taken for ours.
-pub(super) const FLAGS_VERSION: &str = "1";
+use super::error::BinariesError;
+use super::progress::Progress;
+use super::recipe::{Binary, Recipe, Stamp};
 
 /// One of the binaries to build.
 pub(super) struct Step {
@@ -179,7 +177,7 @@ fn forward(pipe: impl io::Read + Send + 'static, lines: mpsc::Sender<String>) {
     });
 }
 
-/// No symbols (a third of the size), and the version.
+/// No symbols (a third of the size), and the version. With these flags changes `FLAGS_VERSION` in `recipe.rs`.
 fn linker_flags(binary: Binary) -> String {
     let Recipe { module, stamp, .. } = binary.recipe();
     let release = module.release();
@@ -212,9 +210,9 @@ mod tests {
     #[test]
     fn gives_each_its_version() {
         let flags = linker_flags(Binary::ApiServer);
-        assert!(flags.contains("-X k8s.io/component-base/version.gitVersion=v1.36.3"), "{flags}");
-        assert!(flags.contains("-X k8s.io/client-go/pkg/version.gitMinor=36"), "{flags}");
-        assert_eq!(linker_flags(Binary::CsiAttacher), "-s -w -X main.version=v4.12.0");
+        assert!(flags.contains("-X k8s.io/component-base/version.gitVersion=v1.37.2"), "{flags}");
+        assert!(flags.contains("-X k8s.io/client-go/pkg/version.gitMinor=37"), "{flags}");
+        assert_eq!(linker_flags(Binary::CsiAttacher), "-s -w -X main.version=v4.13.0");
         assert_eq!(linker_flags(Binary::Etcd), "-s -w");
     }
 

@@ -8,9 +8,12 @@
 //! 4. `PATH`, when its version is ours;
 //! 5. a build from the Go module proxy (the modules in `go` beside this crate), into that cache.
 //!
+//! The release is the one of `go/kubernetes`; `MOORING_KUBERNETES=v1.36.3` asks for the one of `go/kubernetes-before`.
+//!
 //! A lock file in the cache folder keeps two processes from building the same thing at once.
 
 mod build;
+mod error;
 mod progress;
 mod recipe;
 
@@ -18,8 +21,9 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+pub use error::BinariesError;
 pub use progress::Progress;
-pub use recipe::Binary;
+pub use recipe::{Binary, kubernetes_release};
 
 /// Where the binaries are.
 #[derive(Debug, Clone, Default)]
@@ -32,43 +36,6 @@ impl Binaries {
     pub fn path(&self, binary: Binary) -> &Path {
         self.paths.get(&binary).map_or(Path::new(binary.name()), PathBuf::as_path)
     }
-}
-
-/// The binaries cannot be had.
-#[derive(Debug, thiserror::Error)]
-pub enum BinariesError {
-    /// Neither `XDG_CACHE_HOME` nor `HOME` says where to keep them.
-    #[error(
-        "no cache folder: set XDG_CACHE_HOME or HOME, or put the binaries into a folder named by MOORING_KUBE_BIN"
-    )]
-    NoCacheFolder,
-    /// A folder or file of the cache cannot be used.
-    #[error("cannot use the cache at {path}: {source}")]
-    Cache {
-        /// The file or folder.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// There is no Go.
-    #[error(
-        "{binary} must be built, and there is no `go` to build it with ({source}): install Go 1.26 or newer \
-         (https://go.dev/dl), or put the binaries into a folder named by MOORING_KUBE_BIN"
-    )]
-    NoGo {
-        /// What was to be built.
-        binary: &'static str,
-        /// Why `go` did not start.
-        source: std::io::Error,
-    },
-    /// `go build` failed.
-    #[error("building {binary} failed:\n{output}")]
-    Build {
-        /// What was to be built.
-        binary: &'static str,
-        /// The last lines that `go` said.
-        output: String,
-    },
 }
 
 /// The folder for everything that outlives `cargo clean`: `$XDG_CACHE_HOME/mooring`, or `~/.cache/mooring`.
@@ -113,6 +80,7 @@ fn find(binary: Binary, cached: &Path, progress: &Progress) -> Option<PathBuf> {
 /// # Errors
 /// See [`BinariesError`].
 pub fn ensure(wanted: &[Binary], progress: &Progress) -> Result<Binaries, BinariesError> {
+    recipe::check_choice()?;
     let cache = cache_folder()?;
     let mut binaries = Binaries::default();
     let mut missing = Vec::new();

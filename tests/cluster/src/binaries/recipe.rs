@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use super::build;
+use super::error::BinariesError;
 
 /// A Go module of ours: no Go code, only versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,11 +17,18 @@ pub(crate) struct Module {
     pub(super) go_sum: &'static str,
 }
 
-pub(super) const KUBERNETES: Module = Module {
+/// The release that the tests run.
+const KUBERNETES: Module = Module {
     name: "kubernetes",
     main: "k8s.io/kubernetes",
     go_mod: include_str!("../../go/kubernetes/go.mod"),
     go_sum: include_str!("../../go/kubernetes/go.sum"),
+};
+/// The release before it, for one run of the tests before each release of Mooring.
+const KUBERNETES_BEFORE: Module = Module {
+    go_mod: include_str!("../../go/kubernetes-before/go.mod"),
+    go_sum: include_str!("../../go/kubernetes-before/go.sum"),
+    ..KUBERNETES
 };
 pub(super) const SANITY: Module = Module {
     name: "csi-sanity",
@@ -36,7 +43,49 @@ pub(super) const ATTACHER: Module = Module {
     go_sum: include_str!("../../go/attacher/go.sum"),
 };
 
+/// Changes with the linker flags of `build.rs`, so that binaries built with other flags are not taken for ours.
+const FLAGS_VERSION: &str = "1";
+
 const ETCD: &str = "go.etcd.io/etcd/server/v3";
+
+/// Names the Kubernetes release to run: empty or unset for the usual one.
+const CHOICE: &str = "MOORING_KUBERNETES";
+
+/// The module of the Kubernetes release that `choice` names; the usual one for no choice, `None` for one that no module
+/// here builds.
+fn kubernetes_of(choice: &str) -> Option<Module> {
+    if choice.is_empty() {
+        return Some(KUBERNETES);
+    }
+    [KUBERNETES, KUBERNETES_BEFORE].into_iter().find(|module| module.release() == choice)
+}
+
+fn choice() -> String {
+    std::env::var(CHOICE).unwrap_or_default()
+}
+
+/// Refuses a choice that no module here builds.
+pub(super) fn check_choice() -> Result<(), BinariesError> {
+    let choice = choice();
+    match kubernetes_of(&choice) {
+        Some(_) => Ok(()),
+        None => Err(BinariesError::NoSuchRelease {
+            choice,
+            releases: [KUBERNETES.release(), KUBERNETES_BEFORE.release()],
+        }),
+    }
+}
+
+/// The Kubernetes release that the binaries are of: the one in `MOORING_KUBERNETES`, or the usual one. Tests compare with
+/// it what the API server says.
+pub fn kubernetes_release() -> &'static str {
+    kubernetes().release()
+}
+
+/// The module chosen. What is no choice counts as the usual one here: `ensure` has refused it before.
+fn kubernetes() -> Module {
+    kubernetes_of(&choice()).unwrap_or(KUBERNETES)
+}
 
 impl Module {
     /// The version of `module` in its go.mod; empty when it is not there.
@@ -47,14 +96,14 @@ impl Module {
             .unwrap_or_default()
     }
 
-    /// The release that it builds, for example `v1.36.3`.
+    /// The release that it builds, for example `v1.37.2`.
     pub(crate) fn release(&self) -> &'static str {
         self.version_of(self.main)
     }
 
     /// The cache folder's name: other versions in go.sum or other build flags are another folder.
     pub(super) fn folder(&self) -> String {
-        let parts = [self.go_mod, self.go_sum, build::FLAGS_VERSION];
+        let parts = [self.go_mod, self.go_sum, FLAGS_VERSION];
         // FNV-1a: stable from one Rust release to the next, which the standard hasher is not.
         let hash =
             parts.iter().flat_map(|part| part.bytes()).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
@@ -146,7 +195,7 @@ impl Binary {
     pub(super) fn recipe(self) -> Recipe {
         let component = |name, package| Recipe {
             name,
-            module: KUBERNETES,
+            module: kubernetes(),
             package,
             stamp: Stamp::Kubernetes,
             asked: &["--version"],
@@ -155,7 +204,7 @@ impl Binary {
         match self {
             Binary::Etcd => Recipe {
                 name: "etcd",
-                module: KUBERNETES,
+                module: kubernetes(),
                 package: ETCD,
                 stamp: Stamp::InCode,
                 asked: &["--version"],
@@ -219,21 +268,32 @@ mod tests {
 
     #[test]
     fn reads_the_releases_from_go_mod() {
-        assert_eq!(KUBERNETES.release(), "v1.36.3");
+        assert_eq!(KUBERNETES.release(), "v1.37.2");
         assert_eq!(SANITY.release(), "v5.6.0");
-        assert_eq!(ATTACHER.release(), "v4.12.0");
-        assert!(KUBERNETES.version_of(ETCD).starts_with("v3."));
+        assert_eq!(ATTACHER.release(), "v4.13.0");
+        assert_eq!(KUBERNETES.version_of(ETCD), "v3.7.0");
         assert_eq!(KUBERNETES.version_of("not.there/at/all"), "");
     }
 
     #[test]
     fn names_every_staging_module_at_the_release() {
-        let staging = format!(" v0.{}", KUBERNETES.release().trim_start_matches("v1."));
-        let replaced: Vec<&str> = KUBERNETES.go_mod.lines().filter(|line| line.contains(" => ")).collect();
-        assert!(replaced.len() > 25, "only {} replaced", replaced.len());
-        for line in replaced {
-            assert!(line.ends_with(&staging), "{line}");
+        for module in [KUBERNETES, KUBERNETES_BEFORE] {
+            let staging = format!(" v0.{}", module.release().trim_start_matches("v1."));
+            let replaced: Vec<&str> = module.go_mod.lines().filter(|line| line.contains(" => ")).collect();
+            assert!(replaced.len() > 25, "only {} replaced", replaced.len());
+            for line in replaced {
+                assert!(line.ends_with(&staging), "{line}");
+            }
         }
+    }
+
+    #[test]
+    fn the_release_before_is_chosen_by_name() {
+        assert_eq!(kubernetes_of("").map(|module| module.release()), Some("v1.37.2"));
+        assert_eq!(kubernetes_of("v1.37.2"), Some(KUBERNETES));
+        assert_eq!(kubernetes_of("v1.36.3"), Some(KUBERNETES_BEFORE));
+        assert_eq!(kubernetes_of("v1.35.0"), None);
+        assert_ne!(KUBERNETES.folder(), KUBERNETES_BEFORE.folder());
     }
 
     #[test]
@@ -249,10 +309,10 @@ mod tests {
     #[test]
     fn each_says_its_version_in_its_own_way() {
         for (binary, line) in [
-            (Binary::ApiServer, "Kubernetes v1.36.3"),
-            (Binary::Kubectl, "Client Version: v1.36.3"),
+            (Binary::ApiServer, "Kubernetes v1.37.2"),
+            (Binary::Kubectl, "Client Version: v1.37.2"),
             (Binary::CsiSanity, "Version = v5.6.0"),
-            (Binary::CsiAttacher, "csi-attacher v4.12.0"),
+            (Binary::CsiAttacher, "csi-attacher v4.13.0"),
         ] {
             assert_eq!(binary.version_line(), line);
         }

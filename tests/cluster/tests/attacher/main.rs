@@ -33,7 +33,7 @@ fn counts(pairs: &[(&str, u64)]) -> BTreeMap<String, u64> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pods_get_their_volumes_attached_and_give_them_back_with_the_fewest_writes() {
+async fn pods_attach_and_detach_with_the_fewest_writes() {
     let site = Site::up("life").await;
     let mut attacher = site.attacher(&[]);
     let secret = json!({
@@ -163,7 +163,7 @@ async fn an_attach_that_cannot_work_says_why_and_goes_on_when_it_can() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_other_replica_takes_over_after_a_kill_and_at_once_after_a_sigterm() {
+async fn replica_takes_over_after_kill_and_at_once_after_sigterm() {
     const COUNT: usize = 40;
     if !stand::has_hosts("two replicas of csi-attacher") {
         return;

@@ -71,6 +71,7 @@ pub(crate) fn fill(resource: &Resource, object: &mut Value, default_class: Optio
             default_at(object, &["volumeBindingMode"], json!("Immediate"));
         }
         "volumeattachments" => set_at(object, &["status", "attached"], json!(false)),
+        "csinodes" => set_at(object, &["status"], json!({})),
         "namespaces" => {
             let name = object.pointer("/metadata/name").cloned().unwrap_or_default();
             set_at(object, &["metadata", "labels", "kubernetes.io/metadata.name"], name);

@@ -13,7 +13,7 @@ pub(crate) fn document(path: &str, hidden: &dyn Fn(&Resource) -> bool) -> Option
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     match parts.as_slice() {
         ["version"] => Some(json!({
-            "major": "1", "minor": "36", "gitVersion": "v1.36.3", "gitCommit": "unknown", "gitTreeState": "clean",
+            "major": "1", "minor": "37", "gitVersion": "v1.37.2", "gitCommit": "unknown", "gitTreeState": "clean",
             "buildDate": "1970-01-01T00:00:00Z", "goVersion": "go1.26", "compiler": "gc", "platform": "linux/amd64",
         })),
         ["api"] => {

@@ -8,6 +8,7 @@
 mod access;
 pub(crate) mod admission;
 mod discovery;
+mod outage;
 mod patch;
 mod path;
 mod read;
@@ -28,6 +29,7 @@ use tokio::time::Instant;
 
 use access::Rights;
 pub use access::Rule;
+pub use outage::Outage;
 use path::Target;
 use resource::{RESOURCES, by_kind, by_plural};
 use store::{Key, Kind, Store};
@@ -73,6 +75,7 @@ struct State {
     hidden: Vec<String>,
     disturbance: watch::Disturbance,
     latency: Duration,
+    outage: Option<(outage::Outage, tokio::time::Instant)>,
 }
 
 /// The API server; clones share it.
@@ -102,6 +105,7 @@ impl ApiServer {
             hidden: Vec::new(),
             disturbance: watch::Disturbance::default(),
             latency: Duration::from_millis(1),
+            outage: None,
         };
         let server = ApiServer {
             state: Arc::new(Mutex::new(state)),

@@ -1,6 +1,6 @@
 //! What the API server serves, as data: one line of facts per resource, one generic store for all.
 //!
-//! The facts are those of kube-apiserver 1.36 (and of the snapshot CRDs); `tests/against_real.rs` compares them.
+//! The facts are those of kube-apiserver 1.37 (and of the snapshot CRDs); `tests/against_real.rs` compares them.
 
 /// How a resource's status is kept apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,7 +134,13 @@ pub(crate) static RESOURCES: &[Resource] = &[
         immutable: &["/spec"],
         ..STORAGE
     },
-    Resource { plural: "csinodes", kind: "CSINode", unconditional_update: false, ..STORAGE },
+    Resource {
+        plural: "csinodes",
+        kind: "CSINode",
+        status: StatusRule::ApartFromMetadata,
+        unconditional_update: false,
+        ..STORAGE
+    },
     Resource {
         plural: "csidrivers",
         kind: "CSIDriver",

@@ -64,6 +64,7 @@ impl Caller {
         request: http::Request<Body>,
     ) -> Result<Response<StreamBody<Lines>>, std::io::Error> {
         let asked = read_request(request).await?;
+        self.server.pass_outage().await?;
         let fault = match &self.life {
             Some(life) => life.enter(asked.step()).await,
             None => None,
@@ -76,6 +77,7 @@ impl Caller {
         let answer = match &fault {
             Some(Fault::ApiError(code)) => Err(Refusal::of_code(*code)),
             Some(Fault::Conflict) => Err(Refusal::of_code(409)),
+            Some(Fault::Missing) => Err(asked.missing()),
             _ => self.answer(&asked),
         };
         self.record(asked, &answer);
@@ -334,6 +336,14 @@ async fn read_request(request: http::Request<Body>) -> Result<Asked, std::io::Er
 }
 
 impl Asked {
+    /// The answer if there were no such object.
+    fn missing(&self) -> Refusal {
+        match &self.route {
+            Route::Object(target) => Refusal::not_found(target.resource, target.name()),
+            Route::Discovery(_) | Route::Review(_) | Route::Unknown => Refusal::of_code(404),
+        }
+    }
+
     /// What this is as a step.
     fn step(&self) -> Step {
         let (resource, subresource, object) = match &self.route {

@@ -47,7 +47,7 @@ fn asked(world: &World) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_error_of_a_detach_is_not_written_to_an_attachment_made_anew() {
+async fn detach_error_is_not_written_to_a_recreated_attachment() {
     let world = world([protected("pv1"), ours(va())]);
     let slow = Reply::error(Code::Internal, "no").after(Duration::from_secs(5));
     world.driver.script("ControllerUnpublishVolume", [slow]);
@@ -66,7 +66,7 @@ async fn the_error_of_a_detach_is_not_written_to_an_attachment_made_anew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_error_of_an_attach_is_not_written_to_an_attachment_made_anew() {
+async fn attach_error_is_not_written_to_a_recreated_attachment() {
     let world = world([protected("pv1"), va()]);
     let slow = Reply::error(Code::Internal, "no").after(Duration::from_secs(5));
     world.driver.script("ControllerPublishVolume", [slow]);
@@ -98,7 +98,7 @@ async fn a_volume_made_anew_during_its_release_is_left_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_volume_that_goes_before_our_finalizer_is_on_is_not_found_and_its_successor_is_attached() {
+async fn recreated_volume_is_attached_after_the_old_one_vanished() {
     let error = "attach error: persistentvolume \"pv1\" not found";
     for (successor, refused) in [(true, "protect pv1 (422)"), (false, "protect pv1 (404)")] {
         let world = world([pv("pv1"), va()]);
@@ -124,7 +124,7 @@ async fn a_volume_that_goes_before_our_finalizer_is_on_is_not_found_and_its_succ
 
 /// It is in the cache, and the API server does not have it: that is no coming, whatever the watch does.
 #[tokio::test(start_paused = true)]
-async fn an_in_tree_volume_that_is_gone_is_asked_for_by_the_back_off_only() {
+async fn missing_in_tree_volume_is_read_only_after_the_back_off() {
     let migrated = json!({"metadata": {"annotations": {"pv.kubernetes.io/migrated-to": DRIVER}}});
     for (attachment, deleted) in [(va(), false), (theirs(va()), true)] {
         let world = world([with(gce_pd("pv1"), migrated.clone())]);
@@ -149,7 +149,7 @@ async fn an_in_tree_volume_that_is_gone_is_asked_for_by_the_back_off_only() {
 
 /// Our finalizer is on by then: it asks for the detach.
 #[tokio::test(start_paused = true)]
-async fn an_attachment_deleted_before_its_call_is_detached_without_being_attached() {
+async fn attachment_deleted_before_its_call_is_never_published() {
     let bound = with(va(), json!({"metadata": {"finalizers": [FINALIZER]}}));
     for (name, attachment, fault) in [
         ("the watch tells", va(), Fault::LateReply(Duration::from_secs(5))),

@@ -1,4 +1,4 @@
-//! Attaching (attacher.md §6, §7, §8, §17).
+//! Attaching (docs/upstream/attacher.md, "Attach", "Error status", "Requests" and "Test cases").
 
 use std::time::Duration;
 
@@ -119,7 +119,7 @@ async fn the_request_says_what_the_volume_says() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn secrets_are_sent_and_their_place_is_noted_but_not_what_they_hold() {
+async fn secrets_are_sent_and_only_their_reference_is_noted() {
     for (name, data, expected) in [
         (
             "present",
@@ -141,7 +141,7 @@ async fn secrets_are_sent_and_their_place_is_noted_but_not_what_they_hold() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn sources_that_cannot_be_attached_are_errors_before_anything_is_written() {
+async fn unusable_sources_fail_before_any_write() {
     let deleted = || with(pv("pv1"), json!({"metadata": {"finalizers": ["example.com/a"]}}));
     case("volume being deleted", [deleted(), va(), csi_node("node1")])
         .deleted("persistentvolumes", "pv1")
@@ -171,7 +171,7 @@ async fn sources_that_cannot_be_attached_are_errors_before_anything_is_written()
         case(name, [pv("pv1"), attachment, csi_node("node1")]).ends_with(&[], &[error]).await;
     }
     let foreign = with(pv("pv1"), json!({"spec": {"csi": {"driver": "other"}}}));
-    let error = "attach error: the volume is one of CSI driver other, but spec.attacher of the VolumeAttachment is another";
+    let error = "attach error: the volume belongs to CSI driver other, but spec.attacher of the VolumeAttachment names another driver";
     case("another driver's volume", [foreign, va(), csi_node("node1")]).ends_with(&[], &[error]).await;
     let nfs = with(pv("pv1"), json!({"spec": {"csi": null, "nfs": {"server": "s", "path": "/"}}}));
     let error = "attach error: PersistentVolume \"pv1\" has no csi source, and no in-tree source that a CSI driver serves";
@@ -259,7 +259,7 @@ async fn a_volume_made_anew_after_its_deletion_is_attached_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_that_could_not_be_saved_is_saved_at_the_next_failure() {
+async fn unsaved_error_is_saved_at_the_next_failure() {
     let error = "attach error: persistentvolume \"pv1\" not found";
     let failed = format!("{error} (500)");
     case("two failures", [va(), csi_node("node1")])

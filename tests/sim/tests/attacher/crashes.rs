@@ -238,17 +238,17 @@ fn a_crash_anywhere_in_an_attachment_s_life_leaves_nothing() {
 }
 
 #[test]
-fn a_crash_anywhere_leaves_a_true_status_on_an_attachment_that_others_hold() {
+fn crash_leaves_a_true_status_under_foreign_finalizers() {
     crash::everywhere(&held());
 }
 
 #[test]
-fn a_crash_anywhere_leaves_nothing_when_volume_and_node_are_gone() {
+fn crash_leaves_nothing_after_volume_and_node_are_gone() {
     crash::everywhere(&orphan());
 }
 
 #[test]
-fn a_crash_anywhere_in_a_comparison_ends_with_what_the_attachments_say() {
+fn crash_in_a_comparison_ends_as_the_attachments_say() {
     for (scenario, rpc) in
         [(contradicted(), "ControllerPublishVolume"), (listed(), "ControllerUnpublishVolume")]
     {
@@ -266,13 +266,13 @@ fn any_lost_reply_refusal_conflict_or_delay_is_survived() {
 
 /// A crash between the call and the withdrawal is another matter: nothing is left that could tell of it.
 #[test]
-fn any_lost_reply_refusal_conflict_or_delay_leaves_nothing_of_an_attachment_that_is_forced_away() {
+fn faults_leave_nothing_of_an_attachment_removed_by_force() {
     let report = crash::at_each_step(&forced(), &FAULTS);
     assert!(report.steps.iter().any(|step| step.is_rpc("ControllerUnpublishVolume")));
 }
 
 #[test]
-fn any_lost_reply_refusal_conflict_or_delay_in_a_comparison_is_survived() {
+fn faults_in_a_comparison_are_survived() {
     crash::at_each_step(&contradicted(), &FAULTS);
     crash::at_each_step(&listed(), &FAULTS);
 }

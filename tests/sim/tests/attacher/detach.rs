@@ -1,4 +1,4 @@
-//! Detaching (attacher.md §9, §17).
+//! Detaching (docs/upstream/attacher.md, "Detach" and "Test cases").
 
 use csi::v1::ControllerUnpublishVolumeRequest;
 use serde_json::{Value, json};
@@ -67,8 +67,12 @@ async fn an_attachment_that_stays_says_that_it_is_detached() {
         .ends_with(&[WITHDRAWN], &["unbind"])
         .await;
     deleted("gone before the status is written", [protected("pv1"), kept(), csi_node("node1")])
-        .fault(|step| step.is("patch", "volumeattachments/status"), 1, Fault::ApiError(404))
+        .fault(|step| step.is("patch", "volumeattachments/status"), 1, Fault::Missing)
         .ends_with(&[WITHDRAWN], &["unbind", "detached (404)"])
+        .await;
+    deleted("a proxy says 404", [protected("pv1"), kept(), csi_node("node1")])
+        .fault(|step| step.is("patch", "volumeattachments/status"), 1, Fault::ApiError(404))
+        .ends_with(&[WITHDRAWN, WITHDRAWN], &["unbind", "detached (404)", "detached"])
         .await;
 }
 
@@ -191,9 +195,9 @@ async fn the_note_replaces_a_volume_that_is_gone() {
 
 #[tokio::test(start_paused = true)]
 async fn without_note_and_volume_the_error_says_what_to_do() {
-    let error = "detach error: persistentvolume \"pv1\" not found, and annotation mooring.dev/volume-handle of the \
-        VolumeAttachment, which would replace it, is not set: restore the PersistentVolume; or set the annotation to the \
-        volume's id; or detach the volume by hand and remove finalizer external-attacher/driver-example from the VolumeAttachment";
+    let error = "detach error: persistentvolume \"pv1\" not found, and the VolumeAttachment lacks annotation \
+        mooring.dev/volume-handle: restore the PersistentVolume, or set the annotation to the volume's id, or detach the \
+        volume by hand and remove finalizer external-attacher/driver-example from the VolumeAttachment";
     let stuck = || deleted("unknown volume", [theirs(va()), csi_node("node1")]);
     stuck().ends_with(&[], &[error]).await;
     let failed = format!("{error} (500)");
@@ -216,7 +220,7 @@ async fn without_note_and_volume_the_error_says_what_to_do() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_node_id_comes_from_the_csi_node_or_else_from_the_annotation() {
+async fn node_id_comes_from_csi_node_then_annotation() {
     let elsewhere = || csi_node_with("node1", json!([{"name": "other", "nodeID": "o", "topologyKeys": []}]));
     let renamed =
         csi_node_with("node1", json!([{"name": "driver.example", "nodeID": "new-id", "topologyKeys": []}]));
@@ -227,9 +231,9 @@ async fn the_node_id_comes_from_the_csi_node_or_else_from_the_annotation() {
     deleted("driver not on it", [ours(va()), elsewhere()]).ends_with(&[WITHDRAWN], &["unbind"]).await;
     let bare =
         || with(ours(va()), json!({"metadata": {"annotations": {"csi.alpha.kubernetes.io/node-id": null}}}));
-    let error = "detach error: csinode.storage.k8s.io \"node1\" not found, and annotation csi.alpha.kubernetes.io/node-id \
-        of the VolumeAttachment, which would replace it, is not set: let the driver register on the node again, or set the \
-        annotation to the node's id at the driver";
+    let error = "detach error: csinode.storage.k8s.io \"node1\" not found, and the VolumeAttachment lacks annotation \
+        csi.alpha.kubernetes.io/node-id: let the driver register on the node again, or set the annotation to the node's \
+        id at the driver";
     deleted("neither", [bare()]).ends_with(&[], &[error]).await;
     let comes = deleted("comes", [bare()]).meanwhile(|world| drop(world.api.put(csi_node("node1"))));
     gone(&comes.ends_with(&[WITHDRAWN], &[error, "unbind"]).await);

@@ -59,7 +59,7 @@ fn published(world: &World) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_published_for_an_attachment_that_is_gone_is_withdrawn() {
+async fn publication_is_withdrawn_when_its_attachment_is_gone() {
     for delay in [0, 500] {
         let world = slow([]);
         world.api.delay_watch(Duration::from_millis(delay));
@@ -129,7 +129,7 @@ async fn an_open_answer_is_withdrawn_too_and_a_refusal_is_not() {
 
 /// Open answers, and then the attachment goes between two tries; a refusal in between closes nothing.
 #[tokio::test(start_paused = true)]
-async fn what_was_left_open_is_withdrawn_when_the_attachment_goes_during_the_back_off() {
+async fn open_call_is_withdrawn_if_attachment_goes_in_back_off() {
     let world = answering(Reply::error(Code::DeadlineExceeded, "late"), []);
     world.driver.script(PUBLISH, [Reply::error(Code::Internal, "no")]);
     let _running = run_with(&world, |config| config.backoff.base = Duration::from_secs(20));
@@ -146,7 +146,7 @@ async fn what_was_left_open_is_withdrawn_when_the_attachment_goes_during_the_bac
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_left_open_is_withdrawn_once_when_the_attachment_is_deleted_as_it_should_be() {
+async fn open_call_is_withdrawn_once_after_an_orderly_deletion() {
     for reply in
         [Reply::Hang, Reply::error(Code::Aborted, "pending"), Reply::Ok.after(Duration::from_secs(5))]
     {
@@ -162,7 +162,7 @@ async fn what_was_left_open_is_withdrawn_once_when_the_attachment_is_deleted_as_
 
 /// Another's finalizer holds it: it is there, and asks for no detach.
 #[tokio::test(start_paused = true)]
-async fn an_attachment_that_lost_our_finalizer_and_is_deleted_is_as_good_as_gone() {
+async fn deleted_attachment_without_our_finalizer_counts_as_gone() {
     let held = with(va(), json!({"metadata": {"finalizers": ["example.com/a"]}}));
     let world = answering(Reply::Hang, [held]);
     let _running = run(&world);
@@ -209,7 +209,7 @@ async fn an_attachment_made_anew_waits_for_the_end_of_the_withdrawal() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_attachment_made_anew_between_two_tries_stands_for_the_volume() {
+async fn attachment_recreated_between_tries_keeps_the_volume() {
     let world = slow([]);
     world.driver.script(UNPUBLISH, [Reply::error(Code::Internal, "no")]);
     let _running = run_with(&world, |config| config.backoff.base = Duration::from_secs(20));
@@ -228,7 +228,7 @@ async fn an_attachment_made_anew_between_two_tries_stands_for_the_volume() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_attachment_of_the_volume_on_the_node_keeps_it_published() {
+async fn second_attachment_of_volume_and_node_keeps_it_published() {
     let other = with(ours(va()), json!({"metadata": {"name": "va2"}}));
     published_as_long_as_there_is(other, Duration::from_secs(600)).await;
 }
@@ -248,7 +248,7 @@ async fn published_as_long_as_there_is(other: Value, so_long: Duration) {
 
 /// Until it has our finalizer, its deletion would withdraw nothing.
 #[tokio::test(start_paused = true)]
-async fn one_that_never_comes_to_publish_the_volume_does_not_leave_it_behind() {
+async fn attachment_that_never_publishes_does_not_leak_the_volume() {
     let handle = json!({"inlineVolumeSpec": {"csi": {"volumeHandle": sim::id_of("pv1")}}});
     let lacks_its_secret =
         with(with_secret_ref(inline()), json!({"metadata": {"name": "va2"}, "spec": {"source": handle}}));
@@ -257,7 +257,7 @@ async fn one_that_never_comes_to_publish_the_volume_does_not_leave_it_behind() {
 
 /// Whatever else happens on the node: only its own back-off decides when a failed withdrawal is repeated.
 #[tokio::test(start_paused = true)]
-async fn other_attachments_of_the_node_do_not_hurry_a_failed_withdrawal() {
+async fn other_attachments_do_not_hurry_a_failed_withdrawal() {
     let other = json!({"metadata": {"name": "va2"}, "spec": {"source": {"persistentVolumeName": "other"}}});
     let world = slow([with(va(), other)]);
     world.driver.script(UNPUBLISH, (0..100).map(|_| Reply::error(Code::Internal, "no")));
@@ -276,7 +276,7 @@ async fn other_attachments_of_the_node_do_not_hurry_a_failed_withdrawal() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn attachments_of_other_volumes_and_nodes_keep_nothing_published() {
+async fn attachments_elsewhere_do_not_prevent_a_withdrawal() {
     let elsewhere = with(
         ours(attachment("va2", "pv1", "node2")),
         json!({
@@ -334,7 +334,7 @@ async fn a_withdrawal_that_keeps_failing_does_not_hold_up_the_end() {
 
 /// Both while the call is under way and between the tries.
 #[tokio::test(start_paused = true)]
-async fn a_volume_is_released_as_soon_as_it_is_withdrawn_and_not_before() {
+async fn volume_is_released_only_after_its_withdrawal() {
     let late = || Reply::error(Code::Aborted, "late");
     for (answers, last) in [(vec![Reply::Ok.after(Duration::from_secs(5))], 36), (vec![late(), late()], 33)] {
         let world = world_with(&["pv1"]);
@@ -362,7 +362,7 @@ async fn a_volume_is_released_as_soon_as_it_is_withdrawn_and_not_before() {
 
 /// A list that it is missing from is all that tells of it: nothing but the end of its call looks.
 #[tokio::test(start_paused = true)]
-async fn one_that_went_unseen_is_withdrawn_at_the_end_of_its_call_and_not_after_a_back_off() {
+async fn unseen_removal_is_withdrawn_at_the_end_of_the_call() {
     let late = Reply::error(Code::Aborted, "late").after(Duration::from_secs(5));
     let (world, start) = (answering(late, []), Instant::now());
     let _running = run_with(&world, |config| config.backoff.base = Duration::from_secs(20));

@@ -44,7 +44,8 @@ pub(crate) async fn sidecar_with(
     stop: CancellationToken,
 ) {
     let driver = config.driver.clone();
-    world.sidecar(&driver, leadership, stop, |process| attacher::attach(process, config)).await;
+    let attach = |seat, caches: &mut _| attacher::attach(seat, caches, config);
+    world.sidecar((&driver, attacher::KEEP), leadership, stop, attach).await;
 }
 
 /// A world whose driver has volumes of these names, and publishes and lists them.

@@ -1,4 +1,5 @@
-//! Events, back-off and restarts: what counts as news (attacher.md §5, §14).
+//! Events, back-off and restarts: which changes end a back-off (docs/upstream/attacher.md, "Event intake" and
+//! "Retry").
 
 use std::time::Duration;
 
@@ -36,7 +37,7 @@ fn run(world: &World) -> sim::Running {
 
 /// The resync at 600 s ends the pause, as upstream's does; the pauses go on from where they were.
 #[tokio::test(start_paused = true)]
-async fn a_failure_that_stays_the_same_is_written_once_and_doubles_the_pause() {
+async fn repeated_failure_is_written_once_and_doubles_the_pause() {
     let (world, start) = (failing(refused()), Instant::now());
     let _running = run(&world);
     sleep(Duration::from_secs(299)).await;
@@ -79,7 +80,7 @@ async fn a_changed_message_is_written() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn errors_that_another_writes_do_not_end_the_pause_and_everything_else_does() {
+async fn only_foreign_error_writes_leave_the_pause_running() {
     let (world, start) = (failing(refused()), Instant::now());
     let _running = run(&world);
     // Between the tries at 15 s and 31 s.
@@ -114,7 +115,7 @@ async fn our_own_writes_do_not_end_the_pause() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_attach_and_one_detach_are_one_call_each_however_late_the_watch() {
+async fn late_watch_causes_no_second_attach_or_detach() {
     for delay in [0, 3, 500, 1500] {
         let world = world_with(&["pv1"]);
         world.api.delay_watch(Duration::from_millis(delay));
@@ -150,7 +151,7 @@ async fn deleted_while_being_attached_means_detached_afterwards() {
 
 /// The reply of our own write tells of the deletion before the watch does, whose event is old news then.
 #[tokio::test(start_paused = true)]
-async fn a_deletion_that_the_watch_shows_after_our_own_write_is_not_missed() {
+async fn deletion_shown_after_our_own_write_is_handled() {
     let world = failing(Reply::Ok.after(Duration::from_secs(5)));
     world.api.delay_watch(Duration::from_secs(3));
     let _running = run(&world);
@@ -165,7 +166,7 @@ async fn a_deletion_that_the_watch_shows_after_our_own_write_is_not_missed() {
 /// A user forces the attachment out, and its controller makes it anew, while the driver works: what belongs to the
 /// first is not written to the second, which is attached with finalizer and note like any other.
 #[tokio::test(start_paused = true)]
-async fn an_attachment_made_anew_during_the_call_is_attached_for_itself() {
+async fn attachment_recreated_during_the_call_is_attached_too() {
     for delay in [0, 3000] {
         let world = failing(Reply::Ok.after(Duration::from_secs(5)));
         world.api.delay_watch(Duration::from_millis(delay));

@@ -1,4 +1,4 @@
-//! Comparison with the driver's list (attacher.md §11, §17).
+//! Comparison with the driver's list (docs/upstream/attacher.md, "List comparison" and "Test cases").
 
 use std::time::Duration;
 

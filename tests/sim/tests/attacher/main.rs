@@ -1,5 +1,6 @@
-//! csi-attacher against the in-memory API server and the scripted driver: upstream's cases (attacher.md §17),
-//! takeover of what the Go attacher leaves half done, faults, crashes at every point, and a burst of detaches.
+//! csi-attacher against the in-memory API server and the scripted driver: upstream's cases
+//! (docs/upstream/attacher.md, "Test cases"), takeover from the Go attacher, faults, crashes at every point,
+//! and a burst of detaches.
 
 #![allow(clippy::indexing_slicing, reason = "a test that looks where nothing is fails, as it should")]
 

@@ -29,7 +29,7 @@ fn every_life_ends_as_its_attachments_say() {
 }
 
 #[test]
-fn every_life_beside_comparisons_with_the_drivers_list_ends_as_its_attachments_say() {
+fn random_lives_with_comparisons_end_as_attachments_say() {
     live_all(true);
 }
 

@@ -1,4 +1,5 @@
-//! Upstream's sample role is enough, and nothing that needs more is even tried (attacher.md §16).
+//! Upstream's sample role is enough, and we try nothing that needs more (docs/upstream/attacher.md,
+//! "Permissions").
 
 use std::time::Duration;
 

@@ -88,7 +88,7 @@ async fn a_missing_secret_is_an_error_until_it_is_there() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_attach_that_lacks_only_its_secret_goes_on_soon_after_that_comes() {
+async fn attach_continues_soon_after_its_secret_appears() {
     let world = world([with_secret_ref(pv("pv1")), va()]);
     let _running = run(&world);
     sleep(Duration::from_millis(10_500)).await;
@@ -103,7 +103,7 @@ async fn an_attach_that_lacks_only_its_secret_goes_on_soon_after_that_comes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_detach_that_lacks_only_its_secret_goes_on_soon_after_that_comes() {
+async fn detach_continues_soon_after_its_secret_appears() {
     let note = json!({"metadata": {"annotations": {"mooring.dev/publish-secret": "secrets/publish"}}});
     let world = world([protected("pv1"), with(ours(va()), note)]);
     world.api.delete("volumeattachments", VA);
@@ -141,7 +141,7 @@ async fn one_look_serves_all_who_wait_for_a_secret() {
 
 /// The first tries, at once and after a second, come before the first look.
 #[tokio::test(start_paused = true)]
-async fn the_back_off_of_many_who_wait_for_one_secret_asks_for_it_little_more_often_than_one() {
+async fn many_attachments_share_the_polling_of_one_secret() {
     const MANY: usize = 300;
     let world = world([]);
     for number in 0..MANY {

@@ -1,5 +1,5 @@
-//! What the Go attacher leaves half done is taken over and finished, at each point at which it may have stopped
-//! (attacher.md §6, §9).
+//! Our attacher finishes what the Go attacher left half done, wherever that stopped
+//! (docs/upstream/attacher.md, "Attach" and "Detach").
 
 use serde_json::{Value, json};
 use sim::{Publication, World};
@@ -64,7 +64,7 @@ async fn an_attach_stopped_anywhere_is_finished() {
 
 /// The cases in which the driver was called but the process ended before the reply was written.
 #[tokio::test(start_paused = true)]
-async fn a_published_volume_that_nobody_wrote_down_is_published_again_or_withdrawn() {
+async fn unrecorded_publication_is_repeated_or_unpublished() {
     // The model calls another capability a conflict: publish through the attacher itself, then forget the status.
     let world = case("published", [protected("pv1"), with(va(), metadata(true, true)), csi_node("node1")])
         .ends_with(&[PUBLISHED], &["save", "attached"])

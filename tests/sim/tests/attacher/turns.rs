@@ -65,7 +65,7 @@ async fn an_attach_waits_for_the_detach_of_the_same_volume_and_node() {
 
 /// Between the look that misses it and the wait for it.
 #[tokio::test(start_paused = true)]
-async fn what_comes_while_its_absence_is_being_written_down_is_not_missed() {
+async fn object_that_appears_while_its_error_is_saved_is_seen() {
     let volume = "attach error: persistentvolume \"pv1\" not found";
     let node = "attach error: csinode.storage.k8s.io \"node1\" not found";
     for (there, comes, error) in

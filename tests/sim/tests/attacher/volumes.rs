@@ -1,4 +1,5 @@
-//! The finalizer on PersistentVolumes (attacher.md §10, §17).
+//! The finalizer on PersistentVolumes (docs/upstream/attacher.md, "PersistentVolume finalizer" and
+//! "Test cases").
 
 use serde_json::json;
 use sim::{Fault, World};
@@ -106,7 +107,7 @@ async fn a_refused_removal_is_repeated() {
     gone(&world);
 }
 
-/// §5: in-tree volumes whose migration has ended are given back.
+/// In-tree volumes whose migration has ended lose our finalizer (docs/upstream/attacher.md, "Event intake").
 #[tokio::test(start_paused = true)]
 async fn comes_off_in_tree_volumes_that_are_not_migrated_to_us() {
     let volume = |finalizer: bool, migrated: Option<&str>| {

@@ -16,7 +16,7 @@ fn edited(mut object: Value, change: impl FnOnce(&mut Value)) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_claim_costs_one_call_and_one_write_and_its_end_one_call_and_two_writes() {
+async fn claim_costs_two_calls_and_three_writes_in_its_life() {
     let world = World::default();
     let _binder = world.binder();
     world.api.put(class());
@@ -92,7 +92,7 @@ async fn claim_for_a_volume_populator_is_left_to_it_with_one_notice() {
     let _running = world.run(Duration::from_secs(1), sidecar);
     tokio::time::sleep(QUIET).await;
     assert_eq!((calls(&world), writes(&world)), (vec![], vec![]));
-    let notice = "Provisioning: Waiting for a volume populator: nobody else fills volumes from a Dump";
+    let notice = "Provisioning: Waiting for a volume populator: no CSI driver fills volumes from a Dump";
     assert_eq!(events(&world), [notice]);
     assert_eq!(world.api.list("events")[0]["type"], "Normal");
     let told = world.api.list("events");
@@ -113,7 +113,7 @@ async fn claim_for_a_volume_populator_is_left_to_it_with_one_notice() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn claim_filled_from_another_namespace_is_refused_whatever_its_source_is() {
+async fn data_source_in_another_namespace_is_refused() {
     for kind in ["Dump", "VolumeSnapshot", "PersistentVolumeClaim"] {
         let world = World::default();
         let _binder = world.binder();
@@ -135,7 +135,7 @@ async fn claim_filled_from_another_namespace_is_refused_whatever_its_source_is()
 }
 
 #[tokio::test(start_paused = true)]
-async fn volume_that_comes_and_goes_before_its_creation_is_answered_is_made_again() {
+async fn volume_removed_before_its_creation_reply_is_made_again() {
     let world = World::default();
     world.api.put(class());
     let made = world.api.put(waiting("data"));
@@ -223,7 +223,7 @@ async fn volume_deleted_before_it_is_bound_is_made_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn volume_that_we_delete_is_not_made_again_while_its_claim_seems_to_wait() {
+async fn deleted_volume_is_not_made_again_for_a_stale_claim() {
     let world = World::default();
     world.api.put(class());
     let made = world.api.put(waiting("data"));
@@ -269,8 +269,9 @@ async fn claim_whose_volume_becomes_another_s_is_told() {
         let there = world.api.get("persistentvolumes", &name);
         tokio::time::sleep(QUIET).await;
         let said = events(&world);
-        let told =
-            |event: &String| event.starts_with("ProvisioningFailed: ") && event.contains("not this claim's");
+        let told = |event: &String| {
+            event.starts_with("ProvisioningFailed: ") && event.contains("does not belong to this claim")
+        };
         assert!(said.iter().any(told), "{made_anew}: {said:?}");
         assert_eq!(world.api.get("persistentvolumes", &name), there);
         let writes = writes(&world);
@@ -295,7 +296,7 @@ async fn late_binding_claim_is_served_once_its_node_is_chosen() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn claim_without_its_class_is_served_as_soon_as_the_class_is_there() {
+async fn claim_is_provisioned_when_its_class_appears() {
     let world = World::default();
     let _binder = world.binder();
     world.api.put(waiting("data"));
@@ -344,7 +345,10 @@ async fn volume_of_the_claim_s_name_that_is_another_s_is_not_touched() {
     let _running = world.run(Duration::from_secs(1), sidecar);
     tokio::time::sleep(QUIET).await;
     let said = events(&world);
-    assert!(said.iter().any(|event| event.contains(&name) && event.contains("not this claim's")), "{said:?}");
+    assert!(
+        said.iter().any(|event| event.contains(&name) && event.contains("does not belong to this claim")),
+        "{said:?}"
+    );
     assert!(
         writes(&world).iter().all(|write| write == "create persistentvolumes 409"),
         "{:?}",

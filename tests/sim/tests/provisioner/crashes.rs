@@ -70,13 +70,13 @@ fn deleted_while_pending() -> Scenario {
 }
 
 #[test]
-fn a_crash_anywhere_in_the_life_of_a_claim_deleted_too_early_leaks_nothing() {
+fn crash_with_a_claim_deleted_early_leaks_no_volume() {
     let report = crash::everywhere(&deleted_while_pending());
     assert!(report.steps.iter().any(|step| step.is_rpc("DeleteVolume")), "{:?}", report.steps);
 }
 
 #[test]
-fn a_crash_anywhere_in_provisioning_ends_with_one_volume_and_one_object() {
+fn crash_while_provisioning_leaves_one_volume_and_object() {
     let report = crash::everywhere(&birth());
     assert!(report.steps.iter().any(|step| step.is_rpc("CreateVolume")));
     assert!(report.fired >= 2 * report.steps.len());
@@ -104,7 +104,7 @@ fn any_lost_reply_refusal_conflict_or_delay_is_survived() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn broken_watches_lost_history_and_duplicate_events_change_nothing() {
+async fn broken_watches_and_duplicate_events_change_nothing() {
     let world = World::default();
     begin(&world);
     let _binder = world.binder();

@@ -85,7 +85,7 @@ async fn object_deleted_first_still_has_its_volume_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn volume_made_anew_under_the_name_is_not_written_to_for_its_predecessor() {
+async fn recreated_volume_is_not_changed_by_the_old_deletion() {
     let unprotected = edited(|volume| {
         volume["status"]["phase"] = json!("Bound");
         volume["metadata"]["finalizers"] = json!([]);
@@ -134,7 +134,7 @@ async fn volume_made_anew_under_the_name_is_not_written_to_for_its_predecessor()
 }
 
 #[test]
-fn driver_s_refusal_to_delete_a_volume_whose_object_is_replaced_meanwhile_is_logged() {
+fn refused_deletion_of_a_replaced_volume_is_logged() {
     let log = logged(async {
         let world = World::default();
         world.api.put(class());
@@ -229,7 +229,7 @@ async fn volume_without_csi_is_an_error_and_stays() {
     let world = run_with(volume, &[]).await;
     assert_eq!((calls(&world), writes(&world)), (vec![], vec![]));
     let said = events(&world);
-    assert!(said.iter().any(|event| event.contains("not of a CSI driver")), "{said:?}");
+    assert!(said.iter().any(|event| event.contains("has no csi source")), "{said:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -261,7 +261,7 @@ async fn failed_deletion_keeps_the_object_and_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn object_whose_deletion_fails_is_tried_again_without_another_call() {
+async fn failed_object_deletion_is_retried_without_another_call() {
     for verb in ["delete", "patch"] {
         let world = World::default();
         world.api.put(class());

@@ -44,7 +44,7 @@ async fn each_final_code_is_told_and_tried_again_with_back_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn deleted_claim_is_worked_on_until_the_driver_gives_a_final_answer() {
+async fn deleted_claim_is_retried_until_a_final_answer() {
     for code in [Code::Cancelled, Code::DeadlineExceeded, Code::Unavailable, Code::Aborted] {
         let world = World::default();
         let _binder = world.binder();
@@ -94,7 +94,7 @@ async fn deleted_claim_is_forgotten_after_a_final_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn refused_request_is_retried_every_five_minutes_or_when_the_class_is_another() {
+async fn refused_claim_waits_five_minutes_or_for_another_class() {
     let world = World::default();
     let _binder = world.binder();
     world.api.put(class());
@@ -117,7 +117,7 @@ async fn refused_request_is_retried_every_five_minutes_or_when_the_class_is_anot
 }
 
 #[tokio::test(start_paused = true)]
-async fn class_made_anew_counts_while_its_predecessor_gets_no_final_answer() {
+async fn recreated_class_is_used_until_a_final_answer() {
     let world = World::default();
     let _binder = world.binder();
     let mut wrong = class();
@@ -137,7 +137,7 @@ async fn class_made_anew_counts_while_its_predecessor_gets_no_final_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn deleted_claim_in_the_background_survives_no_change_and_ends_with_a_final_error() {
+async fn deleted_claim_is_dropped_only_after_a_final_error() {
     let world = World::default();
     let _binder = world.binder();
     let mut with_secret = class();
@@ -168,7 +168,7 @@ async fn deleted_claim_in_the_background_survives_no_change_and_ends_with_a_fina
 }
 
 #[tokio::test(start_paused = true)]
-async fn malformed_class_parameters_are_told_and_a_right_class_heals_the_claim() {
+async fn corrected_class_provisions_a_refused_claim() {
     for (parameters, text) in [
         (json!({"csi.storage.k8s.io/no-such-key": "x"}), "csi.storage.k8s.io/no-such-key"),
         (json!({"fstype": "ext4", "FsType": "xfs"}), "both name a file system"),
@@ -240,7 +240,7 @@ async fn size_zero_means_the_size_that_was_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn object_that_cannot_be_stored_is_tried_again_without_another_call() {
+async fn failed_object_creation_is_retried_without_another_call() {
     for fault in [Fault::ApiError(500), Fault::ApiError(403), Fault::LoseReply] {
         let world = World::default();
         let _binder = world.binder();

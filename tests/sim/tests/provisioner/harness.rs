@@ -39,6 +39,7 @@ pub(crate) async fn sidecar(world: World) {
 }
 
 /// The same with everything that a test may want to hold.
+#[allow(clippy::expect_used, reason = "the only provisioner on its host")]
 pub(crate) async fn sidecar_with(
     world: World,
     config: Config,
@@ -46,7 +47,8 @@ pub(crate) async fn sidecar_with(
     stop: CancellationToken,
 ) {
     let driver = config.driver.clone();
-    world.sidecar(&driver, leadership, stop, |process| provision(process, config)).await;
+    let duty = |seat, caches: &mut _| provision(seat, caches, config).expect("one provisioner");
+    world.sidecar((&driver, provisioner::KEEP), leadership, stop, duty).await;
 }
 
 pub(crate) fn class() -> Value {

@@ -7,7 +7,7 @@ use base::leadership::Leadership;
 use base::metrics::Metrics;
 use kubernetes::lease::{Candidate, Timing, run};
 use provisioner::config::Config;
-use sim::{Reply, World};
+use sim::{Outage, Reply, World};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -112,7 +112,7 @@ async fn leader_that_is_asked_to_stop_is_followed_within_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn leader_cut_off_from_the_api_server_sends_nothing_past_its_deadline() {
+async fn cut_off_leader_sends_nothing_after_its_deadline() {
     let world = ready();
     let _binder = world.binder();
     let first = replica(&world, "first");
@@ -129,7 +129,7 @@ async fn leader_cut_off_from_the_api_server_sends_nothing_past_its_deadline() {
 }
 
 #[test]
-fn what_is_refused_because_leadership_has_ended_is_nobody_s_failure() {
+fn refusals_after_lost_leadership_are_not_logged_as_errors() {
     let log = logged(work_outlives_the_lease());
     assert!(log.contains("\"Provisioning\""), "{log}");
     assert!(!log.lines().any(|line| line.starts_with('E')), "{log}");
@@ -164,6 +164,65 @@ async fn work_outlives_the_lease() {
     let said = events(&world);
     assert!(said.iter().all(|event| event.starts_with("Provisioning: ")) && said.len() == 1, "{said:?}");
     sidecar.abort();
+}
+
+/// What a replica has written so far besides its lease.
+fn written(world: &World, who: &str) -> usize {
+    let requests = world.api.requests();
+    requests.iter().filter(|request| request.who == who && request.is_write()).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn short_outages_cost_no_leader_its_place() {
+    let world = ready();
+    let _binder = world.binder();
+    let first = replica(&world, "first");
+    first.leadership.acquired().await;
+    let second = replica(&world, "second");
+    let mut random = fastrand::Rng::with_seed(7);
+    for outage in 0..100 {
+        tokio::time::sleep(Duration::from_millis(random.u64(3_000..20_000))).await;
+        world.api.put(claim(&format!("claim-{outage}")));
+        let how = if outage % 2 == 0 { Outage::Refused } else { Outage::Hanging };
+        world.api.outage(how, Duration::from_millis(random.u64(200..4_000)));
+        for _ in 0..12 {
+            let (unsure, before) = (!first.leadership.holds(), written(&world, "first"));
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            if unsure && !first.leadership.holds() {
+                assert_eq!(
+                    written(&world, "first"),
+                    before,
+                    "outage {outage}: a write while leadership is unsure"
+                );
+            }
+            assert!(!first.task.is_finished(), "outage {outage}: the leader gave up");
+            assert!(!second.leadership.holds(), "outage {outage}: the other one leads");
+        }
+    }
+    bound(&world, "claim-99").await;
+    assert_eq!(world.api.count("persistentvolumes"), 100, "no work is lost");
+    assert!(creators(&world).iter().all(|who| who == "first"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn long_outage_ends_the_leader_and_another_goes_on() {
+    let world = ready();
+    let _binder = world.binder();
+    let first = replica(&world, "first");
+    first.leadership.acquired().await;
+    world.api.put(claim("one"));
+    bound(&world, "one").await;
+    world.api.outage(Outage::Refused, Duration::from_secs(60));
+    world.api.put(claim("two"));
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert!(
+        first.task.is_finished() && !first.leadership.holds(),
+        "it ends before the lease can be another's"
+    );
+    let second = replica(&world, "second");
+    bound(&world, "two").await;
+    assert!(second.leadership.holds());
+    assert_eq!(creators(&world), ["first", "second"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,5 @@
 //! csi-provisioner against the in-memory API server and the scripted driver: upstream's cases
-//! (provisioner-cases.md), faults, and crashes at every point.
+//! (docs/upstream/provisioner.md, "Test cases"), faults, and crashes at every point.
 
 #![allow(clippy::indexing_slicing, reason = "objects of tests are written just above")]
 

@@ -38,7 +38,7 @@ struct Churn {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn attachments_that_come_and_go_are_all_right_after_each_change_of_the_leader() {
+async fn attachments_are_right_after_each_change_of_leader() {
     if !crate::stand::has_hosts("a rolling change under load") {
         return;
     }

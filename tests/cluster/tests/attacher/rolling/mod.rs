@@ -1,5 +1,6 @@
-//! A rolling change between the Go csi-attacher and ours, in both directions: each takes over what the other left
-//! half done (attacher.md §6, §9, §10), with upstream's sample role and the same lease.
+//! A rolling change between the Go csi-attacher and ours, in both directions. Each finishes what the other
+//! left half done (docs/upstream/attacher.md, "Attach", "Detach" and "PersistentVolume finalizer"), with
+//! upstream's sample role and the same lease.
 
 mod load;
 mod seen;

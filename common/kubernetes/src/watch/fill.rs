@@ -1,0 +1,112 @@
+//! Filling a cache from a list: as a stream, or in pages.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use kube::core::{ListMeta, WatchEvent};
+use serde::Deserialize;
+use tokio::time::{Instant, timeout};
+
+use super::{GRACE, Reflector};
+use crate::api;
+use crate::object::{Guarded, Object};
+use crate::store::Writer;
+
+/// The annotation of the bookmark that ends the list at the beginning of a stream.
+const LIST_ENDS: &str = "k8s.io/initial-events-end";
+/// How long a server that refused to stream is asked for pages.
+const PAGES_FOR: Duration = Duration::from_secs(600);
+
+/// A watch that is open.
+pub(super) type Events<T> = BoxStream<'static, Result<WatchEvent<Guarded<<T as Object>::Wire>>, api::Error>>;
+
+/// A list that is in the cache.
+pub(super) struct Filled<T: Object> {
+    /// The list's version.
+    pub(super) version: String,
+    /// The stream that brought it and goes on with changes.
+    pub(super) rest: Option<Events<T>>,
+}
+
+/// How the next list is asked for.
+pub(super) struct Filling {
+    streaming: bool,
+    /// Until then in pages, whatever the server's version says.
+    pages_until: Option<Instant>,
+}
+
+#[derive(Deserialize)]
+#[serde(bound = "W: crate::object::Wire")]
+struct Page<W> {
+    metadata: ListMeta,
+    #[serde(default = "Vec::new")]
+    items: Vec<Guarded<W>>,
+}
+
+impl Filling {
+    /// The first list; as a stream only where the server's version has streams.
+    pub(super) fn new(streaming: bool) -> Self {
+        Self { streaming, pages_until: None }
+    }
+
+    /// Reads the whole list into the cache.
+    pub(super) async fn fill<T: Object>(&mut self, of: &Reflector<T>) -> Result<Filled<T>, api::Error> {
+        let in_pages = !self.streaming || self.pages_until.is_some_and(|until| Instant::now() < until);
+        if in_pages {
+            return pages(of).await;
+        }
+        let refused = match stream(of).await {
+            Ok(filled) => return Ok(filled),
+            Err(error) if api::status(&error).is_some_and(|status| [400, 422].contains(&status.code)) => {
+                error
+            }
+            Err(error) => return Err(error),
+        };
+        of.warn("The API server does not stream its list, asking for pages", &refused);
+        self.pages_until = Some(Instant::now() + PAGES_FOR);
+        pages(of).await
+    }
+}
+
+async fn pages<T: Object>(of: &Reflector<T>) -> Result<Filled<T>, api::Error> {
+    of.writer.list_begins();
+    let mut token = None;
+    loop {
+        let page: Page<T::Wire> = of.client.request(of.options.page::<T>(token)?).await?;
+        page.items.into_iter().for_each(|object| of.put(object, Writer::list_item));
+        token = page.metadata.continue_.filter(|token| !token.is_empty());
+        if token.is_none() {
+            of.writer.list_ends();
+            return Ok(Filled { version: page.metadata.resource_version.unwrap_or_default(), rest: None });
+        }
+    }
+}
+
+async fn stream<T: Object>(of: &Reflector<T>) -> Result<Filled<T>, api::Error> {
+    let request = of.options.watch::<T>("", true)?;
+    let mut events: Events<T> = of.client.request_events::<Guarded<T::Wire>>(request).await?.boxed();
+    of.writer.list_begins();
+    loop {
+        let event = timeout(of.options.lifetime() + GRACE, events.next()).await.ok().flatten();
+        match event.unwrap_or_else(|| Err(broken()))? {
+            WatchEvent::Added(object) | WatchEvent::Modified(object) => of.put(object, Writer::list_item),
+            WatchEvent::Deleted(object) => of.writer.remove(&super::key(&object), &uid(&object)),
+            WatchEvent::Bookmark(bookmark) if bookmark.metadata.annotations.contains_key(LIST_ENDS) => {
+                of.writer.list_ends();
+                return Ok(Filled { version: bookmark.metadata.resource_version, rest: Some(events) });
+            }
+            WatchEvent::Bookmark(_) => {}
+            WatchEvent::Error(status) => return Err(api::Error::Api(status)),
+        }
+    }
+}
+
+fn uid(object: &impl kube::Resource) -> crate::object::Uid {
+    object.meta().uid.clone().into()
+}
+
+/// The stream ended before its list did.
+fn broken() -> api::Error {
+    api::Error::Service("the stream of the list ended too early".into())
+}

@@ -1,0 +1,205 @@
+//! Keeps a cache in step with the API server: a list, then a watch from the list's version on.
+//!
+//! Promises:
+//! - a list is consistent: it shows everything that was written before it was asked for, also when the API server
+//!   that answers lags behind another one;
+//! - a server that refuses to stream its list is asked for pages instead, and for a stream again later;
+//! - pauses between failures grow up to half a minute, and shrink only after a watch has brought news;
+//! - a watch that broke goes on where it was, without a new list.
+//!
+//! `Differs:` client-go's reflector may list from an API server's cache, which may be older than what we saw before.
+
+mod fill;
+mod pause;
+mod request;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::metrics::Metrics;
+use futures::{Stream, StreamExt};
+use kube::ResourceExt;
+use kube::core::WatchEvent;
+use tokio::time::{sleep, timeout};
+
+use super::api;
+use super::object::{Guarded, Key, Object};
+use super::store::Writer;
+use fill::Filling;
+use pause::Pause;
+pub use request::WatchOptions;
+
+/// How long a watch may be silent beyond its own end before it counts as broken.
+const GRACE: Duration = Duration::from_secs(30);
+/// Refusals in a row after which a watch is not tried again from the same version: the version may be one that the
+/// server will never reach, after etcd was restored.
+const REFUSALS: usize = 3;
+
+/// Watches one kind for ever. Errors are logged and tried again.
+pub async fn reflect<T: Object>(
+    client: kube::Client,
+    writer: Writer<T>,
+    options: WatchOptions,
+    metrics: Arc<Metrics>,
+) {
+    let mut reflector = Reflector { client, writer, options, metrics, pause: Pause::default() };
+    let mut filling = Filling::new(reflector.options.streaming);
+    loop {
+        match filling.fill(&reflector).await {
+            Ok(filled) => reflector.follow(filled.version, filled.rest).await,
+            Err(error) => {
+                reflector.warn("Listing failed, will retry", &error);
+                reflector.rest().await;
+            }
+        }
+    }
+}
+
+/// One kind at one server.
+struct Reflector<T: Object> {
+    client: kube::Client,
+    writer: Writer<T>,
+    options: WatchOptions,
+    metrics: Arc<Metrics>,
+    pause: Pause,
+}
+
+/// Why a watch ended.
+enum End {
+    /// By its own time, or the connection broke: it goes on from this version.
+    Over,
+    /// What lies between our version and today is not known any more: a new list is needed.
+    Expired,
+    Failed(api::Error),
+}
+
+impl<T: Object> Reflector<T> {
+    /// Follows the changes after `version` until a new list is needed. `rest` is a watch that is open already.
+    async fn follow(&mut self, mut version: String, mut rest: Option<fill::Events<T>>) {
+        let mut refusals = 0;
+        loop {
+            let events = match rest.take() {
+                Some(events) => Ok(events),
+                None => self.open(&version).await,
+            };
+            let end = match events {
+                Ok(mut events) => {
+                    let before = version.clone();
+                    let end = self.take_all(&mut events, &mut version).await;
+                    if version != before {
+                        refusals = 0;
+                    }
+                    end
+                }
+                Err(error) if api::is_expired(&error) => End::Expired,
+                Err(error) => {
+                    refusals += usize::from(api::status(&error).is_some());
+                    End::Failed(error)
+                }
+            };
+            match end {
+                End::Over => {}
+                End::Expired => return,
+                End::Failed(error) => {
+                    self.warn("Watching failed, will retry", &error);
+                    self.rest().await;
+                    if refusals >= REFUSALS {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn open(&self, version: &str) -> Result<fill::Events<T>, api::Error> {
+        let request = self.options.watch::<T>(version, false)?;
+        Ok(self.client.request_events::<Guarded<T::Wire>>(request).await?.boxed())
+    }
+
+    async fn take_all(
+        &mut self,
+        events: &mut (impl Stream<Item = Result<WatchEvent<Guarded<T::Wire>>, api::Error>> + Unpin),
+        version: &mut String,
+    ) -> End {
+        // A watch that ends at once, again and again, must not spin.
+        let mut empty = true;
+        loop {
+            match timeout(self.options.lifetime() + GRACE, events.next()).await {
+                Ok(Some(Ok(event))) => {
+                    empty = false;
+                    if let Some(end) = self.take(event, version) {
+                        return end;
+                    }
+                    self.pause.reset();
+                }
+                Ok(Some(Err(error))) if api::is_expired(&error) => return End::Expired,
+                Ok(Some(Err(error))) => return End::Failed(error),
+                Ok(None) | Err(_) => {
+                    if empty {
+                        self.rest().await;
+                    }
+                    return End::Over;
+                }
+            }
+        }
+    }
+
+    /// Takes one event; tells the watch's end if it is one.
+    fn take(&self, event: WatchEvent<Guarded<T::Wire>>, version: &mut String) -> Option<End> {
+        match event {
+            WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                note(version, object.resource_version());
+                self.put(object, Writer::apply);
+            }
+            WatchEvent::Deleted(object) => {
+                note(version, object.resource_version());
+                self.writer.remove(&key(&object), &object.uid().into());
+            }
+            WatchEvent::Bookmark(bookmark) => *version = bookmark.metadata.resource_version,
+            WatchEvent::Error(status) => {
+                let error = api::Error::Api(status);
+                return Some(if api::is_expired(&error) { End::Expired } else { End::Failed(error) });
+            }
+        }
+        None
+    }
+
+    /// Puts an object into the cache; one that cannot be read is skipped, and what is stored of it stays.
+    fn put(&self, object: Guarded<T::Wire>, put: impl FnOnce(&Writer<T>, T::Wire)) {
+        let key = key(&object);
+        match object.0 {
+            Ok(wire) => put(&self.writer, wire),
+            Err(malformed) => {
+                self.writer.keep(&key);
+                self.metrics.count_malformed(&plural::<T>());
+                base::error!(malformed, "Skipped a malformed object";
+                    "resource" => plural::<T>(), "object" => key);
+            }
+        }
+    }
+
+    fn warn(&self, text: &str, error: &api::Error) {
+        base::warn!(text; "resource" => plural::<T>(), "err" => api::text(error));
+    }
+
+    async fn rest(&mut self) {
+        sleep(self.pause.next()).await;
+    }
+}
+
+/// The plural name of a kind, as RBAC rules spell it.
+fn plural<T: Object>() -> String {
+    <T::Wire as kube::Resource>::plural(&()).into_owned()
+}
+
+fn note(version: &mut String, seen: Option<String>) {
+    if let Some(seen) = seen {
+        *version = seen;
+    }
+}
+
+fn key(object: &impl kube::Resource<DynamicType = ()>) -> Key {
+    Key::new(&object.namespace().unwrap_or_default(), &object.name_any())
+}

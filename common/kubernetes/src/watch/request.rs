@@ -1,0 +1,88 @@
+//! The requests of lists and watches.
+
+use std::time::Duration;
+
+use kube::Resource;
+use kube::api::{ListParams, Request, WatchParams};
+
+use crate::api::Error;
+use crate::limit::Continuation;
+use crate::object::Object;
+
+/// Objects that one page of a list brings at most. A page is parsed and dropped before the next one is asked for.
+const PAGE: u32 = 500;
+/// How long the server keeps a watch open, in seconds.
+const LIFETIME: u32 = 290;
+
+/// How a kind is watched.
+#[derive(Debug, Clone, Default)]
+pub struct WatchOptions {
+    /// Ask for the list as a stream (Kubernetes 1.34 and later): never a page in memory.
+    pub streaming: bool,
+    /// A field selector; empty for all objects.
+    pub fields: String,
+    /// A label selector; empty for all objects.
+    pub labels: String,
+    /// One namespace only; empty for all.
+    pub namespace: String,
+    /// Ask for metadata only: name, labels, annotations, finalizers. The rest of the wire object stays at its default.
+    pub metadata_only: bool,
+}
+
+impl WatchOptions {
+    /// How long a watch lives.
+    pub(super) fn lifetime(&self) -> Duration {
+        Duration::from_secs(LIFETIME.into())
+    }
+
+    /// The request for a watch from this version on. With `list`, for a stream that begins with the whole list; the
+    /// version is empty then: a server that is asked for no version in particular shows the newest there is.
+    pub(super) fn watch<T: Object>(
+        &self,
+        version: &str,
+        list: bool,
+    ) -> Result<http::Request<Vec<u8>>, Error> {
+        let params = WatchParams {
+            field_selector: selector(&self.fields),
+            label_selector: selector(&self.labels),
+            timeout: Some(LIFETIME),
+            send_initial_events: list,
+            ..WatchParams::default()
+        };
+        let path = self.path::<T>();
+        let request = if self.metadata_only {
+            path.watch_metadata(&params, version)
+        } else {
+            path.watch(&params, version)
+        };
+        request.map_err(Error::BuildRequest)
+    }
+
+    /// The request for one page. Only the first page of a list counts for the request limit: at a low rate a long list
+    /// would otherwise end after its pages have expired.
+    pub(super) fn page<T: Object>(&self, token: Option<String>) -> Result<http::Request<Vec<u8>>, Error> {
+        let continues = token.is_some();
+        let params = ListParams {
+            field_selector: selector(&self.fields),
+            label_selector: selector(&self.labels),
+            limit: Some(PAGE),
+            continue_token: token,
+            ..ListParams::default()
+        };
+        let path = self.path::<T>();
+        let request = if self.metadata_only { path.list_metadata(&params) } else { path.list(&params) };
+        let mut request = request.map_err(Error::BuildRequest)?;
+        if continues {
+            request.extensions_mut().insert(Continuation);
+        }
+        Ok(request)
+    }
+
+    fn path<T: Object>(&self) -> Request {
+        Request::new(T::Wire::url_path(&(), selector(&self.namespace).as_deref()))
+    }
+}
+
+fn selector(text: &str) -> Option<String> {
+    Some(text.to_owned()).filter(|text| !text.is_empty())
+}

@@ -1,0 +1,80 @@
+//! The caches of a process: one store a kind, whoever asks for it.
+
+use std::any::{Any, TypeId};
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, join_all};
+use kubernetes::object::{Object, Scope};
+use kubernetes::store::{Store, cache};
+use kubernetes::watch::{WatchOptions, reflect};
+
+use crate::host::Host;
+
+type Watch = Box<dyn FnOnce(&Host) -> BoxFuture<'static, ()> + Send>;
+
+/// The stores that the sidecars of this process have asked for. A kind that nobody asks for is not watched.
+pub struct Caches {
+    scope: Arc<Scope>,
+    kinds: Vec<Kind>,
+}
+
+struct Kind {
+    id: TypeId,
+    store: Arc<dyn Any + Send + Sync>,
+    watch: Watch,
+    synced: BoxFuture<'static, ()>,
+}
+
+impl Caches {
+    /// No store yet. `scope` says what is kept of the objects: the union of what all sidecars of this process read.
+    pub fn new(scope: Scope) -> Self {
+        Self { scope: Arc::new(scope), kinds: Vec::new() }
+    }
+
+    /// What is kept of the objects.
+    pub fn scope(&self) -> &Arc<Scope> {
+        &self.scope
+    }
+
+    /// The store of a kind. It fills once the work of the process begins: subscribe before.
+    pub fn store<T: Object>(&mut self) -> Arc<Store<T>> {
+        let known = self.kinds.iter().find(|kind| kind.id == TypeId::of::<T>());
+        if let Some(store) = known.and_then(|kind| kind.store.clone().downcast().ok()) {
+            return store;
+        }
+        let (writer, store) = cache::<T>(self.scope.clone());
+        let (id, waits) = (TypeId::of::<T>(), store.clone());
+        let watch: Watch = Box::new(|host| {
+            let options = WatchOptions { streaming: host.streaming_lists, ..WatchOptions::default() };
+            reflect(host.client.clone(), writer, options, host.metrics.clone()).boxed()
+        });
+        let synced = async move { waits.synced().await }.boxed();
+        self.kinds.push(Kind { id, store: store.clone(), watch, synced });
+        store
+    }
+
+    /// The watches, which never end, and the moment when all lists are complete.
+    pub(crate) fn start(self, host: &Host) -> (Vec<BoxFuture<'static, ()>>, BoxFuture<'static, ()>) {
+        let (mut watches, mut synced) = (Vec::new(), Vec::new());
+        for kind in self.kinds {
+            watches.push((kind.watch)(host));
+            synced.push(kind.synced);
+        }
+        (watches, join_all(synced).map(drop).boxed())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kubernetes::object::{Claim, Volume};
+
+    #[test]
+    fn a_kind_has_one_store_whoever_asks() {
+        let mut caches = Caches::new(Scope::default());
+        let (first, claims) = (caches.store::<Volume>(), caches.store::<Claim>());
+        assert!(Arc::ptr_eq(&first, &caches.store::<Volume>()) && claims.is_empty());
+        assert_eq!(caches.kinds.len(), 2);
+    }
+}

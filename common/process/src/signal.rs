@@ -1,0 +1,53 @@
+//! Signals: SIGTERM and SIGINT.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// The exit code of a process that a signal ends at once, as a shell shows it for SIGTERM.
+const ENDED_BY_SIGNAL: i32 = 143;
+
+/// What a signal does. Clones share it.
+#[derive(Clone)]
+pub(crate) struct OnSignal {
+    stop: CancellationToken,
+    finishes: Arc<AtomicBool>,
+}
+
+impl OnSignal {
+    /// Listens from now on. Until [`OnSignal::finish_first`], a signal ends the process at once: as PID 1 of a
+    /// container the process would not even notice it otherwise.
+    pub(crate) fn listen(stop: CancellationToken) -> Self {
+        let this = Self { stop, finishes: Arc::default() };
+        match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+            (Ok(term), Ok(int)) => {
+                tokio::spawn(this.clone().obey(term, int));
+            }
+            _ => base::warn!(
+                "Cannot listen for signals: SIGTERM will end the process without finishing its work"
+            ),
+        }
+        this
+    }
+
+    /// From now on the first signal cancels `stop`, and only a second one ends the process at once.
+    pub(crate) fn finish_first(&self) {
+        self.finishes.store(true, Ordering::Relaxed);
+    }
+
+    async fn obey(self, mut term: Signal, mut int: Signal) {
+        let mut next = async || tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} };
+        next().await;
+        if !self.finishes.load(Ordering::Relaxed) {
+            base::info!("Exiting on a signal");
+            std::process::exit(ENDED_BY_SIGNAL);
+        }
+        base::info!("Shutting down: finishing the calls in flight");
+        self.stop.cancel();
+        next().await;
+        base::warn!("Second signal: exiting at once");
+        std::process::exit(1);
+    }
+}

@@ -1,0 +1,168 @@
+//! Two sidecars in one process: one host, one set of caches, two seats.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use base::leadership::Leadership;
+use base::queue::Backoff;
+use csi::v1::controller_service_capability::rpc::Type;
+use kubernetes::object::Scope;
+use process::Caches;
+use serde_json::{Value, json};
+use sim::{Settings, World};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+const DRIVER: &str = "driver.example";
+const SECOND: Duration = Duration::from_secs(1);
+
+fn provisioner_config() -> provisioner::config::Config {
+    provisioner::config::Config {
+        driver: DRIVER.into(),
+        identity: "test".into(),
+        timeout: 10 * SECOND,
+        backoff: Backoff { base: SECOND, max: 300 * SECOND },
+        workers: 10,
+        prefix: "pvc".into(),
+        uuid_length: None,
+        default_fs: "ext4".into(),
+        extra_metadata: false,
+        publish_read_only: false,
+        topology: false,
+        attributes_classes: true,
+        can: provisioner::config::Capabilities {
+            controller: true,
+            create_delete: true,
+            publish: true,
+            ..Default::default()
+        },
+    }
+}
+
+fn attacher_config() -> attacher::config::Config {
+    attacher::config::Config {
+        driver: DRIVER.into(),
+        finalizer: attacher::config::finalizer(DRIVER).into(),
+        timeout: 10 * SECOND,
+        backoff: Backoff { base: SECOND, max: 300 * SECOND },
+        workers: 10,
+        resync: Duration::ZERO,
+        reconcile_sync: 60 * SECOND,
+        max_entries: 0,
+        default_fs: "".into(),
+        error_code: true,
+        can: attacher::config::Capabilities { attach: true, ..Default::default() },
+    }
+}
+
+/// One life of a process with both sidecars.
+async fn both(world: World, provisions: Leadership, attaches: Leadership) {
+    let (host, delivery) = world.host(DRIVER, CancellationToken::new());
+    let keep = provisioner::KEEP.and(attacher::KEEP);
+    let mut caches = Caches::new(Scope { driver: DRIVER.into(), keep, in_tree: None });
+    let duties = vec![
+        provisioner::provision(host.seat(provisions, "provisioner"), &mut caches, provisioner_config())
+            .unwrap(),
+        attacher::attach(host.seat(attaches, "attacher"), &mut caches, attacher_config()),
+    ];
+    tokio::join!(host.work(caches, duties), delivery);
+}
+
+fn claim(name: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+        "metadata": {
+            "name": name, "namespace": "default",
+            "annotations": {"volume.kubernetes.io/storage-provisioner": DRIVER},
+        },
+        "spec": {
+            "accessModes": ["ReadWriteOnce"], "storageClassName": "fast",
+            "resources": {"requests": {"storage": "1Gi"}},
+        },
+    })
+}
+
+fn attachment(volume: &str) -> Value {
+    json!({
+        "apiVersion": "storage.k8s.io/v1", "kind": "VolumeAttachment", "metadata": {"name": format!("to-{volume}")},
+        "spec": {"attacher": DRIVER, "nodeName": "node1", "source": {"persistentVolumeName": volume}},
+    })
+}
+
+/// A world with a class, a node, and two claims.
+fn world() -> World {
+    let mut settings = Settings::default();
+    settings.controller.extend([Type::PublishUnpublishVolume]);
+    let world = World::new(settings);
+    world.api.put(json!({
+        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "fast"},
+        "provisioner": DRIVER, "reclaimPolicy": "Delete",
+    }));
+    world.api.put(json!({
+        "apiVersion": "storage.k8s.io/v1", "kind": "CSINode", "metadata": {"name": "node1"},
+        "spec": {"drivers": [{"name": DRIVER, "nodeID": "node1-id", "topologyKeys": []}]},
+    }));
+    world
+}
+
+/// The names of the volumes there are.
+fn volumes(world: &World) -> Vec<String> {
+    let name = |volume: &Value| volume["metadata"]["name"].as_str().unwrap().to_owned();
+    world.api.list("persistentvolumes").iter().map(name).collect()
+}
+
+fn attached(world: &World) -> Vec<String> {
+    let all = world.api.list("volumeattachments");
+    let attached = all.iter().filter(|attachment| attachment["status"]["attached"] == true);
+    attached.map(|attachment| attachment["metadata"]["name"].as_str().unwrap().to_owned()).collect()
+}
+
+/// How often each kind was listed and watched.
+fn watches(world: &World) -> BTreeMap<String, (usize, usize)> {
+    let mut counts: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+    for request in world.api.requests().iter().filter(|request| request.who == "sidecar") {
+        let count = counts.entry(request.resource.clone()).or_default();
+        count.0 += usize::from(request.verb == "list");
+        count.1 += usize::from(request.verb == "watch");
+    }
+    counts.retain(|_, count| *count != (0, 0));
+    counts
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_seats_share_the_watches_and_each_obeys_its_own_leadership() {
+    let world = world();
+    let _binder = world.binder();
+    world.api.put(claim("one"));
+    let (provisions, attaches) = (Leadership::candidate(), Leadership::candidate());
+    let (first, second) = (provisions.clone(), attaches.clone());
+    let running = world.run(3600 * SECOND, move |world| both(world, first.clone(), second.clone()));
+    sleep(5 * SECOND).await;
+    assert!(world.api.requests().iter().all(|request| request.who != "sidecar"), "nobody leads: no request");
+
+    provisions.extend(Instant::now() + 600 * SECOND);
+    sleep(5 * SECOND).await;
+    let one = volumes(&world);
+    assert_eq!(one.len(), 1, "the provisioner leads");
+    world.api.put(attachment(&one[0]));
+    sleep(5 * SECOND).await;
+    assert!(attached(&world).is_empty(), "the attacher does not lead");
+
+    attaches.extend(Instant::now() + 600 * SECOND);
+    sleep(5 * SECOND).await;
+    assert_eq!(attached(&world).len(), 1, "the attacher leads");
+
+    provisions.end();
+    world.api.put(claim("two"));
+    sleep(5 * SECOND).await;
+    assert_eq!(volumes(&world), one, "the provisioner leads no more");
+    assert!(world.api.delete("volumeattachments", &format!("to-{}", one[0])));
+    sleep(5 * SECOND).await;
+    assert_eq!(world.api.count("volumeattachments"), 0, "the attacher goes on");
+    let kinds =
+        ["csinodes", "persistentvolumeclaims", "persistentvolumes", "storageclasses", "volumeattachments"];
+    let once = kinds.iter().map(|kind| ((*kind).to_owned(), (1, 1))).collect();
+    assert_eq!(watches(&world), once, "each kind is listed and watched once");
+    assert_eq!(running.panics(), Vec::<String>::new());
+}
