@@ -15,6 +15,7 @@
 pub mod access;
 mod call;
 pub mod capability;
+mod checked;
 pub mod code;
 mod connection;
 mod endpoint;
@@ -28,11 +29,12 @@ mod tests;
 pub mod topology;
 
 pub use call::{CallLog, Client};
+pub use checked::Checked;
 pub use code::{ErrorClass, attach_class, class, code_name, grpc_text, not_sent, was_sent};
 pub use connection::{Connection, DialError, DialOptions, LinkState};
 pub use endpoint::{Endpoint, EndpointError};
 pub use published::{ListPublishedRequest, ListPublishedResponse};
-pub use reconnect::{Checked, DriverChanged, Identity, watch_identity};
+pub use reconnect::{DriverChanged, Identity, watch_identity};
 pub use redact::{Redact, redacted, shown};
 pub use rpc::{Rpc, StreamRpc};
 

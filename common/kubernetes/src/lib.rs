@@ -16,5 +16,4 @@ pub mod patch;
 pub mod permission;
 pub mod secret;
 pub mod store;
-mod transport;
 pub mod watch;

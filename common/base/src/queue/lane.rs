@@ -4,7 +4,8 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use super::core::{FEW, Limits, shrink};
+use super::memory::{FEW, shrink};
+use super::place::Limits;
 
 /// The keys of one operation that are ready, and how many are worked on.
 #[derive(Debug)]
