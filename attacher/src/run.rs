@@ -59,7 +59,8 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
         },
     };
     let started = start(&setup).await?;
-    let can = capabilities(&started.host.driver).await?;
+    let said = capabilities(&started.host.driver).await?;
+    let can = Capabilities::new(&said.0, said.1);
     let driver = started.host.driver_name.clone();
     let error_code = parsed.gates().is_enabled(flags::ERROR_CODE);
     let config = Config::new(own, error_code, driver.as_str(), can);
@@ -71,20 +72,20 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
     let in_tree = Plugin::of_driver(driver.as_str()).map(|plugin| plugin.name());
     let mut caches = started.caches(KEEP, in_tree);
     let duty = attach(started.seat(&format!("external-attacher {driver}")), &mut caches, config);
-    Ok(started.work(caches, vec![(election, duty)]).await)
+    Ok(started.work(said, caches, vec![(election, duty)]).await)
 }
 
 /// Asks for capabilities. A driver without a controller service is not asked for those of its controller.
-async fn capabilities(driver: &Client) -> Result<Capabilities, StartError> {
+async fn capabilities(driver: &Client) -> Result<process::Capabilities, StartError> {
     let failed = |status: tonic::Status| StartError::Capabilities { cause: csi::grpc_text(&status), code: 1 };
     let deadline = Instant::now() + IDENTITY_TIMEOUT;
     let plugin = plugin_capabilities(driver, IDENTITY_TIMEOUT).await.map_err(failed)?;
     if !plugin.has(Service::ControllerService) {
-        return Ok(Capabilities::new(&plugin, ControllerCapabilities::default()));
+        return Ok((plugin, ControllerCapabilities::default()));
     }
     let left = deadline.saturating_duration_since(Instant::now());
     let controller = controller_capabilities(driver, left).await.map_err(failed)?;
-    Ok(Capabilities::new(&plugin, controller))
+    Ok((plugin, controller))
 }
 
 /// What the caches must keep for attaching.

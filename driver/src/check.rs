@@ -1,10 +1,10 @@
 //! The specification's limits on fields, as checks that name the field.
 //!
 //! Strings 128 bytes, maps 4 KiB, paths as long as the system takes them and absolute; names free of
-//! control characters (csi-spec.md, General rules). All refusals are INVALID_ARGUMENT.
+//! control characters (the specification's section on size limits). All refusals are INVALID_ARGUMENT.
 
 use std::collections::BTreeMap;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use csi::v1;
 
@@ -111,6 +111,18 @@ pub fn optional_path(field: &'static str, value: &str) -> Result<(), Refusal> {
         return Err(Refusal::invalid(field, "the root folder cannot be used"));
     }
     Ok(())
+}
+
+/// A path below one of these folders, whatever links lead to its parent; no folders allow any path.
+pub fn below(field: &'static str, value: &str, roots: &[PathBuf]) -> Result<(), Refusal> {
+    // What is not there yet has no links.
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let path = Path::new(value);
+    let parent = path.parent().map(real).unwrap_or_default();
+    if roots.is_empty() || roots.iter().any(|root| parent.starts_with(real(root))) {
+        return Ok(());
+    }
+    Err(Refusal::invalid(field, format!("{value:?} is not below any --target-root of this driver")))
 }
 
 /// One capability: an access type, a known access mode, mount options within their limits.

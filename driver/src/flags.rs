@@ -11,7 +11,8 @@ use csi::{Endpoint, v1};
 use crate::options::{BlockType, Options};
 
 /// Flags that may be given several times; each adds to the ones before.
-const REPEATED: [&str; 3] = ["capacity", "accepted-mutable-parameter-names", "hidden-capabilities"];
+const REPEATED: [&str; 4] =
+    ["capacity", "accepted-mutable-parameter-names", "hidden-capabilities", "target-root"];
 
 /// Bytes per pool: `kind=quantity`, several by comma or by repeating the flag; the last of a kind wins.
 #[derive(Debug, Clone, Default)]
@@ -59,7 +60,7 @@ impl Value for Words {
 base::flags! {
     /// The driver's own flags.
     pub struct DriverFlags {
-        "endpoint" endpoint: String = "unix:///tmp/csi.sock", "Where to listen: unix:///path, tcp://host:port, or a socket path.";
+        "endpoint" endpoint: String = "unix:///tmp/csi.sock", "Where to listen: unix:///path, tcp://host:port (no host: this machine only), or a socket path.";
         "drivername" name: String = "hostpath.csi.k8s.io", "Name of the driver.";
         "nodeid" node_id: String = "", "Id of this node. Required.";
         "statedir" state_folder: String = "/csi-data-dir", "Folder for the volumes and the driver's state; made if it is not there.";
@@ -83,6 +84,8 @@ base::flags! {
         "ephemeral" ephemeral: bool = false, "Deprecated: treat every publish as of an inline volume; no controller.";
         "proxy-endpoint" proxy: String = "", "Do not be a driver: pair each connection on the endpoint with one on this socket.";
         "hidden-capabilities" hidden: Words = "", "Capabilities not to advertise, such as GET_SNAPSHOT, for callers that fail on ones they do not know; may be repeated.";
+        "target-root" target_roots: Words = "", "Folder below which volumes may be staged and published, such as /var/lib/kubelet; may be repeated. Empty: anywhere.";
+        "sparse" sparse: bool = false, "Block volumes take space when they are written, not when they are made: for tests. They can fail when the disk is full.";
         "automaxprocs" automaxprocs: bool = false, "Accepted for compatibility; there is no Go runtime to tune.";
         "version" version: bool = false, "Print the version and exit.";
         "logtostderr" log_to_stderr: bool = true, "Accepted for compatibility; the log always goes to standard error.";
@@ -153,6 +156,9 @@ impl DriverFlags {
             }
         };
         check_hidden(&self.hidden.0)?;
+        if let Some(root) = self.target_roots.0.iter().find(|root| !root.starts_with('/')) {
+            return Err(refuse("target-root", format!("{root:?} is not an absolute path")));
+        }
         Ok(Role::Driver(Box::new(Options {
             endpoint,
             name: self.name,
@@ -176,6 +182,8 @@ impl DriverFlags {
             strict: self.strict,
             ephemeral: self.ephemeral,
             hidden: self.hidden.0,
+            sparse: self.sparse,
+            target_roots: self.target_roots.0.into_iter().map(PathBuf::from).collect(),
         })))
     }
 }
@@ -265,7 +273,9 @@ mod tests {
         assert_eq!((options.name.as_str(), options.max_size), ("hostpath.csi.k8s.io", 1 << 40));
         assert_eq!(options.max_size_node, 1 << 40);
         assert!(options.topology && options.expansion && options.list_snapshots);
-        assert!(!options.attach && !options.modify && !options.metadata && !options.strict);
+        assert!(
+            !options.attach && !options.modify && !options.metadata && !options.strict && !options.sparse
+        );
     }
 
     #[test]
@@ -298,6 +308,7 @@ mod tests {
             (&["--drivername=-bad", "--nodeid=n"], 1, "drivername"),
             (&["--drivername=a/b", "--nodeid=n"], 1, "drivername"),
             (&["--hidden-capabilities=NOPE", "--nodeid=n"], 1, "NOPE"),
+            (&["--target-root=var/lib/kubelet", "--nodeid=n"], 1, "target-root"),
             (&["--capacity=fast", "--nodeid=n"], 2, "kind=quantity"),
             (&["--no-such-flag"], 2, "no-such-flag"),
         ] {

@@ -5,9 +5,9 @@ use v1::group_controller_service_capability as group;
 use v1::plugin_capability as plugin;
 use v1::plugin_capability::service::Type;
 
-use crate::core::Core;
+use crate::plugin::Plugin;
 
-impl Core {
+impl Plugin {
     /// Name and version.
     pub fn plugin_info(&self) -> v1::GetPluginInfoResponse {
         v1::GetPluginInfoResponse {

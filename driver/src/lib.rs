@@ -3,9 +3,10 @@
 //! ```text
 //! service   the gRPC edge: logs, threads            serve, listen, flags: the process
 //!    │
-//! core      operations on volumes, snapshots, publications (controller, node, identity, metadata)
+//! plugin    operations on volumes, snapshots, publications (controller, node, identity, metadata)
 //!    ├── check     the specification's limits        ├── lock    who works on what
-//!    ├── store     records, journal, tables          └── mount   bind mounts
+//!    ├── store     records, journal, tables          ├── mount   bind mounts, the table of mounts
+//!    │                                               └── folder  who works in the state folder
 //!    └── backend   the trait that storage implements: hostpath (loopdev, sys); filesystem for device backends
 //! ```
 //! Behaviour follows csi-driver-host-path v1.18 and CSI 1.12; deviations carry `Differs:`.
@@ -13,9 +14,9 @@
 pub mod backend;
 pub mod check;
 mod controller;
-pub mod core;
 pub mod filesystem;
 pub mod flags;
+mod folder;
 mod identity;
 pub mod listen;
 pub mod lock;
@@ -24,6 +25,7 @@ pub mod metadata;
 pub mod mount;
 mod node;
 pub mod options;
+pub mod plugin;
 pub mod refusal;
 mod serve;
 pub mod service;

@@ -5,6 +5,7 @@
 //! being made) share it; whoever changes it has it alone.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::refusal::Refusal;
@@ -23,7 +24,8 @@ pub enum Key {
 }
 
 impl Key {
-    fn text(&self) -> String {
+    /// What it is called in a message.
+    pub(crate) fn text(&self) -> String {
         match self {
             Self::Name(kind, name) => format!("{kind} {name:?}"),
             Self::Volume(id) | Self::Content(id) => format!("{id:?}"),
@@ -92,6 +94,44 @@ impl Drop for Guard {
     }
 }
 
+/// A bound on how many operations of a slow kind run at the same time, so that they leave threads for the
+/// others.
+#[derive(Debug)]
+pub struct Slots {
+    what: &'static str,
+    taken: Arc<AtomicUsize>,
+    limit: usize,
+}
+
+/// A place among the slow operations; dropping it lets go.
+#[derive(Debug)]
+pub struct Slot(Arc<AtomicUsize>);
+
+impl Slots {
+    /// Room for `limit` of what is named.
+    pub fn new(what: &'static str, limit: usize) -> Self {
+        Self { what, taken: Arc::default(), limit }
+    }
+
+    /// Takes a place.
+    ///
+    /// # Errors
+    /// [`Refusal::Crowded`] when all are taken.
+    pub fn take(&self) -> Result<Slot, Refusal> {
+        let more = |taken: usize| (taken < self.limit).then_some(taken + 1);
+        match self.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more) {
+            Ok(_) => Ok(Slot(self.taken.clone())),
+            Err(_) => Err(Refusal::Crowded { limit: self.limit, what: self.what }),
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,5 +160,15 @@ mod tests {
         drop(second);
         locks.alone(key()).unwrap();
         assert!(locks.0.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn slots_are_limited_until_dropped() {
+        let slots = Slots::new("copies", 2);
+        let (first, _second) = (slots.take().unwrap(), slots.take().unwrap());
+        let refusal = slots.take().unwrap_err();
+        assert_eq!(refusal.to_string(), "2 copies are under way already: try again later");
+        drop(first);
+        slots.take().unwrap();
     }
 }

@@ -1,29 +1,43 @@
 //! Loop devices: block devices whose content is a file.
 //!
-//! A device is found by its file's identity (file system and inode), not by path, so renames and links do
-//! not matter. Needs root.
+//! A device's file is recognised by its identity (file system and inode): the path that sysfs shows is
+//! relative to a mount namespace, and two drivers in two containers may show the same one. For the same
+//! reason each device carries a tag of the state folder that it was made for. Needs root.
 
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode};
 use rustix::io::Errno;
 
+use crate::backend::Occupant;
 use crate::sys::{self, Backing};
+
+/// The device number of loop devices.
+const MAJOR: u32 = 7;
 
 /// How often to try again when somebody else takes the free device first.
 const ATTEMPTS: usize = 64;
 
-/// The device for a file, made if there is none yet. One that was let go while somebody else (udev, `losetup`) had it
-/// open still shows the file, and is gone the moment that ends: it is none.
+/// A file's identity: its file system's device number and its inode.
+pub(crate) type Identity = (u64, u64);
+
+/// The tag of the devices that belong to a state folder with this identity.
+pub(crate) fn tag((device, inode): Identity) -> String {
+    format!("mooring:{device:x}:{inode:x}")
+}
+
+/// The device for a file, made with this tag if there is none yet. One that was let go while somebody else
+/// (udev, `losetup`) had it open still shows the file, and is gone the moment that ends: it is none.
 ///
 /// # Errors
 /// The system's.
-pub(crate) fn attach(file: &File, path: &Path, readonly: bool) -> io::Result<PathBuf> {
+pub(crate) fn attach(file: &File, path: &Path, readonly: bool, tag: &str) -> io::Result<PathBuf> {
     let mut known = find(path, Some(readonly))?.into_iter();
-    if let Some(found) = known.find(|found| !found.leaving) {
+    if let Some(found) = known.find(|found| !found.backing.leaving) {
         return Ok(found.node);
     }
     let control = OpenOptions::new().read(true).write(true).open("/dev/loop-control")?;
@@ -31,7 +45,7 @@ pub(crate) fn attach(file: &File, path: &Path, readonly: bool) -> io::Result<Pat
         let number = sys::free_number(&control)?;
         let path = node(number)?;
         let device = open(&path, readonly)?;
-        match sys::configure(&device, file, readonly) {
+        match sys::configure(&device, file, readonly, tag) {
             Ok(()) => return Ok(path),
             Err(error) if is(&error, Errno::BUSY) => {}
             Err(error) => return Err(error),
@@ -49,6 +63,28 @@ pub(crate) fn detach(path: &Path, readonly: bool) -> io::Result<()> {
         clear(&found.device)?;
     }
     Ok(())
+}
+
+/// Whether a device node is of a device with this file. If the file is gone, the tag must do.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn occupant(node: &Path, file: &Path, tag: &str) -> io::Result<Occupant> {
+    let kind = std::fs::symlink_metadata(node)?;
+    if !kind.file_type().is_block_device() || rustix::fs::major(kind.rdev()) != MAJOR {
+        return Ok(Occupant::Stranger);
+    }
+    let backing = match open(node, true).and_then(|device| sys::backing(&device)) {
+        // No file any more.
+        Err(error) if is(&error, Errno::NXIO) => return Ok(Occupant::Remains),
+        backing => backing?,
+    };
+    let is_it = match std::fs::metadata(file) {
+        Ok(file) => (backing.device, backing.inode) == (file.dev(), file.ino()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => is_tagged(&backing, tag),
+        Err(error) => return Err(error),
+    };
+    Ok(if is_it { Occupant::Volume } else { Occupant::Stranger })
 }
 
 /// Lets a file's devices see its present size.
@@ -73,20 +109,28 @@ pub(crate) fn flush(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Lets go of all devices whose file is directly in one of `folders` (or was removed from there), except
-/// those `is_used` names. Files further below are not ours: users keep them in their volumes.
+/// Lets go of the devices that nothing needs: those with this tag, and those of a file in `ours` (made by
+/// the Go driver or by an earlier version, without a tag), except for the files in `in_use`.
 ///
 /// # Errors
 /// The system's.
-pub(crate) fn detach_strays(folders: &[PathBuf], is_used: impl Fn(&Path) -> bool) -> io::Result<()> {
-    for (number, file) in backing_files()? {
-        let mine = file.parent().is_some_and(|parent| folders.iter().any(|folder| folder == parent));
-        if mine && !is_used(&file) {
-            base::info!("Detaching a loop device that nothing uses"; "device" => number, "file" => file.display());
-            clear(&open(&node(number)?, true)?)?;
+pub(crate) fn detach_strays(
+    tag: &str,
+    ours: &HashSet<Identity>,
+    in_use: &HashSet<Identity>,
+) -> io::Result<()> {
+    for found in devices()? {
+        let file = (found.backing.device, found.backing.inode);
+        if (is_tagged(&found.backing, tag) || ours.contains(&file)) && !in_use.contains(&file) {
+            base::info!("Detaching a loop device that nothing uses"; "device" => found.node.display());
+            clear(&found.device)?;
         }
     }
     Ok(())
+}
+
+fn is_tagged(backing: &Backing, tag: &str) -> bool {
+    backing.tag.split(|byte| *byte == 0).next() == Some(tag.as_bytes())
 }
 
 fn clear(device: &File) -> io::Result<()> {
@@ -96,12 +140,12 @@ fn clear(device: &File) -> io::Result<()> {
     }
 }
 
-/// A device of a file.
+/// A device in use.
 struct Found {
     node: PathBuf,
     /// Opened for settings.
     device: File,
-    leaving: bool,
+    backing: Backing,
 }
 
 /// The devices of a file.
@@ -111,26 +155,16 @@ fn find(path: &Path, readonly: Option<bool>) -> io::Result<Vec<Found>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
-    let mut found = Vec::new();
-    for (number, _) in backing_files()? {
-        // Without root other people's devices cannot be looked at; ours could not have been made either.
-        let Ok(node) = node(number) else { continue };
-        let Ok(device) = open(&node, true) else { continue };
-        // Between listing and opening it may have been let go.
-        let Ok(Backing { device: disk, inode, readonly: is_readonly, leaving }) = sys::backing(&device)
-        else {
-            continue;
-        };
-        let is_it = disk == file.dev() && inode == file.ino();
-        if is_it && readonly.is_none_or(|wanted| wanted == is_readonly) {
-            found.push(Found { node, device, leaving });
-        }
-    }
+    let mut found = devices()?;
+    found.retain(|found| {
+        let is_it = (found.backing.device, found.backing.inode) == (file.dev(), file.ino());
+        is_it && readonly.is_none_or(|wanted| wanted == found.backing.readonly)
+    });
     Ok(found)
 }
 
-/// Numbers and files of all devices in use, from sysfs.
-fn backing_files() -> io::Result<Vec<(i32, PathBuf)>> {
+/// All devices in use.
+fn devices() -> io::Result<Vec<Found>> {
     let entries = match std::fs::read_dir("/sys/block") {
         Ok(entries) => entries,
         // No sysfs, no loop devices to speak of.
@@ -142,11 +176,15 @@ fn backing_files() -> io::Result<Vec<(i32, PathBuf)>> {
         let entry = entry?;
         let name = entry.file_name();
         let number = name.to_str().and_then(|name| name.strip_prefix("loop")?.parse().ok());
-        let Some(number) = number else { continue };
-        if let Ok(text) = std::fs::read_to_string(entry.path().join("loop/backing_file")) {
-            let text = text.trim_end_matches('\n');
-            found.push((number, PathBuf::from(text.strip_suffix(" (deleted)").unwrap_or(text))));
-        }
+        let Some(number) = number.filter(|_| entry.path().join("loop/backing_file").exists()) else {
+            continue;
+        };
+        // Without root other people's devices cannot be looked at; ours could not have been made either.
+        let Ok(node) = node(number) else { continue };
+        let Ok(device) = open(&node, true) else { continue };
+        // Between listing and opening it may have been let go.
+        let Ok(backing) = sys::backing(&device) else { continue };
+        found.push(Found { node, device, backing });
     }
     Ok(found)
 }
@@ -156,7 +194,7 @@ fn node(number: i32) -> io::Result<PathBuf> {
     let path = PathBuf::from(format!("/dev/loop{number}"));
     if !path.try_exists()? {
         let number = u32::try_from(number).map_err(io::Error::other)?;
-        let device = rustix::fs::makedev(7, number);
+        let device = rustix::fs::makedev(MAJOR, number);
         match rustix::fs::mknodat(CWD, &path, FileType::BlockDevice, Mode::from_raw_mode(0o660), device) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(error.into()),

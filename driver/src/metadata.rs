@@ -12,9 +12,9 @@ use rustix::io::Errno;
 
 use crate::backend::Item;
 use crate::check;
-use crate::core::Core;
-use crate::lock::{Guard, Key};
+use crate::lock::{Guard, Key, Slot};
 use crate::options::BlockType;
+use crate::plugin::Plugin;
 use crate::refusal::Refusal;
 
 /// Bytes per block.
@@ -45,9 +45,10 @@ pub struct Walk {
     variable: bool,
     /// Keeps the snapshots from being deleted meanwhile.
     _guards: Vec<Guard>,
+    _slot: Slot,
 }
 
-impl Core {
+impl Plugin {
     /// Checks a request for the blocks with data.
     ///
     /// # Errors
@@ -100,6 +101,7 @@ impl Core {
             limit: limit.min(DEFAULT_RESULTS * 64),
             variable: self.options.block_type == BlockType::Variable,
             _guards: guards,
+            _slot: self.streams.take()?,
         })
     }
 }

@@ -1,13 +1,17 @@
-//! Mounts on this node: bind, read-only, is it mounted, undo.
+//! Mounts on this node: bind with options, look, undo.
 //!
 //! Works on exactly the paths the caller of the RPC gave; a link at the end of a path is never followed.
+
+pub mod table;
 
 use std::io;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatVfsMountFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, UnmountFlags};
+use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
+
+use crate::sys::{self, MountAttributes};
 
 /// The mount options that this driver obeys; all others are left to nobody.
 const OPTIONS: [(&str, MountFlags); 7] = [
@@ -50,23 +54,7 @@ pub fn is_mounted(target: &Path) -> io::Result<bool> {
     if stat.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) {
         return Ok(stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT));
     }
-    listed(target)
-}
-
-/// The slow way, for kernels before 5.8: look it up in the list of mounts.
-fn listed(target: &Path) -> io::Result<bool> {
-    let list = std::fs::read_to_string("/proc/self/mountinfo")?;
-    let target = target.to_string_lossy();
-    Ok(list.lines().filter_map(|line| line.split(' ').nth(4)).any(|path| unescaped(path) == target))
-}
-
-/// mountinfo writes space, tab, newline and backslash as octal escapes.
-fn unescaped(path: &str) -> String {
-    let mut plain = path.to_owned();
-    for (escape, character) in [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")] {
-        plain = plain.replace(escape, character);
-    }
-    plain
+    table::lists(target)
 }
 
 /// Whether the mount at `target` is read-only.
@@ -104,17 +92,44 @@ pub fn make_target(target: &Path, kind: Target) -> io::Result<()> {
     }
 }
 
-/// Mounts `source` over `target` with these options (a second step of the kernel's: options do not take
-/// effect on the bind itself).
+/// Mounts `source` over `target` with these options on top of those that the source's mount has. The mount
+/// appears with all its options at once, so that a kill leaves either it or nothing.
+///
+/// On kernels before 5.12 options need a second step. There the caller must look, before it trusts a mount
+/// that it finds, whether the mount has the options: see [`has_options`].
 ///
 /// # Errors
 /// The system's; nothing is mounted then.
 pub fn bind(source: &Path, target: &Path, options: MountFlags) -> io::Result<()> {
+    match bind_at_once(source, target, options) {
+        Err(Errno::NOSYS) => bind_in_steps(source, target, options),
+        outcome => Ok(outcome?),
+    }
+}
+
+fn bind_at_once(source: &Path, target: &Path, options: MountFlags) -> Result<(), Errno> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+    let detached = rustix::mount::open_tree(CWD, source, flags)?;
+    if !options.is_empty() {
+        sys::set_mount_attributes(&detached, attributes(options))?;
+    }
+    rustix::mount::move_mount(&detached, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+}
+
+/// As [`bind`], on kernels before 5.12: a kill between the steps leaves a mount without its options.
+///
+/// # Errors
+/// The system's; nothing is mounted then.
+pub fn bind_in_steps(source: &Path, target: &Path, options: MountFlags) -> io::Result<()> {
     rustix::mount::mount_bind(source, target)?;
     if options.is_empty() {
         return Ok(());
     }
-    let remounted = rustix::mount::mount_remount(target, MountFlags::BIND | options, "");
+    // A remount drops what it does not name.
+    let remounted = present(target)
+        .and_then(|present| rustix::mount::mount_remount(target, MountFlags::BIND | present | options, ""));
     if let Err(error) = remounted {
         unmount(target)?;
         return Err(error.into());
@@ -122,19 +137,72 @@ pub fn bind(source: &Path, target: &Path, options: MountFlags) -> io::Result<()>
     Ok(())
 }
 
+fn attributes(options: MountFlags) -> MountAttributes {
+    let known = [
+        (MountFlags::RDONLY, MountAttributes::READ_ONLY),
+        (MountFlags::NOSUID, MountAttributes::NO_SUID),
+        (MountFlags::NODEV, MountAttributes::NO_DEV),
+        (MountFlags::NOEXEC, MountAttributes::NO_EXEC),
+        (MountFlags::NODIRATIME, MountAttributes::NO_DIR_ATIME),
+        (MountFlags::RELATIME, MountAttributes::REL_ATIME),
+        (MountFlags::NOATIME, MountAttributes::NO_ATIME),
+    ];
+    let wanted = known.into_iter().filter(|(option, _)| options.contains(*option));
+    wanted.fold(MountAttributes::NONE, |all, (_, attribute)| all.with(attribute))
+}
+
+/// The options that a mount has now.
+fn present(target: &Path) -> Result<MountFlags, Errno> {
+    let flags = rustix::fs::statvfs(target)?.f_flag;
+    let known = [
+        (StatVfsMountFlags::RDONLY, MountFlags::RDONLY),
+        (StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
+        (StatVfsMountFlags::NODEV, MountFlags::NODEV),
+        (StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
+        (StatVfsMountFlags::NOATIME, MountFlags::NOATIME),
+        (StatVfsMountFlags::NODIRATIME, MountFlags::NODIRATIME),
+        (StatVfsMountFlags::RELATIME, MountFlags::RELATIME),
+    ];
+    let present = known.into_iter().filter(|(flag, _)| flags.contains(*flag));
+    Ok(present.fold(MountFlags::empty(), |all, (_, option)| all | option))
+}
+
+/// Whether the mount at `target` has those of these options that protect somebody: `ro`, `nosuid`, `nodev`,
+/// `noexec`.
+///
+/// # Errors
+/// The system's.
+pub fn has_options(target: &Path, options: MountFlags) -> io::Result<bool> {
+    let entry = table::entry(target)?;
+    let protecting = OPTIONS.iter().take(4).filter(|(_, flag)| options.contains(*flag));
+    Ok(protecting.into_iter().all(|(name, _)| entry.has(name)))
+}
+
 /// Unmounts all that is mounted at `target`; nothing mounted is fine.
 ///
 /// # Errors
 /// The system's, such as EBUSY.
 pub fn unmount(target: &Path) -> io::Result<()> {
+    unmount_while(target, || Ok(true)).map(drop)
+}
+
+/// Unmounts what is mounted at `target`, from the top down, as long as `is_ours` says of the topmost mount
+/// that it is. Returns whether nothing is left; nothing mounted is fine.
+///
+/// # Errors
+/// The system's, such as EBUSY; or those of `is_ours`.
+pub fn unmount_while(target: &Path, is_ours: impl Fn() -> io::Result<bool>) -> io::Result<bool> {
     while is_mounted(target)? {
+        if !is_ours()? {
+            return Ok(false);
+        }
         match rustix::mount::unmount(target, UnmountFlags::NOFOLLOW) {
             // No mount after all (any more).
-            Err(Errno::INVAL | Errno::NOENT) => return Ok(()),
+            Err(Errno::INVAL | Errno::NOENT) => return Ok(true),
             outcome => outcome?,
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Removes a target after its unmount: an empty folder or an empty file, which is all that

@@ -14,7 +14,7 @@ pub enum BlockType {
     Variable,
 }
 
-/// The driver's settings; hostpath.md lists the flags behind them.
+/// The driver's settings; [`crate::flags`] lists the flags behind them.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Where to listen.
@@ -61,6 +61,10 @@ pub struct Options {
     pub ephemeral: bool,
     /// Capabilities not to advertise, by their names in the protocol.
     pub hidden: BTreeSet<String>,
+    /// Block volumes take space when they are written.
+    pub sparse: bool,
+    /// Folders below which volumes may be staged and published; empty: anywhere.
+    pub target_roots: Vec<PathBuf>,
 }
 
 /// The topology key of this driver.
@@ -92,6 +96,8 @@ impl Options {
             strict: false,
             ephemeral: false,
             hidden: BTreeSet::new(),
+            sparse: false,
+            target_roots: Vec::new(),
         }
     }
 

@@ -41,6 +41,14 @@ pub enum Refusal {
     /// Another operation on the same object is under way.
     #[error("an operation on {0} is already under way: try again later")]
     Busy(String),
+    /// As many slow operations of a kind as may be are under way.
+    #[error("{limit} {what} are under way already: try again later")]
+    Crowded {
+        /// How many.
+        limit: usize,
+        /// Of what.
+        what: &'static str,
+    },
     /// A page token this driver did not give.
     #[error("starting_token {0:?} is not one of this driver's: list again without it")]
     BadToken(String),
@@ -67,23 +75,32 @@ pub enum Refusal {
         /// The system's reason.
         source: io::Error,
     },
+    /// The system refused when a part was done already. The caller must not take it for undone.
+    #[error("{what}: {source}: not undone, try again")]
+    Unfinished {
+        /// What was tried.
+        what: String,
+        /// The system's reason.
+        source: io::Error,
+    },
 }
 
 impl Refusal {
     /// The code that the specification wants for the reason. A full disk is RESOURCE_EXHAUSTED, other
-    /// refusals of the system are INTERNAL.
+    /// refusals of the system are INTERNAL: callers take that for final. Where something was done, the code is
+    /// UNAVAILABLE, after which they neither forget the request nor take it for failed.
     pub fn code(&self) -> Code {
         match self {
             Self::Missing(_) | Self::Invalid { .. } | Self::Unsupported(_) => Code::InvalidArgument,
             Self::Unimplemented(_) => Code::Unimplemented,
             Self::Unknown { .. } => Code::NotFound,
             Self::Clash(_) => Code::AlreadyExists,
-            Self::Busy(_) | Self::BadToken(_) => Code::Aborted,
+            Self::Busy(_) | Self::Crowded { .. } | Self::BadToken(_) => Code::Aborted,
             Self::WrongState(_) => Code::FailedPrecondition,
             Self::OutOfOrder(_) => Code::Internal,
             Self::Full(_) => Code::ResourceExhausted,
             Self::Size(_) => Code::OutOfRange,
-            Self::NotReady(_) => Code::Unavailable,
+            Self::NotReady(_) | Self::Unfinished { .. } => Code::Unavailable,
             Self::System { source, .. } if is_full(source) => Code::ResourceExhausted,
             Self::System { .. } => Code::Internal,
         }

@@ -14,10 +14,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tonic::transport::Server;
 
 use crate::backend::Backend;
-use crate::backend::hostpath::Hostpath;
-use crate::core::{Core, StartError};
+use crate::backend::hostpath::{Hostpath, Space};
 use crate::listen::Listener;
 use crate::options::Options;
+use crate::plugin::{Plugin, StartError};
 use crate::service::Service;
 
 /// How long calls that are under way may take after the signal to stop.
@@ -49,9 +49,10 @@ pub enum ServeError {
 ///
 /// # Errors
 /// [`StartError`].
-pub fn open(options: Options) -> Result<Core, StartError> {
-    Core::start(options, |options| {
-        Hostpath::open(&options.state_folder).map(|backend| Box::new(backend) as Box<dyn Backend>)
+pub fn open(options: Options) -> Result<Plugin, StartError> {
+    let space = if options.sparse { Space::WhenWritten } else { Space::AtOnce };
+    Plugin::start(options, |own, former| {
+        Hostpath::open(own, former, space).map(|backend| Box::new(backend) as Box<dyn Backend>)
     })
 }
 
@@ -61,21 +62,23 @@ pub fn open(options: Options) -> Result<Core, StartError> {
 /// [`ServeError`].
 pub async fn serve(options: Options) -> Result<(), ServeError> {
     let endpoint = options.endpoint.clone();
-    let core = tokio::task::spawn_blocking(move || open(options))
+    let plugin = tokio::task::spawn_blocking(move || open(options))
         .await
         .map_err(|error| ServeError::Signals(io::Error::other(error)))??;
     let stop = stop_signal()?;
     let listener = bind(&endpoint).await?;
-    base::info!("Listening"; "endpoint" => endpoint, "driver" => core.options.name, "node" => core.options.node_id);
+    base::info!("Listening"; "endpoint" => endpoint, "driver" => plugin.options.name, "node" => plugin.options.node_id);
+    // Beside the calls: it may take longer than callers wait for a socket. A stop leaves the rest to the next
+    // start.
+    let plugin = Arc::new(plugin);
+    let cleaner = Arc::clone(&plugin);
+    std::thread::spawn(move || cleaner.clean());
     // Kept to the end: with it goes the state folder's lock, and then a successor makes its socket.
-    let core = Arc::new(core);
-    let service = Service(Arc::clone(&core));
+    let service = Service(Arc::clone(&plugin));
     let metadata = service.0.options.metadata.then(|| SnapshotMetadataServer::new(service.clone()));
-    let incoming =
-        futures::stream::unfold(
-            listener,
-            |listener| async move { Some((listener.accept().await, listener)) },
-        );
+    let incoming = futures::stream::unfold(listener, |listener| async move {
+        Some((Ok::<_, io::Error>(listener.next().await), listener))
+    });
     let (stopping, stopped) = tokio::sync::oneshot::channel();
     let server = Server::builder()
         .add_service(IdentityServer::new(service.clone()))
@@ -99,7 +102,7 @@ pub async fn serve(options: Options) -> Result<(), ServeError> {
         // Gone already unless the server was cut short.
         let _ = std::fs::remove_file(path);
     }
-    drop(core);
+    drop(plugin);
     Ok(())
 }
 
@@ -114,18 +117,11 @@ pub async fn proxy(endpoint: Endpoint, other: Endpoint) -> Result<(), ServeError
     base::info!("Passing bytes"; "endpoint" => endpoint, "proxyEndpoint" => other);
     let pair = async {
         loop {
-            match futures::future::try_join(callers.accept(), drivers.accept()).await {
-                Ok((mut caller, mut driver)) => {
-                    tokio::spawn(async move {
-                        // A broken pair ends; its ends notice by themselves.
-                        let _ = tokio::io::copy_bidirectional(&mut caller, &mut driver).await;
-                    });
-                }
-                Err(error) => {
-                    base::error!(error, "Cannot accept a connection");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
+            let (mut caller, mut driver) = futures::future::join(callers.next(), drivers.next()).await;
+            tokio::spawn(async move {
+                // A broken pair ends; its ends notice by themselves.
+                let _ = tokio::io::copy_bidirectional(&mut caller, &mut driver).await;
+            });
         }
     };
     tokio::select! {

@@ -18,30 +18,48 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status};
 
-use crate::core::Core;
 use crate::metadata::{Runs, Walk};
+use crate::plugin::Plugin;
 use crate::refusal::Refusal;
 
 /// The driver as a gRPC server sees it.
 #[derive(Debug, Clone)]
-pub struct Service(pub Arc<Core>);
+pub struct Service(pub Arc<Plugin>);
 
 /// Runs an operation on a thread that may block, and logs both ends.
 async fn answer<R: Rpc>(
     service: &Service,
     request: Request<R>,
-    operation: impl FnOnce(&Core, R) -> Result<R::Reply, Refusal> + Send + 'static,
+    operation: impl FnOnce(&Plugin, R) -> Result<R::Reply, Refusal> + Send + 'static,
 ) -> Result<Response<R::Reply>, Status> {
-    let request = request.into_inner();
+    let plugin = Arc::clone(&service.0);
+    logged(request.into_inner(), async |request| {
+        match tokio::task::spawn_blocking(move || operation(&plugin, request)).await {
+            Ok(outcome) => outcome.map_err(Status::from),
+            Err(error) => Err(panicked(&error)),
+        }
+    })
+    .await
+}
+
+/// Answers at once, and logs both ends: for operations that never block. They need no thread, so that a
+/// liveness probe is answered while all threads are busy.
+async fn answer_at_once<R: Rpc>(
+    service: &Service,
+    request: Request<R>,
+    operation: impl FnOnce(&Plugin) -> R::Reply,
+) -> Result<Response<R::Reply>, Status> {
+    logged(request.into_inner(), async |_| Ok(operation(&service.0))).await
+}
+
+async fn logged<R: Rpc>(
+    request: R,
+    operation: impl AsyncFnOnce(R) -> Result<R::Reply, Status>,
+) -> Result<Response<R::Reply>, Status> {
     note_call(R::METHOD);
     let wanted = base::log::enabled(5, file!());
     let asked = if wanted { redacted(&request) } else { String::new() };
-    let core = Arc::clone(&service.0);
-    let outcome = tokio::task::spawn_blocking(move || operation(&core, request)).await;
-    let outcome = match outcome {
-        Ok(outcome) => outcome.map_err(Status::from),
-        Err(error) => Err(Status::internal(format!("the driver failed: {error}"))),
-    };
+    let outcome = operation(request).await;
     if wanted {
         note_answer(R::METHOD, &asked, outcome.as_ref().map(redacted).map_err(Clone::clone));
     }
@@ -49,6 +67,11 @@ async fn answer<R: Rpc>(
         base::error!(grpc_text(status), "GRPC error"; "method" => R::METHOD);
     }
     outcome.map(Response::new)
+}
+
+/// An operation that panicked may have done anything: a final code would make the caller forget it.
+fn panicked(error: &tokio::task::JoinError) -> Status {
+    Status::unavailable(format!("the driver failed half-way, try again: {error}"))
 }
 
 fn note_call(method: &'static str) {
@@ -78,67 +101,70 @@ fn note_answer(method: &str, asked: &str, outcome: Result<String, Status>) {
     let _ = std::io::stderr().lock().write_all(line.as_bytes());
 }
 
-/// Declares a service whose RPCs all run one operation of the core.
+/// Declares a service whose RPCs all run one operation of the plugin: `=` on a thread that may block, `=>` at
+/// once.
 macro_rules! rpcs {
-    ($trait:ident { $( $name:ident ( $request:ident ) -> $reply:ident = $operation:expr; )* }) => {
+    ($trait:ident { $( $name:ident ( $request:ident ) -> $reply:ident $how:tt $operation:expr; )* }) => {
         #[tonic::async_trait]
         impl $trait for Service {
             $(
                 async fn $name(&self, request: Request<v1::$request>) -> Result<Response<v1::$reply>, Status> {
-                    answer(self, request, $operation).await
+                    rpcs!(@call $how)(self, request, $operation).await
                 }
             )*
         }
     };
+    (@call =) => { answer };
+    (@call =>) => { answer_at_once };
 }
 
 rpcs! { Identity {
-    get_plugin_info(GetPluginInfoRequest) -> GetPluginInfoResponse = |core, _| Ok(core.plugin_info());
+    get_plugin_info(GetPluginInfoRequest) -> GetPluginInfoResponse => |plugin| plugin.plugin_info();
     get_plugin_capabilities(GetPluginCapabilitiesRequest) -> GetPluginCapabilitiesResponse
-        = |core, _| Ok(core.plugin_capabilities());
-    probe(ProbeRequest) -> ProbeResponse = |_, _| Ok(v1::ProbeResponse::default());
+        => |plugin| plugin.plugin_capabilities();
+    probe(ProbeRequest) -> ProbeResponse => |_| v1::ProbeResponse::default();
 } }
 
 rpcs! { Controller {
-    create_volume(CreateVolumeRequest) -> CreateVolumeResponse = Core::create_volume;
-    delete_volume(DeleteVolumeRequest) -> DeleteVolumeResponse = Core::delete_volume;
-    controller_publish_volume(ControllerPublishVolumeRequest) -> ControllerPublishVolumeResponse = Core::attach;
-    controller_unpublish_volume(ControllerUnpublishVolumeRequest) -> ControllerUnpublishVolumeResponse = Core::detach;
+    create_volume(CreateVolumeRequest) -> CreateVolumeResponse = Plugin::create_volume;
+    delete_volume(DeleteVolumeRequest) -> DeleteVolumeResponse = Plugin::delete_volume;
+    controller_publish_volume(ControllerPublishVolumeRequest) -> ControllerPublishVolumeResponse = Plugin::attach;
+    controller_unpublish_volume(ControllerUnpublishVolumeRequest) -> ControllerUnpublishVolumeResponse = Plugin::detach;
     validate_volume_capabilities(ValidateVolumeCapabilitiesRequest) -> ValidateVolumeCapabilitiesResponse
-        = Core::validate;
-    list_volumes(ListVolumesRequest) -> ListVolumesResponse = Core::list_volumes;
-    get_capacity(GetCapacityRequest) -> GetCapacityResponse = Core::capacity;
+        = Plugin::validate;
+    list_volumes(ListVolumesRequest) -> ListVolumesResponse = Plugin::list_volumes;
+    get_capacity(GetCapacityRequest) -> GetCapacityResponse = Plugin::capacity;
     controller_get_capabilities(ControllerGetCapabilitiesRequest) -> ControllerGetCapabilitiesResponse
-        = |core, _| Ok(core.controller_capabilities());
-    create_snapshot(CreateSnapshotRequest) -> CreateSnapshotResponse = Core::create_snapshot;
-    delete_snapshot(DeleteSnapshotRequest) -> DeleteSnapshotResponse = Core::delete_snapshot;
-    list_snapshots(ListSnapshotsRequest) -> ListSnapshotsResponse = Core::list_snapshots;
-    get_snapshot(GetSnapshotRequest) -> GetSnapshotResponse = Core::get_snapshot;
-    controller_expand_volume(ControllerExpandVolumeRequest) -> ControllerExpandVolumeResponse = Core::expand_volume;
-    controller_get_volume(ControllerGetVolumeRequest) -> ControllerGetVolumeResponse = Core::get_volume;
-    controller_modify_volume(ControllerModifyVolumeRequest) -> ControllerModifyVolumeResponse = Core::modify_volume;
+        => |plugin| plugin.controller_capabilities();
+    create_snapshot(CreateSnapshotRequest) -> CreateSnapshotResponse = Plugin::create_snapshot;
+    delete_snapshot(DeleteSnapshotRequest) -> DeleteSnapshotResponse = Plugin::delete_snapshot;
+    list_snapshots(ListSnapshotsRequest) -> ListSnapshotsResponse = Plugin::list_snapshots;
+    get_snapshot(GetSnapshotRequest) -> GetSnapshotResponse = Plugin::get_snapshot;
+    controller_expand_volume(ControllerExpandVolumeRequest) -> ControllerExpandVolumeResponse = Plugin::expand_volume;
+    controller_get_volume(ControllerGetVolumeRequest) -> ControllerGetVolumeResponse = Plugin::get_volume;
+    controller_modify_volume(ControllerModifyVolumeRequest) -> ControllerModifyVolumeResponse = Plugin::modify_volume;
 } }
 
 rpcs! { GroupController {
     group_controller_get_capabilities(GroupControllerGetCapabilitiesRequest)
-        -> GroupControllerGetCapabilitiesResponse = |core, _| Ok(core.group_capabilities());
+        -> GroupControllerGetCapabilitiesResponse => |plugin| plugin.group_capabilities();
     create_volume_group_snapshot(CreateVolumeGroupSnapshotRequest) -> CreateVolumeGroupSnapshotResponse
-        = Core::create_group;
+        = Plugin::create_group;
     delete_volume_group_snapshot(DeleteVolumeGroupSnapshotRequest) -> DeleteVolumeGroupSnapshotResponse
-        = Core::delete_group;
-    get_volume_group_snapshot(GetVolumeGroupSnapshotRequest) -> GetVolumeGroupSnapshotResponse = Core::get_group;
+        = Plugin::delete_group;
+    get_volume_group_snapshot(GetVolumeGroupSnapshotRequest) -> GetVolumeGroupSnapshotResponse = Plugin::get_group;
 } }
 
 rpcs! { Node {
-    node_stage_volume(NodeStageVolumeRequest) -> NodeStageVolumeResponse = Core::stage;
-    node_unstage_volume(NodeUnstageVolumeRequest) -> NodeUnstageVolumeResponse = Core::unstage;
-    node_publish_volume(NodePublishVolumeRequest) -> NodePublishVolumeResponse = Core::publish;
-    node_unpublish_volume(NodeUnpublishVolumeRequest) -> NodeUnpublishVolumeResponse = Core::unpublish;
-    node_get_volume_stats(NodeGetVolumeStatsRequest) -> NodeGetVolumeStatsResponse = Core::stats;
-    node_expand_volume(NodeExpandVolumeRequest) -> NodeExpandVolumeResponse = Core::expand_on_node;
+    node_stage_volume(NodeStageVolumeRequest) -> NodeStageVolumeResponse = Plugin::stage;
+    node_unstage_volume(NodeUnstageVolumeRequest) -> NodeUnstageVolumeResponse = Plugin::unstage;
+    node_publish_volume(NodePublishVolumeRequest) -> NodePublishVolumeResponse = Plugin::publish;
+    node_unpublish_volume(NodeUnpublishVolumeRequest) -> NodeUnpublishVolumeResponse = Plugin::unpublish;
+    node_get_volume_stats(NodeGetVolumeStatsRequest) -> NodeGetVolumeStatsResponse = Plugin::stats;
+    node_expand_volume(NodeExpandVolumeRequest) -> NodeExpandVolumeResponse = Plugin::expand_on_node;
     node_get_capabilities(NodeGetCapabilitiesRequest) -> NodeGetCapabilitiesResponse
-        = |core, _| Ok(core.node_capabilities());
-    node_get_info(NodeGetInfoRequest) -> NodeGetInfoResponse = |core, _| Ok(core.node_info());
+        => |plugin| plugin.node_capabilities();
+    node_get_info(NodeGetInfoRequest) -> NodeGetInfoResponse => |plugin| plugin.node_info();
 } }
 
 /// Messages of one stream.
@@ -158,7 +184,7 @@ impl SnapshotMetadata for Service {
             volume_capacity_bytes: runs.capacity,
             block_metadata: runs.runs,
         };
-        stream(self, request, Core::allocated, message).await
+        stream(self, request, Plugin::allocated, message).await
     }
 
     async fn get_metadata_delta(
@@ -170,7 +196,7 @@ impl SnapshotMetadata for Service {
             volume_capacity_bytes: runs.capacity,
             block_metadata: runs.runs,
         };
-        stream(self, request, Core::delta, message).await
+        stream(self, request, Plugin::delta, message).await
     }
 }
 
@@ -179,7 +205,7 @@ impl SnapshotMetadata for Service {
 async fn stream<R: StreamRpc>(
     service: &Service,
     request: Request<R>,
-    check: impl FnOnce(&Core, &R) -> Result<Walk, Refusal> + Send + 'static,
+    check: impl FnOnce(&Plugin, &R) -> Result<Walk, Refusal> + Send + 'static,
     message: impl Fn(Runs) -> R::Reply + Send + 'static,
 ) -> Result<Response<Stream<R::Reply>>, Status>
 where
@@ -188,10 +214,10 @@ where
     let request = request.into_inner();
     note_call(R::METHOD);
     base::v!(5, "GRPC request"; "method" => R::METHOD, "request" => redacted(&request));
-    let core = Arc::clone(&service.0);
-    let walk = tokio::task::spawn_blocking(move || check(&core, &request))
+    let plugin = Arc::clone(&service.0);
+    let walk = tokio::task::spawn_blocking(move || check(&plugin, &request))
         .await
-        .map_err(|error| Status::internal(format!("the driver failed: {error}")))?;
+        .map_err(|error| panicked(&error))?;
     let walk = walk.map_err(Status::from).inspect_err(|status| {
         base::error!(grpc_text(status), "GRPC error"; "method" => R::METHOD);
     })?;

@@ -1,10 +1,12 @@
-//! The loop driver's ioctls: the only unsafe code of this crate, because rustix offers no safe calls.
+//! System calls that rustix has no safe functions for: the loop driver's ioctls and mount_setattr. This is
+//! the only unsafe code of this crate.
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
+use rustix::io::Errno;
 use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, ioctl};
 
 /// Take a free device's number (`LOOP_CTL_GET_FREE`).
@@ -20,6 +22,8 @@ const SET_CAPACITY: Opcode = 0x4c07;
 /// The device is read-only.
 const READ_ONLY: u32 = 1;
 const AUTOCLEAR: u32 = 4;
+/// Length of the name that a device carries (`LO_NAME_SIZE`); the last byte is zero.
+pub(crate) const TAG: usize = 64;
 
 /// Mirrors the kernel's `struct loop_info64`.
 #[repr(C)]
@@ -34,7 +38,7 @@ struct Info {
     encrypt_type: u32,
     encrypt_key_size: u32,
     flags: u32,
-    file_name: [u8; 64],
+    file_name: [u8; TAG],
     crypt_name: [u8; 64],
     encrypt_key: [u8; 32],
     init: [u64; 2],
@@ -62,7 +66,7 @@ impl Info {
         encrypt_type: 0,
         encrypt_key_size: 0,
         flags: 0,
-        file_name: [0; 64],
+        file_name: [0; TAG],
         crypt_name: [0; 64],
         encrypt_key: [0; 32],
         init: [0; 2],
@@ -113,7 +117,7 @@ unsafe impl<T> Ioctl for With<'_, T> {
 }
 
 /// The file behind a loop device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Backing {
     /// Its file system's device number.
     pub(crate) device: u64,
@@ -123,6 +127,8 @@ pub(crate) struct Backing {
     pub(crate) readonly: bool,
     /// Whether it lets go of the file as soon as nobody has it open.
     pub(crate) leaving: bool,
+    /// What [`configure`] or another program wrote there; zero bytes follow.
+    pub(crate) tag: [u8; TAG],
 }
 
 /// A free device's number, from `/dev/loop-control`. Somebody else may take it first.
@@ -131,10 +137,12 @@ pub(crate) fn free_number(control: impl AsFd) -> io::Result<i32> {
     Ok(unsafe { ioctl(control, Plain(GET_FREE)) }?)
 }
 
-/// Attaches a file to a device; EBUSY if the device has one.
-pub(crate) fn configure(device: impl AsFd, file: impl AsFd, readonly: bool) -> io::Result<()> {
+/// Attaches a file to a device and names the device `tag`, of which the kernel keeps 63 bytes; EBUSY if the
+/// device has a file.
+pub(crate) fn configure(device: impl AsFd, file: impl AsFd, readonly: bool, tag: &str) -> io::Result<()> {
     let fd = u32::try_from(file.as_fd().as_raw_fd()).map_err(io::Error::other)?;
-    let info = Info { flags: if readonly { READ_ONLY } else { 0 }, ..Info::ZERO };
+    let mut info = Info { flags: if readonly { READ_ONLY } else { 0 }, ..Info::ZERO };
+    info.file_name.iter_mut().zip(tag.bytes().take(TAG - 1)).for_each(|(to, from)| *to = from);
     let mut config = Config { fd, block_size: 0, info, reserved: [0; 8] };
     // SAFETY: CONFIGURE reads one `struct loop_config`.
     Ok(unsafe { ioctl(device, With(CONFIGURE, &mut config)) }?)
@@ -146,7 +154,7 @@ pub(crate) fn backing(device: impl AsFd) -> io::Result<Backing> {
     // SAFETY: GET_STATUS writes one `struct loop_info64`.
     unsafe { ioctl(device, With(GET_STATUS, &mut info)) }?;
     let (readonly, leaving) = (info.flags & READ_ONLY != 0, info.flags & AUTOCLEAR != 0);
-    Ok(Backing { device: info.device, inode: info.inode, readonly, leaving })
+    Ok(Backing { device: info.device, inode: info.inode, readonly, leaving, tag: info.file_name })
 }
 
 /// Detaches the file; if the device is open elsewhere, once that is closed.
@@ -161,4 +169,60 @@ pub(crate) fn set_capacity(device: impl AsFd) -> io::Result<()> {
     // SAFETY: SET_CAPACITY takes no argument.
     unsafe { ioctl(device, Plain(SET_CAPACITY)) }?;
     Ok(())
+}
+
+/// Attributes of a mount for `mount_setattr` (Linux 5.12).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MountAttributes {
+    set: u64,
+    clear: u64,
+}
+
+/// All ways to keep access times: one of them is in force, so setting one clears the others.
+const ANY_ATIME: u64 = 0x70;
+
+impl MountAttributes {
+    pub(crate) const NONE: Self = Self { set: 0, clear: 0 };
+    pub(crate) const READ_ONLY: Self = Self { set: 0x1, clear: 0 };
+    pub(crate) const NO_SUID: Self = Self { set: 0x2, clear: 0 };
+    pub(crate) const NO_DEV: Self = Self { set: 0x4, clear: 0 };
+    pub(crate) const NO_EXEC: Self = Self { set: 0x8, clear: 0 };
+    pub(crate) const REL_ATIME: Self = Self { set: 0, clear: ANY_ATIME };
+    pub(crate) const NO_ATIME: Self = Self { set: 0x10, clear: ANY_ATIME };
+    pub(crate) const NO_DIR_ATIME: Self = Self { set: 0x80, clear: 0 };
+
+    /// Both.
+    pub(crate) fn with(self, other: Self) -> Self {
+        Self { set: self.set | other.set, clear: self.clear | other.clear }
+    }
+}
+
+/// Mirrors the kernel's `struct mount_attr`, in its first version.
+#[repr(C)]
+struct Attributes {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    user_namespace: u64,
+}
+
+/// `mount_setattr`: the same number on all architectures that Rust's standard library supports.
+const MOUNT_SETATTR: libc::c_long = 442;
+
+/// Gives a mount, which `open_tree` opened, these attributes on top of its own. ENOSYS before Linux 5.12.
+pub(crate) fn set_mount_attributes(
+    mount: impl AsFd,
+    MountAttributes { set, clear }: MountAttributes,
+) -> Result<(), Errno> {
+    let attributes = Attributes { set, clear, propagation: 0, user_namespace: 0 };
+    let (fd, flags) = (mount.as_fd().as_raw_fd(), libc::AT_EMPTY_PATH);
+    // SAFETY: the kernel reads the empty path and one `struct mount_attr`, whose size it is given; both
+    // outlive the call. The descriptor is open for as long as `mount` is borrowed.
+    let outcome = unsafe {
+        libc::syscall(MOUNT_SETATTR, fd, c"".as_ptr(), flags, &raw const attributes, size_of::<Attributes>())
+    };
+    match outcome {
+        0 => Ok(()),
+        _ => Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::INVAL)),
+    }
 }

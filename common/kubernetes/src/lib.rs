@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod attached;
+mod bounded;
 pub mod client;
 pub mod collection;
 pub mod event;

@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tower::{BoxError, Layer, Service, ServiceExt};
 
 use super::api::NotLeading;
+use super::bounded::Bounded;
 use base::leadership::Leadership;
 
 /// Requests in flight when the server has never complained.
@@ -30,7 +31,7 @@ const MOST_IN_FLIGHT: usize = 64;
 const LEAST_IN_FLIGHT: usize = 4;
 /// How often a request that the server refuses with 429 is sent at the most.
 const TRIES: usize = 10;
-/// Bound on a request that is not a watch, from sending to the reply's head.
+/// Bound on a request that is not a watch: from sending to the reply's head, and from there to its end.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Marks a request that goes on with an earlier one, such as the next page of a list: it takes no token.
@@ -196,9 +197,9 @@ where
     S::Error: Into<BoxError>,
     B: Send + 'static,
 {
-    type Response = Response<B>;
+    type Response = Response<Bounded<B>>;
     type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<B>, BoxError>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
@@ -210,7 +211,7 @@ where
     }
 }
 
-async fn send<S, B>(limit: Shared, inner: S, request: Request<Body>) -> Result<Response<B>, BoxError>
+async fn send<S, B>(limit: Shared, inner: S, request: Request<Body>) -> Result<Response<Bounded<B>>, BoxError>
 where
     S: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send,
@@ -247,7 +248,7 @@ where
         drop(place);
         tries += 1;
         if !refused || tries >= TRIES {
-            return Ok(reply);
+            return Ok(reply.map(|body| Bounded::new(body, (!is_watch).then_some(REPLY_TIMEOUT))));
         }
         sleep(retry_after(&reply)).await;
     }

@@ -112,9 +112,14 @@ pub async fn start(setup: &Setup<'_>) -> Result<Started, StartError> {
     let server = listen(standard, &metrics, &leaderships)?;
     let (mut host, delivery) = Host::new(main, driver, name, metrics);
     host.stop = stop;
+    host.checked = Some(csi::Checked::new());
     host.streaming_lists = streams_lists(&host.client).await;
     let lease_client = match standard.leader_election.enabled {
-        true => Some(client(&ClientOptions { rate: None, ..options }).await?),
+        // A dead connection is noticed while there is time to renew over another one.
+        true => {
+            let ping = Some(standard.leader_election.renew_deadline / 4);
+            Some(client(&ClientOptions { rate: None, ping, ..options }).await?)
+        }
         false => None,
     };
     Ok(Started {
@@ -140,6 +145,7 @@ fn client_options(setup: &Setup<'_>) -> ClientOptions {
             (None, None) => None,
             (qps, burst) => Some((qps.unwrap_or(5.0), burst.unwrap_or(10))),
         },
+        ping: None,
     }
 }
 

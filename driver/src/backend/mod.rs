@@ -5,7 +5,7 @@
 //!
 //! # What a backend promises
 //! 1. **Prepared content is invisible until kept.** [`Backend::prepare`] may take long and may be killed
-//!    anywhere; what it leaves is either removed by [`Backend::recover`] or finished by
+//!    anywhere; what it leaves is either removed by [`Backend::clean`] or finished by
 //!    [`Backend::keep`]. The record is written between the two, so that content is kept if and only if it
 //!    is recorded.
 //! 2. **Removal can be taken back until it is recorded.** [`Backend::retire`] hides content,
@@ -21,7 +21,7 @@ pub mod hostpath;
 
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::store::{Access, Snapshot, Volume};
 
@@ -78,14 +78,31 @@ pub enum Health {
     Bad(String),
 }
 
+/// What is mounted where a volume is published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occupant {
+    /// The volume.
+    Volume,
+    /// What was the volume: a device that was let go of.
+    Remains,
+    /// Something else.
+    Stranger,
+}
+
 /// A kind of storage. See the module for what each call must promise.
 pub trait Backend: Send + Sync + 'static {
-    /// After a start, before anything else: keeps all that is recorded, removes what was prepared or
-    /// retired and is not, and lets go of devices that no volume in `in_use` needs.
+    /// After a start, before anything else: keeps all that is recorded, notes what was prepared or retired
+    /// and is not, and lets go of devices that no volume in `in_use` needs.
     ///
     /// # Errors
     /// The system's. The driver does not start then.
     fn recover(&self, recorded: &[Item], in_use: &[Item]) -> io::Result<()>;
+
+    /// Removes what [`Backend::recover`] noted, beside any other call.
+    ///
+    /// # Errors
+    /// The system's.
+    fn clean(&self) -> io::Result<()>;
 
     /// Makes new content of `size` bytes (a folder may ignore the size). Nobody sees it yet.
     ///
@@ -134,6 +151,12 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// The system's.
     fn detach(&self, volume: &Item, readonly: bool) -> io::Result<()>;
+
+    /// What the topmost mount at `target` is. It may be asked after the content is gone.
+    ///
+    /// # Errors
+    /// The system's, such as that there is no `target`.
+    fn occupant(&self, volume: &Item, target: &Path) -> io::Result<Occupant>;
 
     /// A device's content, for reading.
     ///

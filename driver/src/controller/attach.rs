@@ -6,11 +6,11 @@ use csi::v1;
 
 use super::common_access;
 use crate::check;
-use crate::core::Core;
 use crate::lock::Key;
+use crate::plugin::Plugin;
 use crate::refusal::Refusal;
 
-impl Core {
+impl Plugin {
     /// Records that a volume is attached to this node.
     ///
     /// Differs: a read-only attachment is obeyed when the volume is published (PUBLISH_READONLY).

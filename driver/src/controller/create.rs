@@ -5,10 +5,10 @@ use csi::v1;
 use super::{DEFAULT_SIZE, common_access, describe_source};
 use crate::backend::{Content, Item};
 use crate::check;
-use crate::core::{Core, new_name};
 use crate::lock::{Guard, Key};
+use crate::plugin::{Plugin, new_name};
 use crate::refusal::Refusal;
-use crate::store::{Access, Change, Source, Volume};
+use crate::store::{Access, Change, Source, Store, Volume};
 
 /// The parameter that names a capacity pool.
 pub(crate) const POOL: &str = "kind";
@@ -25,13 +25,15 @@ struct Wanted {
     source: Option<Source>,
 }
 
-impl Core {
+impl Plugin {
     /// Makes a volume, or finds the one that an earlier call with this name made.
     ///
     /// # Errors
     /// INVALID_ARGUMENT for a bad field; ALREADY_EXISTS when the name belongs to another volume;
     /// NOT_FOUND for an unknown source; OUT_OF_RANGE for an impossible size; RESOURCE_EXHAUSTED without
-    /// room, here or at the wanted place; ABORTED when the name or the source is being worked on.
+    /// room, here or at the wanted place; ABORTED when the name or the source is being worked on,
+    /// or too many copies are under way; UNAVAILABLE
+    /// when the volume is recorded and a repeated call must finish it.
     pub fn create_volume(
         &self,
         request: v1::CreateVolumeRequest,
@@ -42,19 +44,21 @@ impl Core {
         let existing = self.store.read().volume_named(&request.name);
         if let Some(volume) = existing {
             compatible(&volume, &request, &wanted)?;
+            self.show_recorded(&volume.id, &Item::from(&*volume))?;
             return Ok(self.created(&volume));
         }
+        let _slot = wanted.source.is_some().then(|| self.copies.take()).transpose()?;
         self.check_place(request.accessibility_requirements.as_ref())?;
         let size = self.size(&wanted)?;
         let (origin, _guard) = self.origin(&wanted, size)?;
-        let pool = self.reserve(request.parameters.get(POOL), size)?;
+        let room = self.reserve(request.parameters.get(POOL), size)?;
         let volume = Volume {
             id: new_name(),
             name: request.name,
             data: new_name(),
             size,
             access: wanted.access,
-            pool: pool.clone().unwrap_or_default(),
+            pool: room.pool.clone(),
             parameters: request.parameters,
             mutable: request.mutable_parameters,
             source: wanted.source,
@@ -64,12 +68,7 @@ impl Core {
             staged: Default::default(),
             published: Default::default(),
         };
-        let outcome = self.make(&volume, origin.as_ref());
-        if let Some(pool) = pool {
-            // From here on the record counts.
-            self.store.read().release(&pool, size);
-        }
-        outcome?;
+        self.make(&volume, origin.as_ref())?;
         Ok(self.created(&volume))
     }
 
@@ -215,12 +214,13 @@ impl Core {
         Ok((Some(item), Some(guard)))
     }
 
-    /// Sets room aside. Returns the pool, none if there are no pools.
-    pub(crate) fn reserve(&self, pool: Option<&String>, size: i64) -> Result<Option<String>, Refusal> {
+    /// Sets room aside in a pool, until the record counts.
+    pub(crate) fn reserve(&self, pool: Option<&String>, size: i64) -> Result<Room<'_>, Refusal> {
+        let room = |pool: &str, size| Room { store: &self.store, pool: pool.to_owned(), size };
         let pools = &self.options.capacity;
         if pools.is_empty() {
             return match pool {
-                None => Ok(None),
+                None => Ok(room("", 0)),
                 Some(_) => Err(Refusal::invalid(
                     "parameters",
                     "kind names a capacity pool, but there are none: start the driver with --capacity",
@@ -233,13 +233,28 @@ impl Core {
                 return Err(Refusal::Full(format!("there is no capacity pool {pool:?}")));
             };
             tables.reserve(pool, size, *capacity)?;
-            return Ok(Some(pool.clone()));
+            return Ok(room(pool, size));
         }
         let roomy = pools.iter().find(|(pool, capacity)| tables.reserve(pool, size, **capacity).is_ok());
         match roomy {
-            Some((pool, _)) => Ok(Some(pool.clone())),
+            Some((pool, _)) => Ok(room(pool, size)),
             None => Err(Refusal::Full(format!("no capacity pool has {size} bytes left"))),
         }
+    }
+}
+
+/// Room that is set aside in a pool. It is given back in any case, even by a panic: by then the record counts,
+/// or nothing was made.
+pub(crate) struct Room<'a> {
+    store: &'a Store,
+    /// The pool's name; empty without pools.
+    pub(crate) pool: String,
+    size: i64,
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        self.store.read().release(&self.pool, self.size);
     }
 }
 

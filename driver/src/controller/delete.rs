@@ -3,11 +3,11 @@
 use csi::v1;
 
 use crate::check;
-use crate::core::Core;
 use crate::lock::Key;
+use crate::plugin::Plugin;
 use crate::refusal::Refusal;
 
-impl Core {
+impl Plugin {
     /// Removes a volume. An unknown one is gone already. Snapshots of it stay: they are whole copies.
     ///
     /// What is still attached, staged or published is refused with INTERNAL under
@@ -32,9 +32,7 @@ impl Core {
         }
         for target in volume.published.keys() {
             // Deleting below a live mount would leave users with a folder that nobody owns.
-            crate::mount::unmount(target.as_ref())
-                .and_then(|()| crate::mount::remove_target(target.as_ref()))
-                .map_err(Refusal::system(format!("cannot unmount {target}")))?;
+            self.vacate(&volume, target.as_ref())?;
         }
         for readonly in [false, true] {
             self.backend

@@ -5,12 +5,12 @@ use csi::v1;
 use crate::backend::Item;
 use crate::check;
 use crate::controller::create::whole_sectors;
-use crate::core::Core;
 use crate::lock::Key;
+use crate::plugin::Plugin;
 use crate::refusal::Refusal;
 use crate::store::{Access, Volume};
 
-impl Core {
+impl Plugin {
     /// Makes a volume larger; one that is large enough stays as it is.
     ///
     /// Differs: the Go driver neither grows a device's file nor counts the growth against its pool.

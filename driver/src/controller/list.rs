@@ -13,7 +13,7 @@ use super::describe_snapshot;
 use crate::backend::{Health, Item};
 use crate::check;
 use crate::controller::create::POOL;
-use crate::core::Core;
+use crate::plugin::Plugin;
 use crate::refusal::Refusal;
 use crate::store::Volume;
 
@@ -22,7 +22,7 @@ const MAX_PAGE_BYTES: usize = 3 * 1024 * 1024;
 /// The most entries looked at for one answer.
 const MAX_PAGE_ENTRIES: usize = 20_000;
 
-impl Core {
+impl Plugin {
     /// A page of volumes, by id.
     ///
     /// # Errors

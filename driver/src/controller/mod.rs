@@ -11,14 +11,14 @@ use csi::v1;
 use v1::controller_service_capability as capability;
 use v1::controller_service_capability::rpc::Type;
 
-use crate::core::Core;
+use crate::plugin::Plugin;
 use crate::refusal::Refusal;
 use crate::store::{Access, Snapshot, Source, Volume};
 
 /// A volume's size when none is asked for: 1 GiB. Devices must have one, and it costs nothing.
 const DEFAULT_SIZE: i64 = 1 << 30;
 
-impl Core {
+impl Plugin {
     /// What this service advertises.
     pub fn controller_capabilities(&self) -> v1::ControllerGetCapabilitiesResponse {
         let options = &self.options;

@@ -8,8 +8,8 @@ use csi::v1;
 use super::{describe_snapshot, timestamp};
 use crate::backend::{Content, Item, Kind};
 use crate::check;
-use crate::core::{Core, new_name, now};
 use crate::lock::{Guard, Key};
+use crate::plugin::{Plugin, new_name, now};
 use crate::refusal::Refusal;
 use crate::store::{Change, Group, Snapshot, Volume};
 
@@ -17,12 +17,13 @@ use crate::store::{Change, Group, Snapshot, Volume};
 /// as root and has no use for it, but a bad value is refused all the same.
 const IGNORE_FAILED_READ: &str = "ignoreFailedRead";
 
-impl Core {
+impl Plugin {
     /// Cuts a snapshot, or finds the one that an earlier call with this name cut. It is ready at once.
     ///
     /// # Errors
     /// INVALID_ARGUMENT for a bad field; ALREADY_EXISTS when the name belongs to another volume's
-    /// snapshot; NOT_FOUND for an unknown volume; ABORTED while the volume's content changes;
+    /// snapshot; NOT_FOUND for an unknown volume; ABORTED while the volume's content changes,
+    /// or too many copies are under way;
     /// RESOURCE_EXHAUSTED when the disk is full.
     pub fn create_snapshot(
         &self,
@@ -41,8 +42,10 @@ impl Core {
                     format!("snapshot {:?} exists already, of volume {:?}", request.name, snapshot.volume);
                 return Err(Refusal::Clash(message));
             }
+            self.show_recorded(&snapshot.id, &Item::from(&*snapshot))?;
             return Ok(cut(&snapshot));
         }
+        let _slot = self.copies.take()?;
         let _content = self.locks.shared(Key::Content(request.source_volume_id.clone()))?;
         let volume = self.store.volume(&request.source_volume_id)?;
         let snapshot = of_volume(&volume, request.name, now(), "");
@@ -108,10 +111,14 @@ impl Core {
                 let message = format!("group snapshot {:?} exists already, of other volumes", request.name);
                 return Err(Refusal::Clash(message));
             }
+            for member in self.members(&group) {
+                self.show_recorded(&member.id, &Item::from(&*member))?;
+            }
             return Ok(v1::CreateVolumeGroupSnapshotResponse {
                 group_snapshot: Some(self.describe_group(&group)),
             });
         }
+        let _slot = self.copies.take()?;
         let (volumes, _guards) = self.hold(&sources)?;
         let group = self.cut_group(request.name, &volumes)?;
         Ok(v1::CreateVolumeGroupSnapshotResponse { group_snapshot: Some(self.describe_group(&group)) })

@@ -3,14 +3,15 @@
 mod publish;
 mod stage;
 mod stats;
+mod unpublish;
 
 use csi::v1;
 use v1::node_service_capability as capability;
 use v1::node_service_capability::rpc::Type;
 
-use crate::core::Core;
+use crate::plugin::Plugin;
 
-impl Core {
+impl Plugin {
     /// What this service advertises.
     pub fn node_capabilities(&self) -> v1::NodeGetCapabilitiesResponse {
         let options = &self.options;

@@ -1,7 +1,8 @@
-//! NodePublishVolume and NodeUnpublishVolume.
+//! NodePublishVolume.
 //!
 //! A publication is recorded before its mount is made, and its mount undone before its record goes; so
-//! after a kill each mount has a record, and the next start drops the records that have no mount.
+//! after a kill each mount has a record, and the next start drops the records that have no mount. A mount
+//! that is there already is trusted only if it is this volume with the options asked for.
 
 use std::path::Path;
 
@@ -10,13 +11,13 @@ use rustix::mount::MountFlags;
 use v1::volume_capability::AccessType;
 use v1::volume_capability::access_mode::Mode;
 
-use crate::backend::Item;
+use crate::backend::{Item, Occupant};
 use crate::check;
 use crate::controller::common_access;
 use crate::controller::create::POOL;
-use crate::core::{Core, new_name};
 use crate::lock::Key;
 use crate::mount::{self, Target};
+use crate::plugin::{Plugin, new_name};
 use crate::refusal::Refusal;
 use crate::store::{Access, Publication, Volume};
 
@@ -25,7 +26,7 @@ const EPHEMERAL: &str = "csi.storage.k8s.io/ephemeral";
 /// The size of inline volumes: 100 MiB.
 const EPHEMERAL_SIZE: i64 = 100 << 20;
 
-impl Core {
+impl Plugin {
     /// Binds a volume to a target path; an inline volume is made first.
     ///
     /// Without `--check-volume-lifecycle` a volume that was never staged may be published without a
@@ -62,17 +63,25 @@ impl Core {
         check_sharing(&volume, &request.target_path, &wanted)?;
         let target = Path::new(&request.target_path);
         let is_recorded = volume.published.contains_key(&request.target_path);
-        if is_recorded && is_mounted(target)? {
-            return Ok(v1::NodePublishVolumeResponse {});
+        let options = options_of(capability, &volume, readonly);
+        match self.found_at(&volume, target)? {
+            None => {}
+            Some(Occupant::Stranger) => {
+                return Err(Refusal::Clash(format!("something else is mounted at {}", target.display())));
+            }
+            Some(Occupant::Volume) if is_recorded && has_options(target, options)? => {
+                return Ok(v1::NodePublishVolumeResponse {});
+            }
+            // Not as the caller wants it, such as writable: to be mounted anew.
+            Some(Occupant::Volume | Occupant::Remains) => self.unmount(&volume, target)?,
         }
         if !is_recorded {
             self.store.update(&volume.id, |volume| {
                 volume.published.insert(request.target_path.clone(), wanted.clone());
             })?;
         }
-        if let Err(refusal) = self.mount(&volume, target, readonly, options_of(capability)) {
-            self.take_back(&volume, &request.target_path);
-            return Err(refusal);
+        if let Err(refusal) = self.mount(&volume, target, readonly, options) {
+            return Err(self.take_back(&volume, &request.target_path, refusal));
         }
         Ok(v1::NodePublishVolumeResponse {})
     }
@@ -84,6 +93,7 @@ impl Core {
         let capability = request.volume_capability.as_ref().ok_or(Refusal::Missing("volume_capability"))?;
         check::required("volume_id", &request.volume_id)?;
         check::path("target_path", &request.target_path)?;
+        check::below("target_path", &request.target_path, &self.options.target_roots)?;
         check::optional_path("staging_target_path", &request.staging_target_path)?;
         check::capability("volume_capability", capability)?;
         check::map("publish_context", &request.publish_context)?;
@@ -112,14 +122,14 @@ impl Core {
             }
             return Err(Refusal::Clash(format!("volume {id:?} exists already and is no inline volume")));
         }
-        let pool = self.reserve(request.volume_context.get(POOL), EPHEMERAL_SIZE)?;
+        let room = self.reserve(request.volume_context.get(POOL), EPHEMERAL_SIZE)?;
         let volume = Volume {
             id: id.clone(),
             name: format!("ephemeral-{id}"),
             data: new_name(),
             size: EPHEMERAL_SIZE,
             access,
-            pool: pool.clone().unwrap_or_default(),
+            pool: room.pool.clone(),
             parameters: Default::default(),
             mutable: Default::default(),
             source: None,
@@ -129,11 +139,7 @@ impl Core {
             staged: Default::default(),
             published: Default::default(),
         };
-        let outcome = self.make(&volume, None);
-        if let Some(pool) = pool {
-            self.store.read().release(&pool, EPHEMERAL_SIZE);
-        }
-        outcome
+        self.make(&volume, None)
     }
 
     /// Whether the volume is staged where the caller says.
@@ -163,22 +169,17 @@ impl Core {
             Access::Block => Target::File,
         };
         let cannot = |what: &str| format!("cannot {what} {}", target.display());
-        if is_mounted(target)? {
-            return Err(Refusal::Clash(format!("something else is mounted at {}", target.display())));
-        }
         mount::make_target(target, kind).map_err(Refusal::system(cannot("make target")))?;
         let source = self
             .backend
             .attach(&Item::from(volume), readonly)
             .map_err(Refusal::system(format!("cannot open volume {:?}", volume.id)))?;
-        // A read-only mount does not protect a device: that is what the read-only device is for.
-        let readonly = readonly && volume.access == Access::Mount;
-        let options = if readonly { options | MountFlags::RDONLY } else { options };
         mount::bind(&source, target, options).map_err(Refusal::system(cannot("mount volume at")))
     }
 
-    /// Undoes a publication that failed half-way.
-    fn take_back(&self, volume: &Volume, target: &str) {
+    /// Undoes a publication that failed half-way. Returns why it failed, with a code that is not final if it
+    /// could not be undone: after a final one the kubelet would not call again.
+    fn take_back(&self, volume: &Volume, target: &str, refusal: Refusal) -> Refusal {
         let _ = mount::remove_target(target.as_ref());
         let undone = if volume.ephemeral && volume.published.is_empty() {
             self.destroy(volume)
@@ -187,79 +188,13 @@ impl Core {
                 volume.published.remove(target);
             })
         };
-        if let Err(error) = undone.and_then(|()| self.release(&volume.id)) {
-            base::error!(error, "Cannot undo a failed publish; the next start will"; "volume" => volume.id);
-        }
-    }
-
-    /// Lets go of devices that no publication needs.
-    fn release(&self, id: &str) -> Result<(), Refusal> {
-        let found = self.store.read().volumes.get(id).cloned();
-        let Some(volume) = found else { return Ok(()) };
-        for readonly in [false, true] {
-            if !volume.published.values().any(|publication| publication.readonly == readonly) {
-                self.backend
-                    .detach(&Item::from(&*volume), readonly)
-                    .map_err(Refusal::system("cannot let go of the volume's device"))?;
+        match undone.and_then(|()| self.release(&volume.id)) {
+            Ok(()) => refusal,
+            Err(error) => {
+                Refusal::Unfinished { what: refusal.to_string(), source: std::io::Error::other(error) }
             }
         }
-        Ok(())
     }
-
-    /// Undoes a publish: unmounts, removes the target, and removes an inline volume with its last one.
-    ///
-    /// Differs: an unknown volume with an id of the kubelet's making for inline volumes is fine: it went
-    /// with an earlier call whose answer was lost. The Go driver says NOT_FOUND, and the pod never ends.
-    ///
-    /// # Errors
-    /// INVALID_ARGUMENT for a bad field; NOT_FOUND; INTERNAL when the unmount fails. A target where the
-    /// volume is not published is fine.
-    pub fn unpublish(
-        &self,
-        request: v1::NodeUnpublishVolumeRequest,
-    ) -> Result<v1::NodeUnpublishVolumeResponse, Refusal> {
-        check::required("volume_id", &request.volume_id)?;
-        check::path("target_path", &request.target_path)?;
-        let _record = self.locks.alone(Key::Volume(request.volume_id.clone()))?;
-        let volume = match self.store.volume(&request.volume_id) {
-            Err(Refusal::Unknown { id, .. }) if is_inline_id(&id) => {
-                return Ok(v1::NodeUnpublishVolumeResponse {});
-            }
-            found => found?,
-        };
-        if !volume.published.contains_key(&request.target_path) {
-            if volume.ephemeral && volume.published.is_empty() {
-                // Its only publication was lost and could not be made again.
-                let _content = self.locks.alone(Key::Content(volume.id.clone()))?;
-                self.destroy(&volume)?;
-            }
-            return Ok(v1::NodeUnpublishVolumeResponse {});
-        }
-        let target = Path::new(&request.target_path);
-        let cannot = |what: &str| format!("cannot {what} {}", target.display());
-        mount::unmount(target).map_err(Refusal::system(cannot("unmount")))?;
-        mount::remove_target(target).map_err(Refusal::system(cannot("remove target")))?;
-        if volume.ephemeral && volume.published.len() == 1 {
-            let _content = self.locks.alone(Key::Content(volume.id.clone()))?;
-            self.destroy(&volume)?;
-        } else {
-            self.store.undo(&volume.id, |volume| {
-                volume.published.remove(&request.target_path);
-            })?;
-            self.release(&volume.id)?;
-        }
-        Ok(v1::NodeUnpublishVolumeResponse {})
-    }
-}
-
-/// Whether the kubelet made this id for an inline volume: `csi-` and 64 hex digits.
-fn is_inline_id(id: &str) -> bool {
-    id.strip_prefix("csi-")
-        .is_some_and(|hash| hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()))
-}
-
-fn is_mounted(target: &Path) -> Result<bool, Refusal> {
-    mount::is_mounted(target).map_err(Refusal::system(format!("cannot look at {}", target.display())))
 }
 
 /// The specification's table for a second publish on a node. SINGLE_NODE_WRITER at a second target is
@@ -285,9 +220,17 @@ fn check_sharing(volume: &Volume, target: &str, wanted: &Publication) -> Result<
     }
 }
 
-fn options_of(capability: &v1::VolumeCapability) -> MountFlags {
-    match &capability.access_type {
+/// The options that the mount gets. A read-only mount does not protect a device: that is what the read-only
+/// device is for.
+fn options_of(capability: &v1::VolumeCapability, volume: &Volume, readonly: bool) -> MountFlags {
+    let options = match &capability.access_type {
         Some(AccessType::Mount(mount)) => mount::flags_of(mount.mount_flags.iter().map(String::as_str)),
         _ => MountFlags::empty(),
-    }
+    };
+    if readonly && volume.access == Access::Mount { options | MountFlags::RDONLY } else { options }
+}
+
+fn has_options(target: &Path, options: MountFlags) -> Result<bool, Refusal> {
+    mount::has_options(target, options)
+        .map_err(Refusal::system(format!("cannot look at {}", target.display())))
 }

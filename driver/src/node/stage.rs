@@ -4,11 +4,11 @@ use csi::v1;
 
 use crate::check;
 use crate::controller::common_access;
-use crate::core::Core;
 use crate::lock::Key;
+use crate::plugin::Plugin;
 use crate::refusal::Refusal;
 
-impl Core {
+impl Plugin {
     /// Records a staging path.
     ///
     /// # Errors
@@ -17,6 +17,7 @@ impl Core {
     pub fn stage(&self, request: v1::NodeStageVolumeRequest) -> Result<v1::NodeStageVolumeResponse, Refusal> {
         check::required("volume_id", &request.volume_id)?;
         check::path("staging_target_path", &request.staging_target_path)?;
+        check::below("staging_target_path", &request.staging_target_path, &self.options.target_roots)?;
         let capability = request.volume_capability.as_ref().ok_or(Refusal::Missing("volume_capability"))?;
         check::capability("volume_capability", capability)?;
         check::map("publish_context", &request.publish_context)?;

@@ -8,13 +8,13 @@ use v1::volume_usage::Unit;
 
 use crate::backend::Item;
 use crate::check;
-use crate::core::Core;
 use crate::lock::Key;
 use crate::mount;
+use crate::plugin::Plugin;
 use crate::refusal::Refusal;
 use crate::store::{Access, Volume};
 
-impl Core {
+impl Plugin {
     /// How full a published or staged volume is, and its condition.
     ///
     /// # Errors

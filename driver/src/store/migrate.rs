@@ -1,20 +1,23 @@
 //! Taking over the state of the Go driver (`state.json`), once.
 //!
 //! The file is read only when our own journal is empty; after that it is renamed, so that nobody
-//! mistakes it for the truth. Volumes and snapshots stay where they are: their place is the same.
+//! mistakes it for the truth.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 use serde::Deserialize;
 
 use super::OpenError;
 use super::record::{Access, Change, Group, Publication, Snapshot, Source, Volume};
+use crate::backend::hostpath::unpack::is_archive;
 use crate::backend::is_plain_name;
 
-const FILE: &str = "state.json";
+/// The Go driver's state file.
+pub(crate) const FILE: &str = "state.json";
+/// The number of block volumes' access type.
+const BLOCK: i32 = 1;
 const ASIDE: &str = "state.json.migrated";
 
 #[derive(Debug, Default, Deserialize)]
@@ -77,8 +80,8 @@ struct LegacyTime {
     nanos: i32,
 }
 
-/// The Go driver's state in `folder` as changes; none when there is no such file.
-pub(super) fn read(folder: &Path) -> Result<Vec<Change>, OpenError> {
+/// The Go driver's state in `folder` as changes; none when there is no such file. Its snapshots are in `content`.
+pub(crate) fn read(folder: &Path, content: &Path) -> Result<Vec<Change>, OpenError> {
     let path = folder.join(FILE);
     let wrong = |reason: String| OpenError::Migration { file: path.display().to_string(), reason };
     let text = match std::fs::read(&path) {
@@ -88,19 +91,24 @@ pub(super) fn read(folder: &Path) -> Result<Vec<Change>, OpenError> {
     };
     let legacy: Legacy = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
     let mut changes = Vec::new();
+    let mut kinds = BTreeMap::new();
     for volume in legacy.volumes.unwrap_or_default() {
         named(&volume.vol_id).map_err(wrong)?;
+        kinds.insert(volume.vol_id.clone(), volume.vol_access_type);
         changes.push(Change::Volume(Box::new(volume.into())));
     }
     for snapshot in legacy.snapshots.unwrap_or_default() {
         named(&snapshot.id).map_err(wrong)?;
-        let archive = is_gzip(&folder.join(format!("{}.snap", snapshot.id)));
+        // The volume's kind says it; if the volume is gone, the content must.
+        let archive = match kinds.get(&snapshot.vol_id) {
+            Some(kind) => *kind != BLOCK,
+            None => is_archive(&content.join(format!("{}.snap", snapshot.id))),
+        };
         changes.push(Change::Snapshot(Box::new(snapshot.record(archive))));
     }
     for group in legacy.group_snapshots.unwrap_or_default() {
         changes.push(Change::Group(Box::new(group.into())));
     }
-    base::info!("Took over the state of the Go driver"; "file" => path.display(), "objects" => changes.len());
     Ok(changes)
 }
 
@@ -119,12 +127,6 @@ fn named(id: &str) -> Result<(), String> {
     if is_plain_name(id) { Ok(()) } else { Err(format!("id {id:?} is not a plain file name")) }
 }
 
-/// Whether a snapshot is an archive of a folder; otherwise it is the copy of a device.
-fn is_gzip(path: &Path) -> bool {
-    let mut magic = [0; 2];
-    File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && magic == [0x1f, 0x8b]
-}
-
 impl From<LegacyVolume> for Volume {
     fn from(old: LegacyVolume) -> Self {
         // Mode 0: the Go driver did not record how.
@@ -139,7 +141,7 @@ impl From<LegacyVolume> for Volume {
             name: old.vol_name,
             data: old.vol_id,
             size: old.vol_size,
-            access: if old.vol_access_type == 1 { Access::Block } else { Access::Mount },
+            access: if old.vol_access_type == BLOCK { Access::Block } else { Access::Mount },
             pool: old.kind,
             parameters: BTreeMap::new(),
             mutable: BTreeMap::new(),
@@ -197,18 +199,49 @@ mod tests {
         "Volumes": [{"VolName": "pvc-1", "VolID": "0000-1", "VolSize": 5, "VolPath": "/csi-data-dir/0000-1",
             "VolAccessType": 1, "ParentVolID": "", "ParentSnapID": "s", "Ephemeral": false, "NodeID": "n",
             "Kind": "fast", "ReadOnlyAttach": true, "Attached": true, "Staged": ["/stage"], "Published": null}],
-        "Snapshots": [{"Name": "snap", "Id": "0000-2", "VolID": "0000-1", "Path": "x",
+        "Snapshots": [{"Name": "snap", "Id": "0000-2", "VolID": "gone", "Path": "x",
             "CreationTime": {"seconds": 7, "nanos": 8}, "SizeBytes": 5, "ReadyToUse": true,
             "GroupSnapshotID": "g"}],
         "GroupSnapshots": [{"Name": "group", "Id": "g", "SnapshotIDs": ["0000-2"],
             "SourceVolumeIDs": ["0000-1"], "CreationTime": {"seconds": 7}, "ReadyToUse": true}]}"#;
 
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        io::Write::write_all(&mut writer, bytes).unwrap();
+        writer.finish().unwrap()
+    }
+
+    fn tar_header() -> Vec<u8> {
+        tar::Header::new_gnu().as_bytes().to_vec()
+    }
+
+    #[test]
+    fn a_raw_snapshot_that_begins_like_an_archive_is_none() {
+        let mut raw = gzip(b"what a user compressed");
+        raw.resize(4096, 0);
+        for (volume, content, is_archive) in [
+            // The volume is there: its kind decides.
+            ("0000-1", gzip(&tar_header()), false),
+            // It is gone: the content decides.
+            ("gone", raw, false),
+            ("gone", vec![0x1f, 0x8b, 8, 0], false),
+            ("gone", gzip(&tar_header()), true),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let state = STATE.replace("\"VolID\": \"gone\"", &format!("\"VolID\": \"{volume}\""));
+            std::fs::write(folder.path().join(FILE), state).unwrap();
+            std::fs::write(folder.path().join("0000-2.snap"), content).unwrap();
+            let store = Store::open(folder.path(), folder.path()).unwrap();
+            assert_eq!(store.snapshot("0000-2").unwrap().archive, is_archive, "{volume}");
+        }
+    }
+
     #[test]
     fn a_go_drivers_state_is_taken_over_once() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(FILE), STATE).unwrap();
-        std::fs::write(folder.path().join("0000-2.snap"), [0x1f, 0x8b, 8]).unwrap();
-        let store = Store::open(folder.path()).unwrap();
+        std::fs::write(folder.path().join("0000-2.snap"), gzip(&tar_header())).unwrap();
+        let store = Store::open(folder.path(), folder.path()).unwrap();
         let volume = store.volume("0000-1").unwrap();
         assert_eq!((volume.size, volume.access, volume.attached), (5, Access::Block, Some(true)));
         assert_eq!(volume.source, Some(Source::Snapshot("s".to_owned())));
@@ -218,7 +251,7 @@ mod tests {
         assert_eq!(store.read().groups.len(), 1);
         assert!(!folder.path().join(FILE).exists() && folder.path().join(ASIDE).exists());
         drop(store);
-        let again = Store::open(folder.path()).unwrap();
+        let again = Store::open(folder.path(), folder.path()).unwrap();
         assert_eq!(again.read().volumes.len(), 1);
     }
 
@@ -227,7 +260,7 @@ mod tests {
         for text in [r#"{"Volumes": [{"VolID": "../../etc"}]}"#, "{", r#"{"Snapshots": [{"Id": "a/b"}]}"#] {
             let folder = tempfile::tempdir().unwrap();
             std::fs::write(folder.path().join(FILE), text).unwrap();
-            let error = Store::open(folder.path()).unwrap_err().to_string();
+            let error = Store::open(folder.path(), folder.path()).unwrap_err().to_string();
             assert!(error.contains(FILE), "{error}");
             assert!(folder.path().join(FILE).exists(), "the file stays as it is");
         }

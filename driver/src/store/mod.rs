@@ -5,7 +5,7 @@
 //! lookups only, never over a system call.
 
 pub mod journal;
-mod migrate;
+pub(crate) mod migrate;
 pub mod record;
 mod tables;
 
@@ -13,7 +13,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use journal::{Journal, Purpose};
+use journal::{CommitError, Journal, Purpose};
 pub use record::{Access, Change, Group, Publication, Snapshot, Source, Volume};
 pub use tables::{Page, Tables};
 
@@ -26,6 +26,8 @@ pub struct Store {
     tables: Mutex<Tables>,
     /// Held shared from a commit to its place in the tables; alone while the journal is rewritten.
     gate: RwLock<()>,
+    /// Held by the one operation that rewrites the journal, or waits to.
+    rewriting: Mutex<()>,
 }
 
 /// The state folder cannot be used.
@@ -50,25 +52,27 @@ pub enum OpenError {
 }
 
 impl Store {
-    /// Reads the state in `folder`; a Go driver's `state.json` is taken over once.
+    /// Reads the state in `folder`; a Go driver's `state.json` there is taken over once. The snapshots that it
+    /// names are still in `content` then.
     ///
     /// # Errors
     /// [`OpenError`]; nothing was changed then.
-    pub fn open(folder: &Path) -> Result<Self, OpenError> {
+    pub fn open(folder: &Path, content: &Path) -> Result<Self, OpenError> {
         let journal_error = |source| OpenError::Journal { folder: folder.display().to_string(), source };
         let (journal, changes) = Journal::open(folder).map_err(journal_error)?;
         let mut tables = Tables::default();
         let is_new = changes.is_empty();
         changes.into_iter().for_each(|change| tables.apply(change));
         if is_new {
-            let legacy = migrate::read(folder)?;
+            let legacy = migrate::read(folder, content)?;
             if !legacy.is_empty() {
-                journal.commit(&legacy, Purpose::Take).map_err(journal_error)?;
+                journal.commit(&legacy, Purpose::Take).map_err(|error| journal_error(error.source))?;
+                base::info!("Took over the state of the Go driver"; "objects" => legacy.len());
                 legacy.into_iter().for_each(|change| tables.apply(change));
             }
         }
         migrate::put_aside(folder);
-        Ok(Self { journal, tables: Mutex::new(tables), gate: RwLock::new(()) })
+        Ok(Self { journal, tables: Mutex::new(tables), gate: RwLock::new(()), rewriting: Mutex::new(()) })
     }
 
     /// The tables, for a lookup.
@@ -95,7 +99,8 @@ impl Store {
     /// Makes changes that belong together, all or none, for good.
     ///
     /// # Errors
-    /// RESOURCE_EXHAUSTED when the disk is full, else INTERNAL; nothing has changed then.
+    /// RESOURCE_EXHAUSTED when the disk is full, else INTERNAL; nothing has changed then. UNAVAILABLE when a
+    /// restart may bring the changes back.
     pub fn commit(&self, changes: Vec<Change>) -> Result<(), Refusal> {
         let removes = |change: &Change| {
             matches!(change, Change::NoVolume(_) | Change::NoSnapshot(_) | Change::NoGroup(_))
@@ -107,9 +112,7 @@ impl Store {
     fn commit_for(&self, changes: Vec<Change>, purpose: Purpose) -> Result<(), Refusal> {
         {
             let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
-            self.journal
-                .commit(&changes, purpose)
-                .map_err(Refusal::system("cannot write the driver's state"))?;
+            self.journal.commit(&changes, purpose).map_err(refused)?;
             let mut tables = self.read();
             changes.into_iter().for_each(|change| tables.apply(change));
         }
@@ -147,11 +150,41 @@ impl Store {
     }
 
     fn rewrite(&self) {
-        // Whoever cannot have the gate leaves the work to the next commit.
-        let Ok(_gate) = self.gate.try_write() else { return };
+        // One waits for the commits under way, and new ones wait for it: under a steady load there is never a
+        // moment without any.
+        let Ok(_one) = self.rewriting.try_lock() else { return };
+        let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
         let alive = || self.read().all();
         if let Err(error) = self.journal.rewrite_if_large(alive) {
             base::error!(error, "Cannot rewrite the driver's state; the old file stays in use");
         }
+    }
+}
+
+fn refused(CommitError { source, is_undone }: CommitError) -> Refusal {
+    let what = "cannot write the driver's state".to_owned();
+    if is_undone { Refusal::System { what, source } } else { Refusal::Unfinished { what, source } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_steady_load_does_not_starve_the_rewrite() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(journal::FILE);
+        let length = || std::fs::metadata(&file).unwrap().len();
+        let store = Store::open(folder.path(), folder.path()).unwrap();
+        std::thread::scope(|scope| {
+            // Another commit is under way when this one makes the journal large.
+            let under_way = store.gate.read().unwrap();
+            let large = scope.spawn(|| store.commit(vec![Change::NoVolume("x".repeat(2 << 20))]).unwrap());
+            while !large.is_finished() && store.rewriting.try_lock().is_ok() {
+                std::thread::yield_now();
+            }
+            drop(under_way);
+        });
+        assert!(length() < 1000, "{} bytes", length());
     }
 }

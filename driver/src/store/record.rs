@@ -36,6 +36,7 @@ pub enum Source {
 
 /// A target path where a volume is published.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Publication {
     /// Mounted read-only.
     pub readonly: bool,
@@ -45,6 +46,7 @@ pub struct Publication {
 
 /// A volume.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Volume {
     /// The id in all calls. Made here, except for inline ephemeral volumes, whose id the kubelet makes.
     pub id: String,
@@ -87,6 +89,7 @@ pub struct Volume {
 
 /// A snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Snapshot {
     /// The id in all calls.
     pub id: String,
@@ -112,6 +115,7 @@ pub struct Snapshot {
 
 /// A group snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Group {
     /// The id in all calls.
     pub id: String,

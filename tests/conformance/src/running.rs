@@ -51,26 +51,60 @@ impl Running {
     /// As [`Self::start`].
     #[allow(clippy::panic)]
     pub async fn start_at(folder: &Path, endpoint: Endpoint, args: &[&str]) -> Self {
-        let mut command = Command::new(Self::executable());
+        let statedir = folder.join("state");
+        Self::start_with(Command::new(Self::executable()), folder, &statedir, (&endpoint, &endpoint), args)
+            .await
+    }
+
+    /// As [`Self::start`], in a mount namespace of its own as a container has one, in which `folder` is
+    /// mounted at `inside`.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub async fn start_inside(folder: &Path, inside: &Path, args: &[&str]) -> Self {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c"]);
+        command.arg("mount --bind \"$0\" \"$1\" && shift && exec \"$@\"");
+        command.args([folder, inside, Self::executable()]);
+        let endpoints = [inside, folder].map(|folder| Endpoint::Unix(folder.join("csi.sock")));
+        let [listening, dialled] = &endpoints;
+        Self::start_with(command, folder, &inside.join("state"), (listening, dialled), args).await
+    }
+
+    /// Runs the command with the driver's arguments: where it listens, and where a client finds that.
+    #[allow(clippy::panic)]
+    async fn start_with(
+        mut command: Command,
+        folder: &Path,
+        statedir: &Path,
+        (listening, dialled): (&Endpoint, &Endpoint),
+        args: &[&str],
+    ) -> Self {
         command.args([
-            format!("--endpoint={endpoint}"),
+            format!("--endpoint={listening}"),
             "--nodeid=node-1".to_owned(),
-            format!("--statedir={}", folder.join("state").display()),
+            format!("--statedir={}", statedir.display()),
         ]);
         command.args(args);
         let process = Process::start("mooring-driver", command, &folder.join("driver.log"))
             .unwrap_or_else(|error| panic!("cannot start the driver: {error}"));
         let options = DialOptions { limit: START, ..DialOptions::default() };
-        match Connection::dial(endpoint.clone(), options).await {
+        match Connection::dial(dialled.clone(), options).await {
             Ok(connection) => {
                 let client = Client::new(connection, Metrics::new(), CallLog::default());
-                Self { process, client, endpoint, folder: folder.to_owned() }
+                Self { process, client, endpoint: dialled.clone(), folder: folder.to_owned() }
             }
             Err(error) => panic!("{error}\n{}", process.last_lines(30)),
         }
     }
 
-    /// The driver's executable, built if need be.
+    /// Where a driver in `folder` keeps its journal and its content.
+    pub fn state(folder: &Path) -> PathBuf {
+        folder.join("state/drivers/hostpath.csi.k8s.io")
+    }
+
+    /// The driver's executable, built if need be; or the one that the environment variable `MOORING_DRIVER`
+    /// names, so that a new test can be tried against an older driver.
     ///
     /// # Panics
     /// When it cannot be built.
@@ -78,6 +112,9 @@ impl Running {
     pub fn executable() -> &'static Path {
         static BUILT: OnceLock<PathBuf> = OnceLock::new();
         BUILT.get_or_init(|| {
+            if let Some(given) = std::env::var_os("MOORING_DRIVER") {
+                return given.into();
+            }
             cluster::built::executable("driver", "mooring-driver").unwrap_or_else(|error| panic!("{error}"))
         })
     }
@@ -101,6 +138,11 @@ impl Running {
     /// The process's id.
     pub fn id(&self) -> u32 {
         self.process.id()
+    }
+
+    /// Kills it at once (SIGKILL), without waiting for its end.
+    pub fn strike(&mut self) {
+        self.process.signal(Signal::KILL);
     }
 
     /// Kills it at once (SIGKILL) and waits for its end.

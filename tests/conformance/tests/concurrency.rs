@@ -1,8 +1,9 @@
 //! 64 clients at random on 32 volumes: no inconsistent answer, no deadlock.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,14 @@ in_own_mounts!(sixty_four_clients_never_see_an_inconsistent_answer, crowd());
 struct Seen {
     ids: Mutex<BTreeMap<u64, String>>,
     times: Mutex<Vec<Duration>>,
+    /// How often each kind of work was done to its end.
+    done: Mutex<BTreeMap<&'static str, usize>>,
+}
+
+impl Seen {
+    fn note(&self, what: &'static str) {
+        *self.done.lock().unwrap().entry(what).or_default() += 1;
+    }
 }
 
 #[tokio::main(worker_threads = 2)]
@@ -49,6 +58,8 @@ async fn crowd() {
     tokio::time::timeout(Duration::from_secs(170), all).await.expect("clients did not come to an end");
     report(&seen);
     quiet(driver.client(), &seen).await;
+    let left = std::fs::read_dir(Running::state(folder.path())).unwrap().count();
+    assert_eq!(left, [".new", ".old", "state.journal"].len(), "no content without a volume");
     assert!(mounts_below(folder.path()).is_empty() && loop_devices_below(folder.path()).is_empty());
     assert_eq!(driver.stop().await, Some(0));
 }
@@ -62,12 +73,17 @@ async fn one(client: Client, seen: Arc<Seen>, mut dice: Dice, target: PathBuf) {
         let Some(id) = created(&client, &seen, number, block).await else { continue };
         let outcome = match dice.below(8) {
             0 if number >= LASTING => {
-                timed(&seen, client.call(request::delete(&id), DEADLINE)).await.map(drop)
+                let deleted = timed(&seen, client.call(request::delete(&id), DEADLINE)).await;
+                deleted.map(|_| seen.note("delete"))
             }
             1 | 2 => {
                 let publish = request::publish(&id, &target, block);
                 let published = timed(&seen, client.call(publish, DEADLINE)).await;
                 if published.is_ok() {
+                    seen.note("publish");
+                    if number < LASTING {
+                        use_target(Path::new(&target), block);
+                    }
                     settled(&client, &seen, &id, &target).await;
                 }
                 published.map(drop)
@@ -83,6 +99,7 @@ async fn one(client: Client, seen: Arc<Seen>, mut dice: Dice, target: PathBuf) {
                 match timed(&seen, client.call(expand, DEADLINE)).await {
                     Ok(reply) => {
                         assert!(reply.capacity_bytes >= size.required_bytes, "shrunk: {reply:?}");
+                        seen.note("expand");
                         Ok(())
                     }
                     Err(status) => Err(status),
@@ -99,6 +116,17 @@ async fn one(client: Client, seen: Arc<Seen>, mut dice: Dice, target: PathBuf) {
         if let Err(status) = outcome {
             allowed(&status, number);
         }
+    }
+}
+
+/// What is published is there: nobody else may unmount a lasting volume.
+fn use_target(target: &Path, block: bool) {
+    let is_device = std::fs::metadata(target).unwrap().file_type().is_block_device();
+    assert_eq!(is_device, block, "{}", target.display());
+    if !block {
+        let file = target.join(target.file_name().unwrap());
+        std::fs::write(&file, "here").unwrap();
+        std::fs::remove_file(&file).unwrap();
     }
 }
 
@@ -146,7 +174,10 @@ async fn snapshot(
     let cut = timed(seen, client.call(request::snapshot(&name, id), DEADLINE)).await?;
     let snapshot = cut.snapshot.unwrap();
     assert_eq!((snapshot.source_volume_id.as_str(), snapshot.ready_to_use), (id, true));
-    timed(seen, client.call(request::delete_snapshot(&snapshot.snapshot_id), DEADLINE)).await.map(drop)
+    // Nobody else works on it.
+    timed(seen, client.call(request::delete_snapshot(&snapshot.snapshot_id), DEADLINE)).await.unwrap();
+    seen.note("snapshot");
+    Ok(())
 }
 
 /// Every lasting volume that was acknowledged before the call is listed, each exactly once.
@@ -175,7 +206,6 @@ fn allowed(status: &Status, number: u64) {
         Code::Aborted => true,
         // Deleted by another client.
         Code::NotFound => number >= LASTING,
-        // Made again by another client: a device that is just being let go of.
         _ => false,
     };
     assert!(fine, "volume-{number}: {status}");
@@ -193,14 +223,21 @@ fn report(seen: &Seen) {
     times.sort();
     let at = |share: usize| times[(times.len() - 1) * share / 100];
     eprintln!("{} calls, median {:?}, p99 {:?}, longest {:?}", times.len(), at(50), at(99), at(100));
-    assert!(times.len() > CLIENTS * STEPS);
+    let done = seen.done.lock().unwrap();
+    eprintln!("{done:?}");
+    for (what, least) in [("publish", 100), ("snapshot", 50), ("expand", 50), ("delete", 20)] {
+        assert!(done.get(what).is_some_and(|done| *done >= least), "too few of {what}: {done:?}");
+    }
 }
 
 /// With everybody gone: names, list and get agree, and all can be deleted.
 async fn quiet(client: &Client, seen: &Seen) {
     let reply = client.call(v1::ListVolumesRequest::default(), DEADLINE).await.unwrap();
-    assert!(reply.entries.len() <= usize::try_from(VOLUMES).unwrap());
-    assert!(reply.entries.len() >= seen.ids.lock().unwrap().len());
+    let ids: BTreeSet<&String> =
+        reply.entries.iter().map(|entry| &entry.volume.as_ref().unwrap().volume_id).collect();
+    let lasting = seen.ids.lock().unwrap().clone();
+    assert_eq!(lasting.len(), usize::try_from(LASTING).unwrap(), "each name was used");
+    assert!(lasting.values().all(|id| ids.contains(id)), "a lasting volume is gone");
     for entry in reply.entries {
         let volume = entry.volume.unwrap();
         let get = v1::ControllerGetVolumeRequest { volume_id: volume.volume_id.clone() };
@@ -211,5 +248,5 @@ async fn quiet(client: &Client, seen: &Seen) {
     }
     assert_eq!(client.call(v1::ListVolumesRequest::default(), DEADLINE).await.unwrap().entries.len(), 0);
     let snapshots = client.call(v1::ListSnapshotsRequest::default(), DEADLINE).await.unwrap();
-    assert!(snapshots.entries.len() < CLIENTS, "only snapshots whose removal was refused are left");
+    assert_eq!(snapshots.entries.len(), 0, "each client removed its own");
 }

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use cluster::skip::{Lack, left_out};
@@ -116,4 +117,24 @@ fn targets_are_made_and_removed_only_as_what_they_are() {
     mount::remove_target(&at("file")).unwrap();
     assert!(!at("file").exists());
     mount::unmount(&at("folder")).unwrap();
+}
+
+in_own_mounts!(both_ways_to_bind_keep_the_options_of_the_source, ways());
+
+/// Kernels before 5.12 need the second one.
+fn ways() {
+    let folder = conformance::Folder::new();
+    let (source, target) = (folder.path().join("source"), folder.path().join("target"));
+    std::fs::create_dir(&source).unwrap();
+    std::fs::create_dir(&target).unwrap();
+    let options = ["-t", "tmpfs", "-o", "nosuid,nodev", "tmpfs"];
+    assert!(Command::new("mount").args(options).arg(&source).status().unwrap().success());
+    let wanted = mount::flags_of(["ro", "noexec", "noatime"]);
+    for bind in [mount::bind, mount::bind_in_steps] {
+        bind(&source, &target, wanted).unwrap();
+        assert!(mount::has_options(&target, mount::flags_of(["ro", "nosuid", "nodev", "noexec"])).unwrap());
+        assert!(mount::table::entry(&target).unwrap().has("noatime"));
+        assert!(!mount::has_options(&source, wanted).unwrap(), "the source stays as it is");
+        mount::unmount(&target).unwrap();
+    }
 }

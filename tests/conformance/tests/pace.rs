@@ -20,7 +20,7 @@ const SIZE: i64 = 10 << 30;
 #[tokio::test]
 async fn ten_thousand_volumes_are_made_fast_kept_small_and_found_again() {
     let folder = tempfile::tempdir().unwrap();
-    let driver = Running::start(folder.path(), &[]).await;
+    let driver = Running::start(folder.path(), &["--sparse"]).await;
     let next = Arc::new(AtomicUsize::new(0));
     let started = Instant::now();
     let mut clients = Vec::new();
@@ -49,7 +49,7 @@ async fn ten_thousand_volumes_are_made_fast_kept_small_and_found_again() {
     driver.kill().await;
 
     let started = Instant::now();
-    let driver = Running::start(folder.path(), &[]).await;
+    let driver = Running::start(folder.path(), &["--sparse"]).await;
     eprintln!("started again in {:?} with {} KiB resident", started.elapsed(), resident_kib(driver.id()));
     let mut found = 0;
     let mut token = String::new();
@@ -78,7 +78,7 @@ fn resident_kib(id: u32) -> u64 {
 /// Bytes that the files directly in the state folder take on the disk.
 fn used(folder: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
-    let entries = std::fs::read_dir(folder.join("state")).unwrap();
+    let entries = std::fs::read_dir(Running::state(folder)).unwrap();
     entries.map(|entry| entry.unwrap().metadata().unwrap().blocks() * 512).sum()
 }
 
@@ -93,7 +93,7 @@ async fn operations() {
     let folder = tempfile::tempdir().unwrap();
     let targets = folder.path().join("targets");
     std::fs::create_dir(&targets).unwrap();
-    let driver = Running::start(folder.path(), &[]).await;
+    let driver = Running::start(folder.path(), &["--sparse"]).await;
     let is_block = |number: usize| number.is_multiple_of(2);
     let name = |number: usize| format!("volume-{number}");
     let ids = all(&driver, "create", move |client, number| async move {

@@ -34,6 +34,7 @@ async fn sanity(access: &str, args: &[&str]) {
     std::fs::write(path("mutable.yaml"), "iops: \"5\"\n").unwrap();
     let all = [
         "--enable-attach",
+        "--sparse",
         "--attach-limit=8",
         "--enable-controller-modify-volume",
         "--accepted-mutable-parameter-names=iops",

@@ -7,10 +7,12 @@ use std::time::Duration;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{
-    Error, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntGauge, Opts, Registry,
+    Error, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntGaugeVec, Opts, Registry,
     exponential_buckets,
 };
 use tokio::time::Instant;
+
+use super::register::counter;
 
 /// The metrics of one work queue; clones share them.
 ///
@@ -19,7 +21,6 @@ use tokio::time::Instant;
 pub struct QueueMetrics(Arc<Queue>);
 
 struct Queue {
-    depth: IntGauge,
     adds: IntCounter,
     retries: IntCounter,
     waits: Histogram,
@@ -27,36 +28,40 @@ struct Queue {
     state: Mutex<State>,
 }
 
-/// Tells since when the oldest ready item has been waiting.
-type Oldest = dyn Fn() -> Option<Instant> + Send + Sync;
+/// What waits in a queue at this moment.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Waiting {
+    /// Items that are ready and that nobody works on.
+    pub depth: usize,
+    /// Since when the oldest of them has been ready.
+    pub oldest: Option<Instant>,
+}
+
+type Ask = dyn Fn() -> Waiting + Send + Sync;
 
 #[derive(Default)]
 struct State {
-    oldest: Option<Arc<Oldest>>,
+    ask: Option<Arc<Ask>>,
     next: u64,
     /// When each piece of work in progress began.
     running: BTreeMap<u64, Instant>,
 }
 
 impl QueueMetrics {
-    /// An item was added (once per key, however often it is added while it waits).
-    pub fn count_add(&self) {
-        self.0.adds.inc();
+    /// So many items were added: by an event, or because their pause is over (once per key, however often it is added
+    /// while it waits).
+    pub fn count_adds(&self, items: u64) {
+        self.0.adds.inc_by(items);
     }
 
-    /// An item is to be tried again after a back-off.
+    /// An item is to be tried again after a pause.
     pub fn count_retry(&self) {
         self.0.retries.inc();
     }
 
-    /// How many items are ready and waiting.
-    pub fn set_depth(&self, depth: usize) {
-        self.0.depth.set(i64::try_from(depth).unwrap_or(i64::MAX));
-    }
-
-    /// Tells, when the page is requested, since when the oldest ready item has been waiting.
-    pub fn ask_for_oldest(&self, oldest: impl Fn() -> Option<Instant> + Send + Sync + 'static) {
-        self.0.state().oldest = Some(Arc::new(oldest));
+    /// `ask` tells what waits; it is called whenever the page is requested.
+    pub fn ask_what_waits(&self, ask: impl Fn() -> Waiting + Send + Sync + 'static) {
+        self.0.state().ask = Some(Arc::new(ask));
     }
 
     /// A worker took an item that had waited this long; the work lasts until the result is
@@ -96,7 +101,6 @@ impl Drop for Work {
 /// All queues of a process.
 #[derive(Clone)]
 pub(super) struct Queues {
-    depth: prometheus::IntGaugeVec,
     adds: prometheus::IntCounterVec,
     retries: prometheus::IntCounterVec,
     waits: HistogramVec,
@@ -111,9 +115,8 @@ impl Queues {
         let histogram =
             |name, help| HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.clone()), labels);
         let queues = Self {
-            depth: super::gauge(registry, "workqueue_depth", "Items ready and waiting.", labels)?,
-            adds: super::counter(registry, "workqueue_adds_total", "Items added.", labels)?,
-            retries: super::counter(
+            adds: counter(registry, "workqueue_adds_total", "Items added.", labels)?,
+            retries: counter(
                 registry,
                 "workqueue_retries_total",
                 "Items scheduled to be tried again.",
@@ -134,7 +137,6 @@ impl Queues {
         let labels = &[name];
         let queue = queues.entry(name.to_owned()).or_insert_with(|| {
             Arc::new(Queue {
-                depth: self.depth.with_label_values(labels),
                 adds: self.adds.with_label_values(labels),
                 retries: self.retries.with_label_values(labels),
                 waits: self.waits.with_label_values(labels),
@@ -150,6 +152,7 @@ impl Queues {
 #[derive(Clone)]
 struct Ages {
     queues: Arc<Mutex<BTreeMap<String, Arc<Queue>>>>,
+    depth: IntGaugeVec,
     unfinished: GaugeVec,
     longest: GaugeVec,
     oldest: GaugeVec,
@@ -160,6 +163,7 @@ impl Ages {
         let gauge = |name, help| GaugeVec::new(Opts::new(name, help), &["name"]);
         Ok(Self {
             queues: Arc::default(),
+            depth: IntGaugeVec::new(Opts::new("workqueue_depth", "Items ready and waiting."), &["name"])?,
             unfinished: gauge(
                 "workqueue_unfinished_work_seconds",
                 "Seconds of work in progress, summed over all workers.",
@@ -178,7 +182,8 @@ impl Ages {
 
 impl Collector for Ages {
     fn desc(&self) -> Vec<&Desc> {
-        [&self.unfinished, &self.longest, &self.oldest].into_iter().flat_map(|g| g.desc()).collect()
+        let ages = [&self.unfinished, &self.longest, &self.oldest];
+        self.depth.desc().into_iter().chain(ages.into_iter().flat_map(|gauge| gauge.desc())).collect()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
@@ -187,15 +192,17 @@ impl Collector for Ages {
         let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         for (name, queue) in queues.iter() {
             // Asked without the lock: the queue has locks of its own.
-            let oldest = queue.state().oldest.clone().and_then(|oldest| oldest());
+            let ask = queue.state().ask.clone();
+            let Waiting { depth, oldest } = ask.map_or_else(Waiting::default, |ask| ask());
             let state = queue.state();
             let labels = &[name.as_str()];
             let ages = || state.running.values().map(age);
+            self.depth.with_label_values(labels).set(i64::try_from(depth).unwrap_or(i64::MAX));
             self.unfinished.with_label_values(labels).set(ages().sum());
             self.longest.with_label_values(labels).set(ages().fold(0.0, f64::max));
             self.oldest.with_label_values(labels).set(oldest.as_ref().map_or(0.0, age));
         }
         let gauges = [&self.unfinished, &self.longest, &self.oldest];
-        gauges.into_iter().flat_map(|gauge| gauge.collect()).collect()
+        self.depth.collect().into_iter().chain(gauges.into_iter().flat_map(|gauge| gauge.collect())).collect()
     }
 }

@@ -74,12 +74,10 @@ fn queue_buckets_are_client_gos() {
 async fn ages_and_unfinished_work_are_those_of_the_moment_of_reading() {
     let metrics = Metrics::new();
     let queue = metrics.queue("claims");
-    queue.count_add();
-    queue.count_add();
+    queue.count_adds(2);
     queue.count_retry();
-    queue.set_depth(1);
     let since = tokio::time::Instant::now();
-    queue.ask_for_oldest(move || Some(since));
+    queue.ask_what_waits(move || Waiting { depth: 1, oldest: Some(since) });
     let first = queue.begin_work(Duration::from_secs(2));
     tokio::time::advance(Duration::from_secs(5)).await;
     let _second = queue.begin_work(Duration::ZERO);
@@ -101,7 +99,7 @@ async fn ages_and_unfinished_work_are_those_of_the_moment_of_reading() {
     }
 
     drop(first);
-    queue.ask_for_oldest(|| None);
+    queue.ask_what_waits(Waiting::default);
     for (family, want) in [
         ("workqueue_unfinished_work_seconds", 1),
         ("workqueue_longest_running_processor_seconds", 1),

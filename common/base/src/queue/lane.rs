@@ -1,10 +1,11 @@
 //! The ready keys of one operation. Groups are served in turn, the keys of a group in the order in which they
 //! came.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use super::core::{FEW, Limits, shrink};
+use super::memory::{FEW, shrink};
+use super::place::Limits;
 
 /// The keys of one operation that are ready, and how many are worked on.
 #[derive(Debug)]
@@ -12,6 +13,8 @@ pub(super) struct Lane<K> {
     groups: HashMap<Option<Arc<str>>, Group<K>>,
     /// Groups that may have a key to give, in turn.
     rotation: VecDeque<Option<Arc<str>>>,
+    /// Groups that have ready keys and use all the workers of their share.
+    full: HashSet<Option<Arc<str>>>,
     depth: usize,
     running: usize,
 }
@@ -31,7 +34,7 @@ impl<K> Default for Group<K> {
 
 impl<K> Default for Lane<K> {
     fn default() -> Self {
-        Self { groups: HashMap::new(), rotation: VecDeque::new(), depth: 0, running: 0 }
+        Self { groups: HashMap::new(), rotation: VecDeque::new(), full: HashSet::new(), depth: 0, running: 0 }
     }
 }
 
@@ -57,7 +60,7 @@ impl<K: Eq> Lane<K> {
         self.depth += 1;
         let group = self.groups.entry(name.clone()).or_default();
         group.keys.push_back(key);
-        if !group.in_rotation {
+        if !group.in_rotation && !self.full.contains(&name) {
             group.in_rotation = true;
             self.rotation.push_back(name);
         }
@@ -68,10 +71,14 @@ impl<K: Eq> Lane<K> {
         let Some(group) = self.groups.get_mut(name) else { return };
         let Some(index) = group.keys.iter().position(|known| known == key) else { return };
         group.keys.remove(index);
+        if group.keys.is_empty() {
+            self.full.remove(name);
+        }
         self.depth -= 1;
     }
 
-    /// The next key that may be worked on, with its group.
+    /// The next key that may be worked on, with its group. A group may use more workers than its share while no other
+    /// group waits, but for one: whoever comes next begins at once.
     pub(super) fn take(&mut self, limits: Limits) -> Option<(K, Option<Arc<str>>)> {
         if self.running >= limits.per_lane {
             return None;
@@ -79,25 +86,36 @@ impl<K: Eq> Lane<K> {
         while let Some(name) = self.rotation.pop_front() {
             let Some(group) = self.groups.get_mut(&name) else { continue };
             group.in_rotation = false;
-            if name.is_some() && group.running >= limits.per_group {
-                continue;
-            }
-            let Some(key) = group.keys.pop_front() else {
+            if group.keys.is_empty() {
                 if group.running == 0 {
                     self.groups.remove(&name);
                 }
                 continue;
-            };
-            group.running += 1;
-            if !group.keys.is_empty() {
-                group.in_rotation = true;
-                self.rotation.push_back(name.clone());
             }
-            self.depth -= 1;
-            self.running += 1;
-            return Some((key, name));
+            if name.is_some() && group.running >= limits.per_group {
+                self.full.insert(name);
+                continue;
+            }
+            return self.take_from(name);
         }
-        None
+        let alone = self.full.len() == 1 && self.running + 1 < limits.per_lane;
+        let name = self.full.iter().next().filter(|_| alone)?.clone();
+        self.take_from(name)
+    }
+
+    fn take_from(&mut self, name: Option<Arc<str>>) -> Option<(K, Option<Arc<str>>)> {
+        let group = self.groups.get_mut(&name)?;
+        let key = group.keys.pop_front()?;
+        group.running += 1;
+        if group.keys.is_empty() {
+            self.full.remove(&name);
+        } else if !self.full.contains(&name) {
+            group.in_rotation = true;
+            self.rotation.push_back(name.clone());
+        }
+        self.depth -= 1;
+        self.running += 1;
+        Some((key, name))
     }
 
     /// The work on a key of this group has ended.
@@ -108,6 +126,8 @@ impl<K: Eq> Lane<K> {
         if group.keys.is_empty() && group.running == 0 && !group.in_rotation {
             self.groups.remove(name);
         } else if !group.keys.is_empty() && !group.in_rotation {
+            // Whether it is still full is seen when its turn comes.
+            self.full.remove(name);
             group.in_rotation = true;
             self.rotation.push_back(name.clone());
         }

@@ -13,8 +13,9 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
-use super::core::{Core, Limits, Outcome, Place, Ticket};
-use crate::metrics::{QueueMetrics, Work};
+use super::core::{Core, Outcome, Ticket};
+use super::place::{Limits, Place};
+use crate::metrics::{QueueMetrics, Waiting, Work};
 
 /// Work on one key.
 pub trait Job<K>: Send + Sync + 'static {
@@ -48,7 +49,9 @@ impl<K: Clone + Eq + Hash + Display + Send + Sync + 'static> WorkQueue<K> {
         for (lane, metrics) in inner.metrics.iter().enumerate() {
             // Weak: the metrics outlive the queue, and the queue holds them.
             let inner = Arc::downgrade(&inner);
-            metrics.ask_for_oldest(move || inner.upgrade()?.core().oldest_since(lane).map(Instant::from_std));
+            metrics.ask_what_waits(move || {
+                inner.upgrade().map_or_else(Waiting::default, |inner| inner.waiting(lane))
+            });
         }
         Self { inner }
     }
@@ -58,7 +61,7 @@ impl<K: Clone + Eq + Hash + Display + Send + Sync + 'static> WorkQueue<K> {
         let lane = place.lane;
         let added = self.core().add(key, place, now());
         if added {
-            self.tell(lane, QueueMetrics::count_add);
+            self.inner.tell(lane, |metrics| metrics.count_adds(1));
             self.inner.changed.notify_one();
         }
     }
@@ -85,20 +88,23 @@ impl<K: Clone + Eq + Hash + Display + Send + Sync + 'static> WorkQueue<K> {
                 return;
             }
             let due = self.core().next_due().map(Instant::from_std);
+            // A key that is due but may not be begun must not keep the loop busy.
+            let waits_for_due = |running| due.is_some() && running < workers && !stop.is_cancelled();
             tokio::select! {
                 biased;
                 Some(ended) = tasks.join_next_with_id() => self.ended(ended, &mut running),
                 () = stop.cancelled(), if !stop.is_cancelled() => {}
                 () = self.inner.changed.notified() => {}
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && running.len() < workers => {}
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if waits_for_due(running.len()) => {}
             }
         }
     }
 
     fn next(&self) -> Option<Begun<K>> {
-        let ticket = self.core().pop(now())?;
+        let ticket = self.core().pop(now());
+        self.inner.count_woken();
+        let ticket = ticket?;
         let work = self.inner.metrics.get(ticket.lane).map(|metrics| metrics.begin_work(ticket.waited));
-        self.tell(ticket.lane, |_| {});
         Some(Begun { ticket, _work: work })
     }
 
@@ -117,23 +123,39 @@ impl<K: Clone + Eq + Hash + Display + Send + Sync + 'static> WorkQueue<K> {
         if let Some(delay) = again {
             crate::v!(4, "Will be tried again"; "key" => key, "after" => format!("{delay:?}"));
         }
-        self.tell(begun.ticket.lane, |metrics| {
-            if again.is_some() {
-                metrics.count_retry();
-            }
-        });
-    }
-
-    /// Tells a lane's metrics what happened and how deep the lane is now.
-    fn tell(&self, lane: usize, what: impl FnOnce(&QueueMetrics)) {
-        let Some(metrics) = self.inner.metrics.get(lane) else { return };
-        what(metrics);
-        let depth = self.core().depth(lane);
-        metrics.set_depth(depth);
+        if outcome != Outcome::Done {
+            self.inner.tell(begun.ticket.lane, QueueMetrics::count_retry);
+        }
     }
 
     fn core(&self) -> MutexGuard<'_, Core<K>> {
         self.inner.core()
+    }
+}
+
+impl<K: Clone + Eq + Hash> Inner<K> {
+    /// What waits in a lane now, for the metrics page.
+    fn waiting(&self, lane: usize) -> Waiting {
+        let waiting = {
+            let mut core = self.core();
+            core.wake(now());
+            Waiting { depth: core.depth(lane), oldest: core.oldest_since(lane).map(Instant::from_std) }
+        };
+        self.count_woken();
+        waiting
+    }
+
+    /// Counts the keys whose pause ended: client-go adds them to its queue then.
+    fn count_woken(&self) {
+        for (lane, metrics) in self.metrics.iter().enumerate() {
+            metrics.count_adds(self.core().take_woken(lane));
+        }
+    }
+
+    fn tell(&self, lane: usize, what: impl FnOnce(&QueueMetrics)) {
+        if let Some(metrics) = self.metrics.get(lane) {
+            what(metrics);
+        }
     }
 }
 

@@ -81,7 +81,7 @@ fn a_failure_may_have_an_earlier_return() {
 
 #[test]
 fn a_key_that_waits_moves_when_it_is_added_elsewhere() {
-    let limits = Limits { lanes: 2, per_lane: usize::MAX, per_group: 1 };
+    let limits = Limits { lanes: 2, per_lane: 2, per_group: 1 };
     let (mut core, now) = (core(limits), Instant::now());
     for key in ["a", "b", "c"] {
         core.add(key, place(0, "n"), now);
@@ -123,7 +123,7 @@ fn a_lane_cannot_take_the_workers_of_another() {
 
 #[test]
 fn a_hung_group_holds_back_only_itself() {
-    let limits = Limits { lanes: 1, per_lane: usize::MAX, per_group: 1 };
+    let limits = Limits { lanes: 1, per_lane: 2, per_group: 1 };
     let (mut core, now) = (core(limits), Instant::now());
     for key in ["x1", "x2", "x3"] {
         core.add(key, place(0, "x"), now);
@@ -134,6 +134,28 @@ fn a_hung_group_holds_back_only_itself() {
     assert_eq!(core.pop(now), None);
     core.finish(&"x1", Outcome::Done, now);
     assert_eq!(keys(&mut core, now), ["x2"]);
+}
+
+#[test]
+fn a_group_that_waits_alone_leaves_one_worker_for_the_next() {
+    let limits = Limits { lanes: 1, per_lane: 5, per_group: 2 };
+    let (mut core, now) = (core(limits), Instant::now());
+    for key in ["a1", "a2", "a3", "a4", "a5", "a6"] {
+        core.add(key, place(0, "a"), now);
+    }
+    assert_eq!(keys(&mut core, now), ["a1", "a2", "a3", "a4"], "more than its share, as nobody else waits");
+    for key in ["b1", "b2"] {
+        core.add(key, place(0, "b"), now);
+    }
+    assert_eq!(keys(&mut core, now), ["b1"], "the worker that was left");
+    core.finish(&"a1", Outcome::Done, now);
+    assert_eq!(keys(&mut core, now), ["b2"], "others wait: the group is over its share");
+    core.finish(&"a2", Outcome::Done, now);
+    assert_eq!(keys(&mut core, now), [""; 0], "one worker is left again");
+    core.finish(&"b1", Outcome::Done, now);
+    assert_eq!(keys(&mut core, now), ["a5"], "nobody else waits any more");
+    core.finish(&"b2", Outcome::Done, now);
+    assert_eq!(keys(&mut core, now), ["a6"]);
 }
 
 #[test]
@@ -258,4 +280,66 @@ async fn runs_so_many_at_once_and_finishes_what_it_began_when_stopped() {
     running.await.unwrap();
     assert_eq!(job.seen.lock().unwrap().last().unwrap(), "last", "what was begun is finished");
     assert_eq!(job.seen.lock().unwrap().len(), 7, "nothing is begun after the stop");
+}
+
+fn works(outcomes: &'static [Outcome]) -> impl Job<&'static str> {
+    struct Works(&'static [Outcome], AtomicUsize);
+    impl Job<&'static str> for Works {
+        async fn run(&self, _: &'static str) -> Outcome {
+            let number = self.1.fetch_add(1, Ordering::Relaxed);
+            self.0.get(number).copied().unwrap_or(Outcome::Done)
+        }
+    }
+    Works(outcomes, AtomicUsize::new(0))
+}
+
+/// As client-go counts: an item is added by an event and when its pause ends; a retry is what asks for a pause.
+#[tokio::test(start_paused = true)]
+async fn adds_retries_and_depth_mean_what_they_mean_upstream() {
+    let metrics = crate::metrics::Metrics::new();
+    let backoff = Backoff { base: SECOND, max: 5 * SECOND };
+    let queue = WorkQueue::new(backoff, Limits::plain(), vec![metrics.queue("q")]);
+    queue.add("a", Place::lane(0));
+    let stop = CancellationToken::new();
+    let outcomes = &[Outcome::Retry, Outcome::After(SECOND), Outcome::Done];
+    let job = Arc::new(works(outcomes));
+    let _ = tokio::time::timeout(60 * SECOND, queue.run(1, job, stop)).await;
+    let page = metrics.render();
+    assert!(page.contains("workqueue_adds_total{name=\"q\"} 3"), "{page}");
+    assert!(page.contains("workqueue_retries_total{name=\"q\"} 2"), "{page}");
+    assert!(page.contains("workqueue_depth{name=\"q\"} 0"), "{page}");
+    queue.add("b", Place::lane(0));
+    assert!(metrics.render().contains("workqueue_depth{name=\"q\"} 1"));
+}
+
+/// A key that is due while the queue drains must not keep the thread busy.
+#[tokio::test]
+async fn draining_queue_sleeps() {
+    struct Slow;
+    impl Job<&'static str> for Slow {
+        async fn run(&self, key: &'static str) -> Outcome {
+            if key == "due" {
+                return Outcome::After(Duration::from_millis(10));
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            Outcome::Done
+        }
+    }
+    let busy = || {
+        let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+        Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
+    };
+    let queue = WorkQueue::new(Backoff { base: SECOND, max: SECOND }, Limits::plain(), Vec::new());
+    queue.add("slow", Place::lane(0));
+    queue.add("due", Place::lane(0));
+    let stop = CancellationToken::new();
+    let stops = stop.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(15)).await;
+        stops.cancel();
+    });
+    let before = busy();
+    queue.run(2, Arc::new(Slow), stop).await;
+    let used = busy() - before;
+    assert!(used < Duration::from_millis(100), "{used:?} of 300 ms");
 }

@@ -1,22 +1,11 @@
-//! Takes events from reconcilers and writes them in the background.
+//! Events, and who takes them.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use futures::stream::FuturesUnordered;
-use futures::{FutureExt, StreamExt};
-use k8s_openapi::jiff::Timestamp;
-use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
-use super::correlate::{Correlator, Fate};
-use crate::api::{self, Format, Objects};
-use crate::object::{Uid, WireEvent};
+use crate::object::Uid;
 
 /// How many events may wait to be written. Further ones are dropped, as upstream does.
 const WAITING: usize = 4096;
-/// Events written at once.
-const AT_ONCE: usize = 8;
 
 /// Normal or Warning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,115 +84,4 @@ impl Recorder {
             base::warn!("Event dropped: too many are waiting to be written"; "waiting" => WAITING);
         }
     }
-}
-
-/// Writes events until all recorders are gone and the queue is empty. Errors are logged only.
-pub async fn deliver(objects: Objects, mut events: mpsc::Receiver<(Box<str>, Event)>) {
-    let mut correlator = Correlator::default();
-    let mut writing = FuturesUnordered::new();
-    loop {
-        let next = if writing.len() < AT_ONCE {
-            events.recv().left_future()
-        } else {
-            std::future::pending().right_future()
-        };
-        tokio::select! {
-            biased;
-            Some(()) = writing.next() => {}
-            next = next => match next {
-                Some((source, event)) => {
-                    let fate = correlator.decide(&source, &event, Instant::now().into_std());
-                    if let Some(write) = prepare(&mut correlator, fate, &source, event) {
-                        writing.push(send(objects.clone(), write));
-                    }
-                }
-                None => break,
-            },
-        }
-    }
-    while writing.next().await.is_some() {}
-}
-
-struct Write {
-    namespace: String,
-    name: String,
-    body: Value,
-    count: Option<(String, Value)>,
-}
-
-fn prepare(correlator: &mut Correlator, fate: Fate, source: &str, event: Event) -> Option<Write> {
-    let namespace =
-        if event.object.namespace.is_empty() { "default" } else { &event.object.namespace }.to_owned();
-    let (message, ticket, count) = match fate {
-        Fate::Drop => return None,
-        Fate::Create { message, ticket } => (message, ticket, None),
-        Fate::Count { message, name, count, ticket } => {
-            let patch = json!({"count": count, "lastTimestamp": now(), "message": message});
-            (message, ticket, Some((name, patch)))
-        }
-    };
-    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-    let name = format!("{}.{nanos:x}", event.object.name);
-    if count.is_none() {
-        correlator.written(ticket, &name);
-    }
-    let body = body(&namespace, &name, source, &event, &message);
-    Some(Write { namespace, name, body, count })
-}
-
-async fn send(objects: Objects, write: Write) {
-    if let Some((name, patch)) = &write.count {
-        match objects.patch::<WireEvent>(&write.namespace, name, "", Format::Strategic, patch).await {
-            Ok(_) => return,
-            Err(error) if api::is(&error, 404) => {}
-            Err(error) => return refused(&write, &error),
-        }
-    }
-    if let Err(error) = objects.create::<WireEvent>(&write.namespace, &write.body).await {
-        refused(&write, &error);
-    }
-}
-
-fn refused(write: &Write, error: &api::Error) {
-    // A namespace that is going away takes no events; that is nobody's error.
-    base::v!(2, "Event not written"; "event" => write.name, "namespace" => write.namespace, "err" => api::text(error));
-}
-
-fn body(namespace: &str, name: &str, source: &str, event: &Event, message: &str) -> Value {
-    let (object, now) = (&event.object, now());
-    let mut involved = json!({
-        "apiVersion": object.api_version,
-        "kind": object.kind,
-        "name": object.name,
-        "uid": object.uid,
-    });
-    if let Value::Object(map) = &mut involved {
-        if !object.namespace.is_empty() {
-            map.insert("namespace".to_owned(), json!(object.namespace));
-        }
-        if object.version != 0 {
-            map.insert("resourceVersion".to_owned(), json!(object.version.to_string()));
-        }
-    }
-    json!({
-        "apiVersion": "v1",
-        "kind": "Event",
-        "metadata": {"name": name, "namespace": namespace},
-        "involvedObject": involved,
-        "reason": event.reason,
-        "message": message,
-        "source": {"component": source},
-        "reportingComponent": source,
-        "reportingInstance": "",
-        "firstTimestamp": now,
-        "lastTimestamp": now,
-        "count": 1,
-        "type": event.kind.as_str(),
-    })
-}
-
-/// Now, to the second, as the API wants it.
-pub(crate) fn now() -> String {
-    let seconds = Timestamp::now().as_second();
-    Timestamp::from_second(seconds).map_or_else(|_| String::new(), |time| time.to_string())
 }

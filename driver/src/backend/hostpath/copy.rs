@@ -231,7 +231,7 @@ fn extended(from: impl AsFd, to: impl AsFd) -> io::Result<()> {
 }
 
 /// Without root, files belong to who copies them.
-fn may_be_denied(outcome: Result<(), Errno>) -> io::Result<()> {
+pub(super) fn may_be_denied(outcome: Result<(), Errno>) -> io::Result<()> {
     match outcome {
         Err(Errno::PERM) => Ok(()),
         outcome => Ok(outcome?),

@@ -1,35 +1,43 @@
-//! Folders and sparse files of the local disk.
+//! Folders and files of the local disk.
 //!
 //! ```text
-//! <state folder>/<name>        a volume: folder, mode 0777, or device file
-//! <state folder>/<name>.snap   a snapshot: folder, device file, or a Go driver's gzip tar archive
-//! <state folder>/.new/...      prepared, not kept
-//! <state folder>/.old/...      retired, not yet removed
+//! <driver's folder>/<name>        a volume: folder (an empty one has mode 0777) or device file
+//! <driver's folder>/<name>.snap   a snapshot: folder, device file, or a Go driver's gzip tar archive
+//! <driver's folder>/.new/...      prepared, not kept
+//! <driver's folder>/.old/...      retired, not yet removed
 //! ```
-//! Between these places content moves by rename, which is atomic. Only `.new` and `.old` are ever
-//! cleaned; a stranger's file in the state folder is never touched. All access is beneath one open
+//! Between these places content moves by rename, which is atomic. Content is on the disk before it is
+//! recorded, and a retirement before the record goes, so that a power cut leaves neither a record without
+//! content nor content without a record in the driver's folder. Only `.new` and `.old` are ever
+//! cleaned; a stranger's file in the folder is never touched. Recorded content that is still in the former
+//! folder (the Go driver's or an earlier version's) moves here at the start. All access is beneath one open
 //! folder (openat2 with RESOLVE_BENEATH and no links), so no name can lead out of it.
 //!
-//! Devices are sparse files, so that their size costs nothing until it is written.
+//! A device's file has all its space from the beginning, so that writing to it never fails for want of
+//! space; or takes it when it is written ([`Space`]). Snapshots keep their holes.
 //!
 //! Differs: snapshots of folders are copies (reflinks or sparse where the file system can) instead of
 //! gzip archives; archives of the Go driver are still restored. Loop devices exist while a block volume
 //! is published instead of from its creation, and a read-only publication gets a read-only device.
 
 mod copy;
-mod unpack;
+mod make;
+pub(crate) mod unpack;
 
 use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
 
-use super::{Backend, Content, Health, Item, Kind, is_plain_name};
+use super::{Backend, Content, Health, Item, Kind, Occupant, is_plain_name};
 use crate::loopdev;
+use crate::mount::table;
 use crate::store::Access;
 
 const NEW: &str = ".new";
@@ -42,6 +50,15 @@ const BENEATH: ResolveFlags = ResolveFlags::BENEATH
     .union(ResolveFlags::NO_MAGICLINKS)
     .union(ResolveFlags::NO_XDEV);
 
+/// When a device's file takes its space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Space {
+    /// When it is made or grown.
+    AtOnce,
+    /// When it is written: for tests.
+    WhenWritten,
+}
+
 /// The local disk.
 #[derive(Debug)]
 pub struct Hostpath {
@@ -49,14 +66,22 @@ pub struct Hostpath {
     root: OwnedFd,
     new: OwnedFd,
     old: OwnedFd,
+    /// Where recorded content may lie that was taken over.
+    former: OwnedFd,
+    space: Space,
+    /// Marks this folder's loop devices.
+    tag: String,
+    /// What was found in `.new` or `.old` at the start: place and name. Names never repeat, so none of them
+    /// is made again.
+    leftovers: Mutex<Vec<(&'static str, OsString)>>,
 }
 
 impl Hostpath {
-    /// Content in `folder`, which must exist.
+    /// Content in `folder`, or taken over from the folder `former`. Both must exist.
     ///
     /// # Errors
     /// The system's.
-    pub fn open(folder: &Path) -> io::Result<Self> {
+    pub fn open(folder: &Path, former: &Path, space: Space) -> io::Result<Self> {
         let path = folder.canonicalize()?;
         let root = rustix::fs::openat(CWD, &path, folder_flags(), Mode::empty())?;
         let sub = |name: &str| -> io::Result<OwnedFd> {
@@ -67,7 +92,18 @@ impl Hostpath {
             Ok(rustix::fs::openat2(&root, name, folder_flags(), Mode::empty(), BENEATH)?)
         };
         let (new, old) = (sub(NEW)?, sub(OLD)?);
-        Ok(Self { path, root, new, old })
+        let stat = rustix::fs::fstat(&root)?;
+        let former = rustix::fs::openat(CWD, former, folder_flags(), Mode::empty())?;
+        Ok(Self {
+            path,
+            root,
+            new,
+            old,
+            former,
+            space,
+            tag: loopdev::tag((stat.st_dev, stat.st_ino)),
+            leftovers: Mutex::default(),
+        })
     }
 
     /// The file name of an item.
@@ -95,53 +131,21 @@ impl Hostpath {
         Ok(File::from(rustix::fs::openat2(at, name, flags, Mode::empty(), BENEATH)?))
     }
 
-    fn make_folder(&self, name: &str, content: Content<'_>) -> io::Result<()> {
-        rustix::fs::mkdirat(&self.new, name, Mode::from_raw_mode(0o700))?;
-        let folder = Self::open_folder(&self.new, name)?;
-        match content {
-            Content::Empty => {}
-            Content::CopyOf(source) if source.kind == Kind::Archive => {
-                let archive = Self::open_file(&self.root, &Self::file_name(source)?, OFlags::RDONLY)?;
-                unpack::unpack(archive, &self.path.join(NEW).join(name))?;
-            }
-            Content::CopyOf(source) => {
-                let from = Self::open_folder(&self.root, &Self::file_name(source)?)?;
-                copy::copy_folder(&from, &folder)?;
-            }
-        }
-        // mkdirat obeys the umask, and an archive or a copy brings its own mode.
-        rustix::fs::fchmod(&folder, FOLDER_MODE)?;
-        Ok(())
+    fn leftovers(&self) -> MutexGuard<'_, Vec<(&'static str, OsString)>> {
+        self.leftovers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn make_file(&self, name: &str, size: u64, content: Content<'_>) -> io::Result<()> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = File::from(rustix::fs::openat2(&self.new, name, flags, FILE_MODE, BENEATH)?);
-        if let Content::CopyOf(source) = content {
-            if source.kind == Kind::Volume {
-                loopdev::flush(&self.path(source)?)?;
-            }
-            let from = Self::open_file(&self.root, &Self::file_name(source)?, OFlags::RDONLY)?;
-            copy::copy_file(&from, &file)?;
-            // A snapshot that a power loss would empty is none.
-            file.sync_data()?;
-        }
-        if file.metadata()?.len() < size {
-            file.set_len(size)?;
-        }
-        Ok(())
-    }
-
-    /// Empties one of the two places of passage, except for `spared`.
-    fn clean(at: &OwnedFd, folder: &Path, spared: &HashSet<String>) -> io::Result<()> {
-        for entry in std::fs::read_dir(folder)? {
-            let name = entry?.file_name().to_string_lossy().into_owned();
-            if !spared.contains(&name) {
-                base::info!("Removing content that nothing owns"; "name" => name);
-                remove_beneath(at, folder, &name)?;
+    /// The files of the block volumes among these.
+    fn devices(&self, items: &[Item]) -> io::Result<HashSet<loopdev::Identity>> {
+        let mut found = HashSet::new();
+        for item in items.iter().filter(|item| item.kind == Kind::Volume && item.access == Access::Block) {
+            match rustix::fs::statat(&self.root, Self::file_name(item)?, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => _ = found.insert((stat.st_dev, stat.st_ino)),
+                Err(Errno::NOENT) => {}
+                Err(error) => return Err(error.into()),
             }
         }
-        Ok(())
+        Ok(found)
     }
 
     /// Brings one recorded item to its place, wherever a kill left it.
@@ -149,6 +153,11 @@ impl Hostpath {
         let name = Self::file_name(item)?;
         if exists(&self.root, &name)? {
             return Ok(());
+        }
+        match rustix::fs::renameat(&self.former, name.as_str(), &self.root, name.as_str()) {
+            Ok(()) => return sync(&self.root),
+            Err(Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
         }
         match self.keep(item) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -166,12 +175,22 @@ impl Backend for Hostpath {
         for item in recorded {
             self.settle(item)?;
         }
-        let nothing = HashSet::new();
-        Self::clean(&self.new, &self.path.join(NEW), &nothing)?;
-        Self::clean(&self.old, &self.path.join(OLD), &nothing)?;
-        let in_use: HashSet<PathBuf> = in_use.iter().filter_map(|item| self.path(item).ok()).collect();
-        let places = [self.path.clone(), self.path.join(NEW), self.path.join(OLD)];
-        loopdev::detach_strays(&places, |file| in_use.contains(file))
+        for place in [NEW, OLD] {
+            for entry in std::fs::read_dir(self.path.join(place))? {
+                self.leftovers().push((place, entry?.file_name()));
+            }
+        }
+        loopdev::detach_strays(&self.tag, &self.devices(recorded)?, &self.devices(in_use)?)
+    }
+
+    fn clean(&self) -> io::Result<()> {
+        let leftovers = std::mem::take(&mut *self.leftovers());
+        for (place, name) in leftovers {
+            base::info!("Removing content that nothing owns"; "name" => name.display());
+            let at = if place == NEW { &self.new } else { &self.old };
+            remove_beneath(at, &self.path.join(place), &name)?;
+        }
+        Ok(())
     }
 
     fn prepare(&self, item: &Item, size: u64, content: Content<'_>) -> io::Result<()> {
@@ -180,6 +199,7 @@ impl Backend for Hostpath {
             Access::Mount => self.make_folder(&name, content),
             Access::Block => self.make_file(&name, size, content),
         };
+        let made = made.and_then(|()| sync(&self.new));
         if made.is_err() {
             // The reason counts, not whether cleaning worked: a restart cleans as well.
             let _ = remove_beneath(&self.new, &self.path.join(NEW), &name);
@@ -191,7 +211,7 @@ impl Backend for Hostpath {
         let name = Self::file_name(item)?;
         for place in [&self.new, &self.old] {
             match rustix::fs::renameat(place, name.as_str(), &self.root, name.as_str()) {
-                Ok(()) => return Ok(()),
+                Ok(()) => return sync(&self.root).and_then(|()| sync(place)),
                 Err(Errno::NOENT) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -202,7 +222,8 @@ impl Backend for Hostpath {
     fn retire(&self, item: &Item) -> io::Result<()> {
         let name = Self::file_name(item)?;
         match rustix::fs::renameat(&self.root, name.as_str(), &self.old, name.as_str()) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Ok(()) => sync(&self.old).and_then(|()| sync(&self.root)),
+            Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
@@ -217,7 +238,8 @@ impl Backend for Hostpath {
         if volume.access == Access::Block {
             let file = Self::open_file(&self.root, &Self::file_name(volume)?, OFlags::RDWR)?;
             if file.metadata()?.len() < size {
-                file.set_len(size)?;
+                self.extend(&file, size)?;
+                file.sync_all()?;
             }
         }
         Ok(())
@@ -240,7 +262,7 @@ impl Backend for Hostpath {
             Access::Block => {
                 let access = if readonly { OFlags::RDONLY } else { OFlags::RDWR };
                 let file = Self::open_file(&self.root, &Self::file_name(volume)?, access)?;
-                loopdev::attach(&file, &path, readonly)
+                loopdev::attach(&file, &path, readonly, &self.tag)
             }
         }
     }
@@ -249,6 +271,17 @@ impl Backend for Hostpath {
         match volume.access {
             Access::Mount => Ok(()),
             Access::Block => loopdev::detach(&self.path(volume)?, readonly),
+        }
+    }
+
+    fn occupant(&self, volume: &Item, target: &Path) -> io::Result<Occupant> {
+        match volume.access {
+            Access::Block => loopdev::occupant(target, &self.path(volume)?, &self.tag),
+            Access::Mount => {
+                let place = table::place(&self.path)?.join(&Self::file_name(volume)?);
+                let is_it = table::entry(target)?.root == place;
+                Ok(if is_it { Occupant::Volume } else { Occupant::Stranger })
+            }
         }
     }
 
@@ -273,6 +306,11 @@ impl Backend for Hostpath {
     }
 }
 
+/// Brings a folder's names to the disk.
+fn sync(folder: &OwnedFd) -> io::Result<()> {
+    Ok(rustix::fs::fsync(folder)?)
+}
+
 fn folder_flags() -> OFlags {
     OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC
 }
@@ -286,7 +324,8 @@ fn exists(at: &OwnedFd, name: &str) -> io::Result<bool> {
 }
 
 /// Removes a file or a folder with all in it; absent is fine. Links are removed, never followed.
-fn remove_beneath(at: &OwnedFd, folder: &Path, name: &str) -> io::Result<()> {
+fn remove_beneath(at: &OwnedFd, folder: &Path, name: impl AsRef<OsStr>) -> io::Result<()> {
+    let name = name.as_ref();
     let kind = match rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => return Ok(()),
         Err(error) => return Err(error.into()),

@@ -8,8 +8,12 @@ struct Disk {
 }
 
 fn disk() -> Disk {
+    disk_with(Space::WhenWritten)
+}
+
+fn disk_with(space: Space) -> Disk {
     let folder = tempfile::tempdir().unwrap();
-    let backend = Hostpath::open(folder.path()).unwrap();
+    let backend = Hostpath::open(folder.path(), folder.path(), space).unwrap();
     Disk { folder, backend }
 }
 
@@ -48,13 +52,44 @@ fn prepared_content_shows_only_after_it_is_kept() {
 }
 
 #[test]
-fn devices_are_sparse() {
+fn devices_are_sparse_on_demand() {
     let disk = disk();
     let new = device("big");
     disk.backend.prepare(&new, 1 << 40, Content::Empty).unwrap();
     disk.backend.keep(&new).unwrap();
     let file = std::fs::metadata(disk.folder.path().join("big")).unwrap();
     assert_eq!((file.len(), file.blocks()), (1 << 40, 0));
+}
+
+#[test]
+fn devices_have_all_their_space_from_the_beginning() {
+    let disk = disk_with(Space::AtOnce);
+    let space = |name: &str| {
+        let file = std::fs::metadata(disk.folder.path().join(name)).unwrap();
+        (file.len(), file.blocks() * 512 >= file.len())
+    };
+    disk.backend.prepare(&device("source"), 4 << 20, Content::Empty).unwrap();
+    disk.backend.keep(&device("source")).unwrap();
+    assert_eq!(space("source"), (4 << 20, true));
+    disk.backend.grow(&device("source"), 6 << 20).unwrap();
+    assert_eq!(space("source"), (6 << 20, true));
+    let source = File::options().write(true).open(disk.folder.path().join("source")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&source, b"data", 5 << 20).unwrap();
+    // A snapshot keeps its holes; what is restored from it has its space again, and the data.
+    let snapshot = item("snap", Kind::Snapshot, Access::Block);
+    disk.backend.prepare(&snapshot, 0, Content::CopyOf(&device("source"))).unwrap();
+    disk.backend.keep(&snapshot).unwrap();
+    disk.backend.prepare(&device("restored"), 8 << 20, Content::CopyOf(&snapshot)).unwrap();
+    disk.backend.keep(&device("restored")).unwrap();
+    assert_eq!(space("restored"), (8 << 20, true));
+    let bytes = std::fs::read(disk.folder.path().join("restored")).unwrap();
+    assert_eq!(&bytes[5 << 20..(5 << 20) + 4], b"data");
+    // More than there is: refused, and nothing is left of it.
+    let refused = disk.backend.prepare(&device("huge"), 1 << 46, Content::Empty).unwrap_err();
+    assert!(["StorageFull", "FileTooLarge"].contains(&format!("{:?}", refused.kind()).as_str()), "{refused}");
+    assert_eq!(std::fs::read_dir(disk.folder.path().join(NEW)).unwrap().count(), 0);
+    assert!(disk.backend.grow(&device("source"), 1 << 46).is_err());
+    assert_eq!(space("source"), (6 << 20, true));
 }
 
 #[test]
@@ -71,12 +106,17 @@ fn recovery_keeps_what_is_recorded_and_removes_the_rest_of_its_own() {
     std::fs::create_dir(path.join("stranger")).unwrap();
     let recorded = [folder("recorded-new"), folder("recorded-old"), folder("lost")];
     disk.backend.recover(&recorded, &[]).unwrap();
+    // The removal goes on while the driver works.
+    disk.backend.prepare(&folder("later"), 0, Content::Empty).unwrap();
+    assert!(path.join(NEW).join("unrecorded-new").exists());
+    disk.backend.clean().unwrap();
+    disk.backend.keep(&folder("later")).unwrap();
     let mut left: Vec<_> = std::fs::read_dir(path)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     left.sort();
-    assert_eq!(left, [".new", ".old", "recorded-new", "recorded-old", "stranger"]);
+    assert_eq!(left, [".new", ".old", "later", "recorded-new", "recorded-old", "stranger"]);
     assert_eq!(std::fs::read_dir(path.join(NEW)).unwrap().count(), 0);
     assert_eq!(std::fs::read_dir(path.join(OLD)).unwrap().count(), 0);
     assert!(matches!(disk.backend.health(&folder("lost"), 0), Health::Bad(_)));
@@ -180,4 +220,72 @@ fn a_go_drivers_archive_is_restored_and_cannot_write_elsewhere() {
     assert_eq!(std::fs::read_dir(&restored).unwrap().count(), 1);
     assert!(!disk.folder.path().join("escaped").exists());
     assert!(!disk.folder.path().parent().unwrap().join("escaped").exists());
+}
+
+#[test]
+fn a_copys_root_keeps_its_mode() {
+    let disk = disk();
+    let mode = |name: &str| std::fs::metadata(disk.folder.path().join(name)).unwrap().mode() & 0o7777;
+    disk.backend.prepare(&folder("source"), 0, Content::Empty).unwrap();
+    disk.backend.keep(&folder("source")).unwrap();
+    assert_eq!(mode("source"), 0o777);
+    // As a database wants it.
+    let closed = std::fs::Permissions::from_mode(0o700);
+    std::fs::set_permissions(disk.folder.path().join("source"), closed).unwrap();
+    let snapshot = item("snap", Kind::Snapshot, Access::Mount);
+    disk.backend.prepare(&snapshot, 0, Content::CopyOf(&folder("source"))).unwrap();
+    disk.backend.keep(&snapshot).unwrap();
+    disk.backend.prepare(&folder("restored"), 0, Content::CopyOf(&snapshot)).unwrap();
+    disk.backend.keep(&folder("restored")).unwrap();
+    assert_eq!((mode("snap.snap"), mode("restored")), (0o700, 0o700));
+}
+
+#[test]
+fn an_archives_pipes_devices_and_attributes_are_restored() {
+    use std::os::unix::fs::FileTypeExt;
+    let disk = disk();
+    let mut builder =
+        tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+    let mut add = |name: &str, kind: tar::EntryType, mode: u32| {
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(kind);
+        header.set_mode(mode);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_size(0);
+        header.set_device_major(1).unwrap();
+        header.set_device_minor(3).unwrap();
+        if kind == tar::EntryType::Regular || kind == tar::EntryType::Directory {
+            builder.append_pax_extensions([("SCHILY.xattr.user.color", b"blue".as_slice())]).unwrap();
+        }
+        header.as_ustar_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_cksum();
+        builder.append(&header, io::empty()).unwrap();
+    };
+    add("./", tar::EntryType::Directory, 0o750);
+    add("./deep/pipe", tar::EntryType::Fifo, 0o622);
+    add("./null", tar::EntryType::Char, 0o666);
+    add("../escaped", tar::EntryType::Fifo, 0o666);
+    add("./file", tar::EntryType::Regular, 0o640);
+    let bytes = builder.into_inner().unwrap().finish().unwrap();
+    std::fs::write(disk.folder.path().join("old.snap"), bytes).unwrap();
+    let old = item("old", Kind::Archive, Access::Mount);
+    disk.backend.prepare(&folder("new"), 0, Content::CopyOf(&old)).unwrap();
+    let made = disk.folder.path().join(NEW).join("new");
+    let kind = |name: &str| std::fs::symlink_metadata(made.join(name)).unwrap();
+    assert!(kind("deep/pipe").file_type().is_fifo() && kind("deep/pipe").mode() & 0o777 == 0o622);
+    if rustix::process::geteuid().is_root() {
+        let null = kind("null");
+        assert!(null.file_type().is_char_device());
+        assert_eq!(null.rdev(), rustix::fs::makedev(1, 3));
+    }
+    assert_eq!(kind("").mode() & 0o777, 0o750, "the archive's root brings its mode");
+    assert!(!disk.folder.path().join(NEW).join("escaped").exists());
+    for name in ["file", ""] {
+        let mut value = [0; 8];
+        match rustix::fs::getxattr(made.join(name), "user.color", &mut value) {
+            Ok(length) => assert_eq!(&value[..length], b"blue", "{name:?}"),
+            Err(error) => assert_eq!(error, Errno::OPNOTSUPP, "{name:?}"),
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use conformance::request::{self, MIB};
@@ -90,7 +91,7 @@ async fn others_devices() {
     let driver = Running::start(folder, &[]).await;
     volume(driver.client(), request::create("v", false, MIB)).await;
     // A user keeps an image in the volume and attaches it.
-    let entries = std::fs::read_dir(folder.join("state")).unwrap().map(|entry| entry.unwrap());
+    let entries = std::fs::read_dir(Running::state(folder)).unwrap().map(|entry| entry.unwrap());
     let mut volumes = entries.filter(|entry| !entry.file_name().to_str().unwrap().contains('.'));
     let image = volumes.next().unwrap().path().join("image");
     File::create(&image).unwrap().set_len(1 << 20).unwrap();
@@ -129,3 +130,43 @@ with_driver!(a_device_grows_by_whole_sectors_and_on_the_node_too, [], |folder, d
     assert_eq!(rustix_size(&File::open(&target).unwrap()), 4 << 20, "what is answered is there");
     unpublished(client, &id, &target).await;
 });
+
+in_own_mounts!(drivers_with_equal_paths_keep_their_own_devices, equal_paths());
+
+/// Two containers of one node, each with a state folder of its own at the same path.
+#[tokio::main]
+async fn equal_paths() {
+    let folder = conformance::Folder::new();
+    let at = |name: &str| folder.path().join(name);
+    for name in ["a", "b", "inside", "a/targets", "b/targets"] {
+        std::fs::create_dir(at(name)).unwrap();
+    }
+    let target = at("inside/targets/device");
+    let attached = |name: &str| {
+        let files = files_of(&at(name).join("state"));
+        files.iter().filter(|file| has_device(file)).count()
+    };
+    let a = Running::start_inside(&at("a"), &at("inside"), &[]).await;
+    let id = volume(a.client(), request::create("v", true, MIB)).await.volume_id;
+    published(a.client(), &id, &target, true, false).await.unwrap();
+    assert_eq!(attached("a"), 1);
+    let b = Running::start_inside(&at("b"), &at("inside"), &[]).await;
+    assert_eq!(attached("a"), 1, "the other driver's start leaves the device alone");
+    // With the driver's container its mounts go, and nothing uses the device any more.
+    a.kill().await;
+    let a = Running::start_inside(&at("a"), &at("inside"), &[]).await;
+    assert_eq!(attached("a"), 0, "the driver's own start finds it");
+    assert_eq!((a.stop().await, b.stop().await), (Some(0), Some(0)));
+}
+
+/// All files below a folder.
+fn files_of(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files_of(&path) } else { vec![path] }).collect()
+}
+
+/// Whether a loop device has this file, whatever its path is called elsewhere.
+fn has_device(file: &Path) -> bool {
+    let output = Command::new("losetup").arg("-j").arg(file).output().unwrap();
+    !output.stdout.is_empty()
+}

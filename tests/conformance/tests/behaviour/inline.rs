@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
+use conformance::Running;
 use conformance::request::{self, MIB};
 use csi::v1;
 use tonic::Code;
@@ -30,7 +31,11 @@ with_driver!(
             unpublished(client, id, &target).await;
             let list = client.call(v1::ListVolumesRequest::default(), DEADLINE).await.unwrap();
             assert_eq!(list.entries.len(), 0, "gone with its publication");
-            assert_eq!(std::fs::read_dir(folder.join("state")).unwrap().count(), 3, "and so is its content");
+            assert_eq!(
+                std::fs::read_dir(Running::state(folder)).unwrap().count(),
+                3,
+                "and so is its content"
+            );
         }
         // The kubelet repeats the call when it did not get the answer; other unknown volumes are unknown.
         unpublished(client, &kubelets, &target).await;
@@ -55,6 +60,6 @@ with_driver!(an_inline_volume_whose_mount_is_lost_goes_with_its_unpublish, [], |
     client.call(unpublish, DEADLINE).await.unwrap();
     let list = client.call(v1::ListVolumesRequest::default(), DEADLINE).await.unwrap();
     assert_eq!(list.entries.len(), 0, "no publication, no volume");
-    assert_eq!(std::fs::read_dir(folder.join("state")).unwrap().count(), 3, "nor its content");
+    assert_eq!(std::fs::read_dir(Running::state(folder)).unwrap().count(), 3, "nor its content");
     assert_eq!(std::fs::read_to_string(&target).unwrap(), "somebody's");
 });

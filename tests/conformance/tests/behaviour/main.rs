@@ -35,7 +35,9 @@ mod inline;
 mod limits;
 mod mounts;
 mod process;
+mod reboot;
 mod snapshot_metadata;
+mod targets;
 
 async fn volume(client: &Client, request: v1::CreateVolumeRequest) -> v1::Volume {
     client.call(request, DEADLINE).await.unwrap().volume.unwrap()

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use conformance::Running;
+use conformance::{Running, request};
 use csi::{Client, Connection, DialOptions, Endpoint, v1};
 
 use super::DEADLINE;
@@ -26,7 +26,7 @@ async fn tcp_works_and_the_socket_is_gone_after_a_graceful_stop() {
 }
 
 #[tokio::test]
-async fn two_drivers_cannot_share_a_state_folder_and_bad_flags_leave_with_1_or_2() {
+async fn a_second_process_of_one_name_waits_and_exits() {
     let folder = tempfile::tempdir().unwrap();
     let first = Running::start(folder.path(), &[]).await;
     let state = format!("--statedir={}", folder.path().join("state").display());
@@ -37,7 +37,7 @@ async fn two_drivers_cannot_share_a_state_folder_and_bad_flags_leave_with_1_or_2
     let endpoint = format!("--endpoint={}", folder.path().join("second.sock").display());
     let (code, text) = leave(vec![endpoint.clone(), "--nodeid=n".to_owned(), state.clone()]);
     assert_eq!(code, Some(1));
-    assert!(text.contains("in use by another driver"), "{text}");
+    assert!(text.contains("in use by another driver process of this name"), "{text}");
     assert_eq!(leave(vec![endpoint.clone(), state]).0, Some(1), "no node id");
     assert_eq!(leave(vec!["--no-such-flag".to_owned()]).0, Some(2));
     let file = folder.path().join("second.sock");
@@ -47,6 +47,43 @@ async fn two_drivers_cannot_share_a_state_folder_and_bad_flags_leave_with_1_or_2
     assert_eq!(code, Some(1));
     assert!(text.contains("is no socket") && file.exists(), "{text}");
     assert_eq!(first.stop().await, Some(0));
+}
+
+#[tokio::test]
+async fn three_drivers_share_a_state_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = ["a.example", "b.example", "c.example"];
+    let ids = async |drivers: &[Running]| {
+        let mut ids = Vec::new();
+        for driver in drivers {
+            let list = driver.client().call(v1::ListVolumesRequest::default(), DEADLINE).await.unwrap();
+            ids.extend(list.entries.into_iter().map(|entry| entry.volume.unwrap().volume_id));
+        }
+        ids
+    };
+    let start = async || {
+        let mut drivers = Vec::new();
+        for name in names {
+            let endpoint = Endpoint::Unix(folder.path().join(format!("{name}.sock")));
+            let name = format!("--drivername={name}");
+            drivers.push(Running::start_at(folder.path(), endpoint, &[&name]).await);
+        }
+        drivers
+    };
+    let drivers = start().await;
+    let mut made = Vec::new();
+    for driver in &drivers {
+        made.push(super::volume(driver.client(), request::create("v", false, request::MIB)).await.volume_id);
+    }
+    assert_eq!(ids(&drivers).await, made, "each has its own volume");
+    for driver in drivers {
+        driver.kill().await;
+    }
+    let drivers = start().await;
+    assert_eq!(ids(&drivers).await, made, "and after a kill too");
+    for driver in drivers {
+        assert_eq!(driver.stop().await, Some(0));
+    }
 }
 
 #[tokio::test]
@@ -78,4 +115,36 @@ async fn a_proxy_pairs_a_caller_with_a_driver_that_dials_in() {
     relay.abort();
     assert_eq!(proxy.terminate(DEADLINE).await.and_then(|status| status.code()), Some(0));
     assert_eq!(driver.stop().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_driver_without_file_descriptors_does_not_spin() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("csi.sock");
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 32; exec \"$0\" \"$@\""]).arg(Running::executable());
+    command.arg(format!("--endpoint={}", socket.display())).arg("--nodeid=n");
+    command.arg(format!("--statedir={}", folder.path().join("state").display()));
+    let driver = cluster::Process::start("driver", command, &folder.path().join("log")).unwrap();
+    let client = async || {
+        let connection = Connection::dial(Endpoint::Unix(socket.clone()), DialOptions::default()).await;
+        Client::new(connection.unwrap(), base::metrics::Metrics::new(), Default::default())
+    };
+    drop(client().await);
+    let mut connections = Vec::new();
+    for _ in 0..64 {
+        connections.push(tokio::net::UnixStream::connect(&socket).await.unwrap());
+    }
+    // In hundredths of a second, user and system.
+    let used = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", driver.id())).unwrap();
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    };
+    let before = used();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let busy = used() - before;
+    assert!(busy < 20, "{busy} % of a second");
+    drop(connections);
+    client().await.call(v1::ProbeRequest::default(), DEADLINE).await.unwrap();
 }

@@ -29,14 +29,11 @@ use tokio::time::Instant;
 
 use access::Rights;
 pub use access::Rule;
-pub use outage::Outage;
 pub(crate) use patch::merge;
 use path::Target;
 use resource::{RESOURCES, by_kind, by_plural};
 use store::{Key, Kind, Store};
 use write::Writer;
-
-use crate::steps::Life;
 
 /// One request, as it was answered.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,6 +64,15 @@ impl Request {
     }
 }
 
+/// How an API server fails to answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outage {
+    /// Connections are refused, and watches end when it begins.
+    Refused,
+    /// Requests wait for its end and are answered then; watches are silent.
+    Hanging,
+}
+
 #[derive(Debug)]
 struct State {
     store: Store,
@@ -76,7 +82,7 @@ struct State {
     hidden: Vec<String>,
     disturbance: watch::Disturbance,
     latency: Duration,
-    outage: Option<(outage::Outage, tokio::time::Instant)>,
+    outage: Option<(Outage, tokio::time::Instant)>,
 }
 
 /// The API server; clones share it.
@@ -132,16 +138,6 @@ impl ApiServer {
         drop(state);
         self.changed.send_if_modified(|last| std::mem::replace(last, version) != version);
         result
-    }
-
-    /// A client. `who` is its name in [`ApiServer::requests`] and for [`ApiServer::grant_only`]. Its requests are not
-    /// steps; the process under test gets its client from [`crate::World::client`]. Must be called in a tokio runtime.
-    pub fn client(&self, who: &str) -> kube::Client {
-        service::client(self.clone(), who.to_owned(), None)
-    }
-
-    pub(crate) fn client_of(&self, who: &str, life: Life) -> kube::Client {
-        service::client(self.clone(), who.to_owned(), Some(life))
     }
 
     /// All requests so far, in the order in which they were answered; those of the methods here are not among them.

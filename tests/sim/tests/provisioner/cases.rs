@@ -269,8 +269,9 @@ async fn claim_whose_volume_becomes_another_s_is_told() {
         let there = world.api.get("persistentvolumes", &name);
         tokio::time::sleep(QUIET).await;
         let said = events(&world);
-        let told =
-            |event: &String| event.starts_with("ProvisioningFailed: ") && event.contains("does not belong to this claim");
+        let told = |event: &String| {
+            event.starts_with("ProvisioningFailed: ") && event.contains("does not belong to this claim")
+        };
         assert!(said.iter().any(told), "{made_anew}: {said:?}");
         assert_eq!(world.api.get("persistentvolumes", &name), there);
         let writes = writes(&world);
@@ -344,7 +345,10 @@ async fn volume_of_the_claim_s_name_that_is_another_s_is_not_touched() {
     let _running = world.run(Duration::from_secs(1), sidecar);
     tokio::time::sleep(QUIET).await;
     let said = events(&world);
-    assert!(said.iter().any(|event| event.contains(&name) && event.contains("does not belong to this claim")), "{said:?}");
+    assert!(
+        said.iter().any(|event| event.contains(&name) && event.contains("does not belong to this claim")),
+        "{said:?}"
+    );
     assert!(
         writes(&world).iter().all(|write| write == "create persistentvolumes 409"),
         "{:?}",

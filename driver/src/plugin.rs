@@ -1,0 +1,270 @@
+//! A CSI plugin without its gRPC server: its settings, records, locks and storage.
+//!
+//! The operations are plain blocking functions in `controller` and `node`. `service` calls them on threads
+//! that may block.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::backend::{Backend, Item};
+use crate::folder::Folder;
+use crate::lock::{Key, Locks, Slots};
+use crate::mount;
+use crate::options::Options;
+use crate::refusal::Refusal;
+use crate::store::{Change, OpenError, Store, Volume};
+
+/// One CSI plugin.
+pub struct Plugin {
+    /// The settings.
+    pub options: Options,
+    /// The memory.
+    pub store: Store,
+    /// Who works on what.
+    pub locks: Locks,
+    /// The storage.
+    pub backend: Box<dyn Backend>,
+    /// Names of content that is recorded and could not be shown: for the next call, or the next start.
+    hidden: Mutex<HashSet<String>>,
+    /// Copies under way: clones, snapshots, restores.
+    pub(crate) copies: Slots,
+    /// Removals of content under way.
+    pub(crate) removals: Slots,
+    /// Streams of snapshot metadata under way.
+    pub(crate) streams: Slots,
+    /// Held while an attachment is counted and made, if there is a limit.
+    pub(crate) attaching: Mutex<()>,
+    /// Keeps a second process of this driver out of the state folder.
+    _folder: Folder,
+}
+
+/// The driver cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The state cannot be used.
+    #[error(transparent)]
+    State(#[from] OpenError),
+    /// The state folder cannot be used.
+    #[error("state folder {folder}: {source}")]
+    Folder {
+        /// The folder.
+        folder: String,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// Another process has it.
+    #[error(
+        "state folder {0} is in use by another driver process of this name: stop it, or give this one another --statedir or --drivername"
+    )]
+    InUse(String),
+}
+
+impl Plugin {
+    /// Opens the state folder, takes up the state, and brings mounts and content into agreement with it;
+    /// [`Self::clean`] removes the rest. `backend` is given the folder for content and the one where content may lie that was taken over.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn start(
+        options: Options,
+        backend: impl FnOnce(&Path, &Path) -> std::io::Result<Box<dyn Backend>>,
+    ) -> Result<Self, StartError> {
+        let name = options.state_folder.display().to_string();
+        let wrong = |source| StartError::Folder { folder: name.clone(), source };
+        let folder = Folder::claim(&options.state_folder, &options.name).map_err(wrong)?;
+        let folder = folder.ok_or_else(|| StartError::InUse(name.clone()))?;
+        let store = Store::open(&folder.own, &folder.shared)?;
+        let plugin = Self {
+            options,
+            store,
+            locks: Locks::default(),
+            backend: backend(&folder.own, &folder.shared).map_err(wrong)?,
+            hidden: Mutex::default(),
+            copies: Slots::new("copies", 48),
+            removals: Slots::new("removals", 128),
+            streams: Slots::new("streams of snapshot metadata", 32),
+            attaching: Mutex::new(()),
+            _folder: folder,
+        };
+        plugin.recover().map_err(|refusal| wrong(std::io::Error::other(refusal)))?;
+        Ok(plugin)
+    }
+
+    /// Brings records, mounts and content into agreement after a kill or a reboot.
+    fn recover(&self) -> Result<(), Refusal> {
+        self.forget_lost_targets()?;
+        let tables = self.store.read();
+        let volumes = tables.volumes.values().map(|volume| Item::from(&**volume));
+        let snapshots = tables.snapshots.values().map(|snapshot| Item::from(&**snapshot));
+        let recorded: Vec<Item> = volumes.chain(snapshots).collect();
+        let published = tables.volumes.values().filter(|volume| !volume.published.is_empty());
+        let in_use: Vec<Item> = published.map(|volume| Item::from(&**volume)).collect();
+        drop(tables);
+        self.backend.recover(&recorded, &in_use).map_err(Refusal::system("cannot take up the content"))
+    }
+
+    /// Removes the content that the start found to be nobody's, which may take long.
+    pub fn clean(&self) {
+        if let Err(error) = self.backend.clean() {
+            base::error!(error, "Cannot remove content that nothing owns; the next start tries again");
+        }
+    }
+
+    /// Drops recorded publications whose mount does not exist: the kill came before the mount, or the node
+    /// was started anew. An inline volume keeps its publications, and so its content, until its unpublish:
+    /// the kubelet publishes it again after a reboot.
+    fn forget_lost_targets(&self) -> Result<(), Refusal> {
+        let volumes: Vec<_> = self.store.read().volumes.values().cloned().collect();
+        let targets = || volumes.iter().flat_map(|volume| volume.published.keys());
+        let is_visible = |target: &String| Path::new(target).parent().is_some_and(Path::exists);
+        if targets().next().is_some() && !targets().any(is_visible) {
+            base::warn!(
+                "No folder is there in which volumes were published, so no publication is \
+                forgotten: is the kubelet's folder mounted into the driver's container?"
+            );
+            return Ok(());
+        }
+        for volume in volumes.iter().filter(|volume| !volume.ephemeral) {
+            let lost: Vec<&String> = volume
+                .published
+                .keys()
+                .filter(|target| !mount::is_mounted(target.as_ref()).unwrap_or(true))
+                .collect();
+            for target in &lost {
+                // Made by us right before the mount; somebody else's content is left alone.
+                let _ = mount::remove_target(target.as_ref());
+            }
+            if !lost.is_empty() {
+                self.store.undo(&volume.id, |volume| {
+                    volume.published.retain(|target, _| !lost.contains(&target));
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a volume for good. The caller holds its locks.
+    pub(crate) fn destroy(&self, volume: &Volume) -> Result<(), Refusal> {
+        let item = Item::from(volume);
+        self.retire_and_commit(&[item], vec![Change::NoVolume(volume.id.clone())])
+    }
+
+    /// Hides content, records that it is gone, destroys it. If recording fails all is as before; unless a
+    /// restart may bring the change back: then the content stays hidden, for the next call or start.
+    pub(crate) fn retire_and_commit(&self, items: &[Item], changes: Vec<Change>) -> Result<(), Refusal> {
+        let _slot = self.removals.take()?;
+        let outcome = items
+            .iter()
+            .try_for_each(|item| self.backend.retire(item))
+            .map_err(Refusal::system("cannot retire the content"))
+            .and_then(|()| self.store.commit(changes));
+        match outcome {
+            Ok(()) => {}
+            Err(refusal @ Refusal::Unfinished { .. }) => return Err(refusal),
+            Err(refusal) => {
+                for item in items {
+                    if let Err(error) = self.backend.keep(item) {
+                        base::error!(error, "Cannot bring back content whose removal failed"; "name" => item.name);
+                    }
+                }
+                return Err(refusal);
+            }
+        }
+        for item in items {
+            if let Err(error) = self.backend.remove(item) {
+                // It is hidden and owned by nobody: the next start removes it.
+                base::error!(error, "Cannot remove retired content yet"; "name" => item.name);
+            }
+        }
+        Ok(())
+    }
+
+    /// Records new objects and shows their prepared content; or removes the content if that fails. What is
+    /// recorded and cannot be shown is UNAVAILABLE: a final code would make the caller forget it.
+    pub(crate) fn commit_and_keep(&self, items: &[Item], changes: Vec<Change>) -> Result<(), Refusal> {
+        match self.store.commit(changes) {
+            Ok(()) => self.show(items),
+            // A restart may bring the records back, and they would need the content.
+            Err(refusal @ Refusal::Unfinished { .. }) => Err(refusal),
+            Err(refusal) => {
+                self.discard(items);
+                Err(refusal)
+            }
+        }
+    }
+
+    fn show(&self, items: &[Item]) -> Result<(), Refusal> {
+        for item in items {
+            if let Err(source) = self.backend.keep(item) {
+                self.hidden().extend(items.iter().map(|item| item.name.clone()));
+                let what = "cannot put the content in its place".to_owned();
+                return Err(Refusal::Unfinished { what, source });
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows content that an earlier call recorded and could not show. It is held by the id of its volume or
+    /// snapshot, so that nobody removes it meanwhile.
+    pub(crate) fn show_recorded(&self, id: &str, item: &Item) -> Result<(), Refusal> {
+        if !self.hidden().contains(&item.name) {
+            return Ok(());
+        }
+        let key = Key::Content(id.to_owned());
+        let busy = Refusal::Busy(key.text());
+        let _content = self.locks.alone(key)?;
+        let tables = self.store.read();
+        let is_recorded = tables.volumes.contains_key(id) || tables.snapshots.contains_key(id);
+        drop(tables);
+        if !is_recorded {
+            return Err(busy);
+        }
+        self.show(std::slice::from_ref(item))?;
+        self.hidden().remove(&item.name);
+        Ok(())
+    }
+
+    fn hidden(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.hidden.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes prepared content that will not be recorded.
+    pub(crate) fn discard(&self, items: &[Item]) {
+        for item in items {
+            if let Err(error) = self.backend.remove(item) {
+                base::error!(error, "Cannot remove prepared content yet"; "name" => item.name);
+            }
+        }
+    }
+
+    /// Whether volumes on this node can have this topology.
+    pub(crate) fn is_here(&self, topology: &csi::v1::Topology) -> bool {
+        let Some(ours) = self.options.topology() else { return true };
+        topology
+            .segments
+            .iter()
+            .all(|(key, value)| ours.segments.iter().any(|(k, v)| k.eq_ignore_ascii_case(key) && v == value))
+    }
+}
+
+impl std::fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plugin").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// A name for new content; it is never used again.
+pub(crate) fn new_name() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
+/// Seconds and nanoseconds since 1970.
+pub(crate) fn now() -> (i64, i32) {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    (i64::try_from(since.as_secs()).unwrap_or(0), i32::try_from(since.subsec_nanos()).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests;
