@@ -10,7 +10,7 @@ use kubernetes::object::Key;
 use kubernetes::secret::{SecretError, SecretRef};
 use kubernetes::waiting;
 use thiserror::Error;
-use tonic::Status;
+use tonic::{Code, Status};
 use translation::TranslationError;
 
 /// Longest pause after an answer that leaves the call in progress: it may succeed at any moment.
@@ -205,14 +205,16 @@ fn secret_waits_on(cause: &SecretError) -> Option<On> {
     }
 }
 
-/// When to call the driver again: soon if the call may be in progress, after the full back-off if it was
-/// refused.
+/// When to call the driver again: soon if the call may be in progress, after the full back-off if it was refused. A driver
+/// without room (RESOURCE_EXHAUSTED) may have begun, but asking it soon would not make room: the full back-off too.
 ///
 /// `Differs:` upstream classes the codes and discards the result (docs/upstream/attacher.md, "gRPC codes").
 fn after_call(status: &Status) -> Outcome {
     match attach_class(status) {
-        ErrorClass::Final => Outcome::Retry,
-        ErrorClass::InProgress => Outcome::RetryWithin(OPEN_CALL_RETRY),
+        ErrorClass::InProgress if status.code() != Code::ResourceExhausted => {
+            Outcome::RetryWithin(OPEN_CALL_RETRY)
+        }
+        ErrorClass::InProgress | ErrorClass::Final => Outcome::Retry,
     }
 }
 
@@ -299,7 +301,6 @@ impl DetachError {
 mod tests {
     use super::*;
     use base::secret::NotText;
-    use tonic::Code;
 
     #[test]
     fn open_calls_are_repeated_sooner_than_refused_ones() {
@@ -307,11 +308,7 @@ mod tests {
         for number in 1..=16 {
             let code = Code::from_i32(number);
             let expected = match code {
-                Code::Cancelled
-                | Code::DeadlineExceeded
-                | Code::Unavailable
-                | Code::Aborted
-                | Code::ResourceExhausted => open,
+                Code::Cancelled | Code::DeadlineExceeded | Code::Unavailable | Code::Aborted => open,
                 _ => Outcome::Retry,
             };
             assert_eq!(AttachError::Driver(Status::new(code, "")).outcome(), expected, "{code:?}");

@@ -54,6 +54,15 @@ async fn an_open_call_is_repeated_every_half_minute_at_least() {
     assert_eq!(seconds(&world, start), [0, 1, 3, 7, 15, 31, 61, 91, 121]);
 }
 
+/// A node without room is asked as seldom as upstream asks it, not every half minute for ever.
+#[tokio::test(start_paused = true)]
+async fn full_node_backs_off_up_to_the_longest_pause() {
+    let (world, start) = (failing(Reply::error(Code::ResourceExhausted, "no slot left")), Instant::now());
+    let _running = run(&world);
+    sleep(Duration::from_secs(599)).await;
+    assert_eq!(seconds(&world, start), [0, 1, 3, 7, 15, 31, 63, 127, 255, 511]);
+}
+
 /// The API server takes no message of more than 1024 bytes.
 #[tokio::test(start_paused = true)]
 async fn a_long_message_is_cut_and_written_once() {
