@@ -95,7 +95,7 @@ impl Config {
     }
 
     /// How attaches and detaches share the workers: up to `--worker-threads` each, and a quarter of that for
-    /// one node. [`Config::tasks`] bounds both together.
+    /// one node while others wait. [`Config::tasks`] bounds both together.
     ///
     /// `Differs:` upstream has one list, in which the oldest work can occupy all workers.
     pub(crate) fn limits(&self) -> Limits {
