@@ -282,6 +282,11 @@ impl ApiServer {
         state.unread.clear();
     }
 
+    /// From now on lists leave this object out, or not: a cache loses it as from an API server that lags behind.
+    pub fn leave_out(&self, plural: &str, name: &str, out: bool) {
+        self.state().store.leave_out(key_of(plural, name), out);
+    }
+
     /// From now on every watch event comes twice, or once again.
     pub fn duplicate_events(&self, twice: bool) {
         self.state().disturbance.duplicate = twice;

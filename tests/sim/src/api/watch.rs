@@ -109,7 +109,7 @@ impl Watch {
 
     fn send_existing(&mut self, store: &Store) {
         let existing: Vec<Arc<Value>> =
-            store.list(self.target.index, &self.target.namespace).cloned().collect();
+            store.listed(self.target.index, &self.target.namespace).cloned().collect();
         for object in existing.iter().filter(|object| self.selector.matches(object)) {
             self.ready.push_back(line("ADDED", &self.shape.cut(object)));
         }

@@ -17,6 +17,7 @@ mod objects;
 mod random;
 mod rights;
 mod secrets;
+mod stale;
 mod takeover;
 mod turns;
 mod volumes;
