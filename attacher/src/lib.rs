@@ -24,18 +24,21 @@
 //! - pair: a volume and a node, as the driver calls them. A pair has one call at a time; others wait for their turn.
 
 mod attachment;
-mod background;
 mod caches;
 mod config;
+mod duty;
 #[cfg(test)]
 mod fixture;
 mod flags;
 mod listing;
 mod metrics;
+mod needs;
 mod publication;
+mod queues;
 mod run;
 mod volume;
 
 pub use config::{Capabilities, Config, finalizer};
+pub use duty::{KEEP, attach};
 pub use flags::parse;
-pub use run::{KEEP, attach, main};
+pub use run::main;

@@ -2,7 +2,7 @@
 //!
 //! `Differs:` upstream has one queue, `csi-attacher-va`, for all attachments. Here that is the queue of
 //! attaches; `csi-attacher-va-detach` is the queue of detaches, and `csi-attacher-withdrawal` that of volumes
-//! whose attachments are gone (see [`crate::withdrawal`]).
+//! whose attachments are gone (see [`crate::publication`]).
 
 use std::time::Duration;
 

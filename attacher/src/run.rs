@@ -1,35 +1,20 @@
-//! Starts the attacher: reads flags, asks the driver, starts caches, queues and reconcilers.
+//! Starts csi-attacher: reads the flags, asks the driver, takes a seat.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use base::flag::Parsed;
 use base::flag::standard::StandardFlags;
-use base::queue::{Limits, Place, WorkQueue};
 use csi::capability::ControllerCapabilities;
 use csi::identity::{controller_capabilities, plugin_capabilities};
 use csi::v1::plugin_capability::service::Type as Service;
 use csi::{CallLog, Client};
-use kubernetes::attached::Attached;
-use kubernetes::collection::Collection;
-use kubernetes::object::{Attachment, CsiNode, Keep, Key, Volume};
-use kubernetes::permission::Need;
-use kubernetes::store::cache;
-use process::{Duty, Election, Seat, Setup, StartError, start};
+use process::{Election, Setup, StartError, start};
 use tokio::time::Instant;
-use translation::{NotAvailable, Plugin, Translation};
+use translation::Plugin;
 
-use crate::attachment::contradiction::Contradictions;
-use crate::attachment::reconcile::Attachments;
-use crate::background::{Background, NEEDS, NEEDS_TO_MARK};
-use crate::caches::Caches;
 use crate::config::{Capabilities, Config};
+use crate::duty::{KEEP, attach};
 use crate::flags::{self, Flags};
-use crate::listing::Listing;
-use crate::metrics::{self, ATTACH_QUEUE, DETACH_QUEUE, VOLUME_QUEUE};
-use crate::publication::registry::Publications;
-use crate::publication::withdraw::{self, Withdrawals};
-use crate::volume::reconcile::Volumes;
 
 /// Longest time for GetPluginInfo, and for the two capability calls together, whatever `--timeout` says.
 const IDENTITY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -86,90 +71,4 @@ async fn capabilities(driver: &Client) -> Result<process::Capabilities, StartErr
     let left = deadline.saturating_duration_since(Instant::now());
     let controller = controller_capabilities(driver, left).await.map_err(failed)?;
     Ok((plugin, controller))
-}
-
-/// What the caches must keep for attaching.
-pub const KEEP: Keep = Keep::ATTACH;
-
-/// The duty of an attacher on this seat. A driver that publishes nothing needs the attachments only.
-///
-/// `Differs:` upstream watches PersistentVolumes for such a driver as well, and ignores what it sees.
-pub fn attach(seat: Seat, caches: &mut process::Caches, config: Config) -> Duty {
-    let config = Arc::new(config);
-    let attachments = caches.store::<Attachment>();
-    let (volumes, nodes) = if config.can.attach {
-        (caches.store::<Volume>(), caches.store::<CsiNode>())
-    } else {
-        let scope = caches.scope();
-        (cache(scope.clone()).1, cache(scope.clone()).1)
-    };
-    let caches = Caches {
-        attachments: Collection::new(seat.objects.clone(), attachments),
-        volumes: Collection::new(seat.objects.clone(), volumes),
-        nodes,
-    };
-    let lanes = vec![seat.metrics.queue(ATTACH_QUEUE), seat.metrics.queue(DETACH_QUEUE)];
-    let queue: WorkQueue<Key> = WorkQueue::new(config.backoff, config.limits(), lanes);
-    let volume_queue: WorkQueue<Key> =
-        WorkQueue::new(config.backoff, Limits::plain(), vec![seat.metrics.queue(VOLUME_QUEUE)]);
-    let withdrawals_queue = withdraw::queue(&config, &seat.metrics);
-    if let Err(error) = metrics::register(&seat.metrics, queue.clone()) {
-        base::error!(error, "Cannot register the metrics of the backlog");
-    }
-    let to_volumes = volume_queue.clone();
-    let released = move |name: &str| to_volumes.add(Key::cluster(name), Place::lane(0));
-    let attached = Attached::follow(caches.attachments.store(), released.clone());
-    let publications = Publications::new(withdrawals_queue.clone(), released);
-    publications.follow(caches.attachments.store(), &config.finalizer);
-    let contradictions = Arc::new(Contradictions::default());
-    let translation: Arc<dyn Translation> = Arc::new(NotAvailable);
-    let attachments = Arc::new(Attachments::new(
-        (config.clone(), seat.clone(), caches.clone()),
-        translation.clone(),
-        &queue,
-        contradictions.clone(),
-        publications.clone(),
-    ));
-    let withdrawals = Arc::new(Withdrawals {
-        config: config.clone(),
-        seat: seat.clone(),
-        caches: caches.clone(),
-        calls: attachments.calls(),
-        publications: publications.clone(),
-    });
-    let volumes =
-        Arc::new(Volumes::new(config.clone(), caches.volumes.clone(), attached, publications, &volume_queue));
-    let listing = Listing {
-        config: config.clone(),
-        seat: seat.clone(),
-        caches: caches.clone(),
-        queue: queue.clone(),
-        contradictions,
-        translation,
-    };
-    let needs: &[Need] = if config.can.attach { &NEEDS } else { &NEEDS_TO_MARK };
-    let on = seat.clone();
-    Duty::new(&seat, needs.to_vec(), async move {
-        base::info!("Attaching"; "driver" => config.driver, "attachments" => caches.attachments.store().len(),
-            "volumes" => caches.volumes.store().len(), "nodes" => caches.nodes.len());
-        let background = Background {
-            seat: &on,
-            config: &config,
-            caches: &caches,
-            attachments: &attachments,
-            queue: &queue,
-            volume_queue: &volume_queue,
-        };
-        let queues = async {
-            futures::join!(
-                queue.run(config.tasks(), attachments.clone(), on.stop.clone()),
-                volume_queue.run(config.workers, volumes, on.stop.clone()),
-                withdrawals_queue.run(config.workers, withdrawals, on.stop.clone()),
-            )
-        };
-        tokio::select! {
-            _ = queues => {}
-            () = background.run(listing) => {}
-        }
-    })
 }

@@ -7,6 +7,8 @@
 //! A write that would change nothing is left out. If the process ends between two steps, the attachment is
 //! attached again from the start or, once it is deleted, detached.
 
+use std::collections::BTreeMap;
+
 use kubernetes::api::Format;
 use kubernetes::collection::Written;
 use kubernetes::object::{Attachment, Key, Volume};
@@ -76,7 +78,18 @@ impl Shared {
         }
         let context = reply.map_err(AttachError::Driver)?.publish_context;
         drop(claim);
-        let recorded = match patch::attached(attachment, &context) {
+        self.record(attachment, &context).await
+    }
+
+    /// Marks the attachment as attached. That settles its publication, except if it is being deleted: it is detached
+    /// next then.
+    async fn record(
+        &self,
+        attachment: &Attachment,
+        context: &BTreeMap<String, String>,
+    ) -> Result<Progress, AttachError> {
+        let meta = &attachment.meta;
+        let recorded = match patch::attached(attachment, context) {
             None => self.latest(attachment).is_some_and(|latest| !latest.meta.deleting),
             Some(body) => match self.write(meta, "status", Format::Merge, body).await {
                 // The API server knows the attachment, whatever the cache says.
@@ -85,7 +98,6 @@ impl Shared {
                 Err(error) => return Err(AttachError::Mark(error)),
             },
         };
-        // A deleted attachment is detached next, and that settles its publication.
         if recorded {
             self.publications.settle(&meta.uid);
         }

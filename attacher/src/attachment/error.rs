@@ -232,32 +232,16 @@ impl AttachError {
 
     /// When to try again.
     pub(crate) fn outcome(&self) -> Outcome {
-        match self {
-            Self::Driver(status) => after_call(status),
-            Self::Source(_)
-            | Self::VolumeDeleting(_)
-            | Self::Protect(_)
-            | Self::Node(_)
-            | Self::AccessModes(_)
-            | Self::Secret { .. }
-            | Self::Save(_)
-            | Self::Mark(_) => Outcome::Retry,
-        }
+        self.status().map_or(Outcome::Retry, after_call)
     }
 
     /// The gRPC code, if the driver gave one.
     pub(crate) fn code(&self) -> Option<i32> {
-        match self {
-            Self::Driver(status) => Some(status.code() as i32),
-            Self::Source(_)
-            | Self::VolumeDeleting(_)
-            | Self::Protect(_)
-            | Self::Node(_)
-            | Self::AccessModes(_)
-            | Self::Secret { .. }
-            | Self::Save(_)
-            | Self::Mark(_) => None,
-        }
+        self.status().map(|status| status.code() as i32)
+    }
+
+    fn status(&self) -> Option<&Status> {
+        if let Self::Driver(status) = self { Some(status) } else { None }
     }
 
     /// Whether the error goes into the status. If the volume is published, it does not.
@@ -280,14 +264,7 @@ impl DetachError {
 
     /// When to try again.
     pub(crate) fn outcome(&self) -> Outcome {
-        match self {
-            Self::Driver(status) => after_call(status),
-            Self::Source(_)
-            | Self::NothingKnown { .. }
-            | Self::Node { .. }
-            | Self::Secret { .. }
-            | Self::Mark(_) => Outcome::Retry,
-        }
+        if let Self::Driver(status) = self { after_call(status) } else { Outcome::Retry }
     }
 
     /// Whether the error goes into the status. `bound` says that our finalizer is on the attachment. Without

@@ -1,6 +1,6 @@
 //! VolumeAttachments: decides the next step for each, and takes it.
 //!
-//! Decisions are plain functions ([`decide`], [`source`], [`node`], [`note`], [`request`], [`patch`], [`report`],
+//! Decisions are plain functions ([`decide`], [`source`], [`node`], [`note`], [`request`], [`patch`],
 //! [`events`]). The effects are in [`reconcile`], [`attach`], [`detach`] and [`target`]. Promises:
 //! - we publish nothing before our finalizer is on the volume and on the attachment;
 //! - our finalizer stays on the attachment until ControllerUnpublishVolume has succeeded;
@@ -19,7 +19,6 @@ pub(crate) mod node;
 mod note;
 mod patch;
 pub(crate) mod reconcile;
-mod report;
 pub(crate) mod request;
 mod shared;
 pub(crate) mod source;

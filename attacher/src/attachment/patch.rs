@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use kubernetes::object::annotation::{NODE_ID, PUBLISH_SECRET, VOLUME_HANDLE};
 use kubernetes::object::{Attachment, Pairs};
 pub(super) use kubernetes::patch::remove_finalizer;
+use kubernetes::report::Report;
 use serde_json::{Map, Value, json};
 
 use super::note::Note;
-use super::report::Report;
 
 /// Sets finalizer, node id and note of an attachment in one strategic merge patch.
 pub(crate) fn save(finalizer: &str, node_id: &str, note: Option<&Note>) -> Value {

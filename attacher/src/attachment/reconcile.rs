@@ -6,8 +6,9 @@ use base::in_flight::InFlight;
 use base::queue::{Job, Outcome, WorkQueue};
 use jiff::Timestamp;
 use kubernetes::api::{self, Format};
-use kubernetes::object::{Attachment, Key, Meta};
+use kubernetes::object::{Attachment, Key};
 use kubernetes::own_writes::OwnWrites;
+use kubernetes::report::{Report, is_news, time};
 use kubernetes::secret::SecretRef;
 use kubernetes::waiting::Waiting;
 use process::Seat;
@@ -16,8 +17,7 @@ use translation::Translation;
 
 use super::contradiction::Contradictions;
 use super::decide::{Step, decide};
-use super::error::{AttachError, Awaited, DetachError};
-use super::report::{Report, is_news, time};
+use super::error::{AttachError, Awaited, DetachError, On};
 use super::shared::{Progress, Shared, waker};
 use super::target::Targets;
 use super::{events, patch};
@@ -132,43 +132,49 @@ impl Attachments {
     }
 
     async fn attach_failed(&self, attachment: &Attachment, error: AttachError) -> Outcome {
-        let key = &attachment.meta.key;
-        base::error!(error, "Failed to attach"; "attachment" => key, "node" => attachment.node);
         let report = Report::new(error.to_string(), error.code().filter(|_| self.shared.config.error_code));
-        let reported = |latest: &Attachment| {
-            error.is_reported() && is_news(latest.attach_error.as_deref(), &report, Timestamp::now())
+        let news = |latest: &Attachment, now| {
+            let news = error.is_reported() && is_news(latest.attach_error.as_deref(), &report, now);
+            news.then(|| patch::attach_error(&report, &time(now)))
         };
-        if let Some(latest) = self.shared.latest(attachment).filter(|latest| reported(latest)) {
-            self.report(&latest.meta, patch::attach_error(&report, &time(Timestamp::now()))).await;
-        }
-        if let Some(on) = error.waits_on() {
-            self.shared.waiting.wait(key, on);
-        }
+        self.failed("Failed to attach", attachment, &error, news).await;
+        self.wait(attachment, error.waits_on());
         error.outcome()
     }
 
     async fn detach_failed(&self, attachment: &Attachment, error: DetachError) -> Outcome {
-        let key = &attachment.meta.key;
-        base::error!(error, "Failed to detach"; "attachment" => key, "node" => attachment.node);
         let report = Report::new(error.to_string(), None);
-        let reported = |latest: &Attachment| {
+        let news = |latest: &Attachment, now| {
             let bound = latest.meta.has_finalizer(&self.shared.config.finalizer);
-            error.is_reported(bound) && is_news(latest.detach_error.as_deref(), &report, Timestamp::now())
+            let news = error.is_reported(bound) && is_news(latest.detach_error.as_deref(), &report, now);
+            news.then(|| patch::detach_error(&report, &time(now)))
         };
-        if let Some(latest) = self.shared.latest(attachment).filter(|latest| reported(latest)) {
-            self.report(&latest.meta, patch::detach_error(&report, &time(Timestamp::now()))).await;
-        }
-        if let Some(on) = error.waits_on() {
-            self.shared.waiting.wait(key, on);
-        }
+        self.failed("Failed to detach", attachment, &error, news).await;
+        self.wait(attachment, error.waits_on());
         error.outcome()
     }
 
-    /// Writes the error into the status. A failed write is only logged, as the attempt is repeated in any
-    /// case.
-    async fn report(&self, meta: &Meta, body: Value) {
-        if let Err(error) = self.shared.write(meta, "status", Format::Merge, body).await {
-            base::error!(api::text(&error), "Cannot write the error into the status"; "attachment" => meta.key);
+    /// Logs a failure, and writes it into the status if that is news. A failed write is only logged, as the attempt is
+    /// repeated in any case.
+    async fn failed(
+        &self,
+        what: &str,
+        attachment: &Attachment,
+        error: &(dyn std::error::Error + Sync),
+        news: impl Fn(&Attachment, Timestamp) -> Option<Value>,
+    ) {
+        let key = &attachment.meta.key;
+        base::error!(error, what; "attachment" => key, "node" => attachment.node);
+        let Some(latest) = self.shared.latest(attachment) else { return };
+        let Some(body) = news(&latest, Timestamp::now()) else { return };
+        if let Err(error) = self.shared.write(&latest.meta, "status", Format::Merge, body).await {
+            base::error!(api::text(&error), "Cannot write the error into the status"; "attachment" => key);
+        }
+    }
+
+    fn wait(&self, attachment: &Attachment, on: Option<On>) {
+        if let Some(on) = on {
+            self.shared.waiting.wait(&attachment.meta.key, on);
         }
     }
 }

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::metrics::Metrics;
-use base::queue::{Job, Limits, Outcome, WorkQueue};
+use base::queue::{Job, Outcome};
 use kube::Resource;
 use kubernetes::api;
 use kubernetes::object::WireAttachment;
@@ -17,17 +16,10 @@ use crate::attachment::error::DetachError;
 use crate::attachment::request;
 use crate::caches::Caches;
 use crate::config::{Config, TURN};
-use crate::metrics::WITHDRAWAL_QUEUE;
 
 /// How often we check whether an attachment covers a publication by now. A change of the attachment is
 /// checked at once.
 const CHECK: Duration = Duration::from_secs(30);
-
-/// The queue of withdrawals.
-pub(crate) fn queue(config: &Config, metrics: &Metrics) -> WorkQueue<Pair> {
-    let limits = Limits { lanes: 1, ..config.limits() };
-    WorkQueue::new(config.backoff, limits, vec![metrics.queue(WITHDRAWAL_QUEUE)])
-}
 
 /// Unpublishes what was published for attachments that are gone.
 pub(crate) struct Withdrawals {

@@ -15,6 +15,7 @@ pub mod object;
 pub mod own_writes;
 pub mod patch;
 pub mod permission;
+pub mod report;
 pub mod secret;
 pub mod store;
 pub mod waiting;

@@ -9,6 +9,7 @@ mod attach;
 mod burst;
 mod crashes;
 mod detach;
+mod failures;
 mod forced;
 mod harness;
 mod intake;
