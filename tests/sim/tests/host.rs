@@ -40,10 +40,10 @@ fn provisioner_config() -> provisioner::config::Config {
     }
 }
 
-fn attacher_config() -> attacher::config::Config {
-    attacher::config::Config {
+fn attacher_config() -> attacher::Config {
+    attacher::Config {
         driver: DRIVER.into(),
-        finalizer: attacher::config::finalizer(DRIVER).into(),
+        finalizer: attacher::finalizer(DRIVER).into(),
         timeout: 10 * SECOND,
         backoff: Backoff { base: SECOND, max: 300 * SECOND },
         workers: 10,
@@ -52,7 +52,7 @@ fn attacher_config() -> attacher::config::Config {
         max_entries: 0,
         default_fs: "".into(),
         error_code: true,
-        can: attacher::config::Capabilities { attach: true, ..Default::default() },
+        can: attacher::Capabilities { attach: true, ..Default::default() },
     }
 }
 

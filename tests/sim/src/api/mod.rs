@@ -30,6 +30,7 @@ use tokio::time::Instant;
 
 use access::Rights;
 pub use access::Rule;
+pub(crate) use patch::merge;
 use path::Target;
 use resource::{RESOURCES, by_kind, by_plural};
 use store::{Key, Kind, Store};
