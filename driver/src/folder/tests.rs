@@ -45,7 +45,7 @@ fn old_state_without_staged_volumes_goes_to_the_first_driver() {
 }
 
 #[test]
-fn the_journal_of_an_earlier_version_is_taken_over_with_its_content() {
+fn an_earlier_versions_journal_is_taken_over_with_its_content() {
     let folder = left_by_go(&staged_by("a.example"));
     assert_eq!(volumes(folder.path(), "a.example"), 1);
     // As the earlier version had it: all in the state folder itself, and a volume not yet kept.
