@@ -221,7 +221,7 @@ impl Stand {
 
     /// The folders of the driver's volumes, by name: a volume's is called as its id.
     pub fn directories(&self) -> Vec<String> {
-        let folder = self.control_plane.folder().join("volumes");
+        let folder = self.control_plane.folder().join("volumes/drivers/hostpath.csi.k8s.io");
         let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
         let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
         let mut names: Vec<_> =
