@@ -51,7 +51,7 @@ impl Shared {
             let body = patch::save(&config.finalizer, &node_id, note.as_ref());
             let saved = self.write(meta, "", Format::Strategic, body).await;
             if saved.map_err(AttachError::Save)? == Written::Gone {
-                return Ok(Progress::Gone);
+                return Ok(Progress::Over);
             }
         }
         let begun = self.publications.begin(Publication {
@@ -64,13 +64,9 @@ impl Shared {
         });
         // Deleted while we were saving? Then do not publish: we would only have to unpublish. This is asked after the
         // publication is written down: from then on the attachment cannot go unnoticed.
-        let over = match self.latest(attachment) {
-            None => Some(Progress::Gone),
-            Some(latest) => latest.meta.deleting.then_some(Progress::Deleted),
-        };
-        if let Some(over) = over {
+        if self.latest(attachment).is_none_or(|latest| latest.meta.deleting) {
             self.publications.undo(begun);
-            return Ok(over);
+            return Ok(Progress::Over);
         }
         let reply = self.seat.driver.call_migrated(request, config.timeout, target.migrated).await;
         if !may_be_published(&reply) {
@@ -94,7 +90,7 @@ impl Shared {
             Some(body) => match self.write(meta, "status", Format::Merge, body).await {
                 // The API server knows the attachment, whatever the cache says.
                 Ok(Written::Kept { deleting, .. }) => !deleting,
-                Ok(Written::Gone) => return Ok(Progress::Gone),
+                Ok(Written::Gone) => return Ok(Progress::Over),
                 Err(error) => return Err(AttachError::Mark(error)),
             },
         };

@@ -115,8 +115,7 @@ impl Attachments {
                 base::v!(2, what; "attachment" => attachment.meta.key, "node" => attachment.node);
                 Outcome::Done
             }
-            // The event or reply that showed a deletion has queued what comes next.
-            Progress::Gone | Progress::Deleted => Outcome::Done,
+            Progress::Over => Outcome::Done,
             Progress::Busy => Outcome::After(TURN),
         }
     }

@@ -41,10 +41,8 @@ pub(super) struct Shared {
 pub(super) enum Progress {
     /// The work is done.
     Done,
-    /// The attachment is gone.
-    Gone,
-    /// The attachment was deleted meanwhile; its detach comes next.
-    Deleted,
+    /// The attachment is gone or being deleted. The event or reply that showed a deletion has queued what comes next.
+    Over,
     /// Another call for the same volume and node is under way.
     Busy,
 }

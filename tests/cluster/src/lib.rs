@@ -29,6 +29,7 @@ mod component;
 mod control_plane;
 mod error;
 mod files;
+pub mod gate;
 mod guard;
 pub mod node;
 mod options;

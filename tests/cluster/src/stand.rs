@@ -6,6 +6,7 @@
     reason = "it serves tests, and what it cannot do fails them"
 )]
 
+use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -104,6 +105,23 @@ impl Stand {
     pub fn restart_driver(&mut self) {
         self.driver.kill();
         self.driver = start_driver(&self.control_plane, &self.driver_args);
+    }
+
+    /// The API server's address.
+    pub fn server(&self) -> SocketAddr {
+        let address = self.control_plane.server().trim_start_matches("https://");
+        address.parse().expect("an address")
+    }
+
+    /// Sidecars started from now on reach the API server at `address`, through a gate or directly.
+    pub fn through(&mut self, address: SocketAddr) {
+        let text = std::fs::read_to_string(&self.kubeconfig).expect("a kubeconfig");
+        let mut kubeconfig: serde_json::Value = serde_yaml_ng::from_str(&text).expect("a kubeconfig");
+        let server = kubeconfig.pointer_mut("/clusters/0/cluster/server").expect("a server");
+        *server = json!(format!("https://{address}"));
+        let name = format!("kubeconfig-{}", address.port());
+        self.kubeconfig = self.control_plane.folder().join(name);
+        std::fs::write(&self.kubeconfig, kubeconfig.to_string()).expect("written");
     }
 
     /// A sidecar of `mooring` beside the driver.
@@ -221,7 +239,7 @@ impl Stand {
 
     /// The folders of the driver's volumes, by name: a volume's is called as its id.
     pub fn directories(&self) -> Vec<String> {
-        let folder = self.control_plane.folder().join("volumes");
+        let folder = self.control_plane.folder().join("volumes/drivers/hostpath.csi.k8s.io");
         let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
         let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
         let mut names: Vec<_> =

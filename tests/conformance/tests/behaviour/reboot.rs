@@ -82,3 +82,34 @@ with_driver!(nothing_is_forgotten_while_the_kubelets_folder_is_missing, [], |fol
     unpublished(driver.client(), &id, &kept).await;
     unpublished(driver.client(), "inline", &inlined).await;
 });
+
+with_driver!(an_upgrade_from_the_older_layout_keeps_live_mounts, [], |folder, driver| {
+    let mut ids = Vec::new();
+    for block in [false, true] {
+        let id = volume(driver.client(), request::create(&format!("{block}"), block, MIB)).await.volume_id;
+        published(driver.client(), &id, &folder.join(format!("{block}")), block, false).await.unwrap();
+        ids.push(id);
+    }
+    std::fs::write(folder.join("false/file"), "kept").unwrap();
+    driver.kill().await;
+    // Earlier versions had everything in the state folder itself.
+    let own = Running::state(folder);
+    for entry in std::fs::read_dir(&own).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::rename(entry.path(), folder.join("state").join(entry.file_name())).unwrap();
+    }
+    std::fs::remove_dir_all(folder.join("state/drivers")).unwrap();
+    let driver = Running::start(folder, &[]).await;
+    for (block, id) in [false, true].into_iter().zip(&ids) {
+        let target = folder.join(format!("{block}"));
+        published(driver.client(), id, &target, block, false).await.unwrap();
+        assert_eq!(mounts_below(&target), std::slice::from_ref(&target), "mounted once");
+    }
+    assert_eq!(std::fs::read_to_string(folder.join("false/file")).unwrap(), "kept");
+    for (block, id) in [false, true].into_iter().zip(&ids) {
+        unpublished(driver.client(), id, &folder.join(format!("{block}"))).await;
+        driver.client().call(request::delete(id), DEADLINE).await.unwrap();
+    }
+    let left: Vec<_> = std::fs::read_dir(folder.join("state")).unwrap().collect();
+    assert_eq!(left.len(), 1, "nothing is left outside drivers: {left:?}");
+});

@@ -8,6 +8,7 @@
 mod access;
 pub(crate) mod admission;
 mod discovery;
+mod history;
 mod outage;
 mod patch;
 mod path;
@@ -83,6 +84,8 @@ struct State {
     disturbance: watch::Disturbance,
     latency: Duration,
     outage: Option<(Outage, tokio::time::Instant)>,
+    /// Whether lists may be streamed.
+    streams: bool,
 }
 
 /// The API server; clones share it.
@@ -113,6 +116,7 @@ impl ApiServer {
             disturbance: watch::Disturbance::default(),
             latency: Duration::from_millis(1),
             outage: None,
+            streams: true,
         };
         let server = ApiServer {
             state: Arc::new(Mutex::new(state)),

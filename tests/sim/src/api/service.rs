@@ -247,6 +247,11 @@ fn object(state: &mut super::State, asked: &Asked, target: &Target) -> Result<An
         }
         "list" => read::list(store, &mut state.unread, target, &asked.query, asked.shape)
             .map(|list| Answer::Object(200, list)),
+        "watch" if asked.query.is_set("sendInitialEvents") && !state.streams => Err(Refusal::new(
+            422,
+            "Invalid",
+            "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled",
+        )),
         "watch" => Watch::begin(store, target.clone(), &asked.query, asked.shape)
             .map(|watch| Answer::Watch(Box::new(watch))),
         "create" => write::create(store, target, asked.body.clone(), &writer).map(written),
