@@ -11,8 +11,8 @@ use process::{Duty, Seat};
 use tokio::time::sleep;
 use translation::{NotAvailable, Translation};
 
+use crate::attachment::attachments::Attachments;
 use crate::attachment::contradiction::Contradictions;
-use crate::attachment::reconcile::Attachments;
 use crate::caches::Caches;
 use crate::config::Config;
 use crate::listing::Listing;

@@ -7,8 +7,8 @@ use base::queue::{Limits, Place, WorkQueue};
 use kubernetes::object::Key;
 use tokio_util::sync::CancellationToken;
 
+use crate::attachment::attachments::Attachments;
 use crate::attachment::decide::{Step, decide, place};
-use crate::attachment::reconcile::Attachments;
 use crate::caches::Caches;
 use crate::config::Config;
 use crate::metrics::{self, ATTACH_QUEUE, DETACH_QUEUE, VOLUME_QUEUE, WITHDRAWAL_QUEUE};

@@ -14,15 +14,15 @@ use kubernetes::collection::Written;
 use kubernetes::object::{Attachment, Key, Volume};
 use kubernetes::secret::SecretRef;
 
+use super::attachments::{Attachments, Progress};
 use super::error::{AttachError, SourceError};
 use super::node::node_id;
 use super::note::{Note, needs_note, secret_of};
-use super::shared::{Progress, Shared};
 use super::{patch, request};
 use crate::publication::decide::may_be_published;
 use crate::publication::registry::{Pair, Publication};
 
-impl Shared {
+impl Attachments {
     /// Attaches; for `missing` see [`kubernetes::waiting::Waiting::secret`].
     pub(super) async fn attach(
         &self,

@@ -16,15 +16,15 @@ use kubernetes::collection::Written;
 use kubernetes::object::{Attachment, Key};
 use kubernetes::secret::SecretRef;
 
+use super::attachments::{Attachments, Progress};
 use super::error::{DetachError, SourceError};
 use super::node::node_id_for_detach;
 use super::note::Note;
-use super::shared::{Progress, Shared};
 use super::source::{Source, source};
 use super::{patch, request};
 use crate::publication::registry::Pair;
 
-impl Shared {
+impl Attachments {
     /// Detaches; for `missing` see [`kubernetes::waiting::Waiting::secret`].
     pub(super) async fn detach(
         &self,

@@ -10,6 +10,7 @@
 //! - our own writes never queue an attachment.
 
 mod attach;
+pub(crate) mod attachments;
 pub(crate) mod contradiction;
 pub(crate) mod decide;
 mod detach;
@@ -18,8 +19,7 @@ mod events;
 pub(crate) mod node;
 mod note;
 mod patch;
-pub(crate) mod reconcile;
+mod reconcile;
 pub(crate) mod request;
-mod shared;
 pub(crate) mod source;
 mod target;

@@ -17,6 +17,7 @@ mod refusal;
 mod resource;
 mod selector;
 mod service;
+mod stale;
 mod store;
 mod watch;
 mod write;
@@ -284,11 +285,6 @@ impl ApiServer {
         let mut state = self.state();
         state.store.forget();
         state.unread.clear();
-    }
-
-    /// From now on lists leave this object out, or not: a cache loses it as from an API server that lags behind.
-    pub fn leave_out(&self, plural: &str, name: &str, out: bool) {
-        self.state().store.leave_out(key_of(plural, name), out);
     }
 
     /// From now on every watch event comes twice, or once again.

@@ -1,8 +1,8 @@
-//! What attaching and detaching share.
+//! The parts that attaching and detaching work with.
 
 use std::sync::Arc;
 
-use base::in_flight::Claim;
+use base::in_flight::{Claim, InFlight};
 use base::queue::WorkQueue;
 use kubernetes::api::{self, Format};
 use kubernetes::collection::Written;
@@ -12,9 +12,12 @@ use kubernetes::store::Store;
 use kubernetes::waiting::Waiting;
 use process::Seat;
 use serde_json::Value;
+use translation::Translation;
 
+use super::contradiction::Contradictions;
 use super::decide::place;
 use super::error::Awaited;
+use super::events;
 use super::target::Targets;
 use crate::caches::Caches;
 use crate::config::Config;
@@ -23,12 +26,13 @@ use crate::publication::registry::{Calls, Pair, Publications};
 /// Adds an attachment to the queue, at its place, if it is still there.
 pub(super) type Wake = Arc<dyn Fn(&Key) + Send + Sync>;
 
-/// What attaching and detaching share.
-pub(super) struct Shared {
+/// Attaches and detaches. The steps are in [`super::reconcile`], [`super::attach`] and [`super::detach`].
+pub(crate) struct Attachments {
     pub(super) config: Arc<Config>,
     pub(super) seat: Seat,
     pub(super) caches: Caches,
     pub(super) targets: Targets,
+    pub(super) contradictions: Arc<Contradictions>,
     pub(super) publications: Arc<Publications>,
     pub(super) calls: Arc<Calls>,
     pub(super) waiting: Arc<Waiting<Awaited>>,
@@ -47,7 +51,49 @@ pub(super) enum Progress {
     Busy,
 }
 
-impl Shared {
+impl Attachments {
+    /// Creates a reconciler that takes its attachments from `queue` and writes its publications down in `publications`.
+    pub(crate) fn new(
+        (config, seat, caches): (Arc<Config>, Seat, Caches),
+        translation: Arc<dyn Translation>,
+        queue: &WorkQueue<Key>,
+        contradictions: Arc<Contradictions>,
+        publications: Arc<Publications>,
+    ) -> Self {
+        let attachments = caches.attachments.store();
+        let wake = waker(queue, attachments);
+        let own = OwnWrites::new({
+            let wake = wake.clone();
+            move |key| wake(key)
+        });
+        events::follow(queue, attachments, &config, &own);
+        let waiting = Waiting::new(attachments, {
+            let wake = wake.clone();
+            move |key| wake(key)
+        });
+        waiting.follow(Awaited::Volume, caches.volumes.store(), |_| true);
+        waiting.follow(Awaited::LiveVolume, caches.volumes.store(), |volume| !volume.meta.deleting);
+        waiting.follow(Awaited::Node, &caches.nodes, |node| node.driver.is_some());
+        let targets = Targets {
+            driver: config.driver.clone(),
+            volumes: caches.volumes.clone(),
+            objects: seat.objects.clone(),
+            translation,
+        };
+        let calls = Arc::new(InFlight::default());
+        Self { config, seat, caches, targets, contradictions, publications, calls, waiting, own, wake }
+    }
+
+    /// The calls under way, for whoever else calls the driver.
+    pub(crate) fn calls(&self) -> Arc<Calls> {
+        self.calls.clone()
+    }
+
+    /// Polls for the missing Secrets that attachments wait for. Never ends.
+    pub(crate) async fn poll_secrets(&self) {
+        self.waiting.poll_secrets(&self.seat.objects).await;
+    }
+
     /// Claims a volume on a node until the result is dropped. `None` if another has claimed it; the
     /// attachment is then queued when that claim ends.
     pub(super) fn claim(&self, pair: &Pair, key: &Key) -> Option<Claim<Pair, Option<Key>>> {
