@@ -26,7 +26,7 @@ pub struct Config {
     pub timeout: Duration,
     /// Back-off of attachments and volumes.
     pub backoff: Backoff,
-    /// See [`Config::limits`].
+    /// How many attaches, and how many detaches, run at once.
     pub workers: usize,
     /// Pause between resyncs; zero turns them off.
     pub resync: Duration,
