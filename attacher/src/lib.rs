@@ -16,7 +16,8 @@
 //! - publish, unpublish: what the driver does to a volume on a node (ControllerPublishVolume and
 //!   ControllerUnpublishVolume).
 //! - publication: a volume that the driver may have published although no attachment records it yet.
-//! - withdrawal: unpublishing a publication whose attachment is gone.
+//! - orphaned: a publication is orphaned when its attachment is gone, as far as the cache knows.
+//! - withdrawal: unpublishing an orphaned publication, once the API server has confirmed that.
 //! - held: a PersistentVolume with a publication is held; our finalizer stays on it.
 //! - note: the annotations in which an attachment keeps what unpublishing needs.
 //! - contradicted: the driver's list of volumes says otherwise than the attachment's status. Contradicted attachments
