@@ -21,9 +21,9 @@ base::flags! {
 }
 
 /// Gate: `status.attachError.errorCode` is written.
-pub const ERROR_CODE: &str = "MutableCSINodeAllocatableCount";
+pub(crate) const ERROR_CODE: &str = "MutableCSINodeAllocatableCount";
 /// Gate: the lease is released on SIGTERM.
-pub const RELEASE_LEASE: &str = "ReleaseLeaderElectionOnExit";
+pub(crate) const RELEASE_LEASE: &str = "ReleaseLeaderElectionOnExit";
 
 /// Upstream's gates. `Differs:` the lease is released on exit unless the gate is set to false.
 const GATES: &[Gate] = &[Gate::ga(ERROR_CODE), Gate::beta(RELEASE_LEASE, true)];

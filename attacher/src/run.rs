@@ -19,14 +19,16 @@ use process::{Duty, Election, Seat, Setup, StartError, start};
 use tokio::time::Instant;
 use translation::{NotAvailable, Plugin, Translation};
 
-use crate::attachment::mark::Marks;
-use crate::attachment::reconcile::{Attachments, Caches};
-use crate::beside::{Beside, NEEDS, NEEDS_TO_MARK};
+use crate::attachment::contradiction::Contradictions;
+use crate::attachment::reconcile::Attachments;
+use crate::background::{Background, NEEDS, NEEDS_TO_MARK};
+use crate::caches::Caches;
 use crate::config::{Capabilities, Config};
 use crate::flags::{self, Flags};
 use crate::listing::Listing;
 use crate::metrics::{self, ATTACH_QUEUE, DETACH_QUEUE, VOLUME_QUEUE};
-use crate::volume::hold::Holds;
+use crate::publication::registry::Publications;
+use crate::publication::withdraw::{self, Withdrawals};
 use crate::volume::reconcile::Volumes;
 
 /// Longest time for GetPluginInfo, and for the two capability calls together, whatever `--timeout` says.
@@ -57,7 +59,8 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
         },
     };
     let started = start(&setup).await?;
-    let can = capabilities(&started.host.driver).await?;
+    let said = capabilities(&started.host.driver).await?;
+    let can = Capabilities::new(&said.0, said.1);
     let driver = started.host.driver_name.clone();
     let error_code = parsed.gates().is_enabled(flags::ERROR_CODE);
     let config = Config::new(own, error_code, driver.as_str(), can);
@@ -69,20 +72,20 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
     let in_tree = Plugin::of_driver(driver.as_str()).map(|plugin| plugin.name());
     let mut caches = started.caches(KEEP, in_tree);
     let duty = attach(started.seat(&format!("external-attacher {driver}")), &mut caches, config);
-    Ok(started.work(caches, vec![(election, duty)]).await)
+    Ok(started.work(said, caches, vec![(election, duty)]).await)
 }
 
 /// Asks for capabilities. A driver without a controller service is not asked for those of its controller.
-async fn capabilities(driver: &Client) -> Result<Capabilities, StartError> {
+async fn capabilities(driver: &Client) -> Result<process::Capabilities, StartError> {
     let failed = |status: tonic::Status| StartError::Capabilities { cause: csi::grpc_text(&status), code: 1 };
     let deadline = Instant::now() + IDENTITY_TIMEOUT;
     let plugin = plugin_capabilities(driver, IDENTITY_TIMEOUT).await.map_err(failed)?;
     if !plugin.has(Service::ControllerService) {
-        return Ok(Capabilities::new(&plugin, ControllerCapabilities::default()));
+        return Ok((plugin, ControllerCapabilities::default()));
     }
     let left = deadline.saturating_duration_since(Instant::now());
     let controller = controller_capabilities(driver, left).await.map_err(failed)?;
-    Ok(Capabilities::new(&plugin, controller))
+    Ok((plugin, controller))
 }
 
 /// What the caches must keep for attaching.
@@ -109,32 +112,39 @@ pub fn attach(seat: Seat, caches: &mut process::Caches, config: Config) -> Duty 
     let queue: WorkQueue<Key> = WorkQueue::new(config.backoff, config.limits(), lanes);
     let volume_queue: WorkQueue<Key> =
         WorkQueue::new(config.backoff, Limits::plain(), vec![seat.metrics.queue(VOLUME_QUEUE)]);
+    let withdrawals_queue = withdraw::queue(&config, &seat.metrics);
     if let Err(error) = metrics::register(&seat.metrics, queue.clone()) {
         base::error!(error, "Cannot register the metrics of the backlog");
     }
-    let (marks, translation): (_, Arc<dyn Translation>) =
-        (Arc::new(Marks::default()), Arc::new(NotAvailable));
     let to_volumes = volume_queue.clone();
     let released = move |name: &str| to_volumes.add(Key::cluster(name), Place::lane(0));
-    let (attached, holds) =
-        (Attached::follow(caches.attachments.store(), released.clone()), Holds::new(released));
-    let job = Arc::new(Attachments::new(
-        config.clone(),
-        seat.clone(),
-        caches.clone(),
+    let attached = Attached::follow(caches.attachments.store(), released.clone());
+    let publications = Publications::new(withdrawals_queue.clone(), released);
+    publications.follow(caches.attachments.store(), &config.finalizer);
+    let contradictions = Arc::new(Contradictions::default());
+    let translation: Arc<dyn Translation> = Arc::new(NotAvailable);
+    let attachments = Arc::new(Attachments::new(
+        (config.clone(), seat.clone(), caches.clone()),
         translation.clone(),
-        queue.clone(),
-        marks.clone(),
-        holds.clone(),
+        &queue,
+        contradictions.clone(),
+        publications.clone(),
     ));
-    let volume_job = Volumes::new(config.clone(), caches.volumes.clone(), attached, holds, &volume_queue);
-    let withdrawals = job.withdrawals();
+    let withdrawals = Arc::new(Withdrawals {
+        config: config.clone(),
+        seat: seat.clone(),
+        caches: caches.clone(),
+        calls: attachments.calls(),
+        publications: publications.clone(),
+    });
+    let volumes =
+        Arc::new(Volumes::new(config.clone(), caches.volumes.clone(), attached, publications, &volume_queue));
     let listing = Listing {
         config: config.clone(),
         seat: seat.clone(),
         caches: caches.clone(),
         queue: queue.clone(),
-        marks,
+        contradictions,
         translation,
     };
     let needs: &[Need] = if config.can.attach { &NEEDS } else { &NEEDS_TO_MARK };
@@ -142,24 +152,24 @@ pub fn attach(seat: Seat, caches: &mut process::Caches, config: Config) -> Duty 
     Duty::new(&seat, needs.to_vec(), async move {
         base::info!("Attaching"; "driver" => config.driver, "attachments" => caches.attachments.store().len(),
             "volumes" => caches.volumes.store().len(), "nodes" => caches.nodes.len());
-        let beside = Beside {
+        let background = Background {
             seat: &on,
             config: &config,
             caches: &caches,
-            attachments: &job,
+            attachments: &attachments,
             queue: &queue,
             volume_queue: &volume_queue,
         };
         let queues = async {
             futures::join!(
-                queue.run(config.tasks(), job.clone(), on.stop.clone()),
-                volume_queue.run(config.workers, Arc::new(volume_job), on.stop.clone()),
-                withdrawals.run(),
+                queue.run(config.tasks(), attachments.clone(), on.stop.clone()),
+                volume_queue.run(config.workers, volumes, on.stop.clone()),
+                withdrawals_queue.run(config.workers, withdrawals, on.stop.clone()),
             )
         };
         tokio::select! {
             _ = queues => {}
-            () = beside.run(listing) => {}
+            () = background.run(listing) => {}
         }
     })
 }

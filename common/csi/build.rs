@@ -81,7 +81,7 @@ fn redact(code: &mut String, message: &MessageDescriptor) -> std::fmt::Result {
     let mut fields: Vec<FieldDescriptor> = message.fields().collect();
     fields.sort_by(|a, b| a.name().cmp(b.name()));
     writeln!(code, "impl crate::Redact for {} {{", rust_path(message))?;
-    writeln!(code, "    fn redact(&self, out: &mut String) {{")?;
+    writeln!(code, "    fn redact(&self, out: &mut crate::redact::Line) {{")?;
     writeln!(code, "        #[allow(unused_mut)]")?;
     writeln!(code, "        let mut object = crate::redact::Object::new(out);")?;
     for field in &fields {
@@ -113,6 +113,12 @@ fn entry(field: &FieldDescriptor) -> String {
     let place = format!("self.{}", field_name(key));
     if is_secret(field) {
         return format!("object.secret({key:?}, !{place}.is_empty());");
+    }
+    if field.is_map() && matches!(key, "volume_context" | "publish_context") {
+        return format!("object.context({key:?}, &{place});");
+    }
+    if key == "mount_flags" {
+        return format!("object.flags({key:?}, &{place});");
     }
     if field.is_map() {
         return format!("object.map({key:?}, &{place});");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use csi::{Endpoint, Redact, Rpc, StreamRpc, redacted};
+use csi::{Endpoint, Redact, Rpc, StreamRpc, redacted, shown};
 use http::uri::PathAndQuery;
 use tokio::time::timeout;
 use tonic::client::Grpc;
@@ -136,7 +136,7 @@ impl Session {
         if !validates {
             return Ok(());
         }
-        let value = serde_json::from_str(&redacted(message)).unwrap_or_default();
+        let value = serde_json::from_str(&shown(message)).unwrap_or_default();
         validate::check(side, method, &value).map_err(Failure::Invalid)
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-use csi::{Redact, redacted};
+use csi::{Redact, shown};
 use serde_json::Value;
 
 use crate::cli::Form;
@@ -16,14 +16,14 @@ pub(crate) fn line(text: &str) {
 
 /// A reply as a value: the specification's field names, populated fields only, secrets stripped.
 pub(crate) fn value(reply: &impl Redact) -> Value {
-    serde_json::from_str(&redacted(reply)).unwrap_or_default()
+    serde_json::from_str(&shown(reply)).unwrap_or_default()
 }
 
 /// Prints a reply whole if that was asked for, else the line of `short`.
 pub(crate) fn reply<R: Redact>(form: Option<Form>, reply: &R, short: impl FnOnce(&R) -> String) {
     match form {
         None => line(&short(reply)),
-        Some(Form::Json) => line(&redacted(reply)),
+        Some(Form::Json) => line(&shown(reply)),
         Some(Form::Yaml) => {
             let text = serde_yaml_ng::to_string(&value(reply)).unwrap_or_default();
             line(&format!("---\n{}", text.trim_end()));

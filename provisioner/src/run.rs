@@ -60,7 +60,8 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
         call_log: CallLog::default(),
     };
     let started = start(&setup).await?;
-    let can = capabilities(&started.host.driver, own.timeout).await?;
+    let said = capabilities(&started.host.driver, own.timeout).await?;
+    let can = Capabilities::new(&said.0, said.1);
     let gates = Gates {
         topology: parsed.gates().is_enabled(flags::TOPOLOGY),
         attributes_classes: has_attributes_classes(parsed, &started.host.client).await,
@@ -81,7 +82,7 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
         Ok(duty) => duty,
         Err(error) => base::log::exit(error, "Metrics of provisioning could not be registered"),
     };
-    Ok(started.work(caches, vec![(election, duty)]).await)
+    Ok(started.work(said, caches, vec![(election, duty)]).await)
 }
 
 /// Whether the gate is on. If it was not set, it is off when the API server has no such kind.
@@ -98,12 +99,12 @@ async fn has_attributes_classes(parsed: &Parsed, client: &kube::Client) -> bool 
     }
 }
 
-async fn capabilities(driver: &csi::Client, timeout: Duration) -> Result<Capabilities, StartError> {
+async fn capabilities(driver: &csi::Client, timeout: Duration) -> Result<process::Capabilities, StartError> {
     let failed =
         |status: tonic::Status| StartError::Capabilities { cause: csi::grpc_text(&status), code: FATAL };
     let plugin = plugin_capabilities(driver, timeout).await.map_err(failed)?;
     let controller = controller_capabilities(driver, timeout).await.map_err(failed)?;
-    Ok(Capabilities::new(&plugin, controller))
+    Ok((plugin, controller))
 }
 
 /// Logs which features the driver has and this release lacks.

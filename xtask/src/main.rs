@@ -17,7 +17,9 @@ usage: cargo xtask COMMAND
   dist          the build that ships: static executables (adds Rust's musl target; needs musl-gcc, installs it as root)
   differences   writes docs/differences.md anew, from the `Differs:` notes in the code
 
-The first run builds Kubernetes from the Go module proxy (Go 1.26 or newer; some ten minutes on two cores).
+The first run builds Kubernetes from the Go module proxy (Go 1.26 or newer; minutes on two cores). `up` takes etcd,
+kube-apiserver and kube-controller-manager of the same minor release from KUBEBUILDER_ASSETS or PATH instead, and shows
+the same on a simulated API server while it builds.
 ";
 
 fn main() -> ExitCode {

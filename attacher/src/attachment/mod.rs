@@ -1,29 +1,26 @@
 //! VolumeAttachments: decides the next step for each, and takes it.
 //!
-//! Decisions are plain functions ([`decide`], [`facts`], [`request`], [`patch`], [`report`], [`intake`]). The
-//! effects are in [`reconcile`]. Promises:
+//! Decisions are plain functions ([`decide`], [`source`], [`node`], [`note`], [`request`], [`patch`], [`report`],
+//! [`events`]). The effects are in [`reconcile`], [`attach`], [`detach`] and [`target`]. Promises:
 //! - we publish nothing before our finalizer is on the volume and on the attachment;
 //! - our finalizer stays on the attachment until ControllerUnpublishVolume has succeeded;
 //! - at most one call is in flight for a volume on a node;
 //! - if an attachment is removed by force while its volume is being published, we unpublish the volume
-//!   (see [`crate::withdrawal`]);
+//!   (see [`crate::publication`]);
 //! - our own writes never queue an attachment.
 
 mod attach;
-pub mod decide;
+pub(crate) mod contradiction;
+pub(crate) mod decide;
 mod detach;
-pub mod error;
-pub mod facts;
-pub mod in_flight;
-pub mod intake;
-pub mod look;
-pub mod mark;
-mod own;
-pub mod patch;
-pub mod reconcile;
-pub mod report;
-pub mod request;
-mod source;
-pub mod waiting;
-mod wake;
-mod write;
+pub(crate) mod error;
+mod events;
+pub(crate) mod node;
+mod note;
+mod patch;
+pub(crate) mod reconcile;
+mod report;
+pub(crate) mod request;
+mod shared;
+pub(crate) mod source;
+mod target;

@@ -4,18 +4,18 @@ use jiff::{SignedDuration, Timestamp};
 use kubernetes::object::StatusError;
 
 /// An unchanged failure is written again after this long, so that its time shows that it persists.
-pub const REFRESH: SignedDuration = SignedDuration::from_mins(5);
+pub(crate) const REFRESH: SignedDuration = SignedDuration::from_mins(5);
 
 /// Longest message, in bytes, that the API server accepts in an attachment's status.
-pub const LONGEST: usize = 1024;
+pub(crate) const LONGEST: usize = 1024;
 
 /// A failure as the status shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
+pub(crate) struct Report {
     /// The whole error as text.
-    pub message: String,
+    pub(crate) message: String,
     /// The driver's gRPC code.
-    pub code: Option<i32>,
+    pub(crate) code: Option<i32>,
 }
 
 impl Report {
@@ -23,7 +23,7 @@ impl Report {
     ///
     /// `Differs:` upstream sends the whole text. If it is too long, the API server refuses it, and the status
     /// shows no error at all.
-    pub fn new(mut message: String, code: Option<i32>) -> Self {
+    pub(crate) fn new(mut message: String, code: Option<i32>) -> Self {
         const CUT: &str = " ...";
         if message.len() > LONGEST {
             message.truncate(message.floor_char_boundary(LONGEST - CUT.len()));
@@ -36,7 +36,7 @@ impl Report {
 /// Whether to write a failure, given what the status says now.
 ///
 /// `Differs:` upstream writes every failure. We write an unchanged message again only every few minutes.
-pub fn is_news(known: Option<&StatusError>, report: &Report, now: Timestamp) -> bool {
+pub(crate) fn is_news(known: Option<&StatusError>, report: &Report, now: Timestamp) -> bool {
     let Some(known) = known else { return true };
     if *known.message != *report.message || known.error_code != report.code {
         return true;
@@ -48,7 +48,7 @@ pub fn is_news(known: Option<&StatusError>, report: &Report, now: Timestamp) -> 
 }
 
 /// A moment as Kubernetes writes it: RFC 3339 with whole seconds.
-pub fn time(now: Timestamp) -> String {
+pub(crate) fn time(now: Timestamp) -> String {
     now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 

@@ -9,6 +9,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ use tokio::time::{Instant, timeout};
 use tonic::{Code, Request, Status, Streaming};
 use tonic_prost::ProstCodec;
 
+use super::checked::Checked;
+use super::code::not_sent;
 use super::connection::{Connection, Sender};
 use super::{Redact, Rpc, StreamRpc, code_name};
 use base::leadership::Leadership;
@@ -44,18 +47,26 @@ pub struct Client {
     metrics: Arc<Metrics>,
     log: CallLog,
     leadership: Leadership,
+    /// Which connection may be used; any if there is none.
+    checked: Option<Checked>,
 }
 
 impl Client {
     /// A driver behind `connection`; every call is counted in `metrics`.
     pub fn new(connection: Connection, metrics: Arc<Metrics>, log: CallLog) -> Self {
-        Self { connection, metrics, log, leadership: Leadership::always() }
+        Self { connection, metrics, log, leadership: Leadership::always(), checked: None }
     }
 
     /// The same driver, called only while `leadership` holds: past the lease's deadline nothing is sent
     /// and calls end with UNAVAILABLE.
     pub fn guarded(self, leadership: Leadership) -> Self {
         Self { leadership, ..self }
+    }
+
+    /// The same driver, called only over a connection that `checked` lets pass: after a reconnect calls wait until the
+    /// driver has been checked.
+    pub fn after_check(self, checked: Checked) -> Self {
+        Self { checked: Some(checked), ..self }
     }
 
     /// The connection that calls go through.
@@ -99,7 +110,7 @@ impl Client {
     ) -> Result<Streaming<R::Reply>, Status> {
         base::v!(5, "GRPC call"; "method" => R::METHOD, "request" => self.text(&request));
         let open = async {
-            let mut client = client(self.connection.sender().await?);
+            let mut client = client(self.sender().await?);
             client.ready().await?;
             let path = PathAndQuery::from_static(R::METHOD);
             let codec = ProstCodec::<R, R::Reply>::default();
@@ -118,9 +129,13 @@ impl Client {
         self.check_leading()?;
         base::v!(5, "GRPC call"; "method" => R::METHOD, "request" => self.text(&request));
         let started = Instant::now();
-        let outcome = timeout(deadline, self.unary(request, deadline)).await;
+        let sent = AtomicBool::new(false);
+        let outcome = timeout(deadline, self.unary(request, deadline, &sent)).await;
         let elapsed = started.elapsed();
         let outcome = match outcome {
+            Err(_) if !sent.load(Ordering::Relaxed) => {
+                Err(not_sent(format!("no connection to the CSI driver within {deadline:?}")))
+            }
             Err(_) => Err(deadline_exceeded()),
             // The driver cancelled because our deadline, sent along, passed there first.
             Ok(Err(status)) if status.code() == Code::Cancelled && elapsed >= deadline => {
@@ -145,20 +160,35 @@ impl Client {
         if self.leadership.holds() {
             return Ok(());
         }
-        Err(Status::unavailable("not leading: nothing was sent to the driver"))
+        Err(not_sent("not leading: nothing was sent to the driver"))
     }
 
-    async fn unary<R: Rpc>(&self, request: R, deadline: Duration) -> Result<R::Reply, Status> {
-        let mut client = client(self.connection.sender().await?);
-        client.ready().await?;
+    async fn unary<R: Rpc>(
+        &self,
+        request: R,
+        deadline: Duration,
+        sent: &AtomicBool,
+    ) -> Result<R::Reply, Status> {
+        let mut client = client(self.sender().await?);
+        client.ready().await.map_err(|status| not_sent(status.message()))?;
         // The wait for a connection may have outlasted the lease.
         self.check_leading()?;
         let mut request = Request::new(request);
         request.set_timeout(deadline);
         let path = PathAndQuery::from_static(R::METHOD);
         let codec = ProstCodec::<R, R::Reply>::default();
+        sent.store(true, Ordering::Relaxed);
         let reply = client.unary(request, path, codec).await.map_err(as_grpc_go)?;
         Ok(reply.into_inner())
+    }
+
+    /// The sender of a connection that may be used.
+    async fn sender(&self) -> Result<Sender, Status> {
+        // The cause of a dial that fails is told at once.
+        let sender = self.connection.sender().await?;
+        let Some(checked) = &self.checked else { return Ok(sender) };
+        checked.current(&self.connection).await;
+        self.connection.sender().await
     }
 
     fn text<'a, M: Redact>(&self, message: &'a M) -> Text<'a, M> {

@@ -1,5 +1,6 @@
 //! What a gRPC status means to a caller: its name and text as in Go, and whether it is final.
 
+use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
 /// Whether an operation may still be running in the driver after its call failed.
@@ -44,6 +45,21 @@ pub fn attach_class(status: &Status) -> ErrorClass {
         Code::ResourceExhausted => ErrorClass::InProgress,
         _ => class(status),
     }
+}
+
+/// Marks the status of a call that never left this process.
+const NOT_SENT: &str = "mooring-not-sent";
+
+/// The status of a call that never left this process: UNAVAILABLE, with the cause.
+pub fn not_sent(cause: impl Into<String>) -> Status {
+    let mut status = Status::unavailable(cause);
+    status.metadata_mut().insert(NOT_SENT, MetadataValue::from_static("true"));
+    status
+}
+
+/// Whether the call may have reached the driver. One that did not has changed nothing; of earlier calls it says nothing.
+pub fn was_sent(status: &Status) -> bool {
+    !status.metadata().contains_key(NOT_SENT)
 }
 
 /// The code's name as Go prints it and as metrics carry it in `grpc_status_code`, such as

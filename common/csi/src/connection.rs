@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tonic::Status;
 
 use super::Endpoint;
+use super::code::not_sent;
 
 /// Longest wait between two attempts to dial.
 const MAX_DELAY: Duration = Duration::from_secs(1);
@@ -160,11 +161,11 @@ impl Connection {
         loop {
             match &*link.borrow_and_update() {
                 Link::Up(sender) => return Ok(sender.clone()),
-                Link::Failed(cause) => return Err(Status::unavailable(&**cause)),
+                Link::Failed(cause) => return Err(not_sent(&**cause)),
                 Link::Dialling => {}
             }
             if link.changed().await.is_err() {
-                return Err(Status::unavailable("the connection to the driver was closed"));
+                return Err(not_sent("the connection to the driver was closed"));
             }
         }
     }

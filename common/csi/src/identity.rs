@@ -8,7 +8,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tonic::{Code, Status};
 
 use super::capability::{ControllerCapabilities, GroupCapabilities, NodeCapabilities, PluginCapabilities};
-use super::{Client, LinkState, grpc_text, v1};
+use super::{Client, grpc_text, v1};
 
 /// The name that a driver gives itself. It is not empty; like upstream we check nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -121,49 +121,4 @@ pub async fn node_capabilities(driver: &Client, deadline: Duration) -> Result<No
 pub async fn group_capabilities(driver: &Client, deadline: Duration) -> Result<GroupCapabilities, Status> {
     let reply = driver.call(v1::GroupControllerGetCapabilitiesRequest {}, deadline).await?;
     Ok(GroupCapabilities::from(&reply))
-}
-
-/// Another driver answers on the socket.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the socket now answers as driver {found:?}, but this process serves {expected:?}: \
-     restart it, or give each driver a socket of its own"
-)]
-pub struct DriverChanged {
-    /// The name this process started with.
-    pub expected: DriverName,
-    /// The name that answers now.
-    pub found: DriverName,
-}
-
-/// After each reconnect waits until the driver is ready and asks for its name again. Returns only when
-/// another driver answers; the caller then ends the process.
-///
-/// If the driver goes away again meanwhile, or its probe fails, we check after the next reconnect. `per_call`
-/// is the longest time for each call.
-pub async fn watch_identity(driver: &Client, expected: &DriverName, per_call: Duration) -> DriverChanged {
-    let mut state = driver.connection().state();
-    let mut known = *state.borrow_and_update();
-    loop {
-        if state.changed().await.is_err() {
-            // The connection's task is gone with its runtime: nobody can answer any more.
-            std::future::pending::<()>().await;
-        }
-        let now = *state.borrow_and_update();
-        if now == LinkState::Down || now == known {
-            continue;
-        }
-        known = now;
-        if let Err(error) = probe_until_ready(driver, per_call).await {
-            base::error!(error, "CSI driver reconnected but its probe fails");
-            continue;
-        }
-        match driver_name(driver, per_call).await {
-            Ok(found) if found != *expected => {
-                return DriverChanged { expected: expected.clone(), found };
-            }
-            Ok(_) => base::info!("CSI driver is connected again"; "driver" => expected),
-            Err(error) => base::error!(error, "CSI driver reconnected but does not give its name"),
-        }
-    }
 }

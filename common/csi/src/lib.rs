@@ -15,11 +15,13 @@
 pub mod access;
 mod call;
 pub mod capability;
+mod checked;
 pub mod code;
 mod connection;
 mod endpoint;
 pub mod identity;
 mod published;
+mod reconnect;
 pub mod redact;
 mod rpc;
 #[cfg(test)]
@@ -27,11 +29,13 @@ mod tests;
 pub mod topology;
 
 pub use call::{CallLog, Client};
-pub use code::{ErrorClass, attach_class, class, code_name, grpc_text};
+pub use checked::Checked;
+pub use code::{ErrorClass, attach_class, class, code_name, grpc_text, not_sent, was_sent};
 pub use connection::{Connection, DialError, DialOptions, LinkState};
 pub use endpoint::{Endpoint, EndpointError};
 pub use published::{ListPublishedRequest, ListPublishedResponse};
-pub use redact::{Redact, redacted};
+pub use reconnect::{DriverChanged, Identity, watch_identity};
+pub use redact::{Redact, redacted, shown};
 pub use rpc::{Rpc, StreamRpc};
 
 /// Messages and servers of CSI 1.12.0 (package `csi.v1`), generated from `proto/csi.proto`.
@@ -39,6 +43,7 @@ pub use rpc::{Rpc, StreamRpc};
     clippy::all,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::too_many_lines,
     clippy::unwrap_used,
     missing_docs,
     rustdoc::all,
@@ -56,6 +61,7 @@ pub mod v1 {
     clippy::all,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::too_many_lines,
     clippy::unwrap_used,
     missing_docs,
     rustdoc::all,

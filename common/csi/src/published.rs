@@ -6,7 +6,7 @@
 
 use prost::Message;
 
-use super::redact::Object;
+use super::redact::{Line, Object};
 use super::{Redact, Rpc};
 
 /// Asks for a page of the driver's volumes.
@@ -64,7 +64,7 @@ impl Rpc for ListPublishedRequest {
 }
 
 impl Redact for ListPublishedRequest {
-    fn redact(&self, out: &mut String) {
+    fn redact(&self, out: &mut Line) {
         let mut object = Object::new(out);
         object.number("max_entries", i64::from(self.max_entries));
         object.text("starting_token", &self.starting_token);
@@ -73,7 +73,7 @@ impl Redact for ListPublishedRequest {
 }
 
 impl Redact for ListPublishedResponse {
-    fn redact(&self, out: &mut String) {
+    fn redact(&self, out: &mut Line) {
         let mut object = Object::new(out);
         object.messages("entries", &self.entries);
         object.text("next_token", &self.next_token);
@@ -82,7 +82,7 @@ impl Redact for ListPublishedResponse {
 }
 
 impl Redact for PublishedEntry {
-    fn redact(&self, out: &mut String) {
+    fn redact(&self, out: &mut Line) {
         let mut object = Object::new(out);
         object.message("status", self.status.as_ref());
         object.message("volume", self.volume.as_ref());
@@ -91,7 +91,7 @@ impl Redact for PublishedEntry {
 }
 
 impl Redact for ListedVolume {
-    fn redact(&self, out: &mut String) {
+    fn redact(&self, out: &mut Line) {
         let mut object = Object::new(out);
         object.text("volume_id", &self.volume_id);
         object.end();
@@ -99,7 +99,7 @@ impl Redact for ListedVolume {
 }
 
 impl Redact for PublishedNodes {
-    fn redact(&self, out: &mut String) {
+    fn redact(&self, out: &mut Line) {
         let mut object = Object::new(out);
         object.texts("published_node_ids", &self.published_node_ids);
         object.end();

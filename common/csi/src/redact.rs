@@ -4,6 +4,11 @@
 //! fields only, enum values by name (unknown ones by number), 64-bit numbers as numbers. A field marked
 //! `csi_secret` becomes `***stripped***` as a whole, so that not even its keys show. Fields that this version
 //! of the protocol does not know are dropped while a message is read, so they are never printed.
+//!
+//! Drivers keep credentials in volume and publish contexts and in mount flags, too, and the kubelet puts service account
+//! tokens there. Of those a log shows the keys, and the values of keys that are known to be harmless.
+//!
+//! `Differs:` upstream logs contexts and mount flags whole (CVE-2023-2878 is of that kind).
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,18 +20,81 @@ pub const STRIPPED: &str = "***stripped***";
 /// message of the protocol.
 pub trait Redact {
     /// Appends the message as one line of JSON.
-    fn redact(&self, out: &mut String);
+    fn redact(&self, out: &mut Line);
 }
 
-/// The message as one line of JSON, credentials replaced by [`STRIPPED`].
+/// The message as one line of JSON for a log: whatever may be a credential is replaced by [`STRIPPED`].
 pub fn redacted(message: &impl Redact) -> String {
-    let mut out = String::new();
+    let mut out = Line { text: String::new(), contexts: Contexts::Harmless };
     message.redact(&mut out);
-    out
+    out.text
 }
+
+/// The message as one line of JSON for the person who asked for it: with contexts and mount flags, but for tokens.
+pub fn shown(message: &impl Redact) -> String {
+    let mut out = Line { text: String::new(), contexts: Contexts::AllButTokens };
+    message.redact(&mut out);
+    out.text
+}
+
+/// A line that is being written.
+#[derive(Debug)]
+pub struct Line {
+    text: String,
+    contexts: Contexts,
+}
+
+/// Which values of contexts and mount flags are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Contexts {
+    Harmless,
+    AllButTokens,
+}
+
+impl Contexts {
+    fn shows(self, key: &str) -> bool {
+        match self {
+            _ if key == TOKENS => false,
+            Self::AllButTokens => true,
+            Self::Harmless => key.starts_with("csi.storage.k8s.io/") || key == IDENTITY,
+        }
+    }
+
+    fn shows_flag(self, name: &str) -> bool {
+        self == Self::AllButTokens || FLAGS.contains(&name)
+    }
+}
+
+/// Where the kubelet puts service account tokens.
+const TOKENS: &str = "csi.storage.k8s.io/serviceAccount.tokens";
+/// Where csi-provisioner names itself.
+const IDENTITY: &str = "storage.kubernetes.io/csiProvisionerIdentity";
+/// Mount flags whose values are harmless.
+const FLAGS: [&str; 20] = [
+    "context",
+    "dir_mode",
+    "file_mode",
+    "fsgroup",
+    "gid",
+    "minorversion",
+    "mode",
+    "nfsvers",
+    "port",
+    "proto",
+    "retrans",
+    "rsize",
+    "sec",
+    "size",
+    "subvol",
+    "timeo",
+    "uid",
+    "umask",
+    "vers",
+    "wsize",
+];
 
 impl Redact for prost_types::Timestamp {
-    fn redact(&self, out: &mut String) {
+    fn redact(&self, out: &mut Line) {
         let mut object = Object::new(out);
         object.number("nanos", i64::from(self.nanos));
         object.number("seconds", self.seconds);
@@ -37,24 +105,31 @@ impl Redact for prost_types::Timestamp {
 /// Writes one JSON object; the generated implementations add fields in name order.
 #[derive(Debug)]
 pub(crate) struct Object<'a> {
-    out: &'a mut String,
+    out: &'a mut Line,
     empty: bool,
 }
 
 impl<'a> Object<'a> {
-    pub(crate) fn new(out: &'a mut String) -> Self {
-        out.push('{');
+    pub(crate) fn new(out: &'a mut Line) -> Self {
+        out.text.push('{');
         Self { out, empty: true }
     }
 
-    fn key(&mut self, key: &str) -> &mut String {
+    /// Begins a field.
+    fn field(&mut self, key: &str) -> &mut Line {
+        let text = &mut self.out.text;
         if !self.empty {
-            self.out.push(',');
+            text.push(',');
         }
         self.empty = false;
-        quote(self.out, key);
-        self.out.push(':');
+        quote(text, key);
+        text.push(':');
         self.out
+    }
+
+    /// Begins a field whose value is plain text.
+    fn key(&mut self, key: &str) -> &mut String {
+        &mut self.field(key).text
     }
 
     pub(crate) fn secret(&mut self, key: &str, populated: bool) {
@@ -92,49 +167,72 @@ impl<'a> Object<'a> {
     }
 
     pub(crate) fn texts(&mut self, key: &str, values: &[String]) {
-        self.list(key, values, |out, value| quote(out, value));
+        self.list(key, values, |out, value| quote(&mut out.text, value));
+    }
+
+    /// Mount flags.
+    pub(crate) fn flags(&mut self, key: &str, values: &[String]) {
+        self.list(key, values, |out, value| match value.split_once('=') {
+            Some((name, _)) if !out.contexts.shows_flag(name) => {
+                quote(&mut out.text, &format!("{name}={STRIPPED}"))
+            }
+            Some(_) | None => quote(&mut out.text, value),
+        });
     }
 
     pub(crate) fn messages(&mut self, key: &str, values: &[impl Redact]) {
         self.list(key, values, |out, value| value.redact(out));
     }
 
-    fn list<T>(&mut self, key: &str, values: &[T], write: impl Fn(&mut String, &T)) {
+    fn list<T>(&mut self, key: &str, values: &[T], write: impl Fn(&mut Line, &T)) {
         if values.is_empty() {
             return;
         }
-        let out = self.key(key);
-        out.push('[');
+        let out = self.field(key);
+        out.text.push('[');
         for (index, value) in values.iter().enumerate() {
             if index > 0 {
-                out.push(',');
+                out.text.push(',');
             }
             write(out, value);
         }
-        out.push(']');
+        out.text.push(']');
     }
 
     pub(crate) fn map(&mut self, key: &str, values: &BTreeMap<String, String>) {
         if values.is_empty() {
             return;
         }
-        let mut inner = Object::new(self.key(key));
+        let mut inner = Object::new(self.field(key));
         for (key, value) in values {
             quote(inner.key(key), value);
         }
         inner.end();
     }
 
+    /// A volume's or a publication's context.
+    pub(crate) fn context(&mut self, key: &str, values: &BTreeMap<String, String>) {
+        if values.is_empty() {
+            return;
+        }
+        let mut inner = Object::new(self.field(key));
+        for (key, value) in values {
+            let shown = if inner.out.contexts.shows(key) { value } else { STRIPPED };
+            quote(inner.key(key), shown);
+        }
+        inner.end();
+    }
+
     pub(crate) fn message(&mut self, key: &str, value: Option<&impl Redact>) {
         if let Some(value) = value {
-            value.redact(self.key(key));
+            value.redact(self.field(key));
         }
     }
 
     /// A `google.protobuf.BoolValue`, which is a message with one field.
     pub(crate) fn wrapped_flag(&mut self, key: &str, value: Option<bool>) {
         if let Some(value) = value {
-            let mut inner = Object::new(self.key(key));
+            let mut inner = Object::new(self.field(key));
             inner.flag("value", value);
             inner.end();
         }
@@ -143,14 +241,14 @@ impl<'a> Object<'a> {
     /// A `google.protobuf.Int64Value`, which is a message with one field.
     pub(crate) fn wrapped_number(&mut self, key: &str, value: Option<i64>) {
         if let Some(value) = value {
-            let mut inner = Object::new(self.key(key));
+            let mut inner = Object::new(self.field(key));
             inner.number("value", value);
             inner.end();
         }
     }
 
     pub(crate) fn end(self) {
-        self.out.push('}');
+        self.out.text.push('}');
     }
 }
 

@@ -15,6 +15,7 @@
 
 mod caches;
 mod driver_loss;
+mod duties;
 mod duty;
 mod host;
 mod lead;
@@ -27,4 +28,4 @@ pub use duty::Duty;
 pub use host::{Host, Seat, host_name};
 pub use lead::Election;
 pub use start::{Setup, StartError, start};
-pub use work::Started;
+pub use work::{Capabilities, Started};

@@ -112,6 +112,7 @@ pub async fn start(setup: &Setup<'_>) -> Result<Started, StartError> {
     let server = listen(standard, &metrics, &leaderships)?;
     let (mut host, delivery) = Host::new(main, driver, name, metrics);
     host.stop = stop;
+    host.checked = Some(csi::Checked::new());
     host.streaming_lists = streams_lists(&host.client).await;
     let lease_client = match standard.leader_election.enabled {
         // A dead connection is noticed while there is time to renew over another one.

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use base::http::Server;
 use base::leadership::Leadership;
-use csi::identity::watch_identity;
+use csi::capability::{ControllerCapabilities, PluginCapabilities};
+use csi::v1::plugin_capability::service::Type as Service;
+use csi::{Identity, watch_identity};
 use futures::future::{BoxFuture, FutureExt, join_all, select_all};
 use kubernetes::lease::LeaseError;
 use kubernetes::object::{Keep, Scope};
@@ -33,6 +35,12 @@ pub struct Started {
     pub(crate) _server: Option<Server>,
 }
 
+/// Bound on each call that checks the driver after a reconnect.
+const PER_CALL: Duration = Duration::from_secs(10);
+
+/// What a driver says it can: the plugin, and its controller.
+pub type Capabilities = (PluginCapabilities, ControllerCapabilities);
+
 /// How the work ended.
 enum End {
     /// The work returned: it was asked to stop.
@@ -57,8 +65,9 @@ impl Started {
         Caches::new(Scope { driver, in_tree: in_tree.map(Into::into), keep })
     }
 
-    /// Leads (if leaders are elected), does the duties, ends. Returns the process's exit code.
-    pub async fn work(self, caches: Caches, duties: Vec<(Election, Duty)>) -> u8 {
+    /// Leads (if leaders are elected), does the duties, ends. Returns the process's exit code. `can` is what the driver
+    /// has said at start: one that says otherwise after a restart ends the process, which then starts with the new answer.
+    pub async fn work(self, can: Capabilities, caches: Caches, duties: Vec<(Election, Duty)>) -> u8 {
         let Self { host, lease_client, delivery, exit_on_loss, signals, leaderships: _, _server } = self;
         if duties.iter().all(|(election, _)| election.release) {
             signals.finish_first();
@@ -77,7 +86,7 @@ impl Started {
         let end = tokio::select! {
             biased;
             lost = leases.lost() => End::LeaseLost(lost),
-            changed = watch_identity(&host.driver, &host.driver_name, Duration::from_secs(10)) => End::DriverGone(changed.to_string()),
+            changed = watch_driver(&host, can) => End::DriverGone(changed),
             () = connection_lost(&host.driver), if exit_on_loss => End::DriverGone(leave_reason()),
             () = host.work(caches, work) => End::Stopped,
         };
@@ -104,6 +113,17 @@ impl Started {
             }
         }
     }
+}
+
+/// What has changed about the driver; resolves only then.
+async fn watch_driver(host: &Host, can: Capabilities) -> String {
+    let Some(checked) = &host.checked else { return std::future::pending().await };
+    let (plugin, mut controller) = can;
+    if !plugin.has(Service::ControllerService) {
+        controller = ControllerCapabilities::default();
+    }
+    let expected = Identity { name: host.driver_name.clone(), plugin, controller };
+    watch_identity(&host.driver, &expected, checked, PER_CALL).await.to_string()
 }
 
 /// The leases that are held or waited for.

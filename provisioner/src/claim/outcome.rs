@@ -1,6 +1,7 @@
 //! Decides what a failed attempt leaves behind, and what happens next (docs/upstream/provisioner.md,
 //! "Outcome").
 
+use csi::was_sent;
 use tonic::{Code, Status};
 
 /// The state of a claim after an attempt.
@@ -20,6 +21,10 @@ pub enum State {
 /// The state after CreateVolume failed. `topology` says whether topology is used, `node` whether a node was
 /// selected.
 pub fn after_error(status: &Status, topology: bool, node: bool) -> State {
+    if !was_sent(status) {
+        // Nothing was made by it. An earlier call may still be under way, as before.
+        return State::NoChange;
+    }
     match status.code() {
         Code::Cancelled | Code::DeadlineExceeded | Code::Unavailable | Code::Aborted => State::InBackground,
         Code::ResourceExhausted if topology && node => State::Reschedule,
@@ -63,6 +68,12 @@ mod tests {
                 assert_eq!(after_error(&Status::new(code, "x"), topology, node), expected, "{code:?}");
             }
         }
+    }
+
+    #[test]
+    fn call_that_was_not_sent_changes_nothing() {
+        assert_eq!(after_error(&csi::not_sent("connection refused"), true, true), State::NoChange);
+        assert_eq!(after_error(&Status::unavailable("connection lost"), true, true), State::InBackground);
     }
 
     #[test]

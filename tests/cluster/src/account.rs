@@ -8,7 +8,8 @@ use kube::api::{Api, ObjectMeta, PostParams};
 use serde_json::{Value, json};
 
 use crate::apply::{ApplyError, documents};
-use crate::control_plane::{ControlPlane, StartError};
+use crate::control_plane::ControlPlane;
+use crate::error::StartError;
 use crate::files::kubeconfig;
 use crate::pki::write_private;
 

@@ -5,7 +5,8 @@ use kube::discovery::Scope;
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use crate::control_plane::{ControlPlane, StartError};
+use crate::control_plane::ControlPlane;
+use crate::error::StartError;
 
 /// A manifest could not be applied.
 #[derive(Debug, thiserror::Error)]

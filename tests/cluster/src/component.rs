@@ -1,7 +1,7 @@
 //! The command lines of etcd and the Kubernetes components.
 
 use crate::binaries::Binary;
-use crate::control_plane::Options;
+use crate::options::Options;
 use crate::pki::{SERVICE_ADDRESS, SERVICE_RANGE};
 
 /// Where the components listen.

@@ -9,77 +9,16 @@ use kube::api::{Api, ObjectMeta, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tempfile::TempDir;
 
-use crate::binaries::{self, Binaries, BinariesError, Binary, Progress};
+use crate::binaries::{self, Binaries, Binary};
 use crate::component::{Ports, api_server_flags, controller_flags, etcd_flags};
+use crate::error::StartError;
 use crate::files::write_files;
+use crate::options::Options;
 use crate::process::{Process, SpawnError};
 use crate::{guard, ports};
 
 /// How long each part may take to answer.
 const PATIENCE: Duration = Duration::from_secs(90);
-
-/// What to start. The default is etcd, the API server and the controller manager.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Start kube-scheduler too: late-bound claims get their node, pods theirs.
-    pub scheduler: bool,
-    /// Start kube-controller-manager: binding, attach-detach, garbage collection, tokens.
-    pub controller_manager: bool,
-    /// Feature gates of all components, each `Name=true` or `Name=false`.
-    pub feature_gates: Vec<String>,
-    /// Further flags of kube-apiserver, each `--flag=value`.
-    pub api_server_flags: Vec<String>,
-    /// klog level of all components.
-    pub verbosity: u8,
-    /// How the building of missing binaries is shown.
-    pub progress: Progress,
-}
-
-impl Default for Options {
-    fn default() -> Options {
-        Options {
-            scheduler: false,
-            controller_manager: true,
-            feature_gates: Vec::new(),
-            api_server_flags: Vec::new(),
-            verbosity: 1,
-            progress: Progress::auto(),
-        }
-    }
-}
-
-/// The control plane, or something in it, could not be made.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A binary is missing and cannot be built.
-    #[error(transparent)]
-    Binaries(#[from] BinariesError),
-    /// A file of the control plane's folder cannot be written, or no port is free.
-    #[error("cannot prepare the control plane: {0}")]
-    Prepare(#[from] std::io::Error),
-    /// A key or certificate cannot be made.
-    #[error("cannot make certificates: {0}")]
-    Certificates(#[from] rcgen::Error),
-    /// A process could not be started.
-    #[error(transparent)]
-    Spawn(#[from] SpawnError),
-    /// A process ended, or did not answer in time.
-    #[error("{name} {what}; its last lines:\n{log}")]
-    Component {
-        /// Which process.
-        name: String,
-        /// What it did, or did not do.
-        what: String,
-        /// The end of its output.
-        log: String,
-    },
-    /// Our own kubeconfig was refused.
-    #[error("cannot use the kubeconfig: {0}")]
-    Kubeconfig(#[from] kube::config::KubeconfigError),
-    /// The API server refused something.
-    #[error(transparent)]
-    Api(#[from] kube::Error),
-}
 
 /// A running control plane, all on 127.0.0.1; everything is gone when this is dropped.
 ///
@@ -103,10 +42,11 @@ impl ControlPlane {
     /// See [`StartError`]; the message has the last lines of what failed.
     pub async fn start(options: Options) -> Result<ControlPlane, StartError> {
         let progress = options.progress;
-        let wanted: Vec<Binary> = Binary::CONTROL_PLANE.to_vec();
-        let binaries = tokio::task::spawn_blocking(move || binaries::ensure(&wanted, &progress))
-            .await
-            .map_err(std::io::Error::other)??;
+        let given = options.binaries.clone();
+        let wanted: Vec<Binary> =
+            options.components().into_iter().filter(|binary| !given.has(*binary)).collect();
+        let found = tokio::task::spawn_blocking(move || binaries::ensure(&wanted, &progress));
+        let binaries = given.with(found.await.map_err(std::io::Error::other)??);
         let mut attempt = 1;
         loop {
             match ControlPlane::start_once(&options, &binaries).await {
@@ -244,7 +184,7 @@ impl ControlPlane {
         self.folder.path()
     }
 
-    /// The binaries it was made of; kubectl among them.
+    /// The binaries it was made of.
     pub fn binaries(&self) -> &Binaries {
         &self.binaries
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::control_plane::StartError;
+use crate::error::StartError;
 use crate::pki::{Authority, Identity, token_keys, write_private};
 
 /// Keys, certificates and kubeconfigs; the authority's certificate is returned.

@@ -1,8 +1,9 @@
 //! The part of kube-controller-manager that a provisioner lives with: the binder and the protection controllers.
 //!
 //! Binds claims to volumes whose `claimRef` names them, hands unbound claims to their class's provisioner, releases
-//! volumes whose claim is gone, and takes the `pvc-protection`, `pv-protection` and `vac-protection` finalizers off when nothing uses the
-//! object any more. Not here: choosing among ready-made volumes.
+//! volumes whose claim is gone, takes the `pvc-protection`, `pv-protection` and `vac-protection` finalizers off when
+//! nothing uses the object any more, and tells in the condition `Unused` whether a pod uses a bound claim. Not here:
+//! choosing among ready-made volumes.
 
 use std::time::Duration;
 
@@ -96,6 +97,7 @@ fn sync_attributes_class(api: &ApiServer, class: &Value) {
 fn sync_claim(api: &ApiServer, claim: &Value) {
     const PROTECTION: &str = "kubernetes.io/pvc-protection";
     let name = reference(claim);
+    tell_whether_unused(api, claim);
     if is_deleting(claim) && has_finalizer(claim, PROTECTION) && !is_used(api, claim) {
         api.edit_if_there("persistentvolumeclaims", &name, |claim| drop_finalizer(claim, PROTECTION));
         return;
@@ -120,6 +122,31 @@ fn sync_claim(api: &ApiServer, claim: &Value) {
         }
         Some(_) | None => {}
     }
+}
+
+/// Keeps the condition `Unused` of a bound claim, as Kubernetes does from 1.37 on: one more write right after the binding,
+/// and one whenever its first pod comes or its last one goes.
+fn tell_whether_unused(api: &ApiServer, claim: &Value) {
+    if text(claim, "/status/phase") != "Bound" || is_deleting(claim) {
+        return;
+    }
+    let (status, reason, message) = if is_used(api, claim) {
+        ("False", "PodUsingPVC", "A pod is currently referencing this PVC")
+    } else {
+        ("True", "NoPodsUsingPVC", "No pods are currently referencing this PVC")
+    };
+    let is_unused = |condition: &Value| text(condition, "/type") == "Unused";
+    let conditions =
+        claim.pointer("/status/conditions").and_then(Value::as_array).cloned().unwrap_or_default();
+    if conditions.iter().any(|condition| is_unused(condition) && text(condition, "/status") == status) {
+        return;
+    }
+    let mut conditions: Vec<Value> =
+        conditions.into_iter().filter(|condition| !is_unused(condition)).collect();
+    conditions.push(json!({ "type": "Unused", "status": status, "reason": reason, "message": message }));
+    api.edit_if_there("persistentvolumeclaims", &reference(claim), |claim| {
+        set_at(claim, &["status", "conditions"], json!(conditions));
+    });
 }
 
 /// Whether a pod that has not ended mounts the claim.
@@ -214,5 +241,51 @@ fn sync_volume(api: &ApiServer, volume: &Value) {
         api.edit_if_there("persistentvolumes", name, |volume| {
             set_at(volume, &["status", "phase"], json!(wanted))
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bound_claim_says_whether_a_pod_uses_it() {
+        let api = ApiServer::new();
+        let _binder = start(&api, Duration::from_millis(5));
+        let metadata = |name: &str| json!({ "name": name, "namespace": "a" });
+        api.put(json!({
+            "apiVersion": "v1", "kind": "PersistentVolume", "metadata": { "name": "v" },
+            "spec": {
+                "capacity": { "storage": "1Gi" }, "accessModes": ["ReadWriteOnce"],
+                "csi": { "driver": "driver.example", "volumeHandle": "h" },
+                "claimRef": { "namespace": "a", "name": "c" },
+            },
+        }));
+        api.put(json!({
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata("c"),
+            "spec": { "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "1Gi" } } },
+        }));
+        let conditions = async || {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let claim = api.get("persistentvolumeclaims", "a/c").unwrap_or_default();
+            let all = claim.pointer("/status/conditions").and_then(Value::as_array).cloned();
+            let words = |one: &Value| format!("{} {}", text(one, "/type"), text(one, "/status"));
+            all.unwrap_or_default().iter().map(words).collect::<Vec<_>>()
+        };
+        assert_eq!(conditions().await, ["Unused True"]);
+        api.edit("persistentvolumeclaims", "a/c", |claim| {
+            let ours = json!({ "type": "Resizing", "status": "True" });
+            claim.pointer_mut("/status/conditions").and_then(Value::as_array_mut).expect("some").push(ours);
+        });
+        api.put(json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": metadata("p"),
+            "spec": {
+                "containers": [{ "name": "main", "image": "i" }],
+                "volumes": [{ "name": "d", "persistentVolumeClaim": { "claimName": "c" } }],
+            },
+        }));
+        assert_eq!(conditions().await, ["Resizing True", "Unused False"]);
+        api.delete("pods", "a/p");
+        assert_eq!(conditions().await, ["Resizing True", "Unused True"]);
     }
 }

@@ -87,11 +87,13 @@ fn notes(file: &Source) -> Vec<Note> {
         for paragraph in &paragraphs {
             let mut parts = split_at_marks(&plain(paragraph)).into_iter();
             let before = parts.next().unwrap_or_default();
-            let own = if before.is_empty() && !is_note(&first) { first_sentence(&first) } else { before };
+            // Where the behaviour is described tells an operator nothing.
+            let says_nothing = before.is_empty() || before.starts_with("Source: ");
+            let own = if says_nothing && !is_note(&first) { first_sentence(&first) } else { before };
             let about = if own.is_empty() { item(&code, &block) } else { own };
             notes.extend(parts.map(|text| Note {
                 file: file.path.clone(),
-                about: about.trim_end_matches(['.', ':', '(', ' ']).trim().to_owned(),
+                about: capital(about.trim_end_matches(['.', ':', '(', ' ']).trim()),
                 text: capital(&text),
             }));
         }
@@ -143,11 +145,15 @@ fn paragraphs(block: &[Comment]) -> Vec<String> {
     paragraphs
 }
 
-/// `text` without the links of rustdoc, and with its marks bare.
+/// `text` without the links of rustdoc and the citations of `docs/upstream`, and with its marks bare.
 fn plain(text: &str) -> String {
-    let text =
-        text.replace("`Differs:`", MARK).replace("[`Self::", "`").replace("[`", "`").replace("`]", "`");
-    text.trim().to_owned()
+    let mut text = text.replace("`Differs:`", MARK);
+    while let Some((before, cited)) = text.split_once(" (docs/upstream/")
+        && let Some((_, after)) = cited.split_once(')')
+    {
+        text = format!("{before}{after}");
+    }
+    text.replace("[`Self::", "`").replace("[`", "`").replace("`]", "`").trim().to_owned()
 }
 
 fn is_note(text: &str) -> bool {
@@ -212,7 +218,7 @@ mod tests {
     use super::super::source::rust;
     use super::*;
 
-    const NOTED: &str = "//! Files. More.\n//!\n//! `Differs:` upstream has none.\n\n/// Adds (Differs: upstream\n\
+    const NOTED: &str = "//! files (docs/upstream/a.md, \"b\"). More.\n//!\n//! Source: c. `Differs:` upstream has none.\n\n/// Adds (Differs: upstream\n\
         /// [`Self::leaves`] it).\nfn a() {\n    // Differs: not so.\n}\n/// Deviations carry `Differs:`.\nfn b() {}\n";
 
     fn entries(text: &str) -> Vec<String> {

@@ -1,15 +1,21 @@
 //! `cargo xtask up`: a control plane with our driver and sidecars, and a show of what they do.
+//!
+//! While Kubernetes is still being built, the same show is played on the in-memory API server of `tests/sim`.
 
+mod ground;
 mod show;
 mod stage;
 mod table;
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
-use cluster::binaries::Binary;
-use stage::Stage;
+use cluster::binaries::{self, Binaries, Binary, Fit, Progress};
+use cluster::{ControlPlane, Options};
+use ground::{Ground, Simulation};
+use stage::{Programs, Stage};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs the show; stays up after it unless `once`.
@@ -21,7 +27,10 @@ pub(crate) fn run(once: bool) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(up(once)) {
+    let result = runtime.block_on(up(once));
+    // A build that nobody waits for any more must not be waited for.
+    runtime.shutdown_background();
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("\n{error:#}");
@@ -60,30 +69,80 @@ async fn up(once: bool) -> Result<()> {
         }
     }
     let Some(stage) = stage.filter(|_| !once) else { return shown };
-    println!("{}", invitation(&stage));
+    tokio::select! {
+        invitation = invitation(&stage) => println!("{}", invitation?),
+        result = interrupted() => return result,
+    }
     interrupted().await?;
     println!("\ntearing down");
     shown.map_err(|_| anyhow::anyhow!("the show did not go to its end"))
 }
 
+/// Whether the background's progress may be shown: a show that is on has the terminal for itself.
+static BUILD_IS_SHOWN: AtomicBool = AtomicBool::new(false);
+
 async fn set_and_show(place: &mut Option<Stage>, started: Instant) -> Result<()> {
-    let stage = Stage::set().await?;
+    let options = Options::default();
+    let wanted = options.components();
+    let present = binaries::present(&wanted, Fit::Minor, &Progress::auto())?;
+    present.origins().iter().for_each(|origin| println!("{origin}"));
+    let missing: Vec<&str> =
+        wanted.iter().filter(|binary| !present.has(**binary)).map(|binary| binary.name()).collect();
+    let (programs, found) = if missing.is_empty() {
+        (built().await?, present)
+    } else {
+        println!("building {} in the background, which takes minutes", missing.join(", "));
+        let background = Progress::Once(&BUILD_IS_SHOWN);
+        let building = tokio::task::spawn_blocking(move || binaries::complete(present, &wanted, &background));
+        let programs = built().await?;
+        show_simulation(place, &programs, started).await?;
+        BUILD_IS_SHOWN.store(true, Ordering::Relaxed);
+        (programs, building.await??)
+    };
+    println!("\n== Kubernetes");
+    let control_plane = ControlPlane::start(Options { binaries: found, ..options }).await?;
+    let ground = Ground::Kubernetes(Box::new(control_plane));
+    let stage = place.insert(Stage::set(ground, &programs).await?);
     println!("ready after {:.1} s", started.elapsed().as_secs_f32());
-    let stage = place.insert(stage);
     show::play(stage).await.context("the show")
 }
 
-/// How to go on by hand.
-fn invitation(stage: &Stage) -> String {
-    let kubectl = stage.control_plane.binaries().path(Binary::Kubectl);
-    let kubeconfig = stage.control_plane.kubeconfig();
-    format!(
+async fn built() -> Result<Programs> {
+    println!("building mooring and its driver");
+    tokio::task::spawn_blocking(Programs::build).await?
+}
+
+/// Plays the show on the simulation, which is gone afterwards.
+async fn show_simulation(place: &mut Option<Stage>, programs: &Programs, started: Instant) -> Result<()> {
+    println!(
+        "\n== SIMULATION: not Kubernetes, but an API server in memory, until the real one is built.\n   \
+         The sidecars, the driver and its volumes are the real ones."
+    );
+    let ground = Ground::Simulation(Box::new(Simulation::start(&programs.simulation).await?));
+    let stage = place.insert(Stage::set(ground, programs).await?);
+    println!("ready after {:.1} s", started.elapsed().as_secs_f32());
+    show::play(stage).await.context("the show on the simulation")?;
+    println!("== end of the simulation");
+    *place = None;
+    Ok(())
+}
+
+/// How to go on by hand. kubectl is only wanted now.
+async fn invitation(stage: &Stage) -> Result<String> {
+    let kubectl = tokio::task::spawn_blocking(|| -> Result<Binaries> {
+        let progress = Progress::auto();
+        let present = binaries::present(&[Binary::Kubectl], Fit::Minor, &progress)?;
+        Ok(binaries::complete(present, &[Binary::Kubectl], &progress)?)
+    });
+    let kubectl = kubectl.await??;
+    Ok(format!(
         "\nIt stays up until Ctrl-C. In another terminal:\n\n  alias k='{} --kubeconfig {} --namespace {}'\n  \
-         k apply -f manifests/examples/claim.yaml; k get pvc,pv,events\n\nVolumes: {}\nLogs:    {}",
-        kubectl.display(),
-        kubeconfig.display(),
+         k apply -f manifests/examples/claim.yaml; k get pvc,pv,events\n\n{}\nVolumes: {}\nLogs:    {}",
+        kubectl.path(Binary::Kubectl).display(),
+        stage.ground.kubeconfig().display(),
         stage.namespace,
+        kubectl.origins().join("\n"),
         stage.volumes.display(),
-        stage.control_plane.folder().display(),
-    )
+        stage.ground.folder().display(),
+    ))
 }

@@ -81,11 +81,11 @@ pub(crate) async fn play(stage: &mut Stage) -> Result<()> {
 }
 
 async fn begin(stage: &Stage, begin: &Begin) -> Result<()> {
-    let client = stage.control_plane.client()?;
+    let client = stage.ground.client()?;
     match begin {
         Begin::Apply(manifests) => {
             for manifest in *manifests {
-                stage.control_plane.apply(manifest, &stage.namespace).await?;
+                stage.ground.apply(manifest, &stage.namespace).await?;
             }
         }
         Begin::DeletePod => {
@@ -103,7 +103,7 @@ async fn begin(stage: &Stage, begin: &Begin) -> Result<()> {
 
 /// Shows what changes until the act has ended.
 async fn follow(stage: &mut Stage, act: &Act, table: &mut Table) -> Result<()> {
-    let client = stage.control_plane.client()?;
+    let client = stage.ground.client()?;
     let end = std::time::Instant::now() + PATIENCE;
     loop {
         let row = Row::look(&client, stage).await?;

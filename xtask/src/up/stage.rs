@@ -1,14 +1,15 @@
-//! What the show is played on: the control plane, the driver, the sidecars that this release has.
+//! What the show is played with: the driver and the sidecars that this release has.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use cluster::built::{cargo, executable};
+use cluster::built::cargo;
 use cluster::node::NodeDriver;
-use cluster::{ControlPlane, Options, Process, wait};
+use cluster::{Process, wait};
+
+use super::ground::Ground;
 
 /// The driver's name, as the example class has it.
 pub(crate) const DRIVER: &str = "hostpath.csi.k8s.io";
@@ -29,38 +30,64 @@ const SIDECARS: &[Sidecar] = &[
 
 /// Everything that runs; gone when it is dropped.
 pub(crate) struct Stage {
-    // Sidecars before the driver, the driver before the control plane.
+    // Sidecars before the driver, the driver before the API server.
     sidecars: Vec<Process>,
     driver: Process,
-    pub(crate) control_plane: ControlPlane,
+    pub(crate) ground: Ground,
     pub(crate) namespace: String,
     /// Where the driver keeps volumes.
     pub(crate) volumes: PathBuf,
 }
 
+/// Our executables.
+#[derive(Debug, Clone)]
+pub(crate) struct Programs {
+    mooring: PathBuf,
+    driver: PathBuf,
+    /// The simulation.
+    pub(crate) simulation: PathBuf,
+}
+
+impl Programs {
+    /// Builds them, with cargo's own progress: the first time takes a minute or more. All at once and always the same ones:
+    /// for another set, cargo would choose other features of the same dependencies, and compile those again.
+    pub(crate) fn build() -> Result<Programs> {
+        let ours = [("mooring", "mooring"), ("driver", "mooring-driver"), ("sim", "mooring-sim")];
+        let mut build = cargo();
+        build
+            .arg("build")
+            .args(ours.iter().flat_map(|(package, name)| ["--package", package, "--bin", name]));
+        if !build.status()?.success() {
+            bail!("mooring does not build (above)");
+        }
+        let this = std::env::current_exe()?;
+        let built = |name: &str| this.with_file_name(name);
+        Ok(Programs {
+            mooring: built("mooring"),
+            driver: built("mooring-driver"),
+            simulation: built("mooring-sim"),
+        })
+    }
+}
+
 impl Stage {
-    /// Builds what is missing and starts everything, saying what it does.
-    pub(crate) async fn set() -> Result<Stage> {
-        tokio::task::spawn_blocking(build).await??;
-        let built = |package, name| tokio::task::spawn_blocking(move || executable(package, name));
-        let mooring = built("mooring", "mooring").await??;
-        let driver = built("driver", "mooring-driver").await??;
-        println!("starting a control plane");
-        let control_plane = ControlPlane::start(Options { scheduler: true, ..Options::default() }).await?;
-        let namespace = control_plane.fresh_namespace("show").await?;
-        let volumes = control_plane.folder().join("volumes");
-        let socket = control_plane.folder().join("csi.sock");
+    /// Starts everything on `ground`, saying what it does.
+    pub(crate) async fn set(ground: Ground, programs: &Programs) -> Result<Stage> {
+        let Programs { mooring, driver, .. } = programs;
+        let namespace = ground.namespace().await?;
+        let volumes = ground.folder().join("volumes");
+        let socket = ground.folder().join("csi.sock");
         println!("starting {DRIVER}");
         let mut command = Command::new(driver);
         command.arg(format!("--endpoint=unix://{}", socket.display()));
         command.arg(format!("--statedir={}", volumes.display()));
         command.args([format!("--nodeid={NODE}"), "--enable-topology=false".to_owned()]);
-        let known = known_sidecars(&mooring)?;
+        let known = known_sidecars(mooring)?;
         let attaches = known.iter().any(|sidecar| sidecar.name == "csi-attacher");
         if attaches {
             command.arg("--enable-attach=true");
         }
-        let mut driver = control_plane.spawn("mooring-driver", command)?;
+        let mut driver = ground.spawn("mooring-driver", command)?;
         let listening = wait::until("the driver's socket", Duration::from_secs(20), || {
             let state = (socket.exists(), driver.exited());
             async move {
@@ -75,17 +102,16 @@ impl Stage {
             bail!("the driver ended with {status}:\n{}", driver.last_lines(15));
         }
         let node = NodeDriver { name: DRIVER.to_owned(), node_id: NODE.to_owned(), ..NodeDriver::default() };
-        control_plane.node(NODE, &BTreeMap::new(), &[node]).await?;
-        let mut stage = Stage { sidecars: Vec::new(), driver, control_plane, namespace, volumes };
+        ground.node(NODE, node).await?;
+        let mut stage = Stage { sidecars: Vec::new(), driver, ground, namespace, volumes };
         for sidecar in known {
             println!("starting {}", sidecar.name);
-            let kubeconfig =
-                stage.control_plane.service_account(&stage.namespace, sidecar.name, sidecar.role).await?;
-            let mut command = Command::new(&mooring);
+            let kubeconfig = stage.ground.account(&stage.namespace, sidecar.name, sidecar.role).await?;
+            let mut command = Command::new(mooring);
             command.arg(sidecar.name).env_remove("KUBECONFIG");
             command.arg(format!("--csi-address={}", socket.display()));
             command.arg(format!("--kubeconfig={}", kubeconfig.display()));
-            stage.sidecars.push(stage.control_plane.spawn(sidecar.name, command)?);
+            stage.sidecars.push(stage.ground.spawn(sidecar.name, command)?);
         }
         Ok(stage)
     }
@@ -108,7 +134,8 @@ impl Stage {
     /// How many volumes the driver keeps on disk: folders named by a volume id, which is a UUID.
     pub(crate) fn folders(&self) -> usize {
         let is_id = |name: &str| name.len() == 36 && name.split('-').count() == 5;
-        let entries = std::fs::read_dir(&self.volumes).into_iter().flatten().flatten();
+        let entries =
+            std::fs::read_dir(self.volumes.join("drivers").join(DRIVER)).into_iter().flatten().flatten();
         entries.filter(|entry| entry.path().is_dir() && entry.file_name().to_str().is_some_and(is_id)).count()
     }
 
@@ -119,18 +146,6 @@ impl Stage {
             processes.map(|process| format!("---- {} ----\n{}", process.name(), process.last_lines(8)));
         words.collect::<Vec<_>>().join("\n")
     }
-}
-
-/// Builds our executables, with cargo's own progress: the first time takes minutes.
-fn build() -> Result<()> {
-    println!("building mooring and its driver");
-    for (package, name) in [("mooring", "mooring"), ("driver", "mooring-driver")] {
-        let status = cargo().args(["build", "--package", package, "--bin", name]).status()?;
-        if !status.success() {
-            bail!("{name} does not build (above)");
-        }
-    }
-    Ok(())
 }
 
 /// The sidecars that this `mooring` has.

@@ -6,10 +6,10 @@ use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use super::scripted::{Pipes, Probe, SECOND, Script};
-use crate::LinkState;
-use crate::identity::{
-    DriverName, NameError, driver_name, plugin_capabilities, probe_until_ready, watch_identity,
-};
+use crate::capability::ControllerCapabilities;
+use crate::identity::{DriverName, NameError, driver_name, plugin_capabilities, probe_until_ready};
+use crate::v1::plugin_capability::service::Type as Service;
+use crate::{Checked, Client, DriverChanged, Identity, LinkState, v1, was_sent, watch_identity};
 
 /// Runs the wait over these probes: outcome, calls made, seconds taken.
 async fn probed(probes: impl IntoIterator<Item = Probe>) -> (Result<(), Code>, usize, u64) {
@@ -71,17 +71,22 @@ async fn capabilities_of_a_bare_plugin_are_an_empty_set() {
     assert!(set.services.is_empty() && set.expansion.is_empty());
 }
 
+/// A driver that a sidecar has started with, watched from now on; and the watch.
+async fn watched(pipes: &Pipes) -> (Client, tokio::task::JoinHandle<DriverChanged>) {
+    let (driver, checked) = (pipes.driver(), Checked::new());
+    let name = driver_name(&driver, SECOND).await.unwrap();
+    let plugin = plugin_capabilities(&driver, SECOND).await.unwrap();
+    let expected = Identity { name, plugin, controller: ControllerCapabilities::default() };
+    let (asking, gate) = (driver.clone(), checked.clone());
+    let watch = tokio::spawn(async move { watch_identity(&asking, &expected, &gate, SECOND).await });
+    tokio::time::sleep(SECOND).await;
+    (driver.after_check(checked), watch)
+}
+
 #[tokio::test(start_paused = true)]
 async fn another_driver_after_a_restart_is_reported() {
     let pipes = Pipes::new(Script::named("ours"));
-    let driver = pipes.driver();
-    let ours = driver_name(&driver, SECOND).await.unwrap();
-    let watching = tokio::spawn({
-        let driver = driver.clone();
-        async move { watch_identity(&driver, &ours, SECOND).await }
-    });
-    tokio::time::sleep(SECOND).await;
-
+    let (driver, watching) = watched(&pipes).await;
     let restarted = Script::named("ours");
     pipes.replace(restarted.clone());
     pipes.kill();
@@ -98,7 +103,48 @@ async fn another_driver_after_a_restart_is_reported() {
     assert!(!watching.is_finished());
     pipes.replace(Script::named("theirs"));
     pipes.kill();
-    let changed = watching.await.unwrap();
-    assert_eq!(Some(changed.expected), DriverName::new("ours"));
-    assert_eq!(Some(changed.found), DriverName::new("theirs"));
+    let [expected, found] = ["ours", "theirs"].map(|name| DriverName::new(name).unwrap());
+    assert_eq!(watching.await.unwrap(), DriverChanged::Name { expected, found });
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_capabilities_after_a_restart_are_reported() {
+    let pipes = Pipes::new(Script::named("ours"));
+    let (_driver, watching) = watched(&pipes).await;
+    let restarted = Script::named("ours");
+    restarted.services.lock().unwrap().push(Service::VolumeAccessibilityConstraints);
+    pipes.replace(restarted);
+    pipes.kill();
+    assert_eq!(watching.await.unwrap(), DriverChanged::Capabilities(DriverName::new("ours").unwrap()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_wait_until_the_restarted_driver_is_ready() {
+    let pipes = Pipes::new(Script::named("ours"));
+    let (driver, watching) = watched(&pipes).await;
+    let no = || Probe::Ready(Some(false));
+    let restarted = Script::named("ours");
+    *restarted.probes.lock().unwrap() = [Probe::Fail(Status::internal("sick")), no(), no()].into();
+    pipes.replace(restarted.clone());
+    pipes.kill();
+    tokio::time::sleep(SECOND / 2).await;
+    let early = driver.call(v1::GetPluginInfoRequest {}, SECOND / 2).await.unwrap_err();
+    assert_eq!((early.code(), was_sent(&early)), (Code::Unavailable, false));
+    assert!(restarted.timeouts.lock().unwrap().is_empty(), "nothing but probes so far");
+    let late = driver.call(v1::GetPluginInfoRequest {}, 30 * SECOND).await;
+    assert_eq!(late.unwrap().name, "ours");
+    assert_eq!(restarted.probe_calls.load(Ordering::SeqCst), 4, "ready first");
+    assert!(!watching.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
+async fn call_without_a_connection_was_not_sent() {
+    let pipes = Pipes::new(Script::named("ours"));
+    pipes.refuse(true);
+    let refused = pipes.driver().call(v1::GetPluginInfoRequest {}, SECOND).await.unwrap_err();
+    assert_eq!((refused.code(), was_sent(&refused)), (Code::Unavailable, false), "{refused}");
+    pipes.refuse(false);
+    let hangs = Pipes::new(Script::probing([Probe::Hang]));
+    let slow = hangs.driver().call(v1::ProbeRequest {}, SECOND).await.unwrap_err();
+    assert_eq!((slow.code(), was_sent(&slow)), (Code::DeadlineExceeded, true), "{slow}");
 }

@@ -137,3 +137,37 @@ fn every_message_with_credentials_strips_them() {
     );
     assert_eq!(count, 19, "docs/upstream/csi.md, \"Secrets\"");
 }
+
+#[test]
+fn contexts_and_mount_flags_show_only_what_is_harmless() {
+    let tokens = "csi.storage.k8s.io/serviceAccount.tokens";
+    let context = [
+        (tokens, "eyJ"),
+        ("csi.storage.k8s.io/pod.name", "web-0"),
+        ("password", "hunter2"),
+        ("storage.kubernetes.io/csiProvisionerIdentity", "1-2-d"),
+    ];
+    let context = context.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let mount = v1::volume_capability::MountVolume {
+        mount_flags: ["ro", "vers=3.0", "password=hunter2"].map(str::to_owned).to_vec(),
+        ..Default::default()
+    };
+    let capability = v1::VolumeCapability {
+        access_type: Some(v1::volume_capability::AccessType::Mount(mount)),
+        ..Default::default()
+    };
+    let request = v1::NodePublishVolumeRequest {
+        volume_context: context.into(),
+        volume_capability: Some(capability),
+        ..Default::default()
+    };
+    let logged = redacted(&request);
+    assert!(!logged.contains("hunter2") && !logged.contains("eyJ"), "{logged}");
+    for kept in
+        ["web-0", "1-2-d", r#""ro","vers=3.0","password=***stripped***""#, r#""password":"***stripped***""#]
+    {
+        assert!(logged.contains(kept), "{logged}");
+    }
+    let shown = crate::shown(&request);
+    assert!(shown.contains("hunter2") && !shown.contains("eyJ"), "tokens never: {shown}");
+}

@@ -17,6 +17,8 @@ use tonic::{Request, Response, Status};
 
 use crate::v1;
 use crate::v1::identity_server::{Identity, IdentityServer};
+use crate::v1::plugin_capability::Type;
+use crate::v1::plugin_capability::service::Type as Service;
 use crate::{CallLog, Client, Connection};
 use base::metrics::Metrics;
 
@@ -36,6 +38,7 @@ pub(super) struct Script {
     pub(super) probes: Arc<Mutex<VecDeque<Probe>>>,
     pub(super) probe_calls: Arc<AtomicUsize>,
     pub(super) timeouts: Arc<Mutex<Vec<String>>>,
+    pub(super) services: Arc<Mutex<Vec<Service>>>,
 }
 
 impl Script {
@@ -71,7 +74,11 @@ impl Identity for Script {
         &self,
         _: Request<v1::GetPluginCapabilitiesRequest>,
     ) -> Result<Response<v1::GetPluginCapabilitiesResponse>, Status> {
-        Ok(Response::new(v1::GetPluginCapabilitiesResponse::default()))
+        let service = |kind: &Service| v1::PluginCapability {
+            r#type: Some(Type::Service(v1::plugin_capability::Service { r#type: (*kind).into() })),
+        };
+        let capabilities = self.services.lock().unwrap().iter().map(service).collect();
+        Ok(Response::new(v1::GetPluginCapabilitiesResponse { capabilities }))
     }
 
     async fn probe(&self, _: Request<v1::ProbeRequest>) -> Result<Response<v1::ProbeResponse>, Status> {

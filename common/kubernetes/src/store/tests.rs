@@ -11,8 +11,10 @@ fn volume(name: &str, uid: &str, version: u64, phase: &str) -> WireVolume {
     .unwrap()
 }
 
+type Log = Arc<Mutex<Vec<String>>>;
+
 /// The store, its writer, and a log of the changes that a subscriber sees.
-fn store() -> (Arc<Store<Volume>>, Writer<Volume>, Arc<Mutex<Vec<String>>>) {
+fn store() -> (Arc<Store<Volume>>, Writer<Volume>, Log) {
     let scope = Scope { driver: "d".into(), ..Scope::default() };
     let (writer, store) = cache(Arc::new(scope));
     let log = Arc::new(Mutex::new(Vec::new()));

@@ -3,15 +3,19 @@
 use std::collections::VecDeque;
 use std::fs::{File, TryLockError};
 use std::io::{self, BufRead as _, BufReader};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::Pid;
+
 use super::error::BinariesError;
 use super::progress::Progress;
 use super::recipe::{Binary, Recipe, Stamp};
+use crate::guard;
 
 /// One of the binaries to build.
 pub(super) struct Step {
@@ -133,8 +137,11 @@ struct Said {
 fn follow(step: &Step, mut command: Command, show: impl Fn(&Said)) -> Result<Said, BinariesError> {
     let binary = step.binary.name();
     let failed = |output: String| BinariesError::Build { binary, output };
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // A group of its own, with its compilers: it ends when this process does.
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut child = command.spawn().map_err(|source| BinariesError::NoGo { binary, source })?;
+    guard::watch(child.id());
+    give_way(&child);
     let (lines, from_go) = mpsc::channel();
     if let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) {
         forward(stdout, lines.clone());
@@ -159,10 +166,21 @@ fn follow(step: &Step, mut command: Command, show: impl Fn(&Said)) -> Result<Sai
             Err(RecvTimeoutError::Disconnected) => break,
         }
     }
-    match child.wait() {
+    let ended = child.wait();
+    guard::forget(child.id());
+    match ended {
         Ok(status) if status.success() => Ok(said),
         Ok(_) => Err(failed(Vec::from(said.last).join("\n"))),
         Err(error) => Err(failed(error.to_string())),
+    }
+}
+
+/// A build takes minutes of every core: what somebody waits for at the terminal goes first.
+fn give_way(child: &Child) {
+    let pid = Some(Pid::from_child(child));
+    // Where it cannot be said, the build is only less polite.
+    if let Ok(now) = rustix::process::getpriority_process(pid) {
+        let _ = rustix::process::setpriority_process(pid, now.max(10));
     }
 }
 

@@ -1,10 +1,11 @@
 //! Tells a waiting person what is being built and how far it is.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Where progress goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub enum Progress {
     /// One line on standard error that ticks.
     Terminal,
@@ -12,6 +13,8 @@ pub enum Progress {
     Lines,
     /// Nothing.
     Silent,
+    /// Nothing, and as [`Progress::auto`] once this is set.
+    Once(&'static AtomicBool),
 }
 
 impl Progress {
@@ -25,21 +28,31 @@ impl Progress {
         match self {
             Progress::Terminal => Duration::from_millis(250),
             Progress::Lines | Progress::Silent => Duration::from_secs(30),
+            Progress::Once(_) => Progress::auto().interval(),
+        }
+    }
+
+    /// Where it goes at this moment.
+    fn now(self) -> Progress {
+        match self {
+            Progress::Once(shown) if shown.load(Ordering::Relaxed) => Progress::auto(),
+            Progress::Once(_) => Progress::Silent,
+            fixed => fixed,
         }
     }
 
     /// A line that stays.
     pub(crate) fn note(self, text: &str) {
-        match self {
+        match self.now() {
             Progress::Terminal => eprintln!("\r\x1b[2K{text}"),
             Progress::Lines => eprintln!("{text}"),
-            Progress::Silent => {}
+            Progress::Silent | Progress::Once(_) => {}
         }
     }
 
     /// A line that the next one replaces, on a terminal.
     pub(crate) fn tick(self, text: &str) {
-        match self {
+        match self.now() {
             Progress::Terminal => {
                 let mut out = std::io::stderr().lock();
                 // Progress that cannot be shown must not stop the build.
@@ -47,7 +60,7 @@ impl Progress {
                 let _ = out.flush();
             }
             Progress::Lines => eprintln!("{text}"),
-            Progress::Silent => {}
+            Progress::Silent | Progress::Once(_) => {}
         }
     }
 }

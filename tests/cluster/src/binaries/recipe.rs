@@ -113,6 +113,15 @@ impl Module {
     }
 }
 
+/// Which version of a binary that somebody else made will do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fit {
+    /// The very release that we would build: the tests compare with what it does.
+    Release,
+    /// The same minor release (for etcd the one before too, for kubectl the ones beside it): enough to show something.
+    Minor,
+}
+
 /// What can be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Binary {
@@ -241,25 +250,46 @@ impl Binary {
         }
     }
 
-    /// Whether the executable `file` is of the release that we would build.
-    pub(super) fn is_our_release(self, file: &Path) -> bool {
-        let Recipe { name, asked, .. } = self.recipe();
-        let Ok(output) = Command::new(file).arg0(name).args(asked).output() else {
-            return false;
-        };
-        let expected = self.version_line();
-        String::from_utf8_lossy(&output.stdout).lines().any(|line| line.trim() == expected)
+    /// The version that the executable `file` says it is of; `None` when it does not run, or says none.
+    pub(super) fn version_of(self, file: &Path) -> Option<String> {
+        let Recipe { name, asked, says, .. } = self.recipe();
+        let output = Command::new(file).arg0(name).args(asked).output().ok()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.lines().find_map(|line| line.trim().strip_prefix(says)).map(str::to_owned)
     }
 
-    /// The line with which it says that it is of our release.
-    fn version_line(self) -> String {
-        let Recipe { module, says, .. } = self.recipe();
-        let version = match self {
+    /// The version that we would build, as the binary says it.
+    pub(super) fn our_version(self) -> &'static str {
+        let module = self.recipe().module;
+        match self {
             Binary::Etcd => module.version_of(ETCD).trim_start_matches('v'),
             _ => module.release(),
-        };
-        format!("{says}{version}")
+        }
     }
+
+    /// Whether a binary that says `version` will do.
+    pub(super) fn fits(self, version: &str, fit: Fit) -> bool {
+        let ours = self.our_version();
+        if fit == Fit::Release {
+            return version == ours;
+        }
+        let (Some((major, minor)), Some((our_major, our_minor))) = (line(version), line(ours)) else {
+            return false;
+        };
+        let minors = match self {
+            // The API server speaks to the etcd before, and kubectl to the API servers beside its own.
+            Binary::Etcd => our_minor.saturating_sub(1)..=our_minor,
+            Binary::Kubectl => our_minor.saturating_sub(1)..=our_minor + 1,
+            _ => our_minor..=our_minor,
+        };
+        major == our_major && minors.contains(&minor)
+    }
+}
+
+/// Major and minor of a version.
+fn line(version: &str) -> Option<(u32, u32)> {
+    let mut parts = version.trim_start_matches('v').split('.');
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -307,16 +337,48 @@ mod tests {
     }
 
     #[test]
-    fn each_says_its_version_in_its_own_way() {
-        for (binary, line) in [
-            (Binary::ApiServer, "Kubernetes v1.37.2"),
-            (Binary::Kubectl, "Client Version: v1.37.2"),
-            (Binary::CsiSanity, "Version = v5.6.0"),
-            (Binary::CsiAttacher, "csi-attacher v4.13.0"),
+    fn each_has_the_version_of_its_module() {
+        for (binary, version) in [
+            (Binary::ApiServer, "v1.37.2"),
+            (Binary::Kubectl, "v1.37.2"),
+            (Binary::CsiSanity, "v5.6.0"),
+            (Binary::CsiAttacher, "v4.13.0"),
+            (Binary::Etcd, "3.7.0"),
         ] {
-            assert_eq!(binary.version_line(), line);
+            assert_eq!(binary.our_version(), version);
         }
-        let etcd = Binary::Etcd.version_line();
-        assert!(etcd.starts_with("etcd Version: 3."), "{etcd}");
+    }
+
+    #[test]
+    fn a_found_version_fits_or_not() {
+        use Binary::{ApiServer, Etcd, Kubectl};
+        for (binary, version, release, minor) in [
+            (ApiServer, "v1.37.2", true, true),
+            (ApiServer, "v1.37.0", false, true),
+            (ApiServer, "v1.36.3", false, false),
+            (ApiServer, "v2.37.2", false, false),
+            (ApiServer, "main", false, false),
+            (Etcd, "3.7.0", true, true),
+            (Etcd, "3.6.8", false, true),
+            (Etcd, "3.5.9", false, false),
+            (Kubectl, "v1.38.0", false, true),
+            (Kubectl, "v1.35.0", false, false),
+        ] {
+            let found = (binary.fits(version, Fit::Release), binary.fits(version, Fit::Minor));
+            assert_eq!(found, (release, minor), "{binary:?} {version}");
+        }
+    }
+
+    #[test]
+    fn a_binary_is_asked_for_its_version() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("kube-apiserver");
+        assert_eq!(Binary::ApiServer.version_of(&file), None);
+        std::fs::write(&file, "#!/bin/sh\necho Kubernetes v1.37.0\n").expect("written");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).expect("executable");
+        assert_eq!(Binary::ApiServer.version_of(&file).as_deref(), Some("v1.37.0"));
+        assert_eq!(Binary::Kubectl.version_of(&file), None);
     }
 }

@@ -8,6 +8,7 @@
 mod access;
 pub(crate) mod admission;
 mod discovery;
+mod history;
 mod outage;
 mod patch;
 mod path;
@@ -29,13 +30,11 @@ use tokio::time::Instant;
 
 use access::Rights;
 pub use access::Rule;
-pub use outage::Outage;
+pub(crate) use patch::merge;
 use path::Target;
 use resource::{RESOURCES, by_kind, by_plural};
 use store::{Key, Kind, Store};
 use write::Writer;
-
-use crate::steps::Life;
 
 /// One request, as it was answered.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,6 +65,15 @@ impl Request {
     }
 }
 
+/// How an API server fails to answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outage {
+    /// Connections are refused, and watches end when it begins.
+    Refused,
+    /// Requests wait for its end and are answered then; watches are silent.
+    Hanging,
+}
+
 #[derive(Debug)]
 struct State {
     store: Store,
@@ -75,7 +83,9 @@ struct State {
     hidden: Vec<String>,
     disturbance: watch::Disturbance,
     latency: Duration,
-    outage: Option<(outage::Outage, tokio::time::Instant)>,
+    outage: Option<(Outage, tokio::time::Instant)>,
+    /// Whether lists may be streamed.
+    streams: bool,
 }
 
 /// The API server; clones share it.
@@ -106,6 +116,7 @@ impl ApiServer {
             disturbance: watch::Disturbance::default(),
             latency: Duration::from_millis(1),
             outage: None,
+            streams: true,
         };
         let server = ApiServer {
             state: Arc::new(Mutex::new(state)),
@@ -131,16 +142,6 @@ impl ApiServer {
         drop(state);
         self.changed.send_if_modified(|last| std::mem::replace(last, version) != version);
         result
-    }
-
-    /// A client. `who` is its name in [`ApiServer::requests`] and for [`ApiServer::grant_only`]. Its requests are not
-    /// steps; the process under test gets its client from [`crate::World::client`]. Must be called in a tokio runtime.
-    pub fn client(&self, who: &str) -> kube::Client {
-        service::client(self.clone(), who.to_owned(), None)
-    }
-
-    pub(crate) fn client_of(&self, who: &str, life: Life) -> kube::Client {
-        service::client(self.clone(), who.to_owned(), Some(life))
     }
 
     /// All requests so far, in the order in which they were answered; those of the methods here are not among them.

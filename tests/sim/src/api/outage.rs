@@ -5,16 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::ApiServer;
-
-/// How an API server fails to answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outage {
-    /// Connections are refused, and watches end when it begins.
-    Refused,
-    /// Requests wait for its end and are answered then; watches are silent.
-    Hanging,
-}
+use super::{ApiServer, Outage};
 
 impl ApiServer {
     /// From now on, and for this long, the API server does not answer.

@@ -24,8 +24,20 @@ use crate::steps::{Fault, Life, Step};
 
 type Lines = BoxStream<'static, Result<Frame<Bytes>, std::io::Error>>;
 
+impl ApiServer {
+    /// A client. `who` is its name in [`ApiServer::requests`] and for [`ApiServer::grant_only`]. Its requests are not
+    /// steps; the process under test gets its client from [`crate::World::client`]. Must be called in a tokio runtime.
+    pub fn client(&self, who: &str) -> kube::Client {
+        client(self.clone(), who.to_owned(), None)
+    }
+
+    pub(crate) fn client_of(&self, who: &str, life: Life) -> kube::Client {
+        client(self.clone(), who.to_owned(), Some(life))
+    }
+}
+
 /// A client whose requests end here.
-pub(super) fn client(server: ApiServer, who: String, life: Option<Life>) -> kube::Client {
+fn client(server: ApiServer, who: String, life: Option<Life>) -> kube::Client {
     let caller = Arc::new(Caller { server, who, life });
     let service = tower::service_fn(move |request: http::Request<Body>| -> BoxFuture<'static, _> {
         let caller = caller.clone();
@@ -235,6 +247,11 @@ fn object(state: &mut super::State, asked: &Asked, target: &Target) -> Result<An
         }
         "list" => read::list(store, &mut state.unread, target, &asked.query, asked.shape)
             .map(|list| Answer::Object(200, list)),
+        "watch" if asked.query.is_set("sendInitialEvents") && !state.streams => Err(Refusal::new(
+            422,
+            "Invalid",
+            "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled",
+        )),
         "watch" => Watch::begin(store, target.clone(), &asked.query, asked.shape)
             .map(|watch| Answer::Watch(Box::new(watch))),
         "create" => write::create(store, target, asked.body.clone(), &writer).map(written),

@@ -40,7 +40,7 @@ pub(crate) struct Change {
 }
 
 /// All there is.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Store {
     pub(crate) objects: BTreeMap<Key, Arc<Value>>,
     history: VecDeque<Change>,

@@ -101,6 +101,9 @@ impl Watch {
             let message = format!("too old resource version: {from} ({})", store.forgotten);
             watch.ready.push_back(line("ERROR", &Refusal::new(410, "Expired", message).body()));
             watch.finished = true;
+        } else if from > store.version {
+            let message = format!("Too large resource version: {from}, current: {}", store.version);
+            return Err(Refusal::new(504, "Timeout", message));
         } else {
             watch.position = from;
         }

@@ -4,8 +4,8 @@ use csi::Rpc;
 use csi::v1::{self, *};
 use tonic::Status;
 
-use super::Settings;
 use super::model::{Model, Publication, Snapshot, Volume, id_of, missing, size_for};
+use super::settings::Settings;
 
 /// A request that the driver serves.
 pub(super) trait Apply: Rpc + Send + Sync {

@@ -6,17 +6,15 @@ mod apply;
 mod model;
 mod script;
 mod service;
+mod settings;
 
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use csi::v1::{self, controller_service_capability, node_service_capability, plugin_capability};
-use csi::{Connection, redacted};
+use csi::redacted;
 use futures::future::BoxFuture;
-use futures::stream::{self, StreamExt as _};
-use tokio::io::DuplexStream;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tonic::{Code, Status};
@@ -25,46 +23,9 @@ use apply::Apply;
 pub use model::{Model, Publication, Snapshot, Volume, id_of};
 pub use script::Reply;
 use script::Script;
+pub use settings::Settings;
 
 use crate::steps::{Fault, Life, Step};
-
-/// How the driver presents itself.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Its name, as GetPluginInfo tells it.
-    pub name: String,
-    /// Plugin services.
-    pub plugin: Vec<plugin_capability::service::Type>,
-    /// Controller RPCs; one that is not here answers UNIMPLEMENTED.
-    pub controller: Vec<controller_service_capability::rpc::Type>,
-    /// Node RPCs.
-    pub node: Vec<node_service_capability::rpc::Type>,
-    /// The node id that NodeGetInfo tells.
-    pub node_id: String,
-    /// The topology segments that NodeGetInfo tells.
-    pub node_topology: BTreeMap<String, String>,
-    /// Whether ControllerExpandVolume says that the node must go on.
-    pub node_expansion_required: bool,
-    /// How long every call takes at least.
-    pub latency: Duration,
-}
-
-impl Default for Settings {
-    /// `driver.example`, with a controller that creates, deletes and publishes.
-    fn default() -> Settings {
-        use controller_service_capability::rpc::Type;
-        Settings {
-            name: "driver.example".to_owned(),
-            plugin: vec![plugin_capability::service::Type::ControllerService],
-            controller: vec![Type::CreateDeleteVolume, Type::PublishUnpublishVolume],
-            node: Vec::new(),
-            node_id: "node-1".to_owned(),
-            node_topology: BTreeMap::new(),
-            node_expansion_required: false,
-            latency: Duration::from_millis(1),
-        }
-    }
-}
 
 /// One call, as it came and as it was answered.
 #[derive(Debug, Clone)]
@@ -118,59 +79,6 @@ impl Driver {
     fn state(&self) -> MutexGuard<'_, State> {
         // A panic elsewhere must not hide itself behind a second one here.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A connection whose calls are not steps; the process under test gets its own from [`crate::World::connection`].
-    /// Must be called in a tokio runtime.
-    pub fn connection(&self) -> Connection {
-        self.connection_of(None)
-    }
-
-    pub(crate) fn connection_of(&self, life: Option<Life>) -> Connection {
-        let driver = self.clone();
-        Connection::from_connector(move || {
-            let (driver, life) = (driver.clone(), life.clone());
-            async move { driver.dial(life).await }
-        })
-    }
-
-    /// One end of a pipe whose other end is served.
-    async fn dial(&self, life: Option<Life>) -> std::io::Result<DuplexStream> {
-        const BUFFER: usize = 64 * 1024;
-        if let Some(life) = &life {
-            life.stop_if_dead().await;
-        }
-        if self.state().stopped {
-            return Err(std::io::Error::new(
-                std::io::ErrorKind::ConnectionRefused,
-                "the driver is not running",
-            ));
-        }
-        let (client, mut near) = tokio::io::duplex(BUFFER);
-        let (mut far, server) = tokio::io::duplex(BUFFER);
-        let service = service::Service { driver: self.clone(), life: life.clone() };
-        let serving = tonic::transport::Server::builder()
-            .add_service(v1::identity_server::IdentityServer::new(service.clone()))
-            .add_service(v1::controller_server::ControllerServer::new(service.clone()))
-            .add_service(v1::node_server::NodeServer::new(service))
-            .serve_with_incoming(stream::iter([Ok::<_, std::io::Error>(server)]).chain(stream::pending()));
-        let server = tokio::spawn(serving);
-        // The pipe in between is what a restart or the caller's death cuts: both ends then see the end at once.
-        let pipe = tokio::spawn(async move {
-            let ended = async {
-                match &life {
-                    Some(life) => life.ended().await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
-                () = ended => {}
-            }
-            server.abort();
-        });
-        self.state().pipes.push(pipe.abort_handle());
-        Ok(client)
     }
 
     /// Answers one call: the step's fault, then the script, then the honest model.

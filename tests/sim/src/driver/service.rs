@@ -1,11 +1,14 @@
-//! The gRPC edge: every method is one call of [`Service::serve`].
+//! The gRPC edge: connections to the driver, and every method as one call of [`Service::serve`].
 
+use std::pin::Pin;
+
+use csi::Connection;
 use csi::v1::controller_server::Controller;
 use csi::v1::identity_server::Identity;
 use csi::v1::node_server::Node;
 use csi::v1::*;
-use std::pin::Pin;
-
+use futures::stream::{self, StreamExt as _};
+use tokio::io::DuplexStream;
 use tonic::{Request, Response, Status};
 
 use super::Driver;
@@ -95,5 +98,60 @@ impl Node for Service {
         node_unpublish_volume: NodeUnpublishVolumeRequest => NodeUnpublishVolumeResponse,
         node_get_volume_stats: NodeGetVolumeStatsRequest => NodeGetVolumeStatsResponse,
         node_expand_volume: NodeExpandVolumeRequest => NodeExpandVolumeResponse,
+    }
+}
+
+impl Driver {
+    /// A connection whose calls are not steps; the process under test gets its own from [`crate::World::connection`].
+    /// Must be called in a tokio runtime.
+    pub fn connection(&self) -> Connection {
+        self.connection_of(None)
+    }
+
+    pub(crate) fn connection_of(&self, life: Option<Life>) -> Connection {
+        let driver = self.clone();
+        Connection::from_connector(move || {
+            let (driver, life) = (driver.clone(), life.clone());
+            async move { driver.dial(life).await }
+        })
+    }
+
+    /// One end of a pipe whose other end is served.
+    async fn dial(&self, life: Option<Life>) -> std::io::Result<DuplexStream> {
+        const BUFFER: usize = 64 * 1024;
+        if let Some(life) = &life {
+            life.stop_if_dead().await;
+        }
+        if self.state().stopped {
+            return Err(std::io::Error::new(
+                std::io::ErrorKind::ConnectionRefused,
+                "the driver is not running",
+            ));
+        }
+        let (client, mut near) = tokio::io::duplex(BUFFER);
+        let (mut far, server) = tokio::io::duplex(BUFFER);
+        let service = Service { driver: self.clone(), life: life.clone() };
+        let serving = tonic::transport::Server::builder()
+            .add_service(identity_server::IdentityServer::new(service.clone()))
+            .add_service(controller_server::ControllerServer::new(service.clone()))
+            .add_service(node_server::NodeServer::new(service))
+            .serve_with_incoming(stream::iter([Ok::<_, std::io::Error>(server)]).chain(stream::pending()));
+        let server = tokio::spawn(serving);
+        // The pipe in between is what a restart or the caller's death cuts: both ends then see the end at once.
+        let pipe = tokio::spawn(async move {
+            let ended = async {
+                match &life {
+                    Some(life) => life.ended().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                () = ended => {}
+            }
+            server.abort();
+        });
+        self.state().pipes.push(pipe.abort_handle());
+        Ok(client)
     }
 }

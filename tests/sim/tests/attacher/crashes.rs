@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
 use crate::forced::force_away;
-use crate::harness::{LIMIT, config, give, sidecar, sidecar_with};
+use crate::harness::{ATTACHER, LIMIT, config, give, sidecar};
 use crate::objects::{
     DRIVER, FINALIZER, VA, csi_node, inline, ours, protected, pv, secret, va, with, with_secret_ref,
 };
@@ -167,7 +167,7 @@ async fn comparing(world: World) {
     let mut config = config();
     config.can.lists_nodes = true;
     config.max_entries = 1;
-    sidecar_with(world, config, Leadership::always(), CancellationToken::new()).await;
+    ATTACHER.live(world, config, Leadership::always(), CancellationToken::new()).await;
 }
 
 /// An attachment that the driver's list contradicts.

@@ -7,7 +7,6 @@
 mod anew;
 mod attach;
 mod burst;
-mod case;
 mod crashes;
 mod detach;
 mod forced;

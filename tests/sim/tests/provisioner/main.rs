@@ -9,3 +9,4 @@ mod deletion;
 mod errors;
 mod harness;
 mod leadership;
+mod lists;

@@ -1,22 +1,28 @@
 //! A control plane with our driver and our sidecars beside it.
 
-#![allow(dead_code, unreachable_pub, reason = "each test file uses the part it needs")]
+#![allow(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "it serves tests, and what it cannot do fails them"
+)]
 
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use cluster::apply::documents;
-use cluster::binaries::{Binary, Progress, ensure};
-use cluster::built::executable;
-use cluster::skip::{Lack, left_out};
-use cluster::{ControlPlane, Options, Process, Signal};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use crate::apply::documents;
+use crate::binaries::{Binary, Progress, ensure};
+use crate::built::executable;
+use crate::skip::{Lack, left_out};
+use crate::{ControlPlane, Options, Process, Signal};
+
 /// A running sidecar.
+#[derive(Debug)]
 pub struct Replica {
     process: Process,
 }
@@ -37,11 +43,14 @@ impl DerefMut for Replica {
 
 /// Everything a test needs, gone when it is dropped.
 pub struct Stand {
+    /// A client with every right.
     pub client: kube::Client,
+    /// The namespace of the test.
     pub namespace: String,
     driver: Process,
     driver_args: Vec<String>,
     kubeconfig: PathBuf,
+    /// The control plane.
     pub control_plane: ControlPlane,
     /// Last to go: the next control plane starts when this one is gone.
     _alone: tokio::sync::MutexGuard<'static, ()>,
@@ -62,7 +71,7 @@ pub fn roles(manifest: &str) -> String {
 impl Stand {
     /// A fresh control plane, the hostpath driver, and an account with the provisioner's sample role.
     pub async fn up(name: &str) -> Stand {
-        Self::with(name, &[], "csi-provisioner", include_str!("../../../../manifests/rbac/provisioner.yaml"))
+        Self::with(name, &[], "csi-provisioner", include_str!("../../../manifests/rbac/provisioner.yaml"))
             .await
     }
 
@@ -212,7 +221,7 @@ impl Stand {
 
     /// The folders of the driver's volumes, by name: a volume's is called as its id.
     pub fn directories(&self) -> Vec<String> {
-        let folder = self.control_plane.folder().join("volumes");
+        let folder = self.control_plane.folder().join("volumes/drivers/hostpath.csi.k8s.io");
         let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
         let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
         let mut names: Vec<_> =

@@ -4,17 +4,22 @@
 //! HTTP/1.1, with one TLS connection for each watch and each request in flight. This client leaves retries to
 //! the queues, where metrics show them, and sends everything over one connection.
 
+mod error;
+mod transport;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::header::{HeaderValue, USER_AGENT};
 use kube::client::{Body, ConfigExt};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use thiserror::Error;
 use tower::{BoxError, ServiceBuilder};
 
-use super::limit::{Limit, LimitLayer};
-use super::transport::transport;
+pub use error::ClientError;
+use error::chain;
+use transport::transport;
+
+use crate::limit::{Limit, LimitLayer};
 
 /// How often a quiet connection is pinged.
 const PING: Duration = Duration::from_secs(30);
@@ -32,35 +37,6 @@ pub struct ClientOptions {
     pub rate: Option<(f64, u32)>,
     /// How often a quiet connection is pinged; half as long may an answer take. `None` means every 30 s.
     pub ping: Option<Duration>,
-}
-
-/// Why there is no client. Every case ends the process with exit code 1.
-#[derive(Debug, Error)]
-pub enum ClientError {
-    /// The kubeconfig cannot be read or parsed.
-    #[error("--kubeconfig {path}: {reason}; give the path of a readable kubeconfig")]
-    Kubeconfig {
-        /// As given.
-        path: String,
-        /// What the loader says.
-        reason: String,
-    },
-    /// Neither a kubeconfig nor a service account.
-    #[error(
-        "not running in a pod ({0}); give --kubeconfig, or run with a service account and KUBERNETES_SERVICE_HOST set"
-    )]
-    NotInCluster(String),
-    /// `--master` is no URL.
-    #[error("--master {0}: not a URL such as https://host:6443")]
-    Master(String),
-    /// The proxy cannot be used.
-    #[error(
-        "proxy {0}: only proxies such as http://host:port can be used; change proxy-url in the kubeconfig, or HTTPS_PROXY"
-    )]
-    Proxy(String),
-    /// Certificates, keys or headers cannot be used.
-    #[error("cannot set up the Kubernetes client: {0}")]
-    Setup(String),
 }
 
 /// Loads the configuration and builds a client. Nothing is sent yet.
@@ -130,19 +106,4 @@ fn build(
         })
         .service(transport);
     Ok(kube::Client::new(service, config.default_namespace.clone()))
-}
-
-/// An error with its causes on one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.contains(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        cause = error.source();
-    }
-    text.replace('\n', " ")
 }

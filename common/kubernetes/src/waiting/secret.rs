@@ -1,76 +1,76 @@
-//! Polls for the missing Secrets that attachments wait for.
+//! Polls for the missing Secrets that somebody waits for.
 //!
-//! Upstream's roles allow no watch on Secrets, so a missing one is polled: one request at a time,
-//! round-robin, and only while an attachment waits. Slow answers lengthen the pause, which leaves
-//! `--kube-api-qps` to others. A poll reads metadata only. Any answer but the Secret, also a refusal, means:
-//! ask again in the next round.
+//! Upstream's roles allow no watch on Secrets, so a missing one is polled: one request at a time, round-robin, and only
+//! while somebody waits. Slow answers lengthen the pause, which leaves `--kube-api-qps` to others. A poll reads metadata
+//! only. Any answer but the Secret, also a refusal, means: ask again in the next round.
 //!
-//! The attachments' own back-off runs on. When it ends, the attachment reads the Secret itself, except if a
-//! poll has missed the Secret since the attachment's last try and another attachment still waits for it. So
-//! many attachments that lack one Secret cost little more than one.
+//! The waiters' own back-off runs on. When it ends, the waiter reads the Secret itself, except if a poll has missed the
+//! Secret since its last try and another still waits for it. So many objects that lack one Secret cost little more than
+//! one.
 //!
-//! `Differs:` upstream finds a late Secret only when the back-off ends, up to `--retry-interval-max` later.
+//! `Differs:` the Go sidecars find a late Secret only when the back-off ends, up to `--retry-interval-max` later.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kubernetes::api;
-use kubernetes::object::WireSecret;
-use kubernetes::secret::SecretRef;
-use kubernetes::secret::{SecretError, read};
 use tokio::time::{Instant, sleep};
 
-use super::reconcile::Attachments;
-use super::waiting::On;
+use super::waiters::{On, Waiting};
+use crate::api::{self, Objects};
+use crate::object::WireSecret;
+use crate::secret::{SecretError, SecretRef, read};
 
 /// Shortest time between two requests for the same Secret.
 const ROUND: Duration = Duration::from_secs(2);
-/// Shortest time between any two requests: a fifth of a second. Many missing Secrets thus make a round
-/// longer.
+/// Shortest time between any two requests: a fifth of a second. Many missing Secrets thus make a round longer.
 const BETWEEN: Duration = Duration::from_millis(200);
-
 /// Longest pause after a slow answer.
 const SLOWEST: Duration = Duration::from_secs(10);
 
-/// The pause before the next request, given how many Secrets are missing and how long the last request took,
-/// its wait for the request limit included. The pause is at least four times that long.
-pub fn pause(missing: usize, took: Duration) -> Duration {
+/// The pause before the next request, given how many Secrets are missing and how long the last request took, its wait for
+/// the request limit included. The pause is at least four times that long.
+fn pause(missing: usize, took: Duration) -> Duration {
     let share = u32::try_from(missing.max(1)).map_or(Duration::ZERO, |missing| ROUND / missing);
     share.max(BETWEEN).max(took.saturating_mul(4).min(SLOWEST))
 }
 
-impl Attachments {
-    /// Reads a Secret. `missing` is the Secret that a poll has missed since this attachment asked last.
-    pub(super) async fn secret(
+impl<C: Copy + Ord + Send + Sync + 'static> Waiting<C> {
+    /// Reads a Secret, as a request of the driver has it. `missing` is what [`Waiting::leave`] returned: if that is the
+    /// Secret and another still waits for it, the answer is "not found" without a request.
+    ///
+    /// # Errors
+    /// The Secret is missing, cannot be read, or cannot be sent.
+    pub async fn secret(
         &self,
+        objects: &Objects,
         place: &SecretRef,
         missing: Option<&SecretRef>,
     ) -> Result<BTreeMap<String, String>, SecretError> {
-        if missing == Some(place) && self.waiting.is_wanted(place) {
+        if missing == Some(place) && self.is_wanted(place) {
             let SecretRef { namespace, name } = place.clone();
             return Err(SecretError::NotFound { namespace, name });
         }
-        Ok(read(&self.seat.objects, place).await?.to_request())
+        Ok(read(objects, place).await?.to_request())
     }
 
-    /// Polls for missing Secrets and queues the attachments that wait for them. Never ends.
-    pub async fn look_for_secrets(&self) {
+    /// Polls for missing Secrets and wakes those who wait for them. Never ends.
+    pub async fn poll_secrets(&self, objects: &Objects) {
         let (mut last, mut took) = (None, Duration::ZERO);
         loop {
-            let Some((_, missing)) = self.waiting.secret_after(last.as_ref()) else {
-                self.waiting.secret_wanted().await;
+            let Some((_, missing)) = self.secret_after(last.as_ref()) else {
+                self.secret_wanted().await;
                 continue;
             };
             sleep(pause(missing, took)).await;
-            // The attachment that waited may have given up meanwhile.
-            let Some((place, _)) = self.waiting.secret_after(last.as_ref()) else { continue };
+            // Whoever waited may have given up meanwhile.
+            let Some((place, _)) = self.secret_after(last.as_ref()) else { continue };
             let asked = Instant::now();
-            match self.seat.objects.exists::<WireSecret>(&place.namespace, &place.name).await {
+            match objects.exists::<WireSecret>(&place.namespace, &place.name).await {
                 Ok(true) => {
                     base::v!(2, "A missing Secret is there now"; "secret" => place);
-                    self.waiting.came(&On::Secret(place.clone())).iter().for_each(|key| self.wake(key));
+                    self.came(&On::Secret(place.clone()));
                 }
-                Ok(false) => self.waiting.not_found(&place),
+                Ok(false) => self.not_found(&place),
                 Err(error) => {
                     base::v!(2, "Could not look for a Secret"; "secret" => place, "err" => api::text(&error));
                 }

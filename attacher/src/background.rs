@@ -7,13 +7,14 @@ use process::Seat;
 use tokio::time::sleep;
 
 use crate::attachment::decide::{Step, decide, place};
-use crate::attachment::reconcile::{Attachments, Caches};
+use crate::attachment::reconcile::Attachments;
+use crate::caches::Caches;
 use crate::config::Config;
 use crate::listing::Listing;
 use crate::volume;
 
 /// What the background tasks work with.
-pub(crate) struct Beside<'a> {
+pub(crate) struct Background<'a> {
     pub(crate) seat: &'a Seat,
     pub(crate) config: &'a Config,
     pub(crate) caches: &'a Caches,
@@ -22,12 +23,12 @@ pub(crate) struct Beside<'a> {
     pub(crate) volume_queue: &'a WorkQueue<Key>,
 }
 
-impl Beside<'_> {
-    /// Compares with the driver's list, looks for missing Secrets and at everything unfinished.
+impl Background<'_> {
+    /// Compares with the driver's list, polls for missing Secrets and queues everything unfinished.
     /// Once the process is to stop, nothing of it begins any more. Never ends.
     pub(crate) async fn run(&self, listing: Listing) {
         let tasks = async {
-            futures::join!(self.compare(listing), self.attachments.look_for_secrets(), self.look_again())
+            futures::join!(self.compare(listing), self.attachments.poll_secrets(), self.look_again())
         };
         tokio::select! {
             biased;
@@ -68,27 +69,19 @@ impl Beside<'_> {
     }
 }
 
-const ATTACHMENTS: Need = Need {
-    group: "storage.k8s.io",
-    resource: "volumeattachments",
-    verbs: &["list", "watch", "patch"],
-    namespaced: false,
-};
-const STATUS: Need = Need {
-    group: "storage.k8s.io",
-    resource: "volumeattachments/status",
-    verbs: &["patch"],
-    namespaced: false,
-};
-pub(crate) const NEEDS_TO_MARK: [Need; 2] = [ATTACHMENTS, STATUS];
+const fn need(group: &'static str, resource: &'static str, verbs: &'static [&'static str]) -> Need {
+    Need { group, resource, verbs, namespaced: false }
+}
+
+const STORAGE: &str = "storage.k8s.io";
+const STATUS: Need = need(STORAGE, "volumeattachments/status", &["patch"]);
+/// What a driver that publishes nothing needs.
+pub(crate) const NEEDS_TO_MARK: [Need; 2] =
+    [need(STORAGE, "volumeattachments", &["list", "watch", "patch"]), STATUS];
+/// What attaching needs.
 pub(crate) const NEEDS: [Need; 4] = [
-    ATTACHMENTS,
+    need(STORAGE, "volumeattachments", &["get", "list", "watch", "patch"]),
     STATUS,
-    Need {
-        group: "",
-        resource: "persistentvolumes",
-        verbs: &["get", "list", "watch", "patch"],
-        namespaced: false,
-    },
-    Need { group: "storage.k8s.io", resource: "csinodes", verbs: &["list", "watch"], namespaced: false },
+    need("", "persistentvolumes", &["get", "list", "watch", "patch"]),
+    need(STORAGE, "csinodes", &["list", "watch"]),
 ];

@@ -1,23 +1,23 @@
 //! Decides which events about an attachment end its back-off (docs/upstream/attacher.md, "Event intake").
 //!
 //! The error that an attacher writes to an attachment must not end that attachment's back-off. We recognise
-//! our own writes exactly (module `own`), and another attacher's error writes by the fields that they change.
+//! our own writes exactly ([`kubernetes::own_writes`]), and another attacher's error writes by the fields that they change.
 
 use std::sync::Arc;
 
 use base::queue::WorkQueue;
 use kubernetes::object::{Attachment, Key};
+use kubernetes::own_writes::OwnWrites;
 use kubernetes::store::{Change, Store};
 
 use super::decide::{Step, decide, place};
-use super::own::OwnWrites;
 use crate::config::Config;
 
 /// Whether an update ends the back-off: not if only the errors in the status have changed.
 ///
 /// A change to a field that we do not keep (labels, other annotations) ends it too, unless an error changed
 /// with it.
-pub fn is_news(old: &Attachment, new: &Attachment) -> bool {
+pub(crate) fn is_news(old: &Attachment, new: &Attachment) -> bool {
     let same_errors = old.attach_error == new.attach_error && old.detach_error == new.detach_error;
     same_errors
         || old.meta.uid != new.meta.uid
@@ -31,8 +31,8 @@ pub fn is_news(old: &Attachment, new: &Attachment) -> bool {
         || old.volume() != new.volume()
 }
 
-/// Adds attachments to the queue when there is something to do about them.
-pub(super) fn feed(
+/// Adds attachments to the queue when an event leaves something to do about them.
+pub(super) fn follow(
     queue: &WorkQueue<Key>,
     attachments: &Store<Attachment>,
     config: &Arc<Config>,

@@ -6,13 +6,16 @@ use csi::{ErrorClass, attach_class};
 use kubernetes::object::Attachment;
 use tonic::Status;
 
-use super::open::Publication;
+use super::registry::Publication;
+use crate::attachment::decide::awaits_detach;
 
 /// The next step for a publication whose attachment is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// Withdraw it.
+pub(crate) enum Step {
+    /// Withdraw it, if the API server says so too.
     Withdraw,
+    /// Keep it: the attachment is there after all, and its own work settles it.
+    Keep,
     /// Wait: another attachment will cover it, but does not yet have our finalizer.
     Wait,
     /// Another attachment covers it: the detach of that one will unpublish it.
@@ -21,17 +24,17 @@ pub enum Step {
 
 /// An attachment of this driver that may be for the same volume and node.
 #[derive(Debug, Clone)]
-pub struct Rival {
+pub(crate) struct Rival {
     /// The attachment.
-    pub attachment: Arc<Attachment>,
+    pub(crate) attachment: Arc<Attachment>,
     /// Its volume's id at the driver, if that is known.
-    pub handle: Option<Box<str>>,
+    pub(crate) handle: Option<Box<str>>,
     /// Its node's id at the driver, if that is known.
-    pub node_id: Option<Arc<str>>,
+    pub(crate) node_id: Option<Arc<str>>,
 }
 
 /// Whether an answer to ControllerPublishVolume leaves the volume published, or may do so.
-pub fn may_be_published<T>(reply: &Result<T, Status>) -> bool {
+pub(crate) fn may_be_published<T>(reply: &Result<T, Status>) -> bool {
     match reply {
         Ok(_) => true,
         Err(status) => attach_class(status) == ErrorClass::InProgress,
@@ -42,13 +45,24 @@ pub fn may_be_published<T>(reply: &Result<T, Status>) -> bool {
 ///
 /// A live attachment without our finalizer will publish the volume again. Until it has the finalizer,
 /// deleting it would not unpublish the volume, so we go on remembering the publication.
-pub fn decide(publication: &Publication, rivals: impl Iterator<Item = Rival>, finalizer: &str) -> Step {
+pub(crate) fn decide(
+    publication: &Publication,
+    rivals: impl Iterator<Item = Rival>,
+    finalizer: &str,
+) -> Step {
     let mut step = Step::Withdraw;
-    for rival in rivals.filter(|rival| is_for(publication, rival)) {
-        if rival.attachment.meta.has_finalizer(finalizer) {
-            return Step::Leave;
+    for rival in rivals {
+        let meta = &rival.attachment.meta;
+        if meta.uid == publication.attachment.uid {
+            if awaits_detach(meta, finalizer) {
+                return Step::Keep;
+            }
+        } else if is_for(publication, &rival) {
+            if meta.has_finalizer(finalizer) {
+                return Step::Leave;
+            }
+            step = Step::Wait;
         }
-        step = Step::Wait;
     }
     step
 }
@@ -56,14 +70,13 @@ pub fn decide(publication: &Publication, rivals: impl Iterator<Item = Rival>, fi
 /// Whether an attachment covers the publication, or will.
 fn is_for(publication: &Publication, rival: &Rival) -> bool {
     let Rival { attachment, handle, node_id } = rival;
-    let meta = &attachment.meta;
     let same_node =
         attachment.node == publication.node || node_id.as_ref() == Some(&publication.pair.node_id);
     let same_volume = match handle {
         Some(handle) => *handle == publication.pair.handle,
-        None => publication.volume.as_ref().is_some_and(|held| attachment.volume() == Some(held.volume())),
+        None => publication.volume.is_some() && attachment.volume() == publication.volume.as_ref(),
     };
-    attachment.ours && !meta.deleting && meta.uid != publication.uid && same_node && same_volume
+    attachment.ours && !attachment.meta.deleting && same_node && same_volume
 }
 
 #[cfg(test)]
@@ -97,13 +110,16 @@ mod tests {
             rival(one)
         };
         let deleted = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
+        let itself = || json!({"metadata": {"uid": "uid-1", "deletionTimestamp": "2026-01-01T00:00:00Z"}});
         for (name, other, expected) in [
             ("with our finalizer", rival(bound()), Leave),
             ("without", rival(json!({})), Wait),
             ("attached by whom ever, without", rival(json!({"status": {"attached": true}})), Wait),
             ("deleted, with", merged(bound(), deleted.clone()), Withdraw),
             ("deleted, without", rival(deleted), Withdraw),
-            ("the one that is gone", merged(bound(), json!({"metadata": {"uid": "uid-1"}})), Withdraw),
+            ("the attachment itself", rival(json!({"metadata": {"uid": "uid-1"}})), Keep),
+            ("itself, deleted, with", merged(itself(), bound()), Keep),
+            ("itself, deleted, without", rival(itself()), Withdraw),
             ("another driver's", merged(bound(), json!({"spec": {"attacher": "other"}})), Withdraw),
         ] {
             assert_eq!(step(&[other]), expected, "{name}");

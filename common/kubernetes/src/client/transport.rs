@@ -18,7 +18,7 @@ use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tower::{BoxError, Service};
 
-use super::client::ClientError;
+use super::error::{ClientError, chain};
 
 /// After how long without traffic the operating system asks whether the other side is still there.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
@@ -63,7 +63,7 @@ pub(super) fn transport(
     proxy: Option<&str>,
     ping: Duration,
 ) -> Result<Transport, ClientError> {
-    let setup = |error: kube::Error| ClientError::Setup(super::client::chain(&error));
+    let setup = |error: kube::Error| ClientError::Setup(chain(&error));
     let mut http = HttpConnector::new();
     http.enforce_http(false);
     http.set_nodelay(true);
