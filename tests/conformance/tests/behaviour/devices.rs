@@ -83,13 +83,13 @@ with_driver!(a_device_that_was_let_go_of_is_published_anew, [], |folder, driver|
     let client = driver.client();
     let id = volume(client, request::create("v", true, MIB)).await.volume_id;
     let target = folder.join("target");
-    let let_go = || {
+    let device = || {
         let image = loop_devices_below(folder).pop().unwrap();
         let output =
             Command::new("losetup").args(["--noheadings", "--output=NAME", "-j"]).arg(image).output();
-        let device = String::from_utf8(output.unwrap().stdout).unwrap();
-        assert!(Command::new("losetup").args(["-d", device.trim()]).status().unwrap().success());
+        String::from_utf8(output.unwrap().stdout).unwrap().trim().to_owned()
     };
+    let let_go = || assert!(Command::new("losetup").args(["-d", &device()]).status().unwrap().success());
     published(client, &id, &target, true, false).await.unwrap();
     let_go();
     // Another test may have got the device's number for a moment: then a stranger's device is there.
@@ -98,6 +98,12 @@ with_driver!(a_device_that_was_let_go_of_is_published_anew, [], |folder, driver|
         assert!(status.code() == Code::AlreadyExists && Instant::now() < deadline, "{status}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    assert_eq!(rustix_size(&File::open(&target).unwrap()), MIB as u64);
+    // It stays for as long as somebody looks at it, as udev does.
+    let looking = File::open(device()).unwrap();
+    let_go();
+    published(client, &id, &target, true, false).await.unwrap();
+    drop(looking);
     assert_eq!(rustix_size(&File::open(&target).unwrap()), MIB as u64);
     let_go();
     let unpublish = request::unpublish(&id, target.to_str().unwrap());
