@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use conformance::request::{self, MIB};
-use conformance::{Running, mounts_below};
+use conformance::{Running, loop_devices_below, mounts_below};
 use csi::v1;
 
 use super::{DEADLINE, published, unpublished, volume};
@@ -100,6 +100,7 @@ with_driver!(an_upgrade_from_the_older_layout_keeps_live_mounts, [], |folder, dr
     }
     std::fs::remove_dir_all(folder.join("state/drivers")).unwrap();
     let driver = Running::start(folder, &[]).await;
+    assert_eq!(loop_devices_below(folder).len(), 1, "the live device stays");
     for (block, id) in [false, true].into_iter().zip(&ids) {
         let target = folder.join(format!("{block}"));
         published(driver.client(), id, &target, block, false).await.unwrap();
@@ -112,4 +113,22 @@ with_driver!(an_upgrade_from_the_older_layout_keeps_live_mounts, [], |folder, dr
     }
     let left: Vec<_> = std::fs::read_dir(folder.join("state")).unwrap().collect();
     assert_eq!(left.len(), 1, "nothing is left outside drivers: {left:?}");
+});
+
+with_driver!(publications_of_a_removed_pod_are_forgotten_too, ["--enable-attach"], |folder, driver| {
+    let mut ids = Vec::new();
+    for pod in ["one", "two"] {
+        std::fs::create_dir(folder.join(pod)).unwrap();
+        let id = volume(driver.client(), request::create(pod, false, MIB)).await.volume_id;
+        published(driver.client(), &id, &folder.join(pod).join("target"), false, false).await.unwrap();
+        ids.push(id);
+    }
+    driver.kill().await;
+    reboot(folder);
+    std::fs::remove_dir_all(folder.join("one")).unwrap();
+    let strict = ["--enable-attach", "--check-volume-lifecycle"];
+    let driver = Running::start(folder, &strict).await;
+    for id in &ids {
+        driver.client().call(request::delete(id), DEADLINE).await.unwrap();
+    }
 });

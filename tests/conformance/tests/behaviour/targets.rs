@@ -92,6 +92,13 @@ with_driver!(an_unrecorded_mount_of_the_volume_is_unmounted, [], |folder, driver
     run("mount", &["--bind", target.to_str().unwrap()], &other);
     unpublished(client, &id, &other).await;
     assert_eq!(mounts_below(folder), std::slice::from_ref(&target));
+    // Published there, it is recorded.
+    std::fs::create_dir(&other).unwrap();
+    run("mount", &["--bind", target.to_str().unwrap()], &other);
+    published(client, &id, &other, false, false).await.unwrap();
+    assert_eq!(code(published(client, &id, &other, false, true).await), Code::AlreadyExists);
+    assert_eq!(mounts_below(&other), std::slice::from_ref(&other), "mounted once");
+    unpublished(client, &id, &other).await;
     // Somebody else's mount is none of its publications.
     std::fs::create_dir(&other).unwrap();
     run("mount", &["-t", "tmpfs", "tmpfs"], &other);
