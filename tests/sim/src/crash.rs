@@ -129,6 +129,7 @@ pub fn everywhere(scenario: &Scenario) -> Report {
 pub fn at_each_step(scenario: &Scenario, faults: &[Fault]) -> Report {
     let report = explore(scenario, faults);
     assert!(report.fired > 0 || faults.is_empty(), "the process under test made no step: nothing was tested");
+    println!("{} runs, {} of them with their fault, {} steps", report.runs, report.fired, report.steps.len());
     if report.failures.is_empty() {
         return report;
     }
