@@ -6,6 +6,7 @@ use base::queue::Backoff;
 use csi::capability::{ControllerCapabilities, PluginCapabilities};
 use csi::v1::controller_service_capability::rpc::Type as Rpc;
 use csi::v1::plugin_capability::service::Type as Service;
+use kubernetes::object::Claim;
 
 use crate::flags::Flags;
 
@@ -100,6 +101,11 @@ impl Config {
     /// Whether topology is used: the driver has it and the gate is on.
     pub fn uses_topology(&self) -> bool {
         self.topology && self.can.topology
+    }
+
+    /// Whether the claim names a VolumeAttributesClass that counts: its gate is on.
+    pub fn names_attributes(&self, claim: &Claim) -> bool {
+        self.attributes_classes && !claim.attributes_class.is_empty()
     }
 }
 
