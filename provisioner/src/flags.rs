@@ -7,7 +7,7 @@ use base::flag::{Dialect, Exit, FlagSet, Gate, Parsed};
 
 base::flags! {
     /// The flags that only csi-provisioner has.
-    pub struct Flags {
+    pub(crate) struct Flags {
         "master" master: String = "", "URL of the API server; replaces the one in the kubeconfig.";
         "timeout" timeout: Duration = Duration::from_secs(10), "Longest time one call to the driver may take.";
         "worker-threads" worker_threads: u32 = 100, "How many claims, and how many volumes, are worked on at once.";
@@ -39,13 +39,13 @@ base::flags! {
 }
 
 /// Gate: topology is used.
-pub const TOPOLOGY: &str = "Topology";
+pub(crate) const TOPOLOGY: &str = "Topology";
 /// Gate: claims may name a VolumeAttributesClass.
-pub const VOLUME_ATTRIBUTES_CLASS: &str = "VolumeAttributesClass";
+pub(crate) const VOLUME_ATTRIBUTES_CLASS: &str = "VolumeAttributesClass";
 /// Gate: a data source may be in another namespace.
-pub const CROSS_NAMESPACE: &str = "CrossNamespaceVolumeDataSource";
+pub(crate) const CROSS_NAMESPACE: &str = "CrossNamespaceVolumeDataSource";
 /// Gate: the lease is released on SIGTERM.
-pub const RELEASE_LEASE: &str = "ReleaseLeaderElectionOnExit";
+pub(crate) const RELEASE_LEASE: &str = "ReleaseLeaderElectionOnExit";
 
 /// Upstream's gates. `Differs:` the lease is released on exit unless the gate is set to false.
 const GATES: &[Gate] = &[
@@ -81,7 +81,7 @@ const WITHOUT_EFFECT: [&str; 14] = [
 ];
 
 /// The given flags that change nothing in this release, to be named in the log.
-pub fn without_effect(parsed: &Parsed) -> Vec<&'static str> {
+pub(crate) fn without_effect(parsed: &Parsed) -> Vec<&'static str> {
     WITHOUT_EFFECT.into_iter().filter(|flag| parsed.is_set(flag)).collect()
 }
 

@@ -10,10 +10,10 @@ use kubernetes::object::{Claim, Volume};
 use prometheus::{HistogramVec, IntCounterVec};
 
 /// Counters of claims.
-pub struct ClaimMetrics(Family);
+pub(crate) struct ClaimMetrics(Family);
 
 /// Counters of deletions.
-pub struct VolumeMetrics(Family);
+pub(crate) struct VolumeMetrics(Family);
 
 struct Family {
     total: IntCounterVec,
@@ -50,19 +50,19 @@ impl Family {
 
 impl ClaimMetrics {
     /// Registers the families; fails if the names are taken.
-    pub fn new(metrics: &Metrics) -> Result<Self, prometheus::Error> {
+    pub(crate) fn new(metrics: &Metrics) -> Result<Self, prometheus::Error> {
         let prefix = "controller_persistentvolumeclaim_provision";
         Family::new(metrics, prefix, "persistent volume provision", &["class", "source"]).map(Self)
     }
 
     /// Counts a claim that got its volume after this time.
-    pub fn provisioned(&self, claim: &Claim, took: Duration) {
+    pub(crate) fn provisioned(&self, claim: &Claim, took: Duration) {
         self.0.total.with_label_values(&labels(claim)).inc();
         self.0.seconds.with_label_values(&labels(claim)).observe(took.as_secs_f64());
     }
 
     /// An attempt failed.
-    pub fn failed(&self, claim: &Claim) {
+    pub(crate) fn failed(&self, claim: &Claim) {
         self.0.failed.with_label_values(&labels(claim)).inc();
     }
 }
@@ -73,19 +73,19 @@ fn labels(claim: &Claim) -> [&str; 2] {
 
 impl VolumeMetrics {
     /// Registers the families; fails if the names are taken.
-    pub fn new(metrics: &Metrics) -> Result<Self, prometheus::Error> {
+    pub(crate) fn new(metrics: &Metrics) -> Result<Self, prometheus::Error> {
         let prefix = "controller_persistentvolume_delete";
         Family::new(metrics, prefix, "persistent volume deletion", &["class"]).map(Self)
     }
 
     /// Counts a volume that was deleted after this time.
-    pub fn deleted(&self, volume: &Volume, took: Duration) {
+    pub(crate) fn deleted(&self, volume: &Volume, took: Duration) {
         self.0.total.with_label_values(&[&*volume.class]).inc();
         self.0.seconds.with_label_values(&[&*volume.class]).observe(took.as_secs_f64());
     }
 
     /// An attempt failed.
-    pub fn failed(&self, volume: &Volume) {
+    pub(crate) fn failed(&self, volume: &Volume) {
         self.0.failed.with_label_values(&[&*volume.class]).inc();
     }
 }

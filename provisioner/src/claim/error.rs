@@ -11,7 +11,7 @@ use super::outcome::{State, after_error, is_infeasible};
 
 /// Why one attempt failed. The text goes into the claim's event.
 #[derive(Debug, Error)]
-pub enum ProvisionError {
+pub(crate) enum ProvisionError {
     /// The driver lacks a capability that the claim needs.
     #[error("CSI driver does not support {0}")]
     NotSupported(&'static str),
@@ -75,7 +75,7 @@ pub enum ProvisionError {
 
 impl ProvisionError {
     /// The state that the error leaves the claim in. For `topology` and `node` see [`after_error`].
-    pub fn state(&self, topology: bool, node: bool) -> State {
+    pub(crate) fn state(&self, topology: bool, node: bool) -> State {
         match self {
             Self::NotSupported(_)
             | Self::NotAvailable(_)
@@ -94,7 +94,7 @@ impl ProvisionError {
     }
 
     /// Whether to retry slowly.
-    pub fn is_infeasible(&self) -> bool {
+    pub(crate) fn is_infeasible(&self) -> bool {
         matches!(self, Self::Driver(status) if is_infeasible(status))
     }
 }

@@ -10,12 +10,12 @@ use tokio::time::Instant;
 use super::object::NewVolume;
 
 /// How long a refused claim waits before it is retried, whatever the back-off flags say.
-pub const INFEASIBLE_RETRY: Duration = Duration::from_secs(300);
+pub(crate) const INFEASIBLE_RETRY: Duration = Duration::from_secs(300);
 
 /// The state kept between attempts, by claim uid. It ends with the process. That is safe: the volume's name
 /// makes every step repeatable.
 #[derive(Debug, Default)]
-pub struct Memory {
+pub(crate) struct Memory {
     background: HashMap<Uid, Background>,
     infeasible: HashMap<Uid, Infeasible>,
     unsaved: HashMap<Uid, Unsaved>,
@@ -25,22 +25,22 @@ pub struct Memory {
 /// A claim whose volume the driver may still be making. It is retried with the same request until the driver
 /// gives a final answer, even if the claim or its class is gone by then.
 #[derive(Debug, Clone)]
-pub struct Background {
+pub(crate) struct Background {
     /// The claim as it was when the call was made.
-    pub claim: Arc<Claim>,
+    pub(crate) claim: Arc<Claim>,
     /// The class as it was when the call was made.
-    pub class: Arc<Class>,
+    pub(crate) class: Arc<Class>,
 }
 
 /// A volume whose PersistentVolume is not created yet.
 #[derive(Debug, Clone)]
-pub struct Unsaved {
+pub(crate) struct Unsaved {
     /// The object.
-    pub volume: Arc<NewVolume>,
+    pub(crate) volume: Arc<NewVolume>,
     /// The claim it is for.
-    pub claim: Arc<Claim>,
+    pub(crate) claim: Arc<Claim>,
     /// When provisioning began.
-    pub begun: Instant,
+    pub(crate) begun: Instant,
 }
 
 #[derive(Debug)]
@@ -51,28 +51,28 @@ struct Infeasible {
 
 impl Memory {
     /// Keeps the claim until the driver gives a final answer.
-    pub fn keep(&mut self, background: Background) {
+    pub(crate) fn keep(&mut self, background: Background) {
         self.background.insert(background.claim.meta.uid.clone(), background);
     }
 
     /// The driver has given a final answer: forget the claim.
-    pub fn settle(&mut self, uid: &Uid) {
+    pub(crate) fn settle(&mut self, uid: &Uid) {
         self.background.remove(uid);
     }
 
     /// The claim and class of a call that may still be running.
-    pub fn background(&self, uid: &Uid) -> Option<Background> {
+    pub(crate) fn background(&self, uid: &Uid) -> Option<Background> {
         self.background.get(uid).cloned()
     }
 
     /// The driver refuses this claim with this class: retry slowly from now on.
-    pub fn refuse(&mut self, uid: &Uid, class: &Uid, now: Instant) {
+    pub(crate) fn refuse(&mut self, uid: &Uid, class: &Uid, now: Instant) {
         let until = now + INFEASIBLE_RETRY;
         self.infeasible.insert(uid.clone(), Infeasible { class: class.clone(), until });
     }
 
     /// How long a refused claim still has to wait. A re-created class ends the wait.
-    pub fn rests(&mut self, uid: &Uid, class: &Uid, now: Instant) -> Option<Duration> {
+    pub(crate) fn rests(&mut self, uid: &Uid, class: &Uid, now: Instant) -> Option<Duration> {
         let refusal = self.infeasible.get(uid)?;
         let left = refusal.until.saturating_duration_since(now);
         if refusal.class != *class || left.is_zero() {
@@ -83,27 +83,27 @@ impl Memory {
     }
 
     /// Keeps an object that could not be created yet.
-    pub fn remember_unsaved(&mut self, unsaved: Unsaved) {
+    pub(crate) fn remember_unsaved(&mut self, unsaved: Unsaved) {
         self.unsaved.insert(unsaved.claim.meta.uid.clone(), unsaved);
     }
 
     /// The object that is still to be created for this claim.
-    pub fn unsaved(&self, uid: &Uid) -> Option<Unsaved> {
+    pub(crate) fn unsaved(&self, uid: &Uid) -> Option<Unsaved> {
         self.unsaved.get(uid).cloned()
     }
 
     /// The object is created: forget it.
-    pub fn saved(&mut self, uid: &Uid) {
+    pub(crate) fn saved(&mut self, uid: &Uid) {
         self.unsaved.remove(uid);
     }
 
     /// The claim is left to a populator. Returns false if that was known already.
-    pub fn leave(&mut self, uid: &Uid) -> bool {
+    pub(crate) fn leave(&mut self, uid: &Uid) -> bool {
         self.left.insert(uid.clone())
     }
 
     /// The claim is gone and no call runs for it: forget it.
-    pub fn forget(&mut self, uid: &Uid) {
+    pub(crate) fn forget(&mut self, uid: &Uid) {
         self.infeasible.remove(uid);
         self.left.remove(uid);
     }

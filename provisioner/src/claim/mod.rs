@@ -8,14 +8,14 @@
 //! - a volume that exists at the driver gets its object, however long that takes;
 //! - a volume of the same name that belongs to another claim is never touched.
 
-pub mod eligible;
-pub mod error;
-pub mod memory;
-pub mod name;
-pub mod object;
-pub mod outcome;
-pub mod reconcile;
-pub mod request;
-pub mod save;
+pub(crate) mod eligible;
+pub(crate) mod error;
+pub(crate) mod memory;
+pub(crate) mod name;
+pub(crate) mod object;
+pub(crate) mod outcome;
+pub(crate) mod reconcile;
+pub(crate) mod request;
+pub(crate) mod save;
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use crate::config::Config;
 ///
 /// `Differs:` before it provisions, upstream checks for a volume called `pvc-<uid>`, whatever the prefix. We
 /// check for this name.
-pub fn volume_name(config: &Config, uid: &str) -> Option<String> {
+pub(crate) fn volume_name(config: &Config, uid: &str) -> Option<String> {
     if uid.is_empty() {
         return None;
     }

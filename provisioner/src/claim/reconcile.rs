@@ -34,11 +34,11 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// A claim in the queue. A re-created claim of the same name is another claim.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ClaimId {
+pub(crate) struct ClaimId {
     /// Namespace and name.
-    pub key: Key,
+    pub(crate) key: Key,
     /// The claim's uid.
-    pub uid: Uid,
+    pub(crate) uid: Uid,
 }
 
 impl fmt::Display for ClaimId {
@@ -48,7 +48,7 @@ impl fmt::Display for ClaimId {
 }
 
 /// Provisions volumes for claims.
-pub struct Claims {
+pub(crate) struct Claims {
     pub(super) config: Arc<Config>,
     pub(super) seat: Seat,
     claims: Arc<Store<Claim>>,
@@ -60,18 +60,18 @@ pub struct Claims {
 }
 
 /// The caches that provisioning reads.
-pub struct Caches {
+pub(crate) struct Caches {
     /// Claims that wait for us.
-    pub claims: Arc<Store<Claim>>,
+    pub(crate) claims: Arc<Store<Claim>>,
     /// Our classes.
-    pub classes: Arc<Store<Class>>,
+    pub(crate) classes: Arc<Store<Class>>,
     /// Our volumes.
-    pub volumes: Collection<Volume>,
+    pub(crate) volumes: Collection<Volume>,
 }
 
 impl Claims {
     /// Creates a reconciler that takes its claims from `queue` and puts unsaved volumes into `unsaved`.
-    pub fn new(
+    pub(crate) fn new(
         config: Arc<Config>,
         seat: Seat,
         caches: Caches,

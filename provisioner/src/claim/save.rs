@@ -52,7 +52,7 @@ impl Claims {
 }
 
 /// The queue of volumes whose objects are not created yet (upstream's `unsavedpvs`).
-pub struct UnsavedVolumes(pub std::sync::Arc<Claims>);
+pub(crate) struct UnsavedVolumes(pub std::sync::Arc<Claims>);
 
 impl Job<ClaimId> for UnsavedVolumes {
     async fn run(&self, id: ClaimId) -> Outcome {

@@ -7,7 +7,7 @@ use crate::claim::object::FINALIZER;
 
 /// The next step for a volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum Step {
     /// Nothing to do, or not our volume.
     Ignore,
     /// Add our finalizer.
@@ -19,7 +19,7 @@ pub enum Step {
 }
 
 /// Decides the next step for a volume. The same volume always leads to the same step.
-pub fn decide(volume: &Volume, driver: &str) -> Step {
+pub(crate) fn decide(volume: &Volume, driver: &str) -> Step {
     if !is_ours(volume, driver) {
         return Step::Ignore;
     }

@@ -5,6 +5,6 @@
 //! - its object is deleted only after the volume;
 //! - each step can be repeated after a crash.
 
-pub mod decide;
-pub mod reconcile;
-pub mod secret;
+pub(crate) mod decide;
+pub(crate) mod reconcile;
+pub(crate) mod secret;

@@ -47,7 +47,7 @@ enum DeleteError {
 type Deletions = Arc<Mutex<HashSet<Uid>>>;
 
 /// Deletes volumes and keeps their finalizer.
-pub struct Volumes {
+pub(crate) struct Volumes {
     config: Arc<Config>,
     seat: Seat,
     volumes: Collection<Volume>,
@@ -60,7 +60,7 @@ pub struct Volumes {
 
 impl Volumes {
     /// Creates a reconciler that takes its volumes from `queue`.
-    pub fn new(
+    pub(crate) fn new(
         config: Arc<Config>,
         seat: Seat,
         (volumes, classes): (Collection<Volume>, Arc<Store<Class>>),
