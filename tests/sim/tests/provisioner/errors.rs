@@ -214,7 +214,8 @@ async fn volume_that_is_too_small_is_deleted_and_asked_for_again() {
     assert_eq!(calls(&world), ["CreateVolume Some(Ok)", "DeleteVolume Some(Ok)", "CreateVolume Some(Ok)"]);
     let made =
         world.driver.calls_of("DeleteVolume")[0].request::<DeleteVolumeRequest>().unwrap().volume_id.clone();
-    assert!(world.driver.volumes().contains_key(&made), "the same name leads to the same id");
+    let used = world.api.list("persistentvolumes")[0]["spec"]["csi"]["volumeHandle"].clone();
+    assert!(used != json!(made) && world.driver.volumes().contains_key(used.as_str().unwrap()), "{used}");
     let said = events(&world);
     assert!(
         said.iter().any(|event| event.contains("1073741823 less than requested capacity 1073741824")),
