@@ -14,8 +14,8 @@ use kubernetes::object::{Attachment, Claim, Class, Keep, Key, Volume};
 use kubernetes::permission::Need;
 use process::{Caches, Duty, Election, Seat, Setup, StartError, host_name, start};
 
-use crate::claim;
-use crate::claim::reconcile::{ClaimId, Claims};
+use crate::claim::queue::{self, ClaimId};
+use crate::claim::reconcile::Claims;
 use crate::claim::save::UnsavedVolumes;
 use crate::config::{Capabilities, Config, Gates};
 use crate::flags::{self, Flags};
@@ -152,11 +152,7 @@ pub fn provision(seat: Seat, caches: &mut Caches, config: Config) -> Result<Duty
     } else {
         Attached::default()
     };
-    let seen = claim::reconcile::Caches {
-        claims: claims.clone(),
-        classes: classes.clone(),
-        volumes: volumes.clone(),
-    };
+    let seen = queue::Caches { claims: claims.clone(), classes: classes.clone(), volumes: volumes.clone() };
     let claim_job = Arc::new(Claims::new(
         config.clone(),
         seat.clone(),

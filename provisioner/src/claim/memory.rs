@@ -4,9 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kubernetes::object::{Claim, Class, Uid};
+use kubernetes::object::{Claim, Uid};
 use tokio::time::Instant;
 
+use super::background::{Background, Sent};
 use super::object::NewVolume;
 
 /// How long a refused claim waits before it is retried, whatever the back-off flags say.
@@ -20,16 +21,6 @@ pub(crate) struct Memory {
     infeasible: HashMap<Uid, Infeasible>,
     unsaved: HashMap<Uid, Unsaved>,
     left: HashSet<Uid>,
-}
-
-/// A claim whose volume the driver may still be making. It is retried with the same request until the driver
-/// gives a final answer, even if the claim or its class is gone by then.
-#[derive(Debug, Clone)]
-pub(crate) struct Background {
-    /// The claim as it was when the call was made.
-    pub(crate) claim: Arc<Claim>,
-    /// The class as it was when the call was made.
-    pub(crate) class: Arc<Class>,
 }
 
 /// A volume whose PersistentVolume is not created yet.
@@ -50,17 +41,37 @@ struct Infeasible {
 }
 
 impl Memory {
-    /// Keeps the claim until the driver gives a final answer.
-    pub(crate) fn keep(&mut self, background: Background) {
-        self.background.insert(background.claim.meta.uid.clone(), background);
+    /// An attempt for this claim begins, with this class.
+    pub(crate) fn begin(&mut self, uid: &Uid, class: &Uid) {
+        if let Some(background) = self.background.get_mut(uid) {
+            background.begin(class);
+        }
     }
 
-    /// The driver has given a final answer: forget the claim.
-    pub(crate) fn settle(&mut self, uid: &Uid) {
+    /// Keeps a request until the driver gives a final answer to it.
+    pub(crate) fn keep(&mut self, sent: Sent) {
+        let background = self.background.entry(sent.claim.meta.uid.clone()).or_default();
+        background.begin(&sent.class.meta.uid);
+        background.keep(sent);
+    }
+
+    /// The driver has refused this request for good.
+    pub(crate) fn settle(&mut self, sent: &Sent) {
+        let uid = &sent.claim.meta.uid;
+        if let Some(background) = self.background.get_mut(uid) {
+            background.settle(&sent.class.meta.uid);
+            if background.is_empty() {
+                self.background.remove(uid);
+            }
+        }
+    }
+
+    /// The claim has a volume: nothing is under way for it any more.
+    pub(crate) fn settle_all(&mut self, uid: &Uid) {
         self.background.remove(uid);
     }
 
-    /// The claim and class of a call that may still be running.
+    /// What may be under way for a claim.
     pub(crate) fn background(&self, uid: &Uid) -> Option<Background> {
         self.background.get(uid).cloned()
     }

@@ -9,7 +9,8 @@ use kubernetes::object::{Key, Volume};
 
 use super::error::ProvisionError;
 use super::memory::Unsaved;
-use super::reconcile::{ClaimId, Claims};
+use super::queue::ClaimId;
+use super::reconcile::Claims;
 
 impl Claims {
     /// Creates the object. False means: try again. That is so after any error, as the name may become free.

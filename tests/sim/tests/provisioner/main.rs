@@ -3,6 +3,7 @@
 
 #![allow(clippy::indexing_slicing, reason = "objects of tests are written just above")]
 
+mod background;
 mod cases;
 mod crashes;
 mod deletion;
