@@ -5,6 +5,7 @@
 //! attributes classes or in-tree migration. When a claim, a flag or a driver needs one of these, the answer
 //! is a clear error.
 
+mod caches;
 mod claim;
 mod config;
 #[cfg(test)]

@@ -14,7 +14,8 @@ use kubernetes::object::{Attachment, Claim, Class, Keep, Key, Volume};
 use kubernetes::permission::Need;
 use process::{Caches, Duty, Election, Seat, Setup, StartError, host_name, start};
 
-use crate::claim::queue::{self, ClaimId};
+use crate::caches;
+use crate::claim::queue::ClaimId;
 use crate::claim::reconcile::Claims;
 use crate::claim::save::UnsavedVolumes;
 use crate::config::{Capabilities, Config, Gates};
@@ -152,23 +153,17 @@ pub fn provision(seat: Seat, caches: &mut Caches, config: Config) -> Result<Duty
     } else {
         Attached::default()
     };
-    let seen = queue::Caches { claims: claims.clone(), classes: classes.clone(), volumes: volumes.clone() };
+    let seen = caches::Caches { claims: claims.clone(), classes: classes.clone(), volumes: volumes.clone() };
     let claim_job = Arc::new(Claims::new(
         config.clone(),
         seat.clone(),
-        seen,
+        seen.clone(),
         &claim_queue,
         unsaved_queue.clone(),
         claim_metrics,
     ));
-    let volume_job = Arc::new(Volumes::new(
-        config.clone(),
-        seat.clone(),
-        (volumes.clone(), classes),
-        attached,
-        &volume_queue,
-        volume_metrics,
-    ));
+    let volume_job =
+        Arc::new(Volumes::new(config.clone(), seat.clone(), seen, attached, &volume_queue, volume_metrics));
     let stop = seat.stop.clone();
     let work = async move {
         base::info!("Provisioning"; "driver" => config.driver, "claims" => claims.len(), "volumes" => volumes.store().len());

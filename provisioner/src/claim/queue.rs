@@ -4,9 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use base::queue::{Place, WorkQueue};
-use kubernetes::collection::Collection;
-use kubernetes::object::{Claim, Class, Key, Uid, Volume, VolumePhase};
+use kubernetes::object::{Claim, Key, Uid, Volume, VolumePhase};
 use kubernetes::store::{Change, Store};
+
+use super::name::volume_name;
+use crate::caches::Caches;
+use crate::config::Config;
 
 /// A claim in the queue. A re-created claim of the same name is another claim.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -30,18 +33,8 @@ impl fmt::Display for ClaimId {
     }
 }
 
-/// The caches that provisioning reads.
-pub(crate) struct Caches {
-    /// Claims that wait for us.
-    pub(crate) claims: Arc<Store<Claim>>,
-    /// Our classes.
-    pub(crate) classes: Arc<Store<Class>>,
-    /// Our volumes.
-    pub(crate) volumes: Collection<Volume>,
-}
-
 /// Adds claims to the queue when they, their class or their volume change.
-pub(super) fn feed(queue: &WorkQueue<ClaimId>, caches: &Caches) {
+pub(super) fn feed(queue: &WorkQueue<ClaimId>, caches: &Caches, config: Arc<Config>) {
     let Caches { claims, classes, volumes } = caches;
     let id = ClaimId::of;
     let to = queue.clone();
@@ -77,20 +70,30 @@ pub(super) fn feed(queue: &WorkQueue<ClaimId>, caches: &Caches) {
             Change::Added(_) | Change::Updated { .. } => return,
         };
         let Some(claims) = known.upgrade() else { return };
-        if let Some(claim) = bereft(gone, &claims) {
+        if let Some(claim) = bereft(gone, &claims, &config) {
             to.add(id(&claim), Place::lane(0));
         }
     });
 }
 
 /// The claim that needs a new volume because the one made for it is gone.
-fn bereft(gone: &Volume, claims: &Store<Claim>) -> Option<Arc<Claim>> {
+fn bereft(gone: &Volume, claims: &Store<Claim>, config: &Config) -> Option<Arc<Claim>> {
     match gone.phase {
         // The claim is gone too, even if our cache does not show that yet.
         VolumePhase::Released | VolumePhase::Failed => return None,
         VolumePhase::Pending | VolumePhase::Available | VolumePhase::Bound => {}
     }
-    let holder = gone.claim.as_ref()?;
-    let claim = claims.get(&Key::new(&holder.namespace, &holder.name))?;
-    (claim.meta.uid == holder.uid && claim.waits_for(claims.scope())).then_some(claim)
+    let named = |claim: &Claim| {
+        let name = volume_name(config, &claim.meta.uid.to_string());
+        name.is_some_and(|name| name == gone.meta.name())
+    };
+    let claim = match &gone.claim {
+        Some(holder) => {
+            let claim = claims.get(&Key::new(&holder.namespace, &holder.name))?;
+            (claim.meta.uid == holder.uid).then_some(claim)
+        }
+        // An administrator has taken the claim off: only the name tells.
+        None => claims.list().into_iter().find(|claim| named(claim)),
+    };
+    claim.filter(|claim| claim.waits_for(claims.scope()))
 }

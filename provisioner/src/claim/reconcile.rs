@@ -19,8 +19,9 @@ use super::memory::{Memory, Unsaved};
 use super::name::volume_name;
 use super::object::new_volume;
 use super::outcome::State;
-use super::queue::{Caches, ClaimId, feed};
+use super::queue::{ClaimId, feed};
 use super::request::prepare;
+use crate::caches::Caches;
 use crate::config::Config;
 use crate::metrics::ClaimMetrics;
 
@@ -84,7 +85,7 @@ impl Claims {
         unsaved: WorkQueue<ClaimId>,
         metrics: ClaimMetrics,
     ) -> Self {
-        feed(queue, &caches);
+        feed(queue, &caches, config.clone());
         let Caches { claims, classes, volumes } = caches;
         Self { config, seat, claims, classes, volumes, memory: Mutex::default(), unsaved, metrics }
     }

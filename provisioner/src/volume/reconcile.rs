@@ -8,7 +8,7 @@ use csi::{grpc_text, v1};
 use kubernetes::api;
 use kubernetes::collection::{Collection, Written};
 use kubernetes::event::{Event, Kind, ObjectRef};
-use kubernetes::object::{Class, Key, Uid, Volume};
+use kubernetes::object::{Claim, Class, Key, Uid, Volume, WireVolume};
 use kubernetes::secret::ReferenceError;
 use kubernetes::secret::read;
 use kubernetes::store::{Change, Store};
@@ -17,8 +17,9 @@ use thiserror::Error;
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::decide::{Step, decide};
+use super::decide::{Step, Waits, decide};
 use super::secret::deletion_secret;
+use crate::caches::Caches;
 use crate::claim::object::FINALIZER;
 use crate::config::Config;
 use crate::metrics::VolumeMetrics;
@@ -51,6 +52,7 @@ pub(crate) struct Volumes {
     config: Arc<Config>,
     seat: Seat,
     volumes: Collection<Volume>,
+    claims: Arc<Store<Claim>>,
     classes: Arc<Store<Class>>,
     attached: Attached,
     /// The uid of each object whose volume the driver has deleted, until the object is gone too.
@@ -63,14 +65,15 @@ impl Volumes {
     pub(crate) fn new(
         config: Arc<Config>,
         seat: Seat,
-        (volumes, classes): (Collection<Volume>, Arc<Store<Class>>),
+        caches: Caches,
         attached: Attached,
         queue: &WorkQueue<Key>,
         metrics: VolumeMetrics,
     ) -> Self {
         let deleted = Deletions::default();
+        let Caches { claims, classes, volumes } = caches;
         feed(queue, volumes.store(), config.driver.clone(), deleted.clone());
-        Self { config, seat, volumes, classes, attached, deleted, metrics }
+        Self { config, seat, volumes, claims, classes, attached, deleted, metrics }
     }
 
     async fn pass(&self, key: &Key) -> Outcome {
@@ -78,8 +81,9 @@ impl Volumes {
         if !self.seat.leadership.holds() {
             return Outcome::Retry;
         }
-        let result = match decide(&volume, &self.config.driver) {
+        let result = match decide(&volume, waits(&volume, &self.claims), &self.config.driver) {
             Step::Ignore => return Outcome::Done,
+            Step::DeleteUnbound => return self.delete_unbound(&volume).await,
             Step::Protect => self.volumes.add_finalizer(&volume.meta, FINALIZER).await,
             Step::Unprotect => self.volumes.remove_finalizer(&volume.meta, FINALIZER).await,
             Step::Delete => return self.delete_and_tell(&volume).await,
@@ -93,6 +97,26 @@ impl Volumes {
                 Outcome::Retry
             }
         }
+    }
+
+    /// Deletes a volume that no claim has, if the API server says so too: our cache may not show yet that a claim was
+    /// faster.
+    async fn delete_unbound(&self, volume: &Arc<Volume>) -> Outcome {
+        let live = match self.volumes.read::<WireVolume>(&volume.meta).await {
+            Ok(live) => live.map(|wire| Volume::from_wire(wire, self.volumes.store().scope())),
+            Err(error) => {
+                base::error!(api::text(&error), "Cannot read the PersistentVolume; will retry"; "volume" => volume.meta.key);
+                return Outcome::Retry;
+            }
+        };
+        let unbound = |live: &Volume| {
+            decide(live, waits(live, &self.claims), &self.config.driver) == Step::DeleteUnbound
+        };
+        if live.is_some_and(|live| unbound(&live)) {
+            return self.delete_and_tell(volume).await;
+        }
+        // Gone, or the watch will show what it is now.
+        Outcome::Done
     }
 
     async fn delete_and_tell(&self, volume: &Arc<Volume>) -> Outcome {
@@ -193,6 +217,13 @@ impl Job<Key> for Volumes {
     }
 }
 
+/// Whether the claim of the volume still waits for one.
+fn waits(volume: &Volume, claims: &Store<Claim>) -> Waits {
+    let holder = volume.claim.as_ref().filter(|holder| !holder.uid.is_empty())?;
+    let known = claims.get(&Key::new(&holder.namespace, &holder.name));
+    Some(known.is_some_and(|claim| claim.meta.uid == holder.uid && claim.waits_for(claims.scope())))
+}
+
 /// Queues volumes that need a step, and forgets those that are gone.
 fn feed(queue: &WorkQueue<Key>, volumes: &Store<Volume>, driver: Box<str>, deleted: Deletions) {
     let queue = queue.clone();
@@ -205,7 +236,8 @@ fn feed(queue: &WorkQueue<Key>, volumes: &Store<Volume>, driver: Box<str>, delet
         if let Some(gone) = gone {
             deleted.lock().unwrap_or_else(PoisonError::into_inner).remove(&gone.meta.uid);
         }
-        if let Some(volume) = now.filter(|volume| decide(volume, &driver) != Step::Ignore) {
+        // While the caches fill, the claim may be missing in its own: the pass asks again.
+        if let Some(volume) = now.filter(|volume| decide(volume, Some(true), &driver) != Step::Ignore) {
             queue.add(volume.meta.key.clone(), Place::lane(0));
         }
     });

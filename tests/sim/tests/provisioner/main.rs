@@ -10,3 +10,4 @@ mod deletion;
 mod errors;
 mod harness;
 mod leadership;
+mod unbound;
