@@ -21,8 +21,8 @@ use crate::claim::save::UnsavedVolumes;
 use crate::config::{Capabilities, Config, Gates};
 use crate::flags::{self, Flags};
 use crate::metrics::{ClaimMetrics, VolumeMetrics};
+use crate::volume::attachments::Attachments;
 use crate::volume::reconcile::Volumes;
-use kubernetes::attached::Attached;
 
 /// Exit code of what upstream calls fatal.
 const FATAL: u8 = 255;
@@ -147,11 +147,11 @@ pub fn provision(seat: Seat, caches: &mut Caches, config: Config) -> Result<Duty
     let attached = if config.can.publish {
         needs.push(ATTACHMENTS);
         let released = volume_queue.clone();
-        Attached::follow(&caches.store::<Attachment>(), move |volume| {
+        Attachments::follow(caches.store::<Attachment>(), move |volume| {
             released.add(Key::cluster(volume), Place::lane(0));
         })
     } else {
-        Attached::default()
+        Attachments::default()
     };
     let seen = caches::Caches { claims: claims.clone(), classes: classes.clone(), volumes: volumes.clone() };
     let claim_job = Arc::new(Claims::new(

@@ -6,6 +6,7 @@
 //! - its object is deleted only after the volume;
 //! - each step can be repeated after a crash.
 
+pub(crate) mod attachments;
 pub(crate) mod decide;
 pub(crate) mod reconcile;
 pub(crate) mod secret;

@@ -8,6 +8,7 @@ use csi::{grpc_text, v1};
 use kubernetes::api;
 use kubernetes::collection::{Collection, Written};
 use kubernetes::event::{Event, Kind, ObjectRef};
+use kubernetes::object::annotation::PROVISIONED_BY;
 use kubernetes::object::{Claim, Class, Key, Uid, Volume, WireVolume};
 use kubernetes::secret::ReferenceError;
 use kubernetes::secret::read;
@@ -17,13 +18,13 @@ use thiserror::Error;
 use tokio::time::Instant;
 use tonic::Status;
 
+use super::attachments::Attachments;
 use super::decide::{Step, Waits, decide};
 use super::secret::deletion_secret;
 use crate::caches::Caches;
 use crate::claim::object::FINALIZER;
 use crate::config::Config;
 use crate::metrics::VolumeMetrics;
-use kubernetes::attached::Attached;
 
 /// Why a volume could not be deleted. The text goes into its event.
 #[derive(Debug, Error)]
@@ -36,8 +37,12 @@ enum DeleteError {
     NotSupported(&'static str),
     #[error(transparent)]
     SecretReference(#[from] ReferenceError),
-    #[error("persistentvolume {0} is still attached to a node")]
-    Attached(String),
+    #[error(
+        "spec.csi.driver is {driver}, but annotation {PROVISIONED_BY} names {named}: correct the annotation"
+    )]
+    ForeignDriver { driver: String, named: String },
+    #[error("persistentvolume {volume} is still attached to {node}, waiting for detach")]
+    Attached { volume: String, node: String },
     #[error("{}", grpc_text(.0))]
     Driver(Status),
     #[error("{}", api::text(.0))]
@@ -54,7 +59,7 @@ pub(crate) struct Volumes {
     volumes: Collection<Volume>,
     claims: Arc<Store<Claim>>,
     classes: Arc<Store<Class>>,
-    attached: Attached,
+    attached: Attachments,
     /// The uid of each object whose volume the driver has deleted, until the object is gone too.
     deleted: Deletions,
     metrics: VolumeMetrics,
@@ -66,7 +71,7 @@ impl Volumes {
         config: Arc<Config>,
         seat: Seat,
         caches: Caches,
-        attached: Attached,
+        attached: Attachments,
         queue: &WorkQueue<Key>,
         metrics: VolumeMetrics,
     ) -> Self {
@@ -130,7 +135,9 @@ impl Volumes {
             // We may have failed only because we no longer lead; the next leader goes on.
             Err(_) if !self.seat.leadership.holds() => Outcome::Retry,
             Err(error) => {
-                self.metrics.failed(volume);
+                if !matches!(error, DeleteError::Attached { .. }) {
+                    self.metrics.failed(volume);
+                }
                 base::error!(error, "Failed to delete the volume";
                     "volume" => volume.meta.key, "uid" => volume.meta.uid);
                 if self.is_replaced(volume) {
@@ -138,7 +145,7 @@ impl Volumes {
                     self.memory().remove(&volume.meta.uid);
                     return Outcome::Done;
                 }
-                self.tell(volume, error.to_string());
+                self.tell(volume, &error);
                 Outcome::Retry
             }
         }
@@ -164,6 +171,10 @@ impl Volumes {
 
     async fn delete_at_driver(&self, volume: &Volume) -> Result<(), DeleteError> {
         let csi = volume.spec.csi.as_ref().ok_or(DeleteError::InTree)?;
+        if *csi.driver != *self.config.driver {
+            let (driver, named) = (csi.driver.to_string(), self.config.driver.to_string());
+            return Err(DeleteError::ForeignDriver { driver, named });
+        }
         if !self.config.can.controller {
             return Err(DeleteError::NotSupported("controller service"));
         }
@@ -173,7 +184,8 @@ impl Volumes {
         let class = self.classes.get(&Key::cluster(&volume.class));
         let secret = deletion_secret(volume, class.as_deref())?;
         if self.attached.has(volume.meta.name()) {
-            return Err(DeleteError::Attached(volume.meta.name().to_owned()));
+            let node = self.attached.node(&self.seat.objects, volume.meta.name()).await;
+            return Err(DeleteError::Attached { volume: volume.meta.name().to_owned(), node });
         }
         let mut request =
             v1::DeleteVolumeRequest { volume_id: csi.volume_handle.to_string(), ..Default::default() };
@@ -193,7 +205,17 @@ impl Volumes {
         self.volumes.get(&volume.meta.key).is_some_and(|known| known.meta.uid != volume.meta.uid)
     }
 
-    fn tell(&self, volume: &Volume, message: String) {
+    /// Writes the event. A volume that is in use is no failure.
+    fn tell(&self, volume: &Volume, error: &DeleteError) {
+        let (kind, reason) = match error {
+            DeleteError::Attached { .. } => (Kind::Normal, "VolumeDelete"),
+            DeleteError::InTree
+            | DeleteError::ForeignDriver { .. }
+            | DeleteError::NotSupported(_)
+            | DeleteError::SecretReference(_)
+            | DeleteError::Driver(_)
+            | DeleteError::Api(_) => (Kind::Warning, "VolumeFailedDelete"),
+        };
         let object = ObjectRef {
             api_version: "v1",
             kind: "PersistentVolume",
@@ -202,8 +224,7 @@ impl Volumes {
             uid: volume.meta.uid.clone(),
             version: volume.meta.version,
         };
-        let event = Event { object, kind: Kind::Warning, reason: "VolumeFailedDelete", message };
-        self.seat.events.record(event);
+        self.seat.events.record(Event { object, kind, reason, message: error.to_string() });
     }
 
     fn memory(&self) -> MutexGuard<'_, HashSet<Uid>> {
