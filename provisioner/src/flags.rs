@@ -5,6 +5,8 @@ use std::time::Duration;
 use base::flag::standard::StandardFlags;
 use base::flag::{Dialect, Exit, FlagSet, Gate, Parsed};
 
+use crate::claim::name::is_valid_prefix;
+
 base::flags! {
     /// The flags that only csi-provisioner has.
     pub(crate) struct Flags {
@@ -103,6 +105,13 @@ fn check(parsed: &Parsed) -> Result<(), Exit> {
     if flags.volume_name_prefix.is_empty() {
         return Err(Exit::refuse("--volume-name-prefix must not be empty; the default is pvc"));
     }
+    if !is_valid_prefix(&flags.volume_name_prefix) {
+        return Err(Exit::refuse(format!(
+            "--volume-name-prefix={}: names of PersistentVolumes have lower-case letters, digits, - and . only, and begin \
+             with a letter or digit; the default is pvc",
+            flags.volume_name_prefix
+        )));
+    }
     if !(-1..=32).contains(&flags.volume_name_uuid_length) || flags.volume_name_uuid_length == 0 {
         return Err(Exit::refuse("--volume-name-uuid-length must be -1, or between 1 and 32"));
     }
@@ -142,6 +151,7 @@ mod tests {
     fn values_that_make_every_claim_fail_are_refused_at_start() {
         for arg in [
             "--volume-name-prefix=",
+            "--volume-name-prefix=My_PVC",
             "--volume-name-uuid-length=0",
             "--volume-name-uuid-length=33",
             "--worker-threads=0",

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kubernetes::object::{Claim, Uid};
+use kubernetes::secret::SecretRef;
 use tokio::time::Instant;
 
 use super::background::{Background, Sent};
@@ -20,6 +21,7 @@ pub(crate) struct Memory {
     background: HashMap<Uid, Background>,
     infeasible: HashMap<Uid, Infeasible>,
     unsaved: HashMap<Uid, Unsaved>,
+    names: HashMap<String, Uid>,
     left: HashSet<Uid>,
 }
 
@@ -30,6 +32,8 @@ pub(crate) struct Unsaved {
     pub(crate) volume: Arc<NewVolume>,
     /// The claim it is for.
     pub(crate) claim: Arc<Claim>,
+    /// The Secret that DeleteVolume needs.
+    pub(crate) secret: Option<SecretRef>,
     /// When provisioning began.
     pub(crate) begun: Instant,
 }
@@ -103,9 +107,22 @@ impl Memory {
         self.unsaved.get(uid).cloned()
     }
 
-    /// The object is created: forget it.
-    pub(crate) fn saved(&mut self, uid: &Uid) {
+    /// The object is created, or the volume is no longer wanted: forget it.
+    pub(crate) fn forget_unsaved(&mut self, uid: &Uid) {
         self.unsaved.remove(uid);
+    }
+
+    /// Reserves a volume name for a claim. False if another claim has it.
+    pub(crate) fn reserve(&mut self, name: &str, uid: &Uid) -> bool {
+        self.names.entry(name.to_owned()).or_insert_with(|| uid.clone()) == uid
+    }
+
+    /// Frees the name unless something may still come of what was done for the claim.
+    pub(crate) fn free(&mut self, name: &str, uid: &Uid) {
+        let idle = !self.background.contains_key(uid) && !self.unsaved.contains_key(uid);
+        if idle && self.names.get(name) == Some(uid) {
+            self.names.remove(name);
+        }
     }
 
     /// The claim is left to a populator. Returns false if that was known already.

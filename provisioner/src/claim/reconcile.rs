@@ -163,6 +163,7 @@ impl Claims {
         let Failure { error, sent } = match self.provision(attempt, begun).await {
             Ok(()) => {
                 self.memory().settle_all(uid);
+                self.free(&claim);
                 let done = self.has_object(&claim) || !self.is_waiting(&claim);
                 return if done { Outcome::Done } else { Outcome::After(LOOK_AGAIN) };
             }
@@ -178,6 +179,7 @@ impl Claims {
                 State::NoChange => {}
             }
         }
+        self.free(&claim);
         if !self.seat.leadership.holds() {
             // We may have failed only because we no longer lead; the next leader goes on.
             return Outcome::Retry;
@@ -205,9 +207,8 @@ impl Claims {
     async fn provision(&self, attempt: Attempt, begun: Instant) -> Result<(), Failure> {
         let claim = attempt.claim().clone();
         let name = volume_name(&self.config, &claim.meta.uid.to_string()).ok_or(ProvisionError::NoName)?;
-        if let Some(known) = self.volumes.get(&Key::cluster(&name)) {
-            let ours = known.claim.as_ref().is_some_and(|holder| holder.uid == claim.meta.uid);
-            return if ours { Ok(()) } else { Err(ProvisionError::NameTaken(name).into()) };
+        if self.has_volume(&claim, &name).await? {
+            return Ok(());
         }
         let message = format!("External provisioner is provisioning volume for claim \"{}\"", claim.meta.key);
         self.tell(&claim, Kind::Normal, "Provisioning", message);
@@ -224,14 +225,15 @@ impl Claims {
             Err(error) => return Err(Failure { error, sent: Some(sent) }),
         };
         let volume = new_volume(&self.config, &claim, &sent.class, &sent.prepared, &made, bytes);
-        let unsaved = Unsaved { volume: Arc::new(volume), claim: claim.clone(), begun };
+        let secret = sent.prepared.secrets.provision.clone();
+        let unsaved = Unsaved { volume: Arc::new(volume), claim: claim.clone(), secret, begun };
         {
             let mut memory = self.memory();
             memory.settle_all(&claim.meta.uid);
             memory.remember_unsaved(unsaved.clone());
         }
         let saved = self.save(&unsaved).await;
-        if !matches!(saved, Ok(true)) {
+        if self.memory().unsaved(&claim.meta.uid).is_some() {
             self.unsaved.add(ClaimId::of(&claim), Place::lane(0));
         }
         Ok(saved.map(drop)?)

@@ -10,4 +10,6 @@ mod deletion;
 mod errors;
 mod harness;
 mod leadership;
+mod names;
 mod unbound;
+mod unsaved;
