@@ -1,5 +1,9 @@
 //! The counters of provisioning and deleting (docs/upstream/provisioner.md, "Metrics").
 //!
+//! `Differs:` the label `class` of a claim is empty while there is no such class, and `source` is empty for kinds that no
+//! driver fills volumes from. Upstream puts there whatever the claim says, so that every name a tenant invents is a series
+//! for ever.
+//!
 //! `Differs:` when a claim turns out not to be ours, upstream counts a failure; when a volume does, it counts
 //! a deletion. We count neither.
 
@@ -55,20 +59,28 @@ impl ClaimMetrics {
         Family::new(metrics, prefix, "persistent volume provision", &["class", "source"]).map(Self)
     }
 
-    /// Counts a claim that got its volume after this time.
+    /// Counts a claim of an existing class that got its volume after this time.
     pub(crate) fn provisioned(&self, claim: &Claim, took: Duration) {
-        self.0.total.with_label_values(&labels(claim)).inc();
-        self.0.seconds.with_label_values(&labels(claim)).observe(took.as_secs_f64());
+        let labels = [&*claim.class, source(claim)];
+        self.0.total.with_label_values(&labels).inc();
+        self.0.seconds.with_label_values(&labels).observe(took.as_secs_f64());
     }
 
-    /// An attempt failed.
+    /// An attempt for a claim of an existing class failed.
     pub(crate) fn failed(&self, claim: &Claim) {
-        self.0.failed.with_label_values(&labels(claim)).inc();
+        self.0.failed.with_label_values(&[&*claim.class, source(claim)]).inc();
+    }
+
+    /// The claim's class does not exist.
+    pub(crate) fn failed_without_class(&self, claim: &Claim) {
+        self.0.failed.with_label_values(&["", source(claim)]).inc();
     }
 }
 
-fn labels(claim: &Claim) -> [&str; 2] {
-    [&claim.class, claim.data_source.as_ref().map_or("", |source| &source.kind)]
+/// The kind of the claim's data source, if CSI knows it.
+fn source(claim: &Claim) -> &'static str {
+    let kind = claim.data_source.as_ref().map_or("", |source| &source.kind);
+    ["VolumeSnapshot", "PersistentVolumeClaim"].into_iter().find(|known| *known == kind).unwrap_or_default()
 }
 
 impl VolumeMetrics {

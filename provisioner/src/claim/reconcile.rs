@@ -137,7 +137,7 @@ impl Claims {
     fn class_missing(&self, claim: &Claim) -> Outcome {
         base::error!("StorageClass not found", "Cannot provision the claim";
             "claim" => claim.meta.key, "class" => claim.class);
-        self.metrics.failed(claim);
+        self.metrics.failed_without_class(claim);
         Outcome::Retry
     }
 

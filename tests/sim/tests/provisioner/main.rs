@@ -10,6 +10,7 @@ mod deletion;
 mod errors;
 mod harness;
 mod leadership;
+mod metrics;
 mod names;
 mod unbound;
 mod unsaved;
