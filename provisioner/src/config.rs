@@ -6,6 +6,7 @@ use base::queue::Backoff;
 use csi::capability::{ControllerCapabilities, PluginCapabilities};
 use csi::v1::controller_service_capability::rpc::Type as Rpc;
 use csi::v1::plugin_capability::service::Type as Service;
+use kubernetes::object::Claim;
 
 use crate::flags::Flags;
 
@@ -22,7 +23,7 @@ pub struct Config {
     pub backoff: Backoff,
     /// How many claims, and how many volumes, are worked on at once.
     pub workers: usize,
-    /// See [`crate::claim::name`].
+    /// What volume names begin with.
     pub prefix: Box<str>,
     /// Characters of the uid; `None` means the whole uid.
     pub uuid_length: Option<usize>,
@@ -63,7 +64,7 @@ pub struct Capabilities {
 
 impl Capabilities {
     /// Combines the answers of the two capability calls.
-    pub fn new(plugin: &PluginCapabilities, controller: ControllerCapabilities) -> Self {
+    pub(crate) fn new(plugin: &PluginCapabilities, controller: ControllerCapabilities) -> Self {
         Self {
             controller: plugin.has(Service::ControllerService),
             create_delete: controller.has(Rpc::CreateDeleteVolume),
@@ -79,7 +80,13 @@ impl Capabilities {
 
 impl Config {
     /// The configuration of one process.
-    pub fn new(flags: &Flags, gates: Gates, driver: &str, identity: String, can: Capabilities) -> Self {
+    pub(crate) fn new(
+        flags: &Flags,
+        gates: Gates,
+        driver: &str,
+        identity: String,
+        can: Capabilities,
+    ) -> Self {
         Self {
             driver: driver.into(),
             identity: identity.into(),
@@ -98,16 +105,21 @@ impl Config {
     }
 
     /// Whether topology is used: the driver has it and the gate is on.
-    pub fn uses_topology(&self) -> bool {
+    pub(crate) fn uses_topology(&self) -> bool {
         self.topology && self.can.topology
+    }
+
+    /// Whether the claim names a VolumeAttributesClass that counts: its gate is on.
+    pub(crate) fn names_attributes(&self, claim: &Claim) -> bool {
+        self.attributes_classes && !claim.attributes_class.is_empty()
     }
 }
 
 /// The feature gates that reach decisions.
 #[derive(Debug, Clone, Copy)]
-pub struct Gates {
+pub(crate) struct Gates {
     /// `Topology`.
-    pub topology: bool,
+    pub(crate) topology: bool,
     /// `VolumeAttributesClass`, already off when the cluster has no such kind.
-    pub attributes_classes: bool,
+    pub(crate) attributes_classes: bool,
 }

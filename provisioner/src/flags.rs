@@ -5,9 +5,11 @@ use std::time::Duration;
 use base::flag::standard::StandardFlags;
 use base::flag::{Dialect, Exit, FlagSet, Gate, Parsed};
 
+use crate::claim::name::is_valid_prefix;
+
 base::flags! {
     /// The flags that only csi-provisioner has.
-    pub struct Flags {
+    pub(crate) struct Flags {
         "master" master: String = "", "URL of the API server; replaces the one in the kubeconfig.";
         "timeout" timeout: Duration = Duration::from_secs(10), "Longest time one call to the driver may take.";
         "worker-threads" worker_threads: u32 = 100, "How many claims, and how many volumes, are worked on at once.";
@@ -39,13 +41,13 @@ base::flags! {
 }
 
 /// Gate: topology is used.
-pub const TOPOLOGY: &str = "Topology";
+pub(crate) const TOPOLOGY: &str = "Topology";
 /// Gate: claims may name a VolumeAttributesClass.
-pub const VOLUME_ATTRIBUTES_CLASS: &str = "VolumeAttributesClass";
+pub(crate) const VOLUME_ATTRIBUTES_CLASS: &str = "VolumeAttributesClass";
 /// Gate: a data source may be in another namespace.
-pub const CROSS_NAMESPACE: &str = "CrossNamespaceVolumeDataSource";
+pub(crate) const CROSS_NAMESPACE: &str = "CrossNamespaceVolumeDataSource";
 /// Gate: the lease is released on SIGTERM.
-pub const RELEASE_LEASE: &str = "ReleaseLeaderElectionOnExit";
+pub(crate) const RELEASE_LEASE: &str = "ReleaseLeaderElectionOnExit";
 
 /// Upstream's gates. `Differs:` the lease is released on exit unless the gate is set to false.
 const GATES: &[Gate] = &[
@@ -81,7 +83,7 @@ const WITHOUT_EFFECT: [&str; 14] = [
 ];
 
 /// The given flags that change nothing in this release, to be named in the log.
-pub fn without_effect(parsed: &Parsed) -> Vec<&'static str> {
+pub(crate) fn without_effect(parsed: &Parsed) -> Vec<&'static str> {
     WITHOUT_EFFECT.into_iter().filter(|flag| parsed.is_set(flag)).collect()
 }
 
@@ -102,6 +104,13 @@ fn check(parsed: &Parsed) -> Result<(), Exit> {
     }
     if flags.volume_name_prefix.is_empty() {
         return Err(Exit::refuse("--volume-name-prefix must not be empty; the default is pvc"));
+    }
+    if !is_valid_prefix(&flags.volume_name_prefix) {
+        return Err(Exit::refuse(format!(
+            "--volume-name-prefix={}: names of PersistentVolumes have lower-case letters, digits, - and . only, and begin \
+             with a letter or digit; the default is pvc",
+            flags.volume_name_prefix
+        )));
     }
     if !(-1..=32).contains(&flags.volume_name_uuid_length) || flags.volume_name_uuid_length == 0 {
         return Err(Exit::refuse("--volume-name-uuid-length must be -1, or between 1 and 32"));
@@ -142,6 +151,7 @@ mod tests {
     fn values_that_make_every_claim_fail_are_refused_at_start() {
         for arg in [
             "--volume-name-prefix=",
+            "--volume-name-prefix=My_PVC",
             "--volume-name-uuid-length=0",
             "--volume-name-uuid-length=33",
             "--worker-threads=0",

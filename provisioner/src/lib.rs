@@ -1,17 +1,20 @@
 //! csi-provisioner: creates volumes for claims, and deletes volumes whose claim is gone.
 //!
-//! Drop-in for external-provisioner 6.3.0 (docs/upstream/provisioner.md). This release provisions with
+//! Drop-in for external-provisioner 6.4.0 (docs/upstream/provisioner.md). This release provisions with
 //! immediate and late binding. It has no topology, data sources, capacity objects, node deployment,
 //! attributes classes or in-tree migration. When a claim, a flag or a driver needs one of these, the answer
 //! is a clear error.
 
-pub mod claim;
-pub mod config;
+mod caches;
+mod claim;
+mod config;
 #[cfg(test)]
 mod fixture;
-pub mod flags;
-pub mod metrics;
+mod flags;
+mod metrics;
 mod run;
-pub mod volume;
+mod volume;
 
+pub use config::{Capabilities, Config};
+pub use flags::parse;
 pub use run::{KEEP, main, provision};

@@ -1,5 +1,9 @@
 //! The counters of provisioning and deleting (docs/upstream/provisioner.md, "Metrics").
 //!
+//! `Differs:` the label `class` of a claim is empty while there is no such class, and `source` is empty for kinds that no
+//! driver fills volumes from. Upstream puts there whatever the claim says, so that every name a tenant invents is a series
+//! for ever.
+//!
 //! `Differs:` when a claim turns out not to be ours, upstream counts a failure; when a volume does, it counts
 //! a deletion. We count neither.
 
@@ -10,10 +14,10 @@ use kubernetes::object::{Claim, Volume};
 use prometheus::{HistogramVec, IntCounterVec};
 
 /// Counters of claims.
-pub struct ClaimMetrics(Family);
+pub(crate) struct ClaimMetrics(Family);
 
 /// Counters of deletions.
-pub struct VolumeMetrics(Family);
+pub(crate) struct VolumeMetrics(Family);
 
 struct Family {
     total: IntCounterVec,
@@ -50,42 +54,50 @@ impl Family {
 
 impl ClaimMetrics {
     /// Registers the families; fails if the names are taken.
-    pub fn new(metrics: &Metrics) -> Result<Self, prometheus::Error> {
+    pub(crate) fn new(metrics: &Metrics) -> Result<Self, prometheus::Error> {
         let prefix = "controller_persistentvolumeclaim_provision";
         Family::new(metrics, prefix, "persistent volume provision", &["class", "source"]).map(Self)
     }
 
-    /// Counts a claim that got its volume after this time.
-    pub fn provisioned(&self, claim: &Claim, took: Duration) {
-        self.0.total.with_label_values(&labels(claim)).inc();
-        self.0.seconds.with_label_values(&labels(claim)).observe(took.as_secs_f64());
+    /// Counts a claim of an existing class that got its volume after this time.
+    pub(crate) fn provisioned(&self, claim: &Claim, took: Duration) {
+        let labels = [&*claim.class, source(claim)];
+        self.0.total.with_label_values(&labels).inc();
+        self.0.seconds.with_label_values(&labels).observe(took.as_secs_f64());
     }
 
-    /// An attempt failed.
-    pub fn failed(&self, claim: &Claim) {
-        self.0.failed.with_label_values(&labels(claim)).inc();
+    /// An attempt for a claim of an existing class failed.
+    pub(crate) fn failed(&self, claim: &Claim) {
+        self.0.failed.with_label_values(&[&*claim.class, source(claim)]).inc();
+    }
+
+    /// The claim's class does not exist.
+    pub(crate) fn failed_without_class(&self, claim: &Claim) {
+        self.0.failed.with_label_values(&["", source(claim)]).inc();
     }
 }
 
-fn labels(claim: &Claim) -> [&str; 2] {
-    [&claim.class, claim.data_source.as_ref().map_or("", |source| &source.kind)]
+/// The kind of the claim's data source, if CSI knows it.
+fn source(claim: &Claim) -> &'static str {
+    let kind = claim.data_source.as_ref().map_or("", |source| &source.kind);
+    ["VolumeSnapshot", "PersistentVolumeClaim"].into_iter().find(|known| *known == kind).unwrap_or_default()
 }
 
 impl VolumeMetrics {
     /// Registers the families; fails if the names are taken.
-    pub fn new(metrics: &Metrics) -> Result<Self, prometheus::Error> {
+    pub(crate) fn new(metrics: &Metrics) -> Result<Self, prometheus::Error> {
         let prefix = "controller_persistentvolume_delete";
         Family::new(metrics, prefix, "persistent volume deletion", &["class"]).map(Self)
     }
 
     /// Counts a volume that was deleted after this time.
-    pub fn deleted(&self, volume: &Volume, took: Duration) {
+    pub(crate) fn deleted(&self, volume: &Volume, took: Duration) {
         self.0.total.with_label_values(&[&*volume.class]).inc();
         self.0.seconds.with_label_values(&[&*volume.class]).observe(took.as_secs_f64());
     }
 
     /// An attempt failed.
-    pub fn failed(&self, volume: &Volume) {
+    pub(crate) fn failed(&self, volume: &Volume) {
         self.0.failed.with_label_values(&[&*volume.class]).inc();
     }
 }

@@ -14,14 +14,15 @@ use kubernetes::object::{Attachment, Claim, Class, Keep, Key, Volume};
 use kubernetes::permission::Need;
 use process::{Caches, Duty, Election, Seat, Setup, StartError, host_name, start};
 
-use crate::claim;
-use crate::claim::reconcile::{ClaimId, Claims};
+use crate::caches;
+use crate::claim::queue::ClaimId;
+use crate::claim::reconcile::Claims;
 use crate::claim::save::UnsavedVolumes;
 use crate::config::{Capabilities, Config, Gates};
 use crate::flags::{self, Flags};
 use crate::metrics::{ClaimMetrics, VolumeMetrics};
+use crate::volume::attachments::Attachments;
 use crate::volume::reconcile::Volumes;
-use kubernetes::attached::Attached;
 
 /// Exit code of what upstream calls fatal.
 const FATAL: u8 = 255;
@@ -146,33 +147,23 @@ pub fn provision(seat: Seat, caches: &mut Caches, config: Config) -> Result<Duty
     let attached = if config.can.publish {
         needs.push(ATTACHMENTS);
         let released = volume_queue.clone();
-        Attached::follow(&caches.store::<Attachment>(), move |volume| {
+        Attachments::follow(caches.store::<Attachment>(), move |volume| {
             released.add(Key::cluster(volume), Place::lane(0));
         })
     } else {
-        Attached::default()
+        Attachments::default()
     };
-    let seen = claim::reconcile::Caches {
-        claims: claims.clone(),
-        classes: classes.clone(),
-        volumes: volumes.clone(),
-    };
+    let seen = caches::Caches { claims: claims.clone(), classes: classes.clone(), volumes: volumes.clone() };
     let claim_job = Arc::new(Claims::new(
         config.clone(),
         seat.clone(),
-        seen,
+        seen.clone(),
         &claim_queue,
         unsaved_queue.clone(),
         claim_metrics,
     ));
-    let volume_job = Arc::new(Volumes::new(
-        config.clone(),
-        seat.clone(),
-        (volumes.clone(), classes),
-        attached,
-        &volume_queue,
-        volume_metrics,
-    ));
+    let volume_job =
+        Arc::new(Volumes::new(config.clone(), seat.clone(), seen, attached, &volume_queue, volume_metrics));
     let stop = seat.stop.clone();
     let work = async move {
         base::info!("Provisioning"; "driver" => config.driver, "claims" => claims.len(), "volumes" => volumes.store().len());

@@ -5,7 +5,7 @@ use kubernetes::object::{BindingMode, Claim, Class, DataSource};
 
 /// What to do about a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Eligibility {
+pub(crate) enum Eligibility {
     /// Nothing: the claim is not ours, or asks for nothing.
     Ignore,
     /// Its class does not exist: wait for the class.
@@ -24,7 +24,7 @@ pub enum Eligibility {
 /// A claim that is being deleted is provisioned too, as upstream does. After a crash nobody knows whether its
 /// volume was made. Calling the driver again leads to an object, and that object is then deleted with its
 /// volume.
-pub fn eligibility(claim: &Claim, class: Option<&Class>, driver: &str) -> Eligibility {
+pub(crate) fn eligibility(claim: &Claim, class: Option<&Class>, driver: &str) -> Eligibility {
     let named = claim.provisioner();
     if named != Some(driver) && claim.meta.annotations.get(MIGRATED_TO) != Some(driver) {
         return Eligibility::Ignore;
@@ -47,12 +47,12 @@ pub fn eligibility(claim: &Claim, class: Option<&Class>, driver: &str) -> Eligib
 }
 
 /// The data source of the claim (docs/upstream/provisioner.md, "Content sources").
-pub fn source(claim: &Claim) -> Option<&DataSource> {
+pub(crate) fn source(claim: &Claim) -> Option<&DataSource> {
     claim.data_source.as_deref().or(claim.data_source_ref.as_deref())
 }
 
 /// Whether the data source names a namespace.
-pub fn names_namespace(claim: &Claim) -> bool {
+pub(crate) fn names_namespace(claim: &Claim) -> bool {
     // Only the newer of the two fields has a namespace.
     let source = claim.data_source_ref.as_ref().filter(|_| claim.data_source.is_none());
     source.and_then(|source| source.namespace.as_deref()).is_some_and(|namespace| !namespace.is_empty())

@@ -11,7 +11,7 @@ use super::outcome::{State, after_error, is_infeasible};
 
 /// Why one attempt failed. The text goes into the claim's event.
 #[derive(Debug, Error)]
-pub enum ProvisionError {
+pub(crate) enum ProvisionError {
     /// The driver lacks a capability that the claim needs.
     #[error("CSI driver does not support {0}")]
     NotSupported(&'static str),
@@ -71,11 +71,43 @@ pub enum ProvisionError {
         "PersistentVolume {0} already exists and does not belong to this claim: delete it, or re-create the claim"
     )]
     NameTaken(String),
+    /// Another claim's volume of the same name is being made.
+    #[error(
+        "the volume name {0} is being used for another claim: raise --volume-name-uuid-length, or re-create the claim"
+    )]
+    NameInUse(String),
+    /// The driver answered with a volume that a PersistentVolume has already.
+    #[error(
+        "the CSI driver answered CreateVolume with volume {handle}, which PersistentVolume {holder} has: raise \
+         --volume-name-uuid-length, or re-create the claim"
+    )]
+    VolumeTaken {
+        /// The volume's id at the driver.
+        handle: String,
+        /// The PersistentVolume that has it.
+        holder: String,
+    },
+    /// Whether the name is free cannot be told.
+    #[error("cannot read PersistentVolume {name}: {reason}")]
+    Lookup {
+        /// Its name.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// The API server will not store the PersistentVolume, however often it is asked.
+    #[error("the API server refuses PersistentVolume {name}: {reason}")]
+    Refused {
+        /// Its name.
+        name: String,
+        /// What it says.
+        reason: String,
+    },
 }
 
 impl ProvisionError {
     /// The state that the error leaves the claim in. For `topology` and `node` see [`after_error`].
-    pub fn state(&self, topology: bool, node: bool) -> State {
+    pub(crate) fn state(&self, topology: bool, node: bool) -> State {
         match self {
             Self::NotSupported(_)
             | Self::NotAvailable(_)
@@ -85,8 +117,11 @@ impl ProvisionError {
             | Self::FsType(_)
             | Self::Request(_)
             | Self::AccessMode(_)
-            | Self::NameTaken(_) => State::Finished,
-            Self::SecretReference(_) | Self::Secret { .. } => State::NoChange,
+            | Self::NameTaken(_)
+            | Self::NameInUse(_)
+            | Self::VolumeTaken { .. }
+            | Self::Refused { .. } => State::Finished,
+            Self::SecretReference(_) | Self::Secret { .. } | Self::Lookup { .. } => State::NoChange,
             Self::Driver(status) => after_error(status, topology, node),
             // The driver may have a volume of our name: ask again until it is right or refused.
             Self::TooSmall { .. } | Self::Malformed(_) => State::InBackground,
@@ -94,7 +129,7 @@ impl ProvisionError {
     }
 
     /// Whether to retry slowly.
-    pub fn is_infeasible(&self) -> bool {
+    pub(crate) fn is_infeasible(&self) -> bool {
         matches!(self, Self::Driver(status) if is_infeasible(status))
     }
 }

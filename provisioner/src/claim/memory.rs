@@ -4,43 +4,38 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kubernetes::object::{Claim, Class, Uid};
+use kubernetes::object::{Claim, Uid};
+use kubernetes::secret::SecretRef;
 use tokio::time::Instant;
 
+use super::background::{Background, Sent};
 use super::object::NewVolume;
 
 /// How long a refused claim waits before it is retried, whatever the back-off flags say.
-pub const INFEASIBLE_RETRY: Duration = Duration::from_secs(300);
+pub(crate) const INFEASIBLE_RETRY: Duration = Duration::from_secs(300);
 
 /// The state kept between attempts, by claim uid. It ends with the process. That is safe: the volume's name
 /// makes every step repeatable.
 #[derive(Debug, Default)]
-pub struct Memory {
+pub(crate) struct Memory {
     background: HashMap<Uid, Background>,
     infeasible: HashMap<Uid, Infeasible>,
     unsaved: HashMap<Uid, Unsaved>,
+    names: HashMap<String, Uid>,
     left: HashSet<Uid>,
-}
-
-/// A claim whose volume the driver may still be making. It is retried with the same request until the driver
-/// gives a final answer, even if the claim or its class is gone by then.
-#[derive(Debug, Clone)]
-pub struct Background {
-    /// The claim as it was when the call was made.
-    pub claim: Arc<Claim>,
-    /// The class as it was when the call was made.
-    pub class: Arc<Class>,
 }
 
 /// A volume whose PersistentVolume is not created yet.
 #[derive(Debug, Clone)]
-pub struct Unsaved {
+pub(crate) struct Unsaved {
     /// The object.
-    pub volume: Arc<NewVolume>,
+    pub(crate) volume: Arc<NewVolume>,
     /// The claim it is for.
-    pub claim: Arc<Claim>,
+    pub(crate) claim: Arc<Claim>,
+    /// The Secret that DeleteVolume needs.
+    pub(crate) secret: Option<SecretRef>,
     /// When provisioning began.
-    pub begun: Instant,
+    pub(crate) begun: Instant,
 }
 
 #[derive(Debug)]
@@ -50,29 +45,49 @@ struct Infeasible {
 }
 
 impl Memory {
-    /// Keeps the claim until the driver gives a final answer.
-    pub fn keep(&mut self, background: Background) {
-        self.background.insert(background.claim.meta.uid.clone(), background);
+    /// An attempt for this claim begins, with this class.
+    pub(crate) fn begin(&mut self, uid: &Uid, class: &Uid) {
+        if let Some(background) = self.background.get_mut(uid) {
+            background.begin(class);
+        }
     }
 
-    /// The driver has given a final answer: forget the claim.
-    pub fn settle(&mut self, uid: &Uid) {
+    /// Keeps a request until the driver gives a final answer to it.
+    pub(crate) fn keep(&mut self, sent: Sent) {
+        let background = self.background.entry(sent.claim.meta.uid.clone()).or_default();
+        background.begin(&sent.class.meta.uid);
+        background.keep(sent);
+    }
+
+    /// The driver has refused this request for good.
+    pub(crate) fn settle(&mut self, sent: &Sent) {
+        let uid = &sent.claim.meta.uid;
+        if let Some(background) = self.background.get_mut(uid) {
+            background.settle(&sent.class.meta.uid);
+            if background.is_empty() {
+                self.background.remove(uid);
+            }
+        }
+    }
+
+    /// The claim has a volume: nothing is under way for it any more.
+    pub(crate) fn settle_all(&mut self, uid: &Uid) {
         self.background.remove(uid);
     }
 
-    /// The claim and class of a call that may still be running.
-    pub fn background(&self, uid: &Uid) -> Option<Background> {
+    /// What may be under way for a claim.
+    pub(crate) fn background(&self, uid: &Uid) -> Option<Background> {
         self.background.get(uid).cloned()
     }
 
     /// The driver refuses this claim with this class: retry slowly from now on.
-    pub fn refuse(&mut self, uid: &Uid, class: &Uid, now: Instant) {
+    pub(crate) fn refuse(&mut self, uid: &Uid, class: &Uid, now: Instant) {
         let until = now + INFEASIBLE_RETRY;
         self.infeasible.insert(uid.clone(), Infeasible { class: class.clone(), until });
     }
 
     /// How long a refused claim still has to wait. A re-created class ends the wait.
-    pub fn rests(&mut self, uid: &Uid, class: &Uid, now: Instant) -> Option<Duration> {
+    pub(crate) fn rests(&mut self, uid: &Uid, class: &Uid, now: Instant) -> Option<Duration> {
         let refusal = self.infeasible.get(uid)?;
         let left = refusal.until.saturating_duration_since(now);
         if refusal.class != *class || left.is_zero() {
@@ -83,27 +98,40 @@ impl Memory {
     }
 
     /// Keeps an object that could not be created yet.
-    pub fn remember_unsaved(&mut self, unsaved: Unsaved) {
+    pub(crate) fn remember_unsaved(&mut self, unsaved: Unsaved) {
         self.unsaved.insert(unsaved.claim.meta.uid.clone(), unsaved);
     }
 
     /// The object that is still to be created for this claim.
-    pub fn unsaved(&self, uid: &Uid) -> Option<Unsaved> {
+    pub(crate) fn unsaved(&self, uid: &Uid) -> Option<Unsaved> {
         self.unsaved.get(uid).cloned()
     }
 
-    /// The object is created: forget it.
-    pub fn saved(&mut self, uid: &Uid) {
+    /// The object is created, or the volume is no longer wanted: forget it.
+    pub(crate) fn forget_unsaved(&mut self, uid: &Uid) {
         self.unsaved.remove(uid);
     }
 
+    /// Reserves a volume name for a claim. False if another claim has it.
+    pub(crate) fn reserve(&mut self, name: &str, uid: &Uid) -> bool {
+        self.names.entry(name.to_owned()).or_insert_with(|| uid.clone()) == uid
+    }
+
+    /// Frees the name unless something may still come of what was done for the claim.
+    pub(crate) fn free(&mut self, name: &str, uid: &Uid) {
+        let idle = !self.background.contains_key(uid) && !self.unsaved.contains_key(uid);
+        if idle && self.names.get(name) == Some(uid) {
+            self.names.remove(name);
+        }
+    }
+
     /// The claim is left to a populator. Returns false if that was known already.
-    pub fn leave(&mut self, uid: &Uid) -> bool {
+    pub(crate) fn leave(&mut self, uid: &Uid) -> bool {
         self.left.insert(uid.clone())
     }
 
     /// The claim is gone and no call runs for it: forget it.
-    pub fn forget(&mut self, uid: &Uid) {
+    pub(crate) fn forget(&mut self, uid: &Uid) {
         self.infeasible.remove(uid);
         self.left.remove(uid);
     }

@@ -3,19 +3,22 @@
 //!
 //! Promises:
 //! - the same claim always leads to the same request under the same name;
-//! - a claim whose call may still be running is retried until the driver gives a final answer, deleted or
-//!   not;
+//! - a request that the driver may still be working on is sent again until there is a final answer to it, even if
+//!   the claim or its class is gone or another by then;
 //! - a volume that exists at the driver gets its object, however long that takes;
 //! - a volume of the same name that belongs to another claim is never touched.
 
-pub mod eligible;
-pub mod error;
-pub mod memory;
-pub mod name;
-pub mod object;
-pub mod outcome;
-pub mod reconcile;
-pub mod request;
-pub mod save;
+pub(crate) mod background;
+pub(crate) mod create;
+pub(crate) mod eligible;
+pub(crate) mod error;
+pub(crate) mod memory;
+pub(crate) mod name;
+pub(crate) mod object;
+pub(crate) mod outcome;
+pub(crate) mod queue;
+pub(crate) mod reconcile;
+pub(crate) mod request;
+pub(crate) mod save;
 #[cfg(test)]
 mod tests;

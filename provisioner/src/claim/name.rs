@@ -9,7 +9,7 @@ use crate::config::Config;
 ///
 /// `Differs:` before it provisions, upstream checks for a volume called `pvc-<uid>`, whatever the prefix. We
 /// check for this name.
-pub fn volume_name(config: &Config, uid: &str) -> Option<String> {
+pub(crate) fn volume_name(config: &Config, uid: &str) -> Option<String> {
     if uid.is_empty() {
         return None;
     }
@@ -21,6 +21,28 @@ pub fn volume_name(config: &Config, uid: &str) -> Option<String> {
             format!("{prefix}-{digits}")
         }
     })
+}
+
+/// Whether two claims may get the same name: the uid is cut.
+pub(crate) fn names_may_collide(config: &Config) -> bool {
+    /// Characters of a uid without its dashes.
+    const WHOLE: usize = 32;
+    config.uuid_length.is_some_and(|length| length < WHOLE)
+}
+
+/// Whether volume names that begin so are names of Kubernetes objects (RFC 1123 subdomains of at most 253 characters).
+pub(crate) fn is_valid_prefix(prefix: &str) -> bool {
+    /// With the dash and the uid the name has at most 253 characters.
+    const LONGEST: usize = 253 - 37;
+    let inner = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+    let (last, labels) = match prefix.rsplit_once('.') {
+        Some((labels, last)) => (last, Some(labels)),
+        None => (prefix, None),
+    };
+    let begins_well =
+        |label: &str| label.bytes().next().is_some_and(|c| c != b'-') && label.bytes().all(inner);
+    let whole = |label: &str| begins_well(label) && !label.ends_with('-');
+    prefix.len() <= LONGEST && begins_well(last) && labels.is_none_or(|labels| labels.split('.').all(whole))
 }
 
 #[cfg(test)]
@@ -40,6 +62,27 @@ mod tests {
         let config = Config { prefix: "test".into(), uuid_length: Some(5), ..config() };
         assert_eq!(volume_name(&config, "te-st-id").unwrap(), "test-testi");
         assert_eq!(volume_name(&config, "ab").unwrap(), "test-ab");
+    }
+
+    #[test]
+    fn prefix_must_begin_an_object_s_name() {
+        let longest = "p".repeat(216);
+        for prefix in ["pvc", "a", "0", "pvc-", "my-team.pvc", "a.b.c", longest.as_str()] {
+            assert!(is_valid_prefix(prefix), "{prefix}");
+        }
+        let too_long = "p".repeat(217);
+        for prefix in
+            ["", "Pvc", "my_pvc", "-pvc", ".pvc", "pvc.", "a-.b", "a..b", "a/b", "é", too_long.as_str()]
+        {
+            assert!(!is_valid_prefix(prefix), "{prefix}");
+        }
+    }
+
+    #[test]
+    fn only_names_from_a_cut_uid_may_collide() {
+        for (length, expected) in [(None, false), (Some(32), false), (Some(31), true), (Some(1), true)] {
+            assert_eq!(names_may_collide(&Config { uuid_length: length, ..config() }), expected);
+        }
     }
 
     #[test]

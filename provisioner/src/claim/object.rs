@@ -14,7 +14,7 @@ use super::request::Prepared;
 use crate::config::Config;
 
 /// Our finalizer: keeps the object until the volume at the driver is deleted.
-pub const FINALIZER: &str = "external-provisioner.volume.kubernetes.io/finalizer";
+pub(crate) const FINALIZER: &str = "external-provisioner.volume.kubernetes.io/finalizer";
 /// Volume attribute that names the provisioner that made a volume.
 const IDENTITY: &str = "storage.kubernetes.io/csiProvisionerIdentity";
 const MODIFY_SECRET_NAME: &str = "volume.kubernetes.io/controller-modify-secret-name";
@@ -23,7 +23,7 @@ const MODIFY_SECRET_NAMESPACE: &str = "volume.kubernetes.io/controller-modify-se
 /// A PersistentVolume as it is sent.
 #[derive(Debug, Clone, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
-pub struct NewVolume {
+pub(crate) struct NewVolume {
     api_version: &'static str,
     kind: &'static str,
     metadata: Metadata,
@@ -127,23 +127,23 @@ struct Requirement {
 
 impl NewVolume {
     /// The object's name.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.metadata.name
     }
 
     /// The volume's id at the driver.
-    pub fn handle(&self) -> &str {
+    pub(crate) fn handle(&self) -> &str {
         &self.spec.csi.volume_handle
     }
 
     /// The uid of the claim it is for.
-    pub fn claim_uid(&self) -> &Uid {
+    pub(crate) fn claim_uid(&self) -> &Uid {
         &self.spec.claim_ref.uid
     }
 }
 
 /// Builds the object for a volume that the driver made. `bytes` is its size.
-pub fn new_volume(
+pub(crate) fn new_volume(
     config: &Config,
     claim: &Claim,
     class: &Class,

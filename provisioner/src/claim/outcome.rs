@@ -6,7 +6,7 @@ use tonic::{Code, Status};
 
 /// The state of a claim after an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub(crate) enum State {
     /// The driver runs nothing for the claim and keeps nothing of it.
     Finished,
     /// The driver may still be working. The claim stays in memory until a final answer, even if it is
@@ -20,7 +20,7 @@ pub enum State {
 
 /// The state after CreateVolume failed. `topology` says whether topology is used, `node` whether a node was
 /// selected.
-pub fn after_error(status: &Status, topology: bool, node: bool) -> State {
+pub(crate) fn after_error(status: &Status, topology: bool, node: bool) -> State {
     if !was_sent(status) {
         // Nothing was made by it. An earlier call may still be under way, as before.
         return State::NoChange;
@@ -45,7 +45,7 @@ pub fn after_error(status: &Status, topology: bool, node: bool) -> State {
 }
 
 /// Whether the request itself is refused, so that trying again soon cannot help.
-pub fn is_infeasible(status: &Status) -> bool {
+pub(crate) fn is_infeasible(status: &Status) -> bool {
     status.code() == Code::InvalidArgument
 }
 

@@ -2,33 +2,61 @@
 //! "Saving").
 
 use base::queue::{Job, Outcome};
+use csi::{grpc_text, v1};
+use kube::Resource;
 use kubernetes::api;
 use kubernetes::collection::Created;
 use kubernetes::event::Kind;
-use kubernetes::object::{Key, Volume};
+use kubernetes::object::{Key, Volume, WireClaim};
+use kubernetes::secret::{SecretError, read};
+use thiserror::Error;
+use tonic::Status;
 
 use super::error::ProvisionError;
 use super::memory::Unsaved;
-use super::reconcile::{ClaimId, Claims};
+use super::queue::ClaimId;
+use super::reconcile::Claims;
 
 impl Claims {
-    /// Creates the object. False means: try again. That is so after any error, as the name may become free.
-    /// The volume is never deleted because of it.
+    /// Creates the object. False means: try again, as after any error while the volume is remembered: the name may become
+    /// free.
     pub(super) async fn save(&self, unsaved: &Unsaved) -> Result<bool, ProvisionError> {
         let (volume, claim) = (&unsaved.volume, &unsaved.claim);
-        let key = Key::cluster(volume.name());
-        match self.volumes.create(&key, &**volume, |known| self.is_same(known, unsaved)).await {
+        let (key, name) = (Key::cluster(volume.name()), volume.name().to_owned());
+        let mut shared = false;
+        let same = |known: &Volume| {
+            shared = self.is_volume(known, volume.handle());
+            shared && is_for(known, unsaved)
+        };
+        // An earlier try may have stored it although its reply was lost.
+        let known = self.volumes.get(&key);
+        let known =
+            known.is_some_and(|known| self.is_volume(&known, volume.handle()) && is_for(&known, unsaved));
+        let created = match known {
+            true => Ok(Created::Stored),
+            false => self.volumes.create(&key, &**volume, same).await,
+        };
+        match created {
             Ok(Created::Stored) => {}
-            Ok(Created::Taken) => return Err(ProvisionError::NameTaken(volume.name().to_owned())),
+            Ok(Created::Taken) if shared => {
+                // It is another claim's, and goes with that.
+                self.memory().forget_unsaved(&claim.meta.uid);
+                let handle = volume.handle().to_owned();
+                return Err(ProvisionError::VolumeTaken { handle, holder: name });
+            }
+            Ok(Created::Taken) => return Err(ProvisionError::NameTaken(name)),
             // We may have failed only because we no longer lead; the next leader goes on.
             Err(_) if !self.seat.leadership.holds() => return Ok(false),
+            Err(error) if is_refusal(&error) => {
+                return Err(ProvisionError::Refused { name, reason: api::text(&error) });
+            }
             Err(error) => {
                 base::error!(api::text(&error), "Created the volume but not its PersistentVolume; will retry";
                     "volume" => volume.name(), "claim" => claim.meta.key);
                 return Ok(false);
             }
         }
-        self.memory().saved(&claim.meta.uid);
+        self.memory().forget_unsaved(&claim.meta.uid);
         self.metrics.provisioned(claim, unsaved.begun.elapsed());
         base::info!("Volume provisioned"; "volume" => volume.name(), "claim" => claim.meta.key);
         if self.is_waiting(claim) {
@@ -38,21 +66,83 @@ impl Claims {
         Ok(true)
     }
 
-    /// Whether a stored object is the one that we wanted to store.
+    /// The object cannot be stored as things are.
+    async fn give_up_or_retry(&self, unsaved: &Unsaved, error: &ProvisionError) -> Outcome {
+        let claim = &unsaved.claim;
+        base::error!(error, "Created the volume but not its PersistentVolume";
+            "volume" => unsaved.volume.name(), "claim" => claim.meta.key);
+        self.tell(claim, Kind::Warning, "ProvisioningFailed", error.to_string());
+        if self.memory().unsaved(&claim.meta.uid).is_none() {
+            return Outcome::Done;
+        }
+        if !self.is_waiting(claim) {
+            match self.abandon(unsaved).await {
+                Ok(true) => return Outcome::Done,
+                Ok(false) => {}
+                Err(error) => {
+                    base::error!(error, "Cannot delete the volume of a claim that is gone; will retry";
+                    "volume" => unsaved.volume.name(), "claim" => claim.meta.key)
+                }
+            }
+        }
+        Outcome::Retry
+    }
+
+    /// Gives up a volume whose object cannot be stored and whose claim is gone: deletes it at the driver. True when nothing
+    /// is left to do.
     ///
-    /// `Differs:` upstream treats any object of that name as its own.
-    fn is_same(&self, known: &Volume, unsaved: &Unsaved) -> bool {
-        let same_claim = known.claim.as_ref().is_some_and(|claim| claim.uid == *unsaved.volume.claim_uid());
-        let csi = known.spec.csi.as_ref();
-        let same_volume = csi.is_some_and(|csi| {
-            *csi.driver == *self.config.driver && &*csi.volume_handle == unsaved.volume.handle()
-        });
-        same_claim && same_volume
+    /// `Differs:` upstream tries to store the object for ever.
+    async fn abandon(&self, unsaved: &Unsaved) -> Result<bool, AbandonError> {
+        let (volume, claim) = (&unsaved.volume, &unsaved.claim);
+        let live = self.seat.objects.get::<WireClaim>(claim.meta.namespace(), claim.meta.name()).await?;
+        if live.is_some_and(|live| claim.meta.uid == live.meta().uid.clone().into()) {
+            return Ok(false);
+        }
+        // An earlier try may have stored the object, or the volume is another claim's by now.
+        let known = self.read_volume(volume.name()).await?;
+        let held = known.is_some_and(|known| self.is_volume(&known, volume.handle()));
+        if !held && self.holder(volume.handle()).is_none() {
+            let mut request =
+                v1::DeleteVolumeRequest { volume_id: volume.handle().to_owned(), ..Default::default() };
+            if let Some(reference) = &unsaved.secret {
+                request.secrets = read(&self.seat.objects, reference).await?.to_request();
+            }
+            self.seat.driver.call(request, self.config.timeout).await.map_err(AbandonError::Driver)?;
+            base::info!("Deleted a volume that could not be stored and whose claim is gone";
+                "volume" => volume.name(), "claim" => claim.meta.key);
+        }
+        self.memory().forget_unsaved(&claim.meta.uid);
+        Ok(true)
     }
 }
 
+/// Whether the stored object is for the claim that we made our volume for.
+///
+/// `Differs:` upstream treats any object of that name as its own.
+fn is_for(known: &Volume, unsaved: &Unsaved) -> bool {
+    known.claim.as_ref().is_some_and(|claim| claim.uid == *unsaved.volume.claim_uid())
+}
+
+/// Whether the API server refuses the object itself, so that only another object or another policy could help.
+fn is_refusal(error: &api::Error) -> bool {
+    [400, 403, 413, 422].into_iter().any(|code| api::is(error, code))
+}
+
+/// Why a volume that nobody wants could not be deleted yet.
+#[derive(Debug, Error)]
+enum AbandonError {
+    #[error("{}", api::text(.0))]
+    Claim(#[from] api::Error),
+    #[error(transparent)]
+    Volume(#[from] ProvisionError),
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    #[error("{}", grpc_text(.0))]
+    Driver(Status),
+}
+
 /// The queue of volumes whose objects are not created yet (upstream's `unsavedpvs`).
-pub struct UnsavedVolumes(pub std::sync::Arc<Claims>);
+pub(crate) struct UnsavedVolumes(pub std::sync::Arc<Claims>);
 
 impl Job<ClaimId> for UnsavedVolumes {
     async fn run(&self, id: ClaimId) -> Outcome {
@@ -61,13 +151,12 @@ impl Job<ClaimId> for UnsavedVolumes {
             return Outcome::Retry;
         }
         let Some(unsaved) = claims.memory().unsaved(&id.uid) else { return Outcome::Done };
-        match claims.save(&unsaved).await {
+        let outcome = match claims.save(&unsaved).await {
             Ok(true) => Outcome::Done,
             Ok(false) => Outcome::Retry,
-            Err(error) => {
-                claims.tell(&unsaved.claim, Kind::Warning, "ProvisioningFailed", error.to_string());
-                Outcome::Retry
-            }
-        }
+            Err(error) => claims.give_up_or_retry(&unsaved, &error).await,
+        };
+        claims.free(&unsaved.claim);
+        outcome
     }
 }

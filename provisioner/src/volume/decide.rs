@@ -7,7 +7,7 @@ use crate::claim::object::FINALIZER;
 
 /// The next step for a volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum Step {
     /// Nothing to do, or not our volume.
     Ignore,
     /// Add our finalizer.
@@ -16,10 +16,18 @@ pub enum Step {
     Unprotect,
     /// Delete the volume, then its object.
     Delete,
+    /// The object was deleted before a claim had the volume: delete the volume too, if that still holds.
+    DeleteUnbound,
 }
 
-/// Decides the next step for a volume. The same volume always leads to the same step.
-pub fn decide(volume: &Volume, driver: &str) -> Step {
+/// Whether the claim that the volume is for still waits for one; `None` if the volume names no claim.
+pub(crate) type Waits = Option<bool>;
+
+/// Decides the next step for a volume. The same view always leads to the same step.
+///
+/// `Differs:` upstream leaves a volume whose object is deleted before it is bound under its finalizer for ever, and its
+/// claim without a volume.
+pub(crate) fn decide(volume: &Volume, waits: Waits, driver: &str) -> Step {
     if !is_ours(volume, driver) {
         return Step::Ignore;
     }
@@ -30,6 +38,13 @@ pub fn decide(volume: &Volume, driver: &str) -> Step {
         // Without our finalizer the deletion of the object does not wait for us.
         (ReclaimPolicy::Delete, VolumePhase::Released) if !volume.meta.deleting || protected => Step::Delete,
         (ReclaimPolicy::Delete, VolumePhase::Bound) if !volume.meta.deleting && !protected => Step::Protect,
+        // Nobody binds a volume that is being deleted. Of a claim that does not wait we cannot tell whether it is gone
+        // or has just got this very volume: the controller says so in the phase.
+        (ReclaimPolicy::Delete, VolumePhase::Pending | VolumePhase::Available)
+            if volume.meta.deleting && protected && waits != Some(false) =>
+        {
+            Step::DeleteUnbound
+        }
         (ReclaimPolicy::Delete, _) => Step::Ignore,
     }
 }
@@ -116,7 +131,38 @@ mod tests {
                 },
                 "status": {"phase": phase},
             }));
-            assert_eq!(decide(&volume, "test-driver"), expected, "{name}");
+            assert_eq!(decide(&volume, Some(false), "test-driver"), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn unbound_volume_goes_with_its_object_unless_a_claim_may_have_it() {
+        let unbound = |phase: &str, policy: &str, finalizers: &[&str], deleting: bool| {
+            let mut metadata = json!({"name": "pv", "uid": "u", "finalizers": finalizers});
+            metadata["annotations"] = json!({"pv.kubernetes.io/provisioned-by": "test-driver"});
+            if deleting {
+                metadata["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+            }
+            volume(json!({
+                "metadata": metadata,
+                "spec": {
+                    "persistentVolumeReclaimPolicy": policy,
+                    "csi": {"driver": "test-driver", "volumeHandle": "h"},
+                },
+                "status": {"phase": phase},
+            }))
+        };
+        for (name, volume, waits, expected) in [
+            ("no claim", unbound("Available", "Delete", &[OURS], true), None, DeleteUnbound),
+            ("its claim waits", unbound("Pending", "Delete", &[OURS], true), Some(true), DeleteUnbound),
+            ("its claim may have it", unbound("Available", "Delete", &[OURS], true), Some(false), Ignore),
+            ("bound", unbound("Bound", "Delete", &[OURS], true), Some(true), Ignore),
+            ("not deleted", unbound("Available", "Delete", &[OURS], false), None, Ignore),
+            ("finalizer gone", unbound("Available", "Delete", &["other"], true), None, Ignore),
+            ("retained", unbound("Available", "Retain", &[OURS], true), None, Unprotect),
+        ] {
+            assert_eq!(decide(&volume, waits, "test-driver"), expected, "{name}");
+            assert_eq!(decide(&volume, waits, "other-driver"), Ignore, "{name}, another's");
         }
     }
 }

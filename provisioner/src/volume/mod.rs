@@ -1,10 +1,12 @@
 //! Deletes volumes whose claim is gone, and keeps our finalizer on those that will be deleted.
 //!
 //! Promises:
-//! - a volume is deleted only if it is Released, its policy is Delete, and no attachment names it;
+//! - a volume is deleted only if its policy is Delete, no attachment names it, and its claim is gone (it is Released)
+//!   or its object was deleted before a claim had it;
 //! - its object is deleted only after the volume;
 //! - each step can be repeated after a crash.
 
-pub mod decide;
-pub mod reconcile;
-pub mod secret;
+pub(crate) mod attachments;
+pub(crate) mod decide;
+pub(crate) mod reconcile;
+pub(crate) mod secret;

@@ -8,7 +8,8 @@ use csi::{grpc_text, v1};
 use kubernetes::api;
 use kubernetes::collection::{Collection, Written};
 use kubernetes::event::{Event, Kind, ObjectRef};
-use kubernetes::object::{Class, Key, Uid, Volume};
+use kubernetes::object::annotation::PROVISIONED_BY;
+use kubernetes::object::{Claim, Class, Key, Uid, Volume, WireVolume};
 use kubernetes::secret::ReferenceError;
 use kubernetes::secret::read;
 use kubernetes::store::{Change, Store};
@@ -17,12 +18,13 @@ use thiserror::Error;
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::decide::{Step, decide};
+use super::attachments::Attachments;
+use super::decide::{Step, Waits, decide};
 use super::secret::deletion_secret;
+use crate::caches::Caches;
 use crate::claim::object::FINALIZER;
 use crate::config::Config;
 use crate::metrics::VolumeMetrics;
-use kubernetes::attached::Attached;
 
 /// Why a volume could not be deleted. The text goes into its event.
 #[derive(Debug, Error)]
@@ -35,8 +37,12 @@ enum DeleteError {
     NotSupported(&'static str),
     #[error(transparent)]
     SecretReference(#[from] ReferenceError),
-    #[error("persistentvolume {0} is still attached to a node")]
-    Attached(String),
+    #[error(
+        "spec.csi.driver is {driver}, but annotation {PROVISIONED_BY} names {named}: correct the annotation"
+    )]
+    ForeignDriver { driver: String, named: String },
+    #[error("persistentvolume {volume} is still attached to {node}, waiting for detach")]
+    Attached { volume: String, node: String },
     #[error("{}", grpc_text(.0))]
     Driver(Status),
     #[error("{}", api::text(.0))]
@@ -47,12 +53,13 @@ enum DeleteError {
 type Deletions = Arc<Mutex<HashSet<Uid>>>;
 
 /// Deletes volumes and keeps their finalizer.
-pub struct Volumes {
+pub(crate) struct Volumes {
     config: Arc<Config>,
     seat: Seat,
     volumes: Collection<Volume>,
+    claims: Arc<Store<Claim>>,
     classes: Arc<Store<Class>>,
-    attached: Attached,
+    attached: Attachments,
     /// The uid of each object whose volume the driver has deleted, until the object is gone too.
     deleted: Deletions,
     metrics: VolumeMetrics,
@@ -60,17 +67,18 @@ pub struct Volumes {
 
 impl Volumes {
     /// Creates a reconciler that takes its volumes from `queue`.
-    pub fn new(
+    pub(crate) fn new(
         config: Arc<Config>,
         seat: Seat,
-        (volumes, classes): (Collection<Volume>, Arc<Store<Class>>),
-        attached: Attached,
+        caches: Caches,
+        attached: Attachments,
         queue: &WorkQueue<Key>,
         metrics: VolumeMetrics,
     ) -> Self {
         let deleted = Deletions::default();
+        let Caches { claims, classes, volumes } = caches;
         feed(queue, volumes.store(), config.driver.clone(), deleted.clone());
-        Self { config, seat, volumes, classes, attached, deleted, metrics }
+        Self { config, seat, volumes, claims, classes, attached, deleted, metrics }
     }
 
     async fn pass(&self, key: &Key) -> Outcome {
@@ -78,8 +86,9 @@ impl Volumes {
         if !self.seat.leadership.holds() {
             return Outcome::Retry;
         }
-        let result = match decide(&volume, &self.config.driver) {
+        let result = match decide(&volume, waits(&volume, &self.claims), &self.config.driver) {
             Step::Ignore => return Outcome::Done,
+            Step::DeleteUnbound => return self.delete_unbound(&volume).await,
             Step::Protect => self.volumes.add_finalizer(&volume.meta, FINALIZER).await,
             Step::Unprotect => self.volumes.remove_finalizer(&volume.meta, FINALIZER).await,
             Step::Delete => return self.delete_and_tell(&volume).await,
@@ -95,6 +104,26 @@ impl Volumes {
         }
     }
 
+    /// Deletes a volume that no claim has, if the API server says so too: our cache may not show yet that a claim was
+    /// faster.
+    async fn delete_unbound(&self, volume: &Arc<Volume>) -> Outcome {
+        let live = match self.volumes.read::<WireVolume>(&volume.meta).await {
+            Ok(live) => live.map(|wire| Volume::from_wire(wire, self.volumes.store().scope())),
+            Err(error) => {
+                base::error!(api::text(&error), "Cannot read the PersistentVolume; will retry"; "volume" => volume.meta.key);
+                return Outcome::Retry;
+            }
+        };
+        let unbound = |live: &Volume| {
+            decide(live, waits(live, &self.claims), &self.config.driver) == Step::DeleteUnbound
+        };
+        if live.is_some_and(|live| unbound(&live)) {
+            return self.delete_and_tell(volume).await;
+        }
+        // Gone, or the watch will show what it is now.
+        Outcome::Done
+    }
+
     async fn delete_and_tell(&self, volume: &Arc<Volume>) -> Outcome {
         let begun = Instant::now();
         match self.delete(volume).await {
@@ -106,7 +135,9 @@ impl Volumes {
             // We may have failed only because we no longer lead; the next leader goes on.
             Err(_) if !self.seat.leadership.holds() => Outcome::Retry,
             Err(error) => {
-                self.metrics.failed(volume);
+                if !matches!(error, DeleteError::Attached { .. }) {
+                    self.metrics.failed(volume);
+                }
                 base::error!(error, "Failed to delete the volume";
                     "volume" => volume.meta.key, "uid" => volume.meta.uid);
                 if self.is_replaced(volume) {
@@ -114,7 +145,7 @@ impl Volumes {
                     self.memory().remove(&volume.meta.uid);
                     return Outcome::Done;
                 }
-                self.tell(volume, error.to_string());
+                self.tell(volume, &error);
                 Outcome::Retry
             }
         }
@@ -140,6 +171,10 @@ impl Volumes {
 
     async fn delete_at_driver(&self, volume: &Volume) -> Result<(), DeleteError> {
         let csi = volume.spec.csi.as_ref().ok_or(DeleteError::InTree)?;
+        if *csi.driver != *self.config.driver {
+            let (driver, named) = (csi.driver.to_string(), self.config.driver.to_string());
+            return Err(DeleteError::ForeignDriver { driver, named });
+        }
         if !self.config.can.controller {
             return Err(DeleteError::NotSupported("controller service"));
         }
@@ -149,7 +184,8 @@ impl Volumes {
         let class = self.classes.get(&Key::cluster(&volume.class));
         let secret = deletion_secret(volume, class.as_deref())?;
         if self.attached.has(volume.meta.name()) {
-            return Err(DeleteError::Attached(volume.meta.name().to_owned()));
+            let node = self.attached.node(&self.seat.objects, volume.meta.name()).await;
+            return Err(DeleteError::Attached { volume: volume.meta.name().to_owned(), node });
         }
         let mut request =
             v1::DeleteVolumeRequest { volume_id: csi.volume_handle.to_string(), ..Default::default() };
@@ -169,7 +205,17 @@ impl Volumes {
         self.volumes.get(&volume.meta.key).is_some_and(|known| known.meta.uid != volume.meta.uid)
     }
 
-    fn tell(&self, volume: &Volume, message: String) {
+    /// Writes the event. A volume that is in use is no failure.
+    fn tell(&self, volume: &Volume, error: &DeleteError) {
+        let (kind, reason) = match error {
+            DeleteError::Attached { .. } => (Kind::Normal, "VolumeDelete"),
+            DeleteError::InTree
+            | DeleteError::ForeignDriver { .. }
+            | DeleteError::NotSupported(_)
+            | DeleteError::SecretReference(_)
+            | DeleteError::Driver(_)
+            | DeleteError::Api(_) => (Kind::Warning, "VolumeFailedDelete"),
+        };
         let object = ObjectRef {
             api_version: "v1",
             kind: "PersistentVolume",
@@ -178,8 +224,7 @@ impl Volumes {
             uid: volume.meta.uid.clone(),
             version: volume.meta.version,
         };
-        let event = Event { object, kind: Kind::Warning, reason: "VolumeFailedDelete", message };
-        self.seat.events.record(event);
+        self.seat.events.record(Event { object, kind, reason, message: error.to_string() });
     }
 
     fn memory(&self) -> MutexGuard<'_, HashSet<Uid>> {
@@ -191,6 +236,13 @@ impl Job<Key> for Volumes {
     async fn run(&self, key: Key) -> Outcome {
         self.pass(&key).await
     }
+}
+
+/// Whether the claim of the volume still waits for one.
+fn waits(volume: &Volume, claims: &Store<Claim>) -> Waits {
+    let holder = volume.claim.as_ref().filter(|holder| !holder.uid.is_empty())?;
+    let known = claims.get(&Key::new(&holder.namespace, &holder.name));
+    Some(known.is_some_and(|claim| claim.meta.uid == holder.uid && claim.waits_for(claims.scope())))
 }
 
 /// Queues volumes that need a step, and forgets those that are gone.
@@ -205,7 +257,8 @@ fn feed(queue: &WorkQueue<Key>, volumes: &Store<Volume>, driver: Box<str>, delet
         if let Some(gone) = gone {
             deleted.lock().unwrap_or_else(PoisonError::into_inner).remove(&gone.meta.uid);
         }
-        if let Some(volume) = now.filter(|volume| decide(volume, &driver) != Step::Ignore) {
+        // While the caches fill, the claim may be missing in its own: the pass asks again.
+        if let Some(volume) = now.filter(|volume| decide(volume, Some(true), &driver) != Step::Ignore) {
             queue.add(volume.meta.key.clone(), Place::lane(0));
         }
     });

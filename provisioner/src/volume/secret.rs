@@ -8,7 +8,10 @@ use kubernetes::secret::{ClaimFacts, Facts, ReferenceError, SecretRef, Stage, re
 ///
 /// # Errors
 /// The class's parameters cannot be resolved without the claim. The deletion is then tried again.
-pub fn deletion_secret(volume: &Volume, class: Option<&Class>) -> Result<Option<SecretRef>, ReferenceError> {
+pub(crate) fn deletion_secret(
+    volume: &Volume,
+    class: Option<&Class>,
+) -> Result<Option<SecretRef>, ReferenceError> {
     let annotations = &volume.meta.annotations;
     let noted = annotations.get(DELETION_SECRET_NAME).zip(annotations.get(DELETION_SECRET_NAMESPACE));
     if let Some((name, namespace)) = noted {

@@ -105,7 +105,8 @@ fn sync_claim(api: &ApiServer, claim: &Value) {
     let volume_name = text(claim, "/spec/volumeName");
     if volume_name.is_empty() {
         let volumes = api.list("persistentvolumes");
-        match volumes.iter().find(|volume| is_for(volume, claim)) {
+        // The controller binds no volume that is being deleted.
+        match volumes.iter().find(|volume| is_for(volume, claim) && !is_deleting(volume)) {
             Some(volume) => bind(api, claim, volume),
             None => ask_provisioner(api, claim),
         }

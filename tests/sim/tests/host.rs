@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 const DRIVER: &str = "driver.example";
 const SECOND: Duration = Duration::from_secs(1);
 
-fn provisioner_config() -> provisioner::config::Config {
-    provisioner::config::Config {
+fn provisioner_config() -> provisioner::Config {
+    provisioner::Config {
         driver: DRIVER.into(),
         identity: "test".into(),
         timeout: 10 * SECOND,
@@ -31,7 +31,7 @@ fn provisioner_config() -> provisioner::config::Config {
         publish_read_only: false,
         topology: false,
         attributes_classes: true,
-        can: provisioner::config::Capabilities {
+        can: provisioner::Capabilities {
             controller: true,
             create_delete: true,
             publish: true,

@@ -32,6 +32,25 @@ fn code<T>(result: Result<T, tonic::Status>) -> Code {
 }
 
 #[tokio::test(start_paused = true)]
+async fn volume_made_again_has_another_id() {
+    let world = World::default();
+    let caller = caller(&world);
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        for _ in 0..2 {
+            ids.push(
+                caller.call(create("a"), DEADLINE).await.expect("created").volume.expect("one").volume_id,
+            );
+        }
+        let volume_id = ids.last().cloned().unwrap_or_default();
+        let delete = DeleteVolumeRequest { volume_id, ..DeleteVolumeRequest::default() };
+        caller.call(delete, DEADLINE).await.expect("deleted");
+    }
+    let first = sim::id_of("a");
+    assert_eq!(ids, ["", "", "-2", "-2", "-3", "-3"].map(|number| format!("{first}{number}")));
+}
+
+#[tokio::test(start_paused = true)]
 async fn keeps_volumes_by_name_and_publications_by_node() {
     let world = World::default();
     let caller = caller(&world);

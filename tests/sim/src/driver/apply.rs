@@ -4,13 +4,13 @@ use csi::Rpc;
 use csi::v1::{self, *};
 use tonic::Status;
 
-use super::model::{Model, Publication, Snapshot, Volume, id_of, missing, size_for};
+use super::model::{Model, Publication, Snapshot, Volume, missing, size_for};
 use super::settings::Settings;
 
 /// A request that the driver serves.
 pub(super) trait Apply: Rpc + Send + Sync {
     /// The volume or snapshot id that it is about; empty for those about none.
-    fn subject(&self) -> String {
+    fn subject(&self, _: &Model) -> String {
         String::new()
     }
 
@@ -115,8 +115,8 @@ impl Apply for NodeGetInfoRequest {
 }
 
 impl Apply for CreateVolumeRequest {
-    fn subject(&self) -> String {
-        id_of(&self.name)
+    fn subject(&self, model: &Model) -> String {
+        model.volume_id(&self.name)
     }
 
     fn apply(&self, model: &mut Model, settings: &Settings) -> Result<Self::Reply, Status> {
@@ -151,7 +151,7 @@ impl Apply for CreateVolumeRequest {
 }
 
 impl Apply for DeleteVolumeRequest {
-    fn subject(&self) -> String {
+    fn subject(&self, _: &Model) -> String {
         self.volume_id.clone()
     }
 
@@ -163,7 +163,7 @@ impl Apply for DeleteVolumeRequest {
 }
 
 impl Apply for ControllerPublishVolumeRequest {
-    fn subject(&self) -> String {
+    fn subject(&self, _: &Model) -> String {
         self.volume_id.clone()
     }
 
@@ -178,7 +178,7 @@ impl Apply for ControllerPublishVolumeRequest {
 }
 
 impl Apply for ControllerUnpublishVolumeRequest {
-    fn subject(&self) -> String {
+    fn subject(&self, _: &Model) -> String {
         self.volume_id.clone()
     }
 
@@ -190,7 +190,7 @@ impl Apply for ControllerUnpublishVolumeRequest {
 }
 
 impl Apply for ValidateVolumeCapabilitiesRequest {
-    fn subject(&self) -> String {
+    fn subject(&self, _: &Model) -> String {
         self.volume_id.clone()
     }
 
@@ -250,8 +250,8 @@ impl Apply for GetCapacityRequest {
 }
 
 impl Apply for CreateSnapshotRequest {
-    fn subject(&self) -> String {
-        id_of(&self.name)
+    fn subject(&self, model: &Model) -> String {
+        model.snapshot_id(&self.name)
     }
 
     fn apply(&self, model: &mut Model, settings: &Settings) -> Result<Self::Reply, Status> {
@@ -260,7 +260,9 @@ impl Apply for CreateSnapshotRequest {
             return Err(missing("name"));
         }
         let size = model.volume(&self.source_volume_id)?.capacity;
-        let (id, name, source) = (id_of(&self.name), self.name.clone(), self.source_volume_id.clone());
+        let present = model.snapshots.values().any(|snapshot| snapshot.name == self.name);
+        let id = if present { model.snapshot_id(&self.name) } else { model.give(&self.name) };
+        let (name, source) = (self.name.clone(), self.source_volume_id.clone());
         let snapshot = model.snapshots.entry(id.clone()).or_insert(Snapshot { id, name, source, size });
         if snapshot.source != self.source_volume_id {
             return Err(Status::already_exists(format!("snapshot {} is of another volume", self.name)));
@@ -270,7 +272,7 @@ impl Apply for CreateSnapshotRequest {
 }
 
 impl Apply for DeleteSnapshotRequest {
-    fn subject(&self) -> String {
+    fn subject(&self, _: &Model) -> String {
         self.snapshot_id.clone()
     }
 
@@ -300,7 +302,7 @@ impl Apply for ListSnapshotsRequest {
 }
 
 impl Apply for GetSnapshotRequest {
-    fn subject(&self) -> String {
+    fn subject(&self, _: &Model) -> String {
         self.snapshot_id.clone()
     }
 
@@ -314,7 +316,7 @@ impl Apply for GetSnapshotRequest {
 }
 
 impl Apply for ControllerExpandVolumeRequest {
-    fn subject(&self) -> String {
+    fn subject(&self, _: &Model) -> String {
         self.volume_id.clone()
     }
 
@@ -331,7 +333,7 @@ impl Apply for ControllerExpandVolumeRequest {
 }
 
 impl Apply for ControllerGetVolumeRequest {
-    fn subject(&self) -> String {
+    fn subject(&self, _: &Model) -> String {
         self.volume_id.clone()
     }
 
@@ -349,7 +351,7 @@ impl Apply for ControllerGetVolumeRequest {
 }
 
 impl Apply for ControllerModifyVolumeRequest {
-    fn subject(&self) -> String {
+    fn subject(&self, _: &Model) -> String {
         self.volume_id.clone()
     }
 

@@ -32,7 +32,7 @@ use crate::steps::{Fault, Life, Step};
 pub struct Call {
     /// The method without its service: `CreateVolume`.
     pub method: String,
-    /// The volume or snapshot id that it was about (`id-of-NAME` for a creation); empty for those about none.
+    /// The volume or snapshot id that it was about (for a creation the id that it gives); empty for those about none.
     pub subject: String,
     /// The request as one redacted line.
     pub text: String,
@@ -91,8 +91,7 @@ impl Driver {
             Some(life) => life.enter(Step::Rpc { method: method.clone() }).await,
             None => None,
         };
-        let subject = request.subject();
-        let (reply, latency, under_way) = self.begin(&request, &method, &subject);
+        let (reply, latency, under_way) = self.begin(&request, &method);
         tokio::time::sleep(latency).await;
         let result = match &fault {
             Some(Fault::Rpc(code)) => Err(Status::new(*code, "the fault plan says so")),
@@ -108,11 +107,12 @@ impl Driver {
         result
     }
 
-    fn begin<R: Apply>(&self, request: &R, method: &str, subject: &str) -> (Reply, Duration, UnderWay) {
+    fn begin<R: Apply>(&self, request: &R, method: &str) -> (Reply, Duration, UnderWay) {
         let mut state = self.state();
+        let subject = request.subject(&state.model);
         state.calls.push(Call {
             method: method.to_owned(),
-            subject: subject.to_owned(),
+            subject: subject.clone(),
             text: redacted(request),
             code: None,
             at: Instant::now(),
@@ -120,14 +120,14 @@ impl Driver {
         });
         let index = state.calls.len() - 1;
         if !subject.is_empty() {
-            let count = state.under_way.entry(subject.to_owned()).or_insert(0);
+            let count = state.under_way.entry(subject.clone()).or_insert(0);
             *count += 1;
             if *count > 1 {
                 state.overlaps.push(format!("{method} {subject}"));
             }
         }
-        let reply = state.script.next(method, subject);
-        (reply, state.settings.latency, UnderWay { driver: self.clone(), subject: subject.to_owned(), index })
+        let reply = state.script.next(method, &subject);
+        (reply, state.settings.latency, UnderWay { driver: self.clone(), subject, index })
     }
 
     /// Boxed, because a delayed reply has another inside.

@@ -1,6 +1,8 @@
 //! An honest storage system: volumes by name and id, publications by volume and node, snapshots; no I/O.
 //!
-//! Ids follow from names (`id-of-NAME`), so that runs can be compared. Codes are those of the CSI specification.
+//! The first volume or snapshot of a name has the id `id-of-NAME`, so that runs can be compared; the next one, made after
+//! that was deleted, `id-of-NAME-2`, and so on: an id is never given twice, so a stale one finds nothing. Codes are those of
+//! the CSI specification.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +14,7 @@ use tonic::Status;
 /// A volume.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Volume {
-    /// `id-of-NAME`.
+    /// `id-of-NAME`, or that and a number.
     pub id: String,
     /// The name it was created with.
     pub name: String,
@@ -42,7 +44,7 @@ pub struct Publication {
 /// A snapshot.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
-    /// `id-of-NAME`.
+    /// `id-of-NAME`, or that and a number.
     pub id: String,
     /// The name it was created with.
     pub name: String,
@@ -63,9 +65,11 @@ pub struct Model {
     pub free: Option<i64>,
     /// Where volumes are made when no topology is asked for.
     pub home: Vec<Topology>,
+    /// How many ids of this form were given, by the first of them.
+    given: BTreeMap<String, usize>,
 }
 
-/// The id that the model gives to what is called `name`.
+/// The id that the model gives to the first that is called `name`.
 pub fn id_of(name: &str) -> String {
     format!("id-of-{name}")
 }
@@ -101,6 +105,33 @@ fn no_volume(id: &str) -> Status {
 }
 
 impl Model {
+    /// The id of the volume of this name, or the one that it will get.
+    pub(super) fn volume_id(&self, name: &str) -> String {
+        let present = self.volumes.values().find(|volume| volume.name == name);
+        present.map_or_else(|| self.next_id(name), |volume| volume.id.clone())
+    }
+
+    /// As [`Model::volume_id`], for a snapshot.
+    pub(super) fn snapshot_id(&self, name: &str) -> String {
+        let present = self.snapshots.values().find(|snapshot| snapshot.name == name);
+        present.map_or_else(|| self.next_id(name), |snapshot| snapshot.id.clone())
+    }
+
+    fn next_id(&self, name: &str) -> String {
+        let first = id_of(name);
+        match self.given.get(&first) {
+            None => first,
+            Some(given) => format!("{first}-{}", given + 1),
+        }
+    }
+
+    /// Gives an id that was never given.
+    pub(super) fn give(&mut self, name: &str) -> String {
+        let id = self.next_id(name);
+        *self.given.entry(id_of(name)).or_default() += 1;
+        id
+    }
+
     pub(super) fn volume(&self, id: &str) -> Result<&Volume, Status> {
         if id.is_empty() {
             return Err(missing("volume id"));
@@ -117,8 +148,7 @@ impl Model {
 
     /// Creates `wanted`, or gives the volume of that name if it is compatible.
     pub(super) fn create(&mut self, wanted: Volume, range: Option<&CapacityRange>) -> Result<Volume, Status> {
-        let id = id_of(&wanted.name);
-        if let Some(present) = self.volumes.get(&id) {
+        if let Some(present) = self.volumes.values().find(|volume| volume.name == wanted.name) {
             let limit = range.map_or(0, |range| range.limit_bytes);
             let fits = present.capacity >= range.map_or(0, |range| range.required_bytes)
                 && (limit == 0 || present.capacity <= limit);
@@ -133,8 +163,8 @@ impl Model {
         if let Some(free) = &mut self.free {
             *free -= wanted.capacity;
         }
-        let volume = Volume { id: id.clone(), ..wanted };
-        self.volumes.insert(id, volume.clone());
+        let volume = Volume { id: self.give(&wanted.name), ..wanted };
+        self.volumes.insert(volume.id.clone(), volume.clone());
         Ok(volume)
     }
 

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use base::leadership::Leadership;
 use base::queue::Backoff;
-use provisioner::config::{Capabilities, Config};
-use provisioner::provision;
+use provisioner::{Capabilities, Config, provision};
 use serde_json::{Value, json};
 use sim::{Request, World};
 use tokio_util::sync::CancellationToken;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use base::leadership::Leadership;
 use base::metrics::Metrics;
 use kubernetes::lease::{Candidate, Timing, run};
-use provisioner::config::Config;
+use provisioner::Config;
 use sim::{Outage, Reply, World};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;

@@ -3,6 +3,7 @@
 
 #![allow(clippy::indexing_slicing, reason = "objects of tests are written just above")]
 
+mod background;
 mod cases;
 mod crashes;
 mod deletion;
@@ -10,3 +11,7 @@ mod errors;
 mod harness;
 mod leadership;
 mod lists;
+mod metrics;
+mod names;
+mod unbound;
+mod unsaved;

@@ -1,0 +1,119 @@
+//! Requests that were sent and have no final answer: the driver may have made a volume for each.
+//!
+//! Only a final answer to the request itself settles it. A class that is made anew leads to another request, whose
+//! refusal says nothing about the first. A volume that is handed out settles all: they have one name.
+
+use std::sync::Arc;
+
+use kubernetes::object::{Claim, Class, Uid};
+
+use super::request::Prepared;
+
+/// A CreateVolume request that was sent.
+#[derive(Debug, Clone)]
+pub(crate) struct Sent {
+    /// The claim as it was then.
+    pub(crate) claim: Arc<Claim>,
+    /// The class as it was then.
+    pub(crate) class: Arc<Class>,
+    /// The request, without the content of its Secret: that is read again each time.
+    pub(crate) prepared: Arc<Prepared>,
+}
+
+/// What may be under way for one claim.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Background {
+    /// One for each class that the claim had, the next to be sent again first.
+    sent: Vec<Sent>,
+    /// uid of the class that the last attempt was made with.
+    last: Uid,
+}
+
+impl Background {
+    /// Whether nothing is under way.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sent.is_empty()
+    }
+
+    /// An attempt with this class begins.
+    pub(crate) fn begin(&mut self, class: &Uid) {
+        self.last = class.clone();
+    }
+
+    /// The request has no final answer: it is sent again after the others.
+    pub(crate) fn keep(&mut self, sent: Sent) {
+        self.settle(&sent.class.meta.uid.clone());
+        self.sent.push(sent);
+    }
+
+    /// The request with this class has a final answer.
+    pub(crate) fn settle(&mut self, class: &Uid) {
+        self.sent.retain(|sent| sent.class.meta.uid != *class);
+    }
+
+    /// The request to send again; `None` when it is the turn of the claim's present class, which is another.
+    ///
+    /// A class made anew may mend what keeps the driver from a final answer, so it comes first, then they take turns.
+    /// `Differs:` upstream forgets what it has sent with the old class, and with it the volume that was made.
+    pub(crate) fn next(&self, present: Option<&Class>) -> Option<&Sent> {
+        let is_new = |class: &Class| {
+            let uid = &class.meta.uid;
+            *uid != self.last && self.sent.iter().all(|sent| sent.class.meta.uid != *uid)
+        };
+        self.sent.first().filter(|_| !present.is_some_and(is_new))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::request::prepare;
+    use super::*;
+    use crate::fixture::{claim, class, config};
+
+    fn class_of(uid: &str) -> Class {
+        let mut class = class();
+        class.meta.uid = uid.into();
+        class
+    }
+
+    fn sent(uid: &str) -> Sent {
+        let (claim, class) = (claim(), class_of(uid));
+        let prepared = prepare(&config(), &claim, &class, "pvc".into()).unwrap();
+        Sent { claim: claim.into(), class: class.into(), prepared: prepared.into() }
+    }
+
+    fn next(background: &Background, present: Option<&str>) -> Option<String> {
+        let present = present.map(class_of);
+        background.next(present.as_ref()).map(|sent| sent.class.meta.uid.to_string())
+    }
+
+    #[test]
+    fn new_class_and_what_was_sent_take_turns() {
+        let mut background = Background::default();
+        background.begin(&"old".into());
+        background.keep(sent("old"));
+        assert_eq!(next(&background, Some("old")).as_deref(), Some("old"));
+        assert_eq!(next(&background, None).as_deref(), Some("old"), "the claim or its class is gone");
+        assert_eq!(next(&background, Some("new")), None);
+        background.begin(&"new".into());
+        assert_eq!(next(&background, Some("new")).as_deref(), Some("old"), "the new one was refused");
+        background.begin(&"old".into());
+        background.keep(sent("old"));
+        assert_eq!(next(&background, Some("new")), None);
+    }
+
+    #[test]
+    fn refusal_settles_its_own_request_only() {
+        let mut background = Background::default();
+        background.keep(sent("old"));
+        background.keep(sent("new"));
+        assert_eq!(next(&background, Some("new")).as_deref(), Some("old"));
+        background.keep(sent("old"));
+        assert_eq!(next(&background, Some("new")).as_deref(), Some("new"), "in turn");
+        background.settle(&"new".into());
+        background.settle(&"unknown".into());
+        assert!(!background.is_empty());
+        background.settle(&"old".into());
+        assert!(background.is_empty());
+    }
+}

@@ -1,0 +1,135 @@
+//! Calls CreateVolume, and never lets two claims have one volume.
+//!
+//! Two claims may get the same volume name if `--volume-name-uuid-length` is short. The driver then answers the second
+//! call with the first claim's volume. So the name is reserved and looked for before the call, and the volume's id is
+//! looked for after it. `Differs:` upstream lets the claims share the volume, and deletes it with the first of them.
+
+use std::sync::Arc;
+
+use csi::v1;
+use kubernetes::api;
+use kubernetes::object::{Claim, Key, Volume, WireVolume};
+use kubernetes::secret::read;
+use tokio::time::Instant;
+use tonic::Status;
+
+use super::error::ProvisionError;
+use super::name::{names_may_collide, volume_name};
+use super::reconcile::Claims;
+use super::request::Prepared;
+
+/// How often we try to delete a volume that is too small.
+const CLEANUP_TRIES: usize = 5;
+impl Claims {
+    /// Whether the claim's volume has its object already. The name is reserved for the claim then, if names may collide,
+    /// until [`Claims::free`].
+    pub(super) async fn has_volume(&self, claim: &Claim, name: &str) -> Result<bool, ProvisionError> {
+        let taken = |known: &Volume| {
+            let ours = known.claim.as_ref().is_some_and(|holder| holder.uid == claim.meta.uid);
+            if ours { Ok(true) } else { Err(ProvisionError::NameTaken(name.to_owned())) }
+        };
+        if let Some(known) = self.volumes.get(&Key::cluster(name)) {
+            return taken(&known);
+        }
+        if !names_may_collide(&self.config) {
+            return Ok(false);
+        }
+        if !self.memory().reserve(name, &claim.meta.uid) {
+            return Err(ProvisionError::NameInUse(name.to_owned()));
+        }
+        // The cache may be late, and has no volumes of other drivers.
+        match self.read_volume(name).await? {
+            Some(known) => taken(&known),
+            None => Ok(false),
+        }
+    }
+
+    /// Frees the claim's volume name for other claims, unless something may still come of what was done.
+    pub(super) fn free(&self, claim: &Claim) {
+        if names_may_collide(&self.config)
+            && let Some(name) = volume_name(&self.config, &claim.meta.uid.to_string())
+        {
+            self.memory().free(&name, &claim.meta.uid);
+        }
+    }
+
+    /// The PersistentVolume of this name, whosever it is, as the API server has it.
+    pub(super) async fn read_volume(&self, name: &str) -> Result<Option<Volume>, ProvisionError> {
+        match self.seat.objects.get::<WireVolume>("", name).await {
+            Ok(wire) => Ok(wire.map(|wire| Volume::from_wire(wire, self.volumes.store().scope()))),
+            Err(error) => Err(ProvisionError::Lookup { name: name.to_owned(), reason: api::text(&error) }),
+        }
+    }
+
+    /// The PersistentVolume that has this volume of our driver.
+    pub(super) fn holder(&self, handle: &str) -> Option<String> {
+        let all = self.volumes.store().list();
+        let holds = |known: &&Arc<Volume>| self.is_volume(known, handle);
+        all.iter().find(holds).map(|known| known.meta.name().to_owned())
+    }
+
+    /// Whether the object is for this volume of our driver.
+    pub(super) fn is_volume(&self, known: &Volume, handle: &str) -> bool {
+        let csi = known.spec.csi.as_ref();
+        csi.is_some_and(|csi| *csi.driver == *self.config.driver && *csi.volume_handle == *handle)
+    }
+
+    /// The request with the content of its Secret, as that is now.
+    pub(super) async fn with_secrets(
+        &self,
+        prepared: &Prepared,
+    ) -> Result<v1::CreateVolumeRequest, ProvisionError> {
+        let mut request = prepared.request.clone();
+        if let Some(reference) = &prepared.secrets.provision {
+            let secrets = read(&self.seat.objects, reference)
+                .await
+                .map_err(|reason| ProvisionError::Secret { name: reference.to_string(), reason })?;
+            request.secrets = secrets.to_request();
+        }
+        Ok(request)
+    }
+
+    /// Calls CreateVolume. Returns the volume and its size in bytes.
+    pub(super) async fn create(
+        &self,
+        request: &v1::CreateVolumeRequest,
+        asked: i64,
+    ) -> Result<(v1::Volume, i64), ProvisionError> {
+        let reply = self.seat.driver.call(request.clone(), self.config.timeout).await;
+        let made =
+            reply.map_err(ProvisionError::Driver)?.volume.ok_or(ProvisionError::Malformed("a volume"))?;
+        if made.volume_id.is_empty() {
+            return Err(ProvisionError::Malformed("a volume id"));
+        }
+        if names_may_collide(&self.config)
+            && let Some(holder) = self.holder(&made.volume_id)
+        {
+            return Err(ProvisionError::VolumeTaken { handle: made.volume_id, holder });
+        }
+        let created = made.capacity_bytes;
+        if created != 0 && created < asked {
+            let cleanup = self.clean_up(&made.volume_id, request).await.err();
+            return Err(ProvisionError::TooSmall { asked, created, cleanup });
+        }
+        let bytes = if created == 0 { asked } else { created };
+        Ok((made, bytes))
+    }
+
+    /// Deletes a volume that cannot be used, with a few tries within one timeout.
+    async fn clean_up(&self, id: &str, create: &v1::CreateVolumeRequest) -> Result<(), Status> {
+        let request = v1::DeleteVolumeRequest { volume_id: id.to_owned(), secrets: create.secrets.clone() };
+        let deadline = Instant::now() + self.config.timeout;
+        let mut failed = Status::deadline_exceeded("context deadline exceeded");
+        for _ in 0..CLEANUP_TRIES {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            match self.seat.driver.call(request.clone(), left).await {
+                Ok(_) => return Ok(()),
+                Err(status) => failed = status,
+            }
+        }
+        Err(failed)
+    }
+}

@@ -1,0 +1,68 @@
+//! Builds the CreateVolume request for a claim, in upstream's order (docs/upstream/provisioner.md, "Request").
+//!
+//! One file for each part: what the claim asks for ([`validate`]), what the volume is filled with ([`source`]), where it
+//! is to be ([`place`]), which Secrets belong to it ([`secrets`]), which parameters the driver gets ([`strip`]), and
+//! those of its VolumeAttributesClass ([`attributes`]). No part awaits: what a part has to know of the cluster is read
+//! before it and given to it.
+
+mod attributes;
+mod place;
+mod secrets;
+mod source;
+mod strip;
+mod validate;
+
+use csi::v1;
+use kubernetes::object::{Claim, Class};
+
+pub(crate) use self::secrets::SecretRefs;
+
+use self::attributes::mutable_parameters;
+use self::place::accessibility;
+use self::secrets::secret_refs;
+use self::source::content_source;
+use self::strip::parameters;
+use self::validate::validate;
+use super::error::ProvisionError;
+use crate::config::Config;
+
+/// Everything that is known about a claim's volume before the driver is called.
+#[derive(Debug, Clone)]
+pub(crate) struct Prepared {
+    /// Name of the volume and of its object.
+    pub(crate) name: String,
+    /// The request, without the content of the provision Secret.
+    pub(crate) request: v1::CreateVolumeRequest,
+    /// Bytes asked for.
+    pub(crate) bytes: i64,
+    /// File system; empty when the driver chooses.
+    pub(crate) fs_type: String,
+    /// The Secrets of each stage.
+    pub(crate) secrets: SecretRefs,
+}
+
+/// Builds the request. The first part that refuses decides the error.
+pub(crate) fn prepare(
+    config: &Config,
+    claim: &Claim,
+    class: &Class,
+    name: String,
+) -> Result<Prepared, ProvisionError> {
+    let wanted = validate(config, claim, class)?;
+    let volume_content_source = content_source(claim)?;
+    let accessibility_requirements = accessibility(config)?;
+    let secrets = secret_refs(claim, class, &name)?;
+    let parameters = parameters(config, claim, class, &name)?;
+    let mutable_parameters = mutable_parameters(config, claim)?;
+    let request = v1::CreateVolumeRequest {
+        name: name.clone(),
+        capacity_range: Some(v1::CapacityRange { required_bytes: wanted.bytes, limit_bytes: 0 }),
+        volume_capabilities: wanted.capabilities,
+        parameters,
+        volume_content_source,
+        accessibility_requirements,
+        mutable_parameters,
+        ..v1::CreateVolumeRequest::default()
+    };
+    Ok(Prepared { name, request, bytes: wanted.bytes, fs_type: wanted.fs_type, secrets })
+}

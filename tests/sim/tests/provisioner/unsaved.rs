@@ -1,0 +1,73 @@
+//! Volumes whose PersistentVolume the API server refuses.
+
+use std::time::Duration;
+
+use serde_json::json;
+use sim::{Fault, Reply, World};
+use tonic::Code;
+
+use crate::harness::{LIMIT, calls, claim, class, events, sidecar, writes};
+
+const MANY: usize = 10_000;
+
+fn ready() -> World {
+    let world = World::default();
+    world.api.put(class());
+    world.api.put(claim("data"));
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn volume_refused_for_good_is_deleted_once_its_claim_is_gone() {
+    for code in [400, 403, 422] {
+        let world = ready();
+        let _binder = world.binder();
+        world.steps.on(|step| step.is("create", "persistentvolumes"), MANY, Fault::ApiError(code));
+        let _running = world.run(Duration::from_secs(1), sidecar);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(calls(&world), ["CreateVolume Some(Ok)"], "{code}: kept while the claim waits");
+        let said = events(&world);
+        assert!(said.iter().any(|event| event.starts_with("ProvisioningFailed: ")), "{code}: {said:?}");
+        world.driver.script("DeleteVolume", [Reply::error(Code::Internal, "not now")]);
+        world.api.delete("persistentvolumeclaims", "data");
+        world.api.until("the driver", 2 * LIMIT, |_| world.driver.volumes().is_empty().then_some(())).await;
+        let tried = ["CreateVolume Some(Ok)", "DeleteVolume Some(Internal)", "DeleteVolume Some(Ok)"];
+        assert_eq!(calls(&world), tried, "{code}");
+        let written = writes(&world).len();
+        tokio::time::sleep(LIMIT).await;
+        assert_eq!(writes(&world).len(), written, "{code}: it is forgotten");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn volume_that_is_stored_after_all_is_deleted_once() {
+    let world = ready();
+    let creates = |step: &sim::Step| step.is("create", "persistentvolumes");
+    world.steps.on(creates, 1, Fault::LoseReply);
+    world.steps.on(creates, MANY, Fault::ApiError(422));
+    let _running = world.run(Duration::from_secs(1), sidecar);
+    let binder = world.binder();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    world.api.delete("persistentvolumeclaims", "data");
+    tokio::time::sleep(2 * LIMIT).await;
+    assert_eq!(calls(&world), ["CreateVolume Some(Ok)", "DeleteVolume Some(Ok)"]);
+    assert_eq!((world.api.count("persistentvolumes"), world.driver.volumes().len()), (0, 0));
+    drop(binder);
+}
+
+#[tokio::test(start_paused = true)]
+async fn volume_of_a_claim_that_is_still_there_is_kept() {
+    let world = ready();
+    let _binder = world.binder();
+    world.steps.on(|step| step.is("create", "persistentvolumes"), 12, Fault::ApiError(422));
+    let _running = world.run(Duration::from_secs(1), sidecar);
+    // Our cache loses the claim, the API server has it.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    world.api.edit("persistentvolumeclaims", "data", |claim| {
+        claim["metadata"]["annotations"] =
+            json!({"volume.kubernetes.io/storage-provisioner": "other.example"});
+    });
+    tokio::time::sleep(LIMIT).await;
+    assert_eq!(calls(&world), ["CreateVolume Some(Ok)"]);
+    assert_eq!(world.api.count("persistentvolumes"), 1);
+}
