@@ -20,6 +20,8 @@ pub(crate) enum Step {
     Detach,
     /// Mark as attached without a call: the driver cannot attach.
     MarkAttached,
+    /// Remove an error from the status of an attachment that is attached.
+    ClearError,
 }
 
 /// What decisions need to know about us.
@@ -36,7 +38,8 @@ pub(crate) struct Role<'a> {
 ///
 /// `Differs:` a process may end between removing our finalizer and writing the status, while another
 /// finalizer keeps the object. The deleted attachment then still says attached, and upstream leaves it so. We
-/// detach it.
+/// detach it. And the error of a process that was killed may reach the API server after its successor has attached;
+/// upstream leaves it there. We remove it.
 pub(crate) fn decide(attachment: &Attachment, role: Role<'_>, forced: bool) -> Step {
     if !attachment.ours {
         return Step::Ignore;
@@ -46,7 +49,11 @@ pub(crate) fn decide(attachment: &Attachment, role: Role<'_>, forced: bool) -> S
         return if attached { Step::Ignore } else { Step::MarkAttached };
     }
     if !attachment.meta.deleting {
-        return if attached && !forced { Step::Ignore } else { Step::Attach };
+        return match attachment.attach_error {
+            _ if !attached || forced => Step::Attach,
+            Some(_) if attachment.meta.has_finalizer(role.finalizer) => Step::ClearError,
+            Some(_) | None => Step::Ignore,
+        };
     }
     let bound = attachment.meta.has_finalizer(role.finalizer);
     if bound || attached || forced { Step::Detach } else { Step::Ignore }
@@ -105,6 +112,20 @@ mod tests {
                 expected,
                 "{case}"
             );
+        }
+    }
+
+    #[test]
+    fn late_error_is_removed_from_what_is_attached() {
+        let failed = |finalizer| {
+            let mut object = object(false, finalizer, true);
+            object.attach_error = Some(Box::default());
+            object
+        };
+        for (finalizer, forced, expected) in
+            [(true, false, Step::ClearError), (true, true, Step::Attach), (false, false, Step::Ignore)]
+        {
+            assert_eq!(decide(&failed(finalizer), role(true), forced), expected, "{finalizer} {forced}");
         }
     }
 

@@ -13,13 +13,15 @@ use kubernetes::store::{Change, Store};
 use super::decide::{Step, decide, place};
 use crate::config::Config;
 
-/// Whether an update ends the back-off: not if only the errors in the status have changed.
+/// Whether an update ends the back-off: not if only the errors in the status have changed, unless an attachment that is
+/// attached has one now.
 ///
 /// A change to a field that we do not keep (labels, other annotations) ends it too, unless an error changed
 /// with it.
 pub(crate) fn is_news(old: &Attachment, new: &Attachment) -> bool {
     let same_errors = old.attach_error == new.attach_error && old.detach_error == new.detach_error;
     same_errors
+        || (new.attached && new.attach_error.is_some())
         || old.meta.uid != new.meta.uid
         || old.meta.deleting != new.meta.deleting
         || old.meta.finalizers != new.meta.finalizers

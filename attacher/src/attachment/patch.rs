@@ -45,6 +45,11 @@ pub(crate) fn attached(attachment: &Attachment, context: &BTreeMap<String, Strin
     Some(json!({"status": {"attached": true, "attachError": null, "attachmentMetadata": metadata}}))
 }
 
+/// Removes the attach error (merge patch of the status).
+pub(crate) fn no_error() -> Value {
+    json!({"status": {"attachError": null}})
+}
+
 /// Marks as attached, for a driver that cannot attach (merge patch of the status).
 pub(crate) fn marked() -> Value {
     json!({"status": {"attached": true}})

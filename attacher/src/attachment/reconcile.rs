@@ -37,7 +37,8 @@ impl Attachments {
                 }
                 Outcome::Done
             }
-            Step::MarkAttached => self.mark_attached(attachment).await,
+            Step::MarkAttached => self.set(attachment, "Marked as attached", patch::marked()).await,
+            Step::ClearError => self.set(attachment, "Removed a late error", patch::no_error()).await,
             Step::Attach => match self.attach(attachment, missing).await {
                 Ok(progress) => self.ended("Attached", attachment, progress),
                 Err(error) => self.attach_failed(attachment, error).await,
@@ -60,11 +61,12 @@ impl Attachments {
         }
     }
 
-    async fn mark_attached(&self, attachment: &Attachment) -> Outcome {
-        match self.write(&attachment.meta, "status", Format::Merge, patch::marked()).await {
-            Ok(_) => self.ended("Marked as attached", attachment, Progress::Done),
+    /// Writes the status and nothing else.
+    async fn set(&self, attachment: &Attachment, what: &str, body: Value) -> Outcome {
+        match self.write(&attachment.meta, "status", Format::Merge, body).await {
+            Ok(_) => self.ended(what, attachment, Progress::Done),
             Err(error) => {
-                base::error!(api::text(&error), "Cannot write status.attached; will retry"; "attachment" => attachment.meta.key);
+                base::error!(api::text(&error), "Cannot write the status; will retry"; "attachment" => attachment.meta.key);
                 Outcome::Retry
             }
         }
