@@ -12,5 +12,6 @@ mod harness;
 mod leadership;
 mod metrics;
 mod names;
+mod rights;
 mod unbound;
 mod unsaved;
