@@ -12,6 +12,9 @@ use kubernetes::object::ATTACHER_FINALIZER;
 use crate::attachment::decide::Role;
 use crate::flags::Flags;
 
+/// How long one waits at most for another's call for the same volume and node. The end of that call wakes it earlier.
+pub(crate) const TURN: Duration = Duration::from_secs(60);
+
 /// What decisions depend on, beside the objects.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -23,7 +26,7 @@ pub struct Config {
     pub timeout: Duration,
     /// Back-off of attachments and volumes.
     pub backoff: Backoff,
-    /// See [`Config::limits`].
+    /// How many attaches, and how many detaches, run at once.
     pub workers: usize,
     /// Pause between resyncs; zero turns them off.
     pub resync: Duration,
@@ -55,7 +58,7 @@ pub struct Capabilities {
 impl Capabilities {
     /// Combines the answers of the two capability calls. Without a controller service the second call is not
     /// made.
-    pub fn new(plugin: &PluginCapabilities, controller: ControllerCapabilities) -> Self {
+    pub(crate) fn new(plugin: &PluginCapabilities, controller: ControllerCapabilities) -> Self {
         let attach = plugin.has(Service::ControllerService) && controller.has(Rpc::PublishUnpublishVolume);
         Self {
             attach,
@@ -70,7 +73,7 @@ impl Capabilities {
 
 impl Config {
     /// The configuration of one process.
-    pub fn new(flags: &Flags, error_code: bool, driver: &str, can: Capabilities) -> Self {
+    pub(crate) fn new(flags: &Flags, error_code: bool, driver: &str, can: Capabilities) -> Self {
         Self {
             driver: driver.into(),
             finalizer: finalizer(driver).into(),
@@ -87,21 +90,21 @@ impl Config {
     }
 
     /// What decisions about attachments depend on.
-    pub fn role(&self) -> Role<'_> {
+    pub(crate) fn role(&self) -> Role<'_> {
         Role { finalizer: &self.finalizer, attach: self.can.attach }
     }
 
     /// How attaches and detaches share the workers: up to `--worker-threads` each, and a quarter of that for
-    /// one node. [`Config::tasks`] bounds both together.
+    /// one node while others wait. [`Config::tasks`] bounds both together.
     ///
     /// `Differs:` upstream has one list, in which the oldest work can occupy all workers.
-    pub fn limits(&self) -> Limits {
+    pub(crate) fn limits(&self) -> Limits {
         Limits { lanes: 2, per_lane: self.workers, per_group: self.workers.div_ceil(4) }
     }
 
     /// How many attaches and detaches run at once: a quarter more than `--worker-threads`. When one kind uses
     /// its full share, the other can still begin. Withdrawals and volumes have workers of their own.
-    pub fn tasks(&self) -> usize {
+    pub(crate) fn tasks(&self) -> usize {
         self.workers + self.workers.div_ceil(4)
     }
 }

@@ -6,10 +6,8 @@ use base::queue::Backoff;
 use kubernetes::object::{Attachment, Keep, Object, Scope, Volume};
 use serde_json::{Value, json};
 
-use crate::attachment::in_flight::Pair;
 use crate::config::{Capabilities, Config};
-use crate::volume::hold::Holds;
-use crate::withdrawal::open::Publication;
+use crate::publication::registry::{Pair, Publication};
 
 pub(crate) const DRIVER: &str = "csi/test";
 pub(crate) const FINALIZER: &str = "external-attacher/csi-test";
@@ -62,9 +60,9 @@ pub(crate) fn volume(change: Value) -> Volume {
 /// The publication that results from attaching that volume.
 pub(crate) fn publication() -> Publication {
     Publication {
-        uid: "uid-1".into(),
+        attachment: attachment(json!({})).meta,
         pair: Pair { handle: "handle1".into(), node_id: "node1-id".into() },
-        volume: Some(Holds::new(|_| {}).hold(&"pv1".into())),
+        volume: Some("pv1".into()),
         node: "node1".into(),
         secret: None,
         migrated: false,

@@ -1,6 +1,6 @@
 //! csi-attacher: calls ControllerPublishVolume and ControllerUnpublishVolume as VolumeAttachments ask.
 //!
-//! Drop-in for external-attacher 4.12.0 (docs/upstream/attacher.md). Volumes of in-tree plugins are
+//! Drop-in for external-attacher 4.13.0 (docs/upstream/attacher.md). Volumes of in-tree plugins are
 //! recognised and handed to a [`translation::Translation`]. No translation exists yet, so their attachments
 //! get an error that says so.
 //!
@@ -12,16 +12,34 @@
 //! | VolumeAttachment | the same finalizer; annotations `csi.alpha.kubernetes.io/node-id` and, ours, `mooring.dev/volume-handle`, `mooring.dev/publish-secret` (its place, not what it holds) | on before ControllerPublishVolume, the finalizer off after ControllerUnpublishVolume |
 //! | VolumeAttachment, status | `attached`, `attachmentMetadata`, `attachError`, `detachError` | after a call, and after a failure that says something new |
 
-pub mod attachment;
-mod beside;
-pub mod config;
+//! Words of this crate's own:
+//! - publish, unpublish: what the driver does to a volume on a node (ControllerPublishVolume and
+//!   ControllerUnpublishVolume).
+//! - publication: a volume that the driver may have published although no attachment records it yet.
+//! - orphaned: a publication is orphaned when its attachment is gone, as far as the cache knows.
+//! - withdrawal: unpublishing an orphaned publication, once the API server has confirmed that.
+//! - held: a PersistentVolume with a publication is held; our finalizer stays on it.
+//! - note: the annotations in which an attachment keeps what unpublishing needs.
+//! - contradicted: the driver's list of volumes says otherwise than the attachment's status. Contradicted attachments
+//!   are forced: attached or detached again.
+//! - pair: a volume and a node, as the driver calls them. A pair has one call at a time; others wait for their turn.
+
+mod attachment;
+mod caches;
+mod config;
+mod duty;
 #[cfg(test)]
 mod fixture;
-pub mod flags;
-pub mod listing;
-pub mod metrics;
+mod flags;
+mod listing;
+mod metrics;
+mod needs;
+mod publication;
+mod queues;
 mod run;
-pub mod volume;
-pub mod withdrawal;
+mod volume;
 
-pub use run::{KEEP, attach, main};
+pub use config::{Capabilities, Config, finalizer};
+pub use duty::{KEEP, attach};
+pub use flags::parse;
+pub use run::main;

@@ -2,7 +2,7 @@
 //!
 //! `Differs:` upstream has one queue, `csi-attacher-va`, for all attachments. Here that is the queue of
 //! attaches; `csi-attacher-va-detach` is the queue of detaches, and `csi-attacher-withdrawal` that of volumes
-//! whose attachments are gone (see [`crate::withdrawal`]).
+//! whose attachments are gone (see [`crate::publication`]).
 
 use std::time::Duration;
 
@@ -16,13 +16,13 @@ use prometheus::{Error, GaugeVec, IntGaugeVec, Opts};
 use crate::attachment::decide::{ATTACH, DETACH};
 
 /// The queue of attaches, in `workqueue_*{name=}`.
-pub const ATTACH_QUEUE: &str = "csi-attacher-va";
+pub(crate) const ATTACH_QUEUE: &str = "csi-attacher-va";
 /// The queue of detaches.
-pub const DETACH_QUEUE: &str = "csi-attacher-va-detach";
+pub(crate) const DETACH_QUEUE: &str = "csi-attacher-va-detach";
 /// The queue of volumes.
-pub const VOLUME_QUEUE: &str = "csi-attacher-pv";
+pub(crate) const VOLUME_QUEUE: &str = "csi-attacher-pv";
 /// The queue of volumes whose attachments are gone; ours.
-pub const WITHDRAWAL_QUEUE: &str = "csi-attacher-withdrawal";
+pub(crate) const WITHDRAWAL_QUEUE: &str = "csi-attacher-withdrawal";
 
 /// How many nodes are shown for each operation: those whose oldest attachment has waited longest.
 const NODES: usize = 10;
@@ -36,7 +36,7 @@ struct Backlog {
 }
 
 /// Adds the families to the page; fails if the names are taken.
-pub fn register(metrics: &Metrics, queue: WorkQueue<Key>) -> Result<(), Error> {
+pub(crate) fn register(metrics: &Metrics, queue: WorkQueue<Key>) -> Result<(), Error> {
     let labels = &["operation", "node"];
     let depth = Opts::new(
         "mooring_attacher_waiting_attachments",

@@ -1,33 +1,20 @@
-//! Starts the attacher: reads flags, asks the driver, starts caches, queues and reconcilers.
+//! Starts csi-attacher: reads the flags, asks the driver, takes a seat.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use base::flag::Parsed;
 use base::flag::standard::StandardFlags;
-use base::queue::{Limits, Place, WorkQueue};
 use csi::capability::ControllerCapabilities;
 use csi::identity::{controller_capabilities, plugin_capabilities};
 use csi::v1::plugin_capability::service::Type as Service;
 use csi::{CallLog, Client};
-use kubernetes::attached::Attached;
-use kubernetes::collection::Collection;
-use kubernetes::object::{Attachment, CsiNode, Keep, Key, Volume};
-use kubernetes::permission::Need;
-use kubernetes::store::cache;
-use process::{Duty, Election, Seat, Setup, StartError, start};
+use process::{Election, Setup, StartError, start};
 use tokio::time::Instant;
-use translation::{NotAvailable, Plugin, Translation};
+use translation::Plugin;
 
-use crate::attachment::mark::Marks;
-use crate::attachment::reconcile::{Attachments, Caches};
-use crate::beside::{Beside, NEEDS, NEEDS_TO_MARK};
 use crate::config::{Capabilities, Config};
+use crate::duty::{KEEP, attach};
 use crate::flags::{self, Flags};
-use crate::listing::Listing;
-use crate::metrics::{self, ATTACH_QUEUE, DETACH_QUEUE, VOLUME_QUEUE};
-use crate::volume::hold::Holds;
-use crate::volume::reconcile::Volumes;
 
 /// Longest time for GetPluginInfo, and for the two capability calls together, whatever `--timeout` says.
 const IDENTITY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -84,83 +71,4 @@ async fn capabilities(driver: &Client) -> Result<process::Capabilities, StartErr
     let left = deadline.saturating_duration_since(Instant::now());
     let controller = controller_capabilities(driver, left).await.map_err(failed)?;
     Ok((plugin, controller))
-}
-
-/// What the caches must keep for attaching.
-pub const KEEP: Keep = Keep::ATTACH;
-
-/// The duty of an attacher on this seat. A driver that publishes nothing needs the attachments only.
-///
-/// `Differs:` upstream watches PersistentVolumes for such a driver as well, and ignores what it sees.
-pub fn attach(seat: Seat, caches: &mut process::Caches, config: Config) -> Duty {
-    let config = Arc::new(config);
-    let attachments = caches.store::<Attachment>();
-    let (volumes, nodes) = if config.can.attach {
-        (caches.store::<Volume>(), caches.store::<CsiNode>())
-    } else {
-        let scope = caches.scope();
-        (cache(scope.clone()).1, cache(scope.clone()).1)
-    };
-    let caches = Caches {
-        attachments: Collection::new(seat.objects.clone(), attachments),
-        volumes: Collection::new(seat.objects.clone(), volumes),
-        nodes,
-    };
-    let lanes = vec![seat.metrics.queue(ATTACH_QUEUE), seat.metrics.queue(DETACH_QUEUE)];
-    let queue: WorkQueue<Key> = WorkQueue::new(config.backoff, config.limits(), lanes);
-    let volume_queue: WorkQueue<Key> =
-        WorkQueue::new(config.backoff, Limits::plain(), vec![seat.metrics.queue(VOLUME_QUEUE)]);
-    if let Err(error) = metrics::register(&seat.metrics, queue.clone()) {
-        base::error!(error, "Cannot register the metrics of the backlog");
-    }
-    let (marks, translation): (_, Arc<dyn Translation>) =
-        (Arc::new(Marks::default()), Arc::new(NotAvailable));
-    let to_volumes = volume_queue.clone();
-    let released = move |name: &str| to_volumes.add(Key::cluster(name), Place::lane(0));
-    let (attached, holds) =
-        (Attached::follow(caches.attachments.store(), released.clone()), Holds::new(released));
-    let job = Arc::new(Attachments::new(
-        config.clone(),
-        seat.clone(),
-        caches.clone(),
-        translation.clone(),
-        queue.clone(),
-        marks.clone(),
-        holds.clone(),
-    ));
-    let volume_job = Volumes::new(config.clone(), caches.volumes.clone(), attached, holds, &volume_queue);
-    let withdrawals = job.withdrawals();
-    let listing = Listing {
-        config: config.clone(),
-        seat: seat.clone(),
-        caches: caches.clone(),
-        queue: queue.clone(),
-        marks,
-        translation,
-    };
-    let needs: &[Need] = if config.can.attach { &NEEDS } else { &NEEDS_TO_MARK };
-    let on = seat.clone();
-    Duty::new(&seat, needs.to_vec(), async move {
-        base::info!("Attaching"; "driver" => config.driver, "attachments" => caches.attachments.store().len(),
-            "volumes" => caches.volumes.store().len(), "nodes" => caches.nodes.len());
-        let beside = Beside {
-            seat: &on,
-            config: &config,
-            caches: &caches,
-            attachments: &job,
-            queue: &queue,
-            volume_queue: &volume_queue,
-        };
-        let queues = async {
-            futures::join!(
-                queue.run(config.tasks(), job.clone(), on.stop.clone()),
-                volume_queue.run(config.workers, Arc::new(volume_job), on.stop.clone()),
-                withdrawals.run(),
-            )
-        };
-        tokio::select! {
-            _ = queues => {}
-            () = beside.run(listing) => {}
-        }
-    })
 }

@@ -13,6 +13,7 @@ use crate::output::{line, pairs, quoted, reply, value};
 use crate::pairs::{Pairs, joined};
 use crate::template::Template;
 
+#[allow(clippy::too_many_lines, reason = "one arm a command")]
 pub(crate) async fn run(session: &Session, command: Controller) -> Result<(), Failure> {
     match command {
         Controller::CreateVolume { .. } => create_volume(session, command).await,

@@ -10,6 +10,7 @@ use crate::failure::Failure;
 use crate::output::{pairs, reply};
 use crate::pairs::joined;
 
+#[allow(clippy::too_many_lines, reason = "one arm a command")]
 pub(crate) async fn run(session: &Session, command: Node) -> Result<(), Failure> {
     match command {
         Node::Stage { usage, staging_target_path, ids } => {

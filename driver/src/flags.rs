@@ -1,4 +1,5 @@
-//! The command line: every flag of the Go driver (hostpath.md), and `--hidden-capabilities`.
+//! The command line: every flag of the Go driver (`docs/upstream/hostpath.md`), and `--hidden-capabilities`,
+//! `--target-root` and `--sparse`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

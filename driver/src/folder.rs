@@ -6,6 +6,9 @@
 //! ```
 //! Several drivers of different names share a state folder; a second process of one name waits for the
 //! first and then gives up. What was left outside `drivers` is taken over once, by the driver it belongs to.
+//!
+//! Differs: the Go driver keeps all in the state folder itself, without a lock, so that two drivers there
+//! overwrite each other's state.
 
 use std::fs::{DirBuilder, File, Permissions};
 use std::io;

@@ -79,12 +79,14 @@ pub(crate) fn occupant(node: &Path, file: &Path, tag: &str) -> io::Result<Occupa
         Err(error) if is(&error, Errno::NXIO) => return Ok(Occupant::Remains),
         backing => backing?,
     };
+    // It still shows the file, until somebody who looks at it closes it.
+    let present = if backing.leaving { Occupant::Remains } else { Occupant::Volume };
     let is_it = match std::fs::metadata(file) {
         Ok(file) => (backing.device, backing.inode) == (file.dev(), file.ino()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => is_tagged(&backing, tag),
         Err(error) => return Err(error),
     };
-    Ok(if is_it { Occupant::Volume } else { Occupant::Stranger })
+    Ok(if is_it { present } else { Occupant::Stranger })
 }
 
 /// Lets a file's devices see its present size.

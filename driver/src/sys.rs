@@ -206,20 +206,17 @@ struct Attributes {
     user_namespace: u64,
 }
 
-/// `mount_setattr`: the same number on all architectures that Rust's standard library supports.
-const MOUNT_SETATTR: libc::c_long = 442;
-
 /// Gives a mount, which `open_tree` opened, these attributes on top of its own. ENOSYS before Linux 5.12.
 pub(crate) fn set_mount_attributes(
     mount: impl AsFd,
     MountAttributes { set, clear }: MountAttributes,
 ) -> Result<(), Errno> {
     let attributes = Attributes { set, clear, propagation: 0, user_namespace: 0 };
-    let (fd, flags) = (mount.as_fd().as_raw_fd(), libc::AT_EMPTY_PATH);
+    let (fd, flags, size) = (mount.as_fd().as_raw_fd(), libc::AT_EMPTY_PATH, size_of::<Attributes>());
     // SAFETY: the kernel reads the empty path and one `struct mount_attr`, whose size it is given; both
     // outlive the call. The descriptor is open for as long as `mount` is borrowed.
     let outcome = unsafe {
-        libc::syscall(MOUNT_SETATTR, fd, c"".as_ptr(), flags, &raw const attributes, size_of::<Attributes>())
+        libc::syscall(libc::SYS_mount_setattr, fd, c"".as_ptr(), flags, &raw const attributes, size)
     };
     match outcome {
         0 => Ok(()),

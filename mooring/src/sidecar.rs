@@ -28,7 +28,7 @@ impl Sidecar {
     fn about(self) -> &'static str {
         match self {
             Self::Provisioner => "makes volumes for claims and deletes them (external-provisioner 6.4)",
-            Self::Attacher => "attaches volumes to nodes and detaches them (external-attacher 4.12)",
+            Self::Attacher => "attaches volumes to nodes and detaches them (external-attacher 4.13)",
         }
     }
 
@@ -39,7 +39,7 @@ impl Sidecar {
     fn parse(self, program: &str, args: Vec<String>) -> Result<Parsed, Exit> {
         match self {
             Self::Provisioner => provisioner::parse(program, args),
-            Self::Attacher => attacher::flags::parse(program, args),
+            Self::Attacher => attacher::parse(program, args),
         }
     }
 

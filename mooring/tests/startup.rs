@@ -1,7 +1,8 @@
 //! Bad input at start gives one clear line and the right exit code, and nothing else happens.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use csi::v1;
@@ -213,4 +214,27 @@ fn an_attacher_without_workers_exits_with_1_and_names_the_flag() {
     let output = mooring(&["csi-attacher", "--worker-threads=0"]);
     assert_eq!(code(&output), 1);
     assert!(said(&output).contains("worker-threads"), "{}", said(&output));
+}
+
+/// As PID 1 of a container a process that does not listen for signals cannot be ended by SIGTERM at all.
+#[test]
+fn signal_before_the_work_begins_ends_the_process_at_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mooring"));
+    let socket = folder.path().join("no.sock");
+    command.args([
+        "csi-attacher",
+        &kubeconfig(folder.path()),
+        &format!("--csi-address={}", socket.display()),
+    ]);
+    let mut child = command.stderr(Stdio::piped()).spawn().expect("it runs");
+    let lines = BufReader::new(child.stderr.take().expect("its errors")).lines();
+    let waiting = lines.map_while(Result::ok).find(|line| line.contains("Still connecting"));
+    assert!(waiting.is_some(), "it waits for the driver");
+    let asked = std::time::Instant::now();
+    let kill = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+    assert!(kill.expect("kill").success());
+    let status = child.wait().expect("it ends");
+    assert_eq!(status.code(), Some(143), "it ends itself, as it must where it is PID 1");
+    assert!(asked.elapsed() < Duration::from_secs(2), "took {:?}", asked.elapsed());
 }

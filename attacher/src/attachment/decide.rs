@@ -2,16 +2,16 @@
 //! "Trivial driver").
 
 use base::queue::Place;
-use kubernetes::object::Attachment;
+use kubernetes::object::{Attachment, Meta};
 
 /// The lane of attaches in the queue.
-pub const ATTACH: usize = 0;
+pub(crate) const ATTACH: usize = 0;
 /// The lane of detaches in the queue.
-pub const DETACH: usize = 1;
+pub(crate) const DETACH: usize = 1;
 
 /// The next step for an attachment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum Step {
     /// Nothing to do, or another driver's attachment.
     Ignore,
     /// Publish the volume.
@@ -24,11 +24,11 @@ pub enum Step {
 
 /// What decisions need to know about us.
 #[derive(Debug, Clone, Copy)]
-pub struct Role<'a> {
+pub(crate) struct Role<'a> {
     /// Our finalizer.
-    pub finalizer: &'a str,
+    pub(crate) finalizer: &'a str,
     /// Whether the driver publishes volumes at all.
-    pub attach: bool,
+    pub(crate) attach: bool,
 }
 
 /// Decides the next step for an attachment. `forced` is set when the driver's list contradicts the
@@ -37,7 +37,7 @@ pub struct Role<'a> {
 /// `Differs:` a process may end between removing our finalizer and writing the status, while another
 /// finalizer keeps the object. The deleted attachment then still says attached, and upstream leaves it so. We
 /// detach it.
-pub fn decide(attachment: &Attachment, role: Role<'_>, forced: bool) -> Step {
+pub(crate) fn decide(attachment: &Attachment, role: Role<'_>, forced: bool) -> Step {
     if !attachment.ours {
         return Step::Ignore;
     }
@@ -52,8 +52,13 @@ pub fn decide(attachment: &Attachment, role: Role<'_>, forced: bool) -> Step {
     if bound || attached || forced { Step::Detach } else { Step::Ignore }
 }
 
+/// Whether a detach of the attachment is still to come: it is live, or our finalizer is on it.
+pub(crate) fn awaits_detach(meta: &Meta, finalizer: &str) -> bool {
+    !meta.deleting || meta.has_finalizer(finalizer)
+}
+
 /// Its place in the queue: a lane for attach or detach, and in it a group for the node.
-pub fn place(attachment: &Attachment) -> Place {
+pub(crate) fn place(attachment: &Attachment) -> Place {
     let lane = if attachment.meta.deleting { DETACH } else { ATTACH };
     Place { lane, group: Some(attachment.node.clone()) }
 }

@@ -16,14 +16,16 @@ use kubernetes::collection::Written;
 use kubernetes::object::{Attachment, Key};
 use kubernetes::secret::SecretRef;
 
+use super::attachments::{Attachments, Progress};
 use super::error::{DetachError, SourceError};
-use super::facts::{Note, Source, node_id_for_detach, source};
-use super::in_flight::Pair;
-use super::reconcile::{Attachments, Progress};
+use super::node::node_id_for_detach;
+use super::note::Note;
+use super::source::{Source, source};
 use super::{patch, request};
+use crate::publication::registry::Pair;
 
 impl Attachments {
-    /// Detaches; for `missing` see [`Attachments::secret`].
+    /// Detaches; for `missing` see [`kubernetes::waiting::Waiting::secret`].
     pub(super) async fn detach(
         &self,
         attachment: &Attachment,
@@ -31,13 +33,14 @@ impl Attachments {
     ) -> Result<Progress, DetachError> {
         let config = &self.config;
         let (note, migrated) = self.published(attachment).await?;
-        let node = self.nodes.get(&Key::cluster(&attachment.node));
+        let node = self.caches.nodes.get(&Key::cluster(&attachment.node));
         let node_id = node_id_for_detach(&config.driver, attachment, node.as_deref())
             .map_err(|cause| DetachError::Node { cause })?;
         let mut request = request::unpublish(&note.handle, &node_id);
         if let Some(place) = &note.secret {
             let failed = |cause| DetachError::Secret { name: place.to_string(), cause };
-            request.secrets = self.secret(place, missing).await.map_err(failed)?;
+            request.secrets =
+                self.waiting.secret(&self.seat.objects, place, missing).await.map_err(failed)?;
         }
         let pair = Pair { handle: note.handle, node_id };
         let Some(claim) = self.claim(&pair, &attachment.meta.key) else {
@@ -45,8 +48,8 @@ impl Attachments {
         };
         let driver = &self.seat.driver;
         driver.call_migrated(request, config.timeout, migrated).await.map_err(DetachError::Driver)?;
+        self.publications.settle(&attachment.meta.uid);
         drop(claim);
-        self.withdrawals.open.settle(&attachment.meta.key);
         self.unbind(attachment).await
     }
 
@@ -55,17 +58,15 @@ impl Attachments {
         if let Source::Volume(name) = source(attachment)?
             && let Some(note) = Note::read(attachment)
         {
-            let volume = self.volumes.get(&Key::cluster(name));
-            return Ok((note, volume.is_some_and(|volume| volume.spec.csi.is_none())));
+            return Ok((note, self.targets.is_migrated(name)));
         }
-        let target = self.target(attachment).await.map_err(|error| match error {
+        let target = self.targets.find(attachment).await.map_err(|error| match error {
             SourceError::VolumeNotFound(volume) => {
                 DetachError::NothingKnown { volume, finalizer: self.config.finalizer.clone() }
             }
             other => other.into(),
         })?;
-        let nothing = || DetachError::Source(SourceError::NotCsi(target.name().into()));
-        let (_, csi) = target.csi().ok_or_else(nothing)?;
+        let (_, csi) = target.csi()?;
         Ok((Note::of(csi), target.migrated))
     }
 

@@ -6,20 +6,37 @@ use base::queue::Outcome;
 use csi::access::AccessError;
 use csi::{ErrorClass, attach_class, grpc_text};
 use kubernetes::api;
-use kubernetes::secret::SecretError;
-use kubernetes::secret::SecretRef;
+use kubernetes::object::Key;
+use kubernetes::secret::{SecretError, SecretRef};
+use kubernetes::waiting;
 use thiserror::Error;
-use tonic::Status;
+use tonic::{Code, Status};
 use translation::TranslationError;
 
-use super::waiting::On;
-
 /// Longest pause after an answer that leaves the call in progress: it may succeed at any moment.
-pub const OPEN_CALL_RETRY: Duration = Duration::from_secs(30);
+pub(crate) const OPEN_CALL_RETRY: Duration = Duration::from_secs(30);
+
+/// What an attachment may wait for, beside a Secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Awaited {
+    /// A volume of this name.
+    Volume,
+    /// A volume of this name that is not being deleted.
+    LiveVolume,
+    /// The CSINode of this name, with the driver.
+    Node,
+}
+
+/// The object whose appearance may end a failure.
+pub(crate) type On = waiting::On<Awaited>;
+
+fn on(what: Awaited, name: &str) -> On {
+    On::Object(what, Key::cluster(name))
+}
 
 /// The source of an attachment cannot be used.
 #[derive(Debug, Error)]
-pub enum SourceError {
+pub(crate) enum SourceError {
     /// Both kinds of source are set.
     #[error(
         "both spec.source.persistentVolumeName and spec.source.inlineVolumeSpec are set: only one may be"
@@ -60,7 +77,7 @@ pub enum SourceError {
 
 /// The node has no id at the driver.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum NodeError {
+pub(crate) enum NodeError {
     /// There is no such CSINode.
     #[error("csinode.storage.k8s.io \"{0}\" not found")]
     NotFound(Box<str>),
@@ -76,7 +93,7 @@ pub enum NodeError {
 
 /// Why an attempt to attach failed.
 #[derive(Debug, Error)]
-pub enum AttachError {
+pub(crate) enum AttachError {
     /// The source.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -113,7 +130,7 @@ pub enum AttachError {
 
 /// Why an attempt to detach failed.
 #[derive(Debug, Error)]
-pub enum DetachError {
+pub(crate) enum DetachError {
     /// The source.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -157,7 +174,7 @@ pub enum DetachError {
 impl SourceError {
     fn waits_on(&self) -> Option<On> {
         match self {
-            Self::VolumeNotFound(name) => Some(On::Volume(name.clone())),
+            Self::VolumeNotFound(name) => Some(on(Awaited::Volume, name)),
             Self::Both
             | Self::Neither
             | Self::InlineNotCsi
@@ -172,7 +189,7 @@ impl SourceError {
 impl NodeError {
     fn waits_on(&self) -> On {
         match self {
-            Self::NotFound(node) | Self::NoDriver { node, .. } => On::Node(node.clone()),
+            Self::NotFound(node) | Self::NoDriver { node, .. } => on(Awaited::Node, node),
         }
     }
 }
@@ -188,23 +205,25 @@ fn secret_waits_on(cause: &SecretError) -> Option<On> {
     }
 }
 
-/// When to call the driver again: soon if the call may be in progress, after the full back-off if it was
-/// refused.
+/// When to call the driver again: soon if the call may be in progress, after the full back-off if it was refused. A driver
+/// without room (RESOURCE_EXHAUSTED) may have begun, but asking it soon would not make room: the full back-off too.
 ///
 /// `Differs:` upstream classes the codes and discards the result (docs/upstream/attacher.md, "gRPC codes").
 fn after_call(status: &Status) -> Outcome {
     match attach_class(status) {
-        ErrorClass::Final => Outcome::Retry,
-        ErrorClass::InProgress => Outcome::RetryWithin(OPEN_CALL_RETRY),
+        ErrorClass::InProgress if status.code() != Code::ResourceExhausted => {
+            Outcome::RetryWithin(OPEN_CALL_RETRY)
+        }
+        ErrorClass::InProgress | ErrorClass::Final => Outcome::Retry,
     }
 }
 
 impl AttachError {
     /// The object whose change is a reason to try again at once.
-    pub fn waits_on(&self) -> Option<On> {
+    pub(crate) fn waits_on(&self) -> Option<On> {
         match self {
             Self::Source(error) => error.waits_on(),
-            Self::VolumeDeleting(volume) => Some(On::LiveVolume(volume.clone())),
+            Self::VolumeDeleting(volume) => Some(on(Awaited::LiveVolume, volume)),
             Self::Node(error) => Some(error.waits_on()),
             Self::Secret { cause, .. } => secret_waits_on(cause),
             Self::Protect(_) | Self::AccessModes(_) | Self::Save(_) | Self::Driver(_) | Self::Mark(_) => None,
@@ -212,47 +231,31 @@ impl AttachError {
     }
 
     /// When to try again.
-    pub fn outcome(&self) -> Outcome {
-        match self {
-            Self::Driver(status) => after_call(status),
-            Self::Source(_)
-            | Self::VolumeDeleting(_)
-            | Self::Protect(_)
-            | Self::Node(_)
-            | Self::AccessModes(_)
-            | Self::Secret { .. }
-            | Self::Save(_)
-            | Self::Mark(_) => Outcome::Retry,
-        }
+    pub(crate) fn outcome(&self) -> Outcome {
+        self.status().map_or(Outcome::Retry, after_call)
     }
 
     /// The gRPC code, if the driver gave one.
-    pub fn code(&self) -> Option<i32> {
-        match self {
-            Self::Driver(status) => Some(status.code() as i32),
-            Self::Source(_)
-            | Self::VolumeDeleting(_)
-            | Self::Protect(_)
-            | Self::Node(_)
-            | Self::AccessModes(_)
-            | Self::Secret { .. }
-            | Self::Save(_)
-            | Self::Mark(_) => None,
-        }
+    pub(crate) fn code(&self) -> Option<i32> {
+        self.status().map(|status| status.code() as i32)
+    }
+
+    fn status(&self) -> Option<&Status> {
+        if let Self::Driver(status) = self { Some(status) } else { None }
     }
 
     /// Whether the error goes into the status. If the volume is published, it does not.
-    pub fn is_reported(&self) -> bool {
+    pub(crate) fn is_reported(&self) -> bool {
         !matches!(self, Self::Mark(_))
     }
 }
 
 impl DetachError {
     /// The object whose change is a reason to try again at once.
-    pub fn waits_on(&self) -> Option<On> {
+    pub(crate) fn waits_on(&self) -> Option<On> {
         match self {
             Self::Source(error) => error.waits_on(),
-            Self::NothingKnown { volume, .. } => Some(On::Volume(volume.clone())),
+            Self::NothingKnown { volume, .. } => Some(on(Awaited::Volume, volume)),
             Self::Node { cause } => Some(cause.waits_on()),
             Self::Secret { cause, .. } => secret_waits_on(cause),
             Self::Driver(_) | Self::Mark(_) => None,
@@ -260,20 +263,13 @@ impl DetachError {
     }
 
     /// When to try again.
-    pub fn outcome(&self) -> Outcome {
-        match self {
-            Self::Driver(status) => after_call(status),
-            Self::Source(_)
-            | Self::NothingKnown { .. }
-            | Self::Node { .. }
-            | Self::Secret { .. }
-            | Self::Mark(_) => Outcome::Retry,
-        }
+    pub(crate) fn outcome(&self) -> Outcome {
+        if let Self::Driver(status) = self { after_call(status) } else { Outcome::Retry }
     }
 
     /// Whether the error goes into the status. `bound` says that our finalizer is on the attachment. Without
     /// the finalizer the volume is detached, and the error would outlast its cause.
-    pub fn is_reported(&self, bound: bool) -> bool {
+    pub(crate) fn is_reported(&self, bound: bool) -> bool {
         bound || !matches!(self, Self::Mark(_))
     }
 }
@@ -282,7 +278,6 @@ impl DetachError {
 mod tests {
     use super::*;
     use base::secret::NotText;
-    use tonic::Code;
 
     #[test]
     fn open_calls_are_repeated_sooner_than_refused_ones() {
@@ -290,11 +285,7 @@ mod tests {
         for number in 1..=16 {
             let code = Code::from_i32(number);
             let expected = match code {
-                Code::Cancelled
-                | Code::DeadlineExceeded
-                | Code::Unavailable
-                | Code::Aborted
-                | Code::ResourceExhausted => open,
+                Code::Cancelled | Code::DeadlineExceeded | Code::Unavailable | Code::Aborted => open,
                 _ => Outcome::Retry,
             };
             assert_eq!(AttachError::Driver(Status::new(code, "")).outcome(), expected, "{code:?}");
@@ -331,14 +322,17 @@ mod tests {
     fn what_is_missing_is_waited_for() {
         let volume = || SourceError::VolumeNotFound("pv".into());
         let node = || NodeError::NoDriver { node: "n".into(), driver: "d".into() };
-        assert_eq!(AttachError::from(volume()).waits_on(), Some(On::Volume("pv".into())));
-        assert_eq!(AttachError::from(node()).waits_on(), Some(On::Node("n".into())));
-        assert_eq!(AttachError::from(NodeError::NotFound("n".into())).waits_on(), Some(On::Node("n".into())));
-        assert_eq!(DetachError::Node { cause: node() }.waits_on(), Some(On::Node("n".into())));
+        assert_eq!(AttachError::from(volume()).waits_on(), Some(on(Awaited::Volume, "pv")));
+        assert_eq!(AttachError::from(node()).waits_on(), Some(on(Awaited::Node, "n")));
+        assert_eq!(
+            AttachError::from(NodeError::NotFound("n".into())).waits_on(),
+            Some(on(Awaited::Node, "n"))
+        );
+        assert_eq!(DetachError::Node { cause: node() }.waits_on(), Some(on(Awaited::Node, "n")));
         let nothing = DetachError::NothingKnown { volume: "pv".into(), finalizer: "f".into() };
-        assert_eq!(nothing.waits_on(), Some(On::Volume("pv".into())));
+        assert_eq!(nothing.waits_on(), Some(on(Awaited::Volume, "pv")));
         let deleting = AttachError::VolumeDeleting("pv".into());
-        assert_eq!(deleting.waits_on(), Some(On::LiveVolume("pv".into())));
+        assert_eq!(deleting.waits_on(), Some(on(Awaited::LiveVolume, "pv")));
         assert_eq!(AttachError::Driver(Status::not_found("")).waits_on(), None);
     }
 }

@@ -1,4 +1,4 @@
-//! The bodies of our writes: only `patch` is ever needed (attacher.md §16).
+//! The bodies of our writes: only `patch` is ever needed.
 //!
 //! `Differs:` see [`kubernetes::patch`] for the finalizers. Upstream replaces the attachment's whole list, which can
 //! undo another's change, and tests the volume's list first, which fails when it has changed. And what the status says
@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 
 use kubernetes::object::annotation::{NODE_ID, PUBLISH_SECRET, VOLUME_HANDLE};
 use kubernetes::object::{Attachment, Pairs};
-pub use kubernetes::patch::{add_finalizer, only, remove_finalizer};
+pub(super) use kubernetes::patch::remove_finalizer;
+use kubernetes::report::Report;
 use serde_json::{Map, Value, json};
 
-use super::facts::Note;
-use super::report::Report;
+use super::note::Note;
 
 /// Sets finalizer, node id and note of an attachment in one strategic merge patch.
-pub fn save(finalizer: &str, node_id: &str, note: Option<&Note>) -> Value {
+pub(crate) fn save(finalizer: &str, node_id: &str, note: Option<&Note>) -> Value {
     let annotations = match note {
         Some(Note { handle, secret }) => {
             let place = secret.as_ref().map(|secret| format!("{}/{}", secret.namespace, secret.name));
@@ -28,7 +28,7 @@ pub fn save(finalizer: &str, node_id: &str, note: Option<&Note>) -> Value {
 
 /// Marks as attached, with what the driver returned (merge patch of the status); `None` if the status says so
 /// already.
-pub fn attached(attachment: &Attachment, context: &BTreeMap<String, String>) -> Option<Value> {
+pub(crate) fn attached(attachment: &Attachment, context: &BTreeMap<String, String>) -> Option<Value> {
     let empty = Pairs::default();
     let known = attachment.metadata.as_ref().unwrap_or(&empty);
     let same = known.len() == context.len()
@@ -46,23 +46,23 @@ pub fn attached(attachment: &Attachment, context: &BTreeMap<String, String>) -> 
 }
 
 /// Marks as attached, for a driver that cannot attach (merge patch of the status).
-pub fn marked() -> Value {
+pub(crate) fn marked() -> Value {
     json!({"status": {"attached": true}})
 }
 
 /// Marks as detached (merge patch of the status); `None` if the status says so already.
-pub fn detached(attachment: &Attachment) -> Option<Value> {
+pub(crate) fn detached(attachment: &Attachment) -> Option<Value> {
     let clean = !attachment.attached && attachment.metadata.is_none() && attachment.detach_error.is_none();
     (!clean).then(|| json!({"status": {"attached": false, "detachError": null, "attachmentMetadata": null}}))
 }
 
 /// Writes the attach error (merge patch of the status). An error without a code removes the old code.
-pub fn attach_error(report: &Report, time: &str) -> Value {
+pub(crate) fn attach_error(report: &Report, time: &str) -> Value {
     json!({"status": {"attachError": {"time": time, "message": report.message, "errorCode": report.code}}})
 }
 
 /// Writes the detach error (merge patch of the status).
-pub fn detach_error(report: &Report, time: &str) -> Value {
+pub(crate) fn detach_error(report: &Report, time: &str) -> Value {
     json!({"status": {"detachError": {"time": time, "message": report.message}}})
 }
 

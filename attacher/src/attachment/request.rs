@@ -13,7 +13,7 @@ use crate::config::Config;
 ///
 /// # Errors
 /// The access modes have no CSI equivalent.
-pub fn publish(
+pub(crate) fn publish(
     config: &Config,
     spec: &VolumeSpec,
     csi: &CsiSource,
@@ -31,7 +31,7 @@ pub fn publish(
 }
 
 /// Builds ControllerUnpublishVolume for a volume and a node. The secrets are added later.
-pub fn unpublish(handle: &str, node_id: &str) -> ControllerUnpublishVolumeRequest {
+pub(crate) fn unpublish(handle: &str, node_id: &str) -> ControllerUnpublishVolumeRequest {
     ControllerUnpublishVolumeRequest {
         volume_id: handle.to_owned(),
         node_id: node_id.to_owned(),

@@ -1,93 +1,59 @@
-//! Finds the volume of an attachment.
+//! The source of an attachment: a PersistentVolume, or a volume that exists only in the attachment.
 
-use std::sync::Arc;
-
-use k8s_openapi::api::core::v1::PersistentVolume;
-use kubernetes::object::{Attachment, CsiSource, Key, Scope, Volume, VolumeSpec, WireVolume};
-use translation::Plugin;
+use kubernetes::object::{Attachment, AttachmentSource, CsiSource, VolumeSpec};
 
 use super::error::SourceError;
-use super::facts::{Source, source};
-use super::reconcile::Attachments;
 
-/// The volume of an attachment, as CSI sees it.
-pub(super) struct Target<'a> {
-    /// The object; none for inline volumes.
-    pub(super) volume: Option<Arc<Volume>>,
-    /// Its spec, if it is not the one of the object.
-    spec: Option<VolumeSpec>,
-    inline: Option<&'a VolumeSpec>,
-    /// Whether the volume was translated from an in-tree plugin's.
-    pub(super) migrated: bool,
+/// What is attached.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Source<'a> {
+    /// The PersistentVolume of this name.
+    Volume(&'a str),
+    /// A volume that exists only in the attachment.
+    Inline(&'a VolumeSpec, &'a CsiSource),
 }
 
-impl Target<'_> {
-    /// Spec and CSI source.
-    pub(super) fn csi(&self) -> Option<(&VolumeSpec, &CsiSource)> {
-        let object = self.volume.as_ref().map(|volume| &volume.spec);
-        let spec = self.spec.as_ref().or(self.inline).or(object)?;
-        Some((spec, spec.csi.as_deref()?))
+/// Reads an attachment's source.
+///
+/// # Errors
+/// The attachment has both kinds of source, none, or an inline source that is not CSI.
+pub(crate) fn source(attachment: &Attachment) -> Result<Source<'_>, SourceError> {
+    match &attachment.source {
+        AttachmentSource::Volume(name) => Ok(Source::Volume(name)),
+        AttachmentSource::Inline(spec) => match &spec.csi {
+            Some(csi) => Ok(Source::Inline(spec, csi)),
+            None => Err(SourceError::InlineNotCsi),
+        },
+        AttachmentSource::Both => Err(SourceError::Both),
+        AttachmentSource::Neither => Err(SourceError::Neither),
     }
 }
 
-impl Attachments {
-    /// Finds the volume that an attachment names: in the cache, else at the API server. An in-tree volume is
-    /// translated.
-    ///
-    /// `Differs:` upstream reads its cache only, and fails for a volume that the cache does not show yet. Our
-    /// cache has only this driver's volumes, so a volume that is missing there may exist.
-    pub(super) async fn target<'a>(&self, attachment: &'a Attachment) -> Result<Target<'a>, SourceError> {
-        let name = match source(attachment)? {
-            Source::Inline(spec, csi) => {
-                self.check_driver(csi)?;
-                return Ok(Target { volume: None, spec: None, inline: Some(spec), migrated: false });
-            }
-            Source::Volume(name) => name,
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{DRIVER, attachment};
+    use serde_json::{Value, json};
+
+    #[test]
+    fn each_source_is_read_or_refused() {
+        let inline = json!({"csi": {"driver": DRIVER, "volumeHandle": "h"}});
+        let read = |source: Value| {
+            let attachment = attachment(json!({"spec": {"source": source}}));
+            super::source(&attachment)
+                .map(|source| matches!(source, Source::Inline(..)))
+                .map_err(|error| error.to_string())
         };
-        let volume = match self.volumes.get(&Key::cluster(name)) {
-            Some(volume) => volume,
-            None => Arc::new(self.read_volume(name).await?),
-        };
-        if let Some(csi) = &volume.spec.csi {
-            self.check_driver(csi)?;
-            return Ok(Target { volume: Some(volume), spec: None, inline: None, migrated: false });
+        let no_name = Value::Null;
+        assert_eq!(read(json!({})), Ok(false));
+        assert_eq!(read(json!({"persistentVolumeName": no_name, "inlineVolumeSpec": inline})), Ok(true));
+        for (source, word) in [
+            (json!({"inlineVolumeSpec": inline}), "both"),
+            (json!({"persistentVolumeName": no_name}), "neither"),
+            (json!({"persistentVolumeName": no_name, "inlineVolumeSpec": {"nfs": {}}}), "csi"),
+        ] {
+            let error = read(source).unwrap_err();
+            assert!(error.contains(word), "{error}");
         }
-        let spec = self.translated(&volume).await?;
-        Ok(Target { volume: Some(volume), spec: Some(spec), inline: None, migrated: true })
     }
-
-    /// `Differs:` upstream calls this driver for another driver's volume.
-    fn check_driver(&self, csi: &CsiSource) -> Result<(), SourceError> {
-        let ours = *csi.driver == *self.config.driver;
-        ours.then_some(()).ok_or_else(|| SourceError::Foreign { driver: (&*csi.driver).into() })
-    }
-
-    async fn read_volume(&self, name: &str) -> Result<Volume, SourceError> {
-        let read = self.seat.objects.get::<WireVolume>("", name).await;
-        let found = read.map_err(|cause| SourceError::Read { volume: name.into(), cause })?;
-        let wire = found.ok_or_else(|| SourceError::VolumeNotFound(name.into()))?;
-        Ok(Volume::from_wire(wire, self.volumes.store().scope()))
-    }
-
-    /// The CSI form of an in-tree volume. Its source is not cached, so it is read when it is needed. If the
-    /// volume is gone by then, it is removed from the cache too; otherwise waiting attachments would take it
-    /// for existing.
-    async fn translated(&self, known: &Volume) -> Result<VolumeSpec, SourceError> {
-        let name = known.meta.name();
-        let read = self.volumes.read::<PersistentVolume>(&known.meta).await;
-        let found = read.map_err(|cause| SourceError::Read { volume: name.into(), cause })?;
-        let volume = found.ok_or_else(|| SourceError::VolumeNotFound(name.into()))?;
-        let not_csi = || SourceError::NotCsi(name.into());
-        let plugin = volume.spec.as_ref().and_then(Plugin::of_volume).ok_or_else(not_csi)?;
-        let translated = self.translation.to_csi(plugin, &volume)?;
-        let spec = cut(&translated, self.volumes.store().scope()).ok_or_else(not_csi)?;
-        self.check_driver(spec.csi.as_ref().ok_or_else(not_csi)?)?;
-        Ok(spec)
-    }
-}
-
-/// Cuts a volume of the API library's type to the fields that we keep.
-fn cut(volume: &PersistentVolume, scope: &Scope) -> Option<VolumeSpec> {
-    let wire = serde_json::from_value(serde_json::to_value(volume).ok()?).ok()?;
-    Some(Volume::from_wire(wire, scope).spec)
 }

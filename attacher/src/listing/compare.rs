@@ -6,20 +6,20 @@ use kubernetes::object::Key;
 
 /// What the driver's list should say if one attachment is right.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Expected {
+pub(crate) struct Expected {
     /// The attachment.
-    pub key: Key,
+    pub(crate) key: Key,
     /// Its volume's id at the driver.
-    pub handle: Box<str>,
+    pub(crate) handle: Box<str>,
     /// Its node's id at the driver.
-    pub node_id: Arc<str>,
+    pub(crate) node_id: Arc<str>,
     /// Whether its status says attached.
-    pub attached: bool,
+    pub(crate) attached: bool,
 }
 
 /// A comparison under way.
 #[derive(Debug, Default)]
-pub struct Comparison {
+pub(crate) struct Comparison {
     /// By handle.
     pairs: Vec<Pair>,
 }
@@ -32,14 +32,14 @@ struct Pair {
 
 impl Comparison {
     /// A comparison of these attachments; nothing is listed yet.
-    pub fn new(expected: impl Iterator<Item = Expected>) -> Self {
+    pub(crate) fn new(expected: impl Iterator<Item = Expected>) -> Self {
         let mut pairs: Vec<Pair> = expected.map(|expected| Pair { expected, listed: false }).collect();
         pairs.sort_unstable_by(|a, b| a.expected.handle.cmp(&b.expected.handle));
         Self { pairs }
     }
 
     /// The driver lists this volume as published to these nodes.
-    pub fn see<S: AsRef<str>>(&mut self, handle: &str, nodes: &[S]) {
+    pub(crate) fn see<S: AsRef<str>>(&mut self, handle: &str, nodes: &[S]) {
         let first = self.pairs.partition_point(|pair| *pair.expected.handle < *handle);
         let rest = self.pairs.get_mut(first..).unwrap_or_default();
         for pair in rest.iter_mut().take_while(|pair| *pair.expected.handle == *handle) {
@@ -48,7 +48,7 @@ impl Comparison {
     }
 
     /// After the last page: the attachments that the list contradicts.
-    pub fn contradicted(self) -> Vec<Key> {
+    pub(crate) fn contradicted(self) -> Vec<Key> {
         let pairs = self.pairs.into_iter().filter(|pair| pair.expected.attached != pair.listed);
         pairs.map(|pair| pair.expected.key).collect()
     }

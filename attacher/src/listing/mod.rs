@@ -4,7 +4,7 @@
 //! This needs a driver that lists volumes with the nodes they are published to. An attachment that the list
 //! contradicts is attached or detached again. A listed volume that has no attachment is left alone.
 
-pub mod compare;
+pub(crate) mod compare;
 
 use std::sync::Arc;
 
@@ -16,37 +16,37 @@ use tokio::time::{Instant, sleep};
 use tonic::Status;
 use translation::{Plugin, Translation};
 
+use crate::attachment::contradiction::Contradictions;
 use crate::attachment::decide::place;
-use crate::attachment::mark::Marks;
-use crate::attachment::reconcile::Caches;
+use crate::caches::Caches;
 use crate::config::Config;
 use compare::{Comparison, Expected};
 
 /// The loop of comparisons.
-pub struct Listing {
+pub(crate) struct Listing {
     /// The configuration.
-    pub config: Arc<Config>,
+    pub(crate) config: Arc<Config>,
     /// The driver.
-    pub seat: Seat,
+    pub(crate) seat: Seat,
     /// The caches with attachments, volumes and nodes.
-    pub caches: Caches,
+    pub(crate) caches: Caches,
     /// The queue for contradicted attachments.
-    pub queue: WorkQueue<Key>,
-    /// The marks of contradicted attachments.
-    pub marks: Arc<Marks>,
+    pub(crate) queue: WorkQueue<Key>,
+    /// What earlier lists contradicted.
+    pub(crate) contradictions: Arc<Contradictions>,
     /// Completes handles of in-tree volumes.
-    pub translation: Arc<dyn Translation>,
+    pub(crate) translation: Arc<dyn Translation>,
 }
 
 impl Listing {
     /// Compares at once, then again after each pause. Errors are logged. Never ends.
-    pub async fn run(self) {
+    pub(crate) async fn run(self) {
         loop {
-            self.marks.comparison_begins();
+            self.contradictions.comparison_begins();
             match self.compare().await {
                 Ok(contradicted) => self.force(contradicted),
                 Err(status) => {
-                    self.marks.comparison_failed();
+                    self.contradictions.comparison_failed();
                     base::error!(
                         grpc_text(&status),
                         "Cannot compare with the driver's list of volumes; will retry"
@@ -60,7 +60,7 @@ impl Listing {
     /// Queues the attachments that the list contradicts.
     fn force(&self, contradicted: Vec<Key>) {
         let attachments = &self.caches.attachments;
-        for key in self.marks.comparison_ends(contradicted, |key| attachments.get(key).is_some()) {
+        for key in self.contradictions.comparison_ends(contradicted, |key| attachments.get(key).is_some()) {
             if let Some(attachment) = attachments.get(&key) {
                 base::info!("The driver's list of volumes contradicts the attachment"; "attachment" => key,
                     "attached" => attachment.attached, "deleted" => attachment.meta.deleting);

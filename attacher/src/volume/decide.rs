@@ -6,7 +6,7 @@ use kubernetes::object::annotation::MIGRATED_TO;
 
 /// The next step for a volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum Step {
     /// Nothing.
     Ignore,
     /// Remove our finalizer, if no attachment names the volume.
@@ -16,7 +16,7 @@ pub enum Step {
 }
 
 /// Decides about a volume as it is now.
-pub fn decide(volume: &Volume, driver: &str, finalizer: &str) -> Step {
+pub(crate) fn decide(volume: &Volume, driver: &str, finalizer: &str) -> Step {
     if !volume.meta.has_finalizer(finalizer) {
         return Step::Ignore;
     }

@@ -1,8 +1,7 @@
-//! PersistentVolumes: removes our finalizer once no attachment names the volume and nothing holds it
-//! ([`hold`]).
+//! PersistentVolumes: removes our finalizer once no attachment names the volume and no publication of it is unsettled
+//! (see [`crate::publication`]).
 //!
-//! `Differs:` upstream has no holds; it checks the attachments only.
+//! `Differs:` upstream checks the attachments only.
 
-pub mod decide;
-pub mod hold;
-pub mod reconcile;
+pub(crate) mod decide;
+pub(crate) mod reconcile;

@@ -12,24 +12,24 @@ use kubernetes::store::Change;
 use translation::Plugin;
 
 use super::decide::{Step, decide};
-use super::hold::Holds;
 use crate::config::Config;
+use crate::publication::registry::Publications;
 
 /// Removes our finalizer from volumes.
-pub struct Volumes {
+pub(crate) struct Volumes {
     config: Arc<Config>,
     volumes: Collection<Volume>,
     attached: Attached,
-    holds: Holds,
+    publications: Arc<Publications>,
 }
 
 impl Volumes {
     /// Creates a reconciler that takes its volumes from `queue`.
-    pub fn new(
+    pub(crate) fn new(
         config: Arc<Config>,
         volumes: Collection<Volume>,
         attached: Attached,
-        holds: Holds,
+        publications: Arc<Publications>,
         queue: &WorkQueue<Key>,
     ) -> Self {
         let (to, decides) = (queue.clone(), config.clone());
@@ -40,14 +40,14 @@ impl Volumes {
                 to.add(volume.meta.key.clone(), Place::lane(0));
             }
         });
-        Self { config, volumes, attached, holds }
+        Self { config, volumes, attached, publications }
     }
 
     async fn pass(&self, key: &Key) -> Outcome {
         let Some(volume) = self.volumes.get(key) else { return Outcome::Done };
         let result = match decide(&volume, &self.config.driver, &self.config.finalizer) {
             Step::Ignore => return Outcome::Done,
-            // The end of the last attachment, or of the last hold, queues the volume again.
+            // The end of the last attachment, or of the last publication, queues the volume again.
             Step::Release | Step::RollBack if self.is_in_use(key.name()) => return Outcome::Done,
             Step::Release => self.release(&volume).await,
             Step::RollBack => self.roll_back(&volume).await,
@@ -62,7 +62,7 @@ impl Volumes {
     }
 
     fn is_in_use(&self, volume: &str) -> bool {
-        self.attached.has(volume) || self.holds.hold_back(volume)
+        self.attached.has(volume) || self.publications.holds(volume)
     }
 
     async fn roll_back(&self, volume: &Volume) -> Result<(), api::Error> {

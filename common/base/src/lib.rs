@@ -4,6 +4,7 @@
 
 pub mod flag;
 pub mod http;
+pub mod in_flight;
 pub mod leadership;
 pub mod log;
 pub mod metrics;

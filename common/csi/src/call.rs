@@ -21,9 +21,10 @@ use tokio::time::{Instant, timeout};
 use tonic::{Code, Request, Status, Streaming};
 use tonic_prost::ProstCodec;
 
+use super::checked::Checked;
 use super::code::not_sent;
 use super::connection::{Connection, Sender};
-use super::{Checked, Redact, Rpc, StreamRpc, code_name};
+use super::{Redact, Rpc, StreamRpc, code_name};
 use base::leadership::Leadership;
 use base::metrics::Metrics;
 

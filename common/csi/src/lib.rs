@@ -15,6 +15,7 @@
 pub mod access;
 mod call;
 pub mod capability;
+mod checked;
 pub mod code;
 mod connection;
 mod endpoint;
@@ -28,11 +29,12 @@ mod tests;
 pub mod topology;
 
 pub use call::{CallLog, Client};
+pub use checked::Checked;
 pub use code::{ErrorClass, attach_class, class, code_name, grpc_text, not_sent, was_sent};
 pub use connection::{Connection, DialError, DialOptions, LinkState};
 pub use endpoint::{Endpoint, EndpointError};
 pub use published::{ListPublishedRequest, ListPublishedResponse};
-pub use reconnect::{Checked, DriverChanged, Identity, watch_identity};
+pub use reconnect::{DriverChanged, Identity, watch_identity};
 pub use redact::{Redact, redacted, shown};
 pub use rpc::{Rpc, StreamRpc};
 
@@ -41,6 +43,7 @@ pub use rpc::{Rpc, StreamRpc};
     clippy::all,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::too_many_lines,
     clippy::unwrap_used,
     missing_docs,
     rustdoc::all,
@@ -58,6 +61,7 @@ pub mod v1 {
     clippy::all,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::too_many_lines,
     clippy::unwrap_used,
     missing_docs,
     rustdoc::all,

@@ -1,19 +1,20 @@
 //! After a reconnect: no call goes out before it is known that the same driver answers, and that it is ready.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::sleep;
 use tonic::Status;
 
+use crate::call::Client;
 use crate::capability::{ControllerCapabilities, PluginCapabilities};
+use crate::checked::Checked;
+use crate::code::grpc_text;
+use crate::connection::LinkState;
 use crate::identity::{
     DriverName, NameError, ProbeError, controller_capabilities, driver_name, plugin_capabilities,
     probe_until_ready,
 };
 use crate::v1::plugin_capability::service::Type as Service;
-use crate::{Client, Connection, LinkState, grpc_text};
 
 /// The pause before a driver that could not be checked is checked again.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -27,38 +28,6 @@ pub struct Identity {
     pub plugin: PluginCapabilities,
     /// What its controller can; nothing if it has none.
     pub controller: ControllerCapabilities,
-}
-
-/// Tells which connection has been checked. Clones share it.
-#[derive(Debug, Clone)]
-pub struct Checked(Arc<watch::Sender<u64>>);
-
-impl Checked {
-    /// The first connection has been checked.
-    #[allow(clippy::new_without_default, reason = "it is not empty: it says that a check was done")]
-    pub fn new() -> Self {
-        Self(Arc::new(watch::Sender::new(1)))
-    }
-
-    fn pass(&self, generation: u64) {
-        self.0.send_replace(generation);
-    }
-
-    /// Resolves when the connection of the moment has been checked.
-    pub(crate) async fn current(&self, connection: &Connection) {
-        let (mut checked, mut state) = (self.0.subscribe(), connection.state());
-        loop {
-            match *state.borrow_and_update() {
-                LinkState::Up { generation } if generation <= *checked.borrow_and_update() => return,
-                LinkState::Up { .. } | LinkState::Down => {}
-            }
-            tokio::select! {
-                // The senders live as long as `self` and `connection`.
-                _ = checked.changed() => {}
-                _ = state.changed() => {}
-            }
-        }
-    }
 }
 
 /// The driver behind the socket is not the one that this process has started with.

@@ -13,6 +13,8 @@
 //! - a new list reuses the entries: old and new objects do not stand side by side;
 //! - subscribers see each change once, in order, and without a lock held.
 
+mod change;
+
 use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
@@ -21,25 +23,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use kube::{Resource, ResourceExt};
 use tokio::sync::watch;
 
-use super::object::{Key, Object, Scope, Uid};
+pub use change::Change;
 
-/// What happened to an object.
-#[derive(Debug)]
-pub enum Change<T> {
-    /// First seen.
-    Added(Arc<T>),
-    /// Seen again, in a newer version.
-    Updated {
-        /// As it was.
-        old: Arc<T>,
-        /// As it is.
-        new: Arc<T>,
-    },
-    /// Deleted.
-    Removed(Arc<T>),
-    /// It still exists, but this process no longer keeps it (see [`Object::slim`]). Its last state.
-    Left(Arc<T>),
-}
+use super::object::{Key, Object, Scope, Uid};
 
 type Subscriber<T> = Box<dyn Fn(&Change<T>) + Send + Sync>;
 
@@ -353,24 +339,6 @@ impl<T: Object> Writer<T> {
     /// The watch saw an object go.
     pub fn remove(&self, key: &Key, uid: &Uid) {
         self.0.remove(key, uid);
-    }
-}
-
-impl<T> Change<T> {
-    /// What the change means to somebody who cares only for the objects that `concerns` picks; `None` if nothing.
-    /// An object that stops to concern has [`Change::Left`], one that begins to is [`Change::Added`].
-    pub fn of(&self, concerns: impl Fn(&T) -> bool) -> Option<Change<T>> {
-        match self {
-            Change::Added(new) => concerns(new).then(|| Change::Added(new.clone())),
-            Change::Removed(old) => concerns(old).then(|| Change::Removed(old.clone())),
-            Change::Left(old) => concerns(old).then(|| Change::Left(old.clone())),
-            Change::Updated { old, new } => match (concerns(old), concerns(new)) {
-                (true, true) => Some(Change::Updated { old: old.clone(), new: new.clone() }),
-                (true, false) => Some(Change::Left(old.clone())),
-                (false, true) => Some(Change::Added(new.clone())),
-                (false, false) => None,
-            },
-        }
     }
 }
 

@@ -15,6 +15,7 @@
 
 mod caches;
 mod driver_loss;
+mod duties;
 mod duty;
 mod host;
 mod lead;

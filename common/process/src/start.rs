@@ -118,7 +118,7 @@ pub async fn start(setup: &Setup<'_>) -> Result<Started, StartError> {
         // A dead connection is noticed while there is time to renew over another one.
         true => {
             let ping = Some(standard.leader_election.renew_deadline / 4);
-            Some(client(&ClientOptions { rate: None, ping, ..options }).await?)
+            Some(client(&ClientOptions { rate: None, ping, ..options.clone() }).await?)
         }
         false => None,
     };
@@ -128,6 +128,7 @@ pub async fn start(setup: &Setup<'_>) -> Result<Started, StartError> {
         delivery: tokio::spawn(delivery),
         exit_on_loss: standard.exit_on_connection_loss,
         signals,
+        options,
         leaderships,
         _server: server,
     })

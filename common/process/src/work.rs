@@ -9,6 +9,7 @@ use csi::capability::{ControllerCapabilities, PluginCapabilities};
 use csi::v1::plugin_capability::service::Type as Service;
 use csi::{Identity, watch_identity};
 use futures::future::{BoxFuture, FutureExt, join_all, select_all};
+use kubernetes::client::{ClientError, ClientOptions, client};
 use kubernetes::lease::LeaseError;
 use kubernetes::object::{Keep, Scope};
 use tokio::task::JoinHandle;
@@ -30,6 +31,7 @@ pub struct Started {
     pub(crate) delivery: JoinHandle<()>,
     pub(crate) exit_on_loss: bool,
     pub(crate) signals: OnSignal,
+    pub(crate) options: ClientOptions,
     /// Those that the health page tells of.
     pub(crate) leaderships: Arc<Mutex<Vec<Leadership>>>,
     pub(crate) _server: Option<Server>,
@@ -58,6 +60,15 @@ impl Started {
         self.host.seat(leadership, event_source)
     }
 
+    /// Another API client, with a request limit of its own: `qps` requests a second, `burst` of them saved up. For work
+    /// that has rate flags of its own, such as capacity objects.
+    ///
+    /// # Errors
+    /// As when the process started.
+    pub async fn limited_client(&self, qps: f64, burst: u32) -> Result<kube::Client, ClientError> {
+        client(&ClientOptions { rate: Some((qps, burst)), ..self.options.clone() }).await
+    }
+
     /// The caches of the process, which keep of the objects what `keep` says. `in_tree` is the in-tree plugin that the
     /// driver replaces, if any.
     pub fn caches(&self, keep: Keep, in_tree: Option<&str>) -> Caches {
@@ -68,7 +79,8 @@ impl Started {
     /// Leads (if leaders are elected), does the duties, ends. Returns the process's exit code. `can` is what the driver
     /// has said at start: one that says otherwise after a restart ends the process, which then starts with the new answer.
     pub async fn work(self, can: Capabilities, caches: Caches, duties: Vec<(Election, Duty)>) -> u8 {
-        let Self { host, lease_client, delivery, exit_on_loss, signals, leaderships: _, _server } = self;
+        let Self { host, lease_client, delivery, exit_on_loss, signals, leaderships: _, options: _, _server } =
+            self;
         if duties.iter().all(|(election, _)| election.release) {
             signals.finish_first();
         }

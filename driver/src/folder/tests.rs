@@ -44,21 +44,43 @@ fn old_state_without_staged_volumes_goes_to_the_first_driver() {
     assert_eq!(volumes(folder.path(), "b.example"), 0);
 }
 
-#[test]
-fn the_journal_of_an_earlier_version_is_taken_over_with_its_content() {
+/// As an earlier version had it: all in the state folder itself, and a volume not yet kept.
+fn left_by_an_earlier_version() -> tempfile::TempDir {
     let folder = left_by_go(&staged_by("a.example"));
     assert_eq!(volumes(folder.path(), "a.example"), 1);
-    // As the earlier version had it: all in the state folder itself, and a volume not yet kept.
     let own = folder.path().join("drivers/a.example");
     std::fs::rename(own.join("0000-1"), own.join(".new/0000-1")).unwrap();
     for file in [journal::FILE, ".new", ".old"] {
         std::fs::rename(own.join(file), folder.path().join(file)).unwrap();
     }
     std::fs::remove_dir_all(folder.path().join("drivers")).unwrap();
+    folder
+}
+
+#[test]
+fn an_earlier_versions_journal_is_taken_over_with_its_content() {
+    let folder = left_by_an_earlier_version();
     assert_eq!(volumes(folder.path(), "b.example"), 0);
     assert_eq!(volumes(folder.path(), "a.example"), 1);
-    assert_eq!(std::fs::read_to_string(own.join("0000-1/file")).unwrap(), "data");
+    let file = folder.path().join("drivers/a.example/0000-1/file");
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "data");
     assert!(!folder.path().join(journal::FILE).exists());
+}
+
+#[test]
+fn a_takeover_that_a_kill_cut_short_is_finished() {
+    for moved in 0..=3 {
+        let folder = left_by_an_earlier_version();
+        let own = folder.path().join("drivers/a.example");
+        std::fs::create_dir_all(&own).unwrap();
+        for file in [".new", ".old", journal::FILE].into_iter().take(moved) {
+            std::fs::rename(folder.path().join(file), own.join(file)).unwrap();
+        }
+        assert_eq!(volumes(folder.path(), "a.example"), 1, "{moved} moved");
+        assert_eq!(std::fs::read_to_string(own.join("0000-1/file")).unwrap(), "data", "{moved} moved");
+        let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+        assert_eq!(left.len(), 1, "{moved} moved: {left:?}");
+    }
 }
 
 #[test]

@@ -118,7 +118,7 @@ fn create(name: &str) -> Request<v1::CreateVolumeRequest> {
 }
 
 #[tokio::test]
-async fn a_recorded_volume_without_a_place_is_finished_by_the_next_call() {
+async fn a_recorded_volume_without_a_place_is_finished_next_time() {
     let f = fixture();
     f.faults.keep.store(2, Ordering::SeqCst);
     for _ in 0..2 {

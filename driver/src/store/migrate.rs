@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::OpenError;
+use super::error::OpenError;
 use super::record::{Access, Change, Group, Publication, Snapshot, Source, Volume};
 use crate::backend::hostpath::unpack::is_archive;
 use crate::backend::is_plain_name;

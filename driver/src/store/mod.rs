@@ -4,15 +4,16 @@
 //! acknowledged; so nobody ever sees what a crash could take back. The lock over the tables is held for
 //! lookups only, never over a system call.
 
+mod error;
 pub mod journal;
 pub(crate) mod migrate;
 pub mod record;
 mod tables;
 
-use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+pub use error::OpenError;
 use journal::{CommitError, Journal, Purpose};
 pub use record::{Access, Change, Group, Publication, Snapshot, Source, Volume};
 pub use tables::{Page, Tables};
@@ -28,27 +29,6 @@ pub struct Store {
     gate: RwLock<()>,
     /// Held by the one operation that rewrites the journal, or waits to.
     rewriting: Mutex<()>,
-}
-
-/// The state folder cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The journal cannot be read or written.
-    #[error("state in {folder}: {source}")]
-    Journal {
-        /// The state folder.
-        folder: String,
-        /// The system's reason.
-        source: io::Error,
-    },
-    /// A Go driver's state file cannot be taken over.
-    #[error("{file}: {reason}")]
-    Migration {
-        /// The file.
-        file: String,
-        /// What is wrong with it.
-        reason: String,
-    },
 }
 
 impl Store {

@@ -6,6 +6,7 @@
 //! - [`ControlPlane`]: one control plane on free loopback ports in a temporary folder, ready in seconds, gone with the
 //!   value that owns it: on drop, on panic, and when the process that started it is killed.
 //! - [`wait`], [`apply`], [`account`], [`node`]: what a test needs to say what it wants and to see that it came.
+//! - [`stand`]: a control plane with our driver and our sidecars beside it.
 //! - [`skip`]: what a test leaves out is said, and is a failure where everything must run.
 //!
 //! ```no_run
@@ -28,6 +29,7 @@ mod component;
 mod control_plane;
 mod error;
 mod files;
+pub mod gate;
 mod guard;
 pub mod node;
 mod options;
@@ -35,6 +37,7 @@ mod pki;
 mod ports;
 pub mod process;
 pub mod skip;
+pub mod stand;
 pub mod wait;
 
 pub use apply::ApplyError;

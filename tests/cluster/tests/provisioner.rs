@@ -1,15 +1,13 @@
 //! csi-provisioner on a real control plane, with upstream's sample role only.
 
-mod stand;
-
 use std::time::{Duration, Instant};
 
+use cluster::stand::{Replica, Stand, has_hosts};
 use cluster::{Signal, skip, wait};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams};
-use stand::{Replica, Stand};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -134,7 +132,7 @@ fn creates(replica: &Replica) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replica_takes_over_after_kill_and_at_once_after_sigterm() {
-    if !stand::has_hosts("two replicas of csi-provisioner") {
+    if !has_hosts("two replicas of csi-provisioner") {
         return;
     }
     let stand = Stand::up("lead").await;

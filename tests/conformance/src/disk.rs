@@ -47,13 +47,15 @@ impl Disk {
         let before = self.image();
         self.cuts += 1;
         run("cp", &["--sparse=always"], &[&before, &self.image()]);
-        for target in mounts_below(&self.folder).iter().rev() {
+        let mounts = mounts_below(&self.folder);
+        for target in mounts.iter().rev().filter(|target| **target != self.point) {
             run("umount", &["--lazy"], &[target]);
         }
+        // While the files can still be found by their paths. The disk's own device goes with its mount.
         for device in devices_of(&self.folder) {
-            // The disk's own device went with its last mount, unless a volume's device held that.
             let _ = Command::new("losetup").arg("-d").arg(device).status();
         }
+        run("umount", &[], &[&self.point]);
         let removed = std::fs::remove_file(&before);
         assert!(removed.is_ok(), "{removed:?}");
         self.mount();

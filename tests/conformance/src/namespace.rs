@@ -132,9 +132,8 @@ mod tests {
     }
 
     #[test]
-    fn a_test_that_kills_its_process_has_failed_and_its_last_words_are_kept() {
-        const TEST: &str =
-            "namespace::tests::a_test_that_kills_its_process_has_failed_and_its_last_words_are_kept";
+    fn a_test_that_kills_its_process_fails_with_its_last_words() {
+        const TEST: &str = "namespace::tests::a_test_that_kills_its_process_fails_with_its_last_words";
         if is_inside() {
             println!("last words");
             std::process::abort();
@@ -145,9 +144,8 @@ mod tests {
     }
 
     #[test]
-    fn a_test_that_ends_its_process_as_if_all_were_well_has_not_passed() {
-        const TEST: &str =
-            "namespace::tests::a_test_that_ends_its_process_as_if_all_were_well_has_not_passed";
+    fn a_test_that_exits_early_with_success_has_not_passed() {
+        const TEST: &str = "namespace::tests::a_test_that_exits_early_with_success_has_not_passed";
         if is_inside() {
             std::process::exit(0);
         }

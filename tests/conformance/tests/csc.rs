@@ -47,7 +47,7 @@ fn id(line: &str) -> String {
 
 in_own_mounts!(the_walk_through_of_the_founding_documents_works, walk_through());
 
-/// seeds-requirements.md §I, 41 to 47, each line verbatim but for the id and the target's folder.
+/// The founding documents' example of csc, each line verbatim but for the id and the target's folder.
 fn walk_through() {
     inside(|folder| async move {
         let endpoint = Endpoint::parse("tcp://127.0.0.1:10000").unwrap();

@@ -135,6 +135,8 @@ fn ways() {
         assert!(mount::has_options(&target, mount::flags_of(["ro", "nosuid", "nodev", "noexec"])).unwrap());
         assert!(mount::table::entry(&target).unwrap().has("noatime"));
         assert!(!mount::has_options(&source, wanted).unwrap(), "the source stays as it is");
+        let half = mount::flags_of(["nosuid", "noexec"]);
+        assert!(!mount::has_options(&source, half).unwrap(), "all of them are wanted");
         mount::unmount(&target).unwrap();
     }
 }

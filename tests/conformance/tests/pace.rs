@@ -18,7 +18,7 @@ const VOLUMES: usize = 10_000;
 const SIZE: i64 = 10 << 30;
 
 #[tokio::test]
-async fn ten_thousand_volumes_are_made_fast_kept_small_and_found_again() {
+async fn ten_thousand_volumes_are_made_fast_and_kept_small() {
     let folder = tempfile::tempdir().unwrap();
     let driver = Running::start(folder.path(), &["--sparse"]).await;
     let next = Arc::new(AtomicUsize::new(0));

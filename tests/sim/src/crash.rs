@@ -99,7 +99,7 @@ pub struct Report {
     pub steps: Vec<Step>,
     /// How many runs were made.
     pub runs: usize,
-    /// How many of them had their fault (the others ended before they came to it).
+    /// How many of them had their fault. The others ended before they came to it, or it could not happen at that step.
     pub fired: usize,
     /// What went wrong, run by run; empty is what we want.
     pub failures: Vec<String>,
@@ -129,6 +129,7 @@ pub fn everywhere(scenario: &Scenario) -> Report {
 pub fn at_each_step(scenario: &Scenario, faults: &[Fault]) -> Report {
     let report = explore(scenario, faults);
     assert!(report.fired > 0 || faults.is_empty(), "the process under test made no step: nothing was tested");
+    println!("{} runs, {} of them with their fault, {} steps", report.runs, report.fired, report.steps.len());
     if report.failures.is_empty() {
         return report;
     }
@@ -164,9 +165,8 @@ pub fn explore(scenario: &Scenario, faults: &[Fault]) -> Report {
     let one = |number: usize, fault: &Fault, index: usize| {
         let run = run(scenario, Some((number, fault.clone())));
         let failure = judge(&plain.state, &run, number, fault);
-        let fired = run.fired;
-        done.lock().unwrap_or_else(PoisonError::into_inner).push((index, fired, failure));
-        fired
+        done.lock().unwrap_or_else(PoisonError::into_inner).push((index, run.fired, failure));
+        run.steps.len() >= number
     };
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     std::thread::scope(|scope| {
@@ -181,8 +181,8 @@ pub fn explore(scenario: &Scenario, faults: &[Fault]) -> Report {
     // A disturbed run may be longer than the undisturbed one, but a fault past its end cannot happen.
     let mut number = plain.steps.len() + 1;
     loop {
-        let fired = faults.iter().filter(|fault| one(number, fault, number * faults.len())).count();
-        if fired == 0 {
+        let reached = faults.iter().filter(|fault| one(number, fault, number * faults.len())).count();
+        if reached == 0 {
             break;
         }
         number += 1;

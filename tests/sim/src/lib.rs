@@ -5,6 +5,7 @@
 //! - [`Steps`]: every API request and RPC of the process under test has a number; a [`Fault`] can be planned for each.
 //! - [`World`]: the three together, and the lives of a process in it ([`World::run`], [`Running::kill`]); for one of our
 //!   sidecars [`World::sidecar`].
+//! - [`Sidecar`] and [`Case`]: one of our sidecars and a case of it, as data, with the objects of [`objects`].
 //! - [`binder`] and [`attach_detach`]: the parts of kube-controller-manager that bind claims and ask for attachments.
 //! - [`port`]: the API server for processes, as `mooring-sim` serves it.
 //! - [`crash::everywhere`]: kills the process before and after every step and compares how the world ends.
@@ -37,8 +38,10 @@
 mod api;
 pub mod attach_detach;
 pub mod binder;
+mod case;
 pub mod crash;
 mod driver;
+pub mod objects;
 pub mod port;
 mod sidecar;
 mod steps;
@@ -46,6 +49,7 @@ mod world;
 
 pub use api::{ApiServer, Outage, Request, Rule};
 pub use binder::Binder;
+pub use case::{Case, Ended, Sidecar};
 pub use driver::{Call, Driver, Model, Publication, Reply, Settings, Snapshot, Volume, id_of};
 pub use steps::{Fault, Step, Steps};
 pub use world::{Process, Running, World};

@@ -28,6 +28,8 @@ impl World {
         let name = DriverName::new(driver).expect("a driver's name");
         let (mut host, delivery) = Host::new(self.client(), asking, name, metrics);
         host.stop = stop;
+        // As a server of this version does by default; see `ApiServer::refuse_streams`.
+        host.streaming_lists = true;
         (host, delivery)
     }
 

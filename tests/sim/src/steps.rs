@@ -40,6 +40,23 @@ pub enum Fault {
     RestartDriver,
 }
 
+impl Fault {
+    /// Whether the fault can happen at this step.
+    fn is_for(&self, step: &Step) -> bool {
+        match self {
+            Fault::ApiError(_) | Fault::Missing | Fault::Conflict => matches!(step, Step::Api { .. }),
+            Fault::Rpc(_) => matches!(step, Step::Rpc { .. }),
+            Fault::CrashBefore
+            | Fault::CrashAfter
+            | Fault::LoseReply
+            | Fault::Delay(_)
+            | Fault::LateReply(_)
+            | Fault::BreakWatches
+            | Fault::RestartDriver => true,
+        }
+    }
+}
+
 /// One request of the process under test.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
@@ -153,14 +170,16 @@ impl Steps {
         self.state().disturb = Some(Arc::new(disturb));
     }
 
-    /// Counts a step and tells what is to go wrong at it.
+    /// Counts a step and tells what is to go wrong at it. A fault that cannot happen at such a step does not count.
     fn take(&self, step: Step) -> Option<Fault> {
         let mut state = self.state();
         let number = state.taken.len() + 1;
-        let mut fault = state.planned.remove(&number);
+        let mut fault = state.planned.remove(&number).filter(|fault| fault.is_for(&step));
         if fault.is_none()
-            && let Some(rule) =
-                state.rules.iter_mut().find(|(condition, times, _)| *times > 0 && condition(&step))
+            && let Some(rule) = state
+                .rules
+                .iter_mut()
+                .find(|(condition, times, fault)| *times > 0 && fault.is_for(&step) && condition(&step))
         {
             rule.1 -= 1;
             fault = Some(rule.2.clone());

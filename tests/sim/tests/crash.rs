@@ -63,6 +63,14 @@ fn survives_lost_answers_refusals_and_restarts_too() {
 }
 
 #[test]
+fn fault_that_cannot_happen_at_a_step_does_not_count() {
+    let faults = [Fault::ApiError(500), Fault::Conflict, Fault::Rpc(tonic::Code::Unavailable)];
+    let report = crash::explore(&life_of_a_claim(toy::Fault::None), &faults);
+    let rpcs = report.steps.iter().filter(|step| matches!(step, sim::Step::Rpc { .. })).count();
+    assert_eq!(report.fired, rpcs + 2 * (report.steps.len() - rpcs));
+}
+
+#[test]
 fn finds_a_volume_lost_between_two_deletions() {
     let faults = [Fault::CrashBefore, Fault::CrashAfter];
     let report = crash::explore(&life_of_a_claim(toy::Fault::DeletesObjectFirst), &faults);

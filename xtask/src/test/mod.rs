@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn without_go_the_protocol_is_not_compared_unless_nothing_may_be_left_out() {
+    fn without_go_protocols_are_compared_if_skips_are_forbidden() {
         for (skips_nothing, compares) in [(false, false), (true, true)] {
             let command = test_command(&Means { cluster: true, go: false, skips_nothing });
             assert_eq!(compares_protocols(&command), compares);

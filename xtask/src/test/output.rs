@@ -171,7 +171,7 @@ test result: ok. 41 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fin
     }
 
     #[test]
-    fn sums_over_binaries_but_not_those_inside_tests_and_hides_the_output_of_what_passed() {
+    fn totals_skip_nested_runs_and_hide_output_of_passed_tests() {
         let mut tally = Tally::default();
         let shown: Vec<&str> = OUTPUT.lines().filter(|line| tally.read(line)).collect();
         tally.end();
@@ -221,7 +221,7 @@ running 2 tests
     }
 
     #[test]
-    fn a_binary_that_dies_while_it_shows_what_passed_hides_nothing_of_the_next() {
+    fn output_after_a_binary_died_is_shown() {
         let mut tally = Tally::default();
         let text = "running 2 tests\nsuccesses:\nnoise\nrunning 1 test\ntest x ... FAILED\ntest result: FAILED. 0 passed; 1 failed;";
         let shown: Vec<&str> = text.lines().filter(|line| tally.read(line)).collect();
@@ -232,7 +232,7 @@ running 2 tests
     }
 
     #[test]
-    fn a_test_that_fails_in_its_own_mounts_is_counted_and_named_once_though_it_is_the_only_one() {
+    fn failure_in_own_mounts_is_counted_once() {
         let tally = read(
             "
 running 1 test
@@ -262,7 +262,7 @@ test result: ok. 5 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out",
     }
 
     #[test]
-    fn a_result_in_the_output_of_a_test_is_not_the_result_of_its_binary() {
+    fn result_line_inside_test_output_is_not_counted() {
         let tally = read(
             "
 running 3 tests

@@ -134,7 +134,8 @@ impl Stage {
     /// How many volumes the driver keeps on disk: folders named by a volume id, which is a UUID.
     pub(crate) fn folders(&self) -> usize {
         let is_id = |name: &str| name.len() == 36 && name.split('-').count() == 5;
-        let entries = std::fs::read_dir(&self.volumes).into_iter().flatten().flatten();
+        let entries =
+            std::fs::read_dir(self.volumes.join("drivers").join(DRIVER)).into_iter().flatten().flatten();
         entries.filter(|entry| entry.path().is_dir() && entry.file_name().to_str().is_some_and(is_id)).count()
     }
 

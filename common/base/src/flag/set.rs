@@ -1,9 +1,17 @@
 //! A set of flags, and the parser of a command line in either dialect.
 
+use super::exit::Exit;
 use super::gates::{FeatureGates, Gate};
 use super::value::{Value, ValueError};
-use super::{Exit, FlagGroup};
 use crate::log::quote::quoted;
+
+/// Some flags that belong together; usually made by [`flags!`](crate::flags).
+pub trait FlagGroup: Sized {
+    /// Adds the flags to a set.
+    fn register(set: &mut FlagSet);
+    /// Takes their values from a parsed command line of such a set.
+    fn read(parsed: &Parsed) -> Self;
+}
 
 /// Whose syntax the command line follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use tracing::subscriber::{Interest, Subscriber};
 use tracing::{Event, Level, Metadata};
 
 use super::line::{Severity, Shown, Site};
+use super::write::write;
 
 /// Module of the Kubernetes client that logs a reply it cannot read, whole: that may be a Secret. What it
 /// reports is in the error that its caller gets.
@@ -72,7 +73,7 @@ impl Subscriber for Libraries {
             fields.rest.iter().map(|(key, value)| (*key, Shown::Text(value))).collect();
         let target = metadata.target();
         shown.push(("target", Shown::Text(&target)));
-        super::write(severity, site, &fields.message, &shown);
+        write(severity, site, &fields.message, &shown);
     }
 }
 

@@ -176,7 +176,7 @@ fn push_json(out: &mut String, text: &str) {
     out.push_str(&serde_json::to_string(text).unwrap_or_default());
 }
 
-/// `dir/file.rs` of a path.
+/// The last folder and the name of a path.
 fn last_two(path: &str) -> &str {
     match path.rmatch_indices('/').nth(1) {
         Some((slash, _)) => path.get(slash + 1..).unwrap_or(path),

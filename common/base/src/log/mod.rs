@@ -24,94 +24,22 @@ mod foreign;
 mod line;
 pub mod quote;
 mod vmodule;
+mod write;
 
-use std::cell::RefCell;
 use std::fmt::Display;
-use std::io::Write as _;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI32, Ordering};
 
 pub use line::{AsNumber, AsText, Field, Severity, Shown, Site};
 pub use vmodule::VModule;
-
-/// The form of a log line.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Format {
-    /// klog's `LMMDD hh:mm:ss.uuuuuu PID file:line] "msg" key="value"`.
-    #[default]
-    Text,
-    /// One JSON object a line, as component-base writes it.
-    Json,
-}
-
-/// What the logging flags say.
-#[derive(Debug, Clone, Default)]
-pub struct LogOptions {
-    /// Lines of this level and below are written (`-v`).
-    pub verbosity: i32,
-    /// Other levels for some source files (`--vmodule`).
-    pub vmodule: VModule,
-    /// `--logging-format`.
-    pub format: Format,
-}
-
-/// The highest level of any file, so that most calls end after one comparison.
-static HIGHEST: AtomicI32 = AtomicI32::new(0);
-static OPTIONS: OnceLock<LogOptions> = OnceLock::new();
+pub use write::{Format, LogOptions, capture, enabled, write};
 
 /// Puts the options into force and takes over the libraries' `tracing` events. The first call in a
 /// process wins; later ones change nothing.
 pub fn init(options: LogOptions) {
     let verbosity = options.verbosity;
-    let highest = options.vmodule.highest().map_or(verbosity, |v| v.max(verbosity));
-    if OPTIONS.set(options).is_ok() {
-        HIGHEST.store(highest, Ordering::Relaxed);
+    if write::set(options) {
         // Fails only if somebody else already receives the events, which is then their choice.
         let _ = tracing::subscriber::set_global_default(foreign::Libraries::new(verbosity));
     }
-}
-
-/// Whether lines of level `v` from the source file `file` (as `file!()` gives it) are written.
-pub fn enabled(v: i32, file: &str) -> bool {
-    if v > HIGHEST.load(Ordering::Relaxed) {
-        return false;
-    }
-    match OPTIONS.get() {
-        Some(options) => v <= options.vmodule.level(file).unwrap_or(options.verbosity),
-        None => v <= 0,
-    }
-}
-
-/// Writes one line. Used by the macros, which decide first whether it is wanted.
-pub fn write(severity: Severity, site: Site, text: &str, fields: &[(&str, Shown<'_>)]) {
-    let format = OPTIONS.get().map_or(Format::Text, |options| options.format);
-    let now = jiff::Timestamp::now();
-    let line = match format {
-        Format::Text => line::text(severity, site, now, text, fields),
-        Format::Json => line::json(severity, site, now, text, fields),
-    };
-    let captured = CAPTURE.with_borrow_mut(|capture| match capture {
-        Some(lines) => {
-            lines.push_str(&line);
-            true
-        }
-        None => false,
-    });
-    if !captured {
-        // One write per line keeps lines whole; if standard error is gone, nobody can be told.
-        let _ = std::io::stderr().lock().write_all(line.as_bytes());
-    }
-}
-
-thread_local! {
-    static CAPTURE: RefCell<Option<String>> = const { RefCell::new(None) };
-}
-
-/// Runs `body` and gives back what it logged on this thread, instead of writing it: for tests.
-pub fn capture(body: impl FnOnce()) -> String {
-    let before = CAPTURE.replace(Some(String::new()));
-    body();
-    CAPTURE.replace(before).unwrap_or_default()
 }
 
 /// Logs a start-up failure as an error line and ends the process with exit code 1.

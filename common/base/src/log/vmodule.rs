@@ -4,8 +4,8 @@ use crate::flag::{Value, ValueError};
 
 /// Patterns and their levels, in the order given; the first match counts.
 ///
-/// A pattern without a slash is matched against the file's name without its ending (`apply` for
-/// `claim/apply.rs`), one with a slash against the whole path without its ending. `*` stands for
+/// A pattern without a slash is matched against the file's name without its ending (`decide` for
+/// `provisioner/src/volume/decide.rs`), one with a slash against the whole path without its ending. `*` stands for
 /// anything, `?` for one character.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VModule(Vec<(String, i32)>);

@@ -10,17 +10,19 @@ mod call;
 pub(crate) mod page;
 mod process;
 mod queue;
+mod register;
 
 use std::sync::Arc;
 
 pub use prometheus::{
     DEFAULT_BUCKETS, Error as MetricError, HistogramVec, IntCounterVec, IntGaugeVec, Registry,
 };
-use prometheus::{HistogramOpts, IntCounter, IntGauge, Opts};
+use prometheus::{HistogramOpts, IntCounter, IntGauge};
 
 use call::CallDurations;
 use queue::Queues;
 pub use queue::{QueueMetrics, Waiting, Work};
+use register::{counter, gauge};
 
 /// Why the fixed families below register: they are constants, tested once.
 const FIXED: &str = "fixed metric families are valid and distinct";
@@ -185,23 +187,6 @@ impl LeaderMetrics {
     pub fn count_slow_path(&self) {
         self.slow.inc();
     }
-}
-
-fn counter(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-) -> Result<IntCounterVec, MetricError> {
-    let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
-    registry.register(Box::new(counter.clone()))?;
-    Ok(counter)
-}
-
-fn gauge(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, MetricError> {
-    let gauge = IntGaugeVec::new(Opts::new(name, help), labels)?;
-    registry.register(Box::new(gauge.clone()))?;
-    Ok(gauge)
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ use prometheus::{
 };
 use tokio::time::Instant;
 
+use super::register::counter;
+
 /// The metrics of one work queue; clones share them.
 ///
 /// The queue tells what happens; unfinished work and ages are computed when the page is read.
@@ -113,8 +115,8 @@ impl Queues {
         let histogram =
             |name, help| HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.clone()), labels);
         let queues = Self {
-            adds: super::counter(registry, "workqueue_adds_total", "Items added.", labels)?,
-            retries: super::counter(
+            adds: counter(registry, "workqueue_adds_total", "Items added.", labels)?,
+            retries: counter(
                 registry,
                 "workqueue_retries_total",
                 "Items scheduled to be tried again.",

@@ -8,44 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
 use super::lane::Lane;
-
-/// Keys that an idle queue has room for without asking for memory.
-pub(super) const FEW: usize = 16;
-
-/// Where a key waits: the lane of its operation and, in the lane, its group.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    /// Index of the operation; lanes are served in turn.
-    pub lane: usize,
-    /// A group of keys that may fail together, such as those of one node. The groups of a lane are served in
-    /// turn.
-    pub group: Option<Arc<str>>,
-}
-
-impl Place {
-    /// A place in `lane` without a group.
-    pub fn lane(lane: usize) -> Self {
-        Self { lane, group: None }
-    }
-}
-
-/// How many workers one lane, or one group, may use at a time.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Number of lanes; at least 1.
-    pub lanes: usize,
-    /// Keys of one lane worked on at once.
-    pub per_lane: usize,
-    /// Keys of one group (in one lane) worked on at once. Keys without a group are not counted.
-    pub per_group: usize,
-}
-
-impl Limits {
-    /// One lane, no groups: a plain queue.
-    pub fn plain() -> Self {
-        Self { lanes: 1, per_lane: usize::MAX, per_group: usize::MAX }
-    }
-}
+use super::memory::{FEW, shrink};
+use super::place::{Limits, Place};
 
 /// What became of a key that was worked on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -324,13 +288,5 @@ impl<K: Clone + Eq + Hash> Core<K> {
             State::Ready { since } => now.saturating_duration_since(since),
             State::Delayed { .. } | State::Running { .. } => Duration::ZERO,
         }
-    }
-}
-
-/// Frees the memory of a map that is nearly empty. Cheap on average, as the map must have grown eightfold
-/// before.
-pub(super) fn shrink<K: Eq + Hash, V>(map: &mut HashMap<K, V>) {
-    if map.capacity() > 8 * (FEW + map.len()) {
-        map.shrink_to(FEW + 2 * map.len());
     }
 }

@@ -4,7 +4,8 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use super::core::{FEW, Limits, shrink};
+use super::memory::{FEW, shrink};
+use super::place::Limits;
 
 /// The keys of one operation that are ready, and how many are worked on.
 #[derive(Debug)]
@@ -77,7 +78,7 @@ impl<K: Eq> Lane<K> {
     }
 
     /// The next key that may be worked on, with its group. A group may use more workers than its share while no other
-    /// group waits, but for one: whoever comes next begins at once.
+    /// group waits, as long as it leaves as many for whoever comes next: if all its calls hang, others go on.
     pub(super) fn take(&mut self, limits: Limits) -> Option<(K, Option<Arc<str>>)> {
         if self.running >= limits.per_lane {
             return None;
@@ -97,7 +98,8 @@ impl<K: Eq> Lane<K> {
             }
             return self.take_from(name);
         }
-        let alone = self.full.len() == 1 && self.running + 1 < limits.per_lane;
+        let free = limits.per_lane.saturating_sub(self.running);
+        let alone = self.full.len() == 1 && free > limits.per_group;
         let name = self.full.iter().next().filter(|_| alone)?.clone();
         self.take_from(name)
     }

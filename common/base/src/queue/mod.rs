@@ -13,10 +13,13 @@
 mod backoff;
 mod core;
 mod lane;
+mod memory;
+mod place;
 mod shell;
 #[cfg(test)]
 mod tests;
 
 pub use self::backoff::Backoff;
-pub use self::core::{Core, Limits, Outcome, Place, Ticket};
+pub use self::core::{Core, Outcome, Ticket};
+pub use place::{Limits, Place};
 pub use shell::{Job, WorkQueue};

@@ -13,7 +13,8 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
-use super::core::{Core, Limits, Outcome, Place, Ticket};
+use super::core::{Core, Outcome, Ticket};
+use super::place::{Limits, Place};
 use crate::metrics::{QueueMetrics, Waiting, Work};
 
 /// Work on one key.

@@ -137,25 +137,29 @@ fn a_hung_group_holds_back_only_itself() {
 }
 
 #[test]
-fn a_group_that_waits_alone_leaves_one_worker_for_the_next() {
-    let limits = Limits { lanes: 1, per_lane: 5, per_group: 2 };
+fn a_group_that_waits_alone_leaves_a_share_for_the_next() {
+    let limits = Limits { lanes: 1, per_lane: 7, per_group: 2 };
     let (mut core, now) = (core(limits), Instant::now());
-    for key in ["a1", "a2", "a3", "a4", "a5", "a6"] {
+    for key in ["a1", "a2", "a3", "a4", "a5", "a6", "a7"] {
         core.add(key, place(0, "a"), now);
     }
-    assert_eq!(keys(&mut core, now), ["a1", "a2", "a3", "a4"], "more than its share, as nobody else waits");
-    for key in ["b1", "b2"] {
+    assert_eq!(
+        keys(&mut core, now),
+        ["a1", "a2", "a3", "a4", "a5"],
+        "more than its share: nobody else waits"
+    );
+    for key in ["b1", "b2", "b3"] {
         core.add(key, place(0, "b"), now);
     }
-    assert_eq!(keys(&mut core, now), ["b1"], "the worker that was left");
+    assert_eq!(keys(&mut core, now), ["b1", "b2"], "the share that was left");
     core.finish(&"a1", Outcome::Done, now);
-    assert_eq!(keys(&mut core, now), ["b2"], "others wait: the group is over its share");
-    core.finish(&"a2", Outcome::Done, now);
-    assert_eq!(keys(&mut core, now), [""; 0], "one worker is left again");
+    assert_eq!(keys(&mut core, now), [""; 0], "both have their share, and both wait");
     core.finish(&"b1", Outcome::Done, now);
-    assert_eq!(keys(&mut core, now), ["a5"], "nobody else waits any more");
-    core.finish(&"b2", Outcome::Done, now);
-    assert_eq!(keys(&mut core, now), ["a6"]);
+    assert_eq!(keys(&mut core, now), ["b3"]);
+    for key in ["b2", "b3"] {
+        core.finish(&key, Outcome::Done, now);
+    }
+    assert_eq!(keys(&mut core, now), ["a6"], "nobody else waits any more");
 }
 
 #[test]

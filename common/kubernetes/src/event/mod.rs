@@ -7,7 +7,9 @@
 //! which upstream's roles do not allow.
 
 mod correlate;
+mod deliver;
 mod record;
 
 pub use correlate::{Correlator, Fate};
-pub use record::{Event, Kind, ObjectRef, Recorder, deliver};
+pub use deliver::deliver;
+pub use record::{Event, Kind, ObjectRef, Recorder};

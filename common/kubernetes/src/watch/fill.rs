@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use futures::StreamExt;
-use futures::stream::BoxStream;
 use kube::core::{ListMeta, WatchEvent};
 use serde::Deserialize;
 use tokio::time::{Instant, timeout};
 
-use super::{GRACE, Reflector};
+use super::reflector::{Events, GRACE, Reflector, key};
 use crate::api;
 use crate::object::{Guarded, Object};
 use crate::store::Writer;
@@ -17,9 +16,6 @@ use crate::store::Writer;
 const LIST_ENDS: &str = "k8s.io/initial-events-end";
 /// How long a server that refused to stream is asked for pages.
 const PAGES_FOR: Duration = Duration::from_secs(600);
-
-/// A watch that is open.
-pub(super) type Events<T> = BoxStream<'static, Result<WatchEvent<Guarded<<T as Object>::Wire>>, api::Error>>;
 
 /// A list that is in the cache.
 pub(super) struct Filled<T: Object> {
@@ -91,7 +87,7 @@ async fn stream<T: Object>(of: &Reflector<T>) -> Result<Filled<T>, api::Error> {
         let event = timeout(of.options.lifetime() + GRACE, events.next()).await.ok().flatten();
         match event.unwrap_or_else(|| Err(broken()))? {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => of.put(object, Writer::list_item),
-            WatchEvent::Deleted(object) => of.writer.remove(&super::key(&object), &uid(&object)),
+            WatchEvent::Deleted(object) => of.writer.remove(&key(&object), &uid(&object)),
             WatchEvent::Bookmark(bookmark) if bookmark.metadata.annotations.contains_key(LIST_ENDS) => {
                 of.writer.list_ends();
                 return Ok(Filled { version: bookmark.metadata.resource_version, rest: Some(events) });

@@ -11,28 +11,27 @@
 
 mod fill;
 mod pause;
+mod reflector;
 mod request;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use base::metrics::Metrics;
 use futures::{Stream, StreamExt};
 use kube::ResourceExt;
 use kube::core::WatchEvent;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::api;
-use super::object::{Guarded, Key, Object};
+use super::object::{Guarded, Object};
 use super::store::Writer;
 use fill::Filling;
 use pause::Pause;
+use reflector::{Events, GRACE, Reflector, key};
 pub use request::WatchOptions;
 
-/// How long a watch may be silent beyond its own end before it counts as broken.
-const GRACE: Duration = Duration::from_secs(30);
 /// Refusals in a row after which a watch is not tried again from the same version: the version may be one that the
 /// server will never reach, after etcd was restored.
 const REFUSALS: usize = 3;
@@ -57,15 +56,6 @@ pub async fn reflect<T: Object>(
     }
 }
 
-/// One kind at one server.
-struct Reflector<T: Object> {
-    client: kube::Client,
-    writer: Writer<T>,
-    options: WatchOptions,
-    metrics: Arc<Metrics>,
-    pause: Pause,
-}
-
 /// Why a watch ended.
 enum End {
     /// By its own time, or the connection broke: it goes on from this version.
@@ -77,7 +67,7 @@ enum End {
 
 impl<T: Object> Reflector<T> {
     /// Follows the changes after `version` until a new list is needed. `rest` is a watch that is open already.
-    async fn follow(&mut self, mut version: String, mut rest: Option<fill::Events<T>>) {
+    async fn follow(&mut self, mut version: String, mut rest: Option<Events<T>>) {
         let mut refusals = 0;
         loop {
             let events = match rest.take() {
@@ -113,7 +103,7 @@ impl<T: Object> Reflector<T> {
         }
     }
 
-    async fn open(&self, version: &str) -> Result<fill::Events<T>, api::Error> {
+    async fn open(&self, version: &str) -> Result<Events<T>, api::Error> {
         let request = self.options.watch::<T>(version, false)?;
         Ok(self.client.request_events::<Guarded<T::Wire>>(request).await?.boxed())
     }
@@ -165,41 +155,10 @@ impl<T: Object> Reflector<T> {
         }
         None
     }
-
-    /// Puts an object into the cache; one that cannot be read is skipped, and what is stored of it stays.
-    fn put(&self, object: Guarded<T::Wire>, put: impl FnOnce(&Writer<T>, T::Wire)) {
-        let key = key(&object);
-        match object.0 {
-            Ok(wire) => put(&self.writer, wire),
-            Err(malformed) => {
-                self.writer.keep(&key);
-                self.metrics.count_malformed(&plural::<T>());
-                base::error!(malformed, "Skipped a malformed object";
-                    "resource" => plural::<T>(), "object" => key);
-            }
-        }
-    }
-
-    fn warn(&self, text: &str, error: &api::Error) {
-        base::warn!(text; "resource" => plural::<T>(), "err" => api::text(error));
-    }
-
-    async fn rest(&mut self) {
-        sleep(self.pause.next()).await;
-    }
-}
-
-/// The plural name of a kind, as RBAC rules spell it.
-fn plural<T: Object>() -> String {
-    <T::Wire as kube::Resource>::plural(&()).into_owned()
 }
 
 fn note(version: &mut String, seen: Option<String>) {
     if let Some(seen) = seen {
         *version = seen;
     }
-}
-
-fn key(object: &impl kube::Resource<DynamicType = ()>) -> Key {
-    Key::new(&object.namespace().unwrap_or_default(), &object.name_any())
 }

@@ -1,5 +1,6 @@
 use std::collections::VecDeque;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use kube::client::Body;
 use serde_json::{Value, json};

@@ -93,7 +93,7 @@ fn devices_have_all_their_space_from_the_beginning() {
 }
 
 #[test]
-fn recovery_keeps_what_is_recorded_and_removes_the_rest_of_its_own() {
+fn recovery_keeps_the_recorded_and_removes_its_own_rest() {
     let disk = disk();
     let path = disk.folder.path();
     for name in ["recorded-new", "unrecorded-new", "recorded-old", "unrecorded-old"] {

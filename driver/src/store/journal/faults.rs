@@ -306,7 +306,7 @@ fn a_rewrite_does_not_keep_the_rest_of_an_earlier_attempt() {
 }
 
 #[test]
-fn commits_after_a_rewrite_whose_sync_failed_are_in_the_new_file() {
+fn commits_after_an_unsynced_rewrite_are_in_the_new_file() {
     let disk = SimDisk::default();
     let (journal, _) = Journal::on(disk.clone()).unwrap();
     journal.commit(&[gone(&"x".repeat(LARGE))], Purpose::Take).unwrap();

@@ -4,12 +4,11 @@
 mod rights;
 mod rolling;
 mod site;
-#[path = "../stand/mod.rs"]
-mod stand;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use cluster::stand::Replica;
 use cluster::{Signal, wait};
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::{CSINode, VolumeAttachment};
@@ -17,7 +16,6 @@ use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use site::{LIMIT, NAME, NODE, Site};
-use stand::Replica;
 
 const FINALIZER: &str = "external-attacher/hostpath-csi-k8s-io";
 
@@ -165,7 +163,7 @@ async fn an_attach_that_cannot_work_says_why_and_goes_on_when_it_can() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replica_takes_over_after_kill_and_at_once_after_sigterm() {
     const COUNT: usize = 40;
-    if !stand::has_hosts("two replicas of csi-attacher") {
+    if !cluster::stand::has_hosts("two replicas of csi-attacher") {
         return;
     }
     let site = Site::up("lead").await;

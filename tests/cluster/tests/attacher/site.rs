@@ -15,7 +15,7 @@ use kube::Api;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::stand::{Replica, Stand};
+use cluster::stand::{Replica, Stand};
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 pub(crate) const NAME: &str = "hostpath.csi.k8s.io";

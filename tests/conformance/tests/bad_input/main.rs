@@ -1,5 +1,4 @@
-//! What a caller can get wrong, and the code it gets for it (csi-spec.md, General rules and the table of
-//! codes). Needs no root: nothing here gets as far as a mount.
+//! What a caller can get wrong, and the code it gets for it (see `docs/upstream/csi.md`). Needs no root: nothing here gets as far as a mount.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod names;

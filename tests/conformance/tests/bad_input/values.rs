@@ -191,6 +191,8 @@ async fn a_name_that_is_taken_by_something_else_is_a_clash() {
     f.expect("group of others", group(vec![f.volume.clone(), f.device.clone()]), clash).await;
 }
 
+// A list is as long as what it lists.
+#[allow(clippy::too_many_lines)]
 #[tokio::test]
 async fn the_rest_of_the_table() {
     let f = Fixture::new().await;

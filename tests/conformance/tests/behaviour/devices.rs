@@ -4,10 +4,12 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use conformance::request::{self, MIB};
 use conformance::{Running, in_own_mounts, loop_devices_below};
 use csi::v1;
+use tonic::Code;
 
 use super::{DEADLINE, published, unpublished, volume};
 
@@ -76,6 +78,40 @@ with_driver!(
         unpublished(client, &id, &target).await;
     }
 );
+
+with_driver!(a_device_that_was_let_go_of_is_published_anew, [], |folder, driver| {
+    let client = driver.client();
+    let id = volume(client, request::create("v", true, MIB)).await.volume_id;
+    let target = folder.join("target");
+    let device = || {
+        let image = loop_devices_below(folder).pop().unwrap();
+        let output =
+            Command::new("losetup").args(["--noheadings", "--output=NAME", "-j"]).arg(image).output();
+        String::from_utf8(output.unwrap().stdout).unwrap().trim().to_owned()
+    };
+    let let_go = || assert!(Command::new("losetup").args(["-d", &device()]).status().unwrap().success());
+    published(client, &id, &target, true, false).await.unwrap();
+    let_go();
+    // Another test may have got the device's number for a moment: then a stranger's device is there.
+    let deadline = Instant::now() + DEADLINE;
+    while let Err(status) = published(client, &id, &target, true, false).await {
+        assert!(status.code() == Code::AlreadyExists && Instant::now() < deadline, "{status}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(rustix_size(&File::open(&target).unwrap()), MIB as u64);
+    // It stays for as long as somebody looks at it, as udev does.
+    let looking = File::open(device()).unwrap();
+    let_go();
+    published(client, &id, &target, true, false).await.unwrap();
+    drop(looking);
+    assert_eq!(rustix_size(&File::open(&target).unwrap()), MIB as u64);
+    let_go();
+    let unpublish = request::unpublish(&id, target.to_str().unwrap());
+    while let Err(status) = client.call(unpublish.clone(), DEADLINE).await {
+        assert!(status.code() == Code::FailedPrecondition && Instant::now() < deadline, "{status}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+});
 
 fn rustix_size(mut device: &File) -> u64 {
     use std::io::Seek;
@@ -156,6 +192,13 @@ async fn equal_paths() {
     a.kill().await;
     let a = Running::start_inside(&at("a"), &at("inside"), &[]).await;
     assert_eq!(attached("a"), 0, "the driver's own start finds it");
+    // Even if it knows nothing of the volume any more: the device says whose it is.
+    published(a.client(), &id, &target, true, false).await.unwrap();
+    assert_eq!(attached("a"), 1);
+    a.kill().await;
+    std::fs::remove_file(Running::state(&at("a")).join("state.journal")).unwrap();
+    let a = Running::start_inside(&at("a"), &at("inside"), &[]).await;
+    assert_eq!(attached("a"), 0, "and so it does without a record");
     assert_eq!((a.stop().await, b.stop().await), (Some(0), Some(0)));
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use conformance::request::{self, MIB};
-use conformance::{Running, mounts_below};
+use conformance::{Running, loop_devices_below, mounts_below};
 use csi::v1;
 
 use super::{DEADLINE, published, unpublished, volume};
@@ -81,4 +81,54 @@ with_driver!(nothing_is_forgotten_while_the_kubelets_folder_is_missing, [], |fol
     assert_eq!(status.published_node_ids, ["node-1"], "still published");
     unpublished(driver.client(), &id, &kept).await;
     unpublished(driver.client(), "inline", &inlined).await;
+});
+
+with_driver!(an_upgrade_from_the_older_layout_keeps_live_mounts, [], |folder, driver| {
+    let mut ids = Vec::new();
+    for block in [false, true] {
+        let id = volume(driver.client(), request::create(&format!("{block}"), block, MIB)).await.volume_id;
+        published(driver.client(), &id, &folder.join(format!("{block}")), block, false).await.unwrap();
+        ids.push(id);
+    }
+    std::fs::write(folder.join("false/file"), "kept").unwrap();
+    driver.kill().await;
+    // Earlier versions had everything in the state folder itself.
+    let own = Running::state(folder);
+    for entry in std::fs::read_dir(&own).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::rename(entry.path(), folder.join("state").join(entry.file_name())).unwrap();
+    }
+    std::fs::remove_dir_all(folder.join("state/drivers")).unwrap();
+    let driver = Running::start(folder, &[]).await;
+    assert_eq!(loop_devices_below(folder).len(), 1, "the live device stays");
+    for (block, id) in [false, true].into_iter().zip(&ids) {
+        let target = folder.join(format!("{block}"));
+        published(driver.client(), id, &target, block, false).await.unwrap();
+        assert_eq!(mounts_below(&target), std::slice::from_ref(&target), "mounted once");
+    }
+    assert_eq!(std::fs::read_to_string(folder.join("false/file")).unwrap(), "kept");
+    for (block, id) in [false, true].into_iter().zip(&ids) {
+        unpublished(driver.client(), id, &folder.join(format!("{block}"))).await;
+        driver.client().call(request::delete(id), DEADLINE).await.unwrap();
+    }
+    let left: Vec<_> = std::fs::read_dir(folder.join("state")).unwrap().collect();
+    assert_eq!(left.len(), 1, "nothing is left outside drivers: {left:?}");
+});
+
+with_driver!(publications_of_a_removed_pod_are_forgotten_too, ["--enable-attach"], |folder, driver| {
+    let mut ids = Vec::new();
+    for pod in ["one", "two"] {
+        std::fs::create_dir(folder.join(pod)).unwrap();
+        let id = volume(driver.client(), request::create(pod, false, MIB)).await.volume_id;
+        published(driver.client(), &id, &folder.join(pod).join("target"), false, false).await.unwrap();
+        ids.push(id);
+    }
+    driver.kill().await;
+    reboot(folder);
+    std::fs::remove_dir_all(folder.join("one")).unwrap();
+    let strict = ["--enable-attach", "--check-volume-lifecycle"];
+    let driver = Running::start(folder, &strict).await;
+    for id in &ids {
+        driver.client().call(request::delete(id), DEADLINE).await.unwrap();
+    }
 });

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use conformance::request::{self, MIB};
 use conformance::{Running, in_own_mounts, mounts_below};
@@ -91,6 +92,13 @@ with_driver!(an_unrecorded_mount_of_the_volume_is_unmounted, [], |folder, driver
     run("mount", &["--bind", target.to_str().unwrap()], &other);
     unpublished(client, &id, &other).await;
     assert_eq!(mounts_below(folder), std::slice::from_ref(&target));
+    // Published there, it is recorded.
+    std::fs::create_dir(&other).unwrap();
+    run("mount", &["--bind", target.to_str().unwrap()], &other);
+    published(client, &id, &other, false, false).await.unwrap();
+    assert_eq!(code(published(client, &id, &other, false, true).await), Code::AlreadyExists);
+    assert_eq!(mounts_below(&other), std::slice::from_ref(&other), "mounted once");
+    unpublished(client, &id, &other).await;
     // Somebody else's mount is none of its publications.
     std::fs::create_dir(&other).unwrap();
     run("mount", &["-t", "tmpfs", "tmpfs"], &other);
@@ -124,3 +132,36 @@ with_driver!(
         unpublished(client, &id, &pods.join("target")).await;
     }
 );
+
+with_driver!(a_read_only_mount_is_never_seen_writable, [], |folder, driver| {
+    let client = driver.client();
+    let id = volume(client, request::create("v", false, MIB)).await.volume_id;
+    let target = folder.join("target");
+    let (over, watched) = (AtomicBool::new(false), target.to_str().unwrap().to_owned());
+    let (seen, writable) = std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            let (mut seen, mut writable) = (0, 0);
+            while !over.load(Ordering::SeqCst) {
+                let list = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+                let line = list.lines().find(|line| line.split(' ').nth(4) == Some(&watched));
+                if let Some(options) = line.and_then(|line| line.split(' ').nth(5)) {
+                    seen += 1;
+                    writable += usize::from(!options.starts_with("ro"));
+                }
+            }
+            (seen, writable)
+        });
+        tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(async {
+                for _ in 0..200 {
+                    published(client, &id, &target, false, true).await.unwrap();
+                    unpublished(client, &id, &target).await;
+                }
+            });
+        });
+        over.store(true, Ordering::SeqCst);
+        watcher.join().unwrap()
+    });
+    assert!(seen > 50, "too few looks to prove anything: {seen}");
+    assert_eq!(writable, 0, "of {seen} looks");
+});

@@ -39,13 +39,7 @@ pub(super) async fn run(
         Step::Publish { name, readonly, stage } => {
             let volume = model.volumes.get_mut(name).unwrap();
             publish(client, volume, &target(targets, name), *readonly, *stage).await?;
-            assert_eq!(read(volume), volume.content, "{name} after its publish");
-            if *readonly {
-                assert!(!is_writable(volume), "{name} is published read-only");
-            } else {
-                volume.content = dice.next_number().to_le_bytes().repeat(600);
-                write(volume);
-            }
+            use_volume(volume, name, dice);
         }
         Step::Unpublish { name } => {
             unpublish(client, model.volumes.get_mut(name).unwrap(), targets, name).await?
@@ -66,15 +60,7 @@ pub(super) async fn run(
             model.snapshots.remove(name);
         }
         Step::Group { name, of } => group(client, model, name, of).await?,
-        Step::DeleteGroup { name } => {
-            let delete = v1::DeleteVolumeGroupSnapshotRequest {
-                group_snapshot_id: model.groups[name].clone(),
-                ..Default::default()
-            };
-            client.call(delete, DEADLINE).await?;
-            model.groups.remove(name);
-            model.snapshots.retain(|_, snapshot| snapshot.group.as_ref() != Some(name));
-        }
+        Step::DeleteGroup { name } => delete_group(client, model, name).await?,
         Step::PublishInline { id } => {
             let target = target(targets, id);
             client.call(inline(id, &target), DEADLINE).await?;
@@ -196,6 +182,26 @@ async fn group(client: &Client, model: &mut Model, name: &str, of: &[String; 2])
     }
     model.groups.insert(name.to_owned(), made.group_snapshot_id);
     Ok(())
+}
+
+async fn delete_group(client: &Client, model: &mut Model, name: &str) -> Result<(), Status> {
+    let group_snapshot_id = model.groups[name].clone();
+    let delete = v1::DeleteVolumeGroupSnapshotRequest { group_snapshot_id, ..Default::default() };
+    client.call(delete, DEADLINE).await?;
+    model.groups.remove(name);
+    model.snapshots.retain(|_, snapshot| snapshot.group.as_deref() != Some(name));
+    Ok(())
+}
+
+/// What a user does with a volume that was just published: read what is there, and write if that is allowed.
+fn use_volume(volume: &mut Volume, name: &str, dice: &mut Dice) {
+    assert_eq!(read(volume), volume.content, "{name} after its publish");
+    if volume.readonly {
+        assert!(!is_writable(volume), "{name} is published read-only");
+    } else {
+        volume.content = dice.next_number().to_le_bytes().repeat(600);
+        write(volume);
+    }
 }
 
 fn cut_of(volume: &Volume, id: String, group: Option<&str>) -> Snapshot {

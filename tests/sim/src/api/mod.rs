@@ -8,6 +8,7 @@
 mod access;
 pub(crate) mod admission;
 mod discovery;
+mod history;
 mod outage;
 mod patch;
 mod path;
@@ -16,6 +17,7 @@ mod refusal;
 mod resource;
 mod selector;
 mod service;
+mod stale;
 mod store;
 mod watch;
 mod write;
@@ -29,6 +31,7 @@ use tokio::time::Instant;
 
 use access::Rights;
 pub use access::Rule;
+pub(crate) use patch::merge;
 use path::Target;
 use resource::{RESOURCES, by_kind, by_plural};
 use store::{Key, Kind, Store};
@@ -82,6 +85,8 @@ struct State {
     disturbance: watch::Disturbance,
     latency: Duration,
     outage: Option<(Outage, tokio::time::Instant)>,
+    /// Whether lists may be streamed.
+    streams: bool,
 }
 
 /// The API server; clones share it.
@@ -112,6 +117,7 @@ impl ApiServer {
             disturbance: watch::Disturbance::default(),
             latency: Duration::from_millis(1),
             outage: None,
+            streams: true,
         };
         let server = ApiServer {
             state: Arc::new(Mutex::new(state)),

@@ -25,8 +25,8 @@ pub(crate) fn apply(
     Ok(object)
 }
 
-/// RFC 7386.
-fn merge(target: &mut Value, patch: &Value) {
+/// Applies a merge patch (RFC 7386).
+pub(crate) fn merge(target: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
         *target = patch.clone();
         return;

@@ -82,7 +82,7 @@ pub(crate) fn list(
         }
         None => {
             check_version(store, wanted, query.get("resourceVersionMatch"))?;
-            let all = store.list(target.index, &target.namespace).filter(|object| selector.matches(object));
+            let all = store.listed(target.index, &target.namespace).filter(|object| selector.matches(object));
             Page { version: store.version, left: all.cloned().collect() }
         }
     };

@@ -17,6 +17,7 @@ use super::path::{Query, Route, Target, route};
 use super::read::{self, Shape};
 use super::refusal::Refusal;
 use super::selector::Selector;
+use super::store::Store;
 use super::watch::{Step as Next, Watch};
 use super::write::{self, Writer};
 use super::{ApiServer, Request, discovery};
@@ -247,6 +248,11 @@ fn object(state: &mut super::State, asked: &Asked, target: &Target) -> Result<An
         }
         "list" => read::list(store, &mut state.unread, target, &asked.query, asked.shape)
             .map(|list| Answer::Object(200, list)),
+        "watch" if asked.query.is_set("sendInitialEvents") && !state.streams => Err(Refusal::new(
+            422,
+            "Invalid",
+            "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled",
+        )),
         "watch" => Watch::begin(store, target.clone(), &asked.query, asked.shape)
             .map(|watch| Answer::Watch(Box::new(watch))),
         "create" => write::create(store, target, asked.body.clone(), &writer).map(written),
@@ -259,25 +265,8 @@ fn object(state: &mut super::State, asked: &Asked, target: &Target) -> Result<An
             Answer::Object(200, body)
         }),
         "deletecollection" => {
-            let selector =
-                Selector::parse(asked.query.get("labelSelector"), asked.query.get("fieldSelector"))?;
             let list = read::list(store, &mut state.unread, target, &asked.query, asked.shape)?;
-            let matching: Vec<Arc<Value>> = store
-                .list(target.index, &target.namespace)
-                .filter(|object| selector.matches(object))
-                .cloned()
-                .collect();
-            for object in matching {
-                let text = |pointer: &str| {
-                    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
-                };
-                let one = Target {
-                    namespace: text("/metadata/namespace"),
-                    name: Some(text("/metadata/name")),
-                    ..target.clone()
-                };
-                write::delete(store, &one, &asked.body, &writer)?;
-            }
+            delete_all(store, asked, target, &writer)?;
             Ok(Answer::Object(200, list))
         }
         _ => Err(Refusal::new(
@@ -286,6 +275,27 @@ fn object(state: &mut super::State, asked: &Asked, target: &Target) -> Result<An
             "the server does not allow this method on the requested resource",
         )),
     }
+}
+
+/// Deletes every object that a request selects.
+fn delete_all(store: &mut Store, asked: &Asked, target: &Target, writer: &Writer) -> Result<(), Refusal> {
+    let selector = Selector::parse(asked.query.get("labelSelector"), asked.query.get("fieldSelector"))?;
+    let matching: Vec<Arc<Value>> = store
+        .list(target.index, &target.namespace)
+        .filter(|object| selector.matches(object))
+        .cloned()
+        .collect();
+    for object in matching {
+        let text =
+            |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let one = Target {
+            namespace: text("/metadata/namespace"),
+            name: Some(text("/metadata/name")),
+            ..target.clone()
+        };
+        write::delete(store, &one, &asked.body, writer)?;
+    }
+    Ok(())
 }
 
 /// What a deletion answers that does not answer with the object.

@@ -1,6 +1,6 @@
 //! The objects, their history, and the one counter behind every resourceVersion.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -40,7 +40,7 @@ pub(crate) struct Change {
 }
 
 /// All there is.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Store {
     pub(crate) objects: BTreeMap<Key, Arc<Value>>,
     history: VecDeque<Change>,
@@ -48,6 +48,8 @@ pub(crate) struct Store {
     pub(crate) version: u64,
     /// Changes up to this resourceVersion can no longer be watched.
     pub(crate) forgotten: u64,
+    /// Lists leave these out, as an API server that lags behind does.
+    unlisted: BTreeSet<Key>,
     /// How many objects each key has had; makes uids that do not depend on what else happened.
     births: BTreeMap<Key, u64>,
     /// How many names were generated from each prefix.
@@ -62,6 +64,7 @@ impl Store {
             history: VecDeque::new(),
             version: 100,
             forgotten: 0,
+            unlisted: BTreeSet::new(),
             births: BTreeMap::new(),
             generated: BTreeMap::new(),
             started: Instant::now(),
@@ -157,6 +160,27 @@ impl Store {
                 key.index == index && (namespace.is_empty() || key.namespace == namespace)
             })
             .map(|(_, object)| object)
+    }
+
+    /// From now on [`Store::listed`] leaves this object out, or not.
+    pub(crate) fn leave_out(&mut self, key: Key, out: bool) {
+        if out {
+            self.unlisted.insert(key);
+        } else {
+            self.unlisted.remove(&key);
+        }
+    }
+
+    /// The same as a list shows them.
+    pub(crate) fn listed<'a>(
+        &'a self,
+        index: Index,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = &'a Arc<Value>> {
+        let unlisted: Vec<&Arc<Value>> =
+            self.unlisted.iter().filter_map(|key| self.objects.get(key)).collect();
+        self.list(index, namespace)
+            .filter(move |object| !unlisted.iter().any(|other| Arc::ptr_eq(other, object)))
     }
 }
 

@@ -101,6 +101,9 @@ impl Watch {
             let message = format!("too old resource version: {from} ({})", store.forgotten);
             watch.ready.push_back(line("ERROR", &Refusal::new(410, "Expired", message).body()));
             watch.finished = true;
+        } else if from > store.version {
+            let message = format!("Too large resource version: {from}, current: {}", store.version);
+            return Err(Refusal::new(504, "Timeout", message));
         } else {
             watch.position = from;
         }
@@ -109,7 +112,7 @@ impl Watch {
 
     fn send_existing(&mut self, store: &Store) {
         let existing: Vec<Arc<Value>> =
-            store.list(self.target.index, &self.target.namespace).cloned().collect();
+            store.listed(self.target.index, &self.target.namespace).cloned().collect();
         for object in existing.iter().filter(|object| self.selector.matches(object)) {
             self.ready.push_back(line("ADDED", &self.shape.cut(object)));
         }

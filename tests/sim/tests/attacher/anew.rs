@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
-use base::leadership::Leadership;
 use serde_json::{Value, json};
 use sim::{Fault, Reply, Running, World};
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
 use crate::forced::force_away;
-use crate::harness::{calls, config, sidecar_with, world_with, writes};
+use crate::harness::{ATTACHER, calls, world_with, writes};
 use crate::objects::{DRIVER, FINALIZER, VA, csi_node, gce_pd, ours, protected, pv, theirs, va, with};
 
 const PUBLISHED: &str = "publish id-of-pv1 node1-id Ok";
@@ -24,10 +22,8 @@ fn world(objects: impl IntoIterator<Item = Value>) -> World {
 }
 
 fn run(world: &World) -> Running {
-    world.run(Duration::from_secs(3600), |world| {
-        let mut config = config();
+    ATTACHER.run(world, |config| {
         config.resync = Duration::ZERO;
-        sidecar_with(world, config, Leadership::always(), CancellationToken::new())
     })
 }
 

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use csi::v1::ControllerPublishVolumeRequest;
 use serde_json::{Value, json};
-use sim::{Fault, Reply, World};
-use tonic::Code;
+use sim::{Fault, World};
 
-use crate::case::{case, object};
+use crate::harness::{ATTACHER, object};
 use crate::objects::{
     VA, attachment, csi_node, csi_node_with, gce_pd, inline, ours, protected, pv, secret, va, with,
     with_secret_ref,
@@ -28,8 +27,10 @@ fn request(world: &World) -> ControllerPublishVolumeRequest {
 
 #[tokio::test(start_paused = true)]
 async fn one_attach_costs_one_call_and_three_writes() {
-    let world =
-        case("attachment added", [pv("pv1"), va(), csi_node("node1")]).ends_with(&[PUBLISHED], &ALL).await;
+    let world = ATTACHER
+        .case("attachment added", [pv("pv1"), va(), csi_node("node1")])
+        .ends_with(&[PUBLISHED], &ALL)
+        .await;
     let attachment = object(&world, "volumeattachments", VA);
     assert_eq!(attachment["metadata"]["finalizers"], json!(["external-attacher/driver-example"]));
     assert_eq!(
@@ -51,30 +52,36 @@ async fn one_attach_costs_one_call_and_three_writes() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_there_already_is_not_written_again() {
-    case("volume protected", [protected("pv1"), va(), csi_node("node1")])
+    ATTACHER
+        .case("volume protected", [protected("pv1"), va(), csi_node("node1")])
         .ends_with(&[PUBLISHED], &["save", "attached"])
         .await;
     let saved = with(ours(va()), json!({"status": null}));
-    case("everything saved", [protected("pv1"), saved, csi_node("node1")])
+    ATTACHER
+        .case("everything saved", [protected("pv1"), saved, csi_node("node1")])
         .ends_with(&[PUBLISHED], &["attached"])
         .await;
-    case("inline", [inline(), csi_node("node1")]).ends_with(&[PUBLISHED_INLINE], &["save", "attached"]).await;
+    ATTACHER
+        .case("inline", [inline(), csi_node("node1")])
+        .ends_with(&[PUBLISHED_INLINE], &["save", "attached"])
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_not_ours_to_do_is_left_alone() {
-    case("already attached", [pv("pv1"), ours(va()), csi_node("node1")]).ends_with(&[], &[]).await;
+    ATTACHER.case("already attached", [pv("pv1"), ours(va()), csi_node("node1")]).ends_with(&[], &[]).await;
     let bare = with(va(), json!({"status": {"attached": true}}));
-    case("attached by whom ever", [pv("pv1"), bare, csi_node("node1")]).ends_with(&[], &[]).await;
+    ATTACHER.case("attached by whom ever", [pv("pv1"), bare, csi_node("node1")]).ends_with(&[], &[]).await;
     let foreign = with(va(), json!({"spec": {"attacher": "other"}}));
-    case("another driver's", [pv("pv1"), foreign, csi_node("node1")]).ends_with(&[], &[]).await;
+    ATTACHER.case("another driver's", [pv("pv1"), foreign, csi_node("node1")]).ends_with(&[], &[]).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn others_finalizers_stay() {
     let pv = with(pv("pv1"), json!({"metadata": {"finalizers": ["example.com/a", "example.com/b"]}}));
     let va = with(va(), json!({"metadata": {"finalizers": ["example.com/c"]}}));
-    let world = case("two on the volume, one on the attachment", [pv, va, csi_node("node1")])
+    let world = ATTACHER
+        .case("two on the volume, one on the attachment", [pv, va, csi_node("node1")])
         .ends_with(&[PUBLISHED], &ALL)
         .await;
     for (plural, name, others) in [("persistentvolumes", "pv1", 2), ("volumeattachments", VA, 1)] {
@@ -100,14 +107,15 @@ async fn the_request_says_what_the_volume_says() {
         ("attributes", with_attributes(), true, (false, attributes())),
     ] {
         let objects = [with(pv("pv1"), change.clone()), va(), csi_node("node1")];
-        let world = case(name, objects)
+        let world = ATTACHER
+            .case(name, objects)
             .config(|config| config.can.read_only = can)
             .ends_with(&[PUBLISHED], &ALL)
             .await;
         let sent = request(&world);
         assert_eq!((sent.readonly, serde_json::to_value(&sent.volume_context).unwrap()), check, "{name}");
         let objects = [with(inline(), of_inline(change)), csi_node("node1")];
-        let case = case(name, objects).config(|config| config.can.read_only = can);
+        let case = ATTACHER.case(name, objects).config(|config| config.can.read_only = can);
         let world = case.ends_with(&[PUBLISHED_INLINE], &["save", "attached"]).await;
         let sent = request(&world);
         assert_eq!(
@@ -129,13 +137,13 @@ async fn secrets_are_sent_and_only_their_reference_is_noted() {
         ("empty", json!({}), json!({})),
     ] {
         let objects = [with_secret_ref(pv("pv1")), va(), csi_node("node1"), secret(data.clone())];
-        let world = case(name, objects).ends_with(&[PUBLISHED], &ALL).await;
+        let world = ATTACHER.case(name, objects).ends_with(&[PUBLISHED], &ALL).await;
         assert_eq!(serde_json::to_value(&request(&world).secrets).unwrap(), expected, "{name}");
         let written = object(&world, "volumeattachments", VA);
         assert_eq!(written["metadata"]["annotations"]["mooring.dev/publish-secret"], "secrets/publish");
         assert!(!written.to_string().contains("admin"), "{written}");
         let objects = [with_secret_ref(inline()), csi_node("node1"), secret(data)];
-        let world = case(name, objects).ends_with(&[PUBLISHED_INLINE], &["save", "attached"]).await;
+        let world = ATTACHER.case(name, objects).ends_with(&[PUBLISHED_INLINE], &["save", "attached"]).await;
         assert_eq!(serde_json::to_value(&request(&world).secrets).unwrap(), expected, "{name}, inline");
     }
 }
@@ -143,11 +151,13 @@ async fn secrets_are_sent_and_only_their_reference_is_noted() {
 #[tokio::test(start_paused = true)]
 async fn unusable_sources_fail_before_any_write() {
     let deleted = || with(pv("pv1"), json!({"metadata": {"finalizers": ["example.com/a"]}}));
-    case("volume being deleted", [deleted(), va(), csi_node("node1")])
+    ATTACHER
+        .case("volume being deleted", [deleted(), va(), csi_node("node1")])
         .deleted("persistentvolumes", "pv1")
         .ends_with(&[], &["attach error: PersistentVolume \"pv1\" is marked for deletion"])
         .await;
-    case("unknown volume", [va(), csi_node("node1")])
+    ATTACHER
+        .case("unknown volume", [va(), csi_node("node1")])
         .ends_with(&[], &["attach error: persistentvolume \"pv1\" not found"])
         .await;
     let source = |change: Value| with(inline(), json!({"spec": {"source": change}}));
@@ -168,44 +178,52 @@ async fn unusable_sources_fail_before_any_write() {
             "attach error: spec.source.inlineVolumeSpec has no csi source",
         ),
     ] {
-        case(name, [pv("pv1"), attachment, csi_node("node1")]).ends_with(&[], &[error]).await;
+        ATTACHER.case(name, [pv("pv1"), attachment, csi_node("node1")]).ends_with(&[], &[error]).await;
     }
     let foreign = with(pv("pv1"), json!({"spec": {"csi": {"driver": "other"}}}));
     let error = "attach error: the volume belongs to CSI driver other, but spec.attacher of the VolumeAttachment names another driver";
-    case("another driver's volume", [foreign, va(), csi_node("node1")]).ends_with(&[], &[error]).await;
+    ATTACHER
+        .case("another driver's volume", [foreign, va(), csi_node("node1")])
+        .ends_with(&[], &[error])
+        .await;
     let nfs = with(pv("pv1"), json!({"spec": {"csi": null, "nfs": {"server": "s", "path": "/"}}}));
     let error = "attach error: PersistentVolume \"pv1\" has no csi source, and no in-tree source that a CSI driver serves";
-    case("no CSI volume", [nfs, va(), csi_node("node1")]).ends_with(&[], &[error]).await;
+    ATTACHER.case("no CSI volume", [nfs, va(), csi_node("node1")]).ends_with(&[], &[error]).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_in_tree_volume_gets_an_error_that_says_what_is_missing() {
     let error = "attach error: volumes of in-tree plugin kubernetes.io/gce-pd cannot be translated to CSI driver \
         pd.csi.storage.gke.io in this release: use a volume of the CSI driver, or the sidecar that translates them";
-    case("GCE disk", [gce_pd("pv1"), va(), csi_node("node1")]).ends_with(&[], &[error]).await;
+    ATTACHER.case("GCE disk", [gce_pd("pv1"), va(), csi_node("node1")]).ends_with(&[], &[error]).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn access_modes_that_csi_cannot_say_are_an_error() {
     let volume = with(pv("pv1"), json!({"spec": {"accessModes": ["ReadWriteOnce", "ReadOnlyMany"]}}));
     let error = "attach error: spec.accessModes of the volume: ReadOnlyMany and ReadWriteOnce cannot be combined: CSI has no mode for both";
-    case("read and write", [volume, va(), csi_node("node1")]).ends_with(&[], &["protect pv1", error]).await;
+    ATTACHER
+        .case("read and write", [volume, va(), csi_node("node1")])
+        .ends_with(&[], &["protect pv1", error])
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_attach_that_lacks_only_its_node_goes_on_when_that_comes() {
     let missing = "attach error: csinode.storage.k8s.io \"node1\" not found";
-    case("no CSINode", [pv("pv1"), va()]).ends_with(&[], &["protect pv1", missing]).await;
+    ATTACHER.case("no CSINode", [pv("pv1"), va()]).ends_with(&[], &["protect pv1", missing]).await;
     let elsewhere = || csi_node_with("node1", json!([{"name": "other", "nodeID": "o", "topologyKeys": []}]));
     let not_there = "attach error: CSINode node1 does not contain driver driver.example";
-    case("CSINode without the driver", [pv("pv1"), va(), elsewhere()])
+    ATTACHER
+        .case("CSINode without the driver", [pv("pv1"), va(), elsewhere()])
         .ends_with(&[], &["protect pv1", not_there])
         .await;
     for (name, before, error) in
         [("CSINode", None, missing), ("the driver on it", Some(elsewhere()), not_there)]
     {
         let objects = [pv("pv1"), va()].into_iter().chain(before);
-        let world = case(name, objects)
+        let world = ATTACHER
+            .case(name, objects)
             // The pause after the first failure is an hour: only the node's coming can end it.
             .config(|config| config.backoff.base = Duration::from_secs(3600))
             .config(|config| config.backoff.max = Duration::from_secs(3600))
@@ -220,7 +238,8 @@ async fn an_attach_that_lacks_only_its_node_goes_on_when_that_comes() {
 #[tokio::test(start_paused = true)]
 async fn nothing_begins_before_every_list_is_complete() {
     for plural in ["csinodes", "persistentvolumes", "volumeattachments"] {
-        case(plural, [pv("pv1"), va(), csi_node("node1")])
+        ATTACHER
+            .case(plural, [pv("pv1"), va(), csi_node("node1")])
             .fault(move |step| step.is("list", plural), 1, Fault::Delay(Duration::from_secs(20)))
             .ends_with(&[PUBLISHED], &ALL)
             .await;
@@ -230,7 +249,8 @@ async fn nothing_begins_before_every_list_is_complete() {
 #[tokio::test(start_paused = true)]
 async fn an_attach_that_lacks_only_its_volume_goes_on_when_that_comes() {
     let error = "attach error: persistentvolume \"pv1\" not found";
-    case("volume", [va(), csi_node("node1")])
+    ATTACHER
+        .case("volume", [va(), csi_node("node1")])
         .config(|config| config.backoff.base = Duration::from_secs(3600))
         .config(|config| config.backoff.max = Duration::from_secs(3600))
         .meanwhile(|world| drop(world.api.put(pv("pv1"))))
@@ -243,7 +263,8 @@ async fn an_attach_that_lacks_only_its_volume_goes_on_when_that_comes() {
 async fn a_volume_made_anew_after_its_deletion_is_attached_at_once() {
     let deleted = with(pv("pv1"), json!({"metadata": {"finalizers": ["example.com/a"]}}));
     let error = "attach error: PersistentVolume \"pv1\" is marked for deletion";
-    case("made anew", [deleted, va(), csi_node("node1")])
+    ATTACHER
+        .case("made anew", [deleted, va(), csi_node("node1")])
         .deleted("persistentvolumes", "pv1")
         .config(|config| config.backoff.base = Duration::from_secs(3600))
         .config(|config| config.backoff.max = Duration::from_secs(3600))
@@ -259,121 +280,22 @@ async fn a_volume_made_anew_after_its_deletion_is_attached_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn unsaved_error_is_saved_at_the_next_failure() {
-    let error = "attach error: persistentvolume \"pv1\" not found";
-    let failed = format!("{error} (500)");
-    case("two failures", [va(), csi_node("node1")])
-        .fault(|step| step.is("patch", "volumeattachments/status"), 2, Fault::ApiError(500))
-        .ends_with(&[], &[&failed, &failed, error])
-        .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_refused_write_is_repeated_and_its_error_cleared_by_success() {
-    let world = case("volume's finalizer", [pv("pv1"), va(), csi_node("node1")])
-        .fault(|step| step.is("patch", "persistentvolumes"), 1, Fault::ApiError(403))
-        .ends_with(
-            &[PUBLISHED],
-            &[
-                "protect pv1 (403)",
-                "attach error: could not add PersistentVolume finalizer: forbidden by the fault plan",
-                "protect pv1",
-                "save",
-                "attached",
-            ],
-        )
-        .await;
-    assert_eq!(status(&world).get("attachError"), None);
-    let world = case("attachment's finalizer", [pv("pv1"), va(), csi_node("node1")])
-        .fault(|step| step.is("patch", "volumeattachments"), 1, Fault::ApiError(500))
-        .ends_with(
-            &[PUBLISHED],
-            &[
-                "protect pv1",
-                "save (500)",
-                "attach error: could not save VolumeAttachment: Internal error occurred",
-                "save",
-                "attached",
-            ],
-        )
-        .await;
-    assert_eq!(status(&world).get("attachError"), None);
-    case("attached", [pv("pv1"), va(), csi_node("node1")])
-        .fault(|step| step.is("patch", "volumeattachments/status"), 1, Fault::ApiError(500))
-        .ends_with(&[PUBLISHED, PUBLISHED], &["protect pv1", "save", "attached (500)", "attached"])
-        .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_failed_call_is_repeated_and_its_error_cleared_by_success() {
-    let full = Reply::error(Code::ResourceExhausted, "no slot left");
-    let world = case("error", [pv("pv1"), va(), csi_node("node1")])
-        .driver("ControllerPublishVolume", [full])
-        .ends_with(
-            &["publish id-of-pv1 node1-id ResourceExhausted", PUBLISHED],
-            &[
-                "protect pv1",
-                "save",
-                "attach error: rpc error: code = ResourceExhausted desc = no slot left",
-                "attached",
-            ],
-        )
-        .await;
-    assert_eq!(status(&world).get("attachError"), None);
-    case("timeout", [pv("pv1"), va(), csi_node("node1")])
-        .driver("ControllerPublishVolume", [Reply::Hang])
-        .ends_with(
-            &["publish id-of-pv1 node1-id unanswered", PUBLISHED],
-            &[
-                "protect pv1",
-                "save",
-                "attach error: rpc error: code = DeadlineExceeded desc = context deadline exceeded",
-                "attached",
-            ],
-        )
-        .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_code_is_stored_with_the_gate_only() {
-    let refused = || Reply::error(Code::ResourceExhausted, "no slot left");
-    for (gate, expected) in [(true, json!(8)), (false, Value::Null)] {
-        let world = case("error", [pv("pv1"), va(), csi_node("node1")])
-            .config(|config| config.error_code = gate)
-            .config(|config| config.backoff.base = Duration::from_secs(3600))
-            .config(|config| config.backoff.max = Duration::from_secs(3600))
-            .driver("ControllerPublishVolume", [refused(), refused()])
-            .ends_with(
-                // The second call is the one that an open call gets after 30 s.
-                &[
-                    "publish id-of-pv1 node1-id ResourceExhausted",
-                    "publish id-of-pv1 node1-id ResourceExhausted",
-                ],
-                &[
-                    "protect pv1",
-                    "save",
-                    "attach error: rpc error: code = ResourceExhausted desc = no slot left",
-                ],
-            )
-            .await;
-        assert_eq!(status(&world)["attachError"].get("errorCode").cloned().unwrap_or_default(), expected);
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_driver_that_takes_no_part_has_its_attachments_marked() {
     let foreign = with(attachment("va2", "pv2", "node1"), json!({"spec": {"attacher": "other"}}));
-    case("one of ours, one of another", [va(), foreign.clone()])
+    ATTACHER
+        .case("one of ours, one of another", [va(), foreign.clone()])
         .config(|config| config.can.attach = false)
         .ends_with(&[], &["attached"])
         .await;
     let deleted = with(va(), json!({"metadata": {"finalizers": ["example.com/a"]}}));
-    case("being deleted", [deleted])
+    ATTACHER
+        .case("being deleted", [deleted])
         .deleted("volumeattachments", VA)
         .config(|config| config.can.attach = false)
         .ends_with(&[], &["attached"])
         .await;
-    case("changed", [])
+    ATTACHER
+        .case("changed", [])
         .config(|config| config.can.attach = false)
         .meanwhile(move |world| {
             world.api.put(foreign.clone());
@@ -381,7 +303,8 @@ async fn a_driver_that_takes_no_part_has_its_attachments_marked() {
         })
         .ends_with(&[], &["attached"])
         .await;
-    case("failed once", [va()])
+    ATTACHER
+        .case("failed once", [va()])
         .config(|config| config.can.attach = false)
         .fault(|step| step.is("patch", "volumeattachments/status"), 1, Fault::ApiError(500))
         .ends_with(&[], &["attached (500)", "attached"])

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
 use crate::forced::force_away;
-use crate::harness::{LIMIT, config, give, sidecar, sidecar_with};
+use crate::harness::{ATTACHER, LIMIT, config, give, sidecar};
 use crate::objects::{
     DRIVER, FINALIZER, VA, csi_node, inline, ours, protected, pv, secret, va, with, with_secret_ref,
 };
@@ -167,7 +167,7 @@ async fn comparing(world: World) {
     let mut config = config();
     config.can.lists_nodes = true;
     config.max_entries = 1;
-    sidecar_with(world, config, Leadership::always(), CancellationToken::new()).await;
+    ATTACHER.live(world, config, Leadership::always(), CancellationToken::new()).await;
 }
 
 /// An attachment that the driver's list contradicts.
@@ -212,6 +212,23 @@ fn forced() -> Scenario {
     })
 }
 
+/// Deleted so long after it was made: before our finalizer holds it, it is really gone.
+fn hasty(after: Duration) -> Scenario {
+    Scenario::new(sidecar, move |world: World| async move {
+        world.api.put(va());
+        tokio::time::sleep(after).await;
+        world.api.delete("volumeattachments", VA);
+        world.api.delete("persistentvolumes", "pv1");
+        gone(&world).await;
+        tokio::time::sleep(Duration::from_secs(600)).await;
+    })
+    .prepare(begin)
+    .check(|world| match (world.driver.publications(), finalizers(world)) {
+        (published, left) if published.is_empty() && left.is_empty() => Ok(()),
+        (published, left) => Err(format!("still published: {published:?}; finalizers on: {left:?}")),
+    })
+}
+
 const FAULTS: [Fault; 7] = [
     Fault::LoseReply,
     Fault::ApiError(500),
@@ -235,6 +252,17 @@ fn a_crash_anywhere_in_an_attachment_s_life_leaves_nothing() {
     let report = crash::everywhere(&life());
     assert!(report.steps.iter().any(|step| step.is_rpc("ControllerUnpublishVolume")));
     assert!(report.fired >= 2 * report.steps.len());
+}
+
+#[test]
+fn crash_leaves_nothing_of_an_attachment_deleted_at_once() {
+    let published = |after: u64| {
+        let report = crash::everywhere(&hasty(Duration::from_millis(after)));
+        assert!(report.fired >= 2 * report.steps.len());
+        report.steps.iter().any(|step| step.is_rpc("ControllerPublishVolume"))
+    };
+    let went_so_far: Vec<bool> = (0..14).map(published).collect();
+    assert!(went_so_far.contains(&true) && went_so_far.contains(&false), "{went_so_far:?}");
 }
 
 #[test]

@@ -5,17 +5,18 @@ use serde_json::{Value, json};
 use sim::{Fault, Reply, World};
 use tonic::Code;
 
-use crate::case::{Case, Ended, case, object};
+use crate::harness::{ATTACHER, Case, object};
 use crate::objects::{
     VA, csi_node, csi_node_with, gce_pd, inline, ours, protected, secret, theirs, va, with, with_secret_ref,
 };
+use sim::Ended;
 
 const WITHDRAWN: &str = "unpublish id-of-pv1 node1-id Ok";
 const WITHDRAWN_INLINE: &str = "unpublish id-of-inline node1-id Ok";
 
 /// A case in which the attachment was deleted before the attacher started.
 fn deleted(name: &'static str, objects: impl IntoIterator<Item = Value>) -> Case {
-    case(name, objects).deleted("volumeattachments", VA)
+    ATTACHER.case(name, objects).deleted("volumeattachments", VA)
 }
 
 fn gone(world: &Ended) {
@@ -39,7 +40,8 @@ async fn one_detach_costs_one_call_and_one_write() {
             .ends_with(&[WITHDRAWN_INLINE], &["unbind"])
             .await,
     );
-    let live = case("deleted while we run", [protected("pv1"), ours(va()), csi_node("node1")])
+    let live = ATTACHER
+        .case("deleted while we run", [protected("pv1"), ours(va()), csi_node("node1")])
         .meanwhile(|world| assert!(world.api.delete("volumeattachments", VA)));
     gone(&live.ends_with(&[WITHDRAWN], &["unbind"]).await);
 }

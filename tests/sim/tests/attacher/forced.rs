@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use attacher::config::Config;
+use attacher::Config;
 use base::leadership::Leadership;
 use csi::v1::ControllerUnpublishVolumeRequest;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
-use crate::harness::{calls, config, seconds, sidecar_with, world_with, writes};
+use crate::harness::{ATTACHER, calls, config, seconds, world_with, writes};
 use crate::objects::{VA, attachment, csi_node, inline, ours, protected, secret, va, with, with_secret_ref};
 
 const PUBLISHED: &str = "publish id-of-pv1 node1-id Ok";
@@ -39,11 +39,9 @@ fn run(world: &World) -> Running {
 }
 
 fn run_with(world: &World, change: impl Fn(&mut Config) + Send + Sync + 'static) -> Running {
-    world.run(Duration::from_secs(3600), move |world| {
-        let mut config = config();
+    ATTACHER.run(world, |config| {
         config.resync = Duration::ZERO;
-        change(&mut config);
-        sidecar_with(world, config, Leadership::always(), CancellationToken::new())
+        change(config);
     })
 }
 
@@ -320,7 +318,7 @@ async fn a_withdrawal_that_keeps_failing_does_not_hold_up_the_end() {
     let world = slow([]);
     world.driver.always(UNPUBLISH, Reply::error(Code::Internal, "no"));
     let stop = CancellationToken::new();
-    let ended = tokio::spawn(sidecar_with(world.clone(), config(), Leadership::always(), stop.clone()));
+    let ended = tokio::spawn(ATTACHER.live(world.clone(), config(), Leadership::always(), stop.clone()));
     sleep(Duration::from_secs(2)).await;
     force_away(&world, VA);
     sleep(Duration::from_secs(60)).await;

@@ -2,15 +2,19 @@
 
 use std::time::Duration;
 
-use attacher::config::{Capabilities, Config, finalizer};
+use attacher::{Capabilities, Config, finalizer};
 use base::leadership::Leadership;
 use base::queue::Backoff;
 use csi::v1::controller_service_capability::rpc::Type;
 use csi::v1::{ControllerPublishVolumeRequest, ControllerUnpublishVolumeRequest};
 use serde_json::Value;
-use sim::{Request, Settings, Volume, World};
+use sim::{Request, Settings, Sidecar, Volume, World};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) type Case = sim::Case<Config>;
+
+/// Long enough for anything that would come to have come.
+pub(crate) const QUIET: Duration = Case::QUIET;
 /// Long enough for everything that is tried again at least once.
 pub(crate) const LIMIT: Duration = Duration::from_secs(900);
 
@@ -31,21 +35,20 @@ pub(crate) fn config() -> Config {
     }
 }
 
-/// The sidecar's life in `world`, without leader election.
-pub(crate) async fn sidecar(world: World) {
-    sidecar_with(world, config(), Leadership::always(), CancellationToken::new()).await;
-}
+/// The attacher as the cases run it.
+pub(crate) static ATTACHER: Sidecar<Config> = Sidecar {
+    keep: attacher::KEEP,
+    config,
+    driver: |config| &config.driver,
+    duty: attacher::attach,
+    world: || world_with(&["pv1", "pv2", "inline"]),
+    calls,
+    writes,
+};
 
-/// The same with everything that a test may want to hold.
-pub(crate) async fn sidecar_with(
-    world: World,
-    config: Config,
-    leadership: Leadership,
-    stop: CancellationToken,
-) {
-    let driver = config.driver.clone();
-    let attach = |seat, caches: &mut _| attacher::attach(seat, caches, config);
-    world.sidecar((&driver, attacher::KEEP), leadership, stop, attach).await;
+/// One life of the attacher, always leading.
+pub(crate) async fn sidecar(world: World) {
+    ATTACHER.live(world, config(), Leadership::always(), CancellationToken::new()).await;
 }
 
 /// A world whose driver has volumes of these names, and publishes and lists them.
@@ -128,4 +131,9 @@ fn in_words(request: &Request) -> String {
 /// How long after `before` the calls came, in whole seconds.
 pub(crate) fn seconds(world: &World, before: tokio::time::Instant) -> Vec<u64> {
     world.driver.calls().iter().map(|call| call.at.duration_since(before).as_secs()).collect()
+}
+
+/// The object `name` of `plural`; null when it is gone.
+pub(crate) fn object(world: &World, plural: &str, name: &str) -> Value {
+    world.api.get(plural, name).unwrap_or_default()
 }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
-use crate::harness::{calls, config, seconds, sidecar_with, world_with, writes};
+use crate::harness::{ATTACHER, calls, config, seconds, world_with, writes};
 use crate::objects::{VA, attachment, csi_node, ours, protected, pv, va, with};
 
 const PUBLISHED: &str = "publish id-of-pv1 node1-id Ok";
@@ -30,9 +30,7 @@ fn failing(reply: Reply) -> World {
 }
 
 fn run(world: &World) -> sim::Running {
-    world.run(Duration::from_secs(3600), |world| {
-        sidecar_with(world, config(), Leadership::always(), CancellationToken::new())
-    })
+    ATTACHER.run(world, |_| {})
 }
 
 /// The resync at 600 s ends the pause, as upstream's does; the pauses go on from where they were.
@@ -54,6 +52,15 @@ async fn an_open_call_is_repeated_every_half_minute_at_least() {
     let _running = run(&world);
     sleep(Duration::from_secs(125)).await;
     assert_eq!(seconds(&world, start), [0, 1, 3, 7, 15, 31, 61, 91, 121]);
+}
+
+/// A node without room is asked as seldom as upstream asks it, not every half minute for ever.
+#[tokio::test(start_paused = true)]
+async fn full_node_backs_off_up_to_the_longest_pause() {
+    let (world, start) = (failing(Reply::error(Code::ResourceExhausted, "no slot left")), Instant::now());
+    let _running = run(&world);
+    sleep(Duration::from_secs(599)).await;
+    assert_eq!(seconds(&world, start), [0, 1, 3, 7, 15, 31, 63, 127, 255, 511]);
 }
 
 /// The API server takes no message of more than 1024 bytes.
@@ -217,10 +224,7 @@ async fn a_volume_attached_twice_is_protected_once() {
     for object in [shared, csi_node("node1"), csi_node("node2"), va(), attachment("va2", "pv1", "node2")] {
         world.api.put(object);
     }
-    let _running = world.run(Duration::from_secs(3600), |world| {
-        let config = attacher::config::Config { workers: 1, ..config() };
-        sidecar_with(world, config, Leadership::always(), CancellationToken::new())
-    });
+    let _running = ATTACHER.run(&world, |config| config.workers = 1);
     sleep(Duration::from_secs(30)).await;
     assert_eq!(calls(&world).len(), 2);
     assert_eq!(writes(&world), ["protect pv1", "save", "attached", "save", "attached"]);
@@ -257,7 +261,7 @@ async fn a_process_that_does_not_lead_does_nothing() {
     world.api.put(ours(with(va(), json!({"metadata": {"name": "va2"}}))));
     world.api.delete("volumeattachments", "va2");
     let _running = world.run(Duration::from_secs(3600), |world| {
-        sidecar_with(world, config(), Leadership::candidate(), CancellationToken::new())
+        ATTACHER.live(world, config(), Leadership::candidate(), CancellationToken::new())
     });
     sleep(Duration::from_secs(600)).await;
     assert_eq!((calls(&world), writes(&world)), (Vec::new(), Vec::new()));
@@ -269,7 +273,7 @@ async fn what_is_in_flight_ends_before_the_process_does() {
     let world = failing(Reply::Ok.after(Duration::from_secs(5)));
     let stop = CancellationToken::new();
     let token = stop.clone();
-    let ended = tokio::spawn(sidecar_with(world.clone(), config(), Leadership::always(), token));
+    let ended = tokio::spawn(ATTACHER.live(world.clone(), config(), Leadership::always(), token));
     sleep(Duration::from_secs(2)).await;
     stop.cancel();
     world.api.put(with(va(), json!({"metadata": {"name": "va2"}, "spec": {"nodeName": "node2"}})));

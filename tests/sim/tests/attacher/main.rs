@@ -7,9 +7,9 @@
 mod anew;
 mod attach;
 mod burst;
-mod case;
 mod crashes;
 mod detach;
+mod failures;
 mod forced;
 mod harness;
 mod intake;
@@ -18,6 +18,7 @@ mod objects;
 mod random;
 mod rights;
 mod secrets;
+mod stale;
 mod takeover;
 mod turns;
 mod volumes;

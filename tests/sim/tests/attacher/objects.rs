@@ -1,60 +1,14 @@
-//! The objects that the cases begin with.
+//! The objects that the cases begin with, as attachers leave them.
 
 use serde_json::{Value, json};
+pub(crate) use sim::objects::{DRIVER, attachment, csi_node, csi_node_with, gce_pd, volume as pv, with};
 
-pub(crate) const DRIVER: &str = "driver.example";
 pub(crate) const FINALIZER: &str = "external-attacher/driver-example";
 pub(crate) const VA: &str = "va1";
-
-/// Applies a merge patch (RFC 7386).
-pub(crate) fn with(mut object: Value, change: Value) -> Value {
-    merge(&mut object, change);
-    object
-}
-
-fn merge(into: &mut Value, change: Value) {
-    let Value::Object(change) = change else {
-        *into = change;
-        return;
-    };
-    if !into.is_object() {
-        *into = json!({});
-    }
-    let Some(into) = into.as_object_mut() else { return };
-    for (key, value) in change {
-        if value.is_null() {
-            into.remove(&key);
-        } else {
-            merge(into.entry(key).or_insert(Value::Null), value);
-        }
-    }
-}
-
-/// Volume `name` of our driver, without finalizer.
-pub(crate) fn pv(name: &str) -> Value {
-    json!({
-        "apiVersion": "v1", "kind": "PersistentVolume",
-        "metadata": {"name": name},
-        "spec": {
-            "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"},
-            "persistentVolumeReclaimPolicy": "Retain",
-            "csi": {"driver": DRIVER, "volumeHandle": sim::id_of(name)},
-        },
-    })
-}
 
 /// The same with our finalizer.
 pub(crate) fn protected(name: &str) -> Value {
     with(pv(name), json!({"metadata": {"finalizers": [FINALIZER]}}))
-}
-
-/// Attachment `name` of `volume` to `node`, as the attach/detach controller makes it.
-pub(crate) fn attachment(name: &str, volume: &str, node: &str) -> Value {
-    json!({
-        "apiVersion": "storage.k8s.io/v1", "kind": "VolumeAttachment",
-        "metadata": {"name": name},
-        "spec": {"attacher": DRIVER, "nodeName": node, "source": {"persistentVolumeName": volume}},
-    })
 }
 
 /// The usual attachment: `va1` of `pv1` to `node1`.
@@ -87,19 +41,6 @@ pub(crate) fn theirs(object: Value) -> Value {
     with(object, json!({"metadata": metadata, "status": {"attached": true}}))
 }
 
-/// Node `name` with our driver, which calls it `NAME-id`.
-pub(crate) fn csi_node(name: &str) -> Value {
-    let ours = json!({"name": DRIVER, "nodeID": format!("{name}-id"), "topologyKeys": []});
-    csi_node_with(name, json!([{"name": "other", "nodeID": "other-id", "topologyKeys": []}, ours]))
-}
-
-pub(crate) fn csi_node_with(name: &str, drivers: Value) -> Value {
-    json!({
-        "apiVersion": "storage.k8s.io/v1", "kind": "CSINode",
-        "metadata": {"name": name}, "spec": {"drivers": drivers},
-    })
-}
-
 /// Adds a reference to secret `secrets/publish` to a volume or inline attachment.
 pub(crate) fn with_secret_ref(object: Value) -> Value {
     let csi = json!({"csi": {"controllerPublishSecretRef": {"namespace": "secrets", "name": "publish"}}});
@@ -110,13 +51,5 @@ pub(crate) fn with_secret_ref(object: Value) -> Value {
 
 /// Secret `secrets/publish` with this data (base64).
 pub(crate) fn secret(data: Value) -> Value {
-    json!({
-        "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
-        "metadata": {"name": "publish", "namespace": "secrets"}, "data": data,
-    })
-}
-
-/// A volume of the in-tree plugin for GCE disks.
-pub(crate) fn gce_pd(name: &str) -> Value {
-    with(pv(name), json!({"spec": {"csi": null, "gcePersistentDisk": {"pdName": "disk"}}}))
+    sim::objects::secret("secrets", "publish", data)
 }

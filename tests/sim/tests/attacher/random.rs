@@ -3,16 +3,14 @@
 
 use std::time::Duration;
 
-use base::leadership::Leadership;
 use fastrand::Rng;
 use serde_json::{Value, json};
 use sim::{Fault, Reply, Running, Step, World};
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
 use crate::forced::force_away;
-use crate::harness::{calls, config, sidecar_with, world_with, writes};
+use crate::harness::{ATTACHER, calls, config, world_with, writes};
 use crate::objects::{attachment, csi_node, pv, with};
 
 /// Lives of each sort.
@@ -80,12 +78,10 @@ async fn live(seed: u64, compares: bool) -> Result<(), String> {
 }
 
 fn run(world: &World, compares: bool) -> Running {
-    world.run(Duration::from_secs(3600), move |world| {
-        let mut config = config();
+    ATTACHER.run(world, |config| {
         config.can.lists_nodes = compares;
         config.workers = 4;
         config.reconcile_sync = Duration::from_secs(5);
-        sidecar_with(world, config, Leadership::always(), CancellationToken::new())
     })
 }
 

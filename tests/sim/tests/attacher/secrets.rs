@@ -8,8 +8,7 @@ use sim::{Fault, Running, Step, World};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::case::{case, object};
-use crate::harness::{calls, config, sidecar_with, world_with, writes};
+use crate::harness::{ATTACHER, calls, config, object, world_with, writes};
 use crate::objects::{
     VA, attachment, csi_node, inline, ours, protected, pv, secret, va, with, with_secret_ref,
 };
@@ -28,7 +27,7 @@ fn run_until(world: &World, stop: CancellationToken) -> Running {
     world.run(HOUR, move |world| {
         let mut config = config();
         (config.backoff.base, config.backoff.max, config.resync) = (HOUR, HOUR, Duration::ZERO);
-        sidecar_with(world, config, Leadership::always(), stop.clone())
+        ATTACHER.live(world, config, Leadership::always(), stop.clone())
     })
 }
 
@@ -76,11 +75,13 @@ const MISSING: &str =
 #[tokio::test(start_paused = true)]
 async fn a_missing_secret_is_an_error_until_it_is_there() {
     let error = &*format!("attach error: {MISSING}");
-    case("volume", [with_secret_ref(pv("pv1")), va(), csi_node("node1")])
+    ATTACHER
+        .case("volume", [with_secret_ref(pv("pv1")), va(), csi_node("node1")])
         .ends_with(&[], &["protect pv1", error])
         .await;
-    case("inline", [with_secret_ref(inline()), csi_node("node1")]).ends_with(&[], &[error]).await;
-    let world = case("it comes", [with_secret_ref(pv("pv1")), va(), csi_node("node1")])
+    ATTACHER.case("inline", [with_secret_ref(inline()), csi_node("node1")]).ends_with(&[], &[error]).await;
+    let world = ATTACHER
+        .case("it comes", [with_secret_ref(pv("pv1")), va(), csi_node("node1")])
         .meanwhile(|world| drop(world.api.put(secret(json!({"user": "YWRtaW4="})))))
         .ends_with(&[PUBLISHED], &["protect pv1", error, "save", "attached"])
         .await;
@@ -150,8 +151,7 @@ async fn many_attachments_share_the_polling_of_one_secret() {
         world.api.put(with_secret_ref(protected(&name)));
         world.api.put(attachment(&name, &name, "node1"));
     }
-    let _running = world
-        .run(HOUR, |world| sidecar_with(world, config(), Leadership::always(), CancellationToken::new()));
+    let _running = ATTACHER.run(&world, |_| ());
     sleep(Duration::from_millis(60_500)).await;
     assert_eq!(asked(&world), 2 * MANY + 30, "instead of six tries of each");
     world.api.put(secret(json!({})));

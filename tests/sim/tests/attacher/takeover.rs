@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use sim::{Publication, World};
 
-use crate::case::{Case, case, object};
+use crate::harness::{ATTACHER, Case, object};
 use crate::objects::{FINALIZER, VA, csi_node, protected, pv, theirs, va, with};
 
 const PUBLISHED: &str = "publish id-of-pv1 node1-id Ok";
@@ -53,31 +53,35 @@ async fn an_attach_stopped_anywhere_is_finished() {
         ),
     ] {
         let attachment = with(with(va(), metadata), json!({"status": status}));
-        let world = case(name, [volume, attachment, csi_node("node1")]).ends_with(&[PUBLISHED], writes).await;
+        let world = ATTACHER
+            .case(name, [volume, attachment, csi_node("node1")])
+            .ends_with(&[PUBLISHED], writes)
+            .await;
         let attachment = object(&world, "volumeattachments", VA);
         assert_eq!(attachment["status"]["attached"], json!(true), "{name}");
         assert_eq!(attachment["status"].get("attachError"), None, "{name}");
     }
     let done = theirs(va());
-    case("attached", [protected("pv1"), done, csi_node("node1")]).ends_with(&[], &[]).await;
+    ATTACHER.case("attached", [protected("pv1"), done, csi_node("node1")]).ends_with(&[], &[]).await;
 }
 
 /// The cases in which the driver was called but the process ended before the reply was written.
 #[tokio::test(start_paused = true)]
 async fn unrecorded_publication_is_repeated_or_unpublished() {
     // The model calls another capability a conflict: publish through the attacher itself, then forget the status.
-    let world = case("published", [protected("pv1"), with(va(), metadata(true, true)), csi_node("node1")])
+    let world = ATTACHER
+        .case("published", [protected("pv1"), with(va(), metadata(true, true)), csi_node("node1")])
         .ends_with(&[PUBLISHED], &["save", "attached"])
         .await;
     world.api.edit("volumeattachments", VA, |object| object["status"] = json!({"attached": false}));
-    tokio::time::sleep(crate::case::QUIET).await;
+    tokio::time::sleep(crate::harness::QUIET).await;
     assert_eq!(crate::harness::calls(&world), [PUBLISHED, PUBLISHED]);
     assert_eq!(object(&world, "volumeattachments", VA)["status"]["attached"], json!(true));
 }
 
 /// A case of an attachment deleted before the attacher started.
 fn deleted(name: &'static str, attachment: Value) -> Case {
-    case(name, [protected("pv1"), attachment, csi_node("node1")]).deleted("volumeattachments", VA)
+    ATTACHER.case(name, [protected("pv1"), attachment, csi_node("node1")]).deleted("volumeattachments", VA)
 }
 
 #[tokio::test(start_paused = true)]
@@ -109,7 +113,8 @@ async fn a_detach_stopped_anywhere_is_finished() {
 
 #[tokio::test(start_paused = true)]
 async fn a_volume_deleted_while_attached_is_released_at_the_end() {
-    let world = case("deleted in use", [protected("pv1"), theirs(va()), csi_node("node1")])
+    let world = ATTACHER
+        .case("deleted in use", [protected("pv1"), theirs(va()), csi_node("node1")])
         .deleted("persistentvolumes", "pv1")
         .meanwhile(|world| {
             published(world);

@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use base::leadership::Leadership;
 use serde_json::{Value, json};
 use sim::{Fault, Reply, Running, World};
 use tokio::time::{Instant, sleep};
-use tokio_util::sync::CancellationToken;
 
-use crate::harness::{calls, config, seconds, sidecar_with, world_with, writes};
+use crate::harness::{ATTACHER, calls, seconds, world_with, writes};
 use crate::objects::{VA, csi_node, ours, protected, va, with};
 
 const PUBLISHED: &str = "publish id-of-pv1 node1-id Ok";
@@ -16,10 +14,8 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 /// The attacher with a first back-off of an hour: what comes earlier comes for another reason.
 fn run(world: &World) -> Running {
-    world.run(HOUR, |world| {
-        let mut config = config();
+    ATTACHER.run(world, |config| {
         (config.backoff.base, config.backoff.max, config.resync) = (HOUR, HOUR, Duration::ZERO);
-        sidecar_with(world, config, Leadership::always(), CancellationToken::new())
     })
 }
 

@@ -4,8 +4,9 @@
 use serde_json::json;
 use sim::{Fault, World};
 
-use crate::case::{Ended, case, object};
+use crate::harness::{ATTACHER, object};
 use crate::objects::{FINALIZER, VA, attachment, csi_node, gce_pd, ours, protected, pv, va, with};
+use sim::Ended;
 
 fn deleted(world: &World) {
     assert!(world.api.delete("persistentvolumes", "pv1"));
@@ -20,16 +21,24 @@ fn gone(world: &Ended) {
 #[tokio::test(start_paused = true)]
 async fn comes_off_a_deleted_volume_that_is_attached_nowhere() {
     gone(
-        &case("deleted before", [protected("pv1")])
+        &ATTACHER
+            .case("deleted before", [protected("pv1")])
             .deleted("persistentvolumes", "pv1")
             .ends_with(&[], &["release pv1"])
             .await,
     );
-    gone(&case("deleted now", [protected("pv1")]).meanwhile(deleted).ends_with(&[], &["release pv1"]).await);
+    gone(
+        &ATTACHER
+            .case("deleted now", [protected("pv1")])
+            .meanwhile(deleted)
+            .ends_with(&[], &["release pv1"])
+            .await,
+    );
     let elsewhere = attachment("va2", "pv2", "node1");
     let foreign = with(elsewhere, json!({"spec": {"attacher": "other"}}));
     gone(
-        &case("others attached", [protected("pv1"), foreign])
+        &ATTACHER
+            .case("others attached", [protected("pv1"), foreign])
             .meanwhile(deleted)
             .ends_with(&[], &["release pv1"])
             .await,
@@ -44,8 +53,11 @@ async fn others_finalizers_stay() {
         ("last", json!(["example.com/a", "example.com/b", FINALIZER])),
     ] {
         let volume = with(pv("pv1"), json!({"metadata": {"finalizers": finalizers}}));
-        let world =
-            case(name, [volume]).deleted("persistentvolumes", "pv1").ends_with(&[], &["release pv1"]).await;
+        let world = ATTACHER
+            .case(name, [volume])
+            .deleted("persistentvolumes", "pv1")
+            .ends_with(&[], &["release pv1"])
+            .await;
         let left = object(&world, "persistentvolumes", "pv1");
         let left = left["metadata"]["finalizers"].as_array().unwrap();
         let examples =
@@ -57,8 +69,9 @@ async fn others_finalizers_stay() {
 
 #[tokio::test(start_paused = true)]
 async fn stays_while_the_volume_is_wanted_or_attached() {
-    case("not deleted", [protected("pv1")]).ends_with(&[], &[]).await;
-    case("changed", [protected("pv1")])
+    ATTACHER.case("not deleted", [protected("pv1")]).ends_with(&[], &[]).await;
+    ATTACHER
+        .case("changed", [protected("pv1")])
         .meanwhile(|world| {
             world
                 .api
@@ -66,25 +79,31 @@ async fn stays_while_the_volume_is_wanted_or_attached() {
         })
         .ends_with(&[], &[])
         .await;
-    case("attached", [protected("pv1"), ours(va()), csi_node("node1")])
+    ATTACHER
+        .case("attached", [protected("pv1"), ours(va()), csi_node("node1")])
         .meanwhile(deleted)
         .ends_with(&[], &[])
         .await;
     let foreign = with(va(), json!({"spec": {"attacher": "other"}}));
-    case("attached by another", [protected("pv1"), foreign]).meanwhile(deleted).ends_with(&[], &[]).await;
+    ATTACHER
+        .case("attached by another", [protected("pv1"), foreign])
+        .meanwhile(deleted)
+        .ends_with(&[], &[])
+        .await;
     let others = with(pv("pv1"), json!({"metadata": {"finalizers": ["example.com/a"]}}));
-    case("not ours", [others]).meanwhile(deleted).ends_with(&[], &[]).await;
+    ATTACHER.case("not ours", [others]).meanwhile(deleted).ends_with(&[], &[]).await;
     let foreign = with(
         pv("pv1"),
         json!({"metadata": {"finalizers": ["external-attacher/other"]}, "spec": {"csi": {"driver": "other"}}}),
     );
-    case("foreign volume", [foreign]).meanwhile(deleted).ends_with(&[], &[]).await;
+    ATTACHER.case("foreign volume", [foreign]).meanwhile(deleted).ends_with(&[], &[]).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn comes_off_when_the_last_attachment_is_gone() {
     let second = || with(attachment("va2", "pv1", "node2"), json!({"spec": {"attacher": "other"}}));
-    let world = case("two attachments", [protected("pv1"), ours(va()), second(), csi_node("node1")])
+    let world = ATTACHER
+        .case("two attachments", [protected("pv1"), ours(va()), second(), csi_node("node1")])
         .meanwhile(|world| {
             deleted(world);
             assert!(world.api.delete("volumeattachments", VA));
@@ -92,14 +111,15 @@ async fn comes_off_when_the_last_attachment_is_gone() {
         .ends_with(&["unpublish id-of-pv1 node1-id Ok"], &["unbind"])
         .await;
     world.api.delete("volumeattachments", "va2");
-    tokio::time::sleep(crate::case::QUIET).await;
+    tokio::time::sleep(crate::harness::QUIET).await;
     assert_eq!(crate::harness::writes(&world), ["unbind", "release pv1"]);
     gone(&world);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_removal_is_repeated() {
-    let world = case("refused twice", [protected("pv1")])
+    let world = ATTACHER
+        .case("refused twice", [protected("pv1")])
         .deleted("persistentvolumes", "pv1")
         .fault(|step| step.is("patch", "persistentvolumes"), 2, Fault::ApiError(500))
         .ends_with(&[], &["release pv1 (500)", "release pv1 (500)", "release pv1"])
@@ -122,15 +142,16 @@ async fn comes_off_in_tree_volumes_that_are_not_migrated_to_us() {
         ("migrated to us", volume(true, Some("driver.example")), &[]),
         ("without finalizer", volume(false, None), &[]),
     ] {
-        case(name, [volume]).ends_with(&[], writes).await;
+        ATTACHER.case(name, [volume]).ends_with(&[], writes).await;
     }
     let deleted = volume(true, Some("driver.example"));
     gone(
-        &case("deleted", [deleted])
+        &ATTACHER
+            .case("deleted", [deleted])
             .deleted("persistentvolumes", "pv1")
             .ends_with(&[], &["release pv1"])
             .await,
     );
     let nfs = with(protected("pv1"), json!({"spec": {"csi": null, "nfs": {"server": "s", "path": "/"}}}));
-    case("never migratable", [nfs]).ends_with(&[], &[]).await;
+    ATTACHER.case("never migratable", [nfs]).ends_with(&[], &[]).await;
 }

@@ -10,6 +10,7 @@ mod deletion;
 mod errors;
 mod harness;
 mod leadership;
+mod lists;
 mod metrics;
 mod names;
 mod rights;

@@ -39,7 +39,7 @@ struct Churn {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn attachments_are_right_after_each_change_of_leader() {
-    if !crate::stand::has_hosts("a rolling change under load") {
+    if !cluster::stand::has_hosts("a rolling change under load") {
         return;
     }
     let quick = ["--retry-interval-start=200ms", "--retry-interval-max=2s"];

@@ -7,7 +7,7 @@ mod seen;
 mod states;
 
 use crate::site::Site;
-use crate::stand::Replica;
+use cluster::stand::Replica;
 
 /// Who attaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -73,7 +73,7 @@ async fn the_go_attacher_finishes_what_ours_leaves_half_done() {
 }
 
 async fn take_over(from: Implementation, to: Implementation) {
-    if !crate::stand::has_hosts(&format!("a rolling change of csi-attacher, {from:?} to {to:?}")) {
+    if !cluster::stand::has_hosts(&format!("a rolling change of csi-attacher, {from:?} to {to:?}")) {
         return;
     }
     let mut stage = Stage::up().await;
@@ -140,7 +140,7 @@ impl Stage {
     }
 
     /// Brings every attachment into its state, kills `leaver` there, and then gives back what was taken from it.
-    async fn leave_all(&mut self, mut leaver: crate::stand::Replica) {
+    async fn leave_all(&mut self, mut leaver: cluster::stand::Replica) {
         self.with_all_rights().await;
         // Attaching and detaching, each stopped before every write.
         self.site.forbid_patching(&[VOLUMES]).await;

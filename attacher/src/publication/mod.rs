@@ -1,0 +1,23 @@
+//! Publications that no attachment records yet, and their withdrawal when the attachment is gone.
+//!
+//! Somebody may remove our finalizer from an attachment and delete it while we publish its volume. The volume
+//! is then published, and no object asks to unpublish it. A plain deletion can do the same: the API server
+//! may have checked for finalizers just before we added ours. So we write down each publication before the
+//! call ([`registry`]), and forget it when an attachment records it or the driver refuses. If the attachment is gone
+//! by then, we withdraw the volume ([`withdraw`]), unless another attachment covers it ([`decide`]). Promises:
+//! - a withdrawal never runs beside another call for the same volume and node;
+//! - our finalizer stays on the PersistentVolume until the publication is settled;
+//! - nothing is withdrawn before the API server itself says that the attachment is gone: a cache may have lost it;
+//! - a withdrawal is repeated until it succeeds, or another attachment with our finalizer covers the volume, or this
+//!   process ends;
+//! - attachments that stay cause no extra calls.
+//!
+//! This memory ends with the process. If the process ends between the call and the withdrawal, no object
+//! records the publication and the volume stays published. We do not remember an attachment once it says
+//! attached: who removes that by force has to detach the volume by hand.
+//!
+//! `Differs:` upstream leaves such a volume published for ever.
+
+pub(crate) mod decide;
+pub(crate) mod registry;
+pub(crate) mod withdraw;

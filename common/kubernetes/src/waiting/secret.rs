@@ -1,0 +1,118 @@
+//! Polls for the missing Secrets that somebody waits for.
+//!
+//! Upstream's roles allow no watch on Secrets, so a missing one is polled: one request at a time, round-robin, and only
+//! while somebody waits. Slow answers lengthen the pause, which leaves `--kube-api-qps` to others. A poll reads metadata
+//! only. Any answer but the Secret, also a refusal, means: ask again in the next round.
+//!
+//! The waiters' own back-off runs on. When it ends, the waiter reads the Secret itself, except if a poll has missed the
+//! Secret since its last try and another still waits for it. So many objects that lack one Secret cost little more than
+//! one.
+//!
+//! `Differs:` the Go sidecars find a late Secret only when the back-off ends, up to `--retry-interval-max` later.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::waiters::{On, Waiting};
+use crate::api::{self, Objects};
+use crate::object::WireSecret;
+use crate::secret::{SecretError, SecretRef, read};
+
+/// Shortest time between two requests for the same Secret.
+const ROUND: Duration = Duration::from_secs(2);
+/// Shortest time between any two requests: a fifth of a second. Many missing Secrets thus make a round longer.
+const BETWEEN: Duration = Duration::from_millis(200);
+/// Longest pause after a slow answer.
+const SLOWEST: Duration = Duration::from_secs(10);
+
+/// The pause before the next request, given how many Secrets are missing and how long the last request took, its wait for
+/// the request limit included. The pause is at least four times that long.
+fn pause(missing: usize, took: Duration) -> Duration {
+    let share = u32::try_from(missing.max(1)).map_or(Duration::ZERO, |missing| ROUND / missing);
+    share.max(BETWEEN).max(took.saturating_mul(4).min(SLOWEST))
+}
+
+impl<C: Copy + Ord + Send + Sync + 'static> Waiting<C> {
+    /// Reads a Secret, as a request of the driver has it. `missing` is what [`Waiting::leave`] returned: if that is the
+    /// Secret and another still waits for it, the answer is "not found" without a request.
+    ///
+    /// # Errors
+    /// The Secret is missing, cannot be read, or cannot be sent.
+    pub async fn secret(
+        &self,
+        objects: &Objects,
+        place: &SecretRef,
+        missing: Option<&SecretRef>,
+    ) -> Result<BTreeMap<String, String>, SecretError> {
+        if missing == Some(place) && self.is_wanted(place) {
+            let SecretRef { namespace, name } = place.clone();
+            return Err(SecretError::NotFound { namespace, name });
+        }
+        Ok(read(objects, place).await?.to_request())
+    }
+
+    /// Polls for missing Secrets and wakes those who wait for them. Never ends.
+    pub async fn poll_secrets(&self, objects: &Objects) {
+        let (mut last, mut took) = (None, Duration::ZERO);
+        loop {
+            let Some((_, missing)) = self.secret_after(last.as_ref()) else {
+                self.secret_wanted().await;
+                continue;
+            };
+            sleep(pause(missing, took)).await;
+            // Whoever waited may have given up meanwhile.
+            let Some((place, _)) = self.secret_after(last.as_ref()) else { continue };
+            let asked = Instant::now();
+            match objects.exists::<WireSecret>(&place.namespace, &place.name).await {
+                Ok(true) => {
+                    base::v!(2, "A missing Secret is there now"; "secret" => place);
+                    self.came(&On::Secret(place.clone()));
+                }
+                Ok(false) => self.not_found(&place),
+                Err(error) => {
+                    base::v!(2, "Could not look for a Secret"; "secret" => place, "err" => api::text(&error));
+                }
+            }
+            (last, took) = (Some(place), asked.elapsed());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pauses(missing: usize, took: u64) -> Duration {
+        pause(missing, Duration::from_millis(took))
+    }
+
+    #[test]
+    fn polling_keeps_to_two_seconds_and_five_requests_a_second() {
+        for (missing, milliseconds) in
+            [(0, 2000), (1, 2000), (2, 1000), (5, 400), (10, 200), (11, 200), (1000, 200), (usize::MAX, 200)]
+        {
+            assert_eq!(pauses(missing, 10), Duration::from_millis(milliseconds), "{missing} missing");
+        }
+    }
+
+    #[test]
+    fn slow_answers_are_asked_for_less_often() {
+        for (missing, took, milliseconds) in [
+            (1, 500, 2000),
+            (1, 1000, 4000),
+            (1000, 50, 200),
+            (1000, 51, 204),
+            (1000, 1000, 4000),
+            (1000, 60_000, 10_000),
+            (1000, u64::MAX, 10_000),
+        ] {
+            assert_eq!(
+                pauses(missing, took),
+                Duration::from_millis(milliseconds),
+                "{missing} missing, {took} ms"
+            );
+        }
+    }
+}

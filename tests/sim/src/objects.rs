@@ -1,0 +1,83 @@
+//! The objects that tests begin with: plain ones, to be changed with [`with`].
+
+use serde_json::{Value, json};
+
+use crate::api::merge;
+
+/// The driver's name in all of them.
+pub const DRIVER: &str = "driver.example";
+
+/// Applies a merge patch (RFC 7386).
+pub fn with(mut object: Value, change: Value) -> Value {
+    merge(&mut object, &change);
+    object
+}
+
+/// Volume `name` of the driver, without finalizer. Its handle is [`id_of`](crate::id_of) the name.
+pub fn volume(name: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "PersistentVolume",
+        "metadata": {"name": name},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"},
+            "persistentVolumeReclaimPolicy": "Retain",
+            "csi": {"driver": DRIVER, "volumeHandle": crate::id_of(name)},
+        },
+    })
+}
+
+/// A volume of the in-tree plugin for GCE disks.
+pub fn gce_pd(name: &str) -> Value {
+    with(volume(name), json!({"spec": {"csi": null, "gcePersistentDisk": {"pdName": "disk"}}}))
+}
+
+/// Class `fast` of the driver.
+pub fn class() -> Value {
+    json!({
+        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "fast"},
+        "provisioner": DRIVER, "reclaimPolicy": "Delete", "volumeBindingMode": "Immediate",
+    })
+}
+
+/// Claim `default/name` of class `fast`, as a user makes it.
+pub fn claim(name: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"], "storageClassName": "fast",
+            "resources": {"requests": {"storage": "1Gi"}},
+        },
+    })
+}
+
+/// Attachment `name` of `volume` to `node`, as the attach/detach controller makes it.
+pub fn attachment(name: &str, volume: &str, node: &str) -> Value {
+    json!({
+        "apiVersion": "storage.k8s.io/v1", "kind": "VolumeAttachment",
+        "metadata": {"name": name},
+        "spec": {"attacher": DRIVER, "nodeName": node, "source": {"persistentVolumeName": volume}},
+    })
+}
+
+/// Node `name` with the driver, which calls it `NAME-id`, beside another driver.
+pub fn csi_node(name: &str) -> Value {
+    let ours = json!({"name": DRIVER, "nodeID": format!("{name}-id"), "topologyKeys": []});
+    csi_node_with(name, json!([{"name": "other", "nodeID": "other-id", "topologyKeys": []}, ours]))
+}
+
+/// Node `name` with these drivers.
+pub fn csi_node_with(name: &str, drivers: Value) -> Value {
+    json!({
+        "apiVersion": "storage.k8s.io/v1", "kind": "CSINode",
+        "metadata": {"name": name}, "spec": {"drivers": drivers},
+    })
+}
+
+/// Secret `namespace/name` with this data (base64).
+pub fn secret(namespace: &str, name: &str, data: Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+        "metadata": {"name": name, "namespace": namespace}, "data": data,
+    })
+}
