@@ -12,6 +12,7 @@ mod config;
 mod fixture;
 mod flags;
 mod metrics;
+mod rights;
 mod run;
 mod volume;
 

@@ -11,7 +11,6 @@ use csi::CallLog;
 use csi::identity::{controller_capabilities, plugin_capabilities};
 use kubernetes::collection::Collection;
 use kubernetes::object::{Attachment, Claim, Class, Keep, Key, Volume};
-use kubernetes::permission::Need;
 use process::{Caches, Duty, Election, Seat, Setup, StartError, host_name, start};
 
 use crate::caches;
@@ -21,6 +20,7 @@ use crate::claim::save::UnsavedVolumes;
 use crate::config::{Capabilities, Config, Gates};
 use crate::flags::{self, Flags};
 use crate::metrics::{ClaimMetrics, VolumeMetrics};
+use crate::rights::needs;
 use crate::volume::attachments::Attachments;
 use crate::volume::reconcile::Volumes;
 
@@ -131,7 +131,7 @@ pub const KEEP: Keep = Keep::PROVISION;
 /// # Errors
 /// A metric's name is taken: another provisioner has a seat on the same host.
 pub fn provision(seat: Seat, caches: &mut Caches, config: Config) -> Result<Duty, MetricError> {
-    let config = Arc::new(config);
+    let (needs, config) = (needs(&config), Arc::new(config));
     let (claims, classes) = (caches.store::<Claim>(), caches.store::<Class>());
     let volumes = Collection::new(seat.objects.clone(), caches.store::<Volume>());
     let queue = |name: &str, backoff| {
@@ -143,9 +143,7 @@ pub fn provision(seat: Seat, caches: &mut Caches, config: Config) -> Result<Duty
         WorkQueue::new(config.backoff, Limits::plain(), vec![seat.metrics.queue("volumes")]);
     let (claim_metrics, volume_metrics) =
         (ClaimMetrics::new(&seat.metrics)?, VolumeMetrics::new(&seat.metrics)?);
-    let mut needs = NEEDS.to_vec();
     let attached = if config.can.publish {
-        needs.push(ATTACHMENTS);
         let released = volume_queue.clone();
         Attachments::follow(caches.store::<Attachment>(), move |volume| {
             released.add(Key::cluster(volume), Place::lane(0));
@@ -176,29 +174,6 @@ pub fn provision(seat: Seat, caches: &mut Caches, config: Config) -> Result<Duty
     };
     Ok(Duty::new(&seat, needs, work))
 }
-
-const NEEDS: [Need; 4] = [
-    Need {
-        group: "",
-        resource: "persistentvolumes",
-        verbs: &["get", "list", "watch", "create", "patch", "delete"],
-        namespaced: false,
-    },
-    Need { group: "", resource: "persistentvolumeclaims", verbs: &["list", "watch"], namespaced: false },
-    Need {
-        group: "storage.k8s.io",
-        resource: "storageclasses",
-        verbs: &["list", "watch"],
-        namespaced: false,
-    },
-    Need { group: "", resource: "events", verbs: &["create", "patch"], namespaced: false },
-];
-const ATTACHMENTS: Need = Need {
-    group: "storage.k8s.io",
-    resource: "volumeattachments",
-    verbs: &["list", "watch"],
-    namespaced: false,
-};
 
 /// The source of events, as upstream's: `<driver>_<host>_<uuid>`.
 fn event_source(driver: &str) -> String {

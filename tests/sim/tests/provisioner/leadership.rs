@@ -44,8 +44,12 @@ fn replica(world: &World, name: &str) -> Replica {
 }
 
 fn candidate(world: &World, name: &str) -> Candidate {
+    candidate_of(world.api.client(&format!("{name}-lease")), name)
+}
+
+pub(crate) fn candidate_of(client: kube::Client, name: &str) -> Candidate {
     Candidate {
-        client: world.api.client(&format!("{name}-lease")),
+        client,
         namespace: "default".into(),
         name: "driver-example".into(),
         identity: name.into(),

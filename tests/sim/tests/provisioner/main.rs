@@ -13,5 +13,6 @@ mod leadership;
 mod lists;
 mod metrics;
 mod names;
+mod rights;
 mod unbound;
 mod unsaved;

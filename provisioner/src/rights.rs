@@ -1,0 +1,136 @@
+//! What the service account of the provisioner must be allowed: one table, from which the review at start and
+//! `manifests/rbac/provisioner.yaml` both follow.
+
+use kubernetes::permission::Need;
+
+use crate::config::Config;
+
+/// When a right is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    /// Always.
+    Always,
+    /// The driver attaches volumes.
+    Attaches,
+    /// A class names Secrets. Nobody knows before, so it is not reviewed.
+    Secrets,
+}
+
+const RIGHTS: [(When, Need); 6] = [
+    (
+        When::Always,
+        Need {
+            group: "",
+            resource: "persistentvolumes",
+            verbs: &["get", "list", "watch", "create", "patch", "delete"],
+            namespaced: false,
+        },
+    ),
+    (
+        When::Always,
+        Need {
+            group: "",
+            resource: "persistentvolumeclaims",
+            verbs: &["get", "list", "watch"],
+            namespaced: false,
+        },
+    ),
+    (
+        When::Always,
+        Need {
+            group: "storage.k8s.io",
+            resource: "storageclasses",
+            verbs: &["list", "watch"],
+            namespaced: false,
+        },
+    ),
+    (When::Always, Need { group: "", resource: "events", verbs: &["create", "patch"], namespaced: false }),
+    (
+        When::Attaches,
+        Need {
+            group: "storage.k8s.io",
+            resource: "volumeattachments",
+            verbs: &["get", "list", "watch"],
+            namespaced: false,
+        },
+    ),
+    (When::Secrets, Need { group: "", resource: "secrets", verbs: &["get"], namespaced: false }),
+];
+
+/// The rights to review at start.
+pub(crate) fn needs(config: &Config) -> Vec<Need> {
+    let wanted = |when: When| match when {
+        When::Always => true,
+        When::Attaches => config.can.publish,
+        When::Secrets => false,
+    };
+    RIGHTS.into_iter().filter(|(when, _)| wanted(*when)).map(|(_, need)| need).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kubernetes::permission::LEASES;
+    use std::fmt::Write as _;
+
+    const MANIFEST: &str = include_str!("../../manifests/rbac/provisioner.yaml");
+
+    /// Upstream's sample role (docs/upstream/provisioner.md, "Permissions").
+    const UPSTREAM: [(&str, &str, &str); 7] = [
+        ("", "persistentvolumes", "get list watch create patch delete"),
+        ("", "persistentvolumeclaims", "get list watch update"),
+        ("storage.k8s.io", "storageclasses", "get list watch"),
+        ("", "events", "list watch create update patch"),
+        ("storage.k8s.io", "volumeattachments", "get list watch"),
+        ("", "secrets", "get list"),
+        ("coordination.k8s.io", "leases", "get watch list delete update create"),
+    ];
+
+    fn rule(text: &mut String, note: &str, need: &Need) {
+        let verbs: Vec<String> = need.verbs.iter().map(|verb| format!("\"{verb}\"")).collect();
+        if !note.is_empty() {
+            writeln!(text, "  # {note}").unwrap();
+        }
+        writeln!(text, "  - apiGroups: [\"{}\"]", need.group).unwrap();
+        writeln!(text, "    resources: [\"{}\"]", need.resource).unwrap();
+        writeln!(text, "    verbs: [{}]", verbs.join(", ")).unwrap();
+    }
+
+    /// The rules of both roles, as the manifest writes them.
+    fn rules() -> [String; 2] {
+        let [mut cluster, mut own] = [String::new(), String::new()];
+        for (when, need) in &RIGHTS {
+            let note = match when {
+                When::Always => "",
+                When::Attaches => "Only for drivers that attach volumes: an attached volume is not deleted.",
+                When::Secrets => "Only where classes name Secrets.",
+            };
+            rule(&mut cluster, note, need);
+        }
+        rule(&mut own, "", &LEASES);
+        [cluster, own]
+    }
+
+    /// Nothing is granted that the table has not, and nothing is missing.
+    #[test]
+    fn manifest_grants_the_table_and_nothing_else() {
+        let granted: Vec<String> = MANIFEST
+            .split("\n---\n")
+            .filter_map(|document| document.split_once("\nrules:\n"))
+            .map(|(_, rules)| format!("{}\n", rules.trim_end()))
+            .collect();
+        let expected = rules();
+        assert_eq!(granted, expected, "the rules should be:\n{}", expected.join("and of the Role:\n"));
+    }
+
+    #[test]
+    fn upstream_s_sample_role_grants_the_table_too() {
+        for need in RIGHTS.iter().map(|(_, need)| need).chain([&LEASES]) {
+            let upstream = UPSTREAM
+                .iter()
+                .find(|(group, resource, _)| (*group, *resource) == (need.group, need.resource));
+            let granted = upstream.map_or("", |(.., verbs)| verbs);
+            assert!(need.verbs.iter().all(|verb| granted.split(' ').any(|known| known == *verb)), "{need:?}");
+        }
+    }
+}

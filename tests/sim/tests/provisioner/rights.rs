@@ -1,0 +1,110 @@
+//! The role in manifests/rbac is enough, and each verb of it is used.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use base::leadership::Leadership;
+use cluster::apply::documents;
+use provisioner::Config;
+use serde_json::{Value, json};
+use sim::{ApiServer, Fault, World};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::harness::{LIMIT, bound, claim, class, config, no_volumes, released, sidecar_with};
+use crate::leadership::candidate_of;
+
+/// The rules of both roles.
+fn manifest() -> Vec<Value> {
+    let all = documents(include_str!("../../../../manifests/rbac/provisioner.yaml")).expect("a manifest");
+    let rules = all.iter().filter_map(|document| document.get("rules")?.as_array());
+    rules.flatten().cloned().collect()
+}
+
+fn words(rule: &Value, field: &str) -> Vec<String> {
+    rule[field].as_array().into_iter().flatten().map(|word| word.as_str().unwrap().to_owned()).collect()
+}
+
+async fn leading(world: World) {
+    let leadership = Leadership::candidate();
+    let lease = kubernetes::lease::run(
+        candidate_of(world.client(), "sidecar"),
+        leadership.clone(),
+        CancellationToken::new(),
+        |_| {},
+    );
+    let work = async {
+        leadership.acquired().await;
+        // With short names the API server is asked whether one is free.
+        let config = Config { uuid_length: Some(8), ..config() };
+        sidecar_with(world.clone(), config, leadership.clone(), CancellationToken::new()).await;
+    };
+    tokio::select! {
+        _ = lease => {}
+        () = work => {}
+    }
+}
+
+/// A life with everything in it that asks something of the API server.
+async fn life(world: &World) {
+    let mut with_secret = class();
+    with_secret["parameters"] =
+        json!({"csi.storage.k8s.io/secret-name": "key", "csi.storage.k8s.io/secret-namespace": "default"});
+    world.api.put(with_secret);
+    world.api.put(json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "key", "namespace": "default"},
+        "data": {"token": "aHVzaA=="},
+    }));
+    world.api.put(released("attached"));
+    world.api.put(json!({
+        "apiVersion": "storage.k8s.io/v1", "kind": "VolumeAttachment", "metadata": {"name": "one"},
+        "spec": {"attacher": "a", "nodeName": "n", "source": {"persistentVolumeName": "attached"}},
+    }));
+    world.api.put(claim("data"));
+    bound(world, "data").await;
+    world.steps.on(|step| step.is("create", "persistentvolumes"), 3, Fault::ApiError(422));
+    world.api.put(claim("unstorable"));
+    sleep(Duration::from_millis(10)).await;
+    world.api.delete("persistentvolumeclaims", "unstorable");
+    sleep(Duration::from_secs(60)).await;
+    world.api.delete("volumeattachments", "one");
+    world.api.delete("persistentvolumeclaims", "data");
+    no_volumes(world).await;
+    sleep(LIMIT).await;
+}
+
+type Verbs = BTreeSet<(String, String)>;
+
+/// The verbs that a life with the manifest's rights takes.
+async fn used(after_another: bool) -> Verbs {
+    let world = World::default();
+    world.api.grant_only("sidecar", ApiServer::rules(json!(manifest())).expect("rules"));
+    let _binder = world.binder();
+    if after_another {
+        // Another replica led and died: its lease is watched.
+        let other = candidate_of(world.api.client("other"), "other");
+        let led = kubernetes::lease::run(other, Leadership::candidate(), CancellationToken::new(), |_| {});
+        assert!(tokio::time::timeout(Duration::from_secs(1), led).await.is_err());
+    }
+    let _running = world.run(Duration::from_secs(1), leading);
+    life(&world).await;
+    assert!(world.driver.volumes().is_empty());
+    let mut requests = world.api.requests();
+    requests.retain(|request| request.who == "sidecar" && !request.resource.starts_with("selfsubject"));
+    let refused: Vec<_> = requests.iter().filter(|request| request.status == 403).collect();
+    assert!(refused.is_empty(), "{refused:?}");
+    requests.into_iter().map(|request| (request.resource, request.verb)).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn role_is_enough_and_each_verb_of_it_is_used() {
+    let mut used_by_some = used(false).await;
+    used_by_some.extend(used(true).await);
+    let mut granted = Verbs::new();
+    for rule in manifest() {
+        for resource in words(&rule, "resources") {
+            granted.extend(words(&rule, "verbs").into_iter().map(|verb| (resource.clone(), verb)));
+        }
+    }
+    assert_eq!(granted.difference(&used_by_some).collect::<Vec<_>>(), Vec::<&(String, String)>::new());
+}
