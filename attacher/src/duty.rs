@@ -1,4 +1,4 @@
-//! The duty of an attacher on a seat: its caches, queues, reconcilers and what goes on in the background.
+//! Builds the attacher's duty: its caches, queues, reconcilers and background tasks.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use crate::volume::reconcile::Volumes;
 /// What the caches must keep for attaching.
 pub const KEEP: Keep = Keep::ATTACH;
 
-/// The duty of an attacher on this seat. A driver that publishes nothing needs the attachments only.
+/// Builds the attacher's duty. If the driver does not publish volumes, it watches attachments only.
 ///
 /// `Differs:` upstream watches PersistentVolumes for such a driver as well, and ignores what it sees.
 pub fn attach(seat: Seat, caches: &mut process::Caches, config: Config) -> Duty {
@@ -75,7 +75,7 @@ pub fn attach(seat: Seat, caches: &mut process::Caches, config: Config) -> Duty 
             };
             futures::join!(compare, attachments.poll_secrets(), resync(&queues, &config, &caches));
         };
-        // Once the process is to stop, nothing in the background begins any more.
+        // After `stop`, no background task begins anything new.
         let background = async { stop.run_until_cancelled(background).await };
         futures::join!(background, queues.run(&config, &stop, &attachments, (volumes, withdrawals)));
     })
@@ -86,7 +86,7 @@ fn stores(seat: &Seat, caches: &mut process::Caches, attach: bool) -> Caches {
     let (volumes, nodes) = if attach {
         (caches.store::<Volume>(), caches.store::<CsiNode>())
     } else {
-        // Nobody fills these.
+        // These stay empty: nobody watches volumes and nodes if the driver does not publish.
         (cache(caches.scope().clone()).1, cache(caches.scope().clone()).1)
     };
     let objects = || seat.objects.clone();

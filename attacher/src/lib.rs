@@ -8,8 +8,8 @@
 //!
 //! | object | what | when |
 //! |---|---|---|
-//! | PersistentVolume | finalizer `external-attacher/<driver>` | on before the first attach, off when it is deleted and attached nowhere |
-//! | VolumeAttachment | the same finalizer; annotations `csi.alpha.kubernetes.io/node-id` and, ours, `mooring.dev/volume-handle`, `mooring.dev/publish-secret` (its place, not what it holds) | on before ControllerPublishVolume, the finalizer off after ControllerUnpublishVolume |
+//! | PersistentVolume | finalizer `external-attacher/<driver>` | added before the first attach, removed when the volume is being deleted and attached nowhere |
+//! | VolumeAttachment | the same finalizer; annotations `csi.alpha.kubernetes.io/node-id` and, ours, `mooring.dev/volume-handle`, `mooring.dev/publish-secret` (its place, not what it holds) | added before ControllerPublishVolume; the finalizer is removed after ControllerUnpublishVolume |
 //! | VolumeAttachment, status | `attached`, `attachmentMetadata`, `attachError`, `detachError` | after a call, and after a failure that says something new |
 
 //! Words of this crate's own:
@@ -17,10 +17,11 @@
 //!   ControllerUnpublishVolume).
 //! - publication: a volume that the driver may have published although no attachment records it yet.
 //! - orphaned: a publication is orphaned when its attachment is gone, as far as the cache knows.
-//! - withdrawal: unpublishing an orphaned publication, once the API server has confirmed that.
+//! - withdrawal: unpublishing the volume of an orphaned publication, once the API server has confirmed that the
+//!   attachment is gone.
 //! - held: a PersistentVolume with a publication is held; our finalizer stays on it.
 //! - note: the annotations in which an attachment keeps what unpublishing needs.
-//! - contradicted: the driver's list of volumes says otherwise than the attachment's status. Contradicted attachments
+//! - contradicted: the driver's list of volumes disagrees with the attachment's status. Contradicted attachments
 //!   are forced: attached or detached again.
 //! - pair: a volume and a node, as the driver calls them. A pair has one call at a time; others wait for their turn.
 

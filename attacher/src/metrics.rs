@@ -21,7 +21,7 @@ pub(crate) const ATTACH_QUEUE: &str = "csi-attacher-va";
 pub(crate) const DETACH_QUEUE: &str = "csi-attacher-va-detach";
 /// The queue of volumes.
 pub(crate) const VOLUME_QUEUE: &str = "csi-attacher-pv";
-/// The queue of volumes whose attachments are gone; ours.
+/// The queue of volumes whose attachments are gone. Upstream has none.
 pub(crate) const WITHDRAWAL_QUEUE: &str = "csi-attacher-withdrawal";
 
 /// How many nodes are shown for each operation: those whose oldest attachment has waited longest.
@@ -44,7 +44,7 @@ pub(crate) fn register(metrics: &Metrics, queue: WorkQueue<Key>) -> Result<(), E
     );
     let age = Opts::new(
         "mooring_attacher_oldest_waiting_seconds",
-        "How long the oldest of them has been waiting, by operation and node; only the nodes that have waited longest.",
+        "Seconds that the oldest ready attachment has waited, by operation and node; only the nodes that have waited longest.",
     );
     let backlog =
         Backlog { queue, depth: IntGaugeVec::new(depth, labels)?, age: GaugeVec::new(age, labels)? };

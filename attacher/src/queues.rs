@@ -54,7 +54,7 @@ impl Queues {
         );
     }
 
-    /// Queues everything unfinished, also what waits for a back-off.
+    /// Queues every unfinished object, even if its back-off has not ended.
     ///
     /// `Differs:` upstream queues every object.
     pub(crate) fn resync(&self, config: &Config, caches: &Caches) {

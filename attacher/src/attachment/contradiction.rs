@@ -30,7 +30,7 @@ struct State {
 enum Stage {
     /// Not begun.
     New,
-    /// It failed. It may be half done, and its error is in the status, so no list ends this.
+    /// It failed. It may be half done, and its error is in the status. So a list that agrees does not end this.
     Failed,
 }
 

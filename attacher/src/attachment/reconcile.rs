@@ -1,4 +1,4 @@
-//! Takes the next step for one attachment, and tells what came of it.
+//! Takes the next step for one attachment. Failures go into the log and into the attachment's status.
 
 use base::queue::{Job, Outcome};
 use jiff::Timestamp;

@@ -13,9 +13,9 @@ use super::source::{Source, source};
 
 /// The volume of an attachment, as CSI sees it.
 pub(super) struct Target<'a> {
-    /// The object; none for inline volumes.
+    /// The PersistentVolume; `None` for an inline volume.
     pub(super) volume: Option<Arc<Volume>>,
-    /// Its spec, if it is not the one of the object.
+    /// The spec that an in-tree volume was translated to; `None` for other volumes.
     spec: Option<VolumeSpec>,
     inline: Option<&'a VolumeSpec>,
     /// Whether the volume was translated from an in-tree plugin's.
@@ -45,7 +45,7 @@ pub(super) struct Targets {
     pub(super) volumes: Collection<Volume>,
     /// The API server, for what the cache does not have.
     pub(super) objects: Objects,
-    /// Makes CSI volumes of in-tree ones.
+    /// Translates in-tree volumes to CSI.
     pub(super) translation: Arc<dyn Translation>,
 }
 
@@ -94,8 +94,8 @@ impl Targets {
     }
 
     /// The CSI form of an in-tree volume. Its source is not cached, so it is read when it is needed. If the
-    /// volume is gone by then, it is removed from the cache too; otherwise waiting attachments would take it
-    /// for existing.
+    /// volume is gone by then, the cache forgets it too. Otherwise the attachments that wait for the volume
+    /// would believe that it exists.
     async fn translated(&self, known: &Volume) -> Result<VolumeSpec, SourceError> {
         let name = known.meta.name();
         let read = self.volumes.read::<PersistentVolume>(&known.meta).await;

@@ -12,9 +12,9 @@ use crate::attachment::decide::awaits_detach;
 /// The next step for a publication whose attachment is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Withdraw it, if the API server says so too.
+    /// Withdraw it, if the API server confirms that the attachment is gone.
     Withdraw,
-    /// Keep it: the attachment is there after all, and its own work settles it.
+    /// Keep it: the attachment still exists. Its own attach or detach settles the publication.
     Keep,
     /// Wait: another attachment will cover it, but does not yet have our finalizer.
     Wait,

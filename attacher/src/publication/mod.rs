@@ -5,16 +5,16 @@
 //! may have checked for finalizers just before we added ours. So we write down each publication before the
 //! call ([`registry`]), and forget it when an attachment records it or the driver refuses. If the attachment is gone
 //! by then, we withdraw the volume ([`withdraw`]), unless another attachment covers it ([`decide`]). Promises:
-//! - a withdrawal never runs beside another call for the same volume and node;
+//! - a withdrawal never runs at the same time as another call for the same volume and node;
 //! - our finalizer stays on the PersistentVolume until the publication is settled;
-//! - nothing is withdrawn before the API server itself says that the attachment is gone: a cache may have lost it;
+//! - nothing is withdrawn before the API server itself says that the attachment is gone: the cache may be wrong;
 //! - a withdrawal is repeated until it succeeds, or another attachment with our finalizer covers the volume, or this
 //!   process ends;
 //! - attachments that stay cause no extra calls.
 //!
 //! This memory ends with the process. If the process ends between the call and the withdrawal, no object
-//! records the publication and the volume stays published. We do not remember an attachment once it says
-//! attached: who removes that by force has to detach the volume by hand.
+//! records the publication and the volume stays published. We forget a publication once the attachment's
+//! status says attached. Whoever removes such an attachment by force must detach its volume by hand.
 //!
 //! `Differs:` upstream leaves such a volume published for ever.
 

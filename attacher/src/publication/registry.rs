@@ -37,7 +37,7 @@ impl fmt::Display for Pair {
     }
 }
 
-/// The calls under way. Attachments wait for a turn by name; the withdrawal waits without one.
+/// The calls under way. An attachment waits for its turn under its key. A withdrawal has no key: a pair has only one.
 pub(crate) type Calls = InFlight<Pair, Option<Key>>;
 
 /// A volume that the driver may have published, and what unpublishing it needs.
@@ -64,13 +64,13 @@ pub(crate) enum Stage {
     Open,
     /// Its attachment is gone, as far as the cache knows.
     Orphaned,
-    /// The same. It is looked at again when an attachment to its node changes.
+    /// As `Orphaned`, and checked at least once. It is checked again when an attachment to its node changes.
     Waiting,
-    /// Its attachment is gone, the API server says so.
+    /// The API server has confirmed that its attachment is gone.
     Withdrawing,
 }
 
-/// A publication that was written down, and the one whose place it took.
+/// A publication that was just recorded, and the one that it replaced, if any.
 #[derive(Debug)]
 pub(crate) struct Begun {
     pair: Pair,
@@ -94,18 +94,18 @@ pub(crate) struct Publications {
 }
 
 impl Publications {
-    /// An empty registry. `released` is called with the name of a volume that [`Publications::holds`] was true of, once
-    /// it no longer is.
+    /// An empty registry. After [`Publications::holds`] was true of a volume, `released` is called with the volume's name
+    /// once it is no longer true.
     pub(crate) fn new(queue: WorkQueue<Pair>, released: impl Fn(&str) + Send + Sync + 'static) -> Arc<Self> {
         Arc::new(Self { state: Mutex::default(), queue, released: Box::new(released) })
     }
 
-    /// Orphans publications as their attachments go from this cache.
+    /// From now on a publication is orphaned when its attachment leaves this cache, or no longer awaits a detach.
     pub(crate) fn follow(self: &Arc<Self>, attachments: &Store<Attachment>, finalizer: &str) {
         let (told, finalizer) = (self.clone(), Box::<str>::from(finalizer));
         attachments.subscribe(move |change| {
             let (old, new) = match change {
-                // It only publishes the volume.
+                // A new attachment publishes a volume. It leaves no publication without an attachment.
                 Change::Added(_) => return,
                 Change::Updated { old, new } => (old, Some(new)),
                 Change::Removed(old) | Change::Left(old) => (old, None),
@@ -118,7 +118,7 @@ impl Publications {
         });
     }
 
-    /// The driver is about to be asked to publish this.
+    /// Records a publication. To be called right before ControllerPublishVolume.
     pub(crate) fn begin(&self, publication: Publication) -> Begun {
         let pair = publication.pair.clone();
         let entry = (Arc::new(publication), Stage::Open);
@@ -126,7 +126,8 @@ impl Publications {
         Begun { pair, before }
     }
 
-    /// The driver was not asked, or refused. What an earlier call may have published stays written down.
+    /// Takes back a publication whose call was not sent or was refused. The one that it replaced is recorded again: the
+    /// earlier call may have published the volume.
     pub(crate) fn undo(&self, begun: Begun) {
         let Begun { pair, before } = begun;
         self.change(|entries| {
@@ -164,7 +165,7 @@ impl Publications {
         }
     }
 
-    /// Whether a volume is held.
+    /// Whether a volume is held (has a publication). If so, `released` is called later, when it no longer is.
     pub(crate) fn holds(&self, volume: &str) -> bool {
         let mut state = self.state();
         let held = holds(&state.entries, volume);
@@ -193,7 +194,7 @@ impl Publications {
         self.each(|publication, stage| *stage == Stage::Waiting && *publication.node == *node);
     }
 
-    /// Queues the withdrawals that `pick` picks.
+    /// Queues the withdrawal of each publication for which `pick` returns true.
     fn each(&self, mut pick: impl FnMut(&Publication, &mut Stage) -> bool) {
         for (publication, stage) in self.state().entries.values_mut() {
             if pick(publication, stage) {

@@ -35,7 +35,7 @@ impl Withdrawals {
         let Some((known, _)) = self.publications.get(pair) else { return Outcome::Done };
         let publications = self.publications.clone();
         let Some(_claim) = self.calls.claim(pair, None, move || publications.withdraw(&known)) else {
-            // The end of that call queues it again, as it does a waiting attachment.
+            // Another call for the pair is in flight. When it ends, this withdrawal is queued again.
             return Outcome::After(TURN);
         };
         // No other call for the pair is under way, and none begins before this one ends. An attachment that
@@ -57,7 +57,7 @@ impl Withdrawals {
         if stage != Stage::Withdrawing {
             match self.is_gone(&publication).await {
                 Ok(true) => {}
-                // The cache has lost it. Its next event, or the end of the call, tells more.
+                // The API server still has the attachment, although the cache does not. Check again later.
                 Ok(false) => return Outcome::After(CHECK),
                 Err(error) => {
                     base::error!(api::text(&error), "Cannot read an attachment that may be gone; will retry";

@@ -11,7 +11,7 @@ use crate::connection::{Connection, LinkState};
 pub struct Checked(Arc<watch::Sender<u64>>);
 
 impl Checked {
-    /// The first connection has been checked.
+    /// At the beginning the first connection counts as checked: start-up has checked it.
     #[allow(clippy::new_without_default, reason = "it is not empty: it says that a check was done")]
     pub fn new() -> Self {
         Self(Arc::new(watch::Sender::new(1)))
@@ -21,7 +21,7 @@ impl Checked {
         self.0.send_replace(generation);
     }
 
-    /// Resolves when the connection of the moment has been checked.
+    /// Resolves when the connection is up and has been checked.
     pub(crate) async fn current(&self, connection: &Connection) {
         let (mut checked, mut state) = (self.0.subscribe(), connection.state());
         loop {

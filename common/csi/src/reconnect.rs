@@ -1,4 +1,4 @@
-//! After a reconnect: no call goes out before it is known that the same driver answers, and that it is ready.
+//! Checks the driver after each reconnect. Other calls wait until the same driver answers and is ready.
 
 use std::time::Duration;
 
@@ -19,18 +19,18 @@ use crate::v1::plugin_capability::service::Type as Service;
 /// The pause before a driver that could not be checked is checked again.
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// Who a driver is and what it can.
+/// A driver's name and capabilities.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// Its name.
     pub name: DriverName,
-    /// What the plugin can.
+    /// The plugin's capabilities.
     pub plugin: PluginCapabilities,
-    /// What its controller can; nothing if it has none.
+    /// The capabilities of its controller service; empty if it has none.
     pub controller: ControllerCapabilities,
 }
 
-/// The driver behind the socket is not the one that this process has started with.
+/// The driver on the socket is no longer the one that this process started with.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DriverChanged {
     /// Another driver answers on the socket.
@@ -45,7 +45,7 @@ pub enum DriverChanged {
         found: DriverName,
     },
     /// The same driver, with other capabilities.
-    #[error("driver {0:?} has restarted with other capabilities: this process starts anew to use them")]
+    #[error("driver {0:?} has restarted with other capabilities: exiting, so that the next start uses them")]
     Capabilities(DriverName),
 }
 
@@ -60,12 +60,12 @@ enum CheckError {
     Capabilities(#[from] Status),
 }
 
-/// After each reconnect waits until the driver is ready, and asks again who it is and what it can; `checked` lets calls
-/// pass then. Returns only when something has changed; the caller then ends the process.
+/// After each reconnect waits until the driver is ready, and asks again for its name and capabilities. If they are the
+/// same, `checked` lets calls pass. If not, this returns, and the caller ends the process.
 ///
 /// A check that fails is repeated until it succeeds or the connection is lost again. `per_call` bounds each call.
 ///
-/// `Differs:` upstream ends whenever the connection is lost.
+/// `Differs:` upstream's process exits whenever the connection is lost.
 pub async fn watch_identity(
     driver: &Client,
     expected: &Identity,

@@ -5,15 +5,15 @@
 //! `csi_secret` becomes `***stripped***` as a whole, so that not even its keys show. Fields that this version
 //! of the protocol does not know are dropped while a message is read, so they are never printed.
 //!
-//! Drivers keep credentials in volume and publish contexts and in mount flags, too, and the kubelet puts service account
-//! tokens there. Of those a log shows the keys, and the values of keys that are known to be harmless.
+//! Some drivers put credentials into volume contexts, publish contexts and mount flags. The kubelet puts service account
+//! tokens into volume contexts. So a log shows all keys, but values only of keys that are known to be harmless.
 //!
 //! `Differs:` upstream logs contexts and mount flags whole (CVE-2023-2878 is of that kind).
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// What stands in the place of a credential.
+/// The text that replaces a credential.
 pub const STRIPPED: &str = "***stripped***";
 
 /// A message that can be printed without its credentials. Implemented by the build script for every
@@ -30,7 +30,7 @@ pub fn redacted(message: &impl Redact) -> String {
     out.text
 }
 
-/// The message as one line of JSON for the person who asked for it: with contexts and mount flags, but for tokens.
+/// The message as one line of JSON for the user who asked for it: contexts and mount flags are shown, tokens are not.
 pub fn shown(message: &impl Redact) -> String {
     let mut out = Line { text: String::new(), contexts: Contexts::AllButTokens };
     message.redact(&mut out);

@@ -3,6 +3,7 @@
 //! A write returns the server's reply, so that the caller can put it into its cache. Once leadership has
 //! ended, a write is not sent and fails with [`NotLeading`].
 
+use http::header::{CONTENT_TYPE, HeaderValue};
 use kube::Client;
 use kube::api::{DeleteParams, GetParams, Patch, PatchParams, PostParams, Preconditions, Request};
 use kube::core::response::Status;
@@ -103,19 +104,22 @@ impl Objects {
     ) -> Result<W, Error> {
         let params = PatchParams::default();
         let path = path::<W>(namespace);
+        // A JSON patch goes out as it is, under its own content type: kube's type for it would parse it first.
         let patch = match format {
-            Format::Merge => Patch::Merge(body.clone()),
-            Format::Strategic => Patch::Strategic(body.clone()),
-            Format::Json => {
-                Patch::Json::<Value>(serde_json::from_value(body.clone()).map_err(Error::SerdeError)?)
-            }
+            Format::Strategic => Patch::Strategic(body),
+            Format::Merge | Format::Json => Patch::Merge(body),
         };
-        let request = if subresource.is_empty() {
+        let mut request = if subresource.is_empty() {
             path.patch(name, &params, &patch)
         } else {
             path.patch_subresource(subresource, name, &params, &patch)
         }
         .map_err(Error::BuildRequest)?;
+        if format == Format::Json {
+            request
+                .headers_mut()
+                .insert(CONTENT_TYPE, HeaderValue::from_static("application/json-patch+json"));
+        }
         read(&self.write(request).await?)
     }
 

@@ -1,4 +1,4 @@
-//! All objects of one kind, as a sidecar sees and changes them.
+//! The objects of one kind: the cache that a sidecar reads, and the writes that it sends.
 //!
 //! Every write of a sidecar to an object that it caches goes through a [`Collection`], and the reply goes into the
 //! cache at once: the next pass over the object never acts on a view older than what it wrote.
@@ -26,7 +26,7 @@ impl<T: Object> Clone for Collection<T> {
     }
 }
 
-/// What a write left of its object.
+/// The object after a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
     /// The object, in this version.
@@ -36,11 +36,11 @@ pub enum Written {
         /// Whether the object is being deleted.
         deleting: bool,
     },
-    /// Nothing: it went with this write or before it. Another may have its name.
+    /// It is gone: deleted by this write or before it. A new object may have its name.
     Gone,
 }
 
-/// What came of a creation.
+/// The result of a creation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Created {
     /// The object is there.
@@ -65,8 +65,8 @@ impl<T: Object> Collection<T> {
         self.store.get(key)
     }
 
-    /// Reads a cached object from the server, as another type of its kind; `None` when it is gone, and the cache forgets
-    /// it then.
+    /// Reads a cached object from the API server, as another Rust type of the same kind. If it is gone, the result is
+    /// `None`, and the cache forgets the object.
     ///
     /// # Errors
     /// The API server's refusal, or no answer.
@@ -79,8 +79,8 @@ impl<T: Object> Collection<T> {
         Ok(same)
     }
 
-    /// Patches an object, or its subresource (`status`) if that is not empty. A merge is for the object with this uid
-    /// only: another that has the name by now is left alone.
+    /// Patches an object, or its subresource (`status`) if that is not empty. The patch changes only the object
+    /// with this uid. A re-created object of the same name is left alone.
     ///
     /// # Errors
     /// The API server's refusal, or no answer. An object that is gone is no error.
@@ -133,8 +133,8 @@ impl<T: Object> Collection<T> {
         Ok(self.overlay(&meta.key, &meta.uid, reply))
     }
 
-    /// Creates an object of this key. When the name is taken, the object that has it is read: if `is_same` knows it, an
-    /// earlier reply was lost, and the object counts as created.
+    /// Creates an object of this key. If the name is taken, reads the object that has it. If `is_same` is true of that,
+    /// we created it before and lost the reply: it counts as created.
     ///
     /// # Errors
     /// The API server's refusal, or no answer: the object may be there or not.

@@ -1,8 +1,8 @@
-//! Tells the events of our own writes from those of others: only the latter are news.
+//! Tells the watch events of our own writes from those of others. Only the others' are news.
 //!
 //! The watch may show a write before its reply arrives. So the events of an object are held back while we write to it,
-//! and the reply's version then tells which of them was our own. Whatever ends the write ends the holding back, a panic
-//! or a cancellation too.
+//! and the reply's version then tells which of them was our own. When the write ends, even by a panic
+//! or a cancellation, nothing is held back any more.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,7 +39,7 @@ impl OwnWrites {
     }
 
     /// Patches an object as [`Collection::patch`] does, and holds back the event of this write. If the reply is the
-    /// first to show that the object is being deleted, that is news too: the event that follows shows nothing new.
+    /// first to show that the object is being deleted, that is news too: the later event will show no change.
     ///
     /// # Errors
     /// As [`Collection::patch`].
@@ -74,7 +74,7 @@ impl OwnWrites {
 struct OwnWrite<'a> {
     of: &'a OwnWrites,
     key: &'a Key,
-    /// That of the reply, if the write has succeeded.
+    /// The version in the reply, if the write has succeeded.
     version: Option<u64>,
     is_news: bool,
 }

@@ -6,11 +6,11 @@
 //!
 //! Promises:
 //! - an object never goes back in time: a watch event older than the reply of our own write changes nothing;
-//! - a list replaces what it names, even with an older version (an etcd restore), unless we wrote to the object
-//!   since the list began;
-//! - what we deleted stays deleted until the watch has seen it go;
-//! - what we created and the watch has seen go stays away;
-//! - a new list reuses the entries: old and new objects do not stand side by side;
+//! - an object in a list replaces the cached one, even if the list's version is older (an etcd restore), unless we
+//!   wrote to the object since the list began;
+//! - an object that we deleted does not come back with a late event;
+//! - an object that we created stays away if the watch shows its deletion before the reply to the creation arrives;
+//! - a new list replaces entries one by one: the cache never holds two copies of everything;
 //! - subscribers see each change once, in order, and without a lock held.
 
 mod change;
@@ -41,7 +41,7 @@ struct State<T> {
     entries: HashSet<Entry<T>>,
     /// uid of objects whose deletion the API server has confirmed to us, until the watch confirms it too.
     gone: HashMap<Key, Gone>,
-    /// Names that are being created, and whether the object may be gone before the reply arrives.
+    /// Names of objects that we are creating, and whether the object may be gone before the reply arrives.
     creations: HashMap<Key, bool>,
     /// Set while a list is read.
     listing: Option<Listing>,
@@ -85,7 +85,7 @@ impl<T> State<T> {
 }
 
 impl<T: Object> State<T> {
-    /// Whether the object was deleted before, so that this is a late word of it.
+    /// Whether we deleted the object, so that this event, list item or reply is out of date.
     fn is_late(&self, key: &Key, uid: &Uid, origin: Origin) -> bool {
         // A list that began after the deletion and still names the object is right: etcd was restored.
         self.gone
@@ -93,7 +93,7 @@ impl<T: Object> State<T> {
             .is_some_and(|gone| gone.uid == *uid && !(origin == Origin::List && gone.before_list))
     }
 
-    /// Whether what is stored is as new as this version. A successor's version is the greater one too.
+    /// Whether the cached object is at least as new as this version. A re-created object has a greater version too.
     fn is_known(&self, key: &Key, version: u64, origin: Origin) -> bool {
         let known =
             self.entries.get(key).is_some_and(|known| version != 0 && known.0.meta().version >= version);
@@ -128,14 +128,14 @@ impl<T: Object> Eq for Entry<T> {}
 impl<T: Object> Store<T> {
     /// Calls `subscriber` with each change from now on. Subscribe before the watch starts.
     ///
-    /// The cache may hold objects for other sidecars of this process: [`Change::of`] tells what a change means to
-    /// those who care for some objects only.
+    /// The cache may hold objects for other sidecars of this process: If only
+    /// some objects concern you, use [`Change::of`].
     pub fn subscribe(&self, subscriber: impl Fn(&Change<T>) + Send + Sync + 'static) {
         let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
         subscribers.push(Arc::new(Box::new(subscriber)));
     }
 
-    /// What the process keeps of the objects it sees.
+    /// Which fields of the objects the process keeps.
     pub fn scope(&self) -> &Arc<Scope> {
         &self.scope
     }
@@ -176,7 +176,7 @@ impl<T: Object> Store<T> {
                 return;
             }
             match origin {
-                // A reply does not name the object: it may have gone between the write and the list.
+                // A reply does not show that the list has the object, which may be deleted between the write and the list.
                 Origin::Reply => {
                     if let Some(listing) = &mut state.listing {
                         listing.written.insert(key.clone());
@@ -250,7 +250,7 @@ impl<T: Object> Store<T> {
     pub(crate) fn deleted(&self, key: &Key, uid: &Uid) {
         let removed = {
             let mut state = self.state();
-            // Not stored, or its successor is: the watch was faster, and nothing is on its way any more.
+            // Not stored, or re-created: the watch has already shown the deletion, and no late event can follow.
             let known = state.entries.get(key).is_some_and(|known| known.0.meta().uid == *uid);
             if known {
                 state.gone.insert(key.clone(), Gone { uid: uid.clone(), before_list: false });
@@ -269,7 +269,7 @@ impl<T: Object> Store<T> {
         let unnamed = state.entries.iter().map(|entry| entry.0.meta().key.clone()).collect();
         state.listing = Some(Listing { unnamed, written: HashSet::new() });
         state.gone.values_mut().for_each(|gone| gone.before_list = true);
-        // What the list does not name may have been created before it and be gone.
+        // An object that we are creating may be created and deleted before this list, which then does not name it.
         state.creations.values_mut().for_each(|late| *late = true);
     }
 
@@ -321,7 +321,7 @@ impl<T: Object> Writer<T> {
         self.0.put(wire, Origin::List);
     }
 
-    /// The list, or a watch event, names an object that cannot be read: what is stored of it stays.
+    /// An object in a list or a watch event cannot be parsed. The cached object stays as it is.
     pub fn keep(&self, key: &Key) {
         self.0.state().name(key);
     }

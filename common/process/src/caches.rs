@@ -1,4 +1,4 @@
-//! The caches of a process: one store a kind, whoever asks for it.
+//! The caches of a process: one store a kind, shared by its sidecars.
 
 use std::any::{Any, TypeId};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ struct Kind {
 }
 
 impl Caches {
-    /// No store yet. `scope` says what is kept of the objects: the union of what all sidecars of this process read.
+    /// No store yet. `scope` says which fields of the objects are kept: all that any sidecar of this process reads.
     pub fn new(scope: Scope) -> Self {
         Self { scope: Arc::new(scope), kinds: Vec::new() }
     }
@@ -37,7 +37,7 @@ impl Caches {
         &self.scope
     }
 
-    /// The store of a kind. It fills once the work of the process begins: subscribe before.
+    /// The store of a kind. It stays empty until a sidecar of this process leads: subscribe before that.
     pub fn store<T: Object>(&mut self) -> Arc<Store<T>> {
         let known = self.kinds.iter().find(|kind| kind.id == TypeId::of::<T>());
         if let Some(store) = known.and_then(|kind| kind.store.clone().downcast().ok()) {
@@ -54,7 +54,7 @@ impl Caches {
         store
     }
 
-    /// The watches, which never end, and the moment when all lists are complete.
+    /// Two results: the watches, which never end, and a future that resolves when all lists are complete.
     pub(crate) fn start(self, host: &Host) -> (Vec<BoxFuture<'static, ()>>, BoxFuture<'static, ()>) {
         let (mut watches, mut synced) = (Vec::new(), Vec::new());
         for kind in self.kinds {

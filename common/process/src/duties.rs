@@ -1,4 +1,4 @@
-//! Doing the duties of all seats.
+//! Runs the duties of all sidecars of this process.
 
 use base::leadership::Leadership;
 use futures::future::{FutureExt, join_all, select_all};
@@ -9,8 +9,8 @@ use crate::duty::Duty;
 use crate::host::Host;
 
 impl Host {
-    /// Does the duties until `stop` is cancelled and what is in flight has ended. The watches begin when the first
-    /// duty leads; each duty begins when it leads itself and the caches are complete.
+    /// Runs the duties. Returns when `stop` is cancelled and the calls in flight have ended. The watches begin when the
+    /// first duty leads. Each duty begins when it leads itself and all caches are complete.
     pub async fn work(&self, caches: Caches, duties: Vec<Duty>) {
         let leaders: Vec<Leadership> = duties.iter().map(|duty| duty.leadership.clone()).collect();
         if leaders.is_empty() {
@@ -34,7 +34,7 @@ impl Host {
                 duty.work.await;
             }
         }));
-        // A missing permission keeps a cache empty for ever: it is told without waiting for the caches.
+        // Without the permission to list, a cache never becomes complete. So this review does not wait for the caches.
         let reviewed = async {
             review(&self.client, "default", &needs).await;
             std::future::pending().await

@@ -1,4 +1,4 @@
-//! What a sidecar does on its seat.
+//! The work of one sidecar, and the permissions it needs.
 
 use std::future::Future;
 

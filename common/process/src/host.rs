@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 pub struct Host {
     /// The API client.
     pub client: kube::Client,
-    /// The driver, callable whoever leads: for questions that change nothing.
+    /// The driver, callable without leadership: only for calls that change nothing.
     pub driver: csi::Client,
     /// The driver's name.
     pub driver_name: DriverName,
@@ -24,7 +24,7 @@ pub struct Host {
     pub metrics: Arc<Metrics>,
     /// Cancelled when no new work is to begin.
     pub stop: CancellationToken,
-    /// Which connection to the driver has been checked; none where nobody checks.
+    /// Which connection to the driver has been checked. `None` unless [`crate::start`] made this host.
     pub(crate) checked: Option<csi::Checked>,
     /// Whether the API server's version has streaming lists.
     pub streaming_lists: bool,
@@ -51,7 +51,7 @@ pub struct Seat {
 }
 
 impl Host {
-    /// A host, and the delivery of its events, which somebody must run.
+    /// A host, and the future that delivers its events. The caller must run that future.
     pub fn new(
         client: kube::Client,
         driver: csi::Client,
@@ -59,7 +59,7 @@ impl Host {
         metrics: Arc<Metrics>,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (events, queue) = Recorder::new("");
-        // Events tell what has happened: they may be written when leadership has just ended.
+        // An event only reports what has happened, so it may still be written after leadership has ended.
         let delivery = deliver(Objects::new(client.clone(), Leadership::always()), queue);
         let stop = CancellationToken::new();
         (

@@ -1,4 +1,4 @@
-//! Leading: the lease of one seat, and the events and metrics about it.
+//! Leader election for one sidecar: its lease, and the events and metrics about it.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::host::host_name;
 
-/// How long the exit waits for events that are still to be written.
+/// How long the process waits at its exit for events that are not written yet.
 pub(crate) const LAST_EVENTS: Duration = Duration::from_secs(2);
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 

@@ -2,15 +2,16 @@
 //!
 //! Three things have one owner each:
 //! - [`Host`], once a process: the API client, the driver connection, metrics, event delivery, stopping;
-//! - [`Seat`], once a sidecar: its leadership, and handles on both sides that ask this leadership at each send;
-//! - [`Caches`], once a process: one store a kind, whoever asks for it.
+//! - [`Seat`], once a sidecar: its leadership, and its clients of the API server and the driver. Each send checks the
+//!   leadership;
+//! - [`Caches`], once a process: one store a kind, shared by its sidecars.
 //!
-//! A sidecar is a function from a seat and the caches to a [`Duty`]. [`start`] brings a process up in upstream's
-//! order. [`Started::work`] elects leaders, does the duties, and ends:
-//! - SIGTERM or SIGINT: no new work begins, calls in flight end, the leases are released, the process exits. A second
-//!   signal exits at once with 1;
+//! A sidecar is a function that takes a seat and the caches and returns a [`Duty`]. [`start`] connects to both sides, in
+//! upstream's order. [`Started::work`] elects leaders and runs the duties. It ends when:
+//! - SIGTERM or SIGINT arrives: no new work begins, calls in flight end, the leases are released, and the process exits,
+//!   with 1 if leaders are elected, else with 0. A second signal: exit 1 at once;
 //! - a lease is lost: exit 1 at once, and nothing is sent any more;
-//! - the driver goes away: the process waits for it. Another driver on the socket: exit 1.
+//! - another driver answers on the socket: exit 1. If the driver only goes away, the process waits for it.
 //!   `Differs:` upstream exits whenever the driver goes away; `--exit-on-connection-loss` does that here.
 
 mod caches;

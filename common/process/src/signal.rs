@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// The exit code of a process that a signal ends at once, as a shell shows it for SIGTERM.
+/// The exit code when a signal ends the process at once: 128 + 15, which a shell shows for SIGTERM.
 const ENDED_BY_SIGNAL: i32 = 143;
 
 /// What a signal does. Clones share it.
@@ -17,8 +17,8 @@ pub(crate) struct OnSignal {
 }
 
 impl OnSignal {
-    /// Listens from now on. Until [`OnSignal::finish_first`], a signal ends the process at once: as PID 1 of a
-    /// container the process would not even notice it otherwise.
+    /// Listens from now on. Until [`OnSignal::finish_first`], a signal ends the process at once. Without this handler the
+    /// kernel would drop SIGTERM, because the process is PID 1 of its container.
     pub(crate) fn listen(stop: CancellationToken) -> Self {
         let this = Self { stop, finishes: Arc::default() };
         match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {

@@ -18,10 +18,10 @@ use crate::host::{Host, streams_lists};
 use crate::signal::OnSignal;
 use crate::work::Started;
 
-/// How long a leader that does not renew counts as healthy after its deadline, as upstream's does.
+/// How long a leader that does not renew still counts as healthy after the end of its lease, as in upstream.
 const HEALTH_TOLERANCE: Duration = Duration::from_secs(20);
 
-/// What a sidecar has to say about itself before it starts.
+/// What [`start`] needs to know about a sidecar.
 pub struct Setup<'a> {
     /// The program's name, such as `csi-provisioner`.
     pub program: &'static str,
@@ -90,8 +90,8 @@ impl StartError {
     }
 }
 
-/// Connects to both sides and serves metrics. Waits 30 s at most for the driver's socket, and as long as it takes for
-/// the driver to be ready. A signal ends the process at once meanwhile.
+/// Connects to the API server and the driver, and serves metrics. Waits at most 30 s for the driver's socket, then
+/// without limit until the driver is ready. Meanwhile a signal ends the process at once.
 pub async fn start(setup: &Setup<'_>) -> Result<Started, StartError> {
     let (standard, stop) = (setup.standard, CancellationToken::new());
     let signals = OnSignal::listen(stop.clone());
@@ -100,7 +100,7 @@ pub async fn start(setup: &Setup<'_>) -> Result<Started, StartError> {
     let metrics = Metrics::new();
     let endpoint = Endpoint::parse(&standard.csi_address)?;
     let connection = Connection::dial(endpoint, DialOptions::default()).await?;
-    // Discovery is done by every candidate; only what changes something waits for leadership.
+    // Every candidate asks the driver who it is. Only calls that change something wait for leadership.
     let driver = csi::Client::new(connection, metrics.clone(), setup.call_log);
     probe_until_ready(&driver, setup.probe_timeout).await?;
     let name = driver_name(&driver, setup.name_timeout)
@@ -115,7 +115,7 @@ pub async fn start(setup: &Setup<'_>) -> Result<Started, StartError> {
     host.checked = Some(csi::Checked::new());
     host.streaming_lists = streams_lists(&host.client).await;
     let lease_client = match standard.leader_election.enabled {
-        // A dead connection is noticed while there is time to renew over another one.
+        // The pings find a dead connection while there is still time to renew the lease over a new one.
         true => {
             let ping = Some(standard.leader_election.renew_deadline / 4);
             Some(client(&ClientOptions { rate: None, ping, ..options.clone() }).await?)
@@ -159,7 +159,7 @@ fn listen(
     let mut routes = Routes::new().metrics(&standard.metrics_path, metrics.clone());
     if standard.serves_leader_health() {
         let leaderships = leaderships.clone();
-        // Upstream tolerates the lease's duration and 20 s; the deadline passes earlier by the difference.
+        // Upstream counts from the end of the lease. `overdue` counts from the renew deadline, which is earlier.
         let tolerance = HEALTH_TOLERANCE
             + standard.leader_election.lease_duration.saturating_sub(standard.leader_election.renew_deadline);
         routes = routes.leader_health(move || {

@@ -1,4 +1,4 @@
-//! Working, and ending.
+//! Elects leaders, runs the duties, and ends the process in order.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,7 +23,7 @@ use crate::host::{Host, Seat};
 use crate::lead::{Election, LAST_EVENTS};
 use crate::signal::OnSignal;
 
-/// A process that has started and not yet begun its work.
+/// A process that is connected but does not work yet.
 pub struct Started {
     /// What the process has once.
     pub host: Host,
@@ -32,7 +32,7 @@ pub struct Started {
     pub(crate) exit_on_loss: bool,
     pub(crate) signals: OnSignal,
     pub(crate) options: ClientOptions,
-    /// Those that the health page tells of.
+    /// What `/healthz/leader-election` reports on.
     pub(crate) leaderships: Arc<Mutex<Vec<Leadership>>>,
     pub(crate) _server: Option<Server>,
 }
@@ -69,15 +69,16 @@ impl Started {
         client(&ClientOptions { rate: Some((qps, burst)), ..self.options.clone() }).await
     }
 
-    /// The caches of the process, which keep of the objects what `keep` says. `in_tree` is the in-tree plugin that the
-    /// driver replaces, if any.
+    /// The caches of the process. They keep the fields that `keep` names. `in_tree` is the in-tree plugin that the driver
+    /// replaces, if any.
     pub fn caches(&self, keep: Keep, in_tree: Option<&str>) -> Caches {
         let driver = self.host.driver_name.as_str().into();
         Caches::new(Scope { driver, in_tree: in_tree.map(Into::into), keep })
     }
 
-    /// Leads (if leaders are elected), does the duties, ends. Returns the process's exit code. `can` is what the driver
-    /// has said at start: one that says otherwise after a restart ends the process, which then starts with the new answer.
+    /// Waits for the leases (if leaders are elected), runs the duties, and returns the process's exit code. `can` is what
+    /// the driver answered at start. If it answers otherwise after a restart, the process exits, so that the next process
+    /// starts with the new answer.
     pub async fn work(self, can: Capabilities, caches: Caches, duties: Vec<(Election, Duty)>) -> u8 {
         let Self { host, lease_client, delivery, exit_on_loss, signals, leaderships: _, options: _, _server } =
             self;
@@ -127,7 +128,7 @@ impl Started {
     }
 }
 
-/// What has changed about the driver; resolves only then.
+/// Resolves when the driver has changed, with a text that says how.
 async fn watch_driver(host: &Host, can: Capabilities) -> String {
     let Some(checked) = &host.checked else { return std::future::pending().await };
     let (plugin, mut controller) = can;

@@ -22,8 +22,8 @@ pub(crate) enum Eligibility {
 /// a volume are not cached.
 ///
 /// A claim that is being deleted is provisioned too, as upstream does. After a crash nobody knows whether its
-/// volume was made. Calling the driver again leads to an object, and that object is then deleted with its
-/// volume.
+/// volume was made. So we call the driver again and create the PersistentVolume. Then that is deleted together
+/// with the volume.
 pub(crate) fn eligibility(claim: &Claim, class: Option<&Class>, driver: &str) -> Eligibility {
     let named = claim.provisioner();
     if named != Some(driver) && claim.meta.annotations.get(MIGRATED_TO) != Some(driver) {

@@ -25,8 +25,8 @@ use crate::caches::Caches;
 use crate::config::Config;
 use crate::metrics::ClaimMetrics;
 
-/// When to look again at a claim whose object was created (or is about to be) but is not in the cache: the
-/// object may have been created and deleted without the watch showing it.
+/// When to check again a claim whose PersistentVolume was created (or is about to be) but is not in the cache. The
+/// PersistentVolume may have been created and deleted without the watch showing it.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// What to try for a claim.
@@ -141,7 +141,7 @@ impl Claims {
         Outcome::Retry
     }
 
-    /// Writes the event about a populator, once for each claim.
+    /// Writes an event once for each claim: it waits for a volume populator, not for us.
     ///
     /// `Differs:` upstream first writes that it provisions the claim, writes this event in another
     /// component's name, and repeats both at each change and resync.

@@ -11,7 +11,7 @@ use super::place::Limits;
 #[derive(Debug)]
 pub(super) struct Lane<K> {
     groups: HashMap<Option<Arc<str>>, Group<K>>,
-    /// Groups that may have a key to give, in turn.
+    /// Groups that may have a ready key, in the order in which they are served.
     rotation: VecDeque<Option<Arc<str>>>,
     /// Groups that have ready keys and use all the workers of their share.
     full: HashSet<Option<Arc<str>>>,

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 pub use k8s_openapi::api::coordination::v1::Lease;
 
-/// The three durations of an election: lease > renew > 1.2 × retry > 0, as the flags see to.
+/// The three durations of an election. The check of the flags guarantees lease > renew > 1.2 × retry > 0.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
     /// How long a candidate waits after the last change it saw before it takes the lease over.

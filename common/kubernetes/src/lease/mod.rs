@@ -7,7 +7,7 @@
 //!   record's lease duration: wall clocks are written but never compared;
 //! - [`Leadership::holds`] turns false at the renew deadline, before the lease can end, whatever the renewing task
 //!   is doing; effects ask it right before they are sent;
-//! - an outage of the API server that ends before the lease does costs no leader its place.
+//! - a leader keeps leading if an outage of the API server ends before its lease does.
 //!
 //! Source: docs/upstream/conventions.md, "Leader election"; client-go's `leaderelection` package.
 //! `Differs:` a candidate also watches the Lease, so it takes over a released one at once, not at its next

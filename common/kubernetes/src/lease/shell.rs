@@ -103,7 +103,7 @@ struct Run {
 }
 
 impl Run {
-    /// Tries until we hold the lease; returns when the winning write was started.
+    /// Tries until we hold the lease. Returns the time at which the winning write was sent.
     async fn acquire(&mut self) -> Instant {
         let config = watcher::Config::default().fields(&format!("metadata.name={}", self.candidate.name));
         let mut changes = watcher(self.api.clone(), config).boxed();
@@ -118,7 +118,7 @@ impl Run {
                 Attempt::Held { until, .. } if watching => Instant::from_std(until),
                 Attempt::Held { until, .. } => Instant::from_std(until).min(Instant::now() + self.jittered()),
                 attempt @ (Attempt::Create(_) | Attempt::Update(_)) => {
-                    // Not from the read on: a slow server would use up the lease before it is won.
+                    // Counted from the write, not from the read: a slow read must not use up the new lease.
                     let written = Instant::now();
                     if self.write(attempt, written + self.candidate.timing.renew).await {
                         return written;
@@ -161,8 +161,8 @@ impl Run {
         }
     }
 
-    /// Renews the lease. Nothing is sent to anybody past the renew deadline, but trying goes on until somebody else holds
-    /// the lease, or until it has run out: an outage of the API server that ends before that costs nothing.
+    /// Renews the lease. Past the renew deadline the sidecar sends nothing, but we go on trying to renew until somebody
+    /// else holds the lease, or until it has run out. So an outage of the API server that ends before that costs nothing.
     async fn keep(&mut self, mut renewed: Instant) -> LeaseError {
         let timing = self.candidate.timing;
         loop {

@@ -1,4 +1,4 @@
-//! Changes of a cache, as subscribers hear of them.
+//! A change of a cache, as its subscribers see it.
 
 use std::sync::Arc;
 
@@ -21,8 +21,8 @@ pub enum Change<T> {
 }
 
 impl<T> Change<T> {
-    /// What the change means to somebody who cares only for the objects that `concerns` picks; `None` if nothing.
-    /// An object that stops to concern has [`Change::Left`], one that begins to is [`Change::Added`].
+    /// The change for a subscriber that wants only objects for which `concerns` is true; `None` if it need not know.
+    /// If an update makes `concerns` false, that is [`Change::Left`]. If it makes it true, that is [`Change::Added`].
     pub fn of(&self, concerns: impl Fn(&T) -> bool) -> Option<Change<T>> {
         match self {
             Change::Added(new) => concerns(new).then(|| Change::Added(new.clone())),

@@ -1,4 +1,4 @@
-//! Who waits for which object to appear: work that failed for want of an object is done as soon as the object is there.
+//! Remembers who waits for which object. Work that failed because an object was missing is retried when it appears.
 //!
 //! A reconciler that misses an object calls [`Waiting::wait`]. A cached object wakes whoever waits for it
 //! ([`Waiting::follow`]). Secrets are not cached, so a missing one is polled ([`Waiting::poll_secrets`]).

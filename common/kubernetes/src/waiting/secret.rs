@@ -2,11 +2,11 @@
 //!
 //! Upstream's roles allow no watch on Secrets, so a missing one is polled: one request at a time, round-robin, and only
 //! while somebody waits. Slow answers lengthen the pause, which leaves `--kube-api-qps` to others. A poll reads metadata
-//! only. Any answer but the Secret, also a refusal, means: ask again in the next round.
+//! only. Unless the answer is the Secret, we ask again in the next round, even after a refusal.
 //!
-//! The waiters' own back-off runs on. When it ends, the waiter reads the Secret itself, except if a poll has missed the
-//! Secret since its last try and another still waits for it. So many objects that lack one Secret cost little more than
-//! one.
+//! A waiter's own back-off goes on meanwhile. When it ends, the waiter reads the Secret itself. It skips that read if a
+//! poll since its last try did not find the Secret, and another waiter still waits for it. So many objects that lack
+//! one Secret cost little more than one.
 //!
 //! `Differs:` the Go sidecars find a late Secret only when the back-off ends, up to `--retry-interval-max` later.
 
@@ -35,8 +35,8 @@ fn pause(missing: usize, took: Duration) -> Duration {
 }
 
 impl<C: Copy + Ord + Send + Sync + 'static> Waiting<C> {
-    /// Reads a Secret, as a request of the driver has it. `missing` is what [`Waiting::leave`] returned: if that is the
-    /// Secret and another still waits for it, the answer is "not found" without a request.
+    /// Reads a Secret in the form that a CSI request needs. `missing` is what [`Waiting::leave`] returned. If that is this
+    /// Secret, and another waiter still waits for it, the answer is "not found" without a request.
     ///
     /// # Errors
     /// The Secret is missing, cannot be read, or cannot be sent.
@@ -67,12 +67,12 @@ impl<C: Copy + Ord + Send + Sync + 'static> Waiting<C> {
             let asked = Instant::now();
             match objects.exists::<WireSecret>(&place.namespace, &place.name).await {
                 Ok(true) => {
-                    base::v!(2, "A missing Secret is there now"; "secret" => place);
+                    base::v!(2, "A missing Secret has appeared"; "secret" => place);
                     self.came(&On::Secret(place.clone()));
                 }
                 Ok(false) => self.not_found(&place),
                 Err(error) => {
-                    base::v!(2, "Could not look for a Secret"; "secret" => place, "err" => api::text(&error));
+                    base::v!(2, "Could not read a missing Secret; will ask again"; "secret" => place, "err" => api::text(&error));
                 }
             }
             (last, took) = (Some(place), asked.elapsed());

@@ -10,7 +10,7 @@ use crate::object::{Key, Object};
 use crate::secret::SecretRef;
 use crate::store::{Change, Store};
 
-/// What somebody waits for. `C` says which kind of object, and in which condition: the sidecar's own enum.
+/// What somebody waits for. `C` is the sidecar's own enum: it names the kind of object and its condition.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum On<C> {
     /// The object of this key, in this condition (see [`Waiting::follow`]).
@@ -24,7 +24,7 @@ type Check = Box<dyn Fn(&Key) -> bool + Send + Sync>;
 /// Which objects of one kind wait for which other object. Each waits for one at a time.
 pub struct Waiting<C> {
     state: Mutex<State<C>>,
-    /// Whether an object is there in a condition, as far as the cache knows.
+    /// For each condition, a check whether the cache has the object of a key in that condition.
     checks: Mutex<Vec<(C, Check)>>,
     /// Whether a waiter still exists.
     exists: Check,
@@ -56,8 +56,8 @@ struct Wait<C> {
 }
 
 impl<C: Copy + Ord + Send + Sync + 'static> Waiting<C> {
-    /// Nobody waits yet. Those who will are the objects of `store`: one that is gone waits no more. `wake` is called for
-    /// each whose wait is over.
+    /// Nobody waits yet. The waiters will be objects of `store`; one that is gone stops waiting. `wake` is called for each
+    /// waiter when what it waits for has appeared.
     pub fn new<T: Object>(store: &Arc<Store<T>>, wake: impl Fn(&Key) + Send + Sync + 'static) -> Arc<Self> {
         let state = State { by_object: BTreeMap::new(), on: HashMap::new(), secrets: 0, polls: 0 };
         let waiting = Arc::new(Self {
@@ -76,7 +76,7 @@ impl<C: Copy + Ord + Send + Sync + 'static> Waiting<C> {
         waiting
     }
 
-    /// From now on an object of `store` for which `holds` is true ends the wait for it in `condition`.
+    /// From now on, once `holds` is true of an object of `store`, those who wait for it in `condition` are woken.
     pub fn follow<T: Object>(
         self: &Arc<Self>,
         condition: C,
@@ -85,7 +85,7 @@ impl<C: Copy + Ord + Send + Sync + 'static> Waiting<C> {
     ) {
         let checked = (condition, check(store, holds.clone()));
         self.checks.lock().unwrap_or_else(PoisonError::into_inner).push(checked);
-        // Weak: whoever has the waiters may also have the cache, and the cache its subscribers.
+        // Weak, to avoid a cycle: the cache owns this subscriber, and the owner of the waiters may own the cache.
         let told = Arc::downgrade(self);
         store.subscribe(move |change| {
             if let (Change::Added(new) | Change::Updated { new, .. }, Some(told)) = (change, told.upgrade())
@@ -117,7 +117,7 @@ impl<C: Copy + Ord + Send + Sync + 'static> Waiting<C> {
         }
     }
 
-    /// `key` stops waiting. Returns the Secret that it waited for, if a poll has missed that meanwhile.
+    /// `key` stops waiting. If it waited for a Secret, and a poll meanwhile did not find that, returns the Secret.
     pub fn leave(&self, key: &Key) -> Option<SecretRef> {
         self.state().leave(key)
     }

@@ -14,7 +14,7 @@ use crate::store::Writer;
 
 /// The annotation of the bookmark that ends the list at the beginning of a stream.
 const LIST_ENDS: &str = "k8s.io/initial-events-end";
-/// How long a server that refused to stream is asked for pages.
+/// How long we ask for pages after the server has refused to stream a list.
 const PAGES_FOR: Duration = Duration::from_secs(600);
 
 /// A list that is in the cache.
@@ -28,7 +28,7 @@ pub(super) struct Filled<T: Object> {
 /// How the next list is asked for.
 pub(super) struct Filling {
     streaming: bool,
-    /// Until then in pages, whatever the server's version says.
+    /// Until then we ask for pages, even if the server's version has streams.
     pages_until: Option<Instant>,
 }
 
@@ -41,7 +41,7 @@ struct Page<W> {
 }
 
 impl Filling {
-    /// The first list; as a stream only where the server's version has streams.
+    /// `streaming` says whether the server's version has streams.
     pub(super) fn new(streaming: bool) -> Self {
         Self { streaming, pages_until: None }
     }

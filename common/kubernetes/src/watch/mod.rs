@@ -4,8 +4,8 @@
 //! - a list is consistent: it shows everything that was written before it was asked for, also when the API server
 //!   that answers lags behind another one;
 //! - a server that refuses to stream its list is asked for pages instead, and for a stream again later;
-//! - pauses between failures grow up to half a minute, and shrink only after a watch has brought news;
-//! - a watch that broke goes on where it was, without a new list.
+//! - pauses after failures grow to half a minute. Only a watch event makes them short again;
+//! - a broken watch resumes from its last version, without a new list.
 //!
 //! `Differs:` client-go's reflector may list from an API server's cache, which may be older than what we saw before.
 
@@ -32,8 +32,8 @@ use pause::Pause;
 use reflector::{Events, GRACE, Reflector, key};
 pub use request::WatchOptions;
 
-/// Refusals in a row after which a watch is not tried again from the same version: the version may be one that the
-/// server will never reach, after etcd was restored.
+/// After this many refusals in a row we list again instead of resuming the watch. After an etcd restore, the API server
+/// may never reach our version.
 const REFUSALS: usize = 3;
 
 /// Watches one kind for ever. Errors are logged and tried again.
@@ -58,9 +58,9 @@ pub async fn reflect<T: Object>(
 
 /// Why a watch ended.
 enum End {
-    /// By its own time, or the connection broke: it goes on from this version.
+    /// Its time was up, or the connection broke. It resumes from the last version.
     Over,
-    /// What lies between our version and today is not known any more: a new list is needed.
+    /// The API server no longer has the changes since our version: a new list is needed.
     Expired,
     Failed(api::Error),
 }
@@ -136,7 +136,7 @@ impl<T: Object> Reflector<T> {
         }
     }
 
-    /// Takes one event; tells the watch's end if it is one.
+    /// Applies one event to the cache. If the event ends the watch, returns why.
     fn take(&self, event: WatchEvent<Guarded<T::Wire>>, version: &mut String) -> Option<End> {
         match event {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {

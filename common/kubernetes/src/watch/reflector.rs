@@ -1,4 +1,4 @@
-//! One kind at one server, and what filling and following its cache share.
+//! What listing and watching one kind share: client, cache, options, pauses.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::api;
 use crate::object::{Guarded, Key, Object};
 use crate::store::Writer;
 
-/// How long a watch may be silent beyond its own end before it counts as broken.
+/// A watch that is silent for its whole lifetime and this much longer counts as broken.
 pub(super) const GRACE: Duration = Duration::from_secs(30);
 
 /// A watch that is open.

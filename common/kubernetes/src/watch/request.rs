@@ -35,8 +35,8 @@ impl WatchOptions {
         Duration::from_secs(LIFETIME.into())
     }
 
-    /// The request for a watch from this version on. With `list`, for a stream that begins with the whole list; the
-    /// version is empty then: a server that is asked for no version in particular shows the newest there is.
+    /// The request for a watch from this version on. With `list`, the stream begins with the whole list, and `version` is
+    /// empty: the server then lists the newest state.
     pub(super) fn watch<T: Object>(
         &self,
         version: &str,
@@ -58,8 +58,8 @@ impl WatchOptions {
         request.map_err(Error::BuildRequest)
     }
 
-    /// The request for one page. Only the first page of a list counts for the request limit: at a low rate a long list
-    /// would otherwise end after its pages have expired.
+    /// The request for one page. Only the first page of a list counts for the request limit: at a low rate the
+    /// continue token of a long list would otherwise expire before the last page.
     pub(super) fn page<T: Object>(&self, token: Option<String>) -> Result<http::Request<Vec<u8>>, Error> {
         let continues = token.is_some();
         let params = ListParams {
