@@ -5,7 +5,7 @@ use std::time::Duration;
 use base::flag::standard::StandardFlags;
 use base::flag::{Dialect, Exit, FlagSet, Gate, Parsed};
 
-use crate::claim::name::is_valid_prefix;
+use crate::claim::prefix::is_valid_prefix;
 
 base::flags! {
     /// The flags that only csi-provisioner has.

@@ -16,6 +16,7 @@ pub(crate) mod memory;
 pub(crate) mod name;
 pub(crate) mod object;
 pub(crate) mod outcome;
+pub(crate) mod prefix;
 pub(crate) mod queue;
 pub(crate) mod reconcile;
 pub(crate) mod request;

@@ -30,21 +30,6 @@ pub(crate) fn names_may_collide(config: &Config) -> bool {
     config.uuid_length.is_some_and(|length| length < WHOLE)
 }
 
-/// Whether volume names that begin so are names of Kubernetes objects (RFC 1123 subdomains of at most 253 characters).
-pub(crate) fn is_valid_prefix(prefix: &str) -> bool {
-    /// With the dash and the uid the name has at most 253 characters.
-    const LONGEST: usize = 253 - 37;
-    let inner = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
-    let (last, labels) = match prefix.rsplit_once('.') {
-        Some((labels, last)) => (last, Some(labels)),
-        None => (prefix, None),
-    };
-    let begins_well =
-        |label: &str| label.bytes().next().is_some_and(|c| c != b'-') && label.bytes().all(inner);
-    let whole = |label: &str| begins_well(label) && !label.ends_with('-');
-    prefix.len() <= LONGEST && begins_well(last) && labels.is_none_or(|labels| labels.split('.').all(whole))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,20 +47,6 @@ mod tests {
         let config = Config { prefix: "test".into(), uuid_length: Some(5), ..config() };
         assert_eq!(volume_name(&config, "te-st-id").unwrap(), "test-testi");
         assert_eq!(volume_name(&config, "ab").unwrap(), "test-ab");
-    }
-
-    #[test]
-    fn prefix_must_begin_an_object_s_name() {
-        let longest = "p".repeat(216);
-        for prefix in ["pvc", "a", "0", "pvc-", "my-team.pvc", "a.b.c", longest.as_str()] {
-            assert!(is_valid_prefix(prefix), "{prefix}");
-        }
-        let too_long = "p".repeat(217);
-        for prefix in
-            ["", "Pvc", "my_pvc", "-pvc", ".pvc", "pvc.", "a-.b", "a..b", "a/b", "é", too_long.as_str()]
-        {
-            assert!(!is_valid_prefix(prefix), "{prefix}");
-        }
     }
 
     #[test]

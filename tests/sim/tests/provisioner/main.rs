@@ -1,7 +1,7 @@
 //! csi-provisioner against the in-memory API server and the scripted driver: upstream's cases
 //! (docs/upstream/provisioner.md, "Test cases"), faults, and crashes at every point.
 
-#![allow(clippy::indexing_slicing, reason = "objects of tests are written just above")]
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "objects of tests are written just above")]
 
 mod background;
 mod cases;
