@@ -23,6 +23,9 @@ use super::error::{ClientError, chain};
 /// After how long without traffic the operating system asks whether the other side is still there.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 
+/// A server that is busy may take this long to answer a ping.
+const PING_ANSWER: Duration = Duration::from_secs(2);
+
 pub(super) type Transport = HttpClient<HttpsConnector<Dial>, Body>;
 
 /// Makes connections, directly or through a proxy.
@@ -100,7 +103,7 @@ pub(super) fn transport(
         .http2_initial_stream_window_size(256 * 1024)
         .http2_initial_connection_window_size(1024 * 1024)
         .http2_keep_alive_interval(ping)
-        .http2_keep_alive_timeout(ping / 2)
+        .http2_keep_alive_timeout((ping / 2).max(PING_ANSWER))
         .build(connector))
 }
 

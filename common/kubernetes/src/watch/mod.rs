@@ -47,7 +47,11 @@ pub async fn reflect<T: Object>(
     let mut filling = Filling::new(reflector.options.streaming);
     loop {
         match filling.fill(&reflector).await {
-            Ok(filled) => reflector.follow(filled.version, filled.rest).await,
+            Ok(filled) => {
+                if !reflector.follow(filled.version, filled.rest).await {
+                    reflector.rest().await;
+                }
+            }
             Err(error) => {
                 reflector.warn("Listing failed, will retry", &error);
                 reflector.rest().await;
@@ -66,9 +70,10 @@ enum End {
 }
 
 impl<T: Object> Reflector<T> {
-    /// Follows the changes after `version` until a new list is needed. `rest` is a watch that is open already.
-    async fn follow(&mut self, mut version: String, mut rest: Option<Events<T>>) {
-        let mut refusals = 0;
+    /// Follows the changes after `version` until a new list is needed. `rest` is a watch that is open already. Tells
+    /// whether it came any further than the list.
+    async fn follow(&mut self, mut version: String, mut rest: Option<Events<T>>) -> bool {
+        let (mut refusals, listed) = (0, version.clone());
         loop {
             let events = match rest.take() {
                 Some(events) => Ok(events),
@@ -91,12 +96,13 @@ impl<T: Object> Reflector<T> {
             };
             match end {
                 End::Over => {}
-                End::Expired => return,
+                End::Expired => return version != listed,
                 End::Failed(error) => {
                     self.warn("Watching failed, will retry", &error);
                     self.rest().await;
                     if refusals >= REFUSALS {
-                        return;
+                        // It has rested already.
+                        return true;
                     }
                 }
             }

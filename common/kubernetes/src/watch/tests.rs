@@ -164,6 +164,17 @@ async fn failing_lists_are_tried_less_and_less_often() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn version_that_is_always_expired_does_not_spin() {
+    let expired = || {
+        events(&[("ERROR", json!({"status": "Failure", "message": "old", "code": 410, "reason": "Expired"}))])
+    };
+    let server = server((0..20).flat_map(|_| [page(5, "", &["a"]), expired()]));
+    assert_eq!(reflected(&server, WatchOptions::default()).await, ["a"]);
+    let lists = server.pauses().into_iter().skip(1).step_by(2);
+    assert!(lists.skip(5).all(|pause| pause >= 15), "{:?}", server.pauses());
+}
+
+#[tokio::test(start_paused = true)]
 async fn list_that_works_does_not_shorten_the_pauses_of_a_watch_that_fails() {
     let round = || [page(5, "", &["a"]), refusal(403), refusal(403), refusal(403)];
     let server = server((0..5).flat_map(|_| round()));
