@@ -6,10 +6,10 @@ use csi::LinkState;
 const TERMINATION_LOG: &str = "/dev/termination-log";
 const CONNECTION_LOST: &str = "Lost connection to CSI driver, exiting";
 
-/// Resolves when the connection to the driver is lost. The process has had a connection since it started.
+/// Resolves when the connection that the process had at its start is lost, also if it was while the process started.
 pub(crate) async fn connection_lost(driver: &csi::Client) {
     let mut state = driver.connection().state();
-    if state.wait_for(|state| *state == LinkState::Down).await.is_err() {
+    if state.wait_for(|state| is_lost(*state)).await.is_err() {
         std::future::pending::<()>().await;
     }
 }
@@ -20,4 +20,25 @@ pub(crate) fn leave_reason() -> String {
         base::error!(error, "Could not write the termination log"; "file" => TERMINATION_LOG);
     }
     CONNECTION_LOST.to_owned()
+}
+
+/// Whether the first connection is lost: there is none now, or it is a later one.
+fn is_lost(state: LinkState) -> bool {
+    state != LinkState::Up { generation: 1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn later_connection_means_that_the_first_is_lost() {
+        for (state, lost) in [
+            (LinkState::Up { generation: 1 }, false),
+            (LinkState::Down, true),
+            (LinkState::Up { generation: 2 }, true),
+        ] {
+            assert_eq!(is_lost(state), lost, "{state:?}");
+        }
+    }
 }

@@ -5,8 +5,8 @@ use std::process::Command;
 
 use crate::namespace::{devices_of, mounts_below};
 
-/// Room for a few small volumes.
-const SIZE: u64 = 256 << 20;
+/// Room for what many short lives of a driver leave behind. The image is sparse.
+const SIZE: u64 = 1 << 30;
 
 /// An ext4 file system on an image file. What was written and not synced is in the kernel's memory and not in
 /// the image: a copy of the image is what a disk holds after a power cut.

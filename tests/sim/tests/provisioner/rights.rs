@@ -81,6 +81,8 @@ async fn used(after_another: bool) -> Verbs {
     world.api.grant_only("sidecar", ApiServer::rules(json!(manifest())).expect("rules"));
     let _binder = world.binder();
     if after_another {
+        // An API server that does not stream its lists.
+        world.api.refuse_streams();
         // Another replica led and died: its lease is watched.
         let other = candidate_of(world.api.client("other"), "other");
         let led = kubernetes::lease::run(other, Leadership::candidate(), CancellationToken::new(), |_| {});
