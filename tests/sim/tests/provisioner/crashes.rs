@@ -48,8 +48,12 @@ fn life() -> Scenario {
     .check(nothing_leaked)
 }
 
-/// Deleted by its user while its volume is being made, and held by somebody's finalizer.
-fn deleted_while_pending() -> Scenario {
+/// Deleted by its user while its volume is being made, and held by somebody's finalizer until that is over.
+///
+/// Known gap: a claim that nobody holds is gone at once. What was sent to the driver is then known only to the process that
+/// sent it. If that dies too, the volume leaks: without the finalizer below, a crash while CreateVolume runs, right after
+/// it, or before the object is created each leave a volume. To mend that, intents must outlive the process.
+fn deleted_while_held() -> Scenario {
     Scenario::new(sidecar, |world: World| async move {
         let _binder = world.binder();
         world.driver.script("CreateVolume", [Reply::Ok.after(Duration::from_secs(5))]);
@@ -69,9 +73,26 @@ fn deleted_while_pending() -> Scenario {
     .check(nothing_leaked)
 }
 
+#[tokio::test(start_paused = true)]
+async fn claim_deleted_while_its_volume_is_made_leaks_none() {
+    let world = World::default();
+    begin(&world);
+    let _binder = world.binder();
+    world.driver.script("CreateVolume", [Reply::Ok.after(Duration::from_secs(5))]);
+    world.api.put(claim("data"));
+    let _running = world.run(Duration::from_secs(1), sidecar);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    world.api.delete("persistentvolumeclaims", "data");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.api.count("persistentvolumeclaims"), 0, "it is really gone");
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert_eq!(calls(&world), ["CreateVolume Some(Ok)", "DeleteVolume Some(Ok)"]);
+    assert_eq!((world.driver.volumes().len(), world.api.count("persistentvolumes")), (0, 0));
+}
+
 #[test]
-fn crash_with_a_claim_deleted_early_leaks_no_volume() {
-    let report = crash::everywhere(&deleted_while_pending());
+fn crash_with_a_held_claim_deleted_early_leaks_none() {
+    let report = crash::everywhere(&deleted_while_held());
     assert!(report.steps.iter().any(|step| step.is_rpc("DeleteVolume")), "{:?}", report.steps);
 }
 
