@@ -72,7 +72,7 @@ impl Collector for Backlog {
     }
 }
 
-/// Sorts by longest wait; among equals, by depth.
+/// Returns the ten nodes that have waited longest; among equals, those with more keys.
 fn top<N: Ord>(mut nodes: Vec<(N, usize, Duration)>) -> Vec<(N, usize, Duration)> {
     nodes.sort_by(|one, other| (other.2, other.1, &one.0).cmp(&(one.2, one.1, &other.0)));
     nodes.truncate(NODES);

@@ -52,7 +52,7 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
     let election = Election {
         flags: standard.leader_election.clone(),
         lock: format!("external-attacher-leader-{driver}"),
-        release: parsed.gates().is_enabled(flags::RELEASE_LEASE),
+        releases: parsed.gates().is_enabled(flags::RELEASE_LEASE),
     };
     let in_tree = Plugin::of_driver(driver.as_str()).map(|plugin| plugin.name());
     let mut caches = started.caches(KEEP, in_tree);

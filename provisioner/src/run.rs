@@ -74,7 +74,7 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
     let election = Election {
         flags: standard.leader_election.clone(),
         lock: driver.to_string(),
-        release: parsed.gates().is_enabled(flags::RELEASE_LEASE),
+        releases: parsed.gates().is_enabled(flags::RELEASE_LEASE),
     };
     let mut caches = started.caches(KEEP, None);
     let duty = match provision(started.seat(&event_source(driver.as_str())), &mut caches, config) {

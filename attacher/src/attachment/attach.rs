@@ -46,13 +46,13 @@ impl Attachments {
                 self.waiting.secret(&self.seat.objects, place, missing).await.map_err(failed)?;
         }
         if let Some(former) = former(attachment, &config.finalizer, &csi.volume_handle, &node_id) {
-            let left = self.leave(attachment, former, &request.secrets, target.migrated).await;
+            let left = self.unpublish_former(attachment, former, &request.secrets, target.migrated).await;
             if !left.map_err(AttachError::Driver)? {
                 return Ok(Progress::Busy);
             }
         }
         let pair = Pair { handle: csi.volume_handle.clone(), node_id: node_id.clone() };
-        let Some(claim) = self.claim(&pair, &meta.key) else { return Ok(Progress::Busy) };
+        let Some(turn) = self.take_turn(&pair, &meta.key) else { return Ok(Progress::Busy) };
         let note = target.volume.is_some().then(|| Note::of(csi));
         if needs_note(attachment, &config.finalizer, &node_id, note.as_ref()) {
             let body = patch::save(&config.finalizer, &node_id, note.as_ref());
@@ -80,7 +80,7 @@ impl Attachments {
             self.publications.undo(begun);
         }
         let context = reply.map_err(AttachError::Driver)?.publish_context;
-        drop(claim);
+        drop(turn);
         self.record(attachment, &context).await
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use base::in_flight::{Claim, InFlight};
+use base::in_flight::{InFlight, Turn};
 use base::queue::WorkQueue;
 use kubernetes::api::{self, Format};
 use kubernetes::collection::Written;
@@ -95,10 +95,10 @@ impl Attachments {
     }
 
     /// Claims a volume on a node until the result is dropped. `None` if another has claimed it; the
-    /// attachment is then queued when that claim ends.
-    pub(super) fn claim(&self, pair: &Pair, key: &Key) -> Option<Claim<Pair, Option<Key>>> {
+    /// attachment is then queued when that turn ends.
+    pub(super) fn take_turn(&self, pair: &Pair, key: &Key) -> Option<Turn<Pair, Option<Key>>> {
         let (wake, woken) = (self.wake.clone(), key.clone());
-        self.calls.claim(pair, Some(key.clone()), move || wake(&woken))
+        self.calls.take_turn(pair, Some(key.clone()), move || wake(&woken))
     }
 
     /// The attachment as the cache has it now. A re-created attachment of the same name is not it.

@@ -44,19 +44,19 @@ impl Attachments {
                 self.waiting.secret(&self.seat.objects, place, missing).await.map_err(failed)?;
         }
         if let Some(former) = former(attachment, &config.finalizer, &note.handle, &node_id) {
-            let left = self.leave(attachment, former, &request.secrets, migrated).await;
+            let left = self.unpublish_former(attachment, former, &request.secrets, migrated).await;
             if !left.map_err(DetachError::Driver)? {
                 return Ok(Progress::Busy);
             }
         }
         let pair = Pair { handle: note.handle, node_id };
-        let Some(claim) = self.claim(&pair, &attachment.meta.key) else {
+        let Some(turn) = self.take_turn(&pair, &attachment.meta.key) else {
             return Ok(Progress::Busy);
         };
         let driver = &self.seat.driver;
         driver.call_migrated(request, config.timeout, migrated).await.map_err(DetachError::Driver)?;
         self.publications.settle(&attachment.meta.uid);
-        drop(claim);
+        drop(turn);
         self.unbind(attachment).await
     }
 

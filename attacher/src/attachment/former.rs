@@ -31,14 +31,14 @@ impl Attachments {
     ///
     /// # Errors
     /// The driver's, unless it says that it does not know the node.
-    pub(super) async fn leave(
+    pub(super) async fn unpublish_former(
         &self,
         attachment: &Attachment,
         former: Pair,
         secrets: &BTreeMap<String, String>,
         migrated: bool,
     ) -> Result<bool, Status> {
-        let Some(_claim) = self.claim(&former, &attachment.meta.key) else { return Ok(false) };
+        let Some(_turn) = self.take_turn(&former, &attachment.meta.key) else { return Ok(false) };
         base::info!("The node has another id now; unpublishing from the former one";
             "attachment" => attachment.meta.key, "volume" => former.handle, "nodeID" => former.node_id);
         let mut request = request::unpublish(&former.handle, &former.node_id);

@@ -25,19 +25,13 @@ impl Note {
     /// The note in an attachment; `None` if another attacher published it without one.
     pub(crate) fn read(attachment: &Attachment) -> Option<Self> {
         let handle = attachment.volume_handle.clone()?;
-        Some(Self { handle, secret: attachment.publish_secret.as_deref().and_then(secret_at) })
+        Some(Self { handle, secret: attachment.publish_secret.as_deref().and_then(SecretRef::parse) })
     }
 }
 
 /// Where the Secret for publishing a volume is, if it needs one.
 pub(crate) fn secret_of(csi: &CsiSource) -> Option<SecretRef> {
-    csi.publish_secret.as_deref().and_then(secret_at)
-}
-
-/// Reads `namespace/name`.
-fn secret_at(place: &str) -> Option<SecretRef> {
-    let (namespace, name) = place.split_once('/')?;
-    Some(SecretRef { namespace: namespace.to_owned(), name: name.to_owned() })
+    csi.publish_secret.as_deref().and_then(SecretRef::parse)
 }
 
 /// Whether the attachment lacks our finalizer, the node's id or the note.

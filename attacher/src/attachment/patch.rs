@@ -18,7 +18,7 @@ use super::note::Note;
 pub(crate) fn save(finalizer: &str, node_id: &str, note: Option<&Note>) -> Value {
     let annotations = match note {
         Some(Note { handle, secret }) => {
-            let place = secret.as_ref().map(|secret| format!("{}/{}", secret.namespace, secret.name));
+            let place = secret.as_ref().map(ToString::to_string);
             json!({NODE_ID: node_id, VOLUME_HANDLE: handle, PUBLISH_SECRET: place})
         }
         None => json!({NODE_ID: node_id}),

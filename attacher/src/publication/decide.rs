@@ -19,7 +19,7 @@ pub(crate) enum Step {
     /// Wait: another attachment will cover it, but does not yet have our finalizer.
     Wait,
     /// Another attachment covers it: the detach of that one will unpublish it.
-    Leave,
+    Covered,
 }
 
 /// An attachment of this driver that may be for the same volume and node.
@@ -59,7 +59,7 @@ pub(crate) fn decide(
             }
         } else if is_for(publication, &rival) {
             if meta.has_finalizer(finalizer) {
-                return Step::Leave;
+                return Step::Covered;
             }
             step = Step::Wait;
         }
@@ -112,7 +112,7 @@ mod tests {
         let deleted = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
         let itself = || json!({"metadata": {"uid": "uid-1", "deletionTimestamp": "2026-01-01T00:00:00Z"}});
         for (name, other, expected) in [
-            ("with our finalizer", rival(bound()), Leave),
+            ("with our finalizer", rival(bound()), Covered),
             ("without", rival(json!({})), Wait),
             ("attached by whom ever, without", rival(json!({"status": {"attached": true}})), Wait),
             ("deleted, with", merged(bound(), deleted.clone()), Withdraw),
@@ -125,7 +125,7 @@ mod tests {
             assert_eq!(step(&[other]), expected, "{name}");
         }
         assert_eq!(step(&[]), Withdraw);
-        assert_eq!(step(&[rival(json!({})), rival(bound())]), Leave);
+        assert_eq!(step(&[rival(json!({})), rival(bound())]), Covered);
     }
 
     #[test]

@@ -14,7 +14,7 @@
 //!
 //! This memory ends with the process. If the process ends between the call and the withdrawal, no object
 //! records the publication and the volume stays published. We forget a publication once the attachment's
-//! status says attached. Whoever removes such an attachment by force must detach its volume by hand.
+//! status says attached. If somebody then removes the attachment by force, they must detach the volume by hand.
 //!
 //! `Differs:` upstream leaves such a volume published for ever.
 

@@ -1,10 +1,11 @@
 //! The registry of publications that no attachment records yet.
 //!
 //! ```text
-//!             begin               the attachment goes                   confirmed
-//! (nothing) ---------> Open ------------------------------> Orphaned ------------> Withdrawing
-//!                       |                                      |                        |
-//!                       +--- recorded, refused or detached ----+------ unpublished -----+--> (nothing)
+//!             begin          the attachment goes            checked    confirmed
+//! (nothing) ---------> Open ---------------------> Orphaned -> Waiting -> Withdrawing
+//!                       |                              |           |           |
+//!                       +-- recorded, refused, --------+-----------+-----------+--> (nothing)
+//!                           detached, unpublished
 //! ```
 //!
 //! A volume and a node have one publication at a time. A later attachment takes it over, because its own detach will
@@ -57,7 +58,7 @@ pub(crate) struct Publication {
     pub(crate) migrated: bool,
 }
 
-/// How far a publication has come; see the module.
+/// How far a publication has come; the module's doc shows the order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// Its attachment may still record it.
@@ -94,8 +95,8 @@ pub(crate) struct Publications {
 }
 
 impl Publications {
-    /// An empty registry. After [`Publications::holds`] was true of a volume, `released` is called with the volume's name
-    /// once it is no longer true.
+    /// An empty registry. If [`Publications::holds`] returned true for a volume, `released` is called with the volume's
+    /// name when the volume's last publication ends.
     pub(crate) fn new(queue: WorkQueue<Pair>, released: impl Fn(&str) + Send + Sync + 'static) -> Arc<Self> {
         Arc::new(Self { state: Mutex::default(), queue, released: Box::new(released) })
     }
@@ -143,7 +144,7 @@ impl Publications {
         });
     }
 
-    /// The attachment of this uid records what was published for it, or was detached.
+    /// Forgets an attachment's publications. Call it when the status says attached, or after the detach.
     pub(crate) fn settle(&self, uid: &Uid) {
         self.change(|entries| entries.retain(|_, (known, _)| known.attachment.uid != *uid));
     }

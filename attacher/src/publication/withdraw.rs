@@ -34,12 +34,11 @@ impl Withdrawals {
     async fn pass(&self, pair: &Pair) -> Outcome {
         let Some((known, _)) = self.publications.get(pair) else { return Outcome::Done };
         let publications = self.publications.clone();
-        let Some(_claim) = self.calls.claim(pair, None, move || publications.withdraw(&known)) else {
+        let Some(_turn) = self.calls.take_turn(pair, None, move || publications.withdraw(&known)) else {
             // Another call for the pair is in flight. When it ends, this withdrawal is queued again.
             return Outcome::After(TURN);
         };
-        // No other call for the pair is under way, and none begins before this one ends. An attachment that
-        // the cache does not show yet publishes afterwards.
+        // We hold the pair. An attachment that the cache does not show yet must wait for us; it publishes later.
         let (publication, stage) = match self.publications.get(pair) {
             None | Some((_, Stage::Open)) => return Outcome::Done,
             Some(orphan) => orphan,
@@ -48,7 +47,7 @@ impl Withdrawals {
         match decide(&publication, self.rivals(), &self.config.finalizer) {
             Step::Keep => return Outcome::Done,
             Step::Wait => return Outcome::After(CHECK),
-            Step::Leave => {
+            Step::Covered => {
                 self.publications.remove(pair);
                 return Outcome::Done;
             }

@@ -22,14 +22,14 @@ impl<K, W> Default for InFlight<K, W> {
 }
 
 impl<K: Clone + Eq + Hash, W: Eq + Hash> InFlight<K, W> {
-    /// Claims a key for `who`. The claim ends when the result is dropped, also by a panic. `None` if another has the
-    /// key; `wake` is then called when that claim ends, once for each who asked.
-    pub fn claim(
+    /// Takes the turn for a key. It ends when the result is dropped, also by a panic. `None` if somebody else has it;
+    /// `wake` is then called when that turn ends, once for each `who` that asked.
+    pub fn take_turn(
         self: &Arc<Self>,
         key: &K,
         who: W,
         wake: impl FnOnce() + Send + 'static,
-    ) -> Option<Claim<K, W>> {
+    ) -> Option<Turn<K, W>> {
         match self.calls().entry(key.clone()) {
             Entry::Occupied(mut taken) => {
                 taken.get_mut().insert(who, Box::new(wake));
@@ -37,7 +37,7 @@ impl<K: Clone + Eq + Hash, W: Eq + Hash> InFlight<K, W> {
             }
             Entry::Vacant(free) => {
                 free.insert(HashMap::new());
-                Some(Claim { of: self.clone(), key: key.clone() })
+                Some(Turn { of: self.clone(), key: key.clone() })
             }
         }
     }
@@ -49,13 +49,13 @@ impl<K, W> InFlight<K, W> {
     }
 }
 
-/// A claimed key: nobody else may make its call.
-pub struct Claim<K: Eq + Hash, W> {
+/// The turn for a key: nobody else may make its call.
+pub struct Turn<K: Eq + Hash, W> {
     of: Arc<InFlight<K, W>>,
     key: K,
 }
 
-impl<K: Eq + Hash, W> Drop for Claim<K, W> {
+impl<K: Eq + Hash, W> Drop for Turn<K, W> {
     fn drop(&mut self) {
         let waiting = self.of.calls().remove(&self.key).unwrap_or_default();
         waiting.into_values().for_each(|wake| wake());
@@ -71,7 +71,7 @@ mod tests {
         let (calls, woken) = (Arc::new(InFlight::default()), Arc::new(Mutex::new(Vec::new())));
         let claim = |key: &'static str, who: &'static str| {
             let log = woken.clone();
-            calls.claim(&key, who, move || log.lock().unwrap().push(who))
+            calls.take_turn(&key, who, move || log.lock().unwrap().push(who))
         };
         let first = claim("key", "a").expect("is free");
         assert!(claim("key", "b").is_none() && claim("key", "b").is_none() && claim("key", "c").is_none());

@@ -6,7 +6,7 @@ use csi::LinkState;
 const TERMINATION_LOG: &str = "/dev/termination-log";
 const CONNECTION_LOST: &str = "Lost connection to CSI driver, exiting";
 
-/// Resolves when the connection that the process had at its start is lost, also if it was while the process started.
+/// Resolves when the first connection is lost. If it was lost during start-up, resolves at once.
 pub(crate) async fn connection_lost(driver: &csi::Client) {
     let mut state = driver.connection().state();
     if state.wait_for(|state| is_lost(*state)).await.is_err() {
@@ -22,7 +22,7 @@ pub(crate) fn leave_reason() -> String {
     CONNECTION_LOST.to_owned()
 }
 
-/// Whether the first connection is lost: there is none now, or it is a later one.
+/// True if there is no connection, or if the present one is not the first.
 fn is_lost(state: LinkState) -> bool {
     state != LinkState::Up { generation: 1 }
 }

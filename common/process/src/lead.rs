@@ -29,11 +29,11 @@ pub struct Election {
     pub lock: String,
     /// Whether SIGTERM is handled: finish calls in flight, release the lease, exit. Without, a signal ends the
     /// process at once.
-    pub release: bool,
+    pub releases: bool,
 }
 
 impl Election {
-    /// Holds the lease until `release` is cancelled.
+    /// Holds the lease until `give_back` is cancelled.
     ///
     /// # Errors
     /// The lease was lost.
@@ -42,7 +42,7 @@ impl Election {
         client: kube::Client,
         leadership: Leadership,
         metrics: LeaderMetrics,
-        release: CancellationToken,
+        give_back: CancellationToken,
     ) -> Result<(), LeaseError> {
         let host = host_name();
         let candidate = self.candidate(client.clone(), &host, metrics);
@@ -66,7 +66,7 @@ impl Election {
                 let object = object.clone();
                 events.record(Event { object, kind: Kind::Normal, reason: "LeaderElection", message });
             };
-            run(candidate, leadership, release, tell).await
+            run(candidate, leadership, give_back, tell).await
         };
         drop(events);
         if ended.is_ok() {
@@ -88,7 +88,7 @@ impl Election {
                 renew: flags.renew_deadline,
                 retry: flags.retry_period,
             },
-            release: self.release,
+            release: self.releases,
             metrics,
             seed: u64::from(std::process::id()) ^ fastrand::u64(..),
         }

@@ -16,7 +16,6 @@
 
 mod caches;
 mod driver_loss;
-mod duties;
 mod duty;
 mod host;
 mod lead;

@@ -1,4 +1,5 @@
-//! Elects leaders, runs the duties, and ends the process in order.
+//! Elects leaders, runs the duties, and ends the process in order: on SIGTERM it takes no new work, gives the calls in
+//! flight 20 s, releases the leases, and writes the last events.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,8 +13,9 @@ use futures::future::{BoxFuture, FutureExt, join_all, select_all};
 use kubernetes::client::{ClientError, ClientOptions, client};
 use kubernetes::lease::LeaseError;
 use kubernetes::object::{Keep, Scope};
+use kubernetes::permission::{Need, review};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::caches::Caches;
@@ -36,6 +38,10 @@ pub struct Started {
     pub(crate) leaderships: Arc<Mutex<Vec<Leadership>>>,
     pub(crate) _server: Option<Server>,
 }
+
+/// How long the calls in flight may go on after SIGTERM. SIGKILL comes 30 s after SIGTERM by default. We release the lease
+/// earlier. Otherwise the next leader waits until it expires.
+const LAST_CALLS: Duration = Duration::from_secs(20);
 
 /// Bound on each call that checks the driver after a reconnect.
 const PER_CALL: Duration = Duration::from_secs(10);
@@ -82,16 +88,16 @@ impl Started {
     pub async fn work(self, can: Capabilities, caches: Caches, duties: Vec<(Election, Duty)>) -> u8 {
         let Self { host, lease_client, delivery, exit_on_loss, signals, leaderships: _, options: _, _server } =
             self;
-        if duties.iter().all(|(election, _)| election.release) {
+        if duties.iter().all(|(election, _)| election.releases) {
             signals.finish_first();
         }
-        let release = CancellationToken::new();
+        let give_back = CancellationToken::new();
         let elected = lease_client.is_some();
         let (mut leases, mut work): (Vec<BoxFuture<'static, _>>, Vec<Duty>) = (Vec::new(), Vec::new());
         for (election, duty) in duties {
             if let Some(client) = &lease_client {
                 let (leadership, metrics) = (duty.leadership.clone(), host.metrics.leader(""));
-                leases.push(election.lead(client.clone(), leadership, metrics, release.clone()).boxed());
+                leases.push(election.lead(client.clone(), leadership, metrics, give_back.clone()).boxed());
             }
             work.push(duty);
         }
@@ -101,12 +107,12 @@ impl Started {
             lost = leases.lost() => End::LeaseLost(lost),
             changed = watch_driver(&host, can) => End::DriverGone(changed),
             () = connection_lost(&host.driver), if exit_on_loss => End::DriverGone(leave_reason()),
-            () = host.work(caches, work) => End::Stopped,
+            () = host.run_duties(caches, work) => End::Stopped,
         };
         drop(host);
         match end {
             End::Stopped => {
-                release.cancel();
+                give_back.cancel();
                 leases.released().await;
                 if timeout(LAST_EVENTS, delivery).await.is_err() {
                     base::warn!("Exiting before all events were written");
@@ -125,6 +131,56 @@ impl Started {
                 1
             }
         }
+    }
+}
+
+impl Host {
+    /// Runs the duties. Returns when `stop` is cancelled and the calls in flight have ended, at the latest 20 s after
+    /// `stop`. The watches begin when the first duty leads. Each duty begins when it leads itself and all caches are
+    /// complete.
+    ///
+    /// Differs: the Go sidecars abandon the calls in flight at SIGTERM. Ours get 20 s to end, while the lease is still
+    /// renewed; what is under way after that is abandoned too, and the next leader repeats it.
+    pub async fn run_duties(&self, caches: Caches, duties: Vec<Duty>) {
+        let leaders: Vec<Leadership> = duties.iter().map(|duty| duty.leadership.clone()).collect();
+        if leaders.is_empty() {
+            return self.stop.cancelled().await;
+        }
+        let first = select_all(leaders.iter().map(|leadership| leadership.acquired().boxed()));
+        tokio::select! {
+            _ = first => {}
+            () = self.stop.cancelled() => return,
+        }
+        let (watches, synced) = caches.start(self);
+        let needs: Vec<Need> = duties.iter().flat_map(|duty| duty.needs.clone()).collect();
+        let synced = synced.shared();
+        let work = join_all(duties.into_iter().map(|duty| {
+            let synced = synced.clone();
+            async move {
+                tokio::select! {
+                    ((), ()) = async { tokio::join!(duty.leadership.acquired(), synced) } => {}
+                    () = self.stop.cancelled() => return,
+                }
+                duty.work.await;
+            }
+        }));
+        // Without the permission to list, a cache never becomes complete. So this review does not wait for the caches.
+        let reviewed = async {
+            review(&self.client, "default", &needs).await;
+            std::future::pending().await
+        };
+        tokio::select! {
+            _ = work => {}
+            // Watches never end by themselves.
+            _ = join_all(watches) => {}
+            () = reviewed => {}
+            () = self.last_calls_overdue() => base::warn!("Abandoning calls that are still in flight"; "after" => format!("{LAST_CALLS:?}")),
+        }
+    }
+
+    async fn last_calls_overdue(&self) {
+        self.stop.cancelled().await;
+        sleep(LAST_CALLS).await;
     }
 }
 

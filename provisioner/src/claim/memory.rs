@@ -126,7 +126,7 @@ impl Memory {
     }
 
     /// The claim is left to a populator. Returns false if that was known already.
-    pub(crate) fn leave(&mut self, uid: &Uid) -> bool {
+    pub(crate) fn note_populator(&mut self, uid: &Uid) -> bool {
         self.left.insert(uid.clone())
     }
 
@@ -160,10 +160,10 @@ mod tests {
     #[test]
     fn claim_is_left_once_until_it_is_forgotten() {
         let (mut memory, [claim, another]) = (Memory::default(), ["claim", "another"].map(Uid::from));
-        assert_eq!([&claim, &claim, &another].map(|uid| memory.leave(uid)), [true, false, true]);
+        assert_eq!([&claim, &claim, &another].map(|uid| memory.note_populator(uid)), [true, false, true]);
         memory.forget(&claim);
         memory.forget(&another);
         assert!(memory.left.is_empty());
-        assert!(memory.leave(&claim));
+        assert!(memory.note_populator(&claim));
     }
 }

@@ -25,8 +25,8 @@ use crate::caches::Caches;
 use crate::config::Config;
 use crate::metrics::ClaimMetrics;
 
-/// When to check again a claim whose PersistentVolume was created (or is about to be) but is not in the cache. The
-/// PersistentVolume may have been created and deleted without the watch showing it.
+/// The cache may lack a PersistentVolume that we created. We check the claim again after this time: the PersistentVolume
+/// may have been deleted without the watch showing it.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// What to try for a claim.
@@ -51,7 +51,7 @@ impl Attempt {
     }
 }
 
-/// Why an attempt failed, and the request if it is the driver's answer to one.
+/// Why an attempt failed. `sent` is the request, if the driver answered it with this error.
 struct Failure {
     error: ProvisionError,
     sent: Option<Sent>,
@@ -141,16 +141,16 @@ impl Claims {
         Outcome::Retry
     }
 
-    /// Writes an event once for each claim: it waits for a volume populator, not for us.
+    /// Writes one event to the claim. The event says that the claim waits for a volume populator.
     ///
     /// `Differs:` upstream first writes that it provisions the claim, writes this event in another
     /// component's name, and repeats both at each change and resync.
     fn left_to_populator(&self, claim: &Claim) -> Outcome {
-        if !self.memory().leave(&claim.meta.uid) {
+        if !self.memory().note_populator(&claim.meta.uid) {
             return Outcome::Done;
         }
         let kind = source(claim).map_or("", |source| &source.kind);
-        let message = format!("Waiting for a volume populator: no CSI driver fills volumes from a {kind}");
+        let message = format!("Waiting for a volume populator: CSI cannot fill a volume from a {kind}");
         self.tell(claim, Kind::Normal, "Provisioning", message);
         Outcome::Done
     }

@@ -45,7 +45,7 @@ impl World {
         let mut caches = Caches::new(Scope { driver: driver.into(), keep, in_tree: None });
         let duty = duty(host.seat(leadership, &format!("{driver}_host_uuid")), &mut caches);
         tokio::select! {
-            () = host.work(caches, vec![duty]) => {}
+            () = host.run_duties(caches, vec![duty]) => {}
             () = async { delivery.await; std::future::pending().await } => {}
         }
     }

@@ -66,7 +66,7 @@ async fn both(world: World, provisions: Leadership, attaches: Leadership) {
             .unwrap(),
         attacher::attach(host.seat(attaches, "attacher"), &mut caches, attacher_config()),
     ];
-    tokio::join!(host.work(caches, duties), delivery);
+    tokio::join!(host.run_duties(caches, duties), delivery);
 }
 
 fn claim(name: &str) -> Value {

@@ -347,11 +347,6 @@ impl Parsed {
         &self.gates
     }
 
-    /// The feature gates as set, for what start-up still changes in them.
-    pub fn gates_mut(&mut self) -> &mut FeatureGates {
-        &mut self.gates
-    }
-
     /// What the user should know (words that were ignored, gates about to go): one warning each,
     /// to be logged once logging is up.
     pub fn notices(&self) -> &[String] {

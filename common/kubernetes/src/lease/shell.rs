@@ -36,7 +36,7 @@ pub struct Candidate {
     pub labels: Vec<(String, String)>,
     /// The three durations, checked.
     pub timing: Timing,
-    /// Whether the lease is given back when `stop` is cancelled.
+    /// Whether the lease is given back when `give_back` is cancelled.
     pub release: bool,
     /// Whether we lead, and how smoothly, for the metrics page.
     pub metrics: LeaderMetrics,
@@ -52,14 +52,14 @@ pub enum LeaseError {
     Lost,
 }
 
-/// Acquires the lease, renews it, and releases it when `stop` is cancelled.
+/// Acquires the lease, renews it, and releases it when `give_back` is cancelled.
 ///
 /// `leadership` says at any moment whether effects may be sent. `tell` is called with `became leader` and
 /// `stopped leading` for the event on the Lease.
 pub async fn run(
     candidate: Candidate,
     leadership: Leadership,
-    stop: CancellationToken,
+    give_back: CancellationToken,
     tell: impl Fn(&str),
 ) -> Result<(), LeaseError> {
     let mut run = Run {
@@ -77,7 +77,7 @@ pub async fn run(
         leadership,
     };
     base::info!("Attempting to acquire leader lease..."; "lock" => run.lock);
-    let Some(renewed) = run.acquire(&stop).await else { return Ok(()) };
+    let Some(renewed) = run.acquire(&give_back).await else { return Ok(()) };
     run.leadership.extend(renewed + run.candidate.timing.renew);
     run.candidate.metrics.set_leader(true);
     base::info!("Successfully acquired lease"; "lock" => run.lock);
@@ -85,7 +85,7 @@ pub async fn run(
     tell("became leader");
     let ended = tokio::select! {
         biased;
-        () = stop.cancelled() => Ok(()),
+        () = give_back.cancelled() => Ok(()),
         lost = run.keep(renewed) => Err(lost),
     };
     if ended.is_err() {

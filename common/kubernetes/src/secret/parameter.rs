@@ -116,6 +116,14 @@ pub struct SecretRef {
     pub name: String,
 }
 
+impl SecretRef {
+    /// Reads `namespace/name`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (namespace, name) = text.split_once('/')?;
+        Some(Self { namespace: namespace.to_owned(), name: name.to_owned() })
+    }
+}
+
 impl std::fmt::Display for SecretRef {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)

@@ -2,13 +2,14 @@
 //!
 //! Upstream's roles allow no watch on Secrets, so a missing one is polled: one request at a time, round-robin, and only
 //! while somebody waits. Slow answers lengthen the pause, which leaves `--kube-api-qps` to others. A poll reads metadata
-//! only. Unless the answer is the Secret, we ask again in the next round, even after a refusal.
+//! only. We ask until we find the Secret. A refusal does not stop us.
 //!
-//! A waiter's own back-off goes on meanwhile. When it ends, the waiter reads the Secret itself. It skips that read if a
-//! poll since its last try did not find the Secret, and another waiter still waits for it. So many objects that lack
-//! one Secret cost little more than one.
+//! A waiter's own back-off goes on meanwhile. When it ends, the waiter reads the Secret itself. It skips the read if a poll
+//! has just missed the Secret and another waiter keeps the polling alive. So many objects that lack one Secret cost
+//! little more than one.
 //!
-//! `Differs:` the Go sidecars find a late Secret only when the back-off ends, up to `--retry-interval-max` later.
+//! `Differs:` the Go sidecars find a late Secret only when the back-off ends, up to `--retry-interval-max` later. So does our
+//! csi-provisioner; csi-attacher polls.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,7 +29,7 @@ const BETWEEN: Duration = Duration::from_millis(200);
 const SLOWEST: Duration = Duration::from_secs(10);
 
 /// The pause before the next request, given how many Secrets are missing and how long the last request took, its wait for
-/// the request limit included. The pause is at least four times that long.
+/// the request limit included. The pause is four times that time if that is longer, but at most 10 s for that reason.
 fn pause(missing: usize, took: Duration) -> Duration {
     let share = u32::try_from(missing.max(1)).map_or(Duration::ZERO, |missing| ROUND / missing);
     share.max(BETWEEN).max(took.saturating_mul(4).min(SLOWEST))

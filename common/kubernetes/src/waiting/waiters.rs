@@ -97,8 +97,8 @@ impl<C: Copy + Ord + Send + Sync + 'static> Waiting<C> {
         });
     }
 
-    /// `key` waits for this object from now on. If the object is there by now, or `key` itself is gone, it does not wait
-    /// but is woken at once. A Secret is polled in any case.
+    /// `key` waits for this object from now on. If the object exists, or `key` is gone, `key` is woken at once. Whether a
+    /// Secret exists cannot be seen here, so it is polled.
     pub fn wait(&self, key: &Key, on: On<C>) {
         self.state().join(key, on.clone());
         let came = match &on {
@@ -117,7 +117,7 @@ impl<C: Copy + Ord + Send + Sync + 'static> Waiting<C> {
         }
     }
 
-    /// `key` stops waiting. If it waited for a Secret, and a poll meanwhile did not find that, returns the Secret.
+    /// `key` stops waiting. Returns the Secret if `key` waited for one and a poll missed it during that time.
     pub fn leave(&self, key: &Key) -> Option<SecretRef> {
         self.state().leave(key)
     }

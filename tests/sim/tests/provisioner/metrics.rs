@@ -19,7 +19,7 @@ async fn counted(world: &World, story: impl Future<Output = ()>) -> Vec<String> 
         Caches::new(Scope { driver: DRIVER.into(), keep: provisioner::KEEP, ..Scope::default() });
     let duty = provision(host.seat(Leadership::always(), "us"), &mut caches, config()).unwrap();
     tokio::select! {
-        () = host.work(caches, vec![duty]) => {}
+        () = host.run_duties(caches, vec![duty]) => {}
         () = delivery => {}
         () = story => {}
     }
