@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn unbound_volume_goes_with_its_object_unless_a_claim_may_have_it() {
+    fn unbound_volume_goes_unless_a_claim_may_have_it() {
         let unbound = |phase: &str, policy: &str, finalizers: &[&str], deleting: bool| {
             let mut metadata = json!({"name": "pv", "uid": "u", "finalizers": finalizers});
             metadata["annotations"] = json!({"pv.kubernetes.io/provisioned-by": "test-driver"});

@@ -131,7 +131,7 @@ fn watches(world: &World) -> BTreeMap<String, (usize, usize)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_seats_share_the_watches_and_each_obeys_its_own_leadership() {
+async fn two_seats_share_watches_and_obey_their_own_leadership() {
     let world = world();
     let _binder = world.binder();
     world.api.put(claim("one"));

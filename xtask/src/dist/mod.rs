@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_test_of_ours_is_not_static_and_a_script_is_no_executable() {
+    fn this_test_is_not_static_and_a_script_is_no_executable() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let script = folder.path().join("script");
         std::fs::write(&script, "#!/bin/sh\n").expect("written");

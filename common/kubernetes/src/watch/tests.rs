@@ -207,7 +207,7 @@ async fn version_that_is_always_expired_does_not_spin() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn list_that_works_does_not_shorten_the_pauses_of_a_watch_that_fails() {
+async fn list_that_works_leaves_a_failing_watch_its_pauses() {
     let round = || [page(5, "", &["a"]), refusal(403), refusal(403), refusal(403)];
     let server = server((0..5).flat_map(|_| round()));
     assert_eq!(reflected(&server, WatchOptions::default()).await, ["a"]);

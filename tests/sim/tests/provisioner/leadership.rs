@@ -140,7 +140,7 @@ async fn call_that_outlasts_the_last_20_seconds_is_abandoned() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn candidate_stopped_during_its_winning_write_releases_the_lease() {
+async fn candidate_stopped_as_it_wins_releases_the_lease() {
     let world = ready();
     world.api.set_latency(Duration::from_secs(1));
     let (leadership, stop) = (Leadership::candidate(), CancellationToken::new());
