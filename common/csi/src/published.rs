@@ -111,8 +111,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::super::redacted;
-    use super::super::v1_12::{self, list_volumes_response::Entry, list_volumes_response::VolumeStatus};
     use super::super::v1;
+    use super::super::v1_12::{self, list_volumes_response::Entry, list_volumes_response::VolumeStatus};
     use super::*;
 
     #[test]

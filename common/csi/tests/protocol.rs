@@ -34,7 +34,8 @@ fn replies_with_a_condition_are_those_of_csi_1_12() {
     ];
     let is_kept = |fact: &String| {
         let name = fact.split(' ').nth(1).unwrap_or_default();
-        kept.iter().any(|kept| name.strip_prefix(kept).is_some_and(|rest| matches!(rest.get(..1), None | Some("."))))
+        kept.iter()
+            .any(|kept| name.strip_prefix(kept).is_some_and(|rest| matches!(rest.get(..1), None | Some("."))))
     };
     let official = facts(&module.join("csi.proto"), "csi.v1").into_iter().filter(is_kept).collect();
     let ours = facts(&ours("csi_1_12.proto"), "csi.v1_12");

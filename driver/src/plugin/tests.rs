@@ -14,7 +14,7 @@ use volume_capability::{AccessMode, AccessType, MountVolume};
 
 use super::*;
 use crate::backend::hostpath::{Hostpath, Space};
-use crate::backend::{Content, Health, Occupant};
+use crate::backend::{Content, Disk, Occupant};
 use crate::service::Service;
 
 /// Storage whose next calls fail.
@@ -82,8 +82,12 @@ impl Backend for Faulty {
         self.0.open(item)
     }
 
-    fn health(&self, volume: &Item, size: u64) -> Health {
-        self.0.health(volume, size)
+    fn is_there(&self, volume: &Item) -> io::Result<bool> {
+        self.0.is_there(volume)
+    }
+
+    fn disk(&self) -> io::Result<Disk> {
+        self.0.disk()
     }
 }
 
@@ -127,8 +131,7 @@ async fn a_recorded_volume_without_a_place_is_finished_next_time() {
     }
     let volume = f.service.create_volume(create("v")).await.unwrap().into_inner().volume.unwrap();
     let record = f.service.0.store.volume(&volume.volume_id).unwrap();
-    let health = f.service.0.backend.health(&Item::from(&*record), 0);
-    assert_eq!(health, Health::Good);
+    assert!(f.service.0.backend.is_there(&Item::from(&*record)).unwrap());
     assert_eq!(f.service.0.store.read().volumes.len(), 1);
 }
 

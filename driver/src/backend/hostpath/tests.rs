@@ -119,7 +119,7 @@ fn recovery_keeps_the_recorded_and_removes_its_own_rest() {
     assert_eq!(left, [".new", ".old", "later", "recorded-new", "recorded-old", "stranger"]);
     assert_eq!(std::fs::read_dir(path.join(NEW)).unwrap().count(), 0);
     assert_eq!(std::fs::read_dir(path.join(OLD)).unwrap().count(), 0);
-    assert!(matches!(disk.backend.health(&folder("lost"), 0), Health::Bad(_)));
+    assert!(!disk.backend.is_there(&folder("lost")).unwrap());
 }
 
 #[test]
