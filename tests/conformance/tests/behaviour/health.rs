@@ -208,10 +208,11 @@ with_driver!(the_disk_is_told_when_full_read_only_or_away, [], |folder, driver| 
     std::fs::remove_file(&filler).unwrap();
     assert_eq!(storage(client).await, []);
 
-    mount("remount,ro");
+    // The mount alone: the driver has files open, which keeps the file system writable.
+    mount("remount,bind,ro");
     assert_eq!(listed(client).await, [(id.clone(), is(Volume::Degraded, "DiskReadOnly"))]);
     assert_eq!(storage(client).await, [(Storage::StorageDegraded, "DiskReadOnly".to_owned())]);
-    mount("remount,rw");
+    mount("remount,bind,rw");
     assert_eq!((listed(client).await, storage(client).await), (vec![], vec![]));
 
     // Another file system is mounted over the state folder: the driver's own cannot be published any more.
