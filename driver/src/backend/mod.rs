@@ -74,7 +74,7 @@ pub enum Content<'a> {
 pub struct Disk {
     /// Its size in bytes.
     pub total: u64,
-    /// Bytes left for users.
+    /// Bytes left for users; 0 also when no file can be made for want of inodes or quota.
     pub available: u64,
     /// Nothing can be written to it.
     pub readonly: bool,

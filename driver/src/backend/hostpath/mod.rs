@@ -302,13 +302,24 @@ impl Backend for Hostpath {
                 self.path.display()
             )));
         }
-        let disk = rustix::fs::fstatvfs(&self.root)?;
-        let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
-        Ok(Disk {
-            total: bytes(disk.f_blocks),
-            available: bytes(disk.f_bavail),
-            readonly: disk.f_flag.contains(StatVfsMountFlags::RDONLY),
-        })
+        let stat = rustix::fs::fstatvfs(&self.root)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+        let mut disk = Disk {
+            total: bytes(stat.f_blocks),
+            available: bytes(stat.f_bavail),
+            readonly: stat.f_flag.contains(StatVfsMountFlags::RDONLY),
+        };
+        // A file system that gave up after an error may show it only to who writes. The file has no name.
+        let nameless = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+        match rustix::fs::openat(&self.new, ".", nameless, FILE_MODE) {
+            Ok(_) => {}
+            Err(Errno::ROFS) => disk.readonly = true,
+            Err(Errno::NOSPC | Errno::DQUOT) => disk.available = 0,
+            // It has no nameless files.
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(disk)
     }
 }
 

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use conformance::Running;
 use conformance::request::{self, MIB};
+use conformance::{Disk, Folder, Running, in_own_mounts};
 use csi::{Client, v1};
 use tonic::Code;
 use v1::{StorageHealthErrorType as Storage, VolumeHealthErrorType as Volume};
@@ -184,7 +184,7 @@ with_driver!(a_lost_mount_is_told_by_the_node_alone, [], |folder, driver| {
     assert_eq!(by_node(client, &id).await, [], "no longer published");
 });
 
-with_driver!(the_disk_is_told_when_full_read_only_or_away, [], |folder, driver| {
+with_driver!(the_disk_is_told_when_full_or_away, [], |folder, driver| {
     driver.kill().await;
     let state = folder.join("state");
     std::fs::remove_dir_all(&state).unwrap();
@@ -208,13 +208,6 @@ with_driver!(the_disk_is_told_when_full_read_only_or_away, [], |folder, driver| 
     std::fs::remove_file(&filler).unwrap();
     assert_eq!(storage(client).await, []);
 
-    // The mount alone: the driver has files open, which keeps the file system writable.
-    mount("remount,bind,ro");
-    assert_eq!(listed(client).await, [(id.clone(), is(Volume::Degraded, "DiskReadOnly"))]);
-    assert_eq!(storage(client).await, [(Storage::StorageDegraded, "DiskReadOnly".to_owned())]);
-    mount("remount,bind,rw");
-    assert_eq!((listed(client).await, storage(client).await), (vec![], vec![]));
-
     // Another file system is mounted over the state folder: the driver's own cannot be published any more.
     mount("size=4m");
     assert_eq!(by_node(client, &id).await, is(Volume::Inaccessible, "DiskUnreadable"));
@@ -225,6 +218,26 @@ with_driver!(the_disk_is_told_when_full_read_only_or_away, [], |folder, driver| 
     driver.kill().await;
     assert!(Command::new("umount").arg(&state).status().unwrap().success());
 });
+
+in_own_mounts!(a_disk_that_gave_up_is_told_as_read_only, read_only());
+
+#[tokio::main]
+async fn read_only() {
+    let folder = Folder::new();
+    let _disk = Disk::new(folder.path());
+    let driver = Running::start(folder.path(), &[]).await;
+    let client = driver.client();
+    let id = volume(client, request::create("v", false, MIB)).await.volume_id;
+    assert_eq!((by_node(client, &id).await, storage(client).await), (vec![], vec![]));
+    // What ext4 does after an error of its own. Recent kernels do not show it in statvfs.
+    let state = folder.path().join("state");
+    let status = Command::new("mount").args(["-o", "remount,abort"]).arg(&state).status();
+    assert!(status.unwrap().success());
+    assert_eq!(by_node(client, &id).await, is(Volume::Degraded, "DiskReadOnly"));
+    assert_eq!(listed(client).await, [(id, is(Volume::Degraded, "DiskReadOnly"))]);
+    assert_eq!(storage(client).await, [(Storage::StorageDegraded, "DiskReadOnly".to_owned())]);
+    driver.kill().await;
+}
 
 /// Everything the driver advertises, as numbers: plugin, controller, node.
 async fn advertised(client: &Client) -> [Vec<i32>; 3] {

@@ -34,6 +34,7 @@ mod devices;
 mod health;
 mod inline;
 mod limits;
+mod logs;
 mod mounts;
 mod places;
 mod process;
