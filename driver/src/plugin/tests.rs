@@ -155,6 +155,43 @@ async fn a_snapshot_without_a_place_is_finished_by_the_next_call() {
     assert_eq!(f.service.0.store.read().snapshots.len(), 1);
 }
 
+/// What the list of unhealthy volumes says: status and reason.
+async fn unhealthy(f: &Fixture) -> Vec<(v1::VolumeHealthErrorType, String)> {
+    let list = Request::new(v1::ControllerListVolumeHealthRequest::default());
+    let reply = f.service.controller_list_volume_health(list).await.unwrap().into_inner();
+    let entries = reply.entries.iter().flat_map(|volume| &volume.health_statuses);
+    entries.map(|entry| (entry.status(), entry.reason.clone())).collect()
+}
+
+#[tokio::test]
+async fn content_that_waits_for_its_place_is_not_told_as_lost() {
+    let f = fixture();
+    f.faults.keep.store(1, Ordering::SeqCst);
+    f.service.create_volume(create("v")).await.unwrap_err();
+    let waiting = (v1::VolumeHealthErrorType::Inaccessible, "ContentUnreadable".to_owned());
+    assert_eq!(unhealthy(&f).await, [waiting]);
+    f.service.create_volume(create("v")).await.unwrap();
+    assert_eq!(unhealthy(&f).await, []);
+}
+
+#[tokio::test]
+async fn content_that_a_call_hides_is_lost_only_if_it_stays_away() {
+    let f = fixture();
+    let volume = f.service.create_volume(create("v")).await.unwrap().into_inner().volume.unwrap();
+    let plugin = &f.service.0;
+    let record = plugin.store.volume(&volume.volume_id).unwrap();
+    plugin.backend.retire(&Item::from(&*record)).unwrap();
+    for key in [Key::Content(volume.volume_id.clone()), Key::Name("volume", "v".to_owned())] {
+        let at_work = plugin.locks.alone(key).unwrap();
+        assert_eq!(unhealthy(&f).await, []);
+        drop(at_work);
+        let lost = (v1::VolumeHealthErrorType::DataLoss, "ContentMissing".to_owned());
+        assert_eq!(unhealthy(&f).await, [lost]);
+    }
+    plugin.backend.keep(&Item::from(&*record)).unwrap();
+    assert_eq!(unhealthy(&f).await, []);
+}
+
 #[tokio::test]
 async fn a_panic_is_not_a_final_answer() {
     let f = fixture();
