@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use csi::v1::controller_service_capability::rpc::Type as Kind;
 use csi::v1::volume_content_source::{SnapshotSource, Type as Source, VolumeSource};
-use csi::{Redact, Rpc, v1, v1_12};
+use csi::{Rpc, v1, v1_12};
 
 use crate::cli::{Capabilities, Controller, Pages, Size, VolumeContext};
 use crate::connection::Session;
 use crate::failure::Failure;
 use crate::health;
-use crate::output::{enum_name, line, pairs, quoted, reply, value};
+use crate::output::{enum_name, pairs, quoted, reply};
+use crate::pages::{page, template};
 use crate::pairs::{Pairs, joined};
-use crate::template::Template;
 
 #[allow(clippy::too_many_lines, reason = "one arm a command")]
 pub(crate) async fn run(session: &Session, command: Controller) -> Result<(), Failure> {
@@ -275,43 +275,6 @@ async fn list_snapshots(
         }
         token = answer.next_token;
     }
-}
-
-pub(crate) fn template(pages: &Pages) -> Result<Option<Template>, Failure> {
-    let parse =
-        |text: &String| Template::parse(text).map_err(|error| Failure::Usage(format!("--format: {error}")));
-    pages.format.as_ref().map(parse).transpose()
-}
-
-/// Prints one page: entry by entry while paging, else the reply and the token behind it.
-pub(crate) fn page<R: Redact, E: Redact>(
-    session: &Session,
-    paging: bool,
-    template: Option<&Template>,
-    answer: &R,
-    entries: &[E],
-    token: &str,
-    short: impl Fn(&E) -> String,
-) -> Result<(), Failure> {
-    let render = |template: &Template, data: &serde_json::Value| {
-        template.render(data).map_err(|error| Failure::Usage(format!("--format: {error}")))
-    };
-    match (template, session.form) {
-        (Some(template), _) if paging => {
-            for entry in entries {
-                line(&render(template, &value(entry))?);
-            }
-        }
-        (Some(template), _) => line(&render(template, &value(answer))?),
-        (None, Some(_)) => reply(session.form, answer, |_| String::new()),
-        (None, None) => {
-            entries.iter().for_each(|entry| line(&short(entry)));
-            if !paging && !token.is_empty() {
-                line(&format!("token={}", quoted(token)));
-            }
-        }
-    }
-    Ok(())
 }
 
 /// A range, if either limit is given.

@@ -1,15 +1,19 @@
 //! What is wrong with volumes and storage: the four health RPCs of CSI 1.13, and the VolumeCondition of older drivers.
 //!
-//! A line for each thing that is wrong; `healthy` where nothing is.
+//! A line for each thing that is wrong; `healthy` where nothing is. Replies that may hold a condition are read as those
+//! of 1.12 (`csi::v1_12`), whatever the driver: one of 1.13 leaves it out.
+//!
+//! Differs: upstream knows CSI 1.2, which has neither. Its lines of list-volumes and stats end with the condition if the
+//! volume is abnormal, else they are as they were.
 
 use csi::{v1, v1_12};
 use v1::volume_capability::AccessType;
 
 use crate::cli::Pages;
 use crate::connection::Session;
-use crate::controller::{page, template};
 use crate::failure::Failure;
 use crate::output::{enum_name, quoted, reply};
+use crate::pages::{page, template};
 
 /// `csc controller get-volume-health`.
 pub(crate) async fn get(session: &Session, ids: Vec<String>) -> Result<(), Failure> {
@@ -152,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_shows_in_upstreams_lines_only_when_it_is_abnormal() {
+    fn a_condition_shows_in_upstreams_lines_only_if_abnormal() {
         let of = |abnormal| v1_12::VolumeCondition { abnormal, message: "m".to_owned() };
         assert_eq!(abnormal(Some(&of(true))).as_deref(), Some("abnormal=true\t\"m\""));
         assert_eq!((abnormal(Some(&of(false))), abnormal(None)), (None, None));

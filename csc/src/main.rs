@@ -19,6 +19,7 @@ mod identity;
 mod metadata;
 mod node;
 mod output;
+mod pages;
 mod pairs;
 mod template;
 mod validate;

@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_mount_makes_a_volume_inaccessible_only_if_it_was_the_last() {
+    fn the_last_lost_mount_makes_a_volume_inaccessible() {
         let target = |name: &str| format!("/pods/{name}");
         assert_eq!(of_mounts(&[], 2), None);
         let some = of_mounts(&[target("a")], 2).unwrap();

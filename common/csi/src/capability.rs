@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn capabilities_of_a_1_12_driver_count_without_its_volume_condition() {
+    fn a_1_12_drivers_volume_condition_is_ignored() {
         use controller::rpc::Type;
         let reply = v1::ControllerGetCapabilitiesResponse { capabilities: vec![rpc(3), rpc(11), rpc(12)] };
         let set = ControllerCapabilities::from(&reply);

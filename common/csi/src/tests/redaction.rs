@@ -107,6 +107,7 @@ fn every_message_with_credentials_strips_them() {
         ($($kind:ident),* $(,)?) => {{
             let mut count = 0;
             $(
+                #[allow(clippy::needless_update, reason = "one of them has no other field")]
                 let message = v1::$kind { secrets: secrets(), ..Default::default() };
                 assert_eq!(redacted(&message), r#"{"secrets":"***stripped***"}"#);
                 assert_eq!(redacted_by_key(&message), r#"{"secrets":{"key-name":"***stripped***"}}"#);

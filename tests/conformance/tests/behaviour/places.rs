@@ -43,7 +43,7 @@ with_driver!(a_snapshot_is_cut_only_where_it_is_usable, [], |_folder, driver| {
     let list = client.call(v1::ListSnapshotsRequest::default(), DEADLINE).await.unwrap();
     assert_eq!(
         list.entries.into_iter().filter_map(|entry| entry.snapshot).collect::<Vec<_>>(),
-        [made.clone()]
+        std::slice::from_ref(&made)
     );
     let get = v1::GetSnapshotRequest { snapshot_id: made.snapshot_id.clone(), ..Default::default() };
     assert_eq!(client.call(get, DEADLINE).await.unwrap().snapshot, Some(made));
