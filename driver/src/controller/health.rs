@@ -80,14 +80,12 @@ impl Plugin {
         if self.is_hidden(&item) {
             return Err(io::Error::other("it is not in its place yet: repeat CreateVolume"));
         }
-        let at_work = [Key::Name("volume", volume.name.clone()), Key::Content(volume.id.clone())];
-        if at_work.iter().any(|key| self.locks.is_held(key)) {
+        let keys = [Key::Name("volume", volume.name.clone()), Key::Content(volume.id.clone())];
+        let is_worked_on = || keys.iter().any(|key| self.locks.is_held(key));
+        // Looked at anew: a call may just have ended, and another one begun.
+        if is_worked_on() || self.backend.is_there(&item)? || is_worked_on() {
             return Ok(true);
         }
-        // Looked at anew: the call may just have ended.
-        if !self.store.read().volumes.contains_key(&volume.id) {
-            return Ok(true);
-        }
-        self.backend.is_there(&item)
+        Ok(!self.store.read().volumes.contains_key(&volume.id))
     }
 }

@@ -48,14 +48,17 @@ impl Plugin {
         let is_lost = |target: &String| !mount::is_mounted(target.as_ref()).unwrap_or(false);
         let mut lost: Vec<String> =
             volume.published.keys().filter(|target| is_lost(target)).cloned().collect();
-        if lost.is_empty() || self.locks.is_held(&Key::Volume(volume.id.clone())) {
+        let record = Key::Volume(volume.id.clone());
+        if lost.is_empty() || self.locks.is_held(&record) {
             return Vec::new();
         }
-        // Looked at anew: the call may just have ended.
+        // Looked at anew: a call may just have ended, and another one begun.
+        lost.retain(is_lost);
+        if self.locks.is_held(&record) {
+            return Vec::new();
+        }
         let now = self.store.read().volumes.get(&volume.id).cloned();
-        let is_published =
-            |target: &String| now.as_ref().is_some_and(|now| now.published.contains_key(target));
-        lost.retain(|target| is_published(target) && is_lost(target));
+        lost.retain(|target| now.as_ref().is_some_and(|now| now.published.contains_key(target)));
         lost
     }
 }

@@ -317,6 +317,8 @@ impl Backend for Hostpath {
             Err(Errno::NOSPC | Errno::DQUOT) => disk.available = 0,
             // It has no nameless files.
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {}
+            // That is about this process or the node, not about the disk.
+            Err(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
         Ok(disk)
