@@ -17,15 +17,18 @@ use prost_reflect::{
 };
 
 /// The packages and the file that holds what we add to each.
-const PACKAGES: [(&str, &str); 2] =
-    [("csi.v1", "csi.v1.mooring.rs"), ("pluginregistration", "pluginregistration.mooring.rs")];
+const PACKAGES: [(&str, &str); 3] = [
+    ("csi.v1", "csi.v1.mooring.rs"),
+    ("csi.v1_12", "csi.v1_12.mooring.rs"),
+    ("pluginregistration", "pluginregistration.mooring.rs"),
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     let mut compiler = protox::Compiler::new(["proto"])?;
     compiler.include_imports(true).include_source_info(true);
-    compiler.open_files(["csi.proto", "pluginregistration.proto"])?;
+    compiler.open_files(["csi.proto", "csi_1_12.proto", "pluginregistration.proto"])?;
     let pool = DescriptorPool::decode(compiler.encode_file_descriptor_set().as_slice())?;
 
     let mut generator = tonic_prost_build::configure()
@@ -36,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // A derived Debug would print credentials; these messages get one that does not.
     let secretive: Vec<String> =
         pool.all_messages().filter(holds_secret).map(|message| format!(".{}", message.full_name())).collect();
-    assert_eq!(secretive.len(), 19, "csi_secret options were lost on the way");
+    assert_eq!(secretive.len(), 22, "csi_secret options were lost on the way");
     generator = generator.skip_debug(&secretive);
     generator.compile_fds(compiler.file_descriptor_set())?;
 
@@ -112,7 +115,7 @@ fn entry(field: &FieldDescriptor) -> String {
     let key = field.name();
     let place = format!("self.{}", field_name(key));
     if is_secret(field) {
-        return format!("object.secret({key:?}, !{place}.is_empty());");
+        return format!("object.secret({key:?}, &{place});");
     }
     if field.is_map() && matches!(key, "volume_context" | "publish_context") {
         return format!("object.context({key:?}, &{place});");

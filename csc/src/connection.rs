@@ -90,16 +90,24 @@ impl Session {
 
     /// Calls the RPC that belongs to the request. `strict` validates whatever the flag says.
     pub(crate) async fn call<R: Rpc>(&self, request: R, strict: bool) -> Result<R::Reply, Failure> {
+        self.call_for(request, strict).await
+    }
+
+    /// As [`Self::call`], with another message to read the reply into.
+    pub(crate) async fn call_for<R: Rpc, Reply>(&self, request: R, strict: bool) -> Result<Reply, Failure>
+    where
+        Reply: prost::Message + Default + Redact + 'static,
+    {
         let validates = self.validates || strict;
         self.check(validates, Side::Request, R::METHOD, &request)?;
         let request = self.dressed(request, R::METHOD);
         let mut client = Grpc::new(self.channel.clone());
         let reply = async {
             client.ready().await.map_err(|error| Status::unavailable(chain(&error)))?;
-            let codec = ProstCodec::<R, R::Reply>::default();
+            let codec = ProstCodec::<R, Reply>::default();
             client.unary(request, PathAndQuery::from_static(R::METHOD), codec).await
         };
-        let reply = timeout(self.timeout, reply).await.map_err(|_| self.late())??.into_inner();
+        let reply: Reply = timeout(self.timeout, reply).await.map_err(|_| self.late())??.into_inner();
         if self.log_responses {
             eprintln!("INFO  response {}: {}", R::METHOD, redacted(&reply));
         }

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use csi::v1;
+use csi::v1::controller_service_capability::rpc::Type as Kind;
 use csi::v1::volume_content_source::{SnapshotSource, Type as Source, VolumeSource};
-use csi::{Redact, Rpc};
+use csi::{Rpc, v1, v1_12};
 
 use crate::cli::{Capabilities, Controller, Pages, Size, VolumeContext};
 use crate::connection::Session;
 use crate::failure::Failure;
-use crate::output::{line, pairs, quoted, reply, value};
+use crate::health;
+use crate::output::{enum_name, pairs, quoted, reply};
+use crate::pages::{page, template};
 use crate::pairs::{Pairs, joined};
-use crate::template::Template;
 
 #[allow(clippy::too_many_lines, reason = "one arm a command")]
 pub(crate) async fn run(session: &Session, command: Controller) -> Result<(), Failure> {
@@ -51,8 +52,11 @@ pub(crate) async fn run(session: &Session, command: Controller) -> Result<(), Fa
             let capabilities = session.call(v1::ControllerGetCapabilitiesRequest {}, false).await?;
             reply(session.form, &capabilities, |all| {
                 let name = |capability: &v1::ControllerServiceCapability| match &capability.r#type {
-                    Some(v1::controller_service_capability::Type::Rpc(rpc)) => rpc.r#type().as_str_name(),
-                    None => "UNKNOWN",
+                    Some(v1::controller_service_capability::Type::Rpc(rpc)) => {
+                        let known = Kind::try_from(rpc.r#type).ok().map(|kind| kind.as_str_name());
+                        enum_name(known.or_else(|| health::controller_condition(rpc.r#type)), rpc.r#type)
+                    }
+                    None => "UNKNOWN".to_owned(),
                 };
                 all.capabilities.iter().map(name).collect::<Vec<_>>().join("\n")
             });
@@ -61,11 +65,14 @@ pub(crate) async fn run(session: &Session, command: Controller) -> Result<(), Fa
         Controller::ExpandVolume { caps, size, ids } => expand(session, caps, size, ids).await,
         Controller::GetVolume { ids } => {
             for id in ids {
-                let found = session.call(v1::ControllerGetVolumeRequest { volume_id: id }, false).await?;
+                let request = v1::ControllerGetVolumeRequest { volume_id: id };
+                let found = session.call_for(request, false).await?;
                 reply(session.form, &found, volume_state);
             }
             Ok(())
         }
+        Controller::GetVolumeHealth { ids } => health::get(session, ids).await,
+        Controller::ListVolumeHealth { pages } => health::list(session, pages).await,
         Controller::ModifyVolume { mutable_params, ids } => {
             let request = |id: &str| v1::ControllerModifyVolumeRequest {
                 volume_id: id.to_owned(),
@@ -74,13 +81,14 @@ pub(crate) async fn run(session: &Session, command: Controller) -> Result<(), Fa
             };
             each_id(session, &ids, false, request).await
         }
-        Controller::CreateSnapshot { params, source_volume, names } => {
+        Controller::CreateSnapshot { params, topology, source_volume, names } => {
             for name in names {
                 let request = v1::CreateSnapshotRequest {
                     source_volume_id: source_volume.clone(),
                     name,
                     secrets: session.secrets(),
                     parameters: joined(&params.params),
+                    accessibility_requirements: requirement(&topology.topology),
                 };
                 let made = session.call(request, false).await?;
                 reply(session.form, &made, |made| made.snapshot.as_ref().map(snapshot).unwrap_or_default());
@@ -232,10 +240,8 @@ async fn list_volumes(session: &Session, pages: Pages) -> Result<(), Failure> {
     let mut token = pages.starting_token;
     loop {
         let request = v1::ListVolumesRequest { max_entries: pages.max_entries, starting_token: token };
-        let answer = session.call(request, false).await?;
-        let entry =
-            |entry: &v1::list_volumes_response::Entry| entry.volume.as_ref().map(volume).unwrap_or_default();
-        page(session, pages.paging, template.as_ref(), &answer, &answer.entries, &answer.next_token, entry)?;
+        let answer: v1_12::ListVolumesResponse = session.call_for(request, false).await?;
+        page(session, pages.paging, template.as_ref(), &answer, &answer.entries, &answer.next_token, listed)?;
         if !pages.paging || answer.next_token.is_empty() {
             return Ok(());
         }
@@ -271,43 +277,6 @@ async fn list_snapshots(
     }
 }
 
-fn template(pages: &Pages) -> Result<Option<Template>, Failure> {
-    let parse =
-        |text: &String| Template::parse(text).map_err(|error| Failure::Usage(format!("--format: {error}")));
-    pages.format.as_ref().map(parse).transpose()
-}
-
-/// Prints one page: entry by entry while paging, else the reply and the token behind it.
-fn page<R: Redact, E: Redact>(
-    session: &Session,
-    paging: bool,
-    template: Option<&Template>,
-    answer: &R,
-    entries: &[E],
-    token: &str,
-    short: impl Fn(&E) -> String,
-) -> Result<(), Failure> {
-    let render = |template: &Template, data: &serde_json::Value| {
-        template.render(data).map_err(|error| Failure::Usage(format!("--format: {error}")))
-    };
-    match (template, session.form) {
-        (Some(template), _) if paging => {
-            for entry in entries {
-                line(&render(template, &value(entry))?);
-            }
-        }
-        (Some(template), _) => line(&render(template, &value(answer))?),
-        (None, Some(_)) => reply(session.form, answer, |_| String::new()),
-        (None, None) => {
-            entries.iter().for_each(|entry| line(&short(entry)));
-            if !paging && !token.is_empty() {
-                line(&format!("token={}", quoted(token)));
-            }
-        }
-    }
-    Ok(())
-}
-
 /// A range, if either limit is given.
 pub(crate) fn range(size: &Size) -> Option<v1::CapacityRange> {
     let given = size.req_bytes > 0 || size.lim_bytes > 0;
@@ -327,14 +296,20 @@ fn volume(volume: &v1::Volume) -> String {
     with_pairs(format!("{}\t{}", quoted(&volume.volume_id), volume.capacity_bytes), &volume.volume_context)
 }
 
-fn volume_state(found: &v1::ControllerGetVolumeResponse) -> String {
+fn listed(entry: &v1_12::list_volumes_response::Entry) -> String {
+    let line = entry.volume.as_ref().map(volume).unwrap_or_default();
+    let condition = entry.status.as_ref().and_then(|status| status.volume_condition.as_ref());
+    health::abnormal(condition).map_or(line.clone(), |condition| format!("{line}\t{condition}"))
+}
+
+fn volume_state(found: &v1_12::ControllerGetVolumeResponse) -> String {
     let mut line = found.volume.as_ref().map(volume).unwrap_or_default();
     if let Some(status) = &found.status {
         for node in &status.published_node_ids {
             line = format!("{line}\tnode={}", quoted(node));
         }
         if let Some(condition) = &status.volume_condition {
-            line = format!("{line}\tabnormal={}\t{}", condition.abnormal, quoted(&condition.message));
+            line = format!("{line}\t{}", health::condition(condition));
         }
     }
     line

@@ -1,12 +1,13 @@
 //! `csc group …`: what upstream's client does not have.
 
 use csi::v1;
+use csi::v1::group_controller_service_capability::rpc::Type as Kind;
 
 use crate::cli::Group;
 use crate::connection::Session;
 use crate::controller::snapshot;
 use crate::failure::Failure;
-use crate::output::{quoted, reply};
+use crate::output::{enum_name, quoted, reply};
 use crate::pairs::joined;
 
 pub(crate) async fn run(session: &Session, command: Group) -> Result<(), Failure> {
@@ -16,9 +17,10 @@ pub(crate) async fn run(session: &Session, command: Group) -> Result<(), Failure
             reply(session.form, &capabilities, |all| {
                 let name = |capability: &v1::GroupControllerServiceCapability| match &capability.r#type {
                     Some(v1::group_controller_service_capability::Type::Rpc(rpc)) => {
-                        rpc.r#type().as_str_name()
+                        let known = Kind::try_from(rpc.r#type).ok().map(|kind| kind.as_str_name());
+                        enum_name(known, rpc.r#type)
                     }
-                    None => "UNKNOWN",
+                    None => "UNKNOWN".to_owned(),
                 };
                 all.capabilities.iter().map(name).collect::<Vec<_>>().join("\n")
             });

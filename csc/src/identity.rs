@@ -2,11 +2,13 @@
 
 use csi::v1;
 use csi::v1::plugin_capability::Type;
+use csi::v1::plugin_capability::service::Type as Service;
+use csi::v1::plugin_capability::volume_expansion::Type as Expansion;
 
 use crate::cli::Identity;
 use crate::connection::Session;
 use crate::failure::Failure;
-use crate::output::{pairs, quoted, reply};
+use crate::output::{enum_name, pairs, quoted, reply};
 
 pub(crate) async fn run(session: &Session, command: Identity) -> Result<(), Failure> {
     match command {
@@ -24,9 +26,15 @@ pub(crate) async fn run(session: &Session, command: Identity) -> Result<(), Fail
             let capabilities = session.call(v1::GetPluginCapabilitiesRequest {}, false).await?;
             reply(session.form, &capabilities, |all| {
                 let name = |capability: &v1::PluginCapability| match &capability.r#type {
-                    Some(Type::Service(service)) => service.r#type().as_str_name(),
-                    Some(Type::VolumeExpansion(expansion)) => expansion.r#type().as_str_name(),
-                    None => "UNKNOWN",
+                    Some(Type::Service(service)) => {
+                        let known = Service::try_from(service.r#type).ok().map(|kind| kind.as_str_name());
+                        enum_name(known, service.r#type)
+                    }
+                    Some(Type::VolumeExpansion(mode)) => {
+                        let known = Expansion::try_from(mode.r#type).ok().map(|kind| kind.as_str_name());
+                        enum_name(known, mode.r#type)
+                    }
+                    None => "UNKNOWN".to_owned(),
                 };
                 all.capabilities.iter().map(name).collect::<Vec<_>>().join("\n")
             });

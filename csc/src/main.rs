@@ -1,7 +1,8 @@
 //! csc: a command line client for any CSI endpoint.
 //!
 //! It has the commands, aliases, flags, environment and output of gocsi's csc (docs/upstream/csc.md), and
-//! adds group snapshots, modify, get-volume, get-snapshot, snapshot metadata, topology, mutable parameters,
+//! adds group snapshots, modify, get-volume, get-snapshot, health (of CSI 1.13, and the VolumeCondition of drivers up
+//! to 1.12), snapshot metadata, topology, mutable parameters,
 //! `--output json|yaml` and shell completions. `--with-spec-validation` checks each request and each reply
 //! against the specification's rules, so that driver authors can test with it.
 //!
@@ -13,10 +14,12 @@ mod connection;
 mod controller;
 mod failure;
 mod group;
+mod health;
 mod identity;
 mod metadata;
 mod node;
 mod output;
+mod pages;
 mod pairs;
 mod template;
 mod validate;

@@ -1,13 +1,15 @@
 //! `csc node …`.
 
-use csi::v1;
+use csi::v1::node_service_capability::rpc::Type as Kind;
 use csi::v1::volume_usage::Unit;
+use csi::{v1, v1_12};
 
 use crate::cli::{Node, Usage};
 use crate::connection::Session;
 use crate::controller::{each_id, range};
 use crate::failure::Failure;
-use crate::output::{pairs, reply};
+use crate::health;
+use crate::output::{enum_name, pairs, reply};
 use crate::pairs::joined;
 
 #[allow(clippy::too_many_lines, reason = "one arm a command")]
@@ -54,6 +56,8 @@ pub(crate) async fn run(session: &Session, command: Node) -> Result<(), Failure>
             each_id(session, &ids, false, request).await
         }
         Node::Stats { volumes } => stats(session, &volumes).await,
+        Node::VolumeHealth { volumes } => health::on_node(session, &volumes).await,
+        Node::StorageHealth => health::storage(session).await,
         Node::ExpandVolume { caps, size, staging_target_path, id, path } => {
             let request = v1::NodeExpandVolumeRequest {
                 volume_id: id,
@@ -71,8 +75,11 @@ pub(crate) async fn run(session: &Session, command: Node) -> Result<(), Failure>
             let capabilities = session.call(v1::NodeGetCapabilitiesRequest {}, false).await?;
             reply(session.form, &capabilities, |all| {
                 let name = |capability: &v1::NodeServiceCapability| match &capability.r#type {
-                    Some(v1::node_service_capability::Type::Rpc(rpc)) => rpc.r#type().as_str_name(),
-                    None => "UNKNOWN",
+                    Some(v1::node_service_capability::Type::Rpc(rpc)) => {
+                        let known = Kind::try_from(rpc.r#type).ok().map(|kind| kind.as_str_name());
+                        enum_name(known.or_else(|| health::node_condition(rpc.r#type)), rpc.r#type)
+                    }
+                    None => "UNKNOWN".to_owned(),
                 };
                 all.capabilities.iter().map(name).collect::<Vec<_>>().join("\n")
             });
@@ -115,13 +122,14 @@ async fn stats(session: &Session, volumes: &[String]) -> Result<(), Failure> {
             volume_path: path.to_owned(),
             staging_target_path: words.next().unwrap_or_default().to_owned(),
         };
-        let answer = session.call(request, false).await?;
+        let answer: v1_12::NodeGetVolumeStatsResponse = session.call_for(request, false).await?;
         reply(session.form, &answer, |answer| {
             let usage = |usage: &v1::VolumeUsage| {
                 let unit = Unit::try_from(usage.unit).map_or("UNKNOWN", |unit| unit.as_str_name());
                 format!("{}\t{}\t{}\t{unit}", usage.available, usage.total, usage.used)
             };
-            let lines: Vec<_> = answer.usage.iter().map(usage).collect();
+            let mut lines: Vec<_> = answer.usage.iter().map(usage).collect();
+            lines.extend(health::abnormal(answer.volume_condition.as_ref()));
             format!("{id}\t{path}\t{}", lines.join("\n"))
         });
     }

@@ -31,6 +31,11 @@ pub(crate) fn reply<R: Redact>(form: Option<Form>, reply: &R, short: impl FnOnce
     }
 }
 
+/// The name of an enum value; its number if this version of the protocol does not know it.
+pub(crate) fn enum_name(name: Option<&'static str>, number: i32) -> String {
+    name.map_or_else(|| number.to_string(), str::to_owned)
+}
+
 /// A text in double quotes, escaped as Go's `%q` does.
 pub(crate) fn quoted(text: &str) -> String {
     let mut out = String::from("\"");

@@ -30,6 +30,8 @@ const REQUIRED: &[(&str, &[&str], &[&str])] = &[
     ("ControllerUnpublishVolume", &["volume_id"], &[]),
     ("ValidateVolumeCapabilities", &["volume_id", "volume_capabilities"], &[]),
     ("ControllerGetVolume", &["volume_id"], &["volume.volume_id", "status"]),
+    ("ControllerGetVolumeHealth", &["volume_id"], &["volume_health.volume_id"]),
+    ("NodeGetVolumeHealth", &["volume_id"], &["volume_health.volume_id"]),
     ("ControllerModifyVolume", &["volume_id", "mutable_parameters"], &[]),
     ("ControllerExpandVolume", &["volume_id", "capacity_range"], &["capacity_bytes"]),
     (
@@ -75,6 +77,7 @@ pub(crate) fn check(side: Side, method: &str, message: &Value) -> Result<(), Str
     if name == "GetPluginInfo" && side == Side::Reply {
         plugin_name(message.get("name").and_then(Value::as_str).unwrap_or_default()).map_err(&broken)?;
     }
+    health(message).map_err(&broken)?;
     if let Some(capabilities) = message.get("volume_capabilities").and_then(Value::as_array) {
         capabilities.iter().try_for_each(capability).map_err(&broken)?;
     }
@@ -88,6 +91,32 @@ fn is_empty(value: &Value) -> bool {
         Value::Array(items) => items.is_empty(),
         Value::Object(_) | Value::Bool(_) | Value::Number(_) => false,
     }
+}
+
+/// What a reply says to be wrong: each entry has a status and a reason, and none is there twice.
+fn health(reply: &Value) -> Result<(), String> {
+    let list =
+        |value: &Value, field: &str| value.get(field).and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut volumes: Vec<Value> = reply.get("volume_health").cloned().into_iter().collect();
+    volumes.extend(list(reply, "entries").into_iter().filter(|entry| entry.get("health_statuses").is_some()));
+    let mut groups: Vec<_> = volumes.iter().map(|volume| list(volume, "health_statuses")).collect();
+    groups.push(list(reply, "backend_health"));
+    for group in groups {
+        let mut seen = Vec::new();
+        for entry in group {
+            for field in ["status", "reason"] {
+                if entry.get(field).is_none_or(is_empty) {
+                    return Err(format!("{field} of a health entry is required"));
+                }
+            }
+            let key = ["status", "reason", "volume_capability"].map(|field| entry.get(field).cloned());
+            if seen.contains(&key) {
+                return Err(format!("a health entry is there twice: {entry}"));
+            }
+            seen.push(key);
+        }
+    }
+    Ok(())
 }
 
 fn capability(capability: &Value) -> Result<(), String> {
@@ -105,7 +134,12 @@ fn sizes(value: &Value, field: &str) -> Result<(), String> {
             let limit = match field {
                 "node_id" | "published_node_ids" => NODE_ID,
                 // Paths may be as long as the system takes; messages and tokens are for people and drivers.
-                "target_path" | "staging_target_path" | "volume_path" | "message" | "mount_flags" => {
+                "target_path"
+                | "staging_target_path"
+                | "volume_path"
+                | "volume_publish_path"
+                | "message"
+                | "mount_flags" => {
                     return Ok(());
                 }
                 _ => STRING,
@@ -178,6 +212,37 @@ mod tests {
         let with = |length: usize| json!({"volume_id": "v", "mutable_parameters": {"k": "x".repeat(length)}});
         assert_eq!(request("ControllerModifyVolume", with(4095)), Ok(()));
         assert!(request("ControllerModifyVolume", with(4096)).unwrap_err().contains("4097 bytes"));
+    }
+
+    #[test]
+    fn health_entries_are_complete_and_different() {
+        let reply = |entries: Value| {
+            let health = json!({"volume_health": {"volume_id": "v", "health_statuses": entries.clone()}});
+            let listed = json!({"entries": [{"volume_id": "v", "health_statuses": entries.clone()}]});
+            let storage = json!({"backend_health": entries});
+            let said = [
+                ("Controller/ControllerGetVolumeHealth", &health),
+                ("Controller/ControllerListVolumeHealth", &listed),
+                ("Node/NodeGetVolumeHealth", &health),
+                ("Node/NodeGetStorageHealth", &storage),
+            ]
+            .map(|(method, reply)| check(Side::Reply, &format!("/csi.v1.{method}"), reply));
+            assert!(said.iter().all(|one| one.is_ok() == said[0].is_ok()), "{said:?}");
+            said[0].clone()
+        };
+        let entry = |status: &str, reason: &str| json!({"status": status, "reason": reason});
+        assert_eq!(reply(json!([])), Ok(()));
+        assert_eq!(
+            reply(json!([entry("DEGRADED", "A"), entry("DEGRADED", "B"), entry("DATA_LOSS", "A")])),
+            Ok(())
+        );
+        let twice = json!([entry("DEGRADED", "A"), entry("DEGRADED", "A")]);
+        assert!(reply(twice).unwrap_err().contains("is there twice"));
+        for missing in ["status", "reason"] {
+            let mut entry = entry("DEGRADED", "A");
+            entry.as_object_mut().unwrap().remove(missing);
+            assert!(reply(json!([entry])).unwrap_err().contains(&format!("{missing} of a health entry")));
+        }
     }
 
     #[test]

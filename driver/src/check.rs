@@ -67,6 +67,12 @@ pub fn map(field: &'static str, map: &BTreeMap<String, String>) -> Result<(), Re
     Ok(())
 }
 
+/// Places where something must or should be: each as [`map`].
+pub fn requirement(wanted: Option<&v1::TopologyRequirement>) -> Result<(), Refusal> {
+    let places = wanted.iter().flat_map(|wanted| wanted.requisite.iter().chain(&wanted.preferred));
+    places.map(|place| &place.segments).try_for_each(|place| map("accessibility_requirements", place))
+}
+
 /// Secrets: as [`map`], keys of letters, digits and `-_.`. The message names no key.
 pub fn secrets(secrets: &BTreeMap<String, String>) -> Result<(), Refusal> {
     map("secrets", secrets)?;

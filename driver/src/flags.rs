@@ -220,10 +220,12 @@ fn check_hidden(names: &BTreeSet<String>) -> Result<(), Exit> {
         ControllerType::from_str_name(name).is_some()
             || NodeType::from_str_name(name).is_some()
             || PluginType::from_str_name(name).is_some()
+            // Of CSI 1.12: a command line that hid it stays good, and it is never advertised.
+            || name == "VOLUME_CONDITION"
     };
     match names.iter().find(|name| !is_known(name)) {
         Some(name) => {
-            Err(Exit::refuse(format!("--hidden-capabilities: {name:?} is no capability of CSI 1.12")))
+            Err(Exit::refuse(format!("--hidden-capabilities: {name:?} is no capability of CSI 1.13")))
         }
         None => Ok(()),
     }
@@ -301,6 +303,20 @@ mod tests {
     }
 
     #[test]
+    fn capabilities_of_1_12_and_1_13_can_be_hidden() {
+        let names = [
+            "VOLUME_CONDITION",
+            "GET_VOLUME_HEALTH",
+            "LIST_VOLUME_HEALTH",
+            "GET_STORAGE_HEALTH",
+            "SNAPSHOT_ACCESSIBILITY_CONSTRAINTS",
+        ];
+        let options = options(&[&format!("--hidden-capabilities={}", names.join(","))]);
+        assert_eq!(options.hidden, names.map(str::to_owned).into());
+        assert_eq!((options.topology().is_some(), options.snapshot_topology()), (true, None));
+    }
+
+    #[test]
     fn bad_values_name_the_flag_and_leave_with_1_or_2() {
         for (args, code, word) in [
             (&["--endpoint=x"][..], 1, "endpoint"),
@@ -309,6 +325,7 @@ mod tests {
             (&["--drivername=-bad", "--nodeid=n"], 1, "drivername"),
             (&["--drivername=a/b", "--nodeid=n"], 1, "drivername"),
             (&["--hidden-capabilities=NOPE", "--nodeid=n"], 1, "NOPE"),
+            (&["--hidden-capabilities=GET_VOLUME_HEALTHY", "--nodeid=n"], 1, "CSI 1.13"),
             (&["--target-root=var/lib/kubelet", "--nodeid=n"], 1, "target-root"),
             (&["--capacity=fast", "--nodeid=n"], 2, "kind=quantity"),
             (&["--no-such-flag"], 2, "no-such-flag"),

@@ -22,7 +22,7 @@ impl Plugin {
         let options = &self.options;
         let mut kinds = vec![Type::ControllerService, Type::GroupControllerService];
         if options.topology {
-            kinds.push(Type::VolumeAccessibilityConstraints);
+            kinds.extend([Type::VolumeAccessibilityConstraints, Type::SnapshotAccessibilityConstraints]);
         }
         if options.metadata {
             kinds.push(Type::SnapshotMetadataService);

@@ -5,11 +5,12 @@
 //!    │
 //! plugin    operations on volumes, snapshots, publications (controller, node, identity, metadata)
 //!    ├── check     the specification's limits        ├── lock    who works on what
+//!    ├── health    what is wrong, from what was seen │
 //!    ├── store     records, journal, tables          ├── mount   bind mounts, the table of mounts
 //!    │                                               └── folder  who works in the state folder
 //!    └── backend   the trait that storage implements: hostpath (loopdev, sys); filesystem for device backends
 //! ```
-//! Behaviour follows csi-driver-host-path v1.18 and CSI 1.12; deviations carry `Differs:`.
+//! Behaviour follows csi-driver-host-path v1.18 and CSI 1.13; deviations carry `Differs:`.
 
 pub mod backend;
 pub mod check;
@@ -17,6 +18,7 @@ mod controller;
 pub mod filesystem;
 pub mod flags;
 mod folder;
+pub mod health;
 mod identity;
 pub mod listen;
 pub mod lock;

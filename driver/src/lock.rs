@@ -80,6 +80,11 @@ impl Locks {
         drop(held);
         Ok(Guard { locks: self.clone(), key })
     }
+
+    /// Whether anybody holds an object just now.
+    pub fn is_held(&self, key: &Key) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(key)
+    }
 }
 
 impl Drop for Guard {
@@ -143,6 +148,7 @@ mod tests {
         let guard = locks.alone(key()).unwrap();
         assert!(matches!(locks.alone(key()), Err(Refusal::Busy(_))));
         assert!(matches!(locks.shared(key()), Err(Refusal::Busy(_))));
+        assert!(locks.is_held(&key()) && !locks.is_held(&Key::Content("v".to_owned())));
         locks.alone(Key::Content("v".to_owned())).unwrap();
         drop(guard);
         locks.alone(key()).unwrap();

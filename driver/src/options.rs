@@ -101,6 +101,12 @@ impl Options {
         }
     }
 
+    /// This node's topology as that of its snapshots, if it is told and SNAPSHOT_ACCESSIBILITY_CONSTRAINTS is advertised.
+    pub fn snapshot_topology(&self) -> Option<csi::v1::Topology> {
+        let capability = csi::v1::plugin_capability::service::Type::SnapshotAccessibilityConstraints;
+        self.topology().filter(|_| !self.hidden.contains(capability.as_str_name()))
+    }
+
     /// This node's topology, if it is told.
     pub fn topology(&self) -> Option<csi::v1::Topology> {
         self.topology.then(|| csi::v1::Topology {

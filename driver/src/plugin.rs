@@ -209,7 +209,7 @@ impl Plugin {
     /// Shows content that an earlier call recorded and could not show. It is held by the id of its volume or
     /// snapshot, so that nobody removes it meanwhile.
     pub(crate) fn show_recorded(&self, id: &str, item: &Item) -> Result<(), Refusal> {
-        if !self.hidden().contains(&item.name) {
+        if !self.is_hidden(item) {
             return Ok(());
         }
         let key = Key::Content(id.to_owned());
@@ -224,6 +224,11 @@ impl Plugin {
         self.show(std::slice::from_ref(item))?;
         self.hidden().remove(&item.name);
         Ok(())
+    }
+
+    /// Whether content is recorded and could not be shown yet.
+    pub(crate) fn is_hidden(&self, item: &Item) -> bool {
+        self.hidden().contains(&item.name)
     }
 
     fn hidden(&self) -> MutexGuard<'_, HashSet<String>> {

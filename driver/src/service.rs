@@ -1,19 +1,22 @@
 //! The gRPC services: each RPC is logged, run off the async threads, and answered.
 //!
-//! Log lines are the Go driver's: the method at level 3 (Probe at 5), request and answer without
-//! credentials at 5, and at 5 also one JSON line that begins with `gRPCCall:`, which the Kubernetes
-//! end-to-end tests read. Errors are always logged.
+//! Log lines are the Go driver's: the method at level 3 (Probe at 5); the request at 5, before the call, so that it is
+//! there when the call hangs; the answer at 5; and at 5 also one line whose text is `gRPCCall:` and a JSON object, which
+//! the Kubernetes end-to-end tests read. Errors are always logged.
+//!
+//! Differs: no line has credentials. The Go driver's `gRPCCall:` lines have them; ours have the keys of the secrets, for
+//! the tests want a map there.
 
-use std::io::Write as _;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use base::log::Site;
 use csi::v1::controller_server::Controller;
 use csi::v1::group_controller_server::GroupController;
 use csi::v1::identity_server::Identity;
 use csi::v1::node_server::Node;
 use csi::v1::snapshot_metadata_server::SnapshotMetadata;
-use csi::{Rpc, StreamRpc, code_name, grpc_text, redacted, v1};
+use csi::{Redact, Rpc, StreamRpc, code_name, grpc_text, redacted, redacted_by_key, v1};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status};
@@ -21,6 +24,9 @@ use tonic::{Code, Request, Response, Status};
 use crate::metadata::{Runs, Walk};
 use crate::plugin::Plugin;
 use crate::refusal::Refusal;
+
+/// The level of requests and answers.
+const LEVEL: i32 = 5;
 
 /// The driver as a gRPC server sees it.
 #[derive(Debug, Clone)]
@@ -56,12 +62,10 @@ async fn logged<R: Rpc>(
     request: R,
     operation: impl AsyncFnOnce(R) -> Result<R::Reply, Status>,
 ) -> Result<Response<R::Reply>, Status> {
-    note_call(R::METHOD);
-    let wanted = base::log::enabled(5, file!());
-    let asked = if wanted { redacted(&request) } else { String::new() };
+    let asked = note_call(R::METHOD, &request);
     let outcome = operation(request).await;
-    if wanted {
-        note_answer(R::METHOD, &asked, outcome.as_ref().map(redacted).map_err(Clone::clone));
+    if let Some(asked) = asked {
+        note_answer(R::METHOD, &asked, &outcome);
     }
     if let Err(status) = &outcome {
         base::error!(grpc_text(status), "GRPC error"; "method" => R::METHOD);
@@ -74,31 +78,37 @@ fn panicked(error: &tokio::task::JoinError) -> Status {
     Status::unavailable(format!("the driver failed half-way, try again: {error}"))
 }
 
-fn note_call(method: &'static str) {
+/// Logs a call that begins; gives back the request for the line at its end, if that line is wanted.
+fn note_call(method: &'static str, request: &impl Redact) -> Option<String> {
     if method.ends_with("/Probe") {
         base::v!(5, "GRPC call"; "method" => method);
     } else {
         base::v!(3, "GRPC call"; "method" => method);
     }
+    let is_wanted = base::log::enabled(LEVEL, file!());
+    is_wanted.then(|| {
+        base::v!(LEVEL, "GRPC request"; "method" => method, "request" => redacted(request));
+        redacted_by_key(request)
+    })
 }
 
-fn note_answer(method: &str, asked: &str, outcome: Result<String, Status>) {
-    base::v!(5, "GRPC request"; "method" => method, "request" => asked);
-    let (reply, error, full) = match outcome {
-        Ok(reply) => (reply, String::new(), "null".to_owned()),
-        Err(status) => {
-            let full = serde_json::json!({"code": status.code() as i32, "message": status.message()});
-            ("null".to_owned(), grpc_text(&status), full.to_string())
-        }
-    };
-    base::v!(5, "GRPC response"; "method" => method, "response" => reply);
+fn note_answer(method: &str, asked: &str, outcome: &Result<impl Redact, Status>) {
+    let reply = outcome.as_ref().map_or_else(|_| "null".to_owned(), redacted);
+    base::v!(LEVEL, "GRPC response"; "method" => method, "response" => reply);
+    let site = Site { file: file!(), line: line!(), v: LEVEL };
+    base::log::write_plain(site, &call_line(method, asked, &reply, outcome.as_ref().err()));
+}
+
+/// The line about a whole call. Request and reply are JSON already.
+fn call_line(method: &str, asked: &str, reply: &str, status: Option<&Status>) -> String {
+    let error = status.map(grpc_text).unwrap_or_default();
+    let full =
+        status.map(|status| serde_json::json!({"code": status.code() as i32, "message": status.message()}));
     let (method, error) = (serde_json::Value::from(method), serde_json::Value::from(error));
-    let line = format!(
-        "gRPCCall: {{\"Method\":{method},\"Request\":{asked},\"Response\":{reply},\"Error\":{error},\"FullError\":{full}}}\n"
-    );
-    // Its readers want the JSON as it is, which a quoted log message would not be. If standard error is
-    // gone, nobody can be told.
-    let _ = std::io::stderr().lock().write_all(line.as_bytes());
+    let full = serde_json::Value::from(full);
+    format!(
+        "gRPCCall: {{\"Method\":{method},\"Request\":{asked},\"Response\":{reply},\"Error\":{error},\"FullError\":{full}}}"
+    )
 }
 
 /// Declares a service whose RPCs all run one operation of the plugin: `=` on a thread that may block, `=>` at
@@ -133,6 +143,10 @@ rpcs! { Controller {
     validate_volume_capabilities(ValidateVolumeCapabilitiesRequest) -> ValidateVolumeCapabilitiesResponse
         = Plugin::validate;
     list_volumes(ListVolumesRequest) -> ListVolumesResponse = Plugin::list_volumes;
+    controller_list_volume_health(ControllerListVolumeHealthRequest) -> ControllerListVolumeHealthResponse
+        = Plugin::list_volume_health;
+    controller_get_volume_health(ControllerGetVolumeHealthRequest) -> ControllerGetVolumeHealthResponse
+        = Plugin::get_volume_health;
     get_capacity(GetCapacityRequest) -> GetCapacityResponse = Plugin::capacity;
     controller_get_capabilities(ControllerGetCapabilitiesRequest) -> ControllerGetCapabilitiesResponse
         => |plugin| plugin.controller_capabilities();
@@ -161,6 +175,8 @@ rpcs! { Node {
     node_publish_volume(NodePublishVolumeRequest) -> NodePublishVolumeResponse = Plugin::publish;
     node_unpublish_volume(NodeUnpublishVolumeRequest) -> NodeUnpublishVolumeResponse = Plugin::unpublish;
     node_get_volume_stats(NodeGetVolumeStatsRequest) -> NodeGetVolumeStatsResponse = Plugin::stats;
+    node_get_volume_health(NodeGetVolumeHealthRequest) -> NodeGetVolumeHealthResponse = Plugin::node_volume_health;
+    node_get_storage_health(NodeGetStorageHealthRequest) -> NodeGetStorageHealthResponse = Plugin::storage_health;
     node_expand_volume(NodeExpandVolumeRequest) -> NodeExpandVolumeResponse = Plugin::expand_on_node;
     node_get_capabilities(NodeGetCapabilitiesRequest) -> NodeGetCapabilitiesResponse
         => |plugin| plugin.node_capabilities();
@@ -212,8 +228,7 @@ where
     R::Reply: Send,
 {
     let request = request.into_inner();
-    note_call(R::METHOD);
-    base::v!(5, "GRPC request"; "method" => R::METHOD, "request" => redacted(&request));
+    note_call(R::METHOD, &request);
     let plugin = Arc::clone(&service.0);
     let walk = tokio::task::spawn_blocking(move || check(&plugin, &request))
         .await
@@ -232,4 +247,35 @@ where
         }
     });
     Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_about_a_call_is_json_with_a_map_of_stripped_secrets() {
+        let secrets = [("token".to_owned(), "hush".to_owned())].into();
+        let request = v1::DeleteVolumeRequest { volume_id: "v\n\"".to_owned(), secrets };
+        let asked = redacted_by_key(&request);
+        let parse = |line: &str| -> serde_json::Value {
+            assert!(!line.contains("hush") && !line.contains('\n'), "{line}");
+            serde_json::from_str(line.strip_prefix("gRPCCall: ").unwrap()).unwrap()
+        };
+        let good = parse(&call_line("/csi.v1.Controller/DeleteVolume", &asked, "{}", None));
+        let request = serde_json::json!({"volume_id": "v\n\"", "secrets": {"token": "***stripped***"}});
+        let expected = serde_json::json!({
+            "Method": "/csi.v1.Controller/DeleteVolume",
+            "Request": request,
+            "Response": {},
+            "Error": "",
+            "FullError": null,
+        });
+        assert_eq!(good, expected);
+        let status = Status::not_found("no \"v\"");
+        let bad = parse(&call_line("/csi.v1.Controller/DeleteVolume", &asked, "null", Some(&status)));
+        assert_eq!(bad["FullError"], serde_json::json!({"code": 5, "message": "no \"v\""}));
+        assert_eq!(bad["Error"], r#"rpc error: code = NotFound desc = no "v""#);
+        assert!(bad["Response"].is_null());
+    }
 }

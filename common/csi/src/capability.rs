@@ -165,6 +165,23 @@ mod tests {
     }
 
     #[test]
+    fn a_1_12_drivers_volume_condition_is_ignored() {
+        use controller::rpc::Type;
+        let reply = v1::ControllerGetCapabilitiesResponse { capabilities: vec![rpc(3), rpc(11), rpc(12)] };
+        let set = ControllerCapabilities::from(&reply);
+        assert_eq!(set, [Type::ListVolumes, Type::GetVolume].into_iter().collect());
+        let node = |number| {
+            let rpc = node::Rpc { r#type: number };
+            v1::NodeServiceCapability { r#type: Some(node::Type::Rpc(rpc)) }
+        };
+        let told = v1::NodeGetCapabilitiesResponse { capabilities: vec![node(4), node(2)] };
+        assert_eq!(NodeCapabilities::from(&told), [node::rpc::Type::GetVolumeStats].into_iter().collect());
+        // In logs they are numbers.
+        assert_eq!(crate::redacted(&rpc(11)), r#"{"rpc":{"type":11}}"#);
+        assert_eq!(crate::redacted(&node(4)), r#"{"rpc":{"type":4}}"#);
+    }
+
+    #[test]
     fn plugin_set_keeps_services_and_expansion_apart() {
         use plugin::service::Type as Service;
         use plugin::volume_expansion::Type as Mode;

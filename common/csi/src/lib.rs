@@ -1,6 +1,7 @@
 //! The Container Storage Interface for sidecars: messages, one connection, one way to call.
 //!
 //! - [`v1`] and [`registration`]: generated messages and server traits, from `proto`.
+//! - [`v1_12`]: the three replies of CSI 1.12 that held a VolumeCondition, which 1.13 removed.
 //! - [`Redact`]: a message as one line of JSON without credentials, for logs.
 //! - [`Rpc`], [`StreamRpc`]: the method path and reply type that belong to a request type.
 //! - [`Endpoint`], [`Connection`]: one HTTP/2 connection that reconnects, and reports each loss at once.
@@ -36,10 +37,10 @@ pub use connection::{Connection, DialError, DialOptions, LinkState};
 pub use endpoint::{Endpoint, EndpointError};
 pub use published::{ListPublishedRequest, ListPublishedResponse};
 pub use reconnect::{DriverChanged, Identity, watch_identity};
-pub use redact::{Redact, redacted, shown};
+pub use redact::{Redact, redacted, redacted_by_key, shown};
 pub use rpc::{Rpc, StreamRpc};
 
-/// Messages and servers of CSI 1.12.0 (package `csi.v1`), generated from `proto/csi.proto`.
+/// Messages and servers of CSI 1.13.0 (package `csi.v1`), generated from `proto/csi.proto`.
 #[allow(
     clippy::all,
     clippy::indexing_slicing,
@@ -54,6 +55,26 @@ pub use rpc::{Rpc, StreamRpc};
 pub mod v1 {
     tonic::include_proto!("csi.v1");
     include!(concat!(env!("OUT_DIR"), "/csi.v1.mooring.rs"));
+}
+
+/// Replies as drivers of CSI 1.12 send them, with a VolumeCondition; generated from `proto/csi_1_12.proto`.
+///
+/// The calls are those of [`v1`]. A reply of 1.13 reads the same, without the condition. A caller that has no use for
+/// conditions takes the reply of [`v1`], which drops them.
+#[allow(
+    clippy::all,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::too_many_lines,
+    clippy::unwrap_used,
+    missing_docs,
+    rustdoc::all,
+    unreachable_pub,
+    rust_2018_idioms
+)]
+pub mod v1_12 {
+    tonic::include_proto!("csi.v1_12");
+    include!(concat!(env!("OUT_DIR"), "/csi.v1_12.mooring.rs"));
 }
 
 /// Messages and server of the kubelet's plugin registration, generated from

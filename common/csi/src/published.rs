@@ -111,7 +111,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::super::redacted;
-    use super::super::v1::{self, list_volumes_response::Entry, list_volumes_response::VolumeStatus};
+    use super::super::v1;
+    use super::super::v1_12::{self, list_volumes_response::Entry, list_volumes_response::VolumeStatus};
     use super::*;
 
     #[test]
@@ -132,9 +133,9 @@ mod tests {
             ..v1::Volume::default()
         };
         let nodes = ["n1", "n2"].map(str::to_owned).to_vec();
-        let condition = v1::VolumeCondition { abnormal: true, message: "m".to_owned() };
+        let condition = v1_12::VolumeCondition { abnormal: true, message: "m".to_owned() };
         let status = VolumeStatus { published_node_ids: nodes.clone(), volume_condition: Some(condition) };
-        let whole = v1::ListVolumesResponse {
+        let whole = v1_12::ListVolumesResponse {
             entries: vec![Entry { volume: Some(volume), status: Some(status) }, Entry::default()],
             next_token: "next".to_owned(),
         };

@@ -2,7 +2,7 @@
 //!
 //! Rules (docs/upstream/conventions.md, "Redaction"): names as in the protocol file, keys sorted, populated
 //! fields only, enum values by name (unknown ones by number), 64-bit numbers as numbers. A field marked
-//! `csi_secret` becomes `***stripped***` as a whole, so that not even its keys show. Fields that this version
+//! `csi_secret` becomes `***stripped***` as a whole, so that not even its keys show ([`redacted_by_key`] shows them). Fields that this version
 //! of the protocol does not know are dropped while a message is read, so they are never printed.
 //!
 //! Some drivers put credentials into volume contexts, publish contexts and mount flags. The kubelet puts service account
@@ -25,14 +25,22 @@ pub trait Redact {
 
 /// The message as one line of JSON for a log: whatever may be a credential is replaced by [`STRIPPED`].
 pub fn redacted(message: &impl Redact) -> String {
-    let mut out = Line { text: String::new(), contexts: Contexts::Harmless };
-    message.redact(&mut out);
-    out.text
+    line(message, Contexts::Harmless, Secrets::Whole)
+}
+
+/// As [`redacted`], but a secrets field stays a map: its keys are shown, each value is [`STRIPPED`]. For readers that
+/// want a map there, such as the Kubernetes end-to-end tests.
+pub fn redacted_by_key(message: &impl Redact) -> String {
+    line(message, Contexts::Harmless, Secrets::ByKey)
 }
 
 /// The message as one line of JSON for the user who asked for it: contexts and mount flags are shown, tokens are not.
 pub fn shown(message: &impl Redact) -> String {
-    let mut out = Line { text: String::new(), contexts: Contexts::AllButTokens };
+    line(message, Contexts::AllButTokens, Secrets::Whole)
+}
+
+fn line(message: &impl Redact, contexts: Contexts, secrets: Secrets) -> String {
+    let mut out = Line { text: String::new(), contexts, secrets };
     message.redact(&mut out);
     out.text
 }
@@ -42,6 +50,16 @@ pub fn shown(message: &impl Redact) -> String {
 pub struct Line {
     text: String,
     contexts: Contexts,
+    secrets: Secrets,
+}
+
+/// How a secrets field is written. Its values never are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Secrets {
+    /// As one placeholder.
+    Whole,
+    /// As a map of placeholders.
+    ByKey,
 }
 
 /// Which values of contexts and mount flags are written.
@@ -132,9 +150,15 @@ impl<'a> Object<'a> {
         &mut self.field(key).text
     }
 
-    pub(crate) fn secret(&mut self, key: &str, populated: bool) {
-        if populated {
-            quote(self.key(key), STRIPPED);
+    pub(crate) fn secret(&mut self, key: &str, values: &BTreeMap<String, String>) {
+        match self.out.secrets {
+            _ if values.is_empty() => {}
+            Secrets::Whole => quote(self.key(key), STRIPPED),
+            Secrets::ByKey => {
+                let mut inner = Object::new(self.field(key));
+                values.keys().for_each(|key| quote(inner.key(key), STRIPPED));
+                inner.end();
+            }
         }
     }
 

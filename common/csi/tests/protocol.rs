@@ -1,8 +1,8 @@
 //! Our protocol files say what the official ones say.
 //!
 //! The official files come out of the Go module cache (`go mod download` fetches them when they are
-//! missing). Every message, field, enum value, service, method, extension and option is compared;
-//! comments are ours and are not. Without Go the test fails and says so, unless the environment
+//! missing). Every message, field, enum value, reserved number, service, method, extension and option is
+//! compared; comments are ours and are not. Without Go the test fails and says so, unless the environment
 //! variable `MOORING_SKIP_OFFICIAL_PROTOCOL` is set.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -14,39 +14,78 @@ use prost_reflect::{
     DescriptorPool, DynamicMessage, EnumDescriptor, FieldDescriptor, MessageDescriptor, ServiceDescriptor,
 };
 
+const CSI: &str = "github.com/container-storage-interface/spec";
 const SKIP: &str = "MOORING_SKIP_OFFICIAL_PROTOCOL";
 
 #[test]
 fn csi_is_the_official_protocol() {
-    let Some(module) = module("github.com/container-storage-interface/spec", "v1.12.0") else { return };
+    let Some(module) = module(CSI, "v1.13.0") else { return };
     compare("csi.v1", &module.join("csi.proto"), "csi.proto");
 }
 
 #[test]
+fn replies_with_a_condition_are_those_of_csi_1_12() {
+    let Some(module) = module(CSI, "v1.12.0") else { return };
+    let kept = [
+        "csi.v1.VolumeCondition",
+        "csi.v1.ListVolumesResponse",
+        "csi.v1.ControllerGetVolumeResponse",
+        "csi.v1.NodeGetVolumeStatsResponse",
+    ];
+    let is_kept = |fact: &String| {
+        let name = fact.split(' ').nth(1).unwrap_or_default();
+        kept.iter()
+            .any(|kept| name.strip_prefix(kept).is_some_and(|rest| matches!(rest.get(..1), None | Some("."))))
+    };
+    let official = facts(&module.join("csi.proto"), "csi.v1").into_iter().filter(is_kept).collect();
+    let ours = facts(&ours("csi_1_12.proto"), "csi.v1_12");
+    let ours = ours.iter().map(|fact| fact.replace("csi.v1_12.", "csi.v1.")).collect();
+    assert_same(&official, &ours);
+}
+
+#[test]
 fn plugin_registration_is_the_official_protocol() {
-    let Some(module) = module("k8s.io/kubelet", "v0.36.3") else { return };
+    let Some(module) = module("k8s.io/kubelet", "v0.37.2") else { return };
     let official = module.join("pkg/apis/pluginregistration/v1/api.proto");
     compare("pluginregistration", &official, "pluginregistration.proto");
 }
 
 #[test]
 fn the_comparison_sees_a_lost_secret_option() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto");
-    let text = std::fs::read_to_string(folder.join("csi.proto")).unwrap();
+    let text = std::fs::read_to_string(ours("csi.proto")).unwrap();
     let changed = tempfile::tempdir().unwrap();
     let file = changed.path().join("csi.proto");
     std::fs::write(&file, text.replacen("secrets = 3 [(csi_secret) = true]", "secrets = 3", 1)).unwrap();
-    let ours = facts(&folder.join("csi.proto"), "csi.v1");
-    let theirs = facts(&file, "csi.v1");
-    assert_eq!(ours.symmetric_difference(&theirs).count(), 2);
+    let whole = facts(&ours("csi.proto"), "csi.v1");
+    let less = facts(&file, "csi.v1");
+    assert_eq!(whole.symmetric_difference(&less).count(), 2);
 }
 
-fn compare(package: &str, official: &Path, ours: &str) {
-    let ours = facts(&Path::new(env!("CARGO_MANIFEST_DIR")).join("proto").join(ours), package);
-    let official = facts(official, package);
+#[test]
+fn the_comparison_sees_a_number_that_is_no_longer_reserved() {
+    let text = std::fs::read_to_string(ours("csi.proto")).unwrap();
+    let changed = tempfile::tempdir().unwrap();
+    let file = changed.path().join("csi.proto");
+    for number in [2, 4, 11] {
+        std::fs::write(&file, text.replacen(&format!("reserved {number};"), "", 1)).unwrap();
+        let differing = facts(&ours("csi.proto"), "csi.v1");
+        assert_eq!(differing.symmetric_difference(&facts(&file, "csi.v1")).count(), 1, "{number}");
+    }
+}
+
+/// One of our files.
+fn ours(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("proto").join(name)
+}
+
+fn compare(package: &str, official: &Path, file: &str) {
+    assert_same(&facts(official, package), &facts(&ours(file), package));
+}
+
+fn assert_same(official: &BTreeSet<String>, ours: &BTreeSet<String>) {
     assert!(official.len() > 10, "nothing to compare with: {official:?}");
-    let missing: Vec<_> = official.difference(&ours).collect();
-    let extra: Vec<_> = ours.difference(&official).collect();
+    let missing: Vec<_> = official.difference(ours).collect();
+    let extra: Vec<_> = ours.difference(official).collect();
     assert!(missing.is_empty() && extra.is_empty(), "missing: {missing:#?}\nextra: {extra:#?}");
 }
 
@@ -111,6 +150,9 @@ fn add_message(facts: &mut BTreeSet<String>, message: &MessageDescriptor) {
     for field in message.fields() {
         facts.insert(field_line(&field));
     }
+    for numbers in message.reserved_ranges() {
+        facts.insert(format!("reserved {} {numbers:?}", message.full_name()));
+    }
     for oneof in message.oneofs() {
         facts.insert(format!("oneof {}", oneof.full_name()));
     }
@@ -132,6 +174,9 @@ fn field_line(field: &FieldDescriptor) -> String {
 
 fn add_enum(facts: &mut BTreeSet<String>, kind: &EnumDescriptor) {
     facts.insert(format!("enum {} {}", kind.full_name(), options(&kind.options())));
+    for numbers in kind.reserved_ranges() {
+        facts.insert(format!("reserved {} {numbers:?}", kind.full_name()));
+    }
     for value in kind.values() {
         facts.insert(format!(
             "value {} = {} {}",

@@ -106,6 +106,8 @@ pub(crate) enum Controller {
     CreateSnapshot {
         #[command(flatten)]
         params: Parameters,
+        #[command(flatten)]
+        topology: Topology,
         /// The volume.
         #[arg(long, required = true)]
         source_volume: String,
@@ -145,6 +147,18 @@ pub(crate) enum Controller {
     GetVolume {
         #[arg(required = true, value_name = "VOLUME_ID")]
         ids: Vec<String>,
+    },
+    /// What is wrong with volumes.
+    #[command(alias = "health")]
+    GetVolumeHealth {
+        #[arg(required = true, value_name = "VOLUME_ID")]
+        ids: Vec<String>,
+    },
+    /// Lists the volumes that something is wrong with.
+    #[command(alias = "list-health")]
+    ListVolumeHealth {
+        #[command(flatten)]
+        pages: Pages,
     },
     /// Changes volumes' mutable parameters.
     #[command(alias = "modify")]

@@ -68,6 +68,14 @@ pub(crate) enum Node {
         #[arg(required = true, value_name = "ID:VOLUME_PATH[:STAGING_PATH]")]
         volumes: Vec<String>,
     },
+    /// What is wrong with volumes on the node.
+    #[command(alias = "health")]
+    VolumeHealth {
+        #[arg(required = true, value_name = "ID[:PUBLISH_PATH[:STAGING_PATH]]")]
+        volumes: Vec<String>,
+    },
+    /// What is wrong with the storage that the node reaches.
+    StorageHealth,
     /// Makes a volume larger on the node.
     #[command(aliases = ["exp", "expand"])]
     ExpandVolume {

@@ -72,7 +72,7 @@ pub(crate) struct Pages {
 /// One place: key=val[,key=val...].
 #[derive(Debug, Args)]
 pub(crate) struct Topology {
-    /// Segments of one place the volume must be reachable from (any of them); repeatable.
+    /// Segments of one place where the volume must be reachable, or the snapshot usable (any of them); repeatable.
     #[arg(long, value_parser = pairs::parse)]
     pub(crate) topology: Vec<Pairs>,
 }

@@ -69,13 +69,15 @@ pub enum Content<'a> {
     CopyOf(&'a Item),
 }
 
-/// How a volume is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Health {
-    /// All is well.
-    Good,
-    /// It needs attention; the text says why.
-    Bad(String),
+/// The file system that the storage is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Disk {
+    /// Its size in bytes.
+    pub total: u64,
+    /// Bytes left for users; 0 also when no file can be made for want of inodes or quota.
+    pub available: u64,
+    /// Nothing can be written to it.
+    pub readonly: bool,
 }
 
 /// What is mounted where a volume is published.
@@ -164,8 +166,17 @@ pub trait Backend: Send + Sync + 'static {
     /// The system's.
     fn open(&self, item: &Item) -> io::Result<File>;
 
-    /// How a volume of `size` bytes is.
-    fn health(&self, volume: &Item, size: u64) -> Health;
+    /// Whether a volume has its content.
+    ///
+    /// # Errors
+    /// The system's: it cannot be known.
+    fn is_there(&self, volume: &Item) -> io::Result<bool>;
+
+    /// The file system that all content is on.
+    ///
+    /// # Errors
+    /// The system's: the storage cannot be reached.
+    fn disk(&self) -> io::Result<Disk>;
 }
 
 /// Whether a name can be a file name and nothing else: 1 to 128 of letters, digits, `-`, `_`, `.`, the

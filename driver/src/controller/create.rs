@@ -48,7 +48,7 @@ impl Plugin {
             return Ok(self.created(&volume));
         }
         let _slot = wanted.source.is_some().then(|| self.copies.take()).transpose()?;
-        self.check_place(request.accessibility_requirements.as_ref())?;
+        self.check_place("volumes", request.accessibility_requirements.as_ref())?;
         let size = self.size(&wanted)?;
         let (origin, _guard) = self.origin(&wanted, size)?;
         let room = self.reserve(request.parameters.get(POOL), size)?;
@@ -106,11 +106,7 @@ impl Plugin {
             None => None,
             Some(source) => Some(checked_source(source)?),
         };
-        if let Some(requirement) = &request.accessibility_requirements {
-            for topology in requirement.requisite.iter().chain(&requirement.preferred) {
-                check::map("accessibility_requirements", &topology.segments)?;
-            }
-        }
+        check::requirement(request.accessibility_requirements.as_ref())?;
         Ok(Wanted {
             access: common_access(&request.volume_capabilities)?,
             required: range.required_bytes,
@@ -138,15 +134,21 @@ impl Plugin {
         }
     }
 
+    /// Refuses what is wanted at other places than this node.
+    ///
     /// Differs: the Go driver ignores where a volume is wanted.
-    fn check_place(&self, wanted: Option<&v1::TopologyRequirement>) -> Result<(), Refusal> {
+    pub(super) fn check_place(
+        &self,
+        what: &str,
+        wanted: Option<&v1::TopologyRequirement>,
+    ) -> Result<(), Refusal> {
         let requisite = wanted.map(|wanted| wanted.requisite.as_slice()).unwrap_or_default();
         if requisite.is_empty() || requisite.iter().any(|topology| self.is_here(topology)) {
             return Ok(());
         }
         let here = &self.options.node_id;
         Err(Refusal::Full(format!(
-            "volumes of this driver are on node {here:?}, none of the places asked for"
+            "{what} of this driver are on node {here:?}, none of the places asked for"
         )))
     }
 

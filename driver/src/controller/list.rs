@@ -9,18 +9,15 @@
 use csi::v1;
 use prost::Message;
 
-use super::describe_snapshot;
-use crate::backend::{Health, Item};
 use crate::check;
 use crate::controller::create::POOL;
 use crate::plugin::Plugin;
 use crate::refusal::Refusal;
-use crate::store::Volume;
 
 /// The most bytes in one answer; callers take 4 MiB.
-const MAX_PAGE_BYTES: usize = 3 * 1024 * 1024;
+pub(super) const MAX_PAGE_BYTES: usize = 3 * 1024 * 1024;
 /// The most entries looked at for one answer.
-const MAX_PAGE_ENTRIES: usize = 20_000;
+pub(super) const MAX_PAGE_ENTRIES: usize = 20_000;
 
 impl Plugin {
     /// A page of volumes, by id.
@@ -36,7 +33,6 @@ impl Plugin {
             volume: Some(self.describe(volume)),
             status: Some(v1::list_volumes_response::VolumeStatus {
                 published_node_ids: self.published_nodes(volume),
-                volume_condition: Some(self.condition(volume)),
             }),
         });
         let (entries, cut) = fitting(entries);
@@ -61,8 +57,9 @@ impl Plugin {
         check::optional("source_volume_id", &request.source_volume_id)?;
         check::optional("snapshot_id", &request.snapshot_id)?;
         check::secrets(&request.secrets)?;
-        let entry =
-            |snapshot: &_| v1::list_snapshots_response::Entry { snapshot: Some(describe_snapshot(snapshot)) };
+        let entry = |snapshot: &_| v1::list_snapshots_response::Entry {
+            snapshot: Some(self.describe_snapshot(snapshot)),
+        };
         let volume = &request.source_volume_id;
         if !request.snapshot_id.is_empty() {
             let found = self.store.read().snapshots.get(&request.snapshot_id).cloned();
@@ -78,9 +75,9 @@ impl Plugin {
         Ok(v1::ListSnapshotsResponse { entries, next_token: token(next) })
     }
 
-    /// One volume and its condition.
+    /// One volume and where it is published.
     ///
-    /// Differs: the Go driver answers OK with a bad condition for an unknown volume.
+    /// Differs: the Go driver v1.18 answers OK with a bad condition for an unknown volume.
     ///
     /// # Errors
     /// INVALID_ARGUMENT without an id, NOT_FOUND for an unknown one.
@@ -92,7 +89,6 @@ impl Plugin {
         let volume = self.store.volume(&request.volume_id)?;
         let status = v1::controller_get_volume_response::VolumeStatus {
             published_node_ids: self.published_nodes(&volume),
-            volume_condition: Some(self.condition(&volume)),
         };
         Ok(v1::ControllerGetVolumeResponse { volume: Some(self.describe(&volume)), status: Some(status) })
     }
@@ -105,7 +101,7 @@ impl Plugin {
         check::optional("snapshot_id", &request.snapshot_id)?;
         check::secrets(&request.secrets)?;
         let snapshot = self.store.snapshot(&request.snapshot_id)?;
-        Ok(v1::GetSnapshotResponse { snapshot: Some(describe_snapshot(&snapshot)) })
+        Ok(v1::GetSnapshotResponse { snapshot: Some(self.describe_snapshot(&snapshot)) })
     }
 
     /// Room for new volumes: what is left of a pool, or without pools the largest volume.
@@ -137,16 +133,6 @@ impl Plugin {
         let capacity = self.options.capacity.get(pool).copied().unwrap_or(0);
         (capacity - self.store.read().used(pool)).max(0)
     }
-
-    /// A volume's condition as the storage side sees it.
-    pub(crate) fn condition(&self, volume: &Volume) -> v1::VolumeCondition {
-        match self.backend.health(&Item::from(volume), u64::try_from(volume.size).unwrap_or(0)) {
-            Health::Good => {
-                v1::VolumeCondition { abnormal: false, message: "the volume is healthy".to_owned() }
-            }
-            Health::Bad(message) => v1::VolumeCondition { abnormal: true, message },
-        }
-    }
 }
 
 /// The entries that fit into one answer, and how many that were if some did not.
@@ -168,12 +154,12 @@ fn fitting<M: Message>(entries: impl Iterator<Item = M>) -> (Vec<M>, Option<usiz
 const TOKEN_MARK: char = '@';
 
 /// The token of the page that begins with this id; empty if there is none.
-fn token(next: Option<String>) -> String {
+pub(super) fn token(next: Option<String>) -> String {
     next.map_or_else(String::new, |id| format!("{TOKEN_MARK}{id}"))
 }
 
 /// The id where the page of a token begins. The object may be gone: the page begins behind it then.
-fn token_id(token: &str) -> Result<&str, Refusal> {
+pub(super) fn token_id(token: &str) -> Result<&str, Refusal> {
     if token.is_empty() {
         return Ok("");
     }

@@ -4,6 +4,7 @@ mod attach;
 pub(crate) mod create;
 mod delete;
 mod expand;
+mod health;
 mod list;
 mod snapshot;
 
@@ -32,10 +33,13 @@ impl Plugin {
                 Type::GetSnapshot,
                 Type::ListVolumes,
                 Type::CloneVolume,
-                Type::VolumeCondition,
+                Type::GetVolumeHealth,
                 Type::SingleNodeMultiWriter,
             ]);
+            // Listing without getting is against the specification.
+            let gets_health = !options.hidden.contains(Type::GetVolumeHealth.as_str_name());
             let mut add = |wanted: bool, more: &[Type]| kinds.extend(more.iter().filter(|_| wanted));
+            add(gets_health, &[Type::ListVolumeHealth]);
             add(options.list_snapshots, &[Type::ListSnapshots]);
             add(options.expansion && options.controller_expansion, &[Type::ExpandVolume]);
             add(
@@ -67,6 +71,19 @@ impl Plugin {
         }
     }
 
+    /// A snapshot as the protocol describes it. All of them are ready: cutting is synchronous.
+    pub(crate) fn describe_snapshot(&self, snapshot: &Snapshot) -> v1::Snapshot {
+        v1::Snapshot {
+            size_bytes: snapshot.size,
+            snapshot_id: snapshot.id.clone(),
+            source_volume_id: snapshot.volume.clone(),
+            creation_time: Some(timestamp(snapshot.created)),
+            ready_to_use: true,
+            group_snapshot_id: snapshot.group.clone(),
+            accessible_topology: self.options.snapshot_topology().into_iter().collect(),
+        }
+    }
+
     /// Where a volume is published, as the protocol wants to know it.
     ///
     /// Differs: the Go driver lists an empty node id before the first publish and keeps the node's id
@@ -87,18 +104,6 @@ fn describe_source(source: &Source) -> v1::VolumeContentSource {
         Source::Volume(volume_id) => source_kind::Type::Volume(source_kind::VolumeSource { volume_id }),
     };
     v1::VolumeContentSource { r#type: Some(kind) }
-}
-
-/// A snapshot as the protocol describes it. All of them are ready: cutting is synchronous.
-pub(crate) fn describe_snapshot(snapshot: &Snapshot) -> v1::Snapshot {
-    v1::Snapshot {
-        size_bytes: snapshot.size,
-        snapshot_id: snapshot.id.clone(),
-        source_volume_id: snapshot.volume.clone(),
-        creation_time: Some(timestamp(snapshot.created)),
-        ready_to_use: true,
-        group_snapshot_id: snapshot.group.clone(),
-    }
 }
 
 /// A time as the protocol writes it.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use csi::v1;
 
-use super::{describe_snapshot, timestamp};
+use super::timestamp;
 use crate::backend::{Content, Item, Kind};
 use crate::check;
 use crate::lock::{Guard, Key};
@@ -24,7 +24,7 @@ impl Plugin {
     /// INVALID_ARGUMENT for a bad field; ALREADY_EXISTS when the name belongs to another volume's
     /// snapshot; NOT_FOUND for an unknown volume; ABORTED while the volume's content changes,
     /// or too many copies are under way;
-    /// RESOURCE_EXHAUSTED when the disk is full.
+    /// RESOURCE_EXHAUSTED when the disk is full, or the snapshot is wanted at another place.
     pub fn create_snapshot(
         &self,
         request: v1::CreateSnapshotRequest,
@@ -34,7 +34,9 @@ impl Plugin {
         check::required("source_volume_id", &request.source_volume_id)?;
         check::secrets(&request.secrets)?;
         check_parameters(&request.parameters)?;
+        check::requirement(request.accessibility_requirements.as_ref())?;
         let _name = self.locks.alone(Key::Name("snapshot", request.name.clone()))?;
+        self.check_usable(request.accessibility_requirements.as_ref())?;
         let existing = self.store.read().snapshot_named(&request.name);
         if let Some(snapshot) = existing {
             if snapshot.volume != request.source_volume_id {
@@ -43,7 +45,7 @@ impl Plugin {
                 return Err(Refusal::Clash(message));
             }
             self.show_recorded(&snapshot.id, &Item::from(&*snapshot))?;
-            return Ok(cut(&snapshot));
+            return Ok(self.cut(&snapshot));
         }
         let _slot = self.copies.take()?;
         let _content = self.locks.shared(Key::Content(request.source_volume_id.clone()))?;
@@ -52,7 +54,17 @@ impl Plugin {
         self.copy(&volume, &snapshot)?;
         let item = Item::from(&snapshot);
         self.commit_and_keep(&[item], vec![Change::Snapshot(Box::new(snapshot.clone()))])?;
-        Ok(cut(&snapshot))
+        Ok(self.cut(&snapshot))
+    }
+
+    fn cut(&self, snapshot: &Snapshot) -> v1::CreateSnapshotResponse {
+        v1::CreateSnapshotResponse { snapshot: Some(self.describe_snapshot(snapshot)) }
+    }
+
+    /// Snapshots are usable from this node. Who is not told so cannot ask for it.
+    fn check_usable(&self, wanted: Option<&v1::TopologyRequirement>) -> Result<(), Refusal> {
+        let wanted = wanted.filter(|_| self.options.snapshot_topology().is_some());
+        self.check_place("snapshots", wanted)
     }
 
     fn copy(&self, volume: &Volume, snapshot: &Snapshot) -> Result<(), Refusal> {
@@ -218,7 +230,7 @@ impl Plugin {
     fn describe_group(&self, group: &Group) -> v1::VolumeGroupSnapshot {
         v1::VolumeGroupSnapshot {
             group_snapshot_id: group.id.clone(),
-            snapshots: self.members(group).iter().map(|member| describe_snapshot(member)).collect(),
+            snapshots: self.members(group).iter().map(|member| self.describe_snapshot(member)).collect(),
             creation_time: Some(timestamp(group.created)),
             ready_to_use: true,
         }
@@ -234,10 +246,6 @@ impl Plugin {
         }
         Ok(snapshot)
     }
-}
-
-fn cut(snapshot: &Snapshot) -> v1::CreateSnapshotResponse {
-    v1::CreateSnapshotResponse { snapshot: Some(describe_snapshot(snapshot)) }
 }
 
 fn of_volume(volume: &Volume, name: String, created: (i64, i32), group: &str) -> Snapshot {

@@ -1,5 +1,6 @@
 //! The Node service's operations: volumes on this host.
 
+mod health;
 mod publish;
 mod stage;
 mod stats;
@@ -17,8 +18,9 @@ impl Plugin {
         let options = &self.options;
         let mut kinds = vec![
             Type::StageUnstageVolume,
-            Type::VolumeCondition,
             Type::GetVolumeStats,
+            Type::GetVolumeHealth,
+            Type::GetStorageHealth,
             Type::SingleNodeMultiWriter,
         ];
         if options.expansion && options.node_expansion {

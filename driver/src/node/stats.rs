@@ -9,13 +9,12 @@ use v1::volume_usage::Unit;
 use crate::backend::Item;
 use crate::check;
 use crate::lock::Key;
-use crate::mount;
 use crate::plugin::Plugin;
 use crate::refusal::Refusal;
 use crate::store::{Access, Volume};
 
 impl Plugin {
-    /// How full a published or staged volume is, and its condition.
+    /// How full a published or staged volume is.
     ///
     /// # Errors
     /// INVALID_ARGUMENT for a bad field; NOT_FOUND for an unknown volume or path, or a volume that is not
@@ -35,7 +34,7 @@ impl Plugin {
             Access::Mount => folder_usage(path)?,
             Access::Block => vec![self.device_usage(&volume)?],
         };
-        Ok(v1::NodeGetVolumeStatsResponse { usage, volume_condition: Some(self.node_condition(&volume)) })
+        Ok(v1::NodeGetVolumeStatsResponse { usage })
     }
 
     fn device_usage(&self, volume: &Volume) -> Result<v1::VolumeUsage, Refusal> {
@@ -43,19 +42,6 @@ impl Plugin {
         let mut file = self.backend.open(&Item::from(volume)).map_err(cannot())?;
         let total = file.seek(SeekFrom::End(0)).map_err(cannot())?;
         Ok(usage(Unit::Bytes, total, None, None))
-    }
-
-    /// The storage side's condition, and whether all recorded mounts are there.
-    fn node_condition(&self, volume: &Volume) -> v1::VolumeCondition {
-        let lost =
-            volume.published.keys().find(|target| !mount::is_mounted(target.as_ref()).unwrap_or(false));
-        match lost {
-            Some(target) => v1::VolumeCondition {
-                abnormal: true,
-                message: format!("the volume is not mounted at {target:?}"),
-            },
-            None => self.condition(volume),
-        }
     }
 
     /// Lets the node see a volume's new size; grows the volume first if the controller did not (as when

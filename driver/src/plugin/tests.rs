@@ -14,7 +14,7 @@ use volume_capability::{AccessMode, AccessType, MountVolume};
 
 use super::*;
 use crate::backend::hostpath::{Hostpath, Space};
-use crate::backend::{Content, Health, Occupant};
+use crate::backend::{Content, Disk, Occupant};
 use crate::service::Service;
 
 /// Storage whose next calls fail.
@@ -82,8 +82,12 @@ impl Backend for Faulty {
         self.0.open(item)
     }
 
-    fn health(&self, volume: &Item, size: u64) -> Health {
-        self.0.health(volume, size)
+    fn is_there(&self, volume: &Item) -> io::Result<bool> {
+        self.0.is_there(volume)
+    }
+
+    fn disk(&self) -> io::Result<Disk> {
+        self.0.disk()
     }
 }
 
@@ -127,8 +131,7 @@ async fn a_recorded_volume_without_a_place_is_finished_next_time() {
     }
     let volume = f.service.create_volume(create("v")).await.unwrap().into_inner().volume.unwrap();
     let record = f.service.0.store.volume(&volume.volume_id).unwrap();
-    let health = f.service.0.backend.health(&Item::from(&*record), 0);
-    assert_eq!(health, Health::Good);
+    assert!(f.service.0.backend.is_there(&Item::from(&*record)).unwrap());
     assert_eq!(f.service.0.store.read().volumes.len(), 1);
 }
 
@@ -150,6 +153,43 @@ async fn a_snapshot_without_a_place_is_finished_by_the_next_call() {
     }
     f.service.create_snapshot(cut()).await.unwrap();
     assert_eq!(f.service.0.store.read().snapshots.len(), 1);
+}
+
+/// What the list of unhealthy volumes says: status and reason.
+async fn unhealthy(f: &Fixture) -> Vec<(v1::VolumeHealthErrorType, String)> {
+    let list = Request::new(v1::ControllerListVolumeHealthRequest::default());
+    let reply = f.service.controller_list_volume_health(list).await.unwrap().into_inner();
+    let entries = reply.entries.iter().flat_map(|volume| &volume.health_statuses);
+    entries.map(|entry| (entry.status(), entry.reason.clone())).collect()
+}
+
+#[tokio::test]
+async fn content_that_waits_for_its_place_is_not_told_as_lost() {
+    let f = fixture();
+    f.faults.keep.store(1, Ordering::SeqCst);
+    f.service.create_volume(create("v")).await.unwrap_err();
+    let waiting = (v1::VolumeHealthErrorType::Inaccessible, "ContentUnreadable".to_owned());
+    assert_eq!(unhealthy(&f).await, [waiting]);
+    f.service.create_volume(create("v")).await.unwrap();
+    assert_eq!(unhealthy(&f).await, []);
+}
+
+#[tokio::test]
+async fn content_that_a_call_hides_is_lost_only_if_it_stays_away() {
+    let f = fixture();
+    let volume = f.service.create_volume(create("v")).await.unwrap().into_inner().volume.unwrap();
+    let plugin = &f.service.0;
+    let record = plugin.store.volume(&volume.volume_id).unwrap();
+    plugin.backend.retire(&Item::from(&*record)).unwrap();
+    for key in [Key::Content(volume.volume_id.clone()), Key::Name("volume", "v".to_owned())] {
+        let at_work = plugin.locks.alone(key).unwrap();
+        assert_eq!(unhealthy(&f).await, []);
+        drop(at_work);
+        let lost = (v1::VolumeHealthErrorType::DataLoss, "ContentMissing".to_owned());
+        assert_eq!(unhealthy(&f).await, [lost]);
+    }
+    plugin.backend.keep(&Item::from(&*record)).unwrap();
+    assert_eq!(unhealthy(&f).await, []);
 }
 
 #[tokio::test]

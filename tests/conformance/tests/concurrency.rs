@@ -105,7 +105,8 @@ async fn one(client: Client, seen: Arc<Seen>, mut dice: Dice, target: PathBuf) {
                     Err(status) => Err(status),
                 }
             }
-            5 | 6 => listed(&client, &seen).await,
+            5 => listed(&client, &seen).await,
+            6 => healthy(&client, &seen, &id).await,
             _ => {
                 let get = v1::ControllerGetVolumeRequest { volume_id: id.clone() };
                 timed(&seen, client.call(get, DEADLINE)).await.map(|reply| {
@@ -200,6 +201,17 @@ async fn listed(client: &Client, seen: &Seen) -> Result<(), Status> {
     Ok(())
 }
 
+/// Whatever others do to the volumes at this moment, nothing is wrong with them.
+async fn healthy(client: &Client, seen: &Seen, id: &str) -> Result<(), Status> {
+    let list = v1::ControllerListVolumeHealthRequest::default();
+    assert_eq!(timed(seen, client.call(list, DEADLINE)).await?.entries, []);
+    let get = v1::NodeGetVolumeHealthRequest { volume_id: id.to_owned(), ..Default::default() };
+    let health = timed(seen, client.call(get, DEADLINE)).await?.volume_health.unwrap();
+    assert_eq!(health.health_statuses, [], "{id}");
+    seen.note("health");
+    Ok(())
+}
+
 /// What may be answered while others work on the same volumes.
 fn allowed(status: &Status, number: u64) {
     let fine = match status.code() {
@@ -225,7 +237,8 @@ fn report(seen: &Seen) {
     eprintln!("{} calls, median {:?}, p99 {:?}, longest {:?}", times.len(), at(50), at(99), at(100));
     let done = seen.done.lock().unwrap();
     eprintln!("{done:?}");
-    for (what, least) in [("publish", 100), ("snapshot", 50), ("expand", 50), ("delete", 20)] {
+    for (what, least) in [("publish", 100), ("snapshot", 50), ("expand", 50), ("delete", 20), ("health", 50)]
+    {
         assert!(done.get(what).is_some_and(|done| *done >= least), "too few of {what}: {done:?}");
     }
 }
@@ -238,12 +251,13 @@ async fn quiet(client: &Client, seen: &Seen) {
     let lasting = seen.ids.lock().unwrap().clone();
     assert_eq!(lasting.len(), usize::try_from(LASTING).unwrap(), "each name was used");
     assert!(lasting.values().all(|id| ids.contains(id)), "a lasting volume is gone");
+    let unhealthy = client.call(v1::ControllerListVolumeHealthRequest::default(), DEADLINE).await.unwrap();
+    assert_eq!(unhealthy.entries, []);
     for entry in reply.entries {
         let volume = entry.volume.unwrap();
         let get = v1::ControllerGetVolumeRequest { volume_id: volume.volume_id.clone() };
         let got = client.call(get, DEADLINE).await.unwrap();
         assert_eq!(got.volume.as_ref(), Some(&volume));
-        assert!(!got.status.unwrap().volume_condition.unwrap().abnormal);
         client.call(request::delete(&volume.volume_id), DEADLINE).await.unwrap();
     }
     assert_eq!(client.call(v1::ListVolumesRequest::default(), DEADLINE).await.unwrap().entries.len(), 0);

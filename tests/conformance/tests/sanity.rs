@@ -1,4 +1,4 @@
-//! csi-sanity: no failure, and every skip is one we know the reason of.
+//! csi-sanity: every spec runs, and none fails but the one whose own mistake makes it fail.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::process::Command;
@@ -6,16 +6,11 @@ use std::process::Command;
 use cluster::binaries::{Binary, Progress, ensure};
 use conformance::{Running, in_own_mounts};
 
-/// What this release of csi-sanity may skip: capabilities of a specification after 1.12.
-const KNOWN_SKIPS: [&str; 5] = [
-    "ControllerListVolumeHealth not supported",
-    "ControllerGetVolumeHealth not supported",
-    "NodeGetVolumeHealth not supported",
-    "NodeGetStorageHealth not supported",
-    "SNAPSHOT_ACCESSIBILITY_CONSTRAINTS not supported",
-];
-/// Specs in all, counted so that a release that runs less is noticed.
-const MIN_PASSED: usize = 95;
+/// The one spec of csi-test 5.6.0 that no driver passes that answers accessible_topology. It compares Go structs, not
+/// messages: the topology that it sent has a `sizeCache`, the one that it received has none yet.
+const MISTAKEN: &str = "CreateSnapshot [Controller Server] [It] should succeed when creating a snapshot with accessibility requirements";
+/// Specs in all, counted so that a release that runs less is noticed. One more is pending, and one is mistaken.
+const MIN_PASSED: usize = 101;
 
 in_own_mounts!(csi_sanity_passes_for_mount_volumes, sanity("mount", &[]));
 
@@ -53,20 +48,33 @@ async fn sanity(access: &str, args: &[&str]) {
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     let why = |what: &str| format!("{what}\n{text}\n{}", driver.last_lines());
-    assert!(output.status.success(), "{}", why("csi-sanity failed"));
+    let failed: Vec<_> = text.lines().filter_map(|line| line.trim().strip_prefix("[FAIL] ")).collect();
+    let is_mistaken = |failed: &&str| *failed == MISTAKEN && is_same_topology(&text);
+    assert!(failed.iter().all(is_mistaken), "{}", why("csi-sanity failed"));
     let summary = text.lines().rev().find(|line| line.contains(" Passed")).unwrap_or_default();
     let passed: usize = summary
         .split(" Passed")
         .next()
         .and_then(|before| before.split_whitespace().last()?.parse().ok())
         .unwrap_or_default();
-    assert!(passed >= MIN_PASSED && summary.contains(" 0 Failed"), "{}", why(summary));
-    let reasons = text.lines().filter_map(|line| line.trim().strip_prefix("[SKIPPED] "));
-    let unknown: Vec<_> =
-        reasons.filter(|reason| !reason.starts_with("in [") && !KNOWN_SKIPS.contains(reason)).collect();
-    assert!(unknown.is_empty(), "{}", why(&format!("skips nobody explained: {unknown:?}")));
+    assert_eq!(output.status.success(), failed.is_empty(), "{}", why("csi-sanity broke down"));
+    let counted = format!(" {} Failed", usize::from(!failed.is_empty()));
+    assert!(passed >= MIN_PASSED && summary.contains(&counted), "{}", why(summary));
+    assert!(summary.ends_with(" 0 Skipped"), "{}", why(summary));
     eprintln!("csi-sanity {access}: {summary}");
     assert_eq!(driver.stop().await, Some(0));
     assert_eq!(conformance::mounts_below(folder.path()), [""; 0].map(std::path::PathBuf::from));
     assert_eq!(conformance::loop_devices_below(folder.path()).len(), 0);
+}
+
+/// Whether the two topologies that the mistaken spec shows are the same message.
+fn is_same_topology(text: &str) -> bool {
+    let shown = |from: &str, to: &str| -> Vec<&str> {
+        let lines = text.lines().map(str::trim).skip_while(|line| *line != from).skip(1);
+        let fields = lines.take_while(|line| !line.starts_with(to));
+        // Where it is in memory, and how long its encoding was.
+        fields.filter(|line| !line.starts_with("<*csi.Topology") && !line.starts_with("sizeCache")).collect()
+    };
+    let (received, sent) = (shown("[FAILED] Expected", "to equal"), shown("to equal", "In [It]"));
+    received == sent && received.iter().any(|line| line.starts_with("Segments"))
 }

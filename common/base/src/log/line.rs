@@ -82,6 +82,30 @@ pub(super) fn text(
     text: &str,
     fields: &[(&str, Shown<'_>)],
 ) -> String {
+    let mut out = header(severity, site, now);
+    push_quoted(&mut out, text);
+    for (key, value) in fields {
+        out.push(' ');
+        out.push_str(key);
+        match value {
+            Shown::Number(number) => {
+                // Writing to a String cannot fail, here and below.
+                let _ = write!(out, "={number}");
+            }
+            Shown::Text(value) => push_text(&mut out, &value.to_string()),
+        }
+    }
+    out.push('\n');
+    out
+}
+
+/// klog's text line with the text as it is.
+pub(super) fn plain(severity: Severity, site: Site, now: Timestamp, text: &str) -> String {
+    header(severity, site, now) + text + "\n"
+}
+
+/// What each text line begins with.
+fn header(severity: Severity, site: Site, now: Timestamp) -> String {
     let letter = match severity {
         Severity::Info => 'I',
         Severity::Warning => 'W',
@@ -90,7 +114,6 @@ pub(super) fn text(
     };
     let at = Offset::UTC.to_datetime(now);
     let mut out = String::with_capacity(128);
-    // Writing to a String cannot fail, here and below.
     let _ = write!(
         out,
         "{letter}{:02}{:02} {:02}:{:02}:{:02}.{:06} {:7} {}:{}] ",
@@ -104,18 +127,6 @@ pub(super) fn text(
         site.file.rsplit('/').next().unwrap_or(site.file),
         site.line,
     );
-    push_quoted(&mut out, text);
-    for (key, value) in fields {
-        out.push(' ');
-        out.push_str(key);
-        match value {
-            Shown::Number(number) => {
-                let _ = write!(out, "={number}");
-            }
-            Shown::Text(value) => push_text(&mut out, &value.to_string()),
-        }
-    }
-    out.push('\n');
     out
 }
 
@@ -210,6 +221,12 @@ mod tests {
             "I0102 03:04:05.000678 {pid} apply.rs:42] \"GRPC \\\"call\\\"\" method=\"/a\" n=3 ok=true\n"
         );
         assert_eq!(got, want);
+    }
+
+    #[test]
+    fn a_plain_line_is_not_quoted() {
+        let got = plain(Severity::Info, site(), now(), "gRPCCall: {\"a\":1}");
+        assert!(got.starts_with("I0102 ") && got.ends_with(" apply.rs:42] gRPCCall: {\"a\":1}\n"), "{got}");
     }
 
     #[test]

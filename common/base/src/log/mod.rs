@@ -30,7 +30,7 @@ use std::fmt::Display;
 
 pub use line::{AsNumber, AsText, Field, Severity, Shown, Site};
 pub use vmodule::VModule;
-pub use write::{Format, LogOptions, capture, enabled, write};
+pub use write::{Format, LogOptions, capture, enabled, write, write_plain};
 
 /// Puts the options into force and takes over the libraries' `tracing` events. The first call in a
 /// process wins; later ones change nothing.

@@ -56,15 +56,31 @@ pub fn enabled(v: i32, file: &str) -> bool {
 
 /// Writes one line. Used by the macros, which decide first whether it is wanted.
 pub fn write(severity: Severity, site: Site, text: &str, fields: &[(&str, Shown<'_>)]) {
-    let format = OPTIONS.get().map_or(Format::Text, |options| options.format);
     let now = jiff::Timestamp::now();
-    let line = match format {
+    emit(&match format() {
         Format::Text => line::text(severity, site, now, text, fields),
         Format::Json => line::json(severity, site, now, text, fields),
-    };
+    });
+}
+
+/// Writes an informative line whose text is not quoted, as klog's `Infof` does, for programs that read the text. It must
+/// have no line breaks. The JSON form is a line as any other. The caller decides first whether the line is wanted.
+pub fn write_plain(site: Site, text: &str) {
+    let now = jiff::Timestamp::now();
+    emit(&match format() {
+        Format::Text => line::plain(Severity::Info, site, now, text),
+        Format::Json => line::json(Severity::Info, site, now, text, &[]),
+    });
+}
+
+fn format() -> Format {
+    OPTIONS.get().map_or(Format::Text, |options| options.format)
+}
+
+fn emit(line: &str) {
     let captured = CAPTURE.with_borrow_mut(|capture| match capture {
         Some(lines) => {
-            lines.push_str(&line);
+            lines.push_str(line);
             true
         }
         None => false,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use prost::Message;
 
-use crate::{redacted, v1};
+use crate::{redacted, redacted_by_key, v1};
 
 fn map<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
     pairs.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
@@ -57,6 +57,7 @@ fn a_full_request_shows_everything_but_its_secrets() {
 fn empty_messages_and_empty_secrets_show_nothing() {
     assert_eq!(redacted(&v1::ProbeRequest {}), "{}");
     assert_eq!(redacted(&v1::CreateVolumeRequest::default()), "{}");
+    assert_eq!(redacted_by_key(&v1::CreateVolumeRequest::default()), "{}");
     let block = v1::VolumeCapability {
         access_type: Some(v1::volume_capability::AccessType::Block(v1::volume_capability::BlockVolume {})),
         access_mode: None,
@@ -106,8 +107,10 @@ fn every_message_with_credentials_strips_them() {
         ($($kind:ident),* $(,)?) => {{
             let mut count = 0;
             $(
+                #[allow(clippy::needless_update, reason = "one of them has no other field")]
                 let message = v1::$kind { secrets: secrets(), ..Default::default() };
                 assert_eq!(redacted(&message), r#"{"secrets":"***stripped***"}"#);
+                assert_eq!(redacted_by_key(&message), r#"{"secrets":{"key-name":"***stripped***"}}"#);
                 assert_eq!(format!("{message:?}"), r#"{"secrets":"***stripped***"}"#);
                 count += 1;
             )*
@@ -120,6 +123,8 @@ fn every_message_with_credentials_strips_them() {
         ControllerPublishVolumeRequest,
         ControllerUnpublishVolumeRequest,
         ValidateVolumeCapabilitiesRequest,
+        ControllerListVolumeHealthRequest,
+        ControllerGetVolumeHealthRequest,
         ControllerModifyVolumeRequest,
         CreateSnapshotRequest,
         DeleteSnapshotRequest,
@@ -128,6 +133,7 @@ fn every_message_with_credentials_strips_them() {
         ControllerExpandVolumeRequest,
         NodeStageVolumeRequest,
         NodePublishVolumeRequest,
+        NodeGetStorageHealthRequest,
         NodeExpandVolumeRequest,
         CreateVolumeGroupSnapshotRequest,
         DeleteVolumeGroupSnapshotRequest,
@@ -135,7 +141,7 @@ fn every_message_with_credentials_strips_them() {
         GetMetadataAllocatedRequest,
         GetMetadataDeltaRequest,
     );
-    assert_eq!(count, 19, "docs/upstream/csi.md, \"Secrets\"");
+    assert_eq!(count, 22, "docs/upstream/csi.md, \"Secrets\"");
 }
 
 #[test]

@@ -32,10 +32,10 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, StatVfsMountFlags, Uid};
 use rustix::io::Errno;
 
-use super::{Backend, Content, Health, Item, Kind, Occupant, is_plain_name};
+use super::{Backend, Content, Disk, Item, Kind, Occupant, is_plain_name};
 use crate::loopdev;
 use crate::mount::table;
 use crate::store::Access;
@@ -161,7 +161,7 @@ impl Hostpath {
         }
         match self.keep(item) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // Reported as the volume's condition; its record stays, so that it can be deleted.
+                // Reported as the volume's health; its record stays, so that it can be deleted.
                 base::warn!("The content of a recorded object is missing"; "name" => name);
                 Ok(())
             }
@@ -289,20 +289,39 @@ impl Backend for Hostpath {
         Self::open_file(&self.root, &Self::file_name(item)?, OFlags::RDONLY)
     }
 
-    fn health(&self, volume: &Item, size: u64) -> Health {
-        match Self::file_name(volume).and_then(|name| exists(&self.root, &name)) {
-            Ok(true) => {}
-            Ok(false) => return Health::Bad("the volume's content is missing".to_owned()),
-            Err(error) => return Health::Bad(format!("the volume's content cannot be read: {error}")),
+    fn is_there(&self, volume: &Item) -> io::Result<bool> {
+        exists(&self.root, &Self::file_name(volume)?)
+    }
+
+    fn disk(&self) -> io::Result<Disk> {
+        // The open folder answers for ever; publishing goes by the path.
+        let (open, named) = (rustix::fs::fstat(&self.root)?, rustix::fs::stat(&self.path)?);
+        if (open.st_dev, open.st_ino) != (named.st_dev, named.st_ino) {
+            return Err(io::Error::other(format!(
+                "{} is another folder than at the driver's start",
+                self.path.display()
+            )));
         }
-        match rustix::fs::fstatvfs(&self.root) {
-            Err(error) => Health::Bad(format!("the disk cannot be read: {error}")),
-            Ok(disk) if disk.f_blocks.saturating_mul(disk.f_frsize) < size => {
-                Health::Bad("the disk is smaller than the volume".to_owned())
-            }
-            Ok(disk) if disk.f_bavail == 0 => Health::Bad("the disk is full".to_owned()),
-            Ok(_) => Health::Good,
+        let stat = rustix::fs::fstatvfs(&self.root)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+        let mut disk = Disk {
+            total: bytes(stat.f_blocks),
+            available: bytes(stat.f_bavail),
+            readonly: stat.f_flag.contains(StatVfsMountFlags::RDONLY),
+        };
+        // A file system that gave up after an error may show it only to who writes. The file has no name.
+        let nameless = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+        match rustix::fs::openat(&self.new, ".", nameless, FILE_MODE) {
+            Ok(_) => {}
+            Err(Errno::ROFS) => disk.readonly = true,
+            Err(Errno::NOSPC | Errno::DQUOT) => disk.available = 0,
+            // It has no nameless files.
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {}
+            // That is about this process or the node, not about the disk.
+            Err(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
+        Ok(disk)
     }
 }
 

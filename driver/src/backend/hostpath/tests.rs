@@ -52,6 +52,23 @@ fn prepared_content_shows_only_after_it_is_kept() {
 }
 
 #[test]
+fn the_disk_is_read_and_is_gone_with_its_folder() {
+    let disk = disk();
+    let seen = disk.backend.disk().unwrap();
+    assert!(seen.total > seen.available && seen.available > 0 && !seen.readonly, "{seen:?}");
+    let left: Vec<_> = std::fs::read_dir(disk.folder.path().join(NEW)).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+    let away = disk.folder.path().with_extension("away");
+    std::fs::rename(disk.folder.path(), &away).unwrap();
+    assert_eq!(disk.backend.disk().unwrap_err().kind(), io::ErrorKind::NotFound);
+    std::fs::create_dir(disk.folder.path()).unwrap();
+    assert!(disk.backend.disk().unwrap_err().to_string().contains("is another folder"));
+    std::fs::remove_dir(disk.folder.path()).unwrap();
+    std::fs::rename(&away, disk.folder.path()).unwrap();
+    assert_eq!(disk.backend.disk().unwrap().total, seen.total);
+}
+
+#[test]
 fn devices_are_sparse_on_demand() {
     let disk = disk();
     let new = device("big");
@@ -119,7 +136,7 @@ fn recovery_keeps_the_recorded_and_removes_its_own_rest() {
     assert_eq!(left, [".new", ".old", "later", "recorded-new", "recorded-old", "stranger"]);
     assert_eq!(std::fs::read_dir(path.join(NEW)).unwrap().count(), 0);
     assert_eq!(std::fs::read_dir(path.join(OLD)).unwrap().count(), 0);
-    assert!(matches!(disk.backend.health(&folder("lost"), 0), Health::Bad(_)));
+    assert!(!disk.backend.is_there(&folder("lost")).unwrap());
 }
 
 #[test]

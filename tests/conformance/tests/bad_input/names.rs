@@ -155,6 +155,16 @@ async fn ids_are_looked_up_and_never_become_paths() {
         ..Default::default()
     })
     .await;
+    bad_ids(&f, "volume_id", Code::NotFound, |id| v1::NodeGetVolumeHealthRequest {
+        volume_id: id,
+        ..Default::default()
+    })
+    .await;
+    bad_ids(&f, "volume_id", Code::NotFound, |id| v1::ControllerGetVolumeHealthRequest {
+        volume_id: id,
+        ..Default::default()
+    })
+    .await;
     bad_ids(&f, "volume_id", Code::NotFound, |id| v1::NodeExpandVolumeRequest {
         volume_id: id,
         volume_path: "/target".to_owned(),

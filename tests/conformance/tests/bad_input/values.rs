@@ -235,10 +235,15 @@ async fn the_rest_of_the_table() {
     };
     let requirement = v1::TopologyRequirement { requisite: vec![elsewhere], preferred: vec![] };
     let create = v1::CreateVolumeRequest {
-        accessibility_requirements: Some(requirement),
+        accessibility_requirements: Some(requirement.clone()),
         ..request::create("p", false, MIB)
     };
     f.expect("somewhere else", create, Code::ResourceExhausted).await;
+    let snapshot = v1::CreateSnapshotRequest {
+        accessibility_requirements: Some(requirement),
+        ..request::snapshot("p", &f.volume)
+    };
+    f.expect("a snapshot somewhere else", snapshot, Code::ResourceExhausted).await;
     let parameters = BTreeMap::from([("ignoreFailedRead".to_owned(), "perhaps".to_owned())]);
     let snapshot = v1::CreateSnapshotRequest { parameters, ..request::snapshot("p", &f.volume) };
     f.expect("ignoreFailedRead", snapshot, bad).await;

@@ -77,7 +77,7 @@ with_driver!(
     |_folder, driver| {
         use v1::controller_service_capability::rpc::Type;
         let has = csi::identity::controller_capabilities(driver.client(), DEADLINE).await.unwrap();
-        assert!(!has.has(Type::GetSnapshot) && !has.has(Type::VolumeCondition) && !has.has(Type::GetVolume));
+        assert!(!has.has(Type::GetSnapshot) && !has.has(Type::GetVolume));
         assert!(has.has(Type::ListVolumes) && has.has(Type::CloneVolume));
     }
 );

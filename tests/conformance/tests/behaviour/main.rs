@@ -31,9 +31,12 @@ macro_rules! with_driver {
 }
 
 mod devices;
+mod health;
 mod inline;
 mod limits;
+mod logs;
 mod mounts;
+mod places;
 mod process;
 mod reboot;
 mod snapshot_metadata;

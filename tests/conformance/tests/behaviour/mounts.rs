@@ -127,13 +127,9 @@ with_driver!(unpublish_never_deletes_what_is_in_a_folder, [], |folder, driver| {
     // Somebody unmounts behind the driver's back and leaves something of value there.
     assert!(Command::new("umount").arg(&target).status().unwrap().success());
     std::fs::write(target.join("precious"), "x").unwrap();
-    let stats = v1::NodeGetVolumeStatsRequest {
-        volume_id: id.clone(),
-        volume_path: target.to_str().unwrap().to_owned(),
-        ..Default::default()
-    };
-    let reply = client.call(stats, DEADLINE).await.unwrap();
-    assert!(reply.volume_condition.unwrap().abnormal, "the lost mount is told");
+    let health = v1::NodeGetVolumeHealthRequest { volume_id: id.clone(), ..Default::default() };
+    let health = client.call(health, DEADLINE).await.unwrap().volume_health.unwrap();
+    assert_eq!(health.health_statuses[0].reason, "NotMounted", "the lost mount is told");
     let unpublish = request::unpublish(&id, target.to_str().unwrap());
     let status = client.call(unpublish.clone(), DEADLINE).await.unwrap_err();
     assert_eq!(status.code(), Code::Internal, "{status}");

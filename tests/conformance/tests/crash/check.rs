@@ -45,6 +45,13 @@ pub(super) async fn check(at: At, client: &Client, models: &[Model], folder: &Pa
         reply.entries.into_iter().map(|entry| entry.snapshot.unwrap().snapshot_id).collect();
     assert_eq!(ids.iter().collect::<BTreeSet<_>>(), snapshots, "{at}: snapshots");
     check_groups(at, client, models).await;
+    let unhealthy = at.answer(client.call(v1::ControllerListVolumeHealthRequest::default(), DEADLINE).await);
+    assert_eq!(unhealthy.entries, [], "{at}: health");
+    for (name, volume) in &volumes {
+        let get = v1::NodeGetVolumeHealthRequest { volume_id: volume.id.clone(), ..Default::default() };
+        let health = at.answer(client.call(get, DEADLINE).await).volume_health.unwrap();
+        assert_eq!(health.health_statuses, [], "{at}: health of {name} on the node");
+    }
     check_mounts(at, models, folder);
     let devices = loop_devices_below(&Running::state(folder)).len();
     let published = volumes.iter().filter(|(_, volume)| volume.block && volume.target.is_some()).count();

@@ -215,7 +215,6 @@ impl Apply for ListVolumesRequest {
             volume: Some(volume_reply(volume)),
             status: Some(list_volumes_response::VolumeStatus {
                 published_node_ids: volume.published.keys().cloned().collect(),
-                ..list_volumes_response::VolumeStatus::default()
             }),
         };
         let all: Vec<_> = model.volumes.values().map(entry).collect();
@@ -344,7 +343,6 @@ impl Apply for ControllerGetVolumeRequest {
             volume: Some(volume_reply(volume)),
             status: Some(controller_get_volume_response::VolumeStatus {
                 published_node_ids: volume.published.keys().cloned().collect(),
-                ..controller_get_volume_response::VolumeStatus::default()
             }),
         })
     }

@@ -85,6 +85,8 @@ impl Controller for Service {
         controller_expand_volume: ControllerExpandVolumeRequest => ControllerExpandVolumeResponse,
         controller_get_volume: ControllerGetVolumeRequest => ControllerGetVolumeResponse,
         controller_modify_volume: ControllerModifyVolumeRequest => ControllerModifyVolumeResponse;
+        controller_list_volume_health: ControllerListVolumeHealthRequest => ControllerListVolumeHealthResponse,
+        controller_get_volume_health: ControllerGetVolumeHealthRequest => ControllerGetVolumeHealthResponse,
     }
 }
 
@@ -97,6 +99,8 @@ impl Node for Service {
         node_publish_volume: NodePublishVolumeRequest => NodePublishVolumeResponse,
         node_unpublish_volume: NodeUnpublishVolumeRequest => NodeUnpublishVolumeResponse,
         node_get_volume_stats: NodeGetVolumeStatsRequest => NodeGetVolumeStatsResponse,
+        node_get_volume_health: NodeGetVolumeHealthRequest => NodeGetVolumeHealthResponse,
+        node_get_storage_health: NodeGetStorageHealthRequest => NodeGetStorageHealthResponse,
         node_expand_volume: NodeExpandVolumeRequest => NodeExpandVolumeResponse,
     }
 }

@@ -7,6 +7,9 @@ use std::process::{Command, Output};
 use conformance::{Running, in_own_mounts};
 use csi::Endpoint;
 
+mod health;
+mod old_driver;
+
 fn executable() -> std::path::PathBuf {
     cluster::built::executable("csc", "csc").expect("csc")
 }
@@ -137,6 +140,10 @@ fn snapshots_groups_and_modification_have_their_commands() {
         assert_eq!((columns.len(), columns[2], columns[4]), (5, volume.as_str(), "true"), "{snapshot}");
         assert!(columns[3].ends_with('Z'), "a readable time: {snapshot}");
         let cut = id(&snapshot);
+        let elsewhere = run(&format!(
+            "csc c snap {at} --source-volume {volume} --topology topology.hostpath.csi/node=x other"
+        ));
+        assert_eq!(elsewhere.status.code(), Some(8), "{}", complained(&elsewhere));
         assert_eq!(id(&good(&format!("csc c get-snapshot {at} {cut}"))), cut);
         assert_eq!(id(&good(&format!("csc c snapshots {at} --snapshot-id {cut}"))), cut);
         let restored = id(&good(&format!(
