@@ -52,6 +52,7 @@ fn attacher_config() -> attacher::Config {
         max_entries: 0,
         default_fs: "".into(),
         error_code: true,
+        plugins: translation::Plugins::default(),
         can: attacher::Capabilities { attach: true, ..Default::default() },
     }
 }
