@@ -3,7 +3,8 @@
 //! Names of parameters are compared in lower case; one that is not translated keeps its spelling.
 //!
 //! `Differs:` if two parameters of a class become one, for example `zone` and `zones`, or `fstype` and `FSType`,
-//! upstream takes one of them at random, each time anew. Here the last one in the order of their names wins.
+//! upstream takes one of them at random, each time anew. Here the last one in the order of their names wins. The same
+//! holds for the attributes of Azure's volumes.
 
 use std::collections::BTreeMap;
 

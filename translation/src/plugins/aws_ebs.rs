@@ -16,6 +16,9 @@ const NAME: &str = "kubernetes.io/aws-ebs";
 const DRIVER: &str = "ebs.csi.aws.com";
 const ZONE: &str = "topology.ebs.csi.aws.com/zone";
 
+/// Parameter: whether the driver may give a volume more IOPS than its size times `iopsPerGB`.
+const MAY_RAISE_IOPS: &str = "allowautoiopspergbincrease";
+
 /// The plugin.
 pub(crate) struct AwsEbs;
 
@@ -37,14 +40,14 @@ impl InTreePlugin for AwsEbs {
     }
 
     /// With `iopsPerGB`, the driver may raise the IOPS of a small volume to the provider's minimum, as the in-tree plugin
-    /// did.
+    /// did. `Differs:` a class that says itself whether the driver may keeps its word; upstream keeps it or not, at random.
     fn class(&self, mut class: StorageClass) -> Result<StorageClass, TranslationError> {
         translate_zones(&mut class, ZONE)?;
         translate_parameters(&mut class, |lower, (name, value), translated| {
             match lower {
                 "fstype" => translated.insert(FS_TYPE.to_owned(), value),
                 "iopspergb" => {
-                    translated.insert("allowautoiopspergbincrease".to_owned(), "true".to_owned());
+                    translated.entry(MAY_RAISE_IOPS.to_owned()).or_insert_with(|| "true".to_owned());
                     translated.insert(name, value)
                 }
                 _ => translated.insert(name, value),

@@ -12,6 +12,10 @@ fn parameters_of_a_class() {
     for (given, expected) in [
         (json!({"fsType": "xfs"}), json!({"csi.storage.k8s.io/fstype": "xfs"})),
         (json!({"iopsPerGB": "10"}), json!({"iopsPerGB": "10", "allowautoiopspergbincrease": "true"})),
+        (
+            json!({"iopsPerGB": "10", "allowautoiopspergbincrease": "false"}),
+            json!({"iopsPerGB": "10", "allowautoiopspergbincrease": "false"}),
+        ),
         (json!({"IOPSPERGB": "10"}), json!({"IOPSPERGB": "10", "allowautoiopspergbincrease": "true"})),
         (json!({"Type": "gp3", "encrypted": "true"}), json!({"Type": "gp3", "encrypted": "true"})),
     ] {
