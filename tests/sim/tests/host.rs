@@ -31,6 +31,7 @@ fn provisioner_config() -> provisioner::Config {
         publish_read_only: false,
         topology: false,
         attributes_classes: true,
+        plugins: translation::Plugins::default(),
         can: provisioner::Capabilities {
             controller: true,
             create_delete: true,

@@ -214,8 +214,8 @@ fn volume(rng: &mut Rng, plugin: Plugin, spec: fn(&mut Rng, Plugin) -> Value) ->
         spec["nodeAffinity"] = affinity(rng, plugin);
     }
     let mut metadata = json!({"name": pick(rng, &["pv", "pvc-1"])});
-    maybe(rng, &mut metadata, "labels", |rng| labels(rng));
-    maybe(rng, &mut metadata, "annotations", |rng| annotations(rng));
+    maybe(rng, &mut metadata, "labels", labels);
+    maybe(rng, &mut metadata, "annotations", annotations);
     json!({"metadata": metadata, "spec": spec})
 }
 
