@@ -20,7 +20,7 @@ pub enum TranslationError {
     #[error("the volume has no source of in-tree plugin {0}")]
     NoSource(&'static str),
     /// The volume has no source of any plugin that is translated.
-    #[error("the volume has no source of an in-tree plugin that a CSI driver replaces")]
+    #[error("the volume has no csi source, and no source of an in-tree plugin that a CSI driver replaces")]
     NotInTree,
     /// The volume has no CSI source.
     #[error("the volume has no csi source")]

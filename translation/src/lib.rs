@@ -4,7 +4,8 @@
 //! in-tree plugin that a CSI driver has replaced; a [`Translation`] turns classes and volumes into those of the driver,
 //! and volumes back. [`Plugins`] is the one translation; it has a file for each plugin.
 //!
-//! Source: docs/upstream/migration.md. The tests in tests/translation compare it with csi-translation-lib.
+//! Source: docs/upstream/migration.md. The tests in tests/cluster/tests/translation compare it with
+//! csi-translation-lib.
 
 mod class;
 mod error;

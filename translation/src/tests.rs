@@ -10,7 +10,7 @@ use crate::{Plugin, Translation as _, TranslationError};
 
 #[test]
 fn an_object_without_a_matching_source_is_an_error() {
-    let none = "the volume has no source of an in-tree plugin that a CSI driver replaces";
+    let none = "the volume has no csi source, and no source of an in-tree plugin that a CSI driver replaces";
     assert_eq!(to_csi(volume(json!({"nfs": {"server": "s", "path": "/"}}))), Err(none.to_owned()));
     assert_eq!(to_csi(json!({"metadata": {"name": "pv"}})), Err(none.to_owned()));
     assert_eq!(inline(json!({"emptyDir": {}}), "ns"), Err(none.to_owned()));

@@ -88,7 +88,7 @@ impl InTreePlugin for Rbd {
         Ok(class)
     }
 
-    /// `Differs:` upstream names an empty Secret if the volume names none.
+    /// A pod's RBD image as a CSI volume. `Differs:` upstream names an empty Secret if the volume names none.
     fn inline(&self, volume: &Volume, pod_namespace: &str) -> Result<PersistentVolume, TranslationError> {
         let source = volume.rbd.as_ref().ok_or(TranslationError::NoSource(NAME))?;
         let secret = source.secret_ref.as_ref().map(|secret| SecretReference {

@@ -67,7 +67,7 @@ impl InTreePlugin for Vsphere {
         Ok(class)
     }
 
-    /// `Differs:` upstream crashes on a volume with a storage policy.
+    /// A pod's vSphere disk as a CSI volume. `Differs:` upstream crashes on one with a storage policy.
     fn inline(&self, volume: &Volume, _: &str) -> Result<PersistentVolume, TranslationError> {
         let source = volume.vsphere_volume.clone().ok_or(TranslationError::NoSource(NAME))?;
         Ok(inline_volume(format!("{DRIVER}-{}", source.volume_path), ONCE, csi(source)))
