@@ -4,9 +4,11 @@
 //! ```text
 //! csi-provisioner --csi-address=/run/csi/socket      a hard link or symbolic link to mooring
 //! mooring csi-provisioner --csi-address=/run/csi/socket
+//! mooring migrate --dry-run                          what would become of in-tree volumes
 //! mooring --help
 //! ```
 
+mod migration;
 mod sidecar;
 
 use std::process::ExitCode;
@@ -17,6 +19,7 @@ fn main() -> ExitCode {
     let chosen = choose(std::env::args().collect());
     match chosen {
         Chosen::Sidecar { sidecar, program, args } => sidecar.run(&program, args),
+        Chosen::Migrate { args } => migration::run(args),
         Chosen::Text { text, code: 0 } => {
             print!("{text}");
             ExitCode::SUCCESS
