@@ -23,6 +23,9 @@ pub(crate) struct Caches {
 impl Caches {
     /// The driver's id of an attachment's volume, from the note or else from the volume; `None` if neither
     /// has it.
+    ///
+    /// `Differs:` upstream compares with the list also an in-tree volume that has no note, because another attacher
+    /// attached it. The cache does not have its source.
     pub(crate) fn handle(&self, attachment: &Attachment) -> Option<Box<str>> {
         match source(attachment).ok()? {
             Source::Inline(_, csi) => Some(csi.volume_handle.clone()),

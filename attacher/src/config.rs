@@ -8,6 +8,7 @@ use csi::capability::{ControllerCapabilities, PluginCapabilities};
 use csi::v1::controller_service_capability::rpc::Type as Rpc;
 use csi::v1::plugin_capability::service::Type as Service;
 use kubernetes::object::ATTACHER_FINALIZER;
+use translation::Plugins;
 
 use crate::attachment::decide::Role;
 use crate::flags::Flags;
@@ -38,6 +39,8 @@ pub struct Config {
     pub default_fs: Box<str>,
     /// Whether the gRPC code goes into `status.attachError`.
     pub error_code: bool,
+    /// The in-tree plugins whose volumes are translated.
+    pub plugins: Plugins,
     /// The driver's capabilities.
     pub can: Capabilities,
 }
@@ -71,9 +74,18 @@ impl Capabilities {
     }
 }
 
+/// The feature gates that reach decisions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Gates {
+    /// `MutableCSINodeAllocatableCount`.
+    pub(crate) error_code: bool,
+    /// What `CSIMigrationRBD` says.
+    pub(crate) plugins: Plugins,
+}
+
 impl Config {
     /// The configuration of one process.
-    pub(crate) fn new(flags: &Flags, error_code: bool, driver: &str, can: Capabilities) -> Self {
+    pub(crate) fn new(flags: &Flags, gates: Gates, driver: &str, can: Capabilities) -> Self {
         Self {
             driver: driver.into(),
             finalizer: finalizer(driver).into(),
@@ -84,7 +96,8 @@ impl Config {
             reconcile_sync: flags.reconcile_sync,
             max_entries: flags.max_entries,
             default_fs: flags.default_fstype.as_str().into(),
-            error_code,
+            error_code: gates.error_code,
+            plugins: gates.plugins,
             can,
         }
     }

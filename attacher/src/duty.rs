@@ -9,7 +9,7 @@ use kubernetes::object::{Attachment, CsiNode, Keep, Key, Volume};
 use kubernetes::store::cache;
 use process::{Duty, Seat};
 use tokio::time::sleep;
-use translation::{NotAvailable, Translation};
+use translation::Translation;
 
 use crate::attachment::attachments::Attachments;
 use crate::attachment::contradiction::Contradictions;
@@ -40,7 +40,7 @@ pub fn attach(seat: Seat, caches: &mut process::Caches, config: Config) -> Duty 
     let volumes =
         Volumes::new(config.clone(), caches.volumes.clone(), attached, publications.clone(), &queues.volumes);
     let contradictions = Arc::new(Contradictions::default());
-    let translation: Arc<dyn Translation> = Arc::new(NotAvailable);
+    let translation: Arc<dyn Translation> = Arc::new(config.plugins);
     let attachments = Arc::new(Attachments::new(
         (config.clone(), seat.clone(), caches.clone()),
         translation.clone(),

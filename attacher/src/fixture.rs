@@ -5,6 +5,7 @@ use std::time::Duration;
 use base::queue::Backoff;
 use kubernetes::object::{Attachment, Keep, Object, Scope, Volume};
 use serde_json::{Value, json};
+use translation::Plugins;
 
 use crate::config::{Capabilities, Config};
 use crate::publication::registry::{Pair, Publication};
@@ -28,6 +29,7 @@ pub(crate) fn config() -> Config {
         max_entries: 0,
         default_fs: "".into(),
         error_code: true,
+        plugins: Plugins::default(),
         can: Capabilities {
             attach: true,
             read_only: true,

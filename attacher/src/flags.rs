@@ -25,8 +25,11 @@ pub(crate) const ERROR_CODE: &str = "MutableCSINodeAllocatableCount";
 /// Gate: the lease is released on SIGTERM.
 pub(crate) const RELEASE_LEASE: &str = "ReleaseLeaderElectionOnExit";
 
-/// Upstream's gates. `Differs:` the lease is released on exit unless the gate is set to false.
-const GATES: &[Gate] = &[Gate::ga(ERROR_CODE), Gate::beta(RELEASE_LEASE, true)];
+/// Gate: volumes of kubernetes.io/rbd are translated too.
+pub(crate) const MIGRATE_RBD: &str = "CSIMigrationRBD";
+
+/// Upstream's gates, and our own for rbd. `Differs:` the lease is released on exit unless the gate is set to false.
+const GATES: &[Gate] = &[Gate::ga(ERROR_CODE), Gate::beta(RELEASE_LEASE, true), Gate::alpha(MIGRATE_RBD)];
 
 /// Reads the command line (without the program's name).
 pub fn parse(program: &str, args: Vec<String>) -> Result<Parsed, Exit> {

@@ -1,8 +1,7 @@
 //! csi-attacher: calls ControllerPublishVolume and ControllerUnpublishVolume as VolumeAttachments ask.
 //!
 //! Drop-in for external-attacher 4.13.0 (docs/upstream/attacher.md). Volumes of in-tree plugins are
-//! recognised and handed to a [`translation::Translation`]. No translation exists yet, so their attachments
-//! get an error that says so.
+//! translated to those of the CSI driver ([`translation`]).
 //!
 //! It writes these fields, always with a patch:
 //!

@@ -10,9 +10,9 @@ use csi::v1::plugin_capability::service::Type as Service;
 use csi::{CallLog, Client};
 use process::{Election, Setup, StartError, start};
 use tokio::time::Instant;
-use translation::Plugin;
+use translation::Plugins;
 
-use crate::config::{Capabilities, Config};
+use crate::config::{Capabilities, Config, Gates};
 use crate::duty::{KEEP, attach};
 use crate::flags::{self, Flags};
 
@@ -47,14 +47,17 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
     let said = capabilities(&started.host.driver).await?;
     let can = Capabilities::new(&said.0, said.1);
     let driver = started.host.driver_name.clone();
-    let error_code = parsed.gates().is_enabled(flags::ERROR_CODE);
-    let config = Config::new(own, error_code, driver.as_str(), can);
+    let gates = Gates {
+        error_code: parsed.gates().is_enabled(flags::ERROR_CODE),
+        plugins: Plugins { rbd: parsed.gates().is_enabled(flags::MIGRATE_RBD) },
+    };
+    let config = Config::new(own, gates, driver.as_str(), can);
     let election = Election {
         flags: standard.leader_election.clone(),
         lock: format!("external-attacher-leader-{driver}"),
         releases: parsed.gates().is_enabled(flags::RELEASE_LEASE),
     };
-    let in_tree = Plugin::of_driver(driver.as_str()).map(|plugin| plugin.name());
+    let in_tree = gates.plugins.of_driver(driver.as_str()).map(|plugin| plugin.name());
     let mut caches = started.caches(KEEP, in_tree);
     let duty = attach(started.seat(&format!("external-attacher {driver}")), &mut caches, config);
     Ok(started.work(said, caches, vec![(election, duty)]).await)

@@ -4,9 +4,11 @@
 //! ```text
 //! csi-provisioner --csi-address=/run/csi/socket      a hard link or symbolic link to mooring
 //! mooring csi-provisioner --csi-address=/run/csi/socket
+//! mooring migrate --dry-run                          what would become of in-tree volumes
 //! mooring --help
 //! ```
 
+mod migration;
 mod sidecar;
 
 use std::process::ExitCode;
@@ -16,6 +18,7 @@ use sidecar::{Chosen, choose};
 fn main() -> ExitCode {
     match choose(std::env::args_os()) {
         Chosen::Sidecar { sidecar, program, args } => sidecar.run(&program, args),
+        Chosen::Migrate { args } => migration::run(args),
         Chosen::Text { text, code: 0 } => {
             print!("{text}");
             ExitCode::SUCCESS

@@ -76,6 +76,8 @@ impl Sidecar {
 pub(crate) enum Chosen {
     /// Run this sidecar.
     Sidecar { sidecar: Sidecar, program: String, args: Vec<String> },
+    /// Show what becomes of in-tree volumes.
+    Migrate { args: Vec<String> },
     /// Print this and exit.
     Text { text: String, code: u8 },
 }
@@ -98,6 +100,7 @@ pub(crate) fn choose(argv: impl IntoIterator<Item = OsString>) -> Chosen {
     match words.next().as_deref() {
         None => Chosen::Text { text: format!("mooring: name a sidecar\n\n{}", help()), code: 2 },
         Some("--help" | "-h" | "-help" | "help") => Chosen::Text { text: help(), code: 0 },
+        Some("migrate") => Chosen::Migrate { args: words.collect() },
         Some("--version" | "version") => {
             Chosen::Text { text: format!("mooring v{}\n", env!("CARGO_PKG_VERSION")), code: 0 }
         }
@@ -123,6 +126,9 @@ fn help() -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "  {:<18}{}", sidecar.name(), sidecar.about());
     }
+    text.push_str(
+        "\nCommands:\n  migrate           shows what in-tree volumes become as CSI volumes (--dry-run)\n",
+    );
     text
 }
 
@@ -151,6 +157,14 @@ mod tests {
             panic!()
         };
         assert_eq!((sidecar, args), (Sidecar::Provisioner, vec!["--v=5".to_owned()]));
+    }
+
+    #[test]
+    fn migrate_is_a_command_with_flags_of_its_own() {
+        let expected = Chosen::Migrate { args: vec!["--dry-run".to_owned()] };
+        assert_eq!(choose(argv("mooring migrate --dry-run")), expected);
+        let Chosen::Text { text, code: 0 } = choose(argv("mooring --help")) else { panic!() };
+        assert!(text.contains("  migrate "), "{text}");
     }
 
     #[test]

@@ -7,8 +7,10 @@ use csi::capability::{ControllerCapabilities, PluginCapabilities};
 use csi::v1::controller_service_capability::rpc::Type as Rpc;
 use csi::v1::plugin_capability::service::Type as Service;
 use kubernetes::object::Claim;
+use translation::Plugins;
 
 use crate::flags::Flags;
+use crate::migration::Names;
 
 /// What decisions depend on, beside the objects.
 #[derive(Debug, Clone)]
@@ -37,6 +39,8 @@ pub struct Config {
     pub topology: bool,
     /// Whether the VolumeAttributesClass gate is on.
     pub attributes_classes: bool,
+    /// The in-tree plugins whose classes and volumes are translated.
+    pub plugins: Plugins,
     /// The driver's capabilities.
     pub can: Capabilities,
 }
@@ -100,8 +104,14 @@ impl Config {
             publish_read_only: flags.controller_publish_readonly,
             topology: gates.topology,
             attributes_classes: gates.attributes_classes,
+            plugins: gates.plugins,
             can,
         }
+    }
+
+    /// What the driver goes by.
+    pub(crate) fn names(&self) -> Names<'_> {
+        Names { driver: &self.driver, in_tree: self.plugins.of_driver(&self.driver) }
     }
 
     /// Whether topology is used: the driver has it and the gate is on.
@@ -122,4 +132,6 @@ pub(crate) struct Gates {
     pub(crate) topology: bool,
     /// `VolumeAttributesClass`, already off when the cluster has no such kind.
     pub(crate) attributes_classes: bool,
+    /// What `CSIMigrationRBD` says.
+    pub(crate) plugins: Plugins,
 }

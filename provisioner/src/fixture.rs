@@ -4,6 +4,7 @@ use base::queue::Backoff;
 use kubernetes::object::{Claim, Class, Keep, Object, Scope, Volume};
 use serde_json::{Value, json};
 use std::time::Duration;
+use translation::Plugins;
 
 use crate::config::{Capabilities, Config};
 
@@ -28,6 +29,7 @@ pub(crate) fn config() -> Config {
         publish_read_only: false,
         topology: true,
         attributes_classes: true,
+        plugins: Plugins::default(),
         can: Capabilities { controller: true, create_delete: true, ..Capabilities::default() },
     }
 }

@@ -48,13 +48,16 @@ pub(crate) const VOLUME_ATTRIBUTES_CLASS: &str = "VolumeAttributesClass";
 pub(crate) const CROSS_NAMESPACE: &str = "CrossNamespaceVolumeDataSource";
 /// Gate: the lease is released on SIGTERM.
 pub(crate) const RELEASE_LEASE: &str = "ReleaseLeaderElectionOnExit";
+/// Gate: classes and volumes of kubernetes.io/rbd are translated too.
+pub(crate) const MIGRATE_RBD: &str = "CSIMigrationRBD";
 
-/// Upstream's gates. `Differs:` the lease is released on exit unless the gate is set to false.
+/// Upstream's gates, and our own for rbd. `Differs:` the lease is released on exit unless the gate is set to false.
 const GATES: &[Gate] = &[
     Gate::ga(TOPOLOGY),
     Gate::ga(VOLUME_ATTRIBUTES_CLASS),
     Gate::alpha(CROSS_NAMESPACE),
     Gate::beta(RELEASE_LEASE, true),
+    Gate::alpha(MIGRATE_RBD),
     Gate::removed("HonorPVReclaimPolicy"),
 ];
 

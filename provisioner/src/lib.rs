@@ -1,8 +1,9 @@
 //! csi-provisioner: creates volumes for claims, and deletes volumes whose claim is gone.
 //!
 //! Drop-in for external-provisioner 6.4.0 (docs/upstream/provisioner.md). This release provisions with
-//! immediate and late binding. It has no topology, data sources, capacity objects, node deployment,
-//! attributes classes or in-tree migration. When a claim, a flag or a driver needs one of these, the answer
+//! immediate and late binding. It translates the classes and volumes of in-tree
+//! plugins ([`translation`]). It has no topology, data sources, capacity objects, node deployment or
+//! attributes classes. When a claim, a flag or a driver needs one of these, the answer
 //! is a clear error.
 
 mod caches;
@@ -12,6 +13,7 @@ mod config;
 mod fixture;
 mod flags;
 mod metrics;
+mod migration;
 mod rights;
 mod run;
 mod volume;

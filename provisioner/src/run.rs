@@ -12,6 +12,7 @@ use csi::identity::{controller_capabilities, plugin_capabilities};
 use kubernetes::collection::Collection;
 use kubernetes::object::{Attachment, Claim, Class, Keep, Key, Volume};
 use process::{Caches, Duty, Election, Seat, Setup, StartError, host_name, start};
+use translation::Plugins;
 
 use crate::caches;
 use crate::claim::queue::ClaimId;
@@ -64,6 +65,7 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
     let gates = Gates {
         topology: parsed.gates().is_enabled(flags::TOPOLOGY),
         attributes_classes: has_attributes_classes(parsed, &started.host.client).await,
+        plugins: Plugins { rbd: parsed.gates().is_enabled(flags::MIGRATE_RBD) },
     };
     let driver = started.host.driver_name.clone();
     let config = Config::new(own, gates, driver.as_str(), identity(driver.as_str()), can);
@@ -76,7 +78,8 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
         lock: driver.to_string(),
         releases: parsed.gates().is_enabled(flags::RELEASE_LEASE),
     };
-    let mut caches = started.caches(KEEP, None);
+    let in_tree = config.names().in_tree.map(|plugin| plugin.name());
+    let mut caches = started.caches(KEEP, in_tree);
     let duty = match provision(started.seat(&event_source(driver.as_str())), &mut caches, config) {
         Ok(duty) => duty,
         Err(error) => base::log::exit(error, "Metrics of provisioning could not be registered"),

@@ -1,6 +1,9 @@
-//! The in-tree plugins and the drivers that replace them (docs/upstream/conventions.md, "In-tree plugins").
+//! The in-tree plugins and the drivers that replace them (docs/upstream/migration.md).
 
-use k8s_openapi::api::core::v1::PersistentVolumeSpec;
+use k8s_openapi::api::core::v1::{PersistentVolumeSpec, Volume};
+
+use crate::in_tree::InTreePlugin;
+use crate::plugins::{AwsEbs, AzureDisk, AzureFile, Cinder, GcePd, Portworx, Rbd, Vsphere};
 
 /// An in-tree plugin that a CSI driver has replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,32 +39,33 @@ impl Plugin {
         Self::Rbd,
     ];
 
+    /// The plugin's own operations.
+    pub(crate) fn operations(self) -> &'static dyn InTreePlugin {
+        match self {
+            Self::AwsEbs => &AwsEbs,
+            Self::GcePd => &GcePd,
+            Self::AzureDisk => &AzureDisk,
+            Self::AzureFile => &AzureFile,
+            Self::Cinder => &Cinder,
+            Self::Vsphere => &Vsphere,
+            Self::Portworx => &Portworx,
+            Self::Rbd => &Rbd,
+        }
+    }
+
     /// The plugin's name, as StorageClasses and annotations spell it.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::AwsEbs => "kubernetes.io/aws-ebs",
-            Self::GcePd => "kubernetes.io/gce-pd",
-            Self::AzureDisk => "kubernetes.io/azure-disk",
-            Self::AzureFile => "kubernetes.io/azure-file",
-            Self::Cinder => "kubernetes.io/cinder",
-            Self::Vsphere => "kubernetes.io/vsphere-volume",
-            Self::Portworx => "kubernetes.io/portworx-volume",
-            Self::Rbd => "kubernetes.io/rbd",
-        }
+        self.operations().name()
     }
 
     /// The CSI driver that replaces it.
     pub fn driver(self) -> &'static str {
-        match self {
-            Self::AwsEbs => "ebs.csi.aws.com",
-            Self::GcePd => "pd.csi.storage.gke.io",
-            Self::AzureDisk => "disk.csi.azure.com",
-            Self::AzureFile => "file.csi.azure.com",
-            Self::Cinder => "cinder.csi.openstack.org",
-            Self::Vsphere => "csi.vsphere.vmware.com",
-            Self::Portworx => "pxd.portworx.com",
-            Self::Rbd => "rbd.csi.ceph.com",
-        }
+        self.operations().driver()
+    }
+
+    /// The plugin of this name, if a driver replaces it. Names are case-sensitive.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|plugin| plugin.name() == name)
     }
 
     /// The plugin that `driver` replaces, if it replaces one. Names are case-sensitive.
@@ -71,53 +75,57 @@ impl Plugin {
 
     /// The plugin whose source the volume has; `None` for CSI volumes and for plugins nobody has replaced.
     pub fn of_volume(spec: &PersistentVolumeSpec) -> Option<Self> {
-        let sources = [
-            (spec.aws_elastic_block_store.is_some(), Self::AwsEbs),
-            (spec.gce_persistent_disk.is_some(), Self::GcePd),
-            (spec.azure_disk.is_some(), Self::AzureDisk),
-            (spec.azure_file.is_some(), Self::AzureFile),
-            (spec.cinder.is_some(), Self::Cinder),
-            (spec.vsphere_volume.is_some(), Self::Vsphere),
-            (spec.portworx_volume.is_some(), Self::Portworx),
-            (spec.rbd.is_some(), Self::Rbd),
-        ];
-        sources.into_iter().find_map(|(present, plugin)| present.then_some(plugin))
+        Self::ALL.into_iter().find(|plugin| plugin.operations().supports(spec))
+    }
+
+    /// The plugin whose source a pod's volume has; `None` for other volumes.
+    pub fn of_inline(volume: &Volume) -> Option<Self> {
+        Self::ALL.into_iter().find(|plugin| plugin.operations().supports_inline(volume))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn each_in_tree_source_is_recognised() {
         for (source, plugin) in [
-            (r#"{"awsElasticBlockStore": {"volumeID": "vol-1"}}"#, Plugin::AwsEbs),
-            (r#"{"gcePersistentDisk": {"pdName": "disk"}}"#, Plugin::GcePd),
-            (r#"{"azureDisk": {"diskName": "d", "diskURI": "u"}}"#, Plugin::AzureDisk),
-            (r#"{"azureFile": {"secretName": "s", "shareName": "n"}}"#, Plugin::AzureFile),
-            (r#"{"cinder": {"volumeID": "v"}}"#, Plugin::Cinder),
-            (r#"{"vsphereVolume": {"volumePath": "p"}}"#, Plugin::Vsphere),
-            (r#"{"portworxVolume": {"volumeID": "v"}}"#, Plugin::Portworx),
-            (r#"{"rbd": {"image": "i", "monitors": ["m"]}}"#, Plugin::Rbd),
+            (json!({"awsElasticBlockStore": {"volumeID": "vol-1"}}), Plugin::AwsEbs),
+            (json!({"gcePersistentDisk": {"pdName": "disk"}}), Plugin::GcePd),
+            (json!({"azureDisk": {"diskName": "d", "diskURI": "u"}}), Plugin::AzureDisk),
+            (json!({"azureFile": {"secretName": "s", "shareName": "n"}}), Plugin::AzureFile),
+            (json!({"cinder": {"volumeID": "v"}}), Plugin::Cinder),
+            (json!({"vsphereVolume": {"volumePath": "p"}}), Plugin::Vsphere),
+            (json!({"portworxVolume": {"volumeID": "v"}}), Plugin::Portworx),
+            (json!({"rbd": {"image": "i", "monitors": ["m"]}}), Plugin::Rbd),
         ] {
-            let spec = serde_json::from_str(source).unwrap();
+            let spec = serde_json::from_value(source.clone()).unwrap();
             assert_eq!(Plugin::of_volume(&spec), Some(plugin), "{source}");
+            let mut inline = source.clone();
+            inline["name"] = "v".into();
+            let inline = serde_json::from_value(inline).unwrap();
+            assert_eq!(Plugin::of_inline(&inline), Some(plugin), "{source}");
             assert_eq!(Plugin::of_driver(plugin.driver()), Some(plugin));
+            assert_eq!(Plugin::of_name(plugin.name()), Some(plugin));
         }
     }
 
     #[test]
-    fn other_sources_and_drivers_are_nobodys() {
+    fn other_sources_and_names_are_nobodys() {
         for source in [
-            r#"{"csi": {"driver": "d", "volumeHandle": "h"}}"#,
-            r#"{"nfs": {"server": "s", "path": "/"}}"#,
-            "{}",
+            json!({"csi": {"driver": "d", "volumeHandle": "h"}}),
+            json!({"nfs": {"server": "s", "path": "/"}}),
+            json!({}),
         ] {
-            let spec = serde_json::from_str(source).unwrap();
+            let spec = serde_json::from_value(source.clone()).unwrap();
             assert_eq!(Plugin::of_volume(&spec), None, "{source}");
         }
+        assert_eq!(Plugin::of_inline(&Volume::default()), None);
         assert_eq!(Plugin::of_driver("kubernetes.io/aws-ebs"), None);
         assert_eq!(Plugin::of_driver("EBS.csi.aws.com"), None);
+        assert_eq!(Plugin::of_name("ebs.csi.aws.com"), None);
+        assert_eq!(Plugin::of_name("kubernetes.io/AWS-EBS"), None);
     }
 }

@@ -1,36 +1,44 @@
-//! What a translation promises, and the one that has nothing to offer yet.
+//! What a translation promises, and the one of the plugins here.
 
-use k8s_openapi::api::core::v1::PersistentVolume;
-use thiserror::Error;
+use k8s_openapi::api::core::v1::{PersistentVolume, Volume};
+use k8s_openapi::api::storage::v1::StorageClass;
 
-use crate::Plugin;
+use crate::error::TranslationError;
+use crate::in_tree::InTreePlugin;
+use crate::plugin::Plugin;
 
-/// Why an in-tree volume could not be translated.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum TranslationError {
-    /// This release does not translate volumes of the plugin.
-    #[error(
-        "volumes of in-tree plugin {} cannot be translated to CSI driver {} in this release: \
-         use a volume of the CSI driver, or the sidecar that translates them", .0.name(), .0.driver()
-    )]
-    NotAvailable(Plugin),
-}
-
-/// Turns in-tree volumes into volumes of the CSI driver that replaces their plugin. Objects are copied, never
-/// changed.
+/// Turns in-tree classes and volumes into those of the CSI driver that replaces their plugin, and volumes back.
+/// Objects are taken by value and returned: nothing is copied that does not change.
 pub trait Translation: Send + Sync {
-    /// The volume with a CSI source in place of the in-tree one, topology included.
+    /// The class as the driver of `plugin` understands it.
     ///
     /// # Errors
-    /// [`TranslationError`]; the caller has made sure that the volume's source is the plugin's.
-    fn to_csi(&self, plugin: Plugin, volume: &PersistentVolume)
-    -> Result<PersistentVolume, TranslationError>;
+    /// The class cannot be translated.
+    fn class(&self, plugin: Plugin, class: StorageClass) -> Result<StorageClass, TranslationError>;
+
+    /// A PersistentVolume with a CSI source that stands for the volume of a pod in `pod_namespace`.
+    ///
+    /// # Errors
+    /// The volume has no source of an in-tree plugin, or cannot be translated.
+    fn inline(&self, volume: &Volume, pod_namespace: &str) -> Result<PersistentVolume, TranslationError>;
+
+    /// The volume with a CSI source in place of its in-tree one, topology included.
+    ///
+    /// # Errors
+    /// The volume has no source of an in-tree plugin, or cannot be translated.
+    fn to_csi(&self, volume: PersistentVolume) -> Result<PersistentVolume, TranslationError>;
+
+    /// The volume with an in-tree source in place of its CSI one, topology included.
+    ///
+    /// # Errors
+    /// The volume has no CSI source, its driver replaces no plugin, or it cannot be translated.
+    fn to_in_tree(&self, volume: PersistentVolume) -> Result<PersistentVolume, TranslationError>;
 
     /// The volume's id completed with what the node's id tells (project and zone of a GCE disk); that of every
     /// other plugin as it is.
     ///
     /// # Errors
-    /// [`TranslationError`]: the two ids do not have the shape the driver gives them.
+    /// The two ids do not have the shape that the driver gives them.
     fn repaired_handle(
         &self,
         plugin: Plugin,
@@ -39,49 +47,62 @@ pub trait Translation: Send + Sync {
     ) -> Result<String, TranslationError>;
 }
 
-/// Translates nothing: each in-tree volume gets [`TranslationError::NotAvailable`].
+/// The translation of every plugin here.
+///
+/// `Differs:` volumes of kubernetes.io/rbd can be translated, if that is asked for. Upstream's translation of them went
+/// with Kubernetes 1.31.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct NotAvailable;
+pub struct Plugins {
+    /// Whether kubernetes.io/rbd is one of them.
+    pub rbd: bool,
+}
 
-impl Translation for NotAvailable {
-    fn to_csi(
-        &self,
-        plugin: Plugin,
-        _volume: &PersistentVolume,
-    ) -> Result<PersistentVolume, TranslationError> {
-        Err(TranslationError::NotAvailable(plugin))
+impl Plugins {
+    /// The plugin that `driver` replaces, if it replaces one that is translated.
+    pub fn of_driver(self, driver: &str) -> Option<Plugin> {
+        Plugin::of_driver(driver).filter(|plugin| self.has(*plugin))
     }
 
-    fn repaired_handle(&self, plugin: Plugin, handle: &str, _node: &str) -> Result<String, TranslationError> {
-        match plugin {
-            Plugin::GcePd => Err(TranslationError::NotAvailable(plugin)),
-            Plugin::AwsEbs
-            | Plugin::AzureDisk
-            | Plugin::AzureFile
-            | Plugin::Cinder
-            | Plugin::Vsphere
-            | Plugin::Portworx
-            | Plugin::Rbd => Ok(handle.to_owned()),
+    fn has(self, plugin: Plugin) -> bool {
+        plugin != Plugin::Rbd || self.rbd
+    }
+
+    fn operations(self, plugin: Plugin) -> Result<&'static dyn InTreePlugin, TranslationError> {
+        if !self.has(plugin) {
+            return Err(TranslationError::NotEnabled { plugin: plugin.name(), driver: plugin.driver() });
         }
+        Ok(plugin.operations())
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_not_translated_says_so_and_names_plugin_and_driver() {
-        let error = NotAvailable.to_csi(Plugin::GcePd, &PersistentVolume::default()).unwrap_err();
-        let text = error.to_string();
-        assert!(text.contains("kubernetes.io/gce-pd") && text.contains("pd.csi.storage.gke.io"), "{text}");
+impl Translation for Plugins {
+    fn class(&self, plugin: Plugin, class: StorageClass) -> Result<StorageClass, TranslationError> {
+        self.operations(plugin)?.class(class)
     }
 
-    #[test]
-    fn only_handles_of_gce_disks_need_repair() {
-        for plugin in Plugin::ALL {
-            let repaired = NotAvailable.repaired_handle(plugin, "h", "n");
-            assert_eq!(repaired.is_err(), plugin == Plugin::GcePd, "{plugin:?}");
-        }
+    fn inline(&self, volume: &Volume, pod_namespace: &str) -> Result<PersistentVolume, TranslationError> {
+        let plugin = Plugin::of_inline(volume).ok_or(TranslationError::NotInTree)?;
+        self.operations(plugin)?.inline(volume, pod_namespace)
+    }
+
+    fn to_csi(&self, volume: PersistentVolume) -> Result<PersistentVolume, TranslationError> {
+        let plugin = volume.spec.as_ref().and_then(Plugin::of_volume).ok_or(TranslationError::NotInTree)?;
+        self.operations(plugin)?.to_csi(volume)
+    }
+
+    fn to_in_tree(&self, volume: PersistentVolume) -> Result<PersistentVolume, TranslationError> {
+        let csi = volume.spec.as_ref().and_then(|spec| spec.csi.as_ref()).ok_or(TranslationError::NotCsi)?;
+        let plugin = Plugin::of_driver(&csi.driver);
+        let plugin = plugin.ok_or_else(|| TranslationError::NotReplaced(csi.driver.clone()))?;
+        self.operations(plugin)?.to_in_tree(volume)
+    }
+
+    fn repaired_handle(
+        &self,
+        plugin: Plugin,
+        handle: &str,
+        node_id: &str,
+    ) -> Result<String, TranslationError> {
+        self.operations(plugin)?.repaired_handle(handle, node_id)
     }
 }

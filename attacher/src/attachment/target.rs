@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::PersistentVolume;
 use kubernetes::api::Objects;
 use kubernetes::collection::Collection;
 use kubernetes::object::{Attachment, CsiSource, Key, Scope, Volume, VolumeSpec, WireVolume};
-use translation::{Plugin, Translation};
+use translation::{Translation, TranslationError};
 
 use super::error::SourceError;
 use super::source::{Source, source};
@@ -102,8 +102,10 @@ impl Targets {
         let found = read.map_err(|cause| SourceError::Read { volume: name.into(), cause })?;
         let volume = found.ok_or_else(|| SourceError::VolumeNotFound(name.into()))?;
         let not_csi = || SourceError::NotCsi(name.into());
-        let plugin = volume.spec.as_ref().and_then(Plugin::of_volume).ok_or_else(not_csi)?;
-        let translated = self.translation.to_csi(plugin, &volume)?;
+        let translated = self.translation.to_csi(volume).map_err(|error| match error {
+            TranslationError::NotInTree => not_csi(),
+            error => error.into(),
+        })?;
         let spec = cut(&translated, self.volumes.store().scope()).ok_or_else(not_csi)?;
         self.check_driver(spec.csi.as_ref().ok_or_else(not_csi)?)?;
         Ok(spec)

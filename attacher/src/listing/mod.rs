@@ -14,7 +14,7 @@ use kubernetes::object::{Attachment, Key};
 use process::Seat;
 use tokio::time::{Instant, sleep};
 use tonic::Status;
-use translation::{Plugin, Translation};
+use translation::Translation;
 
 use crate::attachment::contradiction::Contradictions;
 use crate::attachment::decide::place;
@@ -105,7 +105,7 @@ impl Listing {
             // The note of a volume that is gone has the translated handle already.
             volume.is_some_and(|volume| volume.spec.csi.is_none())
         });
-        let handle = match Plugin::of_driver(driver).filter(|_| in_tree) {
+        let handle = match self.config.plugins.of_driver(driver).filter(|_| in_tree) {
             Some(plugin) => self.translation.repaired_handle(plugin, &handle, &node_id).ok()?.into(),
             None => handle,
         };

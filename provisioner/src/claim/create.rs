@@ -2,7 +2,8 @@
 //!
 //! Two claims may get the same volume name if `--volume-name-uuid-length` is short. The driver then answers the second
 //! call with the first claim's volume. So the name is reserved and looked for before the call, and the volume's id is
-//! looked for after it. `Differs:` upstream lets the claims share the volume, and deletes it with the first of them.
+//! looked for after it, unless the volume is stored as an in-tree one, whose id no cache has. `Differs:` upstream lets the
+//! claims share the volume, and deletes it with the first of them.
 
 use std::sync::Arc;
 
@@ -13,10 +14,15 @@ use kubernetes::secret::read;
 use tokio::time::Instant;
 use tonic::Status;
 
+use k8s_openapi::api::core::v1::PersistentVolume;
+
 use super::error::ProvisionError;
+use super::memory::Unsaved;
 use super::name::{names_may_collide, volume_name};
+use super::object::NewVolume;
 use super::reconcile::Claims;
 use super::request::Prepared;
+use crate::migration::in_tree;
 
 /// How often we try to delete a volume that is too small.
 const CLEANUP_TRIES: usize = 5;
@@ -74,6 +80,15 @@ impl Claims {
         csi.is_some_and(|csi| *csi.driver == *self.config.driver && *csi.volume_handle == *handle)
     }
 
+    /// Whether the object is the one that is to be stored, or the volume's at least. An in-tree object does not show its
+    /// volume's id in the cache: that it is for the claim must do.
+    pub(super) fn is_stored(&self, known: &Volume, unsaved: &Unsaved) -> bool {
+        match unsaved.in_tree {
+            Some(_) => known.spec.csi.is_none(),
+            None => self.is_volume(known, unsaved.volume.handle()),
+        }
+    }
+
     /// The request with the content of its Secret, as that is now.
     pub(super) async fn with_secrets(
         &self,
@@ -93,9 +108,10 @@ impl Claims {
     pub(super) async fn create(
         &self,
         request: &v1::CreateVolumeRequest,
-        asked: i64,
+        prepared: &Prepared,
     ) -> Result<(v1::Volume, i64), ProvisionError> {
-        let reply = self.seat.driver.call(request.clone(), self.config.timeout).await;
+        let (driver, timeout, asked) = (&self.seat.driver, self.config.timeout, prepared.bytes);
+        let reply = driver.call_migrated(request.clone(), timeout, prepared.migrated).await;
         let made =
             reply.map_err(ProvisionError::Driver)?.volume.ok_or(ProvisionError::Malformed("a volume"))?;
         if made.volume_id.is_empty() {
@@ -108,15 +124,40 @@ impl Claims {
         }
         let created = made.capacity_bytes;
         if created != 0 && created < asked {
-            let cleanup = self.clean_up(&made.volume_id, request).await.err();
+            let cleanup = self.clean_up(&made.volume_id, request, prepared).await.err();
             return Err(ProvisionError::TooSmall { asked, created, cleanup });
         }
         let bytes = if created == 0 { asked } else { created };
         Ok((made, bytes))
     }
 
+    /// The object that is stored instead of `volume`, if the class is an in-tree plugin's. A volume that cannot be
+    /// translated is deleted.
+    pub(super) async fn in_tree(
+        &self,
+        volume: &NewVolume,
+        request: &v1::CreateVolumeRequest,
+        prepared: &Prepared,
+    ) -> Result<Option<PersistentVolume>, ProvisionError> {
+        if !prepared.migrated {
+            return Ok(None);
+        }
+        match in_tree(self.config.plugins, volume) {
+            Ok(object) => Ok(Some(object)),
+            Err(cause) => {
+                let cleanup = self.clean_up(volume.handle(), request, prepared).await.err();
+                Err(ProvisionError::InTree { cause, cleanup })
+            }
+        }
+    }
+
     /// Deletes a volume that cannot be used, with a few tries within one timeout.
-    async fn clean_up(&self, id: &str, create: &v1::CreateVolumeRequest) -> Result<(), Status> {
+    async fn clean_up(
+        &self,
+        id: &str,
+        create: &v1::CreateVolumeRequest,
+        prepared: &Prepared,
+    ) -> Result<(), Status> {
         let request = v1::DeleteVolumeRequest { volume_id: id.to_owned(), secrets: create.secrets.clone() };
         let deadline = Instant::now() + self.config.timeout;
         let mut failed = Status::deadline_exceeded("context deadline exceeded");
@@ -125,7 +166,7 @@ impl Claims {
             if left.is_zero() {
                 break;
             }
-            match self.seat.driver.call(request.clone(), left).await {
+            match self.seat.driver.call_migrated(request.clone(), left, prepared.migrated).await {
                 Ok(_) => return Ok(()),
                 Err(status) => failed = status,
             }

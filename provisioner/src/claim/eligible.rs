@@ -3,6 +3,8 @@
 use kubernetes::object::annotation::{MIGRATED_TO, SELECTED_NODE};
 use kubernetes::object::{BindingMode, Claim, Class, DataSource};
 
+use crate::migration::Names;
+
 /// What to do about a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Eligibility {
@@ -24,16 +26,15 @@ pub(crate) enum Eligibility {
 /// A claim that is being deleted is provisioned too, as upstream does. After a crash nobody knows whether its
 /// volume was made. So we call the driver again and create the PersistentVolume. Then that is deleted together
 /// with the volume.
-pub(crate) fn eligibility(claim: &Claim, class: Option<&Class>, driver: &str) -> Eligibility {
+pub(crate) fn eligibility(claim: &Claim, class: Option<&Class>, names: Names<'_>) -> Eligibility {
+    let driver = names.driver;
     let named = claim.provisioner();
     if named != Some(driver) && claim.meta.annotations.get(MIGRATED_TO) != Some(driver) {
         return Eligibility::Ignore;
     }
     let Some(class) = class else { return Eligibility::ClassMissing };
-    // Without an annotation nobody is asked to provision. An in-tree name counts only if the class has it
-    // too.
-    let is_known = named.is_some_and(|name| name == driver || name == &*class.provisioner);
-    if !is_known || *class.provisioner != *driver {
+    // Without an annotation nobody is asked to provision.
+    if !named.is_some_and(|name| names.has(name)) || !names.has(&class.provisioner) {
         return Eligibility::Ignore;
     }
     let has_node = claim.meta.annotations.get(SELECTED_NODE).is_some_and(|node| !node.is_empty());
@@ -69,9 +70,10 @@ fn is_for_populator(claim: &Claim) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::{DRIVER, claim, claim_from, class, with_annotations};
+    use crate::fixture::{claim, claim_from, class, config, with_annotations};
     use Eligibility::*;
     use serde_json::json;
+    use translation::Plugin;
 
     #[test]
     fn should_provision() {
@@ -108,7 +110,50 @@ mod tests {
         ];
         for (name, annotations, class, expected) in cases {
             let claim = with_annotations(claim(), annotations);
-            assert_eq!(eligibility(&claim, *class, DRIVER), *expected, "{name}");
+            assert_eq!(eligibility(&claim, *class, config().names()), *expected, "{name}");
+        }
+    }
+
+    /// The driver serves a class of the plugin that it has replaced.
+    #[test]
+    fn in_tree_classes_are_served_by_the_driver_that_took_over() {
+        const CINDER: &str = "cinder.csi.openstack.org";
+        let ga = "volume.kubernetes.io/storage-provisioner";
+        let names = Names { driver: CINDER, in_tree: Some(Plugin::Cinder) };
+        let of = |provisioner: &str| Class { provisioner: provisioner.into(), ..class() };
+        for (name, annotations, class, expected) in [
+            ("named by the driver", &[(ga, CINDER), (MIGRATED_TO, CINDER)][..], "kubernetes.io/cinder", Go),
+            (
+                "named by the plugin",
+                &[(ga, "kubernetes.io/cinder"), (MIGRATED_TO, CINDER)],
+                "kubernetes.io/cinder",
+                Go,
+            ),
+            (
+                "named by the plugin, its class by the driver",
+                &[(ga, "kubernetes.io/cinder"), (MIGRATED_TO, CINDER)],
+                CINDER,
+                Go,
+            ),
+            ("a class of the driver", &[(ga, CINDER)], CINDER, Go),
+            ("not migrated", &[(ga, "kubernetes.io/cinder")], "kubernetes.io/cinder", Ignore),
+            (
+                "migrated to another",
+                &[(ga, "kubernetes.io/cinder"), (MIGRATED_TO, "other")],
+                "kubernetes.io/cinder",
+                Ignore,
+            ),
+            ("migrated, named by nobody", &[(MIGRATED_TO, CINDER)], "kubernetes.io/cinder", Ignore),
+            (
+                "of another plugin",
+                &[(ga, "kubernetes.io/rbd"), (MIGRATED_TO, CINDER)],
+                "kubernetes.io/rbd",
+                Ignore,
+            ),
+            ("class of another plugin", &[(ga, CINDER)], "kubernetes.io/rbd", Ignore),
+        ] {
+            let claim = with_annotations(claim(), annotations);
+            assert_eq!(eligibility(&claim, Some(&of(class)), names), expected, "{name}");
         }
     }
 
@@ -137,7 +182,7 @@ mod tests {
             ),
         ] {
             let claim = claim_from(json!({}), spec.clone());
-            assert_eq!(eligibility(&claim, Some(&class), DRIVER), expected, "{spec}");
+            assert_eq!(eligibility(&claim, Some(&class), config().names()), expected, "{spec}");
         }
     }
 }

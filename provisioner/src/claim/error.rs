@@ -6,6 +6,9 @@ use kubernetes::secret::SecretError;
 use kubernetes::secret::{FsTypeError, ReferenceError, UnknownParameter};
 use thiserror::Error;
 use tonic::Status;
+use translation::TranslationError;
+
+use crate::migration::InTreeError;
 
 use super::outcome::{State, after_error, is_infeasible};
 
@@ -60,6 +63,20 @@ pub(crate) enum ProvisionError {
         asked: i64,
         /// Bytes made.
         created: i64,
+        /// How the deletion failed, if it did.
+        cleanup: Option<Status>,
+    },
+    /// The class is an in-tree plugin's and cannot be translated.
+    #[error("StorageClass of an in-tree plugin: {0}")]
+    Class(#[from] TranslationError),
+    /// The driver made a volume that cannot be stored as an in-tree one; it was asked to delete it.
+    #[error(
+        "created volume cannot be translated to one of the in-tree plugin: {cause}{}",
+        .cleanup.as_ref().map(|status| format!("; deleting it failed: {}", grpc_text(status))).unwrap_or_default()
+    )]
+    InTree {
+        /// Why.
+        cause: InTreeError,
         /// How the deletion failed, if it did.
         cleanup: Option<Status>,
     },
@@ -120,11 +137,15 @@ impl ProvisionError {
             | Self::NameTaken(_)
             | Self::NameInUse(_)
             | Self::VolumeTaken { .. }
+            | Self::Class(_)
+            | Self::InTree { cleanup: None, .. }
             | Self::Refused { .. } => State::Finished,
             Self::SecretReference(_) | Self::Secret { .. } | Self::Lookup { .. } => State::NoChange,
             Self::Driver(status) => after_error(status, topology, node),
             // The driver may have a volume of our name: ask again until it is right or refused.
-            Self::TooSmall { .. } | Self::Malformed(_) => State::InBackground,
+            Self::TooSmall { .. } | Self::Malformed(_) | Self::InTree { cleanup: Some(_), .. } => {
+                State::InBackground
+            }
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::PersistentVolume;
 use kubernetes::object::{Claim, Uid};
 use kubernetes::secret::SecretRef;
 use tokio::time::Instant;
@@ -30,6 +31,8 @@ pub(crate) struct Memory {
 pub(crate) struct Unsaved {
     /// The object.
     pub(crate) volume: Arc<NewVolume>,
+    /// The object that is stored instead, for a class of an in-tree plugin.
+    pub(crate) in_tree: Option<Arc<PersistentVolume>>,
     /// The claim it is for.
     pub(crate) claim: Arc<Claim>,
     /// The Secret that DeleteVolume needs.

@@ -106,14 +106,14 @@ impl Claims {
         let background = self.memory().background(&id.uid);
         let attempt = match (stored, background) {
             (stored, Some(background)) => {
-                let present = class.filter(|class| *class.provisioner == *self.config.driver);
+                let present = class.filter(|class| self.config.names().has(&class.provisioner));
                 match (background.next(present.as_deref()), stored, present) {
                     (None, Some(claim), Some(class)) => Attempt::New(claim, class),
                     (None, ..) => return Outcome::Done,
                     (Some(sent), ..) => Attempt::Again(sent.clone()),
                 }
             }
-            (Some(claim), None) => match eligibility(&claim, class.as_deref(), &self.config.driver) {
+            (Some(claim), None) => match eligibility(&claim, class.as_deref(), self.config.names()) {
                 Eligibility::Ignore | Eligibility::WaitsForNode => return Outcome::Done,
                 Eligibility::ForPopulator => return self.left_to_populator(&claim),
                 Eligibility::ClassMissing => return self.class_missing(&claim),
@@ -220,13 +220,18 @@ impl Claims {
             }
         };
         let request = self.with_secrets(&sent.prepared).await?;
-        let (made, bytes) = match self.create(&request, sent.prepared.bytes).await {
+        let made = async {
+            let (made, bytes) = self.create(&request, &sent.prepared).await?;
+            let volume = new_volume(&self.config, &claim, &sent.class, &sent.prepared, &made, bytes);
+            let in_tree = self.in_tree(&volume, &request, &sent.prepared).await?;
+            Ok((Arc::new(volume), in_tree.map(Arc::new)))
+        };
+        let (volume, in_tree) = match made.await {
             Ok(made) => made,
             Err(error) => return Err(Failure { error, sent: Some(sent) }),
         };
-        let volume = new_volume(&self.config, &claim, &sent.class, &sent.prepared, &made, bytes);
         let secret = sent.prepared.secrets.provision.clone();
-        let unsaved = Unsaved { volume: Arc::new(volume), claim: claim.clone(), secret, begun };
+        let unsaved = Unsaved { volume, in_tree, claim: claim.clone(), secret, begun };
         {
             let mut memory = self.memory();
             memory.settle_all(&claim.meta.uid);

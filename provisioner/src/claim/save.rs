@@ -25,20 +25,20 @@ impl Claims {
         let (key, name) = (Key::cluster(volume.name()), volume.name().to_owned());
         let mut shared = false;
         let same = |known: &Volume| {
-            shared = self.is_volume(known, volume.handle());
+            shared = self.is_stored(known, unsaved);
             shared && is_for(known, unsaved)
         };
         // An earlier try may have stored it although its reply was lost.
         let known = self.volumes.get(&key);
-        let known =
-            known.is_some_and(|known| self.is_volume(&known, volume.handle()) && is_for(&known, unsaved));
-        let created = match known {
-            true => Ok(Created::Stored),
-            false => self.volumes.create(&key, &**volume, same).await,
+        let known = known.is_some_and(|known| self.is_stored(&known, unsaved) && is_for(&known, unsaved));
+        let created = match (known, &unsaved.in_tree) {
+            (true, _) => Ok(Created::Stored),
+            (false, None) => self.volumes.create(&key, &**volume, same).await,
+            (false, Some(object)) => self.volumes.create(&key, &**object, same).await,
         };
         match created {
             Ok(Created::Stored) => {}
-            Ok(Created::Taken) if shared => {
+            Ok(Created::Taken) if shared && unsaved.in_tree.is_none() => {
                 // It is another claim's, and goes with that.
                 self.memory().forget_unsaved(&claim.meta.uid);
                 let handle = volume.handle().to_owned();
@@ -100,14 +100,16 @@ impl Claims {
         }
         // An earlier try may have stored the object, or the volume is another claim's by now.
         let known = self.read_volume(volume.name()).await?;
-        let held = known.is_some_and(|known| self.is_volume(&known, volume.handle()));
+        let held = known.is_some_and(|known| self.is_stored(&known, unsaved));
         if !held && self.holder(volume.handle()).is_none() {
             let mut request =
                 v1::DeleteVolumeRequest { volume_id: volume.handle().to_owned(), ..Default::default() };
             if let Some(reference) = &unsaved.secret {
                 request.secrets = read(&self.seat.objects, reference).await?.to_request();
             }
-            self.seat.driver.call(request, self.config.timeout).await.map_err(AbandonError::Driver)?;
+            let (driver, timeout) = (&self.seat.driver, self.config.timeout);
+            let migrated = unsaved.in_tree.is_some();
+            driver.call_migrated(request, timeout, migrated).await.map_err(AbandonError::Driver)?;
             base::info!("Deleted a volume that could not be stored and whose claim is gone";
                 "volume" => volume.name(), "claim" => claim.meta.key);
         }

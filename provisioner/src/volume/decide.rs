@@ -4,6 +4,7 @@ use kubernetes::object::annotation::{MIGRATED_TO, PROVISIONED_BY};
 use kubernetes::object::{ReclaimPolicy, Volume, VolumePhase};
 
 use crate::claim::object::FINALIZER;
+use crate::migration::Names;
 
 /// The next step for a volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,8 +28,8 @@ pub(crate) type Waits = Option<bool>;
 ///
 /// `Differs:` upstream leaves a volume whose object is deleted before it is bound under its finalizer for ever, and its
 /// claim without a volume.
-pub(crate) fn decide(volume: &Volume, waits: Waits, driver: &str) -> Step {
-    if !is_ours(volume, driver) {
+pub(crate) fn decide(volume: &Volume, waits: Waits, names: Names<'_>) -> Step {
+    if !is_ours(volume, names) {
         return Step::Ignore;
     }
     let protected = volume.meta.has_finalizer(FINALIZER);
@@ -51,14 +52,14 @@ pub(crate) fn decide(volume: &Volume, waits: Waits, driver: &str) -> Step {
 
 /// Whether the volume is ours: we made it, it was migrated to us, or it does not say who made it and its
 /// driver is ours.
-fn is_ours(volume: &Volume, driver: &str) -> bool {
+fn is_ours(volume: &Volume, names: Names<'_>) -> bool {
     let annotations = &volume.meta.annotations;
-    if annotations.get(MIGRATED_TO) == Some(driver) {
+    if annotations.get(MIGRATED_TO).is_some_and(|name| names.has(name)) {
         return true;
     }
     match annotations.get(PROVISIONED_BY) {
-        Some(maker) => maker == driver,
-        None => volume.spec.csi.as_ref().is_some_and(|csi| &*csi.driver == driver),
+        Some(maker) => names.has(maker),
+        None => volume.spec.csi.as_ref().is_some_and(|csi| &*csi.driver == names.driver),
     }
 }
 
@@ -68,6 +69,10 @@ mod tests {
     use crate::fixture::volume;
     use Step::*;
     use serde_json::json;
+
+    fn names(driver: &str) -> Names<'_> {
+        Names { driver, in_tree: None }
+    }
 
     const OURS: &str = "external-provisioner.volume.kubernetes.io/finalizer";
 
@@ -131,7 +136,7 @@ mod tests {
                 },
                 "status": {"phase": phase},
             }));
-            assert_eq!(decide(&volume, Some(false), "test-driver"), expected, "{name}");
+            assert_eq!(decide(&volume, Some(false), names("test-driver")), expected, "{name}");
         }
     }
 
@@ -161,8 +166,30 @@ mod tests {
             ("finalizer gone", unbound("Available", "Delete", &["other"], true), None, Ignore),
             ("retained", unbound("Available", "Retain", &[OURS], true), None, Unprotect),
         ] {
-            assert_eq!(decide(&volume, waits, "test-driver"), expected, "{name}");
-            assert_eq!(decide(&volume, waits, "other-driver"), Ignore, "{name}, another's");
+            assert_eq!(decide(&volume, waits, names("test-driver")), expected, "{name}");
+            assert_eq!(decide(&volume, waits, names("other-driver")), Ignore, "{name}, another's");
+        }
+    }
+
+    /// What was provisioned for an in-tree class says so: the plugin made it.
+    #[test]
+    fn volumes_of_the_plugin_that_was_replaced_are_ours() {
+        let (driver, plugin) = ("cinder.csi.openstack.org", "kubernetes.io/cinder");
+        let ours = Names { driver, in_tree: Some(translation::Plugin::Cinder) };
+        for (name, annotations, expected) in [
+            ("made by the plugin", json!({PROVISIONED_BY: plugin}), Delete),
+            ("made by the plugin, migrated", json!({PROVISIONED_BY: plugin, MIGRATED_TO: driver}), Delete),
+            ("migrated only", json!({MIGRATED_TO: driver}), Delete),
+            ("made by another plugin", json!({PROVISIONED_BY: "kubernetes.io/rbd"}), Ignore),
+            ("nobody's", json!({}), Ignore),
+        ] {
+            let volume = volume(json!({
+                "metadata": {"name": "pv", "annotations": annotations, "finalizers": [OURS]},
+                "spec": {"cinder": {"volumeID": "id"}, "persistentVolumeReclaimPolicy": "Delete"},
+                "status": {"phase": "Released"},
+            }));
+            assert_eq!(decide(&volume, None, ours), expected, "{name}");
+            assert_eq!(decide(&volume, None, names("other")), Ignore, "{name}, for another driver");
         }
     }
 }

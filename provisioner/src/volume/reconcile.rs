@@ -10,29 +10,31 @@ use kubernetes::collection::{Collection, Written};
 use kubernetes::event::{Event, Kind, ObjectRef};
 use kubernetes::object::annotation::PROVISIONED_BY;
 use kubernetes::object::{Claim, Class, Key, Uid, Volume, WireVolume};
-use kubernetes::secret::ReferenceError;
 use kubernetes::secret::read;
+use kubernetes::secret::{ReferenceError, SecretRef};
 use kubernetes::store::{Change, Store};
 use process::Seat;
 use thiserror::Error;
 use tokio::time::Instant;
 use tonic::Status;
 
+use k8s_openapi::api::core::v1::PersistentVolume;
+use translation::{Translation as _, TranslationError};
+
 use super::attachments::Attachments;
 use super::decide::{Step, Waits, decide};
-use super::secret::deletion_secret;
+use super::secret::{deletion_secret, noted};
 use crate::caches::Caches;
 use crate::claim::object::FINALIZER;
 use crate::config::Config;
 use crate::metrics::VolumeMetrics;
+use crate::migration::translated;
 
 /// Why a volume could not be deleted. The text goes into its event.
 #[derive(Debug, Error)]
 enum DeleteError {
-    #[error(
-        "the volume has no csi source: this release of the provisioner cannot delete volumes of in-tree plugins"
-    )]
-    InTree,
+    #[error(transparent)]
+    Translation(#[from] TranslationError),
     #[error("CSI driver does not support deletion: {0} missing")]
     NotSupported(&'static str),
     #[error(transparent)]
@@ -86,7 +88,7 @@ impl Volumes {
     ) -> Self {
         let deletions = Deletions::default();
         let Caches { claims, classes, volumes } = caches;
-        feed(queue, volumes.store(), config.driver.clone(), deletions.clone());
+        feed(queue, volumes.store(), config.clone(), deletions.clone());
         Self { config, seat, volumes, claims, classes, attached, deletions, metrics }
     }
 
@@ -95,7 +97,7 @@ impl Volumes {
         if !self.seat.leadership.holds() {
             return Outcome::Retry;
         }
-        let result = match decide(&volume, waits(&volume, &self.claims), &self.config.driver) {
+        let result = match decide(&volume, waits(&volume, &self.claims), self.config.names()) {
             Step::Ignore => return Outcome::Done,
             step @ Step::DeleteUnbound => return self.delete_if_still(&volume, step).await,
             Step::Protect => self.volumes.add_finalizer(&volume.meta, FINALIZER).await,
@@ -130,7 +132,7 @@ impl Volumes {
                 return Outcome::Retry;
             }
         };
-        let still = |live: &Volume| decide(live, waits(live, &self.claims), &self.config.driver) == step;
+        let still = |live: &Volume| decide(live, waits(live, &self.claims), self.config.names()) == step;
         if live.is_some_and(|live| still(&live)) {
             return self.delete_and_tell(volume).await;
         }
@@ -185,9 +187,10 @@ impl Volumes {
     }
 
     async fn delete_at_driver(&self, volume: &Volume) -> Result<(), DeleteError> {
-        let csi = volume.spec.csi.as_ref().ok_or(DeleteError::InTree)?;
-        if *csi.driver != *self.config.driver {
-            let (driver, named) = (csi.driver.to_string(), self.config.driver.to_string());
+        let migrated = volume.spec.csi.is_none();
+        let Some((driver, handle)) = self.identity(volume).await? else { return Ok(()) };
+        if driver != *self.config.driver {
+            let named = self.config.driver.to_string();
             return Err(DeleteError::ForeignDriver { driver, named });
         }
         if !self.config.can.controller {
@@ -196,14 +199,12 @@ impl Volumes {
         if !self.config.can.create_delete {
             return Err(DeleteError::NotSupported("CREATE_DELETE_VOLUME"));
         }
-        let class = self.classes.get(&Key::cluster(&volume.class));
-        let secret = deletion_secret(volume, class.as_deref())?;
+        let secret = self.secret(volume)?;
         if self.attached.has(volume.meta.name()) {
             let node = self.attached.node(&self.seat.objects, volume.meta.name()).await;
             return Err(DeleteError::Attached { volume: volume.meta.name().to_owned(), node });
         }
-        let mut request =
-            v1::DeleteVolumeRequest { volume_id: csi.volume_handle.to_string(), ..Default::default() };
+        let mut request = v1::DeleteVolumeRequest { volume_id: handle, ..Default::default() };
         if let Some(reference) = secret {
             // A missing Secret must not keep the volume for ever: let the driver decide without it.
             match read(&self.seat.objects, &reference).await {
@@ -212,7 +213,31 @@ impl Volumes {
                     "volume" => volume.meta.key, "secret" => reference),
             }
         }
-        self.seat.driver.call(request, self.config.timeout).await.map(drop).map_err(DeleteError::Driver)
+        let reply = self.seat.driver.call_migrated(request, self.config.timeout, migrated).await;
+        reply.map(drop).map_err(DeleteError::Driver)
+    }
+
+    /// Driver and id of the volume. Those of an in-tree volume are not cached: it is read and translated. `None` if it
+    /// is gone by now.
+    async fn identity(&self, volume: &Volume) -> Result<Option<(String, String)>, DeleteError> {
+        if let Some(csi) = &volume.spec.csi {
+            return Ok(Some((csi.driver.to_string(), csi.volume_handle.to_string())));
+        }
+        let Some(live) = self.volumes.read::<PersistentVolume>(&volume.meta).await? else { return Ok(None) };
+        let csi = self.config.plugins.to_csi(live)?.spec.and_then(|spec| spec.csi);
+        Ok(csi.map(|csi| (csi.driver, csi.volume_handle)))
+    }
+
+    /// The Secret for the deletion. A class of the in-tree plugin names it once it is translated.
+    fn secret(&self, volume: &Volume) -> Result<Option<SecretRef>, DeleteError> {
+        let class = self.classes.get(&Key::cluster(&volume.class));
+        let plugin = class.as_ref().and_then(|class| self.config.names().plugin(&class.provisioner));
+        let plugin = plugin.filter(|_| noted(volume).is_none());
+        let class = match (class, plugin) {
+            (Some(class), Some(plugin)) => Some(translated(self.config.plugins, plugin, &class)?.into()),
+            (class, _) => class,
+        };
+        Ok(deletion_secret(volume, class.as_deref())?)
     }
 
     /// Whether another volume has the name by now. That one is queued by its own event.
@@ -224,7 +249,7 @@ impl Volumes {
     fn tell(&self, volume: &Volume, error: &DeleteError) {
         let (kind, reason) = match error {
             DeleteError::Attached { .. } => (Kind::Normal, "VolumeDelete"),
-            DeleteError::InTree
+            DeleteError::Translation(_)
             | DeleteError::ForeignDriver { .. }
             | DeleteError::NotSupported(_)
             | DeleteError::SecretReference(_)
@@ -265,7 +290,7 @@ fn waits(volume: &Volume, claims: &Store<Claim>) -> Waits {
 }
 
 /// Queues volumes that need a step, and forgets those that are gone.
-fn feed(queue: &WorkQueue<Key>, volumes: &Store<Volume>, driver: Box<str>, deletions: Deletions) {
+fn feed(queue: &WorkQueue<Key>, volumes: &Store<Volume>, config: Arc<Config>, deletions: Deletions) {
     let queue = queue.clone();
     volumes.subscribe(move |change| {
         let (gone, now) = match change {
@@ -277,7 +302,8 @@ fn feed(queue: &WorkQueue<Key>, volumes: &Store<Volume>, driver: Box<str>, delet
             deletions.lock().unwrap_or_else(PoisonError::into_inner).remove(&gone.meta.uid);
         }
         // While the caches fill, the claim may be missing in its own: the pass asks again.
-        if let Some(volume) = now.filter(|volume| decide(volume, Some(true), &driver) != Step::Ignore) {
+        if let Some(volume) = now.filter(|volume| decide(volume, Some(true), config.names()) != Step::Ignore)
+        {
             queue.add(volume.meta.key.clone(), Place::lane(0));
         }
     });

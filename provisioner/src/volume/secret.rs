@@ -12,9 +12,7 @@ pub(crate) fn deletion_secret(
     volume: &Volume,
     class: Option<&Class>,
 ) -> Result<Option<SecretRef>, ReferenceError> {
-    let annotations = &volume.meta.annotations;
-    let noted = annotations.get(DELETION_SECRET_NAME).zip(annotations.get(DELETION_SECRET_NAMESPACE));
-    if let Some((name, namespace)) = noted {
+    if let Some((name, namespace)) = noted(volume) {
         let both = !name.is_empty() && !namespace.is_empty();
         return Ok(both.then(|| SecretRef { namespace: namespace.to_owned(), name: name.to_owned() }));
     }
@@ -22,6 +20,12 @@ pub(crate) fn deletion_secret(
     let claim = ClaimFacts { namespace: &claim.namespace, name: &claim.name, annotations: None };
     let facts = Facts { volume_name: volume.meta.name(), claim: Some(claim) };
     reference(Stage::Provision, &class.parameters, &facts)
+}
+
+/// Name and namespace in the volume's annotations: then its class does not matter.
+pub(crate) fn noted(volume: &Volume) -> Option<(&str, &str)> {
+    let annotations = &volume.meta.annotations;
+    annotations.get(DELETION_SECRET_NAME).zip(annotations.get(DELETION_SECRET_NAMESPACE))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use crate::api::ApiServer;
+use crate::migration::driver_of_volume;
 
 /// A running attach-detach controller; it stops when this is dropped.
 #[derive(Debug)]
@@ -71,9 +72,9 @@ fn attachments(api: &ApiServer, pod: &Value) -> Vec<(String, Value)> {
         let claim =
             api.get("persistentvolumeclaims", &format!("{}/{claim}", text(pod, "/metadata/namespace")))?;
         let volume = api.get("persistentvolumes", text(&claim, "/spec/volumeName"))?;
-        let driver = text(&volume, "/spec/csi/driver");
+        let driver = driver_of_volume(&volume)?;
         let volume = text(&volume, "/metadata/name");
-        if text(&claim, "/status/phase") != "Bound" || driver.is_empty() {
+        if text(&claim, "/status/phase") != "Bound" {
             return None;
         }
         let name = format!("csi-{volume}-{node}");

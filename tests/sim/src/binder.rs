@@ -2,8 +2,8 @@
 //!
 //! Binds claims to volumes whose `claimRef` names them, hands unbound claims to their class's provisioner, releases
 //! volumes whose claim is gone, takes the `pvc-protection`, `pv-protection` and `vac-protection` finalizers off when
-//! nothing uses the object any more, and tells in the condition `Unused` whether a pod uses a bound claim. Not here:
-//! choosing among ready-made volumes.
+//! nothing uses the object any more, and tells in the condition `Unused` whether a pod uses a bound claim. Of volumes that an
+//! in-tree plugin made it says to which driver they are migrated. Not here: choosing among ready-made volumes.
 
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 
 use crate::api::ApiServer;
 use crate::api::admission::set_at;
+use crate::migration::driver_of;
 
 /// A running binder; it stops when this is dropped.
 #[derive(Debug)]
@@ -208,6 +209,8 @@ fn ask_provisioner(api: &ApiServer, claim: &Value) {
     if (waits && selected.is_empty()) || provisioner == "kubernetes.io/no-provisioner" {
         return;
     }
+    // The claim of an in-tree class is for the driver that has replaced the plugin.
+    let provisioner = driver_of(&provisioner).map_or(provisioner, str::to_owned);
     api.edit_if_there("persistentvolumeclaims", &reference(claim), |claim| {
         for annotation in
             ["volume.kubernetes.io/storage-provisioner", "volume.beta.kubernetes.io/storage-provisioner"]
@@ -217,10 +220,23 @@ fn ask_provisioner(api: &ApiServer, claim: &Value) {
     });
 }
 
+/// Says in an annotation which driver serves a volume that an in-tree plugin is said to have made.
+fn tell_migration(api: &ApiServer, volume: &Value) {
+    const MIGRATED_TO: &str = "pv.kubernetes.io/migrated-to";
+    let annotation = |key: &str| volume.pointer("/metadata/annotations")?.get(key)?.as_str();
+    let driver = annotation("pv.kubernetes.io/provisioned-by").and_then(driver_of);
+    if driver.is_some() && annotation(MIGRATED_TO) != driver {
+        api.edit_if_there("persistentvolumes", text(volume, "/metadata/name"), |volume| {
+            set_at(volume, &["metadata", "annotations", MIGRATED_TO], json!(driver));
+        });
+    }
+}
+
 fn sync_volume(api: &ApiServer, volume: &Value) {
     const PROTECTION: &str = "kubernetes.io/pv-protection";
     let name = text(volume, "/metadata/name");
     let phase = text(volume, "/status/phase");
+    tell_migration(api, volume);
     if is_deleting(volume) && has_finalizer(volume, PROTECTION) && phase != "Bound" {
         api.edit_if_there("persistentvolumes", name, |volume| drop_finalizer(volume, PROTECTION));
         return;

@@ -41,6 +41,7 @@ pub mod binder;
 mod case;
 pub mod crash;
 mod driver;
+mod migration;
 pub mod objects;
 pub mod port;
 mod sidecar;

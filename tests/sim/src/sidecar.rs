@@ -7,6 +7,7 @@ use csi::{CallLog, Client};
 use kubernetes::object::{Keep, Scope};
 use process::{Caches, Duty, Host, Seat};
 use tokio_util::sync::CancellationToken;
+use translation::Plugin;
 
 use crate::world::World;
 
@@ -42,7 +43,8 @@ impl World {
         duty: impl FnOnce(Seat, &mut Caches) -> Duty,
     ) {
         let (host, delivery) = self.host(driver, stop);
-        let mut caches = Caches::new(Scope { driver: driver.into(), keep, in_tree: None });
+        let in_tree = Plugin::of_driver(driver).map(Plugin::name);
+        let mut caches = Caches::new(Scope { driver: driver.into(), keep, in_tree: in_tree.map(Into::into) });
         let duty = duty(host.seat(leadership, &format!("{driver}_host_uuid")), &mut caches);
         tokio::select! {
             () = host.run_duties(caches, vec![duty]) => {}

@@ -31,6 +31,7 @@ fn provisioner_config() -> provisioner::Config {
         publish_read_only: false,
         topology: false,
         attributes_classes: true,
+        plugins: translation::Plugins::default(),
         can: provisioner::Capabilities {
             controller: true,
             create_delete: true,
@@ -52,6 +53,7 @@ fn attacher_config() -> attacher::Config {
         max_entries: 0,
         default_fs: "".into(),
         error_code: true,
+        plugins: translation::Plugins::default(),
         can: attacher::Capabilities { attach: true, ..Default::default() },
     }
 }

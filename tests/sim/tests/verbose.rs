@@ -27,6 +27,7 @@ fn config() -> provisioner::Config {
         publish_read_only: false,
         topology: true,
         attributes_classes: true,
+        plugins: translation::Plugins::default(),
         can: provisioner::Capabilities { controller: true, create_delete: true, ..Default::default() },
     }
 }

@@ -25,6 +25,7 @@ use self::strip::parameters;
 use self::validate::validate;
 use super::error::ProvisionError;
 use crate::config::Config;
+use crate::migration;
 
 /// Everything that is known about a claim's volume before the driver is called.
 #[derive(Debug, Clone)]
@@ -39,6 +40,8 @@ pub(crate) struct Prepared {
     pub(crate) fs_type: String,
     /// The Secrets of each stage.
     pub(crate) secrets: SecretRefs,
+    /// Whether the class is that of the in-tree plugin which the driver has replaced.
+    pub(crate) migrated: bool,
 }
 
 /// Builds the request. The first part that refuses decides the error.
@@ -48,6 +51,9 @@ pub(crate) fn prepare(
     class: &Class,
     name: String,
 ) -> Result<Prepared, ProvisionError> {
+    let plugin = config.names().plugin(&class.provisioner);
+    let translated = plugin.map(|plugin| migration::translated(config.plugins, plugin, class)).transpose()?;
+    let class = translated.as_ref().unwrap_or(class);
     let wanted = validate(config, claim, class)?;
     let volume_content_source = content_source(claim)?;
     let accessibility_requirements = accessibility(config)?;
@@ -64,5 +70,12 @@ pub(crate) fn prepare(
         mutable_parameters,
         ..v1::CreateVolumeRequest::default()
     };
-    Ok(Prepared { name, request, bytes: wanted.bytes, fs_type: wanted.fs_type, secrets })
+    Ok(Prepared {
+        name,
+        request,
+        bytes: wanted.bytes,
+        fs_type: wanted.fs_type,
+        secrets,
+        migrated: plugin.is_some(),
+    })
 }

@@ -22,10 +22,7 @@ pub(super) struct Wanted {
 /// The driver or this release cannot do it, or the claim cannot be read. The error names the field, so that nothing is
 /// ignored silently.
 pub(super) fn validate(config: &Config, claim: &Claim, class: &Class) -> Result<Wanted, ProvisionError> {
-    use ProvisionError::{NotAvailable, NotSupported};
-    if *class.provisioner != *config.driver {
-        return Err(NotAvailable("migration of in-tree volumes"));
-    }
+    use ProvisionError::NotSupported;
     if !config.can.controller {
         return Err(NotSupported("dynamic provisioning: controller service missing"));
     }

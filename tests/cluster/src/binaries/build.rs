@@ -57,12 +57,16 @@ pub(super) fn build(step: &Step, file: &Path, progress: &Progress) -> Result<(),
     Ok(())
 }
 
-/// Our module's two files, where `go` can read them.
+/// Our module's files, where `go` can read them.
 fn write_module(binary: Binary, folder: &Path) -> io::Result<()> {
     std::fs::create_dir_all(folder)?;
     let module = binary.recipe().module;
     std::fs::write(folder.join("go.mod"), module.go_mod)?;
-    std::fs::write(folder.join("go.sum"), module.go_sum)
+    std::fs::write(folder.join("go.sum"), module.go_sum)?;
+    match module.program {
+        Some(program) => std::fs::write(folder.join("main.go"), program),
+        None => Ok(()),
+    }
 }
 
 /// Takes the lock; it is released when the file is closed, also by the death of this process.

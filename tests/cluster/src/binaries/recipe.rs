@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::error::BinariesError;
 
-/// A Go module of ours: no Go code, only versions.
+/// A Go module of ours: versions, and in one case a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Module {
     /// What the cache folder's name begins with.
@@ -15,6 +15,8 @@ pub(crate) struct Module {
     main: &'static str,
     pub(super) go_mod: &'static str,
     pub(super) go_sum: &'static str,
+    /// A program of our own in it; `None` for what upstream makes.
+    pub(super) program: Option<&'static str>,
 }
 
 /// The release that the tests run.
@@ -23,6 +25,7 @@ const KUBERNETES: Module = Module {
     main: "k8s.io/kubernetes",
     go_mod: include_str!("../../go/kubernetes/go.mod"),
     go_sum: include_str!("../../go/kubernetes/go.sum"),
+    program: None,
 };
 /// The release before it, for one run of the tests before each release of Mooring.
 const KUBERNETES_BEFORE: Module = Module {
@@ -35,12 +38,21 @@ pub(super) const SANITY: Module = Module {
     main: "github.com/kubernetes-csi/csi-test/v5",
     go_mod: include_str!("../../go/sanity/go.mod"),
     go_sum: include_str!("../../go/sanity/go.sum"),
+    program: None,
 };
 pub(super) const ATTACHER: Module = Module {
     name: "csi-attacher",
     main: "github.com/kubernetes-csi/external-attacher/v4",
     go_mod: include_str!("../../go/attacher/go.mod"),
     go_sum: include_str!("../../go/attacher/go.sum"),
+    program: None,
+};
+pub(super) const TRANSLATION: Module = Module {
+    name: "csi-translation",
+    main: "k8s.io/csi-translation-lib",
+    go_mod: include_str!("../../go/translation/go.mod"),
+    go_sum: include_str!("../../go/translation/go.sum"),
+    program: Some(include_str!("../../go/translation/main.go")),
 };
 
 /// Changes with the linker flags of `build.rs`, so that binaries built with other flags are not taken for ours.
@@ -103,7 +115,7 @@ impl Module {
 
     /// The cache folder's name: other versions in go.sum or other build flags are another folder.
     pub(super) fn folder(&self) -> String {
-        let parts = [self.go_mod, self.go_sum, FLAGS_VERSION];
+        let parts = [self.go_mod, self.go_sum, self.program.unwrap_or_default(), FLAGS_VERSION];
         // FNV-1a: stable from one Rust release to the next, which the standard hasher is not.
         let hash =
             parts.iter().flat_map(|part| part.bytes()).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
@@ -141,6 +153,8 @@ pub enum Binary {
     CsiSanity,
     /// The Go csi-attacher, which ours takes over from and is measured against.
     CsiAttacher,
+    /// A program of ours that answers with upstream's translation of in-tree volumes.
+    CsiTranslation,
 }
 
 /// What makes a binary know its version: without it `/version` is wrong and clients misbehave.
@@ -174,7 +188,7 @@ impl Binary {
         [Binary::Etcd, Binary::ApiServer, Binary::ControllerManager, Binary::Scheduler, Binary::Kubectl];
 
     /// All that the tests of the workspace run.
-    pub const TESTS: [Binary; 7] = [
+    pub const TESTS: [Binary; 8] = [
         Binary::Etcd,
         Binary::ApiServer,
         Binary::ControllerManager,
@@ -182,10 +196,11 @@ impl Binary {
         Binary::Kubectl,
         Binary::CsiSanity,
         Binary::CsiAttacher,
+        Binary::CsiTranslation,
     ];
 
     /// All that there are.
-    pub const ALL: [Binary; 8] = [
+    pub const ALL: [Binary; 9] = [
         Binary::Etcd,
         Binary::ApiServer,
         Binary::ControllerManager,
@@ -194,6 +209,7 @@ impl Binary {
         Binary::Kubelet,
         Binary::CsiSanity,
         Binary::CsiAttacher,
+        Binary::CsiTranslation,
     ];
 
     /// The file name.
@@ -247,6 +263,14 @@ impl Binary {
                 // Its argv[0], which is the name whatever file it is.
                 says: "csi-attacher ",
             },
+            Binary::CsiTranslation => Recipe {
+                name: "csi-translation",
+                module: TRANSLATION,
+                package: ".",
+                stamp: Stamp::Variable("main.version"),
+                asked: &["--version"],
+                says: "csi-translation-lib ",
+            },
         }
     }
 
@@ -293,92 +317,4 @@ fn line(version: &str) -> Option<(u32, u32)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_the_releases_from_go_mod() {
-        assert_eq!(KUBERNETES.release(), "v1.37.2");
-        assert_eq!(SANITY.release(), "v5.6.0");
-        assert_eq!(ATTACHER.release(), "v4.13.0");
-        assert_eq!(KUBERNETES.version_of(ETCD), "v3.7.0");
-        assert_eq!(KUBERNETES.version_of("not.there/at/all"), "");
-    }
-
-    #[test]
-    fn names_every_staging_module_at_the_release() {
-        for module in [KUBERNETES, KUBERNETES_BEFORE] {
-            let staging = format!(" v0.{}", module.release().trim_start_matches("v1."));
-            let replaced: Vec<&str> = module.go_mod.lines().filter(|line| line.contains(" => ")).collect();
-            assert!(replaced.len() > 25, "only {} replaced", replaced.len());
-            for line in replaced {
-                assert!(line.ends_with(&staging), "{line}");
-            }
-        }
-    }
-
-    #[test]
-    fn the_release_before_is_chosen_by_name() {
-        assert_eq!(kubernetes_of("").map(|module| module.release()), Some("v1.37.2"));
-        assert_eq!(kubernetes_of("v1.37.2"), Some(KUBERNETES));
-        assert_eq!(kubernetes_of("v1.36.3"), Some(KUBERNETES_BEFORE));
-        assert_eq!(kubernetes_of("v1.35.0"), None);
-        assert_ne!(KUBERNETES.folder(), KUBERNETES_BEFORE.folder());
-    }
-
-    #[test]
-    fn every_binary_is_a_tool_of_its_module() {
-        for binary in Binary::ALL {
-            let Recipe { name, module, package, .. } = binary.recipe();
-            let is_tool = |line: &str| line.trim().trim_start_matches("tool ") == package;
-            assert!(module.go_mod.lines().any(is_tool), "{binary:?}");
-            assert!(package.ends_with(&format!("/{name}")) || binary == Binary::Etcd, "{binary:?}");
-        }
-    }
-
-    #[test]
-    fn each_has_the_version_of_its_module() {
-        for (binary, version) in [
-            (Binary::ApiServer, "v1.37.2"),
-            (Binary::Kubectl, "v1.37.2"),
-            (Binary::CsiSanity, "v5.6.0"),
-            (Binary::CsiAttacher, "v4.13.0"),
-            (Binary::Etcd, "3.7.0"),
-        ] {
-            assert_eq!(binary.our_version(), version);
-        }
-    }
-
-    #[test]
-    fn a_found_version_fits_or_not() {
-        use Binary::{ApiServer, Etcd, Kubectl};
-        for (binary, version, release, minor) in [
-            (ApiServer, "v1.37.2", true, true),
-            (ApiServer, "v1.37.0", false, true),
-            (ApiServer, "v1.36.3", false, false),
-            (ApiServer, "v2.37.2", false, false),
-            (ApiServer, "main", false, false),
-            (Etcd, "3.7.0", true, true),
-            (Etcd, "3.6.8", false, true),
-            (Etcd, "3.5.9", false, false),
-            (Kubectl, "v1.38.0", false, true),
-            (Kubectl, "v1.35.0", false, false),
-        ] {
-            let found = (binary.fits(version, Fit::Release), binary.fits(version, Fit::Minor));
-            assert_eq!(found, (release, minor), "{binary:?} {version}");
-        }
-    }
-
-    #[test]
-    fn a_binary_is_asked_for_its_version() {
-        use std::os::unix::fs::PermissionsExt as _;
-
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let file = folder.path().join("kube-apiserver");
-        assert_eq!(Binary::ApiServer.version_of(&file), None);
-        std::fs::write(&file, "#!/bin/sh\necho Kubernetes v1.37.0\n").expect("written");
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).expect("executable");
-        assert_eq!(Binary::ApiServer.version_of(&file).as_deref(), Some("v1.37.0"));
-        assert_eq!(Binary::Kubectl.version_of(&file), None);
-    }
-}
+mod tests;

@@ -192,9 +192,9 @@ async fn unusable_sources_fail_before_any_write() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_in_tree_volume_gets_an_error_that_says_what_is_missing() {
-    let error = "attach error: volumes of in-tree plugin kubernetes.io/gce-pd cannot be translated to CSI driver \
-        pd.csi.storage.gke.io in this release: use a volume of the CSI driver, or the sidecar that translates them";
+async fn an_in_tree_volume_of_another_driver_is_an_error() {
+    let error = "attach error: the volume belongs to CSI driver pd.csi.storage.gke.io, but spec.attacher of the \
+        VolumeAttachment names another driver";
     ATTACHER.case("GCE disk", [gce_pd("pv1"), va(), csi_node("node1")]).ends_with(&[], &[error]).await;
 }
 

@@ -262,8 +262,8 @@ async fn sources_that_cannot_be_read_are_errors() {
     ] {
         deleted(name, [protected("pv1"), attachment, csi_node("node1")]).ends_with(&[], &[error]).await;
     }
-    let error = "detach error: volumes of in-tree plugin kubernetes.io/gce-pd cannot be translated to CSI driver \
-        pd.csi.storage.gke.io in this release: use a volume of the CSI driver, or the sidecar that translates them";
+    let error = "detach error: the volume belongs to CSI driver pd.csi.storage.gke.io, but spec.attacher of the \
+        VolumeAttachment names another driver";
     deleted("in-tree", [gce_pd("pv1"), theirs(va()), csi_node("node1")]).ends_with(&[], &[error]).await;
 }
 

@@ -10,6 +10,7 @@ use csi::v1::{ControllerPublishVolumeRequest, ControllerUnpublishVolumeRequest};
 use serde_json::Value;
 use sim::{Request, Settings, Sidecar, Volume, World};
 use tokio_util::sync::CancellationToken;
+use translation::Plugins;
 
 pub(crate) type Case = sim::Case<Config>;
 
@@ -31,6 +32,7 @@ pub(crate) fn config() -> Config {
         max_entries: 0,
         default_fs: "".into(),
         error_code: true,
+        plugins: Plugins::default(),
         can: Capabilities { attach: true, read_only: true, ..Capabilities::default() },
     }
 }

@@ -12,6 +12,7 @@ mod detach;
 mod failures;
 mod forced;
 mod harness;
+mod in_tree;
 mod intake;
 mod listing;
 mod objects;

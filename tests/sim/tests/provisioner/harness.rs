@@ -8,6 +8,7 @@ use provisioner::{Capabilities, Config, provision};
 use serde_json::{Value, json};
 use sim::{Request, World};
 use tokio_util::sync::CancellationToken;
+use translation::Plugins;
 
 /// Long enough for everything that is tried again at least once.
 pub(crate) const LIMIT: Duration = Duration::from_secs(900);
@@ -28,6 +29,7 @@ pub(crate) fn config() -> Config {
         publish_read_only: false,
         topology: true,
         attributes_classes: true,
+        plugins: Plugins::default(),
         can: Capabilities { controller: true, create_delete: true, publish: true, ..Capabilities::default() },
     }
 }

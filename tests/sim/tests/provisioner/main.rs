@@ -9,6 +9,7 @@ mod crashes;
 mod deletion;
 mod errors;
 mod harness;
+mod in_tree;
 mod leadership;
 mod lists;
 mod metrics;

@@ -1,0 +1,132 @@
+//! Reads what the plan needs of a cluster: volumes, claims, and who uses them.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::storage::v1::VolumeAttachment;
+use kube::api::ListParams;
+use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
+
+use crate::decide::Users;
+
+/// Objects in one page of a list.
+const PAGE: u32 = 500;
+
+/// The cluster as it was read.
+#[derive(Debug, Default)]
+pub(crate) struct Cluster {
+    /// Every PersistentVolume, by name.
+    pub(crate) volumes: BTreeMap<String, PersistentVolume>,
+    /// Every claim, by `namespace/name`.
+    pub(crate) claims: BTreeMap<String, PersistentVolumeClaim>,
+    /// The nodes that volumes are attached to, by the volume's name.
+    nodes: BTreeMap<String, Vec<String>>,
+    /// The pods that have not ended, by the claim that they mount.
+    pods: BTreeMap<String, Vec<String>>,
+}
+
+impl Cluster {
+    /// Reads it, a page at a time.
+    ///
+    /// # Errors
+    /// The API server's refusal, or no answer.
+    pub(crate) async fn read(client: &Client) -> Result<Self, kube::Error> {
+        let mut cluster = Self::default();
+        for volume in all::<PersistentVolume>(client).await? {
+            cluster.volumes.insert(volume.metadata.name.clone().unwrap_or_default(), volume);
+        }
+        for claim in all::<PersistentVolumeClaim>(client).await? {
+            cluster.claims.insert(key(&claim), claim);
+        }
+        for attachment in all::<VolumeAttachment>(client).await? {
+            if let Some(volume) = attachment.spec.source.persistent_volume_name {
+                cluster.nodes.entry(volume).or_default().push(attachment.spec.node_name);
+            }
+        }
+        for pod in all::<Pod>(client).await? {
+            cluster.see(&pod);
+        }
+        Ok(cluster)
+    }
+
+    /// Who uses a volume that this claim has.
+    pub(crate) fn users(&self, volume: &str, claim: Option<&str>) -> Users {
+        let pods = claim.and_then(|claim| self.pods.get(claim));
+        Users {
+            nodes: self.nodes.get(volume).cloned().unwrap_or_default(),
+            pods: pods.cloned().unwrap_or_default(),
+        }
+    }
+
+    fn see(&mut self, pod: &Pod) {
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        let Some(spec) = pod.spec.as_ref().filter(|_| !matches!(phase, Some("Succeeded" | "Failed"))) else {
+            return;
+        };
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        for volume in spec.volumes.iter().flatten() {
+            let claim = match (&volume.persistent_volume_claim, &volume.ephemeral) {
+                (Some(claim), _) => claim.claim_name.clone(),
+                // The claim of an ephemeral volume is named after the pod.
+                (None, Some(_)) => format!("{name}-{}", volume.name),
+                (None, None) => continue,
+            };
+            self.pods.entry(format!("{namespace}/{claim}")).or_default().push(key(pod));
+        }
+    }
+}
+
+/// `namespace/name`.
+fn key(object: &impl Resource) -> String {
+    let meta = object.meta();
+    format!("{}/{}", meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
+}
+
+/// Every object of a kind.
+async fn all<K>(client: &Client) -> Result<Vec<K>, kube::Error>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let api: Api<K> = Api::all(client.clone());
+    let mut params = ListParams::default().limit(PAGE);
+    let mut found = Vec::new();
+    loop {
+        let page = api.list(&params).await?;
+        found.extend(page.items);
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(found),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn pods_that_have_ended_use_nothing() {
+        let mut cluster = Cluster::default();
+        for (name, phase) in
+            [("runs", "Running"), ("waits", "Pending"), ("done", "Succeeded"), ("failed", "Failed")]
+        {
+            let volumes = json!([
+                {"name": "a", "persistentVolumeClaim": {"claimName": "data"}},
+                {"name": "own", "ephemeral": {}},
+                {"name": "tmp", "emptyDir": {}},
+            ]);
+            let pod = json!({
+                "metadata": {"namespace": "ns", "name": name}, "spec": {"containers": [], "volumes": volumes},
+                "status": {"phase": phase},
+            });
+            cluster.see(&serde_json::from_value(pod).unwrap());
+        }
+        assert_eq!(cluster.users("pv", Some("ns/data")).pods, ["ns/runs", "ns/waits"]);
+        assert_eq!(cluster.users("pv", Some("ns/runs-own")).pods, ["ns/runs"]);
+        assert_eq!(cluster.users("pv", Some("other/data")), Users::default());
+        assert_eq!(cluster.users("pv", None), Users::default());
+    }
+}
