@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use base::flag::standard::StandardFlags;
+use base::flag::standard::LoggingFlags;
 use base::flag::{Exit, Parsed};
 
 /// The sidecars of this release.
@@ -13,16 +13,24 @@ use base::flag::{Exit, Parsed};
 pub(crate) enum Sidecar {
     Provisioner,
     Attacher,
+    Registrar,
+    LivenessProbe,
+    /// Registrar and liveness probe in one process; ours.
+    Node,
 }
 
 impl Sidecar {
-    const ALL: [Self; 2] = [Self::Provisioner, Self::Attacher];
+    const ALL: [Self; 5] =
+        [Self::Provisioner, Self::Attacher, Self::Registrar, Self::LivenessProbe, Self::Node];
 
-    /// The name of the Go sidecar's binary.
+    /// The name of the Go sidecar's binary; our own for what has none.
     fn name(self) -> &'static str {
         match self {
             Self::Provisioner => "csi-provisioner",
             Self::Attacher => "csi-attacher",
+            Self::Registrar => "csi-node-driver-registrar",
+            Self::LivenessProbe => "livenessprobe",
+            Self::Node => "node",
         }
     }
 
@@ -30,6 +38,9 @@ impl Sidecar {
         match self {
             Self::Provisioner => "makes volumes for claims and deletes them (external-provisioner 6.4)",
             Self::Attacher => "attaches volumes to nodes and detaches them (external-attacher 4.13)",
+            Self::Registrar => "tells the kubelet where the driver is (node-driver-registrar 2.18)",
+            Self::LivenessProbe => "asks the driver whether it is alive (livenessprobe 2.20)",
+            Self::Node => "csi-node-driver-registrar and livenessprobe in one process",
         }
     }
 
@@ -41,6 +52,9 @@ impl Sidecar {
         match self {
             Self::Provisioner => provisioner::parse(program, args),
             Self::Attacher => attacher::parse(program, args),
+            Self::Registrar => registrar::parse_registrar(program, args),
+            Self::LivenessProbe => registrar::parse_probe(program, args),
+            Self::Node => registrar::parse_node(program, args),
         }
     }
 
@@ -50,7 +64,7 @@ impl Sidecar {
             Ok(parsed) => parsed,
             Err(exit) => exit.leave(),
         };
-        base::log::init(parsed.read::<StandardFlags>().logging.options());
+        base::log::init(parsed.read::<LoggingFlags>().options());
         for notice in parsed.notices() {
             base::warn!(notice);
         }
@@ -64,6 +78,9 @@ impl Sidecar {
             match self {
                 Self::Provisioner => provisioner::main(&parsed).await,
                 Self::Attacher => attacher::main(&parsed).await,
+                Self::Registrar => registrar::register(&parsed).await,
+                Self::LivenessProbe => registrar::probe(&parsed).await,
+                Self::Node => registrar::node(&parsed).await,
             }
         });
         runtime.shutdown_background();
@@ -124,10 +141,10 @@ fn help() -> String {
     );
     for sidecar in Sidecar::ALL {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "  {:<18}{}", sidecar.name(), sidecar.about());
+        let _ = writeln!(text, "  {:<27}{}", sidecar.name(), sidecar.about());
     }
     text.push_str(
-        "\nCommands:\n  migrate           shows what in-tree volumes become as CSI volumes (--dry-run)\n",
+        "\nCommands:\n  migrate                    shows what in-tree volumes become as CSI volumes (--dry-run)\n",
     );
     text
 }

@@ -89,10 +89,9 @@ impl StandardFlags {
 impl FlagGroup for StandardFlags {
     fn register(set: &mut FlagSet) {
         set.add::<bool>("version", false, "Print the version and exit.");
-        let help = "Accepted for compatibility; there is no Go runtime to tune.";
-        set.add::<bool>("automaxprocs", false, help);
-        set.group::<PlaceFlags>().group::<LeaderElectionFlags>().group::<LoggingFlags>();
-        set.check(check_places).check(check_leader_election).check(check_logging);
+        set.group::<PlaceFlags>().group::<LeaderElectionFlags>();
+        set.check(check_places).check(check_leader_election);
+        add_logging(set);
     }
 
     fn read(parsed: &Parsed) -> Self {
@@ -111,6 +110,13 @@ impl FlagGroup for StandardFlags {
             logging: parsed.read(),
         }
     }
+}
+
+/// Adds what every sidecar has, those on a node included: [`LoggingFlags`], and a flag for Go's runtime.
+pub fn add_logging(set: &mut FlagSet) {
+    let help = "Accepted for compatibility; there is no Go runtime to tune.";
+    set.add::<bool>("automaxprocs", false, help);
+    set.group::<LoggingFlags>().check(check_logging);
 }
 
 impl LoggingFlags {

@@ -1,0 +1,101 @@
+//! The life of livenessprobe.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::flag::Parsed;
+use base::http::{ListenError, Routes, Server, serve};
+use base::metrics::Metrics;
+use csi::identity::{NameError, driver_name};
+use csi::{CallLog, Client, Connection, DialError, DialOptions, Endpoint, EndpointError};
+use thiserror::Error;
+
+use super::Flags;
+use super::probe::Probe;
+use crate::end::signalled;
+
+/// As good as no limit: the kubelet restarts the driver, whose socket is waited for.
+const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 86_400);
+/// For the driver's first word. A driver that hangs is not alive, and the kubelet learns that from our silence.
+const NAME_TIMEOUT: Duration = Duration::from_secs(86_400);
+
+/// Why livenessprobe ends with exit code 1; printed as one line.
+#[derive(Debug, Error)]
+pub(crate) enum LivenessError {
+    /// `--csi-address` names nothing that can be dialled.
+    #[error("--csi-address: {0}")]
+    Endpoint(#[from] EndpointError),
+    /// The driver does not answer.
+    #[error("--csi-address: {0}")]
+    Dial(#[from] DialError),
+    /// The driver does not give its name.
+    #[error("failed to get the CSI driver's name: {0}")]
+    Name(#[from] NameError),
+    /// No HTTP server.
+    #[error("{flag}: {cause}")]
+    Listen {
+        /// The flag that names the address.
+        flag: &'static str,
+        /// What went wrong.
+        cause: ListenError,
+    },
+}
+
+/// Runs livenessprobe until a signal ends it. Returns the exit code.
+pub async fn main(parsed: &Parsed) -> u8 {
+    let flags: Flags = parsed.read();
+    let stop = match signalled() {
+        Ok(stop) => stop,
+        Err(error) => {
+            base::error!(error, "Cannot receive signals");
+            return 1;
+        }
+    };
+    tokio::select! {
+        Err(error) = live(&flags) => {
+            base::error!(error, "livenessprobe ends");
+            1
+        }
+        code = stop => code,
+    }
+}
+
+/// Serves for ever.
+async fn live(flags: &Flags) -> Result<(), LivenessError> {
+    let (endpoint, metrics) = (Endpoint::parse(&flags.csi_address)?, Metrics::new());
+    learn_name(&endpoint, &metrics).await?;
+    let probe = Probe { endpoint, timeout: flags.probe_timeout, metrics: metrics.clone() };
+    let _servers = listen(flags, &probe, &metrics)?;
+    std::future::pending().await
+}
+
+/// Waits for the driver, and asks for its name, which labels the metrics.
+async fn learn_name(endpoint: &Endpoint, metrics: &Arc<Metrics>) -> Result<(), LivenessError> {
+    let options = DialOptions { limit: FOR_EVER, ..DialOptions::default() };
+    let connection = Connection::dial(endpoint.clone(), options).await?;
+    let driver = Client::new(connection, metrics.clone(), CallLog::default());
+    let name = driver_name(&driver, NAME_TIMEOUT).await?;
+    metrics.set_driver_name(name.as_str());
+    base::v!(2, "CSI driver found"; "driver" => name);
+    Ok(())
+}
+
+/// The server of `/healthz`, which has the metrics only if `--http-endpoint` names it, and the one of `--metrics-address`.
+fn listen(flags: &Flags, probe: &Probe, metrics: &Arc<Metrics>) -> Result<Vec<Server>, LivenessError> {
+    let probe = probe.clone();
+    let health = Routes::new().route("/healthz", move || {
+        let probe = probe.clone();
+        async move { probe.once().await }
+    });
+    let page = |routes: Routes| routes.metrics(&flags.metrics_path, metrics.clone());
+    let by_endpoint = !flags.http_endpoint.is_empty();
+    let (routes, flag) =
+        if by_endpoint { (page(health), "--http-endpoint") } else { (health, "--health-port") };
+    let failed = |flag| move |cause| LivenessError::Listen { flag, cause };
+    let mut servers = vec![serve(&flags.listen_address(), routes).map_err(failed(flag))?];
+    if !flags.metrics_address.is_empty() {
+        let server = serve(&flags.metrics_address, page(Routes::new()));
+        servers.push(server.map_err(failed("--metrics-address"))?);
+    }
+    Ok(servers)
+}

@@ -1,0 +1,28 @@
+//! csi-node-driver-registrar: offers the kubelet a socket on which it learns where the driver is.
+//!
+//! ```text
+//! driver's name -> <folder>/<name>-reg.sock -> kubelet: GetInfo -> kubelet: NotifyRegistrationStatus
+//! ```
+//!
+//! The kubelet finds the socket in its plugin folder, asks [`service`] for name and path, connects to the driver itself,
+//! and says whether that worked. After a restart the kubelet looks through the folder again, so the socket stays.
+//! Source: docs/upstream/node.md, "Registrar".
+//!
+//! Promises:
+//! - a socket that vanishes is made again ([`socket`]);
+//! - a refusal of the kubelet ends the process with exit code 1 and its reason in the log: the restart is the retry;
+//! - `/healthz` tells whether the socket is there, the driver answers, and the kubelet has registered it ([`health`]).
+//!
+//! `Differs:` upstream serves a socket that nobody can find any more after the kubelet's folder was emptied. It handles
+//! SIGTERM only; ours takes SIGINT for the same.
+
+mod flags;
+pub(crate) mod health;
+mod run;
+pub(crate) mod service;
+pub(crate) mod socket;
+
+pub use flags::parse;
+pub(crate) use flags::{Flags, check};
+pub use run::main;
+pub(crate) use run::{Registrar, RegistrarError};

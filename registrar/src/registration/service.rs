@@ -1,0 +1,118 @@
+//! What the kubelet asks and says on the registration socket.
+
+use csi::registration::registration_server::Registration;
+use csi::registration::{InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tonic::{Request, Response, Status};
+
+/// What kind of plugin a CSI driver is, to the kubelet.
+const KIND: &str = "CSIPlugin";
+/// The version of the kubelet's protocol with CSI drivers. It is not the version of CSI.
+const VERSIONS: [&str; 1] = ["1.0.0"];
+
+/// What the kubelet made of the driver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It has said nothing since this time, when the socket was made.
+    Pending(Instant),
+    /// It uses the driver.
+    Registered,
+    /// It does not, for this reason.
+    Refused(String),
+}
+
+/// The service on the registration socket. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Service {
+    info: PluginInfo,
+    verdict: watch::Sender<Verdict>,
+}
+
+impl Service {
+    /// Offers the driver of this name, whose socket the kubelet finds at `path`.
+    pub(crate) fn new(name: &str, path: &str) -> Self {
+        let info = PluginInfo {
+            r#type: KIND.to_owned(),
+            name: name.to_owned(),
+            endpoint: path.to_owned(),
+            supported_versions: VERSIONS.map(str::to_owned).to_vec(),
+        };
+        Self { info, verdict: watch::Sender::new(Verdict::Pending(Instant::now())) }
+    }
+
+    /// What the kubelet has said.
+    pub(crate) fn verdict(&self) -> Verdict {
+        self.verdict.borrow().clone()
+    }
+
+    /// A new socket was made: the kubelet is to speak anew.
+    pub(crate) fn offer_again(&self) {
+        self.verdict.send_replace(Verdict::Pending(Instant::now()));
+    }
+
+    /// Resolves when the kubelet refuses the driver, with its reason.
+    pub(crate) async fn refused(&self) -> String {
+        let mut verdict = self.verdict.subscribe();
+        loop {
+            if let Verdict::Refused(reason) = &*verdict.borrow_and_update() {
+                return reason.clone();
+            }
+            if verdict.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Registration for Service {
+    async fn get_info(&self, _: Request<InfoRequest>) -> Result<Response<PluginInfo>, Status> {
+        base::info!("The kubelet asks for the driver"; "driver" => self.info.name, "endpoint" => self.info.endpoint);
+        Ok(Response::new(self.info.clone()))
+    }
+
+    async fn notify_registration_status(
+        &self,
+        request: Request<RegistrationStatus>,
+    ) -> Result<Response<RegistrationStatusResponse>, Status> {
+        let RegistrationStatus { plugin_registered, error } = request.into_inner();
+        if plugin_registered {
+            base::info!("The kubelet has registered the driver"; "driver" => self.info.name);
+            self.verdict.send_replace(Verdict::Registered);
+            return Ok(Response::new(RegistrationStatusResponse {}));
+        }
+        self.verdict.send_replace(Verdict::Refused(error));
+        // The process ends before it answers.
+        std::future::pending().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn kubelet_learns_kind_name_path_and_version() {
+        let service = Service::new("driver.example", "/var/lib/kubelet/plugins/d/csi.sock");
+        let info = service.get_info(Request::new(InfoRequest {})).await.unwrap().into_inner();
+        assert_eq!((info.r#type.as_str(), info.name.as_str()), ("CSIPlugin", "driver.example"));
+        assert_eq!(info.endpoint, "/var/lib/kubelet/plugins/d/csi.sock");
+        assert_eq!(info.supported_versions, ["1.0.0"]);
+        assert!(matches!(service.verdict(), Verdict::Pending(_)), "asking is not registering");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refusal_is_told_and_never_answered() {
+        let service = Service::new("driver.example", "/csi.sock");
+        let status = |plugin_registered, error: &str| {
+            Request::new(RegistrationStatus { plugin_registered, error: error.to_owned() })
+        };
+        service.notify_registration_status(status(true, "")).await.unwrap();
+        assert_eq!(service.verdict(), Verdict::Registered);
+        tokio::select! {
+            _ = service.notify_registration_status(status(false, "no such socket")) => panic!("answered"),
+            reason = service.refused() => assert_eq!(reason, "no such socket"),
+        }
+    }
+}
