@@ -6,6 +6,7 @@
 //!
 //! Each has its flags (`parse`) and its life (`main`, which returns the exit code).
 
+mod driver;
 mod end;
 mod liveness;
 mod node;

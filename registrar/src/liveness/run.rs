@@ -6,12 +6,12 @@ use std::time::Duration;
 use base::flag::Parsed;
 use base::http::{ListenError, Routes, Server, serve};
 use base::metrics::Metrics;
-use csi::identity::{NameError, driver_name};
-use csi::{CallLog, Client, Connection, DialError, DialOptions, Endpoint, EndpointError};
+use csi::{Endpoint, EndpointError};
 use thiserror::Error;
 
 use super::Flags;
 use super::probe::Probe;
+use crate::driver::{DriverError, connect};
 use crate::end::signalled;
 
 /// As good as no limit: the kubelet restarts the driver, whose socket is waited for.
@@ -25,12 +25,9 @@ pub(crate) enum LivenessError {
     /// `--csi-address` names nothing that can be dialled.
     #[error("--csi-address: {0}")]
     Endpoint(#[from] EndpointError),
-    /// The driver does not answer.
-    #[error("--csi-address: {0}")]
-    Dial(#[from] DialError),
     /// The driver does not give its name.
-    #[error("failed to get the CSI driver's name: {0}")]
-    Name(#[from] NameError),
+    #[error(transparent)]
+    Driver(#[from] DriverError),
     /// No HTTP server.
     #[error("{flag}: {cause}")]
     Listen {
@@ -63,21 +60,11 @@ pub async fn main(parsed: &Parsed) -> u8 {
 /// Serves for ever.
 async fn live(flags: &Flags) -> Result<(), LivenessError> {
     let (endpoint, metrics) = (Endpoint::parse(&flags.csi_address)?, Metrics::new());
-    learn_name(&endpoint, &metrics).await?;
+    // The connection is closed at once: each probe opens its own.
+    connect(endpoint.clone(), FOR_EVER, NAME_TIMEOUT, metrics.clone()).await?;
     let probe = Probe { endpoint, timeout: flags.probe_timeout, metrics: metrics.clone() };
     let _servers = listen(flags, &probe, &metrics)?;
     std::future::pending().await
-}
-
-/// Waits for the driver, and asks for its name, which labels the metrics.
-async fn learn_name(endpoint: &Endpoint, metrics: &Arc<Metrics>) -> Result<(), LivenessError> {
-    let options = DialOptions { limit: FOR_EVER, ..DialOptions::default() };
-    let connection = Connection::dial(endpoint.clone(), options).await?;
-    let driver = Client::new(connection, metrics.clone(), CallLog::default());
-    let name = driver_name(&driver, NAME_TIMEOUT).await?;
-    metrics.set_driver_name(name.as_str());
-    base::v!(2, "CSI driver found"; "driver" => name);
-    Ok(())
 }
 
 /// The server of `/healthz`, which has the metrics only if `--http-endpoint` names it, and the one of `--metrics-address`.

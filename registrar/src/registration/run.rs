@@ -8,9 +8,9 @@ use std::time::Duration;
 use base::flag::Parsed;
 use base::http::{ListenError, Reply, Routes, serve};
 use base::metrics::Metrics;
-use csi::identity::{NameError, driver_name};
+use csi::identity::driver_name;
 use csi::registration::registration_server::RegistrationServer;
-use csi::{CallLog, Client, Connection, DialError, DialOptions, Endpoint, EndpointError};
+use csi::{Client, DialOptions, Endpoint, EndpointError};
 use thiserror::Error;
 use tokio::time::sleep;
 use tokio_stream::wrappers::UnixListenerStream;
@@ -20,6 +20,7 @@ use super::flags::{Flags, without_effect};
 use super::health::{View, judge};
 use super::service::{Service, Verdict};
 use super::socket;
+use crate::driver::{DriverError, connect};
 use crate::end::signalled;
 
 /// Pause before a socket that vanished is made again, if that failed.
@@ -31,12 +32,9 @@ pub(crate) enum RegistrarError {
     /// `--csi-address` names nothing that can be dialled.
     #[error("--csi-address: {0}")]
     Endpoint(#[from] EndpointError),
-    /// The driver does not answer.
-    #[error("--csi-address: {0}")]
-    Dial(#[from] DialError),
-    /// The driver does not give its name.
-    #[error("failed to get the CSI driver's name: {0}")]
-    Name(#[from] NameError),
+    /// The driver does not answer, or does not give its name.
+    #[error(transparent)]
+    Driver(#[from] DriverError),
     /// No registration socket.
     #[error("cannot listen on the registration socket {path}: {source}")]
     Socket {
@@ -110,12 +108,8 @@ pub(crate) struct Registrar {
 impl Registrar {
     /// Connects to the driver, for at most 30 s, and asks for its name.
     pub(crate) async fn connect(flags: &Flags, metrics: Arc<Metrics>) -> Result<Self, RegistrarError> {
-        let endpoint = Endpoint::parse(&flags.csi_address)?;
-        let connection = Connection::dial(endpoint, DialOptions::default()).await?;
-        let driver = Client::new(connection, metrics.clone(), CallLog::default());
-        let name = driver_name(&driver, flags.timeout).await?.to_string();
-        metrics.set_driver_name(&name);
-        base::v!(2, "CSI driver found"; "driver" => name);
+        let (endpoint, limit) = (Endpoint::parse(&flags.csi_address)?, DialOptions::default().limit);
+        let (driver, name) = connect(endpoint, limit, flags.timeout, metrics).await?;
         let service = Service::new(&name, &flags.kubelet_path);
         let path = socket::path(&flags.folder, &name);
         Ok(Self { driver, name, timeout: flags.timeout, service, path })
