@@ -8,11 +8,11 @@ use tokio::signal::unix::{SignalKind, signal};
 /// A process that a signal ends at once exits with 128 + the signal's number, as a shell shows it.
 const ENDED_BY_SIGNAL: u8 = 128;
 
-/// Resolves with the exit code of a process that the signal ends, at the first SIGTERM or SIGINT. They are caught from the
-/// call on: as PID 1 of a container, a process without handlers cannot be ended by them.
+/// Waits for SIGTERM or SIGINT. Returns 128 + the signal's number. The handlers are installed at once: the kernel drops
+/// unhandled signals to PID 1.
 ///
 /// # Errors
-/// The system's.
+/// The operating system's error.
 pub(crate) fn signalled() -> io::Result<impl Future<Output = u8>> {
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {

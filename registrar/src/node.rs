@@ -8,13 +8,17 @@ use std::time::Duration;
 
 use base::flag::standard::add_logging;
 use base::flag::{Dialect, Exit, FlagSet, Parsed};
-use base::http::{Routes, serve};
+use base::http::Routes;
 use base::metrics::Metrics;
 use csi::Endpoint;
 
-use crate::end::signalled;
 use crate::liveness::probe::Probe;
-use crate::registration::{Flags as RegistrarFlags, Registrar, RegistrarError};
+use crate::registration::{
+    Flags as RegistrarFlags, Registrar, check as check_registrar, run, warn_of_ignored,
+};
+
+/// Where livenessprobe listens if nobody says otherwise.
+const ADDRESS: &str = "0.0.0.0:9808";
 
 base::flags! {
     /// What the node has beside the registrar's flags.
@@ -31,7 +35,7 @@ base::flags! {
 pub fn parse(program: &str, args: Vec<String>) -> Result<Parsed, Exit> {
     let mut set = FlagSet::new(program, Dialect::Go);
     set.add::<bool>("version", false, "Print the version and exit.");
-    set.group::<RegistrarFlags>().group::<Flags>().check(crate::registration::check).check(check);
+    set.group::<RegistrarFlags>().group::<Flags>().check(check_registrar).check(check);
     add_logging(&mut set);
     set.parse(args)
 }
@@ -49,37 +53,30 @@ fn check(parsed: &Parsed) -> Result<(), Exit> {
 
 /// Runs both until the process is told to stop. Returns the exit code.
 pub async fn main(parsed: &Parsed) -> u8 {
-    match live(&parsed.read(), &parsed.read()).await {
+    let (flags, own): (RegistrarFlags, Flags) = (parsed.read(), parsed.read());
+    warn_of_ignored(parsed);
+    let endpoint = match Endpoint::parse(&flags.csi_address) {
+        Ok(endpoint) => endpoint,
+        Err(error) => {
+            base::error!(error, "--csi-address cannot be used");
+            return 1;
+        }
+    };
+    let metrics = Metrics::new();
+    let probe = Probe { endpoint, timeout: own.probe_timeout, metrics: metrics.clone() };
+    let address = flags.listen_address().or_else(|| Some((ADDRESS.to_owned(), "--http-endpoint")));
+    let page = metrics.clone();
+    let routes = |registrar: Arc<Registrar>| {
+        Routes::new()
+            .route("/healthz", probe.answer())
+            .route("/healthz/registration", registrar.healthz())
+            .metrics(&own.metrics_path, page)
+    };
+    match run(&flags, address, metrics, routes).await {
         Ok(()) => 0,
         Err(error) => {
-            base::error!(error, "mooring node ends");
+            base::error!(error, "Cannot go on");
             1
         }
-    }
-}
-
-async fn live(registrar: &RegistrarFlags, own: &Flags) -> Result<(), RegistrarError> {
-    let mut stop = std::pin::pin!(signalled().map_err(RegistrarError::Signals)?);
-    let metrics = Metrics::new();
-    let endpoint = Endpoint::parse(&registrar.csi_address)?;
-    let probe = Probe { endpoint, timeout: own.probe_timeout, metrics: metrics.clone() };
-    let offered = tokio::select! {
-        connected = Registrar::connect(registrar, metrics.clone()) => Arc::new(connected?),
-        _ = stop.as_mut() => return Ok(()),
-    };
-    let routes = Routes::new()
-        .route("/healthz", move || {
-            let probe = probe.clone();
-            async move { probe.once().await }
-        })
-        .route("/healthz/registration", offered.clone().healthz())
-        .metrics(&own.metrics_path, metrics);
-    let _server = match registrar.listen_address() {
-        Some(address) => Some(serve(&address, routes)?),
-        None => None,
-    };
-    tokio::select! {
-        ended = offered.offer() => ended,
-        _ = stop => offered.withdraw(),
     }
 }

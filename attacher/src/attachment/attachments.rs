@@ -45,7 +45,7 @@ pub(crate) struct Attachments {
 pub(super) enum Progress {
     /// The work is done.
     Done,
-    /// The attachment is gone or being deleted. The event or reply that showed a deletion has queued what comes next.
+    /// The attachment is gone or being deleted. Whatever showed us the deletion has already queued the detach.
     Over,
     /// Another call for the same volume and node is under way.
     Busy,
@@ -107,7 +107,7 @@ impl Attachments {
         self.caches.attachments.get(key).filter(|latest| latest.meta.uid == *uid)
     }
 
-    /// Sends one write to an attachment. The change itself queues nothing.
+    /// Sends one write to an attachment. The watch event of our own write does not queue the attachment.
     ///
     /// `Differs:` upstream writes to any attachment of that name. If the attachment was removed by force and
     /// re-created during the call, upstream marks the new one as attached without a finalizer, and its volume

@@ -4,7 +4,8 @@
 //! is then published, and no object asks to unpublish it. A plain deletion can do the same: the API server
 //! may have checked for finalizers just before we added ours. So we write down each publication before the
 //! call ([`registry`]), and forget it when an attachment records it or the driver refuses. If the attachment is gone
-//! by then, we withdraw the volume ([`withdraw`]), unless another attachment covers it ([`decide`]). Promises:
+//! by then, we withdraw the volume ([`withdraw`]), unless another attachment with our finalizer is for
+//! the same volume and node ([`decide`]). Promises:
 //! - a withdrawal never runs at the same time as another call for the same volume and node;
 //! - our finalizer stays on the PersistentVolume until the publication is settled;
 //! - nothing is withdrawn before the API server itself says that the attachment is gone: the cache may be wrong;
@@ -14,7 +15,8 @@
 //!
 //! This memory ends with the process. If the process ends between the call and the withdrawal, no object
 //! records the publication and the volume stays published. We forget a publication once the attachment's
-//! status says attached. If somebody then removes the attachment by force, they must detach the volume by hand.
+//! status says attached. If somebody removes the attachment by force after that, we do not withdraw the volume: they must
+//! unpublish it by hand.
 //!
 //! `Differs:` upstream leaves such a volume published for ever.
 

@@ -38,7 +38,7 @@ impl Withdrawals {
             // Another call for the pair is in flight. When it ends, this withdrawal is queued again.
             return Outcome::After(TURN);
         };
-        // We hold the pair. An attachment that the cache does not show yet must wait for us; it publishes later.
+        // We hold the turn. A new attachment can publish only after we release it.
         let (publication, stage) = match self.publications.get(pair) {
             None | Some((_, Stage::Open)) => return Outcome::Done,
             Some(orphan) => orphan,

@@ -1,4 +1,5 @@
-//! `--exit-on-connection-loss`: notices that the connection to the driver is lost, and writes the termination log.
+//! `--exit-on-connection-loss`: notices that the connection to the driver is lost, and writes the termination log. The
+//! process then exits with 1.
 
 use csi::LinkState;
 

@@ -1,5 +1,6 @@
 //! Elects leaders, runs the duties, and ends the process in order: on SIGTERM it takes no new work, gives the calls in
-//! flight 20 s, releases the leases, and writes the last events.
+//! flight 20 s, releases the leases, and writes the last events. That needs the feature gate ReleaseLeaderElectionOnExit,
+//! which is on by default. Without it, a signal ends the process at once.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -58,7 +59,7 @@ enum End {
 }
 
 impl Started {
-    /// A seat for a sidecar. It leads once [`Started::work`] has won its lease, or always where no leader is elected.
+    /// A seat for a sidecar. It leads once [`Started::work`] has won its lease. Without leader election, it always leads.
     pub fn seat(&self, event_source: &str) -> Seat {
         let elected = self.lease_client.is_some();
         let leadership = if elected { Leadership::candidate() } else { Leadership::always() };

@@ -51,7 +51,7 @@ impl Attempt {
     }
 }
 
-/// Why an attempt failed. `sent` is the request, if the driver answered it with this error.
+/// Why an attempt failed. `sent` is the request that failed. `None`: the attempt failed before the call.
 struct Failure {
     error: ProvisionError,
     sent: Option<Sent>,

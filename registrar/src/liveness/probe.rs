@@ -1,5 +1,6 @@
 //! One probe: a new connection, Probe, and the end of the connection.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,8 +22,16 @@ pub(crate) struct Probe {
 }
 
 impl Probe {
+    /// Answers `/healthz`.
+    pub(crate) fn answer(self) -> impl Fn() -> Pin<Box<dyn Future<Output = Reply> + Send>> + Send + Sync {
+        move || {
+            let probe = self.clone();
+            Box::pin(async move { probe.once().await })
+        }
+    }
+
     /// Probes once: 200 if the driver is ready, otherwise 500 with the reason.
-    pub(crate) async fn once(&self) -> Reply {
+    async fn once(&self) -> Reply {
         match self.ask().await {
             Ok(true) => Reply::ok(),
             Ok(false) => failed("driver responded but is not ready".to_owned()),

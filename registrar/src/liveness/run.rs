@@ -16,7 +16,8 @@ use crate::end::signalled;
 
 /// As good as no limit: the kubelet restarts the driver, whose socket is waited for.
 const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 86_400);
-/// For the driver's first word. A driver that hangs is not alive, and the kubelet learns that from our silence.
+/// For the driver's first word. If the driver hangs, we do not serve `/healthz`: the probe fails, and the kubelet restarts the
+/// driver.
 const NAME_TIMEOUT: Duration = Duration::from_secs(86_400);
 
 /// Why livenessprobe ends with exit code 1; printed as one line.
@@ -50,7 +51,7 @@ pub async fn main(parsed: &Parsed) -> u8 {
     };
     tokio::select! {
         Err(error) = live(&flags) => {
-            base::error!(error, "livenessprobe ends");
+            base::error!(error, "Cannot go on");
             1
         }
         code = stop => code,
@@ -67,13 +68,9 @@ async fn live(flags: &Flags) -> Result<(), LivenessError> {
     std::future::pending().await
 }
 
-/// The server of `/healthz`, which has the metrics only if `--http-endpoint` names it, and the one of `--metrics-address`.
+/// Starts the HTTP servers. The server of `/healthz` also serves metrics if `--http-endpoint` is set.
 fn listen(flags: &Flags, probe: &Probe, metrics: &Arc<Metrics>) -> Result<Vec<Server>, LivenessError> {
-    let probe = probe.clone();
-    let health = Routes::new().route("/healthz", move || {
-        let probe = probe.clone();
-        async move { probe.once().await }
-    });
+    let health = Routes::new().route("/healthz", probe.clone().answer());
     let page = |routes: Routes| routes.metrics(&flags.metrics_path, metrics.clone());
     let by_endpoint = !flags.http_endpoint.is_empty();
     let (routes, flag) =

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use base::flag::standard::{LoggingFlags, add_logging};
+use base::flag::standard::add_logging;
 use base::flag::{Dialect, Exit, FlagSet, Parsed};
 
 base::flags! {
@@ -24,12 +24,12 @@ base::flags! {
 const PROBE_MODE: &str = "kubelet-registration-probe";
 
 impl Flags {
-    /// The address of the HTTP server, if there is to be one.
-    pub(crate) fn listen_address(&self) -> Option<String> {
+    /// The address of the HTTP server, if there is to be one, and the flag that names it.
+    pub(crate) fn listen_address(&self) -> Option<(String, &'static str)> {
         match (self.http_endpoint.as_str(), self.health_port) {
-            ("", port) if port > 0 => Some(format!(":{port}")),
+            ("", port) if port > 0 => Some((format!(":{port}"), "--health-port")),
             ("", _) => None,
-            (endpoint, _) => Some(endpoint.to_owned()),
+            (endpoint, _) => Some((endpoint.to_owned(), "--http-endpoint")),
         }
     }
 }
@@ -44,24 +44,29 @@ pub fn parse(program: &str, args: Vec<String>) -> Result<Parsed, Exit> {
     set.add::<bool>("version", false, "Print the version and exit.");
     set.group::<Flags>().check(check);
     add_logging(&mut set);
-    let parsed = set.parse(args)?;
+    set.parse(args)
+}
+
+/// Logs the deprecated flag that is ignored, if it was set.
+pub(crate) fn warn_of_ignored(parsed: &Parsed) {
+    if parsed.is_set("connection-timeout") {
+        base::warn!("The flag is deprecated and ignored"; "flag" => "connection-timeout");
+    }
+}
+
+/// Checks the values against each other. In the mode in which nothing is done, the process ends with 0.
+pub(crate) fn check(parsed: &Parsed) -> Result<(), Exit> {
     let flags: Flags = parsed.read();
+    if flags.kubelet_path.is_empty() {
+        return Err(Exit::refuse("--kubelet-registration-path is required: the driver's socket on the host"));
+    }
     if flags.mode == PROBE_MODE {
         return Err(Exit::default());
     }
-    Ok(parsed)
-}
-
-/// What the log is told of flags that change nothing.
-pub(crate) fn without_effect(parsed: &Parsed) -> Option<&'static str> {
-    parsed.is_set("connection-timeout").then_some("connection-timeout")
-}
-
-pub(crate) fn check(parsed: &Parsed) -> Result<(), Exit> {
-    let flags: Flags = parsed.read();
-    let _: LoggingFlags = parsed.read();
-    if flags.kubelet_path.is_empty() {
-        return Err(Exit::refuse("--kubelet-registration-path is required: the driver's socket on the host"));
+    if flags.folder.is_empty() {
+        return Err(Exit::refuse(
+            "--plugin-registration-path must not be empty: the kubelet's plugins_registry",
+        ));
     }
     if !flags.http_endpoint.is_empty() && flags.health_port > 0 {
         return Err(Exit::refuse(
@@ -109,9 +114,22 @@ mod tests {
         let path = "--kubelet-registration-path=/d/csi.sock";
         let address = |args: &[&str]| parsed(args).map(|flags| flags.listen_address());
         assert_eq!(address(&[path]).unwrap(), None);
-        assert_eq!(address(&[path, "--health-port=9809"]).unwrap().unwrap(), ":9809");
-        assert_eq!(address(&[path, "--http-endpoint=localhost:1"]).unwrap().unwrap(), "localhost:1");
+        assert_eq!(
+            address(&[path, "--health-port=9809"]).unwrap().unwrap(),
+            (":9809".to_owned(), "--health-port")
+        );
+        assert_eq!(
+            address(&[path, "--http-endpoint=localhost:1"]).unwrap().unwrap(),
+            ("localhost:1".to_owned(), "--http-endpoint")
+        );
         assert_eq!(address(&[path, "--health-port=9809", "--http-endpoint=:1"]).unwrap_err().code, 1);
+    }
+
+    #[test]
+    fn folder_may_not_be_empty() {
+        let exit = parsed(&["--kubelet-registration-path=/d", "--plugin-registration-path="]).unwrap_err();
+        assert_eq!(exit.code, 1);
+        assert!(exit.stderr.contains("--plugin-registration-path"), "{exit:?}");
     }
 
     #[test]

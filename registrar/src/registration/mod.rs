@@ -11,7 +11,8 @@
 //! Promises:
 //! - a socket that vanishes is made again ([`socket`]);
 //! - a refusal of the kubelet ends the process with exit code 1 and its reason in the log: the restart is the retry;
-//! - `/healthz` tells whether the socket is there, the driver answers, and the kubelet has registered it ([`health`]).
+//! - `/healthz` fails when the socket is not there, or when for a minute the driver has not answered or the kubelet has not
+//!   registered it ([`health`]).
 //!
 //! `Differs:` upstream serves a socket that nobody can find any more after the kubelet's folder was emptied. It handles
 //! SIGTERM only; ours takes SIGINT for the same.
@@ -23,6 +24,6 @@ pub(crate) mod service;
 pub(crate) mod socket;
 
 pub use flags::parse;
-pub(crate) use flags::{Flags, check};
+pub(crate) use flags::{Flags, check, warn_of_ignored};
 pub use run::main;
-pub(crate) use run::{Registrar, RegistrarError};
+pub(crate) use run::{Registrar, run};

@@ -2,24 +2,26 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base::flag::Parsed;
 use base::http::{ListenError, Reply, Routes, serve};
 use base::metrics::Metrics;
-use csi::identity::driver_name;
+use csi::identity::{DriverName, NameError, driver_name};
 use csi::registration::registration_server::RegistrationServer;
 use csi::{Client, DialOptions, Endpoint, EndpointError};
 use thiserror::Error;
-use tokio::time::sleep;
+use tokio::net::UnixListener;
+use tokio::time::{Instant, sleep};
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
-use super::flags::{Flags, without_effect};
-use super::health::{View, judge};
+use super::flags::{Flags, warn_of_ignored};
+use super::health::{Answer, SocketState, View, judge};
 use super::service::{Service, Verdict};
-use super::socket;
+use super::socket::{self, Identity};
 use crate::driver::{DriverError, connect};
 use crate::end::signalled;
 
@@ -40,7 +42,7 @@ pub(crate) enum RegistrarError {
     Socket {
         /// Its path.
         path: String,
-        /// The system's reason.
+        /// The operating system's reason.
         source: io::Error,
     },
     /// The registration socket could not be removed at the end.
@@ -48,7 +50,7 @@ pub(crate) enum RegistrarError {
     Remove {
         /// Its path.
         path: String,
-        /// The system's reason.
+        /// The operating system's reason.
         source: io::Error,
     },
     /// The kubelet does not take the driver.
@@ -58,8 +60,13 @@ pub(crate) enum RegistrarError {
     #[error("serving the registration socket failed: {0}")]
     Server(#[from] tonic::transport::Error),
     /// No HTTP server.
-    #[error("--http-endpoint: {0}")]
-    Listen(#[from] ListenError),
+    #[error("{flag}: {cause}")]
+    Listen {
+        /// The flag that names the address.
+        flag: &'static str,
+        /// What went wrong.
+        cause: ListenError,
+    },
     /// Signals cannot be received.
     #[error("cannot receive signals: {0}")]
     Signals(io::Error),
@@ -68,31 +75,39 @@ pub(crate) enum RegistrarError {
 /// Runs csi-node-driver-registrar until it is told to stop. Returns the exit code.
 pub async fn main(parsed: &Parsed) -> u8 {
     let flags: Flags = parsed.read();
-    if let Some(flag) = without_effect(parsed) {
-        base::warn!("The flag is deprecated and ignored"; "flag" => flag);
-    }
-    match live(&flags).await {
+    warn_of_ignored(parsed);
+    let routes = |registrar: Arc<Registrar>| Routes::new().route("/healthz", registrar.healthz());
+    match run(&flags, flags.listen_address(), Metrics::new(), routes).await {
         Ok(()) => 0,
         Err(error) => {
-            base::error!(error, "csi-node-driver-registrar ends");
+            base::error!(error, "Cannot go on");
             1
         }
     }
 }
 
-async fn live(flags: &Flags) -> Result<(), RegistrarError> {
+/// Offers the driver to the kubelet until a signal comes. `routes` are served at the address, which a flag names.
+pub(crate) async fn run(
+    flags: &Flags,
+    address: Option<(String, &'static str)>,
+    metrics: Arc<Metrics>,
+    routes: impl FnOnce(Arc<Registrar>) -> Routes,
+) -> Result<(), RegistrarError> {
     let mut stop = std::pin::pin!(signalled().map_err(RegistrarError::Signals)?);
     let registrar = tokio::select! {
-        connected = Registrar::connect(flags, Metrics::new()) => Arc::new(connected?),
+        connected = Registrar::connect(flags, metrics) => Arc::new(connected?),
         _ = stop.as_mut() => return Ok(()),
     };
-    let _server = match flags.listen_address() {
-        Some(address) => Some(serve(&address, Routes::new().route("/healthz", registrar.clone().healthz()))?),
+    let _server = match address {
+        Some((address, flag)) => {
+            let server = serve(&address, routes(registrar.clone()));
+            Some(server.map_err(|cause| RegistrarError::Listen { flag, cause })?)
+        }
         None => None,
     };
     tokio::select! {
         ended = registrar.offer() => ended,
-        _ = stop => registrar.withdraw(),
+        _ = stop => registrar.remove_socket(),
     }
 }
 
@@ -103,35 +118,49 @@ pub(crate) struct Registrar {
     timeout: Duration,
     service: Service,
     path: PathBuf,
+    /// Our socket; none before it is made.
+    socket: Mutex<Option<Identity>>,
+    /// Since when the driver has not said its name, as far as it was asked.
+    silent_since: Mutex<Option<Instant>>,
 }
 
 impl Registrar {
     /// Connects to the driver, for at most 30 s, and asks for its name.
-    pub(crate) async fn connect(flags: &Flags, metrics: Arc<Metrics>) -> Result<Self, RegistrarError> {
+    async fn connect(flags: &Flags, metrics: Arc<Metrics>) -> Result<Self, RegistrarError> {
         let (endpoint, limit) = (Endpoint::parse(&flags.csi_address)?, DialOptions::default().limit);
         let (driver, name) = connect(endpoint, limit, flags.timeout, metrics).await?;
         let service = Service::new(&name, &flags.kubelet_path);
         let path = socket::path(&flags.folder, &name);
-        Ok(Self { driver, name, timeout: flags.timeout, service, path })
+        let timeout = flags.timeout;
+        Ok(Self {
+            driver,
+            name,
+            timeout,
+            service,
+            path,
+            socket: Mutex::default(),
+            silent_since: Mutex::default(),
+        })
     }
 
     /// Serves the registration socket for ever, and makes it again when it vanishes.
     ///
     /// # Errors
     /// The socket cannot be made at first; the kubelet refused the driver; the server broke down.
-    pub(crate) async fn offer(&self) -> Result<(), RegistrarError> {
+    async fn offer(&self) -> Result<(), RegistrarError> {
         let failed = |source| RegistrarError::Socket { path: self.path.display().to_string(), source };
-        let mut listener = socket::listen(&self.path).map_err(failed)?;
+        let mut listener = self.listen().map_err(failed)?;
         loop {
             base::info!("Listening on the registration socket"; "path" => self.path.display());
             let server = Server::builder().add_service(RegistrationServer::new(self.service.clone()));
             tokio::select! {
-                ended = server.serve_with_incoming(UnixListenerStream::new(listener)) => ended?,
+                biased;
                 reason = self.service.refused() => return Err(RegistrarError::Refused(reason)),
+                ended = server.serve_with_incoming(UnixListenerStream::new(listener)) => ended?,
                 () = self.vanished() => base::warn!("The registration socket vanished, making it again"; "path" => self.path.display()),
             }
             listener = loop {
-                match socket::listen(&self.path) {
+                match self.listen() {
                     Ok(listener) => break listener,
                     Err(error) => {
                         base::error!(error, "Cannot make the registration socket, will retry"; "path" => self.path.display())
@@ -143,6 +172,12 @@ impl Registrar {
         }
     }
 
+    fn listen(&self) -> io::Result<UnixListener> {
+        let (listener, identity) = socket::listen(&self.path)?;
+        *locked(&self.socket) = Some(identity);
+        Ok(listener)
+    }
+
     async fn vanished(&self) {
         if let Err(error) = socket::vanished(&self.path).await {
             base::warn!("Cannot watch the registration socket"; "path" => self.path.display(), "err" => error);
@@ -150,17 +185,18 @@ impl Registrar {
         }
     }
 
-    /// Removes the socket, at the end.
-    pub(crate) fn withdraw(&self) -> Result<(), RegistrarError> {
+    /// Removes our socket, at the end.
+    fn remove_socket(&self) -> Result<(), RegistrarError> {
+        let Some(ours) = *locked(&self.socket) else { return Ok(()) };
         base::info!("Removing the registration socket"; "path" => self.path.display());
         let failed = |source| RegistrarError::Remove { path: self.path.display().to_string(), source };
-        socket::remove(&self.path).map_err(failed)
+        socket::remove(&self.path, ours).map_err(failed)
     }
 
     /// Answers `/healthz`.
     pub(crate) fn healthz(
         self: Arc<Self>,
-    ) -> impl Fn() -> std::pin::Pin<Box<dyn Future<Output = Reply> + Send>> + Send + Sync {
+    ) -> impl Fn() -> Pin<Box<dyn Future<Output = Reply> + Send>> + Send + Sync {
         move || {
             let registrar = self.clone();
             Box::pin(async move { registrar.health().await })
@@ -168,16 +204,33 @@ impl Registrar {
     }
 
     async fn health(&self) -> Reply {
-        let name = driver_name(&self.driver, self.timeout).await;
-        let pending = match self.service.verdict() {
+        let driver = self.answer(driver_name(&self.driver, self.timeout).await);
+        let unregistered = match self.service.verdict() {
             Verdict::Pending(since) => Some(since.elapsed()),
             Verdict::Registered | Verdict::Refused(_) => None,
         };
-        judge(&View {
-            place: socket::place(&self.path),
-            name: name.map(|name| name.to_string()).map_err(|error| error.to_string()),
-            expected: &self.name,
-            pending,
-        })
+        let ours = *locked(&self.socket);
+        let socket = ours.map_or(SocketState::Missing, |ours| socket::state(&self.path, ours));
+        judge(&View { socket, driver, expected: &self.name, unregistered })
     }
+
+    /// What the driver said, and if it said nothing, for how long it has not.
+    fn answer(&self, said: Result<DriverName, NameError>) -> Answer {
+        let mut silent_since = locked(&self.silent_since);
+        match said {
+            Ok(name) => {
+                *silent_since = None;
+                Answer::Name(name.to_string())
+            }
+            Err(error) => {
+                base::error!(error.to_string(), "The CSI driver does not say its name");
+                let since = silent_since.get_or_insert_with(Instant::now);
+                Answer::Silent(since.elapsed(), error.to_string())
+            }
+        }
+    }
+}
+
+fn locked<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -46,9 +46,15 @@ impl Service {
         self.verdict.borrow().clone()
     }
 
-    /// A new socket was made: the kubelet is to speak anew.
+    /// A new socket was made: the kubelet must register the driver again. A refusal stands.
     pub(crate) fn offer_again(&self) {
-        self.verdict.send_replace(Verdict::Pending(Instant::now()));
+        self.verdict.send_if_modified(|verdict| {
+            let stands = matches!(verdict, Verdict::Refused(_));
+            if !stands {
+                *verdict = Verdict::Pending(Instant::now());
+            }
+            !stands
+        });
     }
 
     /// Resolves when the kubelet refuses the driver, with its reason.
@@ -114,5 +120,7 @@ mod tests {
             _ = service.notify_registration_status(status(false, "no such socket")) => panic!("answered"),
             reason = service.refused() => assert_eq!(reason, "no such socket"),
         }
+        service.offer_again();
+        assert_eq!(service.verdict(), Verdict::Refused("no such socket".to_owned()));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Mode;
@@ -10,7 +10,7 @@ use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use tokio::net::unix::pipe::Receiver;
 use tokio::net::{UnixListener, UnixSocket};
 
-use super::health::Place;
+use super::health::SocketState;
 
 /// Only the kubelet, which is root, may connect.
 const MODE: Mode = Mode::from_raw_mode(0o700);
@@ -22,45 +22,59 @@ pub(crate) fn path(folder: &str, driver: &str) -> PathBuf {
     Path::new(folder).join(format!("{driver}-reg.sock"))
 }
 
+/// Which file a socket is, so that another process's socket is not taken for it: device and inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Identity(u64, u64);
+
 /// Listens. A socket that an earlier process left is replaced.
 ///
 /// # Errors
-/// The system's; or something that is no socket is in the place, which is left alone.
-pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
-    remove(path)?;
+/// The operating system's error. A file that is not a socket is an error; we do not remove it.
+pub(crate) fn listen(path: &Path) -> io::Result<(UnixListener, Identity)> {
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.file_type().is_socket() => std::fs::remove_file(path)?,
+        Ok(_) => return Err(io::Error::other(format!("{} is no socket: remove it", path.display()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
     let socket = UnixSocket::new_stream()?;
     // Before it has a name, so that it never has another mode.
     rustix::fs::fchmod(&socket, MODE)?;
     socket.bind(path)?;
-    socket.listen(BACKLOG)
+    let metadata = std::fs::symlink_metadata(path)?;
+    Ok((socket.listen(BACKLOG)?, Identity(metadata.dev(), metadata.ino())))
 }
 
-/// Removes the socket; that there is none is fine.
+/// Removes our socket, if it is there.
 ///
 /// # Errors
-/// As [`listen`].
-pub(crate) fn remove(path: &Path) -> io::Result<()> {
-    match place(path) {
-        Place::Empty => Ok(()),
-        Place::Socket => std::fs::remove_file(path),
-        Place::Wrong(what) => Err(io::Error::other(what)),
+/// The operating system's error.
+pub(crate) fn remove(path: &Path, ours: Identity) -> io::Result<()> {
+    match state(path, ours) {
+        SocketState::Ours => std::fs::remove_file(path),
+        SocketState::Missing | SocketState::Wrong(_) => Ok(()),
     }
 }
 
-/// What is at the socket's place.
-pub(crate) fn place(path: &Path) -> Place {
+/// What is where our socket should be.
+pub(crate) fn state(path: &Path, ours: Identity) -> SocketState {
     match std::fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.file_type().is_socket() => Place::Socket,
-        Ok(_) => Place::Wrong(format!("{} is no socket: remove it", path.display())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Place::Empty,
-        Err(error) => Place::Wrong(format!("{}: {error}", path.display())),
+        Ok(metadata) if Identity(metadata.dev(), metadata.ino()) == ours => SocketState::Ours,
+        Ok(metadata) if metadata.file_type().is_socket() => SocketState::Wrong(format!(
+            "another process has replaced the registration socket {}",
+            path.display()
+        )),
+        Ok(_) => SocketState::Wrong(format!("{} is no socket: remove it", path.display())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => SocketState::Missing,
+        Err(error) => SocketState::Wrong(format!("{}: {error}", path.display())),
     }
 }
 
-/// Resolves when the socket is no longer in its place. The system tells: nothing is polled.
+/// Resolves when nothing is left where the socket should be. The operating system tells us; we do not poll. A socket of
+/// another process that took the place is left there.
 ///
 /// # Errors
-/// The system's: then nobody notices that the socket vanishes, as upstream never does.
+/// The operating system's error. Then we do not notice that the socket vanishes. Upstream never does.
 pub(crate) async fn vanished(path: &Path) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     let name = CString::new(folder.as_os_str().as_encoded_bytes()).map_err(io::Error::other)?;
@@ -75,7 +89,7 @@ pub(crate) async fn vanished(path: &Path) -> io::Result<()> {
     // tokio's reader of pipes reads any descriptor of this kind.
     let watch = Receiver::from_owned_fd_unchecked(watch)?;
     // Asked after the watch began, so that nothing is missed.
-    while place(path) == Place::Socket {
+    while std::fs::symlink_metadata(path).is_ok() {
         watch.readable().await?;
         // What happened does not matter: we look at the place.
         match watch.try_read(&mut [0; 1024]) {
@@ -88,7 +102,6 @@ pub(crate) async fn vanished(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt;
     use std::time::Duration;
 
     use super::*;
@@ -98,14 +111,27 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = path(folder.path().to_str().unwrap(), "driver.example");
         assert_eq!(path, folder.path().join("driver.example-reg.sock"));
-        drop(listen(&path).unwrap());
-        assert_eq!(place(&path), Place::Socket, "a killed process leaves it");
-        let _listener = listen(&path).unwrap();
+        let (stale, _) = listen(&path).unwrap();
+        drop(stale);
+        assert!(path.exists(), "a killed process leaves it");
+        let (_listener, ours) = listen(&path).unwrap();
+        assert_eq!(state(&path, ours), SocketState::Ours);
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
         tokio::net::UnixStream::connect(&path).await.unwrap();
-        remove(&path).unwrap();
-        remove(&path).unwrap();
-        assert_eq!(place(&path), Place::Empty);
+        remove(&path, ours).unwrap();
+        remove(&path, ours).unwrap();
+        assert_eq!(state(&path, ours), SocketState::Missing);
+    }
+
+    #[tokio::test]
+    async fn socket_of_another_process_is_told_and_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("driver-reg.sock");
+        let (_first, ours) = listen(&path).unwrap();
+        let (_second, theirs) = listen(&path).unwrap();
+        assert!(matches!(state(&path, ours), SocketState::Wrong(what) if what.contains("another process")));
+        remove(&path, ours).unwrap();
+        assert_eq!(state(&path, theirs), SocketState::Ours);
     }
 
     #[tokio::test]
@@ -113,9 +139,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("driver-reg.sock");
         std::fs::write(&path, "precious").unwrap();
-        for error in [listen(&path).unwrap_err(), remove(&path).unwrap_err()] {
-            assert!(error.to_string().ends_with("driver-reg.sock is no socket: remove it"), "{error}");
-        }
+        let error = listen(&path).unwrap_err();
+        assert!(error.to_string().ends_with("driver-reg.sock is no socket: remove it"), "{error}");
         assert_eq!(std::fs::read(&path).unwrap(), b"precious");
         assert!(listen(&folder.path().join("none/driver-reg.sock")).is_err());
     }
@@ -124,7 +149,7 @@ mod tests {
     async fn socket_that_is_removed_is_missed_and_another_file_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let (path, other) = (folder.path().join("driver-reg.sock"), folder.path().join("other"));
-        let _listener = listen(&path).unwrap();
+        let _socket = listen(&path).unwrap();
         std::fs::write(&other, "").unwrap();
         let mut gone = std::pin::pin!(vanished(&path));
         let moment = Duration::from_millis(50);

@@ -4,8 +4,8 @@
 //! while somebody waits. Slow answers lengthen the pause, which leaves `--kube-api-qps` to others. A poll reads metadata
 //! only. We ask until we find the Secret. A refusal does not stop us.
 //!
-//! A waiter's own back-off goes on meanwhile. When it ends, the waiter reads the Secret itself. It skips the read if a poll
-//! has just missed the Secret and another waiter keeps the polling alive. So many objects that lack one Secret cost
+//! A waiter's own back-off goes on meanwhile. When it ends, the waiter reads the Secret itself. It skips the read if the
+//! last poll did not find the Secret and another object still waits for it. So many objects that lack one Secret cost
 //! little more than one.
 //!
 //! `Differs:` the Go sidecars find a late Secret only when the back-off ends, up to `--retry-interval-max` later. So does our
@@ -29,7 +29,7 @@ const BETWEEN: Duration = Duration::from_millis(200);
 const SLOWEST: Duration = Duration::from_secs(10);
 
 /// The pause before the next request, given how many Secrets are missing and how long the last request took, its wait for
-/// the request limit included. The pause is four times that time if that is longer, but at most 10 s for that reason.
+/// the request limit included. After a slow request, the pause is four times its duration, at most 10 s.
 fn pause(missing: usize, took: Duration) -> Duration {
     let share = u32::try_from(missing.max(1)).map_or(Duration::ZERO, |missing| ROUND / missing);
     share.max(BETWEEN).max(took.saturating_mul(4).min(SLOWEST))
