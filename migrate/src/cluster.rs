@@ -1,17 +1,50 @@
 //! Reads what the plan needs of a cluster: volumes, claims, and who uses them.
+//!
+//! Of a pod only the volumes and the phase are read: the API library's type of it would add more to the executable than
+//! the rest of this command.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::VolumeAttachment;
-use kube::api::ListParams;
+use kube::api::{ApiResource, ListParams, Object};
 use kube::{Api, Client, Resource};
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::decide::Users;
 
 /// Objects in one page of a list.
 const PAGE: u32 = 500;
+
+/// A pod, cut to what is read of it.
+type UsingPod = Object<PodSpec, PodStatus>;
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct PodSpec {
+    volumes: Vec<PodVolume>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct PodVolume {
+    name: String,
+    persistent_volume_claim: Option<MountedClaim>,
+    ephemeral: Option<IgnoredAny>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct MountedClaim {
+    claim_name: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct PodStatus {
+    phase: String,
+}
 
 /// The cluster as it was read.
 #[derive(Debug, Default)]
@@ -33,18 +66,19 @@ impl Cluster {
     /// The API server's refusal, or no answer.
     pub(crate) async fn read(client: &Client) -> Result<Self, kube::Error> {
         let mut cluster = Self::default();
-        for volume in all::<PersistentVolume>(client).await? {
+        for volume in all(Api::<PersistentVolume>::all(client.clone())).await? {
             cluster.volumes.insert(volume.metadata.name.clone().unwrap_or_default(), volume);
         }
-        for claim in all::<PersistentVolumeClaim>(client).await? {
+        for claim in all(Api::<PersistentVolumeClaim>::all(client.clone())).await? {
             cluster.claims.insert(key(&claim), claim);
         }
-        for attachment in all::<VolumeAttachment>(client).await? {
+        for attachment in all(Api::<VolumeAttachment>::all(client.clone())).await? {
             if let Some(volume) = attachment.spec.source.persistent_volume_name {
                 cluster.nodes.entry(volume).or_default().push(attachment.spec.node_name);
             }
         }
-        for pod in all::<Pod>(client).await? {
+        let pods = ApiResource::erase::<Pod>(&());
+        for pod in all(Api::<UsingPod>::all_with(client.clone(), &pods)).await? {
             cluster.see(&pod);
         }
         Ok(cluster)
@@ -59,14 +93,14 @@ impl Cluster {
         }
     }
 
-    fn see(&mut self, pod: &Pod) {
-        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-        let Some(spec) = pod.spec.as_ref().filter(|_| !matches!(phase, Some("Succeeded" | "Failed"))) else {
+    fn see(&mut self, pod: &UsingPod) {
+        let phase = pod.status.as_ref().map_or("", |status| &status.phase);
+        if matches!(phase, "Succeeded" | "Failed") {
             return;
-        };
+        }
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
         let name = pod.metadata.name.as_deref().unwrap_or_default();
-        for volume in spec.volumes.iter().flatten() {
+        for volume in &pod.spec.volumes {
             let claim = match (&volume.persistent_volume_claim, &volume.ephemeral) {
                 (Some(claim), _) => claim.claim_name.clone(),
                 // The claim of an ephemeral volume is named after the pod.
@@ -85,11 +119,10 @@ fn key(object: &impl Resource) -> String {
 }
 
 /// Every object of a kind.
-async fn all<K>(client: &Client) -> Result<Vec<K>, kube::Error>
+async fn all<K>(api: Api<K>) -> Result<Vec<K>, kube::Error>
 where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+    K: Clone + DeserializeOwned + std::fmt::Debug,
 {
-    let api: Api<K> = Api::all(client.clone());
     let mut params = ListParams::default().limit(PAGE);
     let mut found = Vec::new();
     loop {
@@ -119,6 +152,7 @@ mod tests {
                 {"name": "tmp", "emptyDir": {}},
             ]);
             let pod = json!({
+                "apiVersion": "v1", "kind": "Pod",
                 "metadata": {"namespace": "ns", "name": name}, "spec": {"containers": [], "volumes": volumes},
                 "status": {"phase": phase},
             });

@@ -109,6 +109,24 @@ async fn a_cinder_volume_is_attached_with_its_translated_source() {
     assert_eq!(object(&world, "volumeattachments", VA)["status"]["attached"], json!(true));
 }
 
+/// What an administrator made by hand has no annotation: it is read when an attachment names it, and let go afterwards.
+#[tokio::test(start_paused = true)]
+async fn a_volume_made_by_hand_is_attached_and_let_go() {
+    let volume = with(
+        in_tree(CINDER, json!({"cinder": {"volumeID": "vol-1"}})),
+        json!({"metadata": {"annotations": null}}),
+    );
+    let world = case("by hand", CINDER, [volume, va(CINDER), node(CINDER, "n1")])
+        .ends_with(&["publish vol-1 n1 Ok"], &ATTACHED)
+        .await;
+    world.api.delete("volumeattachments", VA);
+    tokio::time::sleep(Case::QUIET).await;
+    assert_eq!(calls(&world), ["publish vol-1 n1 Ok", "unpublish vol-1 n1 Ok"]);
+    assert_eq!(writes(&world), [&ATTACHED[..], &["unbind", "release pv1"]].concat());
+    let finalizers = &object(&world, "persistentvolumes", "pv1")["metadata"]["finalizers"];
+    assert_eq!(*finalizers, json!(["kubernetes.io/pv-protection"]));
+}
+
 /// The Go attacher writes the translated handle nowhere.
 #[tokio::test(start_paused = true)]
 async fn a_cinder_volume_is_detached_with_its_translated_handle() {
