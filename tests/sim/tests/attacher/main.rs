@@ -15,6 +15,7 @@ mod harness;
 mod intake;
 mod listing;
 mod objects;
+mod pairs;
 mod random;
 mod rights;
 mod secrets;
