@@ -316,6 +316,16 @@ async fn adds_retries_and_depth_mean_what_they_mean_upstream() {
     assert!(metrics.render().contains("workqueue_depth{name=\"q\"} 1"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_waits_is_told_by_group() {
+    let queue = WorkQueue::new(Backoff { base: SECOND, max: SECOND }, Limits::plain(), Vec::new());
+    queue.add("a", place(0, "node"));
+    tokio::time::sleep(SECOND).await;
+    queue.add("b", place(0, "node"));
+    assert_eq!(queue.groups(0), [(Some("node".into()), 2, SECOND)]);
+    assert_eq!(queue.groups(1), []);
+}
+
 /// A key that is due while the queue drains must not keep the thread busy.
 #[tokio::test]
 async fn draining_queue_sleeps() {
