@@ -1,8 +1,11 @@
 //! What a newcomer types: `cargo xtask up` and `cargo xtask test`.
 
 mod dist;
+mod fuzz;
+mod mutants;
 mod test;
 mod tidy;
+mod tool;
 mod up;
 
 use std::process::ExitCode;
@@ -14,6 +17,10 @@ usage: cargo xtask COMMAND
                 stays up for your own kubectl until Ctrl-C (--once: ends after the show, exit code 0 if all went well)
   test          format, lints, house rules and every test that this machine can run; says what it left out, and why
   tidy          the house rules alone (--names: lists the test names that are too long)
+  fuzz [--seconds N [NAME]]
+                gives each parser inputs that reach new code, 60 s each (cargo-fuzz and nightly Rust; not part of `test`)
+  mutants [PART]
+                breaks the code on purpose and says whether tests notice: at least 90 % must be (hours; not part of `test`)
   dist          the build that ships: static executables (adds Rust's musl target; needs musl-gcc, installs it as root)
   differences   writes docs/differences.md anew, from the `Differs:` notes in the code
 
@@ -29,6 +36,8 @@ fn main() -> ExitCode {
         ["up"] => up::run(false),
         ["up", "--once"] => up::run(true),
         ["test"] => test::run(),
+        ["fuzz", rest @ ..] => fuzz::run(rest),
+        ["mutants", rest @ ..] => mutants::run(rest),
         ["dist"] => dist::run(),
         ["tidy"] => tidy::run(),
         ["tidy", "--names"] => tidy::long_names(),

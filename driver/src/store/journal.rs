@@ -248,7 +248,15 @@ fn outcome<D: Disk>(queue: &mut Queue<D>, batch: u64, purpose: Purpose) -> Resul
 /// # Errors
 /// The system's; or the file cannot be used as it is.
 pub(crate) fn read(path: &Path) -> io::Result<Vec<Change>> {
-    Ok(format::parse(&std::fs::read(path)?)?.0)
+    Ok(changes_in(&std::fs::read(path)?)?.0)
+}
+
+/// The changes that a journal of these bytes holds, in order, and where its last whole line ends.
+///
+/// # Errors
+/// It cannot be used as it is.
+pub fn changes_in(bytes: &[u8]) -> io::Result<(Vec<Change>, usize)> {
+    Ok(format::parse(bytes)?)
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! Kills the process under test before and after every single thing that it asks of the outside, and looks whether the
 //! world ends as it does when nothing goes wrong.
 //!
-//! All points are enumerated, none is sampled. Each run has a runtime and a paused clock of its own, so thousands of
+//! All points are enumerated, none is sampled; pairs of faults are ([`in_pairs`]). Each run has a runtime and a paused clock of its own, so thousands of
 //! virtual minutes take seconds. Call from a plain `#[test]`: a runtime within a runtime is not possible.
+
+mod pairs;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,10 +16,15 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use serde_json::Value;
 
+use crate::api::admission;
 use crate::driver::Settings;
 use crate::steps::{Fault, Step};
 use crate::world::{Process, World, message_of};
 
+pub use pairs::{PairReport, explore_pairs, in_pairs};
+
+/// A fault, and the number of the step at which it is to happen.
+type Planned = (usize, Fault);
 type Prepare = Arc<dyn Fn(&World) + Send + Sync>;
 type Script = Arc<dyn Fn(World) -> BoxFuture<'static, ()> + Send + Sync>;
 type Check = Arc<dyn Fn(&World) -> Result<(), String> + Send + Sync>;
@@ -32,6 +39,7 @@ pub struct Scenario {
     check: Check,
     pause: Duration,
     quiet: Duration,
+    left_out: Option<&'static str>,
 }
 
 impl std::fmt::Debug for Scenario {
@@ -58,6 +66,7 @@ impl Scenario {
             check: Arc::new(|_| Ok(())),
             pause: Duration::from_secs(1),
             quiet: Duration::from_secs(10),
+            left_out: None,
         }
     }
 
@@ -85,6 +94,12 @@ impl Scenario {
         self
     }
 
+    /// A field of the objects, as a JSON pointer, in which runs may differ.
+    pub fn leave_out(mut self, pointer: &'static str) -> Scenario {
+        self.left_out = Some(pointer);
+        self
+    }
+
     /// How long to let things settle after the script: 10 s unless set.
     pub fn quiet(mut self, quiet: Duration) -> Scenario {
         self.quiet = quiet;
@@ -109,7 +124,8 @@ pub struct Report {
 struct Run {
     state: BTreeMap<String, Value>,
     steps: Vec<Step>,
-    fired: bool,
+    /// How many of the planned faults happened.
+    fired: usize,
     failure: Option<String>,
 }
 
@@ -152,49 +168,62 @@ pub fn at_each_step(scenario: &Scenario, faults: &[Fault]) -> Report {
 ///
 /// # Panics
 /// When the undisturbed run fails.
-#[allow(clippy::panic)]
 pub fn explore(scenario: &Scenario, faults: &[Fault]) -> Report {
-    let plain = run(scenario, None);
-    if let Some(failure) = plain.failure {
-        panic!("the undisturbed run failed: {failure}");
-    }
-    let points: Vec<(usize, &Fault)> =
-        (1..=plain.steps.len()).flat_map(|number| faults.iter().map(move |fault| (number, fault))).collect();
-    let next = AtomicUsize::new(0);
-    let done: Mutex<Vec<(usize, bool, Option<String>)>> = Mutex::new(Vec::new());
-    let one = |number: usize, fault: &Fault, index: usize| {
-        let run = run(scenario, Some((number, fault.clone())));
-        let failure = judge(&plain.state, &run, number, fault);
-        done.lock().unwrap_or_else(PoisonError::into_inner).push((index, run.fired, failure));
-        run.steps.len() >= number
+    let plain = whole(scenario);
+    let one = |(number, fault): &Planned| {
+        let run = run(scenario, &[(*number, fault.clone())]);
+        (run.steps.len() >= *number, run.fired > 0, judge(&plain.state, &run, *number, fault))
     };
-    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    std::thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                while let Some((number, fault)) = points.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    one(*number, fault, number * faults.len());
-                }
-            });
-        }
-    });
+    let at = |number: usize| faults.iter().map(move |fault| (number, fault.clone()));
+    let points: Vec<Planned> = (1..=plain.steps.len()).flat_map(at).collect();
+    let mut done = in_parallel(&points, one);
     // A disturbed run may be longer than the undisturbed one, but a fault past its end cannot happen.
-    let mut number = plain.steps.len() + 1;
-    loop {
-        let reached = faults.iter().filter(|fault| one(number, fault, number * faults.len())).count();
-        if reached == 0 {
+    for number in plain.steps.len() + 1.. {
+        let further: Vec<_> = at(number).map(|point| one(&point)).collect();
+        let reached = further.iter().any(|(reached, ..)| *reached);
+        done.extend(further);
+        if !reached {
             break;
         }
-        number += 1;
     }
-    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    done.sort_by_key(|(index, ..)| *index);
     Report {
         steps: plain.steps,
         runs: done.len(),
         fired: done.iter().filter(|(_, fired, _)| *fired).count(),
-        failures: done.into_iter().filter_map(|(_, _, failure)| failure).collect(),
+        failures: done.into_iter().filter_map(|(.., failure)| failure).collect(),
     }
+}
+
+/// The undisturbed run.
+#[allow(clippy::panic)]
+fn whole(scenario: &Scenario) -> Run {
+    let plain = run(scenario, &[]);
+    if let Some(failure) = plain.failure {
+        panic!("the undisturbed run failed: {failure}");
+    }
+    plain
+}
+
+/// What `one` gives for each of `points`, in their order, worked out on all cores.
+fn in_parallel<P: Sync, T: Send>(points: &[P], one: impl Fn(&P) -> T + Sync) -> Vec<T> {
+    let next = AtomicUsize::new(0);
+    let done: Mutex<Vec<(usize, T)>> = Mutex::new(Vec::new());
+    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(point) = points.get(index) else { break };
+                    let result = one(point);
+                    done.lock().unwrap_or_else(PoisonError::into_inner).push((index, result));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by_key(|(index, _)| *index);
+    done.into_iter().map(|(_, result)| result).collect()
 }
 
 /// What is wrong with a run, if anything.
@@ -207,24 +236,27 @@ fn judge(plain: &BTreeMap<String, Value>, run: &Run, number: usize, fault: &Faul
     Some(format!("{fault:?} at step {number} ({step}):\n{wrong}"))
 }
 
-/// One run with at most one fault.
-fn run(scenario: &Scenario, fault: Option<(usize, Fault)>) -> Run {
+/// One run with these faults.
+fn run(scenario: &Scenario, faults: &[Planned]) -> Run {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
             let failure = Some(format!("no runtime: {error}"));
-            return Run { state: BTreeMap::new(), steps: Vec::new(), fired: false, failure };
+            return Run { state: BTreeMap::new(), steps: Vec::new(), fired: 0, failure };
         }
     };
     let world = runtime.block_on(async { World::new(scenario.settings.clone()) });
-    if let Some((number, fault)) = fault {
-        world.steps.plan(number, fault);
+    for (number, fault) in faults {
+        world.steps.plan(*number, fault.clone());
     }
     let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(play(scenario, &world))));
     let failure = ended.unwrap_or_else(|panic| Some(message_of(panic.as_ref())));
-    let (state, steps) = (world.end_state(), world.steps.taken());
-    Run { state, steps, fired: !world.steps.fired().is_empty(), failure }
+    let (mut state, steps) = (world.end_state(), world.steps.taken());
+    if let Some(pointer) = scenario.left_out {
+        state.values_mut().for_each(|object| admission::remove_at(object, pointer));
+    }
+    Run { state, steps, fired: world.steps.fired().len(), failure }
 }
 
 /// The scenario from beginning to end; gives what went wrong.

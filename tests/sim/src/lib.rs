@@ -8,7 +8,9 @@
 //! - [`Sidecar`] and [`Case`]: one of our sidecars and a case of it, as data, with the objects of [`objects`].
 //! - [`binder`] and [`attach_detach`]: the parts of kube-controller-manager that bind claims and ask for attachments.
 //! - [`port`]: the API server for processes, as `mooring-sim` serves it.
-//! - [`crash::everywhere`]: kills the process before and after every step and compares how the world ends.
+//! - [`crash::everywhere`]: kills the process before and after every step and compares how the world ends;
+//!   [`crash::in_pairs`] tries two faults in one run.
+//! - [`seeds()`]: which seeds the random tests try.
 //!
 //! All time is tokio's: with a paused clock a day passes in no time, and a run is the same each time.
 //!
@@ -44,13 +46,16 @@ mod driver;
 mod migration;
 pub mod objects;
 pub mod port;
+mod seeds;
 mod sidecar;
 mod steps;
 mod world;
 
+pub use api::selector::selects;
 pub use api::{ApiServer, Outage, Request, Rule};
 pub use binder::Binder;
 pub use case::{Case, Ended, Sidecar};
 pub use driver::{Call, Driver, Model, Publication, Reply, Settings, Snapshot, Volume, id_of};
+pub use seeds::{VARIABLE as SEEDS, seeds};
 pub use steps::{Fault, Step, Steps};
 pub use world::{Process, Running, World};

@@ -41,8 +41,13 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Whether it happens to the world just before the request, and not to the request.
+    fn is_about_the_world(&self) -> bool {
+        matches!(self, Fault::BreakWatches | Fault::RestartDriver)
+    }
+
     /// Whether the fault can happen at this step.
-    fn is_for(&self, step: &Step) -> bool {
+    pub(crate) fn is_for(&self, step: &Step) -> bool {
         match self {
             Fault::ApiError(_) | Fault::Missing | Fault::Conflict => matches!(step, Step::Api { .. }),
             Fault::Rpc(_) => matches!(step, Step::Rpc { .. }),
@@ -110,8 +115,8 @@ impl Step {
 }
 
 type Condition = Box<dyn Fn(&Step) -> bool + Send>;
-/// Does to the world what a fault says that is not about the request itself.
-type Disturb = Arc<dyn Fn(&Fault) + Send + Sync>;
+/// Does to the world what a fault says that is not about the request itself. Whether that changed anything.
+type Disturb = Arc<dyn Fn(&Fault) -> bool + Send + Sync>;
 
 #[derive(Default)]
 struct State {
@@ -160,17 +165,18 @@ impl Steps {
         self.state().taken.clone()
     }
 
-    /// The faults that happened, with their step's number.
+    /// The faults that happened and had an effect, with their step's number.
     pub fn fired(&self) -> Vec<(usize, Fault)> {
         self.state().fired.clone()
     }
 
     /// How faults that are not about a request are done.
-    pub(crate) fn disturb_by(&self, disturb: impl Fn(&Fault) + Send + Sync + 'static) {
+    pub(crate) fn disturb_by(&self, disturb: impl Fn(&Fault) -> bool + Send + Sync + 'static) {
         self.state().disturb = Some(Arc::new(disturb));
     }
 
-    /// Counts a step and tells what is to go wrong at it. A fault that cannot happen at such a step does not count.
+    /// Counts a step and tells what is to go wrong at it. A fault that cannot happen at such a step, or changes nothing,
+    /// does not count.
     fn take(&self, step: Step) -> Option<Fault> {
         let mut state = self.state();
         let number = state.taken.len() + 1;
@@ -185,10 +191,14 @@ impl Steps {
             fault = Some(rule.2.clone());
         }
         state.taken.push(step);
-        if let Some(fault) = &fault {
-            state.fired.push((number, fault.clone()));
+        let fault = fault?;
+        let disturb = state.disturb.clone().filter(|_| fault.is_about_the_world());
+        // What disturbs the world may look at its steps.
+        drop(state);
+        if disturb.is_none_or(|disturb| disturb(&fault)) {
+            self.state().fired.push((number, fault.clone()));
         }
-        fault
+        Some(fault)
     }
 }
 
@@ -212,12 +222,6 @@ impl Life {
         match &fault {
             Some(Fault::CrashBefore) => self.die().await,
             Some(Fault::Delay(time)) => tokio::time::sleep(*time).await,
-            Some(fault @ (Fault::BreakWatches | Fault::RestartDriver)) => {
-                let disturb = self.steps.state().disturb.clone();
-                if let Some(disturb) = disturb {
-                    disturb(fault);
-                }
-            }
             _ => {}
         }
         self.stop_if_dead().await;

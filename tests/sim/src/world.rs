@@ -44,10 +44,10 @@ impl World {
         steps.disturb_by(move |fault| match fault {
             Fault::BreakWatches => {
                 disturbed_api.expire_history();
-                disturbed_api.break_watches();
+                disturbed_api.break_watches() > 0
             }
-            Fault::RestartDriver => disturbed_driver.restart(),
-            _ => {}
+            Fault::RestartDriver => disturbed_driver.restart() > 0,
+            _ => false,
         });
         World { api, driver, life: Life::new(steps.clone()), steps, who: "sidecar".to_owned() }
     }

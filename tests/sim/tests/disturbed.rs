@@ -107,6 +107,17 @@ async fn events_come_twice_or_late() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_watch_that_ends_before_a_late_event_goes_on_with_it() {
+    let api = ApiServer::new();
+    let mut stream = words(api.client("me"), Config::default().timeout(5));
+    assert_eq!(heard(&mut stream).await, ["init", "done"]);
+    api.delay_watch(Duration::from_secs(15));
+    api.put(class("a"));
+    assert_eq!(heard(&mut stream).await, [] as [&str; 0]);
+    assert_eq!(heard(&mut stream).await, ["apply a"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_watch_outlives_the_servers_timeout_and_gets_bookmarks() {
     let api = ApiServer::new();
     let mut stream = words(api.client("me"), Config::default().timeout(120));

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::PersistentVolume;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
-use sim::{Fault, Reply, World};
+use sim::{Fault, Reply, Settings, World};
 use tonic::Code;
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -109,6 +109,24 @@ async fn follows_the_script_then_is_honest_again() {
     assert_eq!(caller.call(create("a"), DEADLINE).await.expect("an odd reply").volume, None);
     assert!(caller.call(create("a"), DEADLINE).await.expect("honest").volume.is_some());
     assert_eq!(world.driver.overlaps(), [] as [String; 0]);
+}
+
+/// Nobody could make up for a late effect, or for a final code that is not true.
+#[tokio::test(start_paused = true)]
+async fn keeps_the_contract_when_asked_to() {
+    let world = World::new(Settings { keeps_contract: true, ..Settings::default() });
+    let caller = caller(&world);
+    world.driver.script("CreateVolume", [Reply::Ok.after(2 * DEADLINE), Reply::error(Code::Internal, "no")]);
+    assert_eq!(code(caller.call(create("a"), DEADLINE).await), Code::DeadlineExceeded);
+    assert_eq!(code(caller.call(create("a"), DEADLINE).await), Code::Aborted, "the first one goes on");
+    assert_eq!(code(caller.call(create("b"), DEADLINE).await), Code::Ok);
+    tokio::time::sleep(2 * DEADLINE).await;
+    assert!(world.driver.volumes().contains_key(&sim::id_of("a")));
+    world
+        .driver
+        .script("CreateVolume", [Reply::error(Code::Internal, "no"), Reply::error(Code::Aborted, "no")]);
+    assert_eq!(code(caller.call(create("a"), DEADLINE).await), Code::Ok, "there is such a volume");
+    assert_eq!(code(caller.call(create("a"), DEADLINE).await), Code::Aborted);
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,6 +11,8 @@ use anyhow::{Context as _, Result, bail};
 use cluster::binaries::cache_folder;
 use cluster::built::cargo;
 
+use crate::tool::built;
+
 /// The release of cargo-deny that is set up.
 const DENY: &str = "0.20.2";
 
@@ -29,18 +31,7 @@ pub(super) fn deny() -> Result<Command> {
         deny.arg("deny");
         return Ok(deny);
     }
-    let folder = cache_folder()?.join(format!("cargo-deny-{DENY}"));
-    let executable = folder.join("bin").join("cargo-deny");
-    if !executable.is_file() {
-        eprintln!("building cargo-deny {DENY}, once: about a minute");
-        let mut install = cargo();
-        install.args(["install", "--quiet", "--locked", "--debug", "--version", DENY, "--root"]).arg(&folder);
-        // What it is built of belongs in no target folder of ours.
-        install.arg("cargo-deny").env_remove("CARGO_TARGET_DIR");
-        if !install.status().context("cargo install cannot run")?.success() {
-            bail!("cargo install cannot build cargo-deny (above)");
-        }
-    }
+    let executable = built("cargo-deny", DENY)?;
     let mut deny = Command::new(executable);
     deny.arg("deny");
     Ok(deny)

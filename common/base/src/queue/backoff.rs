@@ -15,7 +15,6 @@ impl Backoff {
     /// The delay after `failures` failures in a row (1 = the first one).
     pub fn delay(&self, failures: u32) -> Duration {
         let factor = 1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
-        let factor = if failures > 32 { u32::MAX } else { factor };
         self.base.checked_mul(factor).map_or(self.max, |delay| delay.min(self.max))
     }
 }

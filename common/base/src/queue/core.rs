@@ -132,7 +132,7 @@ impl<K: Clone + Eq + Hash> Core<K> {
         for step in 0..count {
             let index = (self.next_lane + step) % count;
             if let Some((key, group)) = self.lanes.get_mut(index).and_then(|lane| lane.take(limits)) {
-                self.next_lane = (index + 1) % count;
+                self.next_lane = index + 1;
                 let waited = self.start(&key, index, group, now);
                 return Some(Ticket { key, lane: index, waited });
             }
@@ -290,3 +290,6 @@ impl<K: Clone + Eq + Hash> Core<K> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -142,3 +142,6 @@ impl<K: Eq> Lane<K> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

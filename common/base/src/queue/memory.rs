@@ -13,3 +13,28 @@ pub(super) fn shrink<K: Eq + Hash, V>(map: &mut HashMap<K, V>) {
         map.shrink_to(FEW + 2 * map.len());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shrunk(capacity: usize, count: usize) -> usize {
+        let mut map: HashMap<usize, ()> = HashMap::with_capacity(capacity);
+        map.extend((0..count).map(|key| (key, ())));
+        shrink(&mut map);
+        map.capacity()
+    }
+
+    #[test]
+    fn much_more_room_than_needed_is_given_back() {
+        assert!(shrunk(10_000, 0) < 4 * FEW);
+        let left = shrunk(10_000, 10);
+        assert!((FEW + 2 * 10..100).contains(&left), "room for twice as many stays: {left}");
+    }
+
+    #[test]
+    fn some_more_room_than_needed_is_kept() {
+        assert!(shrunk(100, 0) >= 100);
+        assert!(shrunk(1_000, 300) >= 1_000);
+    }
+}

@@ -316,9 +316,18 @@ async fn adds_retries_and_depth_mean_what_they_mean_upstream() {
     assert!(metrics.render().contains("workqueue_depth{name=\"q\"} 1"));
 }
 
-/// A key that is due while the queue drains must not keep the thread busy.
-#[tokio::test]
-async fn draining_queue_sleeps() {
+#[tokio::test(start_paused = true)]
+async fn what_waits_is_told_by_group() {
+    let queue = WorkQueue::new(Backoff { base: SECOND, max: SECOND }, Limits::plain(), Vec::new());
+    queue.add("a", place(0, "node"));
+    tokio::time::sleep(SECOND).await;
+    queue.add("b", place(0, "node"));
+    assert_eq!(queue.groups(0), [(Some("node".into()), 2, SECOND)]);
+    assert_eq!(queue.groups(1), []);
+}
+
+/// How long the thread was busy in 300 ms in which one key is worked on and another, due after 10 ms, may not be begun.
+async fn busy_while_due(workers: usize, stops_after: Duration) -> Duration {
     struct Slow;
     impl Job<&'static str> for Slow {
         async fn run(&self, key: &'static str) -> Outcome {
@@ -334,16 +343,27 @@ async fn draining_queue_sleeps() {
         Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
     };
     let queue = WorkQueue::new(Backoff { base: SECOND, max: SECOND }, Limits::plain(), Vec::new());
-    queue.add("slow", Place::lane(0));
     queue.add("due", Place::lane(0));
+    queue.add("slow", Place::lane(0));
     let stop = CancellationToken::new();
     let stops = stop.clone();
     tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(15)).await;
+        tokio::time::sleep(stops_after).await;
         stops.cancel();
     });
     let before = busy();
-    queue.run(2, Arc::new(Slow), stop).await;
-    let used = busy() - before;
-    assert!(used < Duration::from_millis(100), "{used:?} of 300 ms");
+    queue.run(workers, Arc::new(Slow), stop).await;
+    busy() - before
+}
+
+#[tokio::test]
+async fn draining_queue_sleeps() {
+    let used = busy_while_due(2, Duration::from_millis(15)).await;
+    assert!(used < Duration::from_millis(20), "{used:?} of 300 ms");
+}
+
+#[tokio::test]
+async fn queue_without_a_free_worker_sleeps() {
+    let used = busy_while_due(1, Duration::from_millis(280)).await;
+    assert!(used < Duration::from_millis(20), "{used:?} of 300 ms");
 }

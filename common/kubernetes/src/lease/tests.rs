@@ -50,7 +50,24 @@ fn rival_measures_the_lease_by_its_own_clock() {
     let Attempt::Held { by, until } = b.attempt(later, wall(99)) else { panic!() };
     assert_eq!((by.as_str(), until), ("a", now + Duration::from_secs(15)));
     let over = stored(b.attempt(now + Duration::from_secs(15), wall(99)), 2);
-    assert_eq!(over.spec.unwrap().lease_transitions, Some(1));
+    let spec = over.spec.unwrap();
+    assert_eq!((spec.holder_identity.as_deref(), spec.lease_transitions), (Some("b"), Some(1)));
+    assert_eq!((spec.acquire_time, spec.renew_time), (Some(wall(99)), Some(wall(99))));
+}
+
+#[test]
+fn a_lease_that_is_gone_is_made_anew() {
+    let (a, mut b, now) = (elector("a"), elector("b"), Instant::now());
+    let lease = stored(a.attempt(now, wall(1)), 1);
+    b.observe(lease, now);
+    assert!(!b.is_ours() && matches!(b.attempt(now, wall(2)), Attempt::Held { .. }));
+    b.observe_absent();
+    let Attempt::Create(lease) = b.attempt(now, wall(2)) else { panic!() };
+    assert_eq!(
+        (lease.metadata.name.as_deref(), lease.metadata.resource_version.as_deref()),
+        (Some("lock"), None)
+    );
+    assert_eq!(a.release(wall(3)).map(|_| ()), None, "it never saw its write");
 }
 
 #[test]
@@ -83,7 +100,9 @@ fn released_lease_is_free_at_once() {
     a.observe(lease.clone(), now);
     b.observe(lease, now);
     let released = a.release(wall(2)).unwrap();
-    assert_eq!(released.spec.as_ref().unwrap().holder_identity.as_deref(), Some(""));
+    let spec = released.spec.as_ref().unwrap();
+    assert_eq!((spec.holder_identity.as_deref(), spec.lease_duration_seconds), (Some(""), Some(1)));
+    assert_eq!((&spec.acquire_time, &spec.renew_time), (&Some(wall(2)), &Some(wall(2))));
     b.observe(*released, now);
     assert!(matches!(b.attempt(now, wall(2)), Attempt::Update(_)));
     assert!(b.release(wall(2)).is_none(), "only the holder releases");

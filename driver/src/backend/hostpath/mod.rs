@@ -22,7 +22,7 @@
 
 mod copy;
 mod make;
-pub(crate) mod unpack;
+pub mod unpack;
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};

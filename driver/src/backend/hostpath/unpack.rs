@@ -21,7 +21,10 @@ type Entry<'a> = tar::Entry<'a, GzDecoder<BufReader<File>>>;
 
 /// Unpacks into a folder that nobody else sees yet. Entries whose names or links would lead out of it
 /// are left out.
-pub(super) fn unpack(archive: File, folder: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// The system's, and those of an archive that cannot be read.
+pub fn unpack(archive: File, folder: &Path) -> io::Result<()> {
     let root = rustix::fs::openat(CWD, folder, folder_flags(), Mode::empty())?;
     let mut archive = tar::Archive::new(GzDecoder::new(BufReader::new(archive)));
     archive.set_preserve_permissions(true);
@@ -137,7 +140,7 @@ fn set_xattrs(root: &OwnedFd, entry: &mut Entry<'_>) -> io::Result<()> {
 
 /// Whether a file is an archive of the Go driver's: gzip, and a tar header inside. A device's content may
 /// begin like the former by chance.
-pub(crate) fn is_archive(path: &Path) -> bool {
+pub fn is_archive(path: &Path) -> bool {
     let mut header = [0; 512];
     let read = File::open(path).and_then(|file| GzDecoder::new(BufReader::new(file)).read_exact(&mut header));
     read.is_ok() && header.get(257..262) == Some(b"ustar")

@@ -15,7 +15,7 @@ mod path;
 mod read;
 mod refusal;
 mod resource;
-mod selector;
+pub(crate) mod selector;
 mod service;
 mod stale;
 mod store;
@@ -275,9 +275,10 @@ impl ApiServer {
 
     // ---- disturbances ----
 
-    /// Ends every watch, as a restart of the API server or a proxy does.
-    pub fn break_watches(&self) {
+    /// Ends every watch, as a restart of the API server or a proxy does; says how many there were.
+    pub fn break_watches(&self) -> usize {
         self.breaks.send_modify(|count| *count += 1);
+        self.breaks.receiver_count()
     }
 
     /// Forgets the history: a watch from before now gets 410, and so does the rest of a list begun before.

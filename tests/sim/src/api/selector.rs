@@ -69,6 +69,11 @@ impl Selector {
     }
 }
 
+/// Whether an object is selected by these two query values; none if one of them is no selector.
+pub fn selects(labels: Option<&str>, fields: Option<&str>, object: &Value) -> Option<bool> {
+    Some(Selector::parse(labels, fields).ok()?.matches(object))
+}
+
 /// The fields that the resources here can be selected by.
 const FIELDS: &[&str] = &[
     "metadata.name",

@@ -137,6 +137,10 @@ impl Watch {
                 return Step::End;
             }
             match store.next_change(self.target.index, self.position) {
+                // The change is not seen yet, so no bookmark may pass it.
+                Some(change) if change.at + disturbance.delay > now && now >= self.end => {
+                    self.finished = true;
+                }
                 Some(change) if change.at + disturbance.delay > now => {
                     return Step::Wait((change.at + disturbance.delay).min(self.end));
                 }

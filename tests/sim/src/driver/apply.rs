@@ -14,6 +14,11 @@ pub(super) trait Apply: Rpc + Send + Sync {
         String::new()
     }
 
+    /// The node id that it is about; empty when it is about all of the volume.
+    fn node(&self) -> &str {
+        ""
+    }
+
     /// Its effect and its honest reply.
     fn apply(&self, model: &mut Model, settings: &Settings) -> Result<Self::Reply, Status>;
 }
@@ -167,6 +172,10 @@ impl Apply for ControllerPublishVolumeRequest {
         self.volume_id.clone()
     }
 
+    fn node(&self) -> &str {
+        &self.node_id
+    }
+
     fn apply(&self, model: &mut Model, settings: &Settings) -> Result<Self::Reply, Status> {
         needs(settings, Controller::PublishUnpublishVolume)?;
         let capability = self.volume_capability.clone();
@@ -180,6 +189,10 @@ impl Apply for ControllerPublishVolumeRequest {
 impl Apply for ControllerUnpublishVolumeRequest {
     fn subject(&self, _: &Model) -> String {
         self.volume_id.clone()
+    }
+
+    fn node(&self) -> &str {
+        &self.node_id
     }
 
     fn apply(&self, model: &mut Model, settings: &Settings) -> Result<Self::Reply, Status> {

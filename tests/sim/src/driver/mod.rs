@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use csi::redacted;
+use csi::{ErrorClass, redacted};
 use futures::future::BoxFuture;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -56,8 +56,11 @@ struct State {
     model: Model,
     script: Script,
     calls: Vec<Call>,
-    under_way: BTreeMap<String, usize>,
+    /// (volume or snapshot id, node id) of the calls that somebody waits for.
+    under_way: Vec<(String, String)>,
     overlaps: Vec<String>,
+    /// The subjects of delayed calls that have not ended, each with its number.
+    pending: BTreeMap<usize, String>,
     stopped: bool,
     pipes: Vec<AbortHandle>,
 }
@@ -94,8 +97,15 @@ impl Driver {
         let (reply, latency, under_way) = self.begin(&request, &method);
         tokio::time::sleep(latency).await;
         let result = match &fault {
-            Some(Fault::Rpc(code)) => Err(Status::new(*code, "the fault plan says so")),
-            _ => self.perform(request, reply).await,
+            Some(Fault::Rpc(code)) if !self.would_lie(&method, &under_way, *code) => {
+                Err(Status::new(*code, "the fault plan says so"))
+            }
+            _ if self.is_pending(&under_way) => Err(Status::aborted("another call is pending")),
+            _ => {
+                let lies =
+                    matches!(&reply, Reply::Error(code, _) if self.would_lie(&method, &under_way, *code));
+                self.perform(request, if lies { Reply::Ok } else { reply }).await
+            }
         };
         under_way.end(result.as_ref().map_or_else(|status: &Status| status.code(), |_| Code::Ok));
         if let Some(life) = life {
@@ -119,15 +129,30 @@ impl Driver {
             request: Arc::new(request.clone()),
         });
         let index = state.calls.len() - 1;
+        let about = (subject.clone(), request.node().to_owned());
         if !subject.is_empty() {
-            let count = state.under_way.entry(subject.clone()).or_insert(0);
-            *count += 1;
-            if *count > 1 {
-                state.overlaps.push(format!("{method} {subject}"));
+            if state.under_way.iter().any(|other| is_about_the_same(other, &about)) {
+                state.overlaps.push(format!("{method} {subject} {}", about.1).trim_end().to_owned());
             }
+            state.under_way.push(about.clone());
         }
         let reply = state.script.next(method, &subject);
-        (reply, state.settings.latency, UnderWay { driver: self.clone(), subject, index })
+        (reply, state.settings.latency, UnderWay { driver: self.clone(), about, index })
+    }
+
+    /// Whether another call about the same volume has not ended, and that matters.
+    fn is_pending(&self, call: &UnderWay) -> bool {
+        let state = self.state();
+        let matters = state.settings.keeps_contract && !call.about.0.is_empty();
+        matters && state.pending.values().any(|subject| *subject == call.about.0)
+    }
+
+    /// Whether this answer says that there is no volume, although there is, and that matters.
+    fn would_lie(&self, method: &str, call: &UnderWay, code: Code) -> bool {
+        let state = self.state();
+        let is_final = csi::class(&Status::new(code, "")) == ErrorClass::Final;
+        let creates = state.settings.keeps_contract && method == "CreateVolume";
+        creates && is_final && state.model.volumes.contains_key(&call.about.0)
     }
 
     /// Boxed, because a delayed reply has another inside.
@@ -157,14 +182,25 @@ impl Driver {
                 }
                 Reply::Delay(time, inner) => {
                     // A task of its own: the driver goes on when the caller gives up.
+                    let number = driver.begin_pending(&request);
                     let work = tokio::spawn(async move {
                         tokio::time::sleep(time).await;
-                        driver.perform(request, *inner).await
+                        let result = driver.perform(request, *inner).await;
+                        driver.state().pending.remove(&number);
+                        result
                     });
                     work.await.unwrap_or_else(|error| Err(Status::internal(error.to_string())))
                 }
             }
         })
+    }
+
+    fn begin_pending<R: Apply>(&self, request: &R) -> usize {
+        let mut state = self.state();
+        let subject = request.subject(&state.model);
+        let number = state.pending.last_key_value().map_or(0, |(last, _)| last + 1);
+        state.pending.insert(number, subject);
+        number
     }
 
     fn apply<R: Apply>(&self, request: &R) -> Result<R::Reply, Status> {
@@ -192,7 +228,8 @@ impl Driver {
         state.overlaps.clear();
     }
 
-    /// Calls that came while another about the same volume was still being waited for. Should be empty.
+    /// Calls that came while another about the same volume, and the same node if both are about one, was still being
+    /// waited for. Should be empty.
     pub fn overlaps(&self) -> Vec<String> {
         self.state().overlaps.clone()
     }
@@ -251,12 +288,15 @@ impl Driver {
         pairs.collect()
     }
 
-    /// Cuts every connection; calls under way end. What it has survives, and it answers at once again.
-    pub fn restart(&self) {
+    /// Cuts every connection; calls under way end. What it has survives, and it answers at once again. Says how many
+    /// connections there were.
+    pub fn restart(&self) -> usize {
         let pipes = std::mem::take(&mut self.state().pipes);
+        let open = pipes.iter().filter(|pipe| !pipe.is_finished()).count();
         for pipe in pipes {
             pipe.abort();
         }
+        open
     }
 
     /// As [`Driver::restart`], but it does not come back before [`Driver::start`].
@@ -271,10 +311,15 @@ impl Driver {
     }
 }
 
+/// Whether two calls about (volume, node) may not be under way at once. An empty node stands for all of the volume.
+fn is_about_the_same(one: &(String, String), other: &(String, String)) -> bool {
+    one.0 == other.0 && (one.1 == other.1 || one.1.is_empty() || other.1.is_empty())
+}
+
 /// A call that somebody waits for.
 struct UnderWay {
     driver: Driver,
-    subject: String,
+    about: (String, String),
     index: usize,
 }
 
@@ -289,11 +334,8 @@ impl UnderWay {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         let mut state = self.driver.state();
-        if let Some(count) = state.under_way.get_mut(&self.subject) {
-            *count -= 1;
-            if *count == 0 {
-                state.under_way.remove(&self.subject);
-            }
+        if let Some(place) = state.under_way.iter().position(|about| *about == self.about) {
+            state.under_way.swap_remove(place);
         }
     }
 }

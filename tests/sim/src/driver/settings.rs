@@ -24,6 +24,10 @@ pub struct Settings {
     pub node_expansion_required: bool,
     /// How long every call takes at least.
     pub latency: Duration,
+    /// Whether it does what nobody could make up for if it did not. A call about a volume answers ABORTED while one whose
+    /// caller has given up still goes on, so that this one has no effect after later calls. And CreateVolume answers with
+    /// a final code only if there is no such volume.
+    pub keeps_contract: bool,
 }
 
 impl Default for Settings {
@@ -39,6 +43,7 @@ impl Default for Settings {
             node_topology: BTreeMap::new(),
             node_expansion_required: false,
             latency: Duration::from_millis(1),
+            keeps_contract: false,
         }
     }
 }

@@ -51,7 +51,7 @@ fn finalizers(world: &World) -> Vec<String> {
 }
 
 /// Attached, and left so.
-fn attach() -> Scenario {
+pub(crate) fn attach() -> Scenario {
     Scenario::new(sidecar, |world: World| async move {
         world.api.put(va());
         attached(&world, VA).await;
@@ -65,7 +65,7 @@ fn attach() -> Scenario {
 }
 
 /// Attached, detached, and the volume deleted: nothing of ours is left.
-fn life() -> Scenario {
+pub(crate) fn life() -> Scenario {
     Scenario::new(sidecar, |world: World| async move {
         world.api.put(va());
         world.api.put(with(inline(), json!({"metadata": {"name": "va2"}})));
@@ -85,7 +85,7 @@ fn life() -> Scenario {
 }
 
 /// As `life`, with another's finalizer on the attachment: its status tells that it is detached.
-fn held() -> Scenario {
+pub(crate) fn held() -> Scenario {
     Scenario::new(sidecar, |world: World| async move {
         world.api.put(with(va(), json!({"metadata": {"finalizers": ["example.com/a"]}})));
         attached(&world, VA).await;
@@ -105,7 +105,7 @@ fn held() -> Scenario {
 }
 
 /// The volume and the node are gone before the detach.
-fn orphan() -> Scenario {
+pub(crate) fn orphan() -> Scenario {
     Scenario::new(sidecar, |world: World| async move {
         world.api.put(va());
         attached(&world, VA).await;
@@ -127,7 +127,7 @@ fn orphan() -> Scenario {
 }
 
 /// A deleted attachment that only the driver's list says is published.
-fn listed() -> Scenario {
+pub(crate) fn listed() -> Scenario {
     Scenario::new(comparing, |world: World| async move {
         let driver = world.driver.clone();
         let withdrawn = world.api.until("the volume to be withdrawn", LIMIT, move |_| {
@@ -171,7 +171,7 @@ async fn comparing(world: World) {
 }
 
 /// An attachment that the driver's list contradicts.
-fn contradicted() -> Scenario {
+pub(crate) fn contradicted() -> Scenario {
     Scenario::new(comparing, |world: World| async move {
         let published = world.api.until("the volume to be published again", LIMIT, {
             let driver = world.driver.clone();
@@ -190,7 +190,7 @@ fn contradicted() -> Scenario {
 }
 
 /// Forced away while it is being published.
-fn forced() -> Scenario {
+pub(crate) fn forced() -> Scenario {
     Scenario::new(sidecar, |world: World| async move {
         world.api.put(va());
         let driver = world.driver.clone();
@@ -213,7 +213,7 @@ fn forced() -> Scenario {
 }
 
 /// Deleted so long after it was made: before our finalizer holds it, it is really gone.
-fn hasty(after: Duration) -> Scenario {
+pub(crate) fn hasty(after: Duration) -> Scenario {
     Scenario::new(sidecar, move |world: World| async move {
         world.api.put(va());
         tokio::time::sleep(after).await;

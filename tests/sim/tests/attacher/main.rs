@@ -16,6 +16,7 @@ mod in_tree;
 mod intake;
 mod listing;
 mod objects;
+mod pairs;
 mod random;
 mod rights;
 mod secrets;

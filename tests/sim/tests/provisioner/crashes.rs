@@ -19,7 +19,7 @@ fn nothing_leaked(world: &World) -> Result<(), String> {
 }
 
 /// Provisioned and bound; the end state has one volume and one object.
-fn birth() -> Scenario {
+pub(crate) fn birth() -> Scenario {
     Scenario::new(sidecar, |world: World| async move {
         let _binder = world.binder();
         world.api.put(claim("data"));
@@ -34,7 +34,7 @@ fn birth() -> Scenario {
 }
 
 /// Provisioned, bound, deleted; nothing is left.
-fn life() -> Scenario {
+pub(crate) fn life() -> Scenario {
     Scenario::new(sidecar, |world: World| async move {
         let _binder = world.binder();
         world.api.put(claim("data"));
@@ -53,7 +53,7 @@ fn life() -> Scenario {
 /// Known gap: a claim that nobody holds is gone at once. What was sent to the driver is then known only to the process that
 /// sent it. If that dies too, the volume leaks: without the finalizer below, a crash while CreateVolume runs, right after
 /// it, or before the object is created each leave a volume. To mend that, intents must outlive the process.
-fn deleted_while_held() -> Scenario {
+pub(crate) fn deleted_while_held() -> Scenario {
     Scenario::new(sidecar, |world: World| async move {
         let _binder = world.binder();
         world.driver.script("CreateVolume", [Reply::Ok.after(Duration::from_secs(5))]);

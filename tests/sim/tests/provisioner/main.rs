@@ -14,6 +14,7 @@ mod leadership;
 mod lists;
 mod metrics;
 mod names;
+mod pairs;
 mod rights;
 mod unbound;
 mod unsaved;

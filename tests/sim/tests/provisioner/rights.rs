@@ -11,7 +11,9 @@ use sim::{ApiServer, Fault, World};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{LIMIT, bound, claim, class, config, no_volumes, released, sidecar_with};
+use crate::harness::{
+    LIMIT, bound, calls, claim, class, config, logged, no_volumes, released, sidecar, sidecar_with,
+};
 use crate::leadership::candidate_of;
 
 /// The rules of both roles.
@@ -109,4 +111,27 @@ async fn role_is_enough_and_each_verb_of_it_is_used() {
         }
     }
     assert_eq!(granted.difference(&used_by_some).collect::<Vec<_>>(), Vec::<&(String, String)>::new());
+}
+
+/// Without these the cache of classes never becomes complete, and no work begins.
+#[test]
+fn missing_permission_that_keeps_a_cache_empty_is_reported() {
+    let said = logged(async {
+        let world = World::default();
+        let may_not = |rule: &Value| words(rule, "resources").contains(&"storageclasses".to_owned());
+        let rules: Vec<Value> = manifest().into_iter().filter(|rule| !may_not(rule)).collect();
+        world.api.grant_only("sidecar", ApiServer::rules(json!(rules)).expect("rules"));
+        let _binder = world.binder();
+        let _running = world.run(Duration::from_secs(3600), sidecar);
+        world.api.put(class());
+        world.api.put(claim("data"));
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(calls(&world), Vec::<String>::new());
+    });
+    let reported: Vec<&str> = said.lines().filter(|line| line.contains("permission missing")).collect();
+    for verb in ["list", "watch"] {
+        let rule = format!(r#"resources: [\"storageclasses\"], verbs: [\"{verb}\"]"#);
+        let lines: Vec<&&str> = reported.iter().filter(|line| line.contains(&rule)).collect();
+        assert_eq!(lines.len(), 1, "{verb}: {said}");
+    }
 }
