@@ -1,13 +1,13 @@
 //! Reads what the plan needs of a cluster: volumes, claims, and who uses them.
 //!
-//! Of a pod only the volumes and the phase are read: the API library's type of it would add more to the executable than
-//! the rest of this command.
+//! Of pods and attachments only a few fields are read, and claims are not looked into but for their metadata: the API
+//! library's types of them would add more to the executable than the rest of this command.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::VolumeAttachment;
-use kube::api::{ApiResource, ListParams, Object};
+use kube::api::{ApiResource, DynamicObject, ListParams, Object};
 use kube::{Api, Client, Resource};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -46,13 +46,32 @@ struct PodStatus {
     phase: String,
 }
 
+/// An attachment, cut to what is read of it.
+type UsingNode = Object<AttachmentSpec, IgnoredStatus>;
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct AttachmentSpec {
+    node_name: String,
+    source: AttachmentSource,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct AttachmentSource {
+    persistent_volume_name: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+struct IgnoredStatus {}
+
 /// The cluster as it was read.
 #[derive(Debug, Default)]
 pub(crate) struct Cluster {
     /// Every PersistentVolume, by name.
     pub(crate) volumes: BTreeMap<String, PersistentVolume>,
     /// Every claim, by `namespace/name`.
-    pub(crate) claims: BTreeMap<String, PersistentVolumeClaim>,
+    pub(crate) claims: BTreeMap<String, DynamicObject>,
     /// The nodes that volumes are attached to, by the volume's name.
     nodes: BTreeMap<String, Vec<String>>,
     /// The pods that have not ended, by the claim that they mount.
@@ -69,10 +88,12 @@ impl Cluster {
         for volume in all(Api::<PersistentVolume>::all(client.clone())).await? {
             cluster.volumes.insert(volume.metadata.name.clone().unwrap_or_default(), volume);
         }
-        for claim in all(Api::<PersistentVolumeClaim>::all(client.clone())).await? {
+        let claims = ApiResource::erase::<PersistentVolumeClaim>(&());
+        for claim in all(Api::<DynamicObject>::all_with(client.clone(), &claims)).await? {
             cluster.claims.insert(key(&claim), claim);
         }
-        for attachment in all(Api::<VolumeAttachment>::all(client.clone())).await? {
+        let attachments = ApiResource::erase::<VolumeAttachment>(&());
+        for attachment in all(Api::<UsingNode>::all_with(client.clone(), &attachments)).await? {
             if let Some(volume) = attachment.spec.source.persistent_volume_name {
                 cluster.nodes.entry(volume).or_default().push(attachment.spec.node_name);
             }

@@ -1,7 +1,8 @@
 //! Decides what becomes of a volume and its claim.
 
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::core::v1::PersistentVolume;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::DynamicObject;
 use kubernetes::object::annotation::{MIGRATED_TO, PROVISIONED_BY, PROVISIONER, PROVISIONER_BETA};
 use translation::{Plugin, Plugins, Translation as _, TranslationError};
 
@@ -29,7 +30,7 @@ pub(crate) fn converted(
 }
 
 /// The claim as it would be stored: for the driver.
-pub(crate) fn converted_claim(plugin: Plugin, mut claim: PersistentVolumeClaim) -> PersistentVolumeClaim {
+pub(crate) fn converted_claim(plugin: Plugin, mut claim: DynamicObject) -> DynamicObject {
     rename(&mut claim.metadata, plugin, &[PROVISIONER, PROVISIONER_BETA]);
     claim
 }

@@ -20,9 +20,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         accessible_topology: vec![topology],
         ..v1::Volume::default()
     };
-    let status = list_volumes_response::VolumeStatus {
-        published_node_ids: vec!["node1-id".to_owned()],
-    };
+    let status = list_volumes_response::VolumeStatus { published_node_ids: vec!["node1-id".to_owned()] };
     let entry = list_volumes_response::Entry { volume: Some(volume.clone()), status: Some(status) };
     let services = [plugin_capability::service::Type::ControllerService as i32, 99];
     let service = |kind: i32| PluginCapability {

@@ -95,7 +95,7 @@ async fn process(world: World, who: &'static str, parts: &'static [Part]) {
     }
     tokio::select! {
         _ = futures::future::select_all(leases) => {}
-        () = host.work(caches, duties) => {}
+        () = host.run_duties(caches, duties) => {}
         () = async { delivery.await; std::future::pending().await } => {}
     }
 }
