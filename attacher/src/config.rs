@@ -26,7 +26,7 @@ pub struct Config {
     pub timeout: Duration,
     /// Back-off of attachments and volumes.
     pub backoff: Backoff,
-    /// How many attaches, and how many detaches, run at once.
+    /// How many attaches and detaches run at once.
     pub workers: usize,
     /// Pause between resyncs; zero turns them off.
     pub resync: Duration,
@@ -94,18 +94,19 @@ impl Config {
         Role { finalizer: &self.finalizer, attach: self.can.attach }
     }
 
-    /// How attaches and detaches share the workers: up to `--worker-threads` each, and a quarter of that for
-    /// one node while others wait. [`Config::tasks`] bounds both together.
+    /// How attaches and detaches share the workers. `--worker-threads` bounds both together. One kind never takes the
+    /// last tenth (at least one worker), so that the other can always begin. One node gets a quarter while others wait.
     ///
-    /// `Differs:` upstream has one list, in which the oldest work can occupy all workers.
+    /// `Differs:` upstream has one list, in which the oldest work can occupy all workers. A withdrawal, which follows only
+    /// a forced removal, is done by workers beyond these: see [`Config::withdrawers`].
     pub(crate) fn limits(&self) -> Limits {
-        Limits { lanes: 2, per_lane: self.workers, per_group: self.workers.div_ceil(4) }
+        let kept = if self.workers > 1 { self.workers.div_ceil(10) } else { 0 };
+        Limits { lanes: 2, per_lane: self.workers - kept, per_group: self.workers.div_ceil(4) }
     }
 
-    /// How many attaches and detaches run at once: a quarter more than `--worker-threads`. When one kind uses
-    /// its full share, the other can still begin. Withdrawals and volumes have workers of their own.
-    pub(crate) fn tasks(&self) -> usize {
-        self.workers + self.workers.div_ceil(4)
+    /// How many volumes are withdrawn at once, beside the attaches and detaches: a quarter of `--worker-threads`.
+    pub(crate) fn withdrawers(&self) -> usize {
+        self.workers.div_ceil(4)
     }
 }
 
@@ -165,10 +166,10 @@ mod tests {
     }
 
     #[test]
-    fn one_node_never_holds_all_workers() {
-        for (workers, per_group, tasks) in [(1, 1, 2), (4, 1, 5), (10, 3, 13), (100, 25, 125)] {
-            let config = Config { workers, ..config() };
-            assert_eq!((config.limits().per_group, config.tasks()), (per_group, tasks));
+    fn one_kind_and_one_node_never_hold_all_workers() {
+        for (workers, per_lane, per_group) in [(1, 1, 1), (2, 1, 1), (4, 3, 1), (10, 9, 3), (100, 90, 25)] {
+            let limits = Config { workers, ..config() }.limits();
+            assert_eq!((limits.per_lane, limits.per_group), (per_lane, per_group), "{workers}");
         }
     }
 }

@@ -16,10 +16,10 @@ use crate::attachment::contradiction::Contradictions;
 use crate::caches::Caches;
 use crate::config::Config;
 use crate::listing::Listing;
-use crate::needs::needs;
 use crate::publication::registry::Publications;
 use crate::publication::withdraw::Withdrawals;
 use crate::queues::Queues;
+use crate::rights::needs;
 use crate::volume::reconcile::Volumes;
 
 /// What the caches must keep for attaching.

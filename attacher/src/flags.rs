@@ -9,7 +9,7 @@ base::flags! {
     /// The flags that only csi-attacher has.
     pub struct Flags {
         "timeout" timeout: Duration = Duration::from_secs(15), "Longest time one call to the driver may take; also of one pass over the driver's list of volumes.";
-        "worker-threads" worker_threads: u32 = 10, "How many volumes are attached at once, and how many detached; a quarter more in all. One node has a quarter of them while others wait.";
+        "worker-threads" worker_threads: u32 = 10, "How many volumes are attached or detached at once. One node has a quarter of them while others wait.";
         "retry-interval-start" retry_interval_start: Duration = Duration::from_secs(1), "Pause after the first failure of an attachment; it doubles with each further one.";
         "retry-interval-max" retry_interval_max: Duration = Duration::from_secs(300), "Longest pause between two tries.";
         "resync" resync: Duration = Duration::from_secs(600), "How often everything unfinished is looked at again; 0 disables it.";

@@ -34,9 +34,9 @@ mod fixture;
 mod flags;
 mod listing;
 mod metrics;
-mod needs;
 mod publication;
 mod queues;
+mod rights;
 mod run;
 mod volume;
 

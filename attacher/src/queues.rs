@@ -48,9 +48,9 @@ impl Queues {
         (volumes, withdrawals): (Volumes, Withdrawals),
     ) {
         futures::join!(
-            self.attachments.run(config.tasks(), attachments.clone(), stop.clone()),
+            self.attachments.run(config.workers, attachments.clone(), stop.clone()),
             self.volumes.run(config.workers, Arc::new(volumes), stop.clone()),
-            self.withdrawals.run(config.workers, Arc::new(withdrawals), stop.clone()),
+            self.withdrawals.run(config.withdrawers(), Arc::new(withdrawals), stop.clone()),
         );
     }
 

@@ -38,7 +38,7 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
         master: None,
         probe_timeout: own.timeout,
         name_timeout: IDENTITY_TIMEOUT,
-        identity_code: 1,
+        fatal_code: 1,
         call_log: CallLog {
             max_length: usize::try_from(own.max_grpc_log_length).ok().filter(|length| *length > 0),
         },

@@ -8,7 +8,8 @@
 //! first and then gives up. What was left outside `drivers` is taken over once, by the driver it belongs to.
 //!
 //! Differs: the Go driver keeps all in the state folder itself, without a lock, so that two drivers there
-//! overwrite each other's state.
+//! overwrite each other's state. There is no way back to it or to an earlier version: the journal is moved and its
+//! form is ours. Copy the state folder before the change; to go back, stop the driver and put the copy in its place.
 
 use std::fs::{DirBuilder, File, Permissions};
 use std::io;
@@ -25,9 +26,9 @@ use crate::store::{Change, journal, migrate};
 const DRIVERS: &str = "drivers";
 /// Others may neither write nor look.
 const MODE: u32 = 0o750;
-/// How often a taken lock is tried, and how long to wait between: 10 seconds in all, which is longer than
-/// a predecessor's graceful stop takes.
-const ATTEMPTS: usize = 100;
+/// How often a taken lock is tried, and how long to wait between: 15 seconds in all. A predecessor that was told to
+/// stop takes [`crate::serve::GRACE`], 10 seconds, at the most.
+const ATTEMPTS: usize = 150;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// A driver's place in a state folder, held for as long as this lives.

@@ -37,7 +37,8 @@ impl Listener {
     /// to a Unix socket, whatever the umask is. A TCP endpoint without a host is on this machine only: there
     /// is neither TLS nor a password, and who can call the driver can mount as root.
     ///
-    /// Differs: the Go driver takes a missing host for all interfaces.
+    /// Differs: the Go driver takes a missing host for all interfaces; ours listens on 127.0.0.1. The Go driver's socket
+    /// has the mode that the umask leaves; ours has 0600, so a sidecar must run as the driver's user or as root.
     ///
     /// # Errors
     /// The system's; a file in the socket's place that is no socket is not touched.

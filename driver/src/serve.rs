@@ -21,7 +21,7 @@ use crate::plugin::{Plugin, StartError};
 use crate::service::Service;
 
 /// How long calls that are under way may take after the signal to stop.
-const GRACE: Duration = Duration::from_secs(10);
+pub(crate) const GRACE: Duration = Duration::from_secs(10);
 
 /// The process failed.
 #[derive(Debug, thiserror::Error)]
@@ -56,16 +56,20 @@ pub fn open(options: Options) -> Result<Plugin, StartError> {
     })
 }
 
-/// Serves until SIGTERM, SIGINT, SIGHUP or SIGQUIT; then finishes what is under way and removes the socket.
+/// Serves until SIGTERM, SIGINT, SIGHUP or SIGQUIT; then finishes what is under way and removes the socket. A signal
+/// that comes while the state folder is being opened ends it at once: the next start recovers what is there.
 ///
 /// # Errors
 /// [`ServeError`].
 pub async fn serve(options: Options) -> Result<(), ServeError> {
     let endpoint = options.endpoint.clone();
-    let plugin = tokio::task::spawn_blocking(move || open(options))
-        .await
-        .map_err(|error| ServeError::Signals(io::Error::other(error)))??;
-    let stop = stop_signal()?;
+    // First of all: as PID 1 of a container a process without handlers cannot be ended by these signals.
+    let mut stop = std::pin::pin!(stop_signal()?);
+    let plugin = tokio::select! {
+        opened = tokio::task::spawn_blocking(move || open(options)) => opened,
+        () = stop.as_mut() => return Ok(()),
+    };
+    let plugin = plugin.map_err(|error| ServeError::Signals(io::Error::other(error)))??;
     let listener = bind(&endpoint).await?;
     base::info!("Listening"; "endpoint" => endpoint, "driver" => plugin.options.name, "node" => plugin.options.node_id);
     // Beside the calls: it may take longer than callers wait for a socket. A stop leaves the rest to the next

@@ -14,8 +14,7 @@ use std::process::ExitCode;
 use sidecar::{Chosen, choose};
 
 fn main() -> ExitCode {
-    let chosen = choose(std::env::args().collect());
-    match chosen {
+    match choose(std::env::args_os()) {
         Chosen::Sidecar { sidecar, program, args } => sidecar.run(&program, args),
         Chosen::Text { text, code: 0 } => {
             print!("{text}");

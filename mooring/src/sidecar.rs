@@ -1,5 +1,6 @@
 //! Finds the sidecar that a command line names, and runs it.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
@@ -80,8 +81,14 @@ pub(crate) enum Chosen {
 }
 
 /// Reads `argv`, program name first.
-pub(crate) fn choose(argv: Vec<String>) -> Chosen {
-    let mut words = argv.into_iter();
+pub(crate) fn choose(argv: impl IntoIterator<Item = OsString>) -> Chosen {
+    let words: Result<Vec<String>, OsString> = argv.into_iter().map(OsString::into_string).collect();
+    let mut words = match words {
+        Ok(words) => words.into_iter(),
+        Err(word) => {
+            return Chosen::Text { text: format!("mooring: the argument {word:?} is not UTF-8\n"), code: 2 };
+        }
+    };
     let program = words.next().unwrap_or_default();
     let called =
         Path::new(&program).file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
@@ -89,7 +96,8 @@ pub(crate) fn choose(argv: Vec<String>) -> Chosen {
         return Chosen::Sidecar { sidecar, program, args: words.collect() };
     }
     match words.next().as_deref() {
-        None | Some("--help" | "-h" | "-help" | "help") => Chosen::Text { text: help(), code: 0 },
+        None => Chosen::Text { text: format!("mooring: name a sidecar\n\n{}", help()), code: 2 },
+        Some("--help" | "-h" | "-help" | "help") => Chosen::Text { text: help(), code: 0 },
         Some("--version" | "version") => {
             Chosen::Text { text: format!("mooring v{}\n", env!("CARGO_PKG_VERSION")), code: 0 }
         }
@@ -122,8 +130,8 @@ fn help() -> String {
 mod tests {
     use super::*;
 
-    fn argv(words: &str) -> Vec<String> {
-        words.split_whitespace().map(str::to_owned).collect()
+    fn argv(words: &str) -> Vec<OsString> {
+        words.split_whitespace().map(OsString::from).collect()
     }
 
     #[test]
@@ -147,8 +155,9 @@ mod tests {
 
     #[test]
     fn help_lists_every_sidecar_and_an_unknown_one_exits_with_2() {
-        for words in ["mooring", "mooring --help"] {
-            let Chosen::Text { text, code: 0 } = choose(argv(words)) else { panic!() };
+        for (words, expected) in [("mooring", 2), ("mooring --help", 0)] {
+            let Chosen::Text { text, code } = choose(argv(words)) else { panic!() };
+            assert_eq!(code, expected, "{words}");
             assert!(Sidecar::ALL.iter().all(|sidecar| text.contains(sidecar.name())));
         }
         assert!(matches!(choose(argv("mooring csi-nothing")), Chosen::Text { code: 2, .. }));

@@ -74,18 +74,41 @@ fn version_and_help_exit_with_0() {
 }
 
 #[test]
-fn unreadable_or_missing_kubeconfig_exits_with_1_and_names_it() {
+fn unreadable_or_missing_kubeconfig_is_fatal_and_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let broken = folder.path().join("broken");
     std::fs::write(&broken, "clusters: [").expect("written");
-    for path in ["/no/such/kubeconfig", broken.to_str().expect("text")] {
-        let output = mooring(&["csi-provisioner", &format!("--kubeconfig={path}")]);
-        assert_eq!(code(&output), 1, "{path}");
-        assert!(said(&output).contains(&format!("--kubeconfig {path}")), "{}", said(&output));
+    for (sidecar, exit) in SIDECARS {
+        for path in ["/no/such/kubeconfig", broken.to_str().expect("text")] {
+            let output = mooring(&[sidecar, &format!("--kubeconfig={path}")]);
+            assert_eq!(code(&output), exit, "{sidecar} {path}");
+            assert!(said(&output).contains(&format!("--kubeconfig {path}")), "{}", said(&output));
+        }
+        let output = mooring(&[sidecar]);
+        assert_eq!(code(&output), exit, "{sidecar}");
+        assert!(said(&output).contains("not running in a pod"), "{}", said(&output));
     }
-    let output = mooring(&["csi-provisioner"]);
-    assert_eq!(code(&output), 1);
-    assert!(said(&output).contains("not running in a pod"), "{}", said(&output));
+}
+
+#[test]
+fn unknown_gate_exits_with_upstreams_code() {
+    for (sidecar, exit) in SIDECARS {
+        let output = mooring(&[sidecar, "--feature-gates=NoSuchGate=true"]);
+        assert_eq!(code(&output), exit, "{sidecar}");
+        assert!(said(&output).contains("NoSuchGate"), "{sidecar}: {}", said(&output));
+    }
+}
+
+#[test]
+fn missing_or_unreadable_sidecar_name_exits_with_2() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let output = mooring(&[]);
+    assert_eq!(code(&output), 2);
+    assert!(said(&output).contains("csi-attacher"), "{}", said(&output));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mooring"));
+    let output = command.arg(std::ffi::OsStr::from_bytes(b"csi-\xff")).output().expect("it runs");
+    assert_eq!(code(&output), 2);
+    assert!(said(&output).contains("not UTF-8"), "{}", said(&output));
 }
 
 #[test]
@@ -158,13 +181,18 @@ impl Identity for Odd {
 
 /// Runs a sidecar beside `driver` to its end.
 async fn beside(driver: Odd, sidecar: &'static str) -> Output {
+    beside_with(driver, sidecar, "--v=0".to_owned()).await
+}
+
+/// As [`beside`], with one more argument.
+async fn beside_with(driver: Odd, sidecar: &'static str, more: String) -> Output {
     let folder = tempfile::tempdir().expect("a folder");
     let socket = folder.path().join("csi.sock");
     let listener = tokio::net::UnixListener::bind(&socket).expect("bound");
     let server = tonic::transport::Server::builder().add_service(IdentityServer::new(driver));
     let serving = tokio::spawn(server.serve_with_incoming(UnixListenerStream::new(listener)));
     let args = [kubeconfig(folder.path()), format!("--csi-address={}", socket.display())];
-    let output = tokio::task::spawn_blocking(move || mooring(&[sidecar, &args[0], &args[1]]));
+    let output = tokio::task::spawn_blocking(move || mooring(&[sidecar, &args[0], &args[1], &more]));
     let output = output.await.expect("it ran");
     serving.abort();
     output
@@ -176,6 +204,18 @@ async fn driver_without_a_name_is_fatal() {
         let output = beside(Odd::called(""), sidecar).await;
         assert_eq!(code(&output), exit, "{sidecar}");
         assert!(said(&output).contains("driver name is empty"), "{sidecar}: {}", said(&output));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metrics_address_in_use_is_fatal() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address");
+    for (sidecar, exit) in SIDECARS {
+        let driver = Odd::called("odd.example");
+        let output = beside_with(driver, sidecar, format!("--http-endpoint={address}")).await;
+        assert_eq!(code(&output), exit, "{sidecar}");
+        assert!(said(&output).contains("--http-endpoint"), "{sidecar}: {}", said(&output));
     }
 }
 

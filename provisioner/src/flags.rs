@@ -55,16 +55,24 @@ const GATES: &[Gate] = &[
     Gate::ga(VOLUME_ATTRIBUTES_CLASS),
     Gate::alpha(CROSS_NAMESPACE),
     Gate::beta(RELEASE_LEASE, true),
+    Gate::removed("HonorPVReclaimPolicy"),
 ];
 
 /// Reads the command line (without the program's name).
 pub fn parse(program: &str, args: Vec<String>) -> Result<Parsed, Exit> {
     let mut set = FlagSet::new(program, Dialect::Posix);
-    set.group::<Flags>().group::<StandardFlags>().feature_gates(GATES).check(check);
+    set.group::<Flags>().group::<StandardFlags>().feature_gates(GATES).gate_code(FATAL.into()).check(check);
     set.parse(args)
 }
 
+/// Exit code of what upstream calls fatal.
+pub(crate) const FATAL: u8 = 255;
+
 /// Flags of features that this release lacks: they are accepted, and change nothing.
+///
+/// `Differs:` the features of these flags are not there yet. `--enable-capacity`, `--node-deployment` and the gate
+/// `CrossNamespaceVolumeDataSource` are refused. Claims of a driver with topology fail unless the gate `Topology` is off.
+/// A claim with a data source gets an event.
 const WITHOUT_EFFECT: [&str; 14] = [
     "strict-topology",
     "immediate-topology",
@@ -186,8 +194,14 @@ mod tests {
     }
 
     #[test]
-    fn removed_gate_exits_with_1() {
-        assert_eq!(refused("--feature-gates=HonorPVReclaimPolicy=true").code, 1);
+    fn removed_gate_is_accepted_and_an_unknown_one_exits_with_255() {
+        let arg = "--feature-gates=HonorPVReclaimPolicy=true".to_owned();
+        let parsed = parse("csi-provisioner", vec![arg]).unwrap();
+        let notice = "--feature-gates sets HonorPVReclaimPolicy=true: the gate is gone and changes nothing";
+        assert_eq!(parsed.notices(), [notice]);
+        let exit = refused("--feature-gates=Honor=true");
+        assert_eq!(exit.code, 255);
+        assert!(!exit.stderr.contains("HonorPV"), "only gates that work are offered: {}", exit.stderr);
     }
 
     #[test]

@@ -18,14 +18,12 @@ use crate::claim::queue::ClaimId;
 use crate::claim::reconcile::Claims;
 use crate::claim::save::UnsavedVolumes;
 use crate::config::{Capabilities, Config, Gates};
-use crate::flags::{self, Flags};
+use crate::flags::{self, FATAL, Flags};
 use crate::metrics::{ClaimMetrics, VolumeMetrics};
 use crate::rights::needs;
 use crate::volume::attachments::Attachments;
 use crate::volume::reconcile::Volumes;
 
-/// Exit code of what upstream calls fatal.
-const FATAL: u8 = 255;
 /// Workers of the queue of volumes whose objects are not created yet.
 const UNSAVED_WORKERS: usize = 4;
 /// Back-off of that queue.
@@ -57,7 +55,7 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
         master: Some(own.master.clone()),
         probe_timeout: own.timeout,
         name_timeout: own.timeout,
-        identity_code: FATAL,
+        fatal_code: FATAL,
         call_log: CallLog::default(),
     };
     let started = start(&setup).await?;
@@ -94,8 +92,8 @@ async fn has_attributes_classes(parsed: &Parsed, client: &kube::Client) -> bool 
     }
     match client.list_api_group_resources("storage.k8s.io/v1").await {
         Ok(list) => list.resources.iter().any(|resource| resource.kind == gate),
-        Err(error) if kubernetes::api::is(&error, 404) => false,
-        // If we cannot tell, we do not ignore what a claim asks for.
+        // Every API server that we support has this group, so a 404 is a proxy's. If we cannot tell, we do not ignore what
+        // a claim asks for.
         Err(_) => true,
     }
 }

@@ -16,6 +16,7 @@ use kubernetes::secret::SecretRef;
 
 use super::attachments::{Attachments, Progress};
 use super::error::{AttachError, SourceError};
+use super::former::former;
 use super::node::node_id;
 use super::note::{Note, needs_note, secret_of};
 use super::{patch, request};
@@ -43,6 +44,12 @@ impl Attachments {
             let failed = |cause| AttachError::Secret { name: place.to_string(), cause };
             request.secrets =
                 self.waiting.secret(&self.seat.objects, place, missing).await.map_err(failed)?;
+        }
+        if let Some(former) = former(attachment, &config.finalizer, &csi.volume_handle, &node_id) {
+            let left = self.leave(attachment, former, &request.secrets, target.migrated).await;
+            if !left.map_err(AttachError::Driver)? {
+                return Ok(Progress::Busy);
+            }
         }
         let pair = Pair { handle: csi.volume_handle.clone(), node_id: node_id.clone() };
         let Some(claim) = self.claim(&pair, &meta.key) else { return Ok(Progress::Busy) };

@@ -18,6 +18,7 @@ use kubernetes::secret::SecretRef;
 
 use super::attachments::{Attachments, Progress};
 use super::error::{DetachError, SourceError};
+use super::former::former;
 use super::node::node_id_for_detach;
 use super::note::Note;
 use super::source::{Source, source};
@@ -41,6 +42,12 @@ impl Attachments {
             let failed = |cause| DetachError::Secret { name: place.to_string(), cause };
             request.secrets =
                 self.waiting.secret(&self.seat.objects, place, missing).await.map_err(failed)?;
+        }
+        if let Some(former) = former(attachment, &config.finalizer, &note.handle, &node_id) {
+            let left = self.leave(attachment, former, &request.secrets, migrated).await;
+            if !left.map_err(DetachError::Driver)? {
+                return Ok(Progress::Busy);
+            }
         }
         let pair = Pair { handle: note.handle, node_id };
         let Some(claim) = self.claim(&pair, &attachment.meta.key) else {

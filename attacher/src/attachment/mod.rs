@@ -16,6 +16,7 @@ pub(crate) mod decide;
 mod detach;
 pub(crate) mod error;
 mod events;
+mod former;
 pub(crate) mod node;
 mod note;
 mod patch;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use csi::{ErrorClass, attach_class};
+use csi::{ErrorClass, attach_class, was_sent};
 use kubernetes::object::Attachment;
 use tonic::Status;
 
@@ -37,7 +37,7 @@ pub(crate) struct Rival {
 pub(crate) fn may_be_published<T>(reply: &Result<T, Status>) -> bool {
     match reply {
         Ok(_) => true,
-        Err(status) => attach_class(status) == ErrorClass::InProgress,
+        Err(status) => was_sent(status) && attach_class(status) == ErrorClass::InProgress,
     }
 }
 
@@ -156,6 +156,7 @@ mod tests {
     #[test]
     fn a_refusal_publishes_nothing() {
         assert!(may_be_published(&Ok(())));
+        assert!(!may_be_published::<()>(&Err(csi::not_sent("connection refused"))), "nothing was sent");
         for number in 1..=16 {
             let code = Code::from_i32(number);
             let open = matches!(

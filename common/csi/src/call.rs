@@ -2,34 +2,27 @@
 //!
 //! What [`Client::call`] sees when things go wrong is what grpc-go reports, so that error classes and
 //! metrics agree with the Go sidecars: a lost or refused connection is UNAVAILABLE, a passed deadline
-//! DEADLINE_EXCEEDED, an oversized reply RESOURCE_EXHAUSTED.
+//! DEADLINE_EXCEEDED, an oversized reply RESOURCE_EXHAUSTED. What the driver itself did not answer is marked, so that
+//! no such code counts as final: see [`was_answered`](super::was_answered).
 
-use std::error::Error;
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::uri::{PathAndQuery, Uri};
-use http_body_util::BodyExt;
-use http_body_util::combinators::MapErr;
-use hyper::body::Incoming;
+use http::uri::PathAndQuery;
 use tokio::time::{Instant, timeout};
 use tonic::{Code, Request, Status, Streaming};
 use tonic_prost::ProstCodec;
 
 use super::checked::Checked;
-use super::code::not_sent;
+use super::code::{not_answered, not_sent};
 use super::connection::{Connection, Sender};
+use super::wire::{Refusal, client};
 use super::{Redact, Rpc, StreamRpc, code_name};
 use base::leadership::Leadership;
 use base::metrics::Metrics;
 
-/// The largest reply accepted, in bytes: grpc-go's default.
-const MAX_REPLY: usize = 4 * 1024 * 1024;
 /// What tonic says when a reply is larger than that.
 const TOO_LARGE: &str = "Error, decoded message length too large";
 
@@ -110,7 +103,7 @@ impl Client {
     ) -> Result<Streaming<R::Reply>, Status> {
         base::v!(5, "GRPC call"; "method" => R::METHOD, "request" => self.text(&request));
         let open = async {
-            let mut client = client(self.sender().await?);
+            let mut client = client(self.sender().await?, Refusal::default());
             client.ready().await?;
             let path = PathAndQuery::from_static(R::METHOD);
             let codec = ProstCodec::<R, R::Reply>::default();
@@ -169,7 +162,8 @@ impl Client {
         deadline: Duration,
         sent: &AtomicBool,
     ) -> Result<R::Reply, Status> {
-        let mut client = client(self.sender().await?);
+        let refusal = Refusal::default();
+        let mut client = client(self.sender().await?, refusal.clone());
         client.ready().await.map_err(|status| not_sent(status.message()))?;
         // The wait for a connection may have outlasted the lease.
         self.check_leading()?;
@@ -178,8 +172,11 @@ impl Client {
         let path = PathAndQuery::from_static(R::METHOD);
         let codec = ProstCodec::<R, R::Reply>::default();
         sent.store(true, Ordering::Relaxed);
-        let reply = client.unary(request, path, codec).await.map_err(as_grpc_go)?;
-        Ok(reply.into_inner())
+        match client.unary(request, path, codec).await {
+            Ok(reply) => Ok(reply.into_inner()),
+            Err(status) if refusal.came() => Err(status),
+            Err(status) => Err(not_answered(as_grpc_go(status))),
+        }
     }
 
     /// The sender of a connection that may be used.
@@ -231,66 +228,6 @@ impl<M: Redact> fmt::Display for Text<'_, M> {
             }
             _ => f.write_str(&text),
         }
-    }
-}
-
-fn client(sender: Sender) -> tonic::client::Grpc<Wire> {
-    // grpc-go puts `localhost` there for Unix sockets.
-    tonic::client::Grpc::with_origin(Wire(sender), Uri::from_static("http://localhost"))
-        .max_decoding_message_size(MAX_REPLY)
-}
-
-/// Adapts the connection to tonic, and its errors to those of grpc-go.
-struct Wire(Sender);
-
-type Body = MapErr<Incoming, fn(hyper::Error) -> Status>;
-
-impl tower::Service<http::Request<tonic::body::Body>> for Wire {
-    type Response = http::Response<Body>;
-    type Error = Status;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Status>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
-        self.0.poll_ready(cx).map_err(lost)
-    }
-
-    fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
-        let reply = self.0.send_request(request);
-        Box::pin(async move {
-            let reply = reply.await.map_err(lost)?;
-            Ok(reply.map(|body| body.map_err(lost as fn(hyper::Error) -> Status)))
-        })
-    }
-}
-
-/// Maps a transport error to a status. A stream that was reset gets the code of the reset's reason. Any other
-/// error means that the connection went away or that the request was never sent.
-///
-/// tonic's own mapping does not fit. When a stream ends with its connection, it uses the connection's HTTP/2
-/// error, so a driver that stops gracefully (GOAWAY) would seem to answer INTERNAL. That code is final, and
-/// we would forget a volume that an earlier call may be making.
-fn lost(error: hyper::Error) -> Status {
-    let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
-    while let Some(this) = cause {
-        let reset = this.downcast_ref::<h2::Error>().filter(|error| error.is_reset());
-        if let Some(reason) = reset.and_then(h2::Error::reason) {
-            let text = format!("stream terminated by RST_STREAM with error code: {reason:?}");
-            return Status::new(reset_code(reason), text);
-        }
-        cause = this.source();
-    }
-    let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-    Status::unavailable(format!("error reading from server: {error}{cause}"))
-}
-
-/// The code of a reset stream: grpc-go's `http2ErrConvTab`.
-fn reset_code(reason: h2::Reason) -> Code {
-    match reason {
-        h2::Reason::REFUSED_STREAM => Code::Unavailable,
-        h2::Reason::CANCEL => Code::Cancelled,
-        h2::Reason::FLOW_CONTROL_ERROR | h2::Reason::ENHANCE_YOUR_CALM => Code::ResourceExhausted,
-        h2::Reason::INADEQUATE_SECURITY => Code::PermissionDenied,
-        _ => Code::Internal,
     }
 }
 

@@ -14,10 +14,16 @@ pub enum ErrorClass {
 }
 
 /// Classes a failed call: CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE and ABORTED leave the operation
-/// open, all other codes are final.
+/// open, all other codes are final if the driver gave them.
+///
+/// Differs: the Go sidecars take some failures of the transport for the driver's answer: a stream that was reset
+/// (INTERNAL), a reply that is too large (RESOURCE_EXHAUSTED) or cannot be decoded (INTERNAL).
 ///
 /// Provisioner, resizer and snapshotter use exactly this set; the attacher's is [`attach_class`].
 pub fn class(status: &Status) -> ErrorClass {
+    if !was_answered(status) {
+        return ErrorClass::InProgress;
+    }
     match status.code() {
         Code::Cancelled | Code::DeadlineExceeded | Code::Unavailable | Code::Aborted => {
             ErrorClass::InProgress
@@ -60,6 +66,20 @@ pub fn not_sent(cause: impl Into<String>) -> Status {
 /// Whether the call may have reached the driver. One that did not has changed nothing; of earlier calls it says nothing.
 pub fn was_sent(status: &Status) -> bool {
     !status.metadata().contains_key(NOT_SENT)
+}
+
+/// Marks the status of a call that was sent, and that the driver did not answer.
+const NOT_ANSWERED: &str = "mooring-not-answered";
+
+/// Marks this status as no answer of the driver's.
+pub(crate) fn not_answered(mut status: Status) -> Status {
+    status.metadata_mut().insert(NOT_ANSWERED, MetadataValue::from_static("true"));
+    status
+}
+
+/// Whether the driver itself gave this status. Otherwise the driver may have done what it was asked for, whatever the code.
+pub fn was_answered(status: &Status) -> bool {
+    !status.metadata().contains_key(NOT_ANSWERED)
 }
 
 /// The code's name as Go prints it and as metrics carry it in `grpc_status_code`, such as

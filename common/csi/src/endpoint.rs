@@ -11,7 +11,7 @@ const MAX_SOCKET_PATH: usize = 107;
 pub enum Endpoint {
     /// A Unix socket at this path (relative ones to the working folder).
     Unix(PathBuf),
-    /// A TCP port. An empty host is every address when listening, this host when dialling.
+    /// A TCP port. An empty host is this host, when dialling and when listening.
     Tcp {
         /// Name or address, IPv6 without brackets.
         host: String,

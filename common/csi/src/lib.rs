@@ -28,10 +28,11 @@ mod rpc;
 #[cfg(test)]
 mod tests;
 pub mod topology;
+mod wire;
 
 pub use call::{CallLog, Client};
 pub use checked::Checked;
-pub use code::{ErrorClass, attach_class, class, code_name, grpc_text, not_sent, was_sent};
+pub use code::{ErrorClass, attach_class, class, code_name, grpc_text, not_sent, was_answered, was_sent};
 pub use connection::{Connection, DialError, DialOptions, LinkState};
 pub use endpoint::{Endpoint, EndpointError};
 pub use published::{ListPublishedRequest, ListPublishedResponse};

@@ -23,6 +23,33 @@ pub struct Need {
     pub namespaced: bool,
 }
 
+impl Need {
+    /// The rule as our manifests have it, below a comment if there is one.
+    pub fn rule(&self, comment: &str) -> String {
+        let comment = if comment.is_empty() { String::new() } else { format!("  # {comment}\n") };
+        let verbs: Vec<String> = self.verbs.iter().map(|verb| format!("\"{verb}\"")).collect();
+        let Self { group, resource, .. } = self;
+        format!(
+            "{comment}  - apiGroups: [\"{group}\"]\n    resources: [\"{resource}\"]\n    verbs: [{}]\n",
+            verbs.join(", ")
+        )
+    }
+
+    /// Whether these rules grant it. A rule is a group, a resource, and verbs with spaces between them.
+    pub fn is_within(&self, rules: &[(&str, &str, &str)]) -> bool {
+        let rule =
+            rules.iter().find(|(group, resource, _)| (*group, *resource) == (self.group, self.resource));
+        let granted = rule.map_or("", |(.., verbs)| verbs);
+        self.verbs.iter().all(|verb| granted.split(' ').any(|known| known == *verb))
+    }
+}
+
+/// The rules of each role in one of our manifests, as [`Need::rule`] writes them.
+pub fn granted(manifest: &str) -> Vec<String> {
+    let rules = manifest.split("\n---\n").filter_map(|document| document.split_once("\nrules:\n"));
+    rules.map(|(_, rules)| format!("{}\n", rules.trim_end())).collect()
+}
+
 /// What leader election needs, in the lease's namespace.
 pub const LEASES: Need = Need {
     group: "coordination.k8s.io",

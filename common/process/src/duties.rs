@@ -1,16 +1,27 @@
 //! Runs the duties of all sidecars of this process.
 
+use std::time::Duration;
+
 use base::leadership::Leadership;
 use futures::future::{FutureExt, join_all, select_all};
 use kubernetes::permission::{Need, review};
+use tokio::time::sleep;
 
 use crate::caches::Caches;
 use crate::duty::Duty;
 use crate::host::Host;
 
+/// How long the calls in flight may go on after `stop`. A pod has 30 s by default from SIGTERM to SIGKILL: the lease
+/// must be released before, or the next leader waits until it runs out.
+const LAST_CALLS: Duration = Duration::from_secs(20);
+
 impl Host {
-    /// Runs the duties. Returns when `stop` is cancelled and the calls in flight have ended. The watches begin when the
-    /// first duty leads. Each duty begins when it leads itself and all caches are complete.
+    /// Runs the duties. Returns when `stop` is cancelled and the calls in flight have ended, at the latest 20 s after
+    /// `stop`. The watches begin when the first duty leads. Each duty begins when it leads itself and all caches are
+    /// complete.
+    ///
+    /// Differs: the Go sidecars abandon the calls in flight at SIGTERM. Ours get 20 s to end, while the lease is still
+    /// renewed; what is under way after that is abandoned too, and the next leader repeats it.
     pub async fn work(&self, caches: Caches, duties: Vec<Duty>) {
         let leaders: Vec<Leadership> = duties.iter().map(|duty| duty.leadership.clone()).collect();
         if leaders.is_empty() {
@@ -44,6 +55,12 @@ impl Host {
             // Watches never end by themselves.
             _ = join_all(watches) => {}
             () = reviewed => {}
+            () = self.last_calls_overdue() => base::warn!("Abandoning calls that are still in flight"; "after" => format!("{LAST_CALLS:?}")),
         }
+    }
+
+    async fn last_calls_overdue(&self) {
+        self.stop.cancelled().await;
+        sleep(LAST_CALLS).await;
     }
 }

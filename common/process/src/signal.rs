@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// The exit code when a signal ends the process at once: 128 + 15, which a shell shows for SIGTERM.
-const ENDED_BY_SIGNAL: i32 = 143;
+/// A shell shows 128 + the signal's number for a process that a signal ended. So do we when one ends us at once.
+const ENDED_BY_SIGNAL: i32 = 128;
 
 /// What a signal does. Clones share it.
 #[derive(Clone)]
@@ -38,11 +38,16 @@ impl OnSignal {
     }
 
     async fn obey(self, mut term: Signal, mut int: Signal) {
-        let mut next = async || tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} };
-        next().await;
+        let mut next = async || {
+            tokio::select! {
+                _ = term.recv() => SignalKind::terminate(),
+                _ = int.recv() => SignalKind::interrupt(),
+            }
+        };
+        let signal = next().await;
         if !self.finishes.load(Ordering::Relaxed) {
             base::info!("Exiting on a signal");
-            std::process::exit(ENDED_BY_SIGNAL);
+            std::process::exit(ENDED_BY_SIGNAL + signal.as_raw_value());
         }
         base::info!("Shutting down: finishing the calls in flight");
         self.stop.cancel();

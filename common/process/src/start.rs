@@ -33,8 +33,9 @@ pub struct Setup<'a> {
     pub probe_timeout: Duration,
     /// Longest time for GetPluginInfo.
     pub name_timeout: Duration,
-    /// Exit code if the driver does not give its name or capabilities.
-    pub identity_code: u8,
+    /// Exit code of what the Go sidecar calls fatal: no API client, no name or capabilities of the driver, no metrics
+    /// address to listen on.
+    pub fatal_code: u8,
     /// How calls are logged.
     pub call_log: CallLog,
 }
@@ -43,8 +44,13 @@ pub struct Setup<'a> {
 #[derive(Debug, Error)]
 pub enum StartError {
     /// No API client.
-    #[error(transparent)]
-    Client(#[from] ClientError),
+    #[error("{cause}")]
+    Client {
+        /// What went wrong.
+        cause: ClientError,
+        /// The sidecar's exit code for it.
+        code: u8,
+    },
     /// `--csi-address` names nothing that can be dialled.
     #[error("--csi-address: {0}")]
     Endpoint(#[from] EndpointError),
@@ -77,6 +83,8 @@ pub enum StartError {
         flag: &'static str,
         /// What went wrong.
         cause: ListenError,
+        /// The sidecar's exit code for it.
+        code: u8,
     },
 }
 
@@ -84,8 +92,11 @@ impl StartError {
     /// The process's exit code.
     pub fn code(&self) -> u8 {
         match self {
-            Self::Name { code, .. } | Self::Capabilities { code, .. } => *code,
-            Self::Client(_) | Self::Endpoint(_) | Self::Dial(_) | Self::Probe(_) | Self::Listen { .. } => 1,
+            Self::Client { code, .. }
+            | Self::Name { code, .. }
+            | Self::Capabilities { code, .. }
+            | Self::Listen { code, .. } => *code,
+            Self::Endpoint(_) | Self::Dial(_) | Self::Probe(_) => 1,
         }
     }
 }
@@ -96,20 +107,21 @@ pub async fn start(setup: &Setup<'_>) -> Result<Started, StartError> {
     let (standard, stop) = (setup.standard, CancellationToken::new());
     let signals = OnSignal::listen(stop.clone());
     let options = client_options(setup);
-    let main = client(&options).await?;
+    let code = setup.fatal_code;
+    let no_client = |cause| StartError::Client { cause, code };
+    let main = client(&options).await.map_err(no_client)?;
     let metrics = Metrics::new();
     let endpoint = Endpoint::parse(&standard.csi_address)?;
     let connection = Connection::dial(endpoint, DialOptions::default()).await?;
     // Every candidate asks the driver who it is. Only calls that change something wait for leadership.
     let driver = csi::Client::new(connection, metrics.clone(), setup.call_log);
     probe_until_ready(&driver, setup.probe_timeout).await?;
-    let name = driver_name(&driver, setup.name_timeout)
-        .await
-        .map_err(|cause| StartError::Name { cause, code: setup.identity_code })?;
+    let name =
+        driver_name(&driver, setup.name_timeout).await.map_err(|cause| StartError::Name { cause, code })?;
     metrics.set_driver_name(name.as_str());
     base::v!(2, "CSI driver found"; "driver" => name);
     let leaderships = Arc::default();
-    let server = listen(standard, &metrics, &leaderships)?;
+    let server = listen(setup, &metrics, &leaderships)?;
     let (mut host, delivery) = Host::new(main, driver, name, metrics);
     host.stop = stop;
     host.checked = Some(csi::Checked::new());
@@ -118,7 +130,8 @@ pub async fn start(setup: &Setup<'_>) -> Result<Started, StartError> {
         // The pings find a dead connection while there is still time to renew the lease over a new one.
         true => {
             let ping = Some(standard.leader_election.renew_deadline / 4);
-            Some(client(&ClientOptions { rate: None, ping, ..options.clone() }).await?)
+            let options = ClientOptions { rate: None, ping, ..options.clone() };
+            Some(client(&options).await.map_err(no_client)?)
         }
         false => None,
     };
@@ -151,10 +164,11 @@ fn client_options(setup: &Setup<'_>) -> ClientOptions {
 }
 
 fn listen(
-    standard: &StandardFlags,
+    setup: &Setup<'_>,
     metrics: &Arc<Metrics>,
     leaderships: &Arc<Mutex<Vec<Leadership>>>,
 ) -> Result<Option<Server>, StartError> {
+    let (standard, code) = (setup.standard, setup.fatal_code);
     let Some(address) = standard.listen_address() else { return Ok(None) };
     let mut routes = Routes::new().metrics(&standard.metrics_path, metrics.clone());
     if standard.serves_leader_health() {
@@ -173,6 +187,7 @@ fn listen(
         });
     }
     let flag = if standard.http_endpoint.is_empty() { "--metrics-address" } else { "--http-endpoint" };
-    let server = base::http::serve(address, routes).map_err(|cause| StartError::Listen { flag, cause })?;
+    let server =
+        base::http::serve(address, routes).map_err(|cause| StartError::Listen { flag, cause, code })?;
     Ok(Some(server))
 }

@@ -1,7 +1,7 @@
 //! Decides what a failed attempt leaves behind, and what happens next (docs/upstream/provisioner.md,
 //! "Outcome").
 
-use csi::was_sent;
+use csi::{was_answered, was_sent};
 use tonic::{Code, Status};
 
 /// The state of a claim after an attempt.
@@ -24,6 +24,9 @@ pub(crate) fn after_error(status: &Status, topology: bool, node: bool) -> State 
     if !was_sent(status) {
         // Nothing was made by it. An earlier call may still be under way, as before.
         return State::NoChange;
+    }
+    if !was_answered(status) {
+        return State::InBackground;
     }
     match status.code() {
         Code::Cancelled | Code::DeadlineExceeded | Code::Unavailable | Code::Aborted => State::InBackground,

@@ -1,6 +1,6 @@
 //! Takes the next step for one volume: finalizer or deletion.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base::queue::{Job, Outcome, Place, WorkQueue};
@@ -50,7 +50,16 @@ enum DeleteError {
 }
 
 /// Shared with the cache's subscriber, which removes objects that somebody else deleted.
-type Deletions = Arc<Mutex<HashSet<Uid>>>;
+type Deletions = Arc<Mutex<HashMap<Uid, Deletion>>>;
+
+/// How far the deletion of a volume has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Deletion {
+    /// It failed, so some time has passed since our cache was believed.
+    Failed,
+    /// The driver has deleted the volume. Its object is left.
+    Done,
+}
 
 /// Deletes volumes and keeps their finalizer.
 pub(crate) struct Volumes {
@@ -60,8 +69,8 @@ pub(crate) struct Volumes {
     claims: Arc<Store<Claim>>,
     classes: Arc<Store<Class>>,
     attached: Attachments,
-    /// The uid of each object whose volume the driver has deleted, until the object is gone too.
-    deleted: Deletions,
+    /// By uid, until the object is gone.
+    deletions: Deletions,
     metrics: VolumeMetrics,
 }
 
@@ -75,10 +84,10 @@ impl Volumes {
         queue: &WorkQueue<Key>,
         metrics: VolumeMetrics,
     ) -> Self {
-        let deleted = Deletions::default();
+        let deletions = Deletions::default();
         let Caches { claims, classes, volumes } = caches;
-        feed(queue, volumes.store(), config.driver.clone(), deleted.clone());
-        Self { config, seat, volumes, claims, classes, attached, deleted, metrics }
+        feed(queue, volumes.store(), config.driver.clone(), deletions.clone());
+        Self { config, seat, volumes, claims, classes, attached, deletions, metrics }
     }
 
     async fn pass(&self, key: &Key) -> Outcome {
@@ -88,10 +97,15 @@ impl Volumes {
         }
         let result = match decide(&volume, waits(&volume, &self.claims), &self.config.driver) {
             Step::Ignore => return Outcome::Done,
-            Step::DeleteUnbound => return self.delete_unbound(&volume).await,
+            step @ Step::DeleteUnbound => return self.delete_if_still(&volume, step).await,
             Step::Protect => self.volumes.add_finalizer(&volume.meta, FINALIZER).await,
             Step::Unprotect => self.volumes.remove_finalizer(&volume.meta, FINALIZER).await,
-            Step::Delete => return self.delete_and_tell(&volume).await,
+            step @ Step::Delete => {
+                return match self.deletion(&volume.meta.uid) {
+                    Some(Deletion::Failed) => self.delete_if_still(&volume, step).await,
+                    Some(Deletion::Done) | None => self.delete_and_tell(&volume).await,
+                };
+            }
         };
         match result {
             Ok(Written::Kept { .. } | Written::Gone) => Outcome::Done,
@@ -104,9 +118,11 @@ impl Volumes {
         }
     }
 
-    /// Deletes a volume that no claim has, if the API server says so too: our cache may not show yet that a claim was
-    /// faster.
-    async fn delete_unbound(&self, volume: &Arc<Volume>) -> Outcome {
+    /// Deletes a volume if the API server says too that this is the step: our cache may not show yet that a claim was
+    /// faster, or, after a failure, that somebody has set the policy to Retain meanwhile.
+    ///
+    /// Differs: upstream repeats a deletion that failed from its cache alone.
+    async fn delete_if_still(&self, volume: &Arc<Volume>, step: Step) -> Outcome {
         let live = match self.volumes.read::<WireVolume>(&volume.meta).await {
             Ok(live) => live.map(|wire| Volume::from_wire(wire, self.volumes.store().scope())),
             Err(error) => {
@@ -114,10 +130,8 @@ impl Volumes {
                 return Outcome::Retry;
             }
         };
-        let unbound = |live: &Volume| {
-            decide(live, waits(live, &self.claims), &self.config.driver) == Step::DeleteUnbound
-        };
-        if live.is_some_and(|live| unbound(&live)) {
+        let still = |live: &Volume| decide(live, waits(live, &self.claims), &self.config.driver) == step;
+        if live.is_some_and(|live| still(&live)) {
             return self.delete_and_tell(volume).await;
         }
         // Gone, or the watch will show what it is now.
@@ -138,6 +152,7 @@ impl Volumes {
                 if !matches!(error, DeleteError::Attached { .. }) {
                     self.metrics.failed(volume);
                 }
+                self.memory().entry(volume.meta.uid.clone()).or_insert(Deletion::Failed);
                 base::error!(error, "Failed to delete the volume";
                     "volume" => volume.meta.key, "uid" => volume.meta.uid);
                 if self.is_replaced(volume) {
@@ -154,9 +169,9 @@ impl Volumes {
     /// Deletes the volume, then its object, then removes our finalizer. If the process ends in between, the
     /// object still exists and leads here again.
     async fn delete(&self, volume: &Volume) -> Result<(), DeleteError> {
-        if !self.memory().contains(&volume.meta.uid) {
+        if self.deletion(&volume.meta.uid) != Some(Deletion::Done) {
             self.delete_at_driver(volume).await?;
-            self.memory().insert(volume.meta.uid.clone());
+            self.memory().insert(volume.meta.uid.clone(), Deletion::Done);
         }
         let mut pending = volume.meta.has_finalizer(FINALIZER);
         if !volume.meta.deleting && self.volumes.delete(&volume.meta).await? == Written::Gone {
@@ -227,8 +242,12 @@ impl Volumes {
         self.seat.events.record(Event { object, kind, reason, message: error.to_string() });
     }
 
-    fn memory(&self) -> MutexGuard<'_, HashSet<Uid>> {
-        self.deleted.lock().unwrap_or_else(PoisonError::into_inner)
+    fn deletion(&self, uid: &Uid) -> Option<Deletion> {
+        self.memory().get(uid).copied()
+    }
+
+    fn memory(&self) -> MutexGuard<'_, HashMap<Uid, Deletion>> {
+        self.deletions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -246,7 +265,7 @@ fn waits(volume: &Volume, claims: &Store<Claim>) -> Waits {
 }
 
 /// Queues volumes that need a step, and forgets those that are gone.
-fn feed(queue: &WorkQueue<Key>, volumes: &Store<Volume>, driver: Box<str>, deleted: Deletions) {
+fn feed(queue: &WorkQueue<Key>, volumes: &Store<Volume>, driver: Box<str>, deletions: Deletions) {
     let queue = queue.clone();
     volumes.subscribe(move |change| {
         let (gone, now) = match change {
@@ -255,7 +274,7 @@ fn feed(queue: &WorkQueue<Key>, volumes: &Store<Volume>, driver: Box<str>, delet
             Change::Removed(old) | Change::Left(old) => (Some(old), None),
         };
         if let Some(gone) = gone {
-            deleted.lock().unwrap_or_else(PoisonError::into_inner).remove(&gone.meta.uid);
+            deletions.lock().unwrap_or_else(PoisonError::into_inner).remove(&gone.meta.uid);
         }
         // While the caches fill, the claim may be missing in its own: the pass asks again.
         if let Some(volume) = now.filter(|volume| decide(volume, Some(true), &driver) != Step::Ignore) {

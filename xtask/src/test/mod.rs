@@ -211,6 +211,9 @@ fn report(tally: &Tally, skipped: &Skipped, broken: &[String], started: Instant)
         let whats: Vec<&str> = whats.iter().map(String::as_str).collect();
         println!("left out: {}: {why}", whats.join(", "));
     }
+    for line in &tally.panics {
+        println!("    {line}");
+    }
     for name in &tally.failures {
         println!("failed: {name}");
     }

@@ -12,6 +12,8 @@ pub(crate) struct Tally {
     pub(crate) failed: u64,
     /// Names of tests that failed.
     pub(crate) failures: Vec<String>,
+    /// What the tests that failed said where they panicked: shown again at the end, where a long log ends too.
+    pub(crate) panics: Vec<String>,
     /// Binaries that began and never gave a result. What passed in them is not counted.
     pub(crate) died: Vec<String>,
     /// What tests left out, by the reason and the remedy that they name (`skipped: WHAT: WHY` in their output, or the
@@ -19,9 +21,14 @@ pub(crate) struct Tally {
     pub(crate) skipped: BTreeMap<String, BTreeSet<String>>,
     /// Inside the output of tests that passed.
     in_successes: bool,
+    /// How many of the next lines still belong to a panic.
+    of_panic: usize,
     /// The binary that runs.
     running: Option<Running>,
 }
+
+/// How many lines of a panic are shown again.
+const LINES_OF_PANIC: usize = 15;
 
 /// A binary that has begun and has no result yet.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,6 +56,7 @@ impl Tally {
             self.add(rest);
             return true;
         }
+        self.read_panic(line);
         match line {
             "successes:" => self.in_successes = true,
             "failures:" => self.in_successes = false,
@@ -76,6 +84,18 @@ impl Tally {
         if self.running.take_if(|running| running.tests == passed + failed + ignored + measured).is_some() {
             self.passed += passed;
             self.failed += failed;
+        }
+    }
+
+    fn read_panic(&mut self, line: &str) {
+        if self.in_successes || line.trim_start().starts_with("stack backtrace:") {
+            self.of_panic = 0;
+        } else if line.contains("' panicked at ") || line.contains(") panicked at ") {
+            self.of_panic = LINES_OF_PANIC;
+        }
+        if self.of_panic > 0 {
+            self.of_panic -= 1;
+            self.panics.push(line.to_owned());
         }
     }
 
@@ -140,6 +160,11 @@ failures:
 ---- a::fails stdout ----
 boom
 
+thread 'a::fails' (7) panicked at a.rs:1:5:
+assertion failed: no
+stack backtrace:
+   0: noise
+
 failures:
     a::fails
 
@@ -177,6 +202,7 @@ test result: ok. 41 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fin
         tally.end();
         assert_eq!((tally.passed, tally.failed), (42, 1));
         assert_eq!(tally.failures, ["a::fails"]);
+        assert_eq!(tally.panics, ["thread 'a::fails' (7) panicked at a.rs:1:5:", "assertion failed: no"]);
         assert_eq!(tally.died, [""; 0]);
         let set = |whats: &[&str]| whats.iter().map(|what| (*what).to_owned()).collect::<BTreeSet<_>>();
         let skipped = [
@@ -187,7 +213,7 @@ test result: ok. 41 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fin
         let expected = skipped.map(|(why, whats)| (why.to_owned(), whats));
         assert_eq!(tally.skipped, BTreeMap::from(expected));
         assert!(shown.contains(&"boom") && shown.contains(&"test a::passes ... ok"));
-        assert!(!shown.iter().any(|line| line.contains("noise") || line.contains("liar")), "{shown:?}");
+        assert!(!shown.iter().any(|line| line.contains("I1121 noise") || line.contains("liar")), "{shown:?}");
     }
 
     #[test]

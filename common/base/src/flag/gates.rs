@@ -20,6 +20,8 @@ pub enum Stage {
     Ga,
     /// The feature itself is about to go.
     Deprecated,
+    /// The gate is gone. Charts still name it, so it is accepted without effect.
+    Removed,
 }
 
 /// One gate that a sidecar knows.
@@ -49,6 +51,13 @@ impl Gate {
     /// A GA gate, on by default, that may still be switched off.
     pub const fn ga(name: &'static str) -> Self {
         Self { name, default: true, stage: Stage::Ga, locked: false }
+    }
+
+    /// A gate that is gone upstream.
+    ///
+    /// Differs: the Go sidecars refuse to start when a chart still names such a gate. Ours log one line.
+    pub const fn removed(name: &'static str) -> Self {
+        Self { name, default: true, stage: Stage::Removed, locked: false }
     }
 }
 
@@ -98,7 +107,7 @@ impl FeatureGates {
         let group = match gate.stage {
             Stage::Alpha => self.set.get(ALL_ALPHA),
             Stage::Beta => self.set.get(ALL_BETA),
-            Stage::Ga | Stage::Deprecated => None,
+            Stage::Ga | Stage::Deprecated | Stage::Removed => None,
         };
         group.copied().unwrap_or(gate.default)
     }
@@ -127,17 +136,17 @@ impl FeatureGates {
                     return Err(GateError::Locked { name, value });
                 }
                 let stage = match gate.stage {
-                    Stage::Ga => Some("GA"),
-                    Stage::Deprecated => Some("deprecated"),
+                    Stage::Ga => Some("GA and will be removed in a future release"),
+                    Stage::Deprecated => Some("deprecated and will be removed in a future release"),
+                    Stage::Removed => Some("gone and changes nothing"),
                     Stage::Alpha | Stage::Beta => None,
                 };
                 if let Some(stage) = stage {
-                    notices.push(format!(
-                        "--feature-gates sets {name}={value}: the gate is {stage} and will be removed in a future release"
-                    ));
+                    notices.push(format!("--feature-gates sets {name}={value}: the gate is {stage}"));
                 }
             } else if !is_inert(&name) {
-                let known = self.known.iter().map(|gate| gate.name);
+                let known =
+                    self.known.iter().filter(|gate| gate.stage != Stage::Removed).map(|gate| gate.name);
                 let known: Vec<_> = known.chain([ALL_ALPHA, ALL_BETA]).collect();
                 return Err(GateError::Unknown { name, known: known.join(", ") });
             }
@@ -154,14 +163,15 @@ const ALL_BETA: &str = "AllBeta";
 pub(super) fn help(known: &[Gate]) -> String {
     let mut options: Vec<String> = known
         .iter()
-        .map(|gate| {
+        .filter_map(|gate| {
             let stage = match gate.stage {
                 Stage::Alpha => "ALPHA",
                 Stage::Beta => "BETA",
                 Stage::Ga => "GA",
                 Stage::Deprecated => "DEPRECATED",
+                Stage::Removed => return None,
             };
-            format!("{}=true|false ({stage} - default={})", gate.name, gate.default)
+            Some(format!("{}=true|false ({stage} - default={})", gate.name, gate.default))
         })
         .collect();
     options.push(format!("{ALL_ALPHA}=true|false (ALPHA - default=false)"));

@@ -48,13 +48,21 @@ pub struct FlagSet {
     pub(super) dialect: Dialect,
     pub(super) flags: Vec<Flag>,
     gates: &'static [Gate],
+    gate_code: i32,
     checks: Vec<Check>,
 }
 
 impl FlagSet {
     /// An empty set for `program` (its `argv[0]`, shown in usage and by `--version`).
     pub fn new(program: impl Into<String>, dialect: Dialect) -> Self {
-        Self { program: program.into(), dialect, flags: Vec::new(), gates: &[], checks: Vec::new() }
+        Self {
+            program: program.into(),
+            dialect,
+            flags: Vec::new(),
+            gates: &[],
+            gate_code: 1,
+            checks: Vec::new(),
+        }
     }
 
     /// Adds one flag. A name added twice keeps its first registration.
@@ -89,6 +97,12 @@ impl FlagSet {
         self
     }
 
+    /// Sets the exit code for a gate that is unknown or locked. It is 1 otherwise.
+    pub fn gate_code(&mut self, code: i32) -> &mut Self {
+        self.gate_code = code;
+        self
+    }
+
     /// Adds a check that runs after all flags were read; its [`Exit`] ends the program.
     pub fn check(&mut self, check: Check) -> &mut Self {
         if !self.checks.contains(&check) {
@@ -117,7 +131,7 @@ impl FlagSet {
     }
 
     fn finish(self, ignored: Vec<String>) -> Result<Parsed, Exit> {
-        let Self { program, flags, gates: known, checks, .. } = self;
+        let Self { program, flags, gates: known, gate_code, checks, .. } = self;
         let mut parsed = Parsed { flags, gates: FeatureGates::new(known), notices: Vec::new() };
         if parsed.flag("version").is_some() && parsed.get::<bool>("version") {
             let stdout = format!("{program} v{}\n", env!("CARGO_PKG_VERSION"));
@@ -132,7 +146,8 @@ impl FlagSet {
         }
         let given: Vec<String> =
             parsed.flag(FEATURE_GATES).map(|flag| flag.given.clone()).unwrap_or_default();
-        let notices = parsed.gates.apply(&given).map_err(Exit::refuse)?;
+        let refuse = |error| Exit { code: gate_code, ..Exit::refuse(error) };
+        let notices = parsed.gates.apply(&given).map_err(refuse)?;
         parsed.notices.extend(notices);
         for check in checks {
             check(&parsed)?;

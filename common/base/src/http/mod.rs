@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::header::CONTENT_TYPE;
-use ::http::{HeaderValue, Request, Response, StatusCode};
+use ::http::{HeaderValue, Request, Response, StatusCode, Uri};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -61,7 +61,8 @@ impl Reply {
 }
 
 type Answer = Pin<Box<dyn Future<Output = Reply> + Send>>;
-type Route = Box<dyn Fn() -> Answer + Send + Sync>;
+/// Answers a query: the text after `?`, empty if there is none.
+type Route = Box<dyn Fn(&str) -> Answer + Send + Sync>;
 
 /// Paths and their answers; any method is answered, any other path is 404.
 #[derive(Default)]
@@ -73,11 +74,11 @@ impl Routes {
         Self::default()
     }
 
-    /// Serves the metrics page under `path`.
+    /// Serves the metrics page under `path`. `?name[]=FAMILY`, which may be repeated, selects families by name.
     #[must_use]
     pub fn metrics(self, path: &str, metrics: Arc<Metrics>) -> Self {
-        self.route(path, move || {
-            let body = metrics.scrape();
+        self.query_route(path, move |query| {
+            let body = metrics.scrape(&families(query));
             let content_type = page::CONTENT_TYPE;
             std::future::ready(Reply { status: StatusCode::OK, content_type, body })
         })
@@ -102,18 +103,26 @@ impl Routes {
 
     /// Serves `path` with whatever `answer` resolves to. A path added twice keeps the last answer.
     #[must_use]
-    pub fn route<F, R>(mut self, path: &str, answer: F) -> Self
+    pub fn route<F, R>(self, path: &str, answer: F) -> Self
     where
         F: Fn() -> R + Send + Sync + 'static,
         R: Future<Output = Reply> + Send + 'static,
     {
-        self.0.insert(path.to_owned(), Box::new(move || Box::pin(answer())));
+        self.query_route(path, move |_| answer())
+    }
+
+    fn query_route<F, R>(mut self, path: &str, answer: F) -> Self
+    where
+        F: Fn(&str) -> R + Send + Sync + 'static,
+        R: Future<Output = Reply> + Send + 'static,
+    {
+        self.0.insert(path.to_owned(), Box::new(move |query| Box::pin(answer(query))));
         self
     }
 
-    async fn answer(&self, path: &str) -> Response<Full<Bytes>> {
-        let reply = match self.0.get(path) {
-            Some(route) => route().await,
+    async fn answer(&self, uri: &Uri) -> Response<Full<Bytes>> {
+        let reply = match self.0.get(uri.path()) {
+            Some(route) => route(uri.query().unwrap_or_default()).await,
             None => Reply::text(StatusCode::NOT_FOUND, "404 page not found\n"),
         };
         let mut response = Response::new(Full::new(Bytes::from(reply.body)));
@@ -122,6 +131,12 @@ impl Routes {
         response.headers_mut().insert(CONTENT_TYPE, content_type);
         response
     }
+}
+
+/// The metric families that a query names; none means all.
+fn families(query: &str) -> Vec<String> {
+    let pairs = form_urlencoded::parse(query.as_bytes());
+    pairs.filter(|(key, _)| key == "name[]").map(|(_, name)| name.into_owned()).collect()
 }
 
 /// Why the server cannot listen.
@@ -215,7 +230,7 @@ async fn accept(listener: TcpListener, routes: Arc<Routes>) {
 async fn converse(stream: TcpStream, routes: Arc<Routes>) {
     let service = service_fn(move |request: Request<Incoming>| {
         let routes = Arc::clone(&routes);
-        async move { Ok::<_, Infallible>(routes.answer(request.uri().path()).await) }
+        async move { Ok::<_, Infallible>(routes.answer(request.uri()).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -39,6 +39,22 @@ async fn serves_metrics_health_and_added_routes_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_query_selects_metric_families_by_exact_name() {
+    let server = serve("127.0.0.1:0", Routes::new().metrics("/metrics", Metrics::new())).unwrap();
+    let families = async |query: &str| {
+        let page = get(&server, &format!("/metrics?{query}")).await;
+        assert!(page.starts_with("HTTP/1.1 200 OK\r\n"), "{page}");
+        let types = page.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        types.map(|line| line.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let (start, requests) = ("process_start_time_seconds", "promhttp_metric_handler_requests_total");
+    assert_eq!(families(&format!("name[]={start}")).await, [start]);
+    assert_eq!(families(&format!("name%5B%5D={start}&x=y&name[]={requests}")).await, [start, requests]);
+    assert_eq!(families("name[]=process").await, [""; 0]);
+    assert!(families("name=process").await.len() > 5, "only name[] selects");
+}
+
+#[tokio::test]
 async fn a_healthy_leader_answers_ok() {
     let server = serve(":0", Routes::new().leader_health(|| Ok(()))).unwrap();
     let health = get(&server, LEADER_HEALTH).await;

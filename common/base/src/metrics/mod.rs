@@ -5,6 +5,8 @@
 //! [`Metrics::gauge`] and [`Metrics::histogram`]. The page is Prometheus text 0.0.4 with numbers
 //! printed as Go prints them, so that bucket labels are the same strings. Our own families begin with
 //! `mooring_`. Source: docs/upstream/conventions.md, "Metrics"; docs/upstream/provisioner.md, "Metrics".
+//!
+//! `Differs:` there are no `go_*` families: they describe the Go runtime.
 
 mod call;
 pub(crate) mod page;
@@ -160,10 +162,12 @@ impl Metrics {
         page::render(&self.registry.gather())
     }
 
-    /// The page as text, counted as one request for it.
-    pub fn scrape(&self) -> String {
+    /// The page as text, counted as one request for it. `names` selects families; none means all.
+    pub fn scrape(&self, names: &[String]) -> String {
         self.scrapes_in_flight.inc();
-        let page = self.render();
+        let mut families = self.registry.gather();
+        families.retain(|family| names.is_empty() || names.iter().any(|name| name == family.name()));
+        let page = page::render(&families);
         self.scrapes_in_flight.dec();
         self.scrapes.with_label_values(&["200"]).inc();
         page

@@ -127,7 +127,7 @@ fn leader_status_begins_as_candidate() {
 #[test]
 fn scrapes_count_themselves() {
     let metrics = Metrics::new();
-    assert!(metrics.scrape().contains("promhttp_metric_handler_requests_in_flight 1\n"));
+    assert!(metrics.scrape(&[]).contains("promhttp_metric_handler_requests_in_flight 1\n"));
     let page = metrics.render();
     assert!(page.contains("promhttp_metric_handler_requests_in_flight 0\n"));
     assert!(page.contains("promhttp_metric_handler_requests_total{code=\"200\"} 1\n"));
@@ -169,7 +169,7 @@ fn promtool_finds_nothing_wrong() {
             return;
         }
     };
-    promtool.stdin.take().unwrap().write_all(metrics.scrape().as_bytes()).unwrap();
+    promtool.stdin.take().unwrap().write_all(metrics.scrape(&[]).as_bytes()).unwrap();
     let output = promtool.wait_with_output().unwrap();
     let said =
         String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);

@@ -168,16 +168,28 @@ async fn a_stream_that_is_reset_has_the_code_of_its_reason() {
     for (reason, code) in (0..).zip(codes) {
         let status = call(Hears::All, [settings(), reset(reason)].concat()).await.unwrap_err();
         assert_eq!(status.code(), code, "reason {reason}: {status:?}");
+        assert_eq!(class(&status), ErrorClass::InProgress, "the driver has not said so: {status:?}");
     }
+}
+
+#[tokio::test]
+async fn only_a_code_that_the_driver_sent_is_final() {
+    let refused = |code| frame(HEADERS, END_HEADERS | END_STREAM, 1, &field("grpc-status", code));
+    let status = call(Hears::All, [settings(), headers(), refused("13")].concat()).await.unwrap_err();
+    assert_eq!((status.code(), class(&status)), (Code::Internal, ErrorClass::Final), "{status:?}");
+    // A message of one byte that protobuf cannot read.
+    let garbage = frame(DATA, 0, 1, &[0, 0, 0, 0, 1, 0xff]);
+    let status = call(Hears::All, [settings(), headers(), garbage, trailers()].concat()).await.unwrap_err();
+    assert_eq!((status.code(), class(&status)), (Code::Internal, ErrorClass::InProgress), "{status:?}");
 }
 
 /// Not a death but a broken driver: it says itself that this is all.
 #[tokio::test]
-async fn an_answer_that_ends_without_a_status_is_final() {
+async fn an_answer_that_ends_without_a_status_settles_nothing() {
     let end = frame(DATA, END_STREAM, 1, &[]);
     for begun in [headers(), [headers(), message()].concat()] {
         let status = call(Hears::All, [settings(), begun, end.clone()].concat()).await.unwrap_err();
         assert_eq!(status.code(), Code::Unknown, "{status:?}");
-        assert_eq!(class(&status), ErrorClass::Final);
+        assert_eq!(class(&status), ErrorClass::InProgress);
     }
 }

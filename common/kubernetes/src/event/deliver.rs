@@ -50,28 +50,33 @@ pub async fn deliver(objects: Objects, mut events: mpsc::Receiver<(Box<str>, Eve
 struct Write {
     namespace: String,
     name: String,
+    /// The whole event. An event that is gone is made again from it, under the name and with the count that it had.
     body: Value,
-    count: Option<(String, Value)>,
+    /// What changes in an event that has been written before.
+    patch: Option<Value>,
 }
 
 fn prepare(correlator: &mut Correlator, fate: Fate, source: &str, event: Event) -> Option<Write> {
     let namespace =
         if event.object.namespace.is_empty() { "default" } else { &event.object.namespace }.to_owned();
-    let (message, ticket, count) = match fate {
+    let (message, name, count, patch) = match fate {
         Fate::Drop => return None,
-        Fate::Create { message, ticket } => (message, ticket, None),
-        Fate::Count { message, name, count, ticket } => {
+        Fate::Create { message, ticket } => {
+            let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+            let name = format!("{}.{nanos:x}", event.object.name);
+            correlator.written(ticket, &name);
+            (message, name, 1, None)
+        }
+        Fate::Count { message, name, count, .. } => {
             let patch = json!({"count": count, "lastTimestamp": now(), "message": message});
-            (message, ticket, Some((name, patch)))
+            (message, name, count, Some(patch))
         }
     };
-    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-    let name = format!("{}.{nanos:x}", event.object.name);
-    if count.is_none() {
-        correlator.written(ticket, &name);
+    let mut body = body(&namespace, &name, source, &event, &message);
+    if let Some(field) = body.get_mut("count") {
+        *field = json!(count);
     }
-    let body = body(&namespace, &name, source, &event, &message);
-    Some(Write { namespace, name, body, count })
+    Some(Write { namespace, name, body, patch })
 }
 
 /// Writes an event. Tries again when the API server cannot be reached, as client-go does; what it refuses is dropped.
@@ -88,8 +93,9 @@ async fn send(objects: Objects, write: Write) {
 }
 
 async fn try_once(objects: &Objects, write: &Write) -> Result<(), api::Error> {
-    if let Some((name, patch)) = &write.count {
-        let reply = objects.patch::<WireEvent>(&write.namespace, name, "", Format::Strategic, patch).await;
+    if let Some(patch) = &write.patch {
+        let (namespace, name) = (&write.namespace, &write.name);
+        let reply = objects.patch::<WireEvent>(namespace, name, "", Format::Strategic, patch).await;
         match reply {
             Err(error) if api::is(&error, 404) => {}
             reply => return reply.map(drop),
@@ -156,6 +162,17 @@ mod tests {
     use base::leadership::Leadership;
     use kube::client::Body;
 
+    fn volume() -> ObjectRef {
+        ObjectRef {
+            api_version: "v1",
+            kind: "PersistentVolume",
+            namespace: "".into(),
+            name: "pv".into(),
+            uid: Uid::default(),
+            version: 1,
+        }
+    }
+
     /// How often an event is sent to a server that fails so often, and then answers with this status.
     async fn sent(failures: usize, status: u16) -> usize {
         let sent = Arc::new(Mutex::new(0));
@@ -172,18 +189,62 @@ mod tests {
         });
         let client = kube::Client::new(service, "default");
         let (recorder, queue) = Recorder::new("test");
-        let object = ObjectRef {
-            api_version: "v1",
-            kind: "PersistentVolume",
-            namespace: "".into(),
-            name: "pv".into(),
-            uid: Uid::default(),
-            version: 1,
-        };
-        recorder.record(Event { object, kind: Kind::Normal, reason: "Reason", message: "message".into() });
+        recorder.record(Event {
+            object: volume(),
+            kind: Kind::Normal,
+            reason: "Reason",
+            message: "message".into(),
+        });
         drop(recorder);
         deliver(Objects::new(client, Leadership::always()), queue).await;
         *sent.lock().unwrap()
+    }
+
+    /// The requests for three equal events, the API server having lost the first of them.
+    #[tokio::test(start_paused = true)]
+    async fn event_that_is_gone_is_made_again_under_its_name() {
+        let requests: Arc<Mutex<Vec<(String, Value)>>> = Arc::default();
+        let log = requests.clone();
+        let service = tower::service_fn(move |request: http::Request<Body>| {
+            let (log, patch) = (log.clone(), request.method() == http::Method::PATCH);
+            let path = request.uri().path().to_owned();
+            async move {
+                let body = request.into_body().collect_bytes().await.unwrap();
+                let body: Value = serde_json::from_slice(&body).unwrap();
+                let lost = patch && log.lock().unwrap().len() == 1;
+                log.lock().unwrap().push((path, body));
+                let (status, reply) = match lost {
+                    true => (
+                        404,
+                        json!({"kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound"}),
+                    ),
+                    false => (201, json!({"metadata": {"name": "e"}})),
+                };
+                http::Response::builder().status(status).body(Body::from(reply.to_string().into_bytes()))
+            }
+        });
+        let (recorder, queue) = Recorder::new("test");
+        let delivery = tokio::spawn(deliver(
+            Objects::new(kube::Client::new(service, "default"), Leadership::always()),
+            queue,
+        ));
+        for _ in 0..3 {
+            recorder.record(Event {
+                object: volume(),
+                kind: Kind::Normal,
+                reason: "Reason",
+                message: "message".into(),
+            });
+            sleep(Duration::from_secs(1)).await;
+        }
+        drop(recorder);
+        delivery.await.unwrap();
+        let requests = requests.lock().unwrap();
+        let counts: Vec<&Value> = requests.iter().map(|(_, body)| &body["count"]).collect();
+        assert_eq!(counts, [1, 2, 2, 3]);
+        let name = requests[0].1["metadata"]["name"].as_str().unwrap();
+        assert_eq!(requests[2].1["metadata"]["name"], name);
+        assert!([1, 3].iter().all(|patch| requests[*patch].0.ends_with(name)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,7 +11,9 @@
 //!
 //! Source: docs/upstream/conventions.md, "Leader election"; client-go's `leaderelection` package.
 //! `Differs:` a candidate also watches the Lease, so it takes over a released one at once, not at its next
-//! retry. On SIGTERM the lease is released by default.
+//! retry. On SIGTERM the lease is released by default. A leader whose renewal failed tries again five times in a
+//! retry period, and goes on until the lease has run out; from the renew deadline on it does no work. The Go sidecars
+//! try once in a retry period and exit at the renew deadline.
 //!
 //! [`Leadership::holds`]: base::leadership::Leadership::holds
 

@@ -17,6 +17,8 @@ use base::metrics::LeaderMetrics;
 
 /// The share of the time left that one try to renew may take.
 const TRY_SHARE: f64 = 0.7;
+/// How often a leader whose renewal failed tries in one retry period.
+const TRIES: f64 = 5.0;
 /// How far a candidate's pause is stretched at most, as in client-go.
 const JITTER: f64 = 1.2;
 
@@ -69,22 +71,26 @@ pub async fn run(
             candidate.timing,
         ),
         random: fastrand::Rng::with_seed(candidate.seed),
+        lock: format!("{}/{}", candidate.namespace, candidate.name),
+        told_leader: None,
         candidate,
         leadership,
     };
-    let renewed = tokio::select! {
-        biased;
-        () = stop.cancelled() => return Ok(()),
-        renewed = run.acquire() => renewed,
-    };
+    base::info!("Attempting to acquire leader lease..."; "lock" => run.lock);
+    let Some(renewed) = run.acquire(&stop).await else { return Ok(()) };
     run.leadership.extend(renewed + run.candidate.timing.renew);
     run.candidate.metrics.set_leader(true);
+    base::info!("Successfully acquired lease"; "lock" => run.lock);
+    base::v!(2, "became leader, starting");
     tell("became leader");
     let ended = tokio::select! {
         biased;
         () = stop.cancelled() => Ok(()),
         lost = run.keep(renewed) => Err(lost),
     };
+    if ended.is_err() {
+        base::info!("Failed to renew lease"; "lock" => run.lock);
+    }
     run.leadership.end();
     run.candidate.metrics.set_leader(false);
     if ended.is_ok() && run.candidate.release {
@@ -100,11 +106,16 @@ struct Run {
     candidate: Candidate,
     leadership: Leadership,
     random: fastrand::Rng,
+    /// The lease as the log names it: namespace/name.
+    lock: String,
+    /// The holder that the log named last.
+    told_leader: Option<String>,
 }
 
 impl Run {
-    /// Tries until we hold the lease. Returns the time at which the winning write was sent.
-    async fn acquire(&mut self) -> Instant {
+    /// Tries until we hold the lease. Returns the time at which the winning write was sent; `None` if we are to stop. A
+    /// write that was begun is awaited even then: if it wins, the lease is released instead of left to run out.
+    async fn acquire(&mut self, stop: &CancellationToken) -> Option<Instant> {
         let config = watcher::Config::default().fields(&format!("metadata.name={}", self.candidate.name));
         let mut changes = watcher(self.api.clone(), config).boxed();
         let mut watching = false;
@@ -112,7 +123,12 @@ impl Run {
         loop {
             let started = Instant::now();
             if read {
-                self.read(started + self.candidate.timing.renew).await;
+                let deadline = started + self.candidate.timing.renew;
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return None,
+                    () = self.read(deadline) => {}
+                }
             }
             let pause = match self.elector.attempt(Instant::now().into_std(), wall()) {
                 Attempt::Held { until, .. } if watching => Instant::from_std(until),
@@ -121,12 +137,18 @@ impl Run {
                     // Counted from the write, not from the read: a slow read must not use up the new lease.
                     let written = Instant::now();
                     if self.write(attempt, written + self.candidate.timing.renew).await {
-                        return written;
+                        return Some(written);
                     }
+                    base::v!(4, "Failed to acquire lease"; "lock" => self.lock);
                     Instant::now() + self.jittered()
                 }
             };
-            let wake = self.wait_for_change(&mut changes, pause).await;
+            let wake = tokio::select! {
+                biased;
+                () = stop.cancelled() => return None,
+                wake = self.wait_for_change(&mut changes, pause) => wake,
+            };
+            self.tell_leader();
             watching = wake != Wake::WatchBroken;
             read = wake != Wake::Changed;
         }
@@ -188,10 +210,14 @@ impl Run {
                 if self.write(attempt, bound).await {
                     renewed = written;
                     self.leadership.extend(renewed + timing.renew);
+                    base::v!(5, "Successfully renewed lease"; "lock" => self.lock);
                     break;
                 }
-                if !first {
-                    sleep_until((begun + timing.retry / 10).min(runs_out)).await;
+                match first {
+                    true => {
+                        base::v!(2, "Failed to update lease optimistically, falling back to slow path"; "lock" => self.lock);
+                    }
+                    false => sleep_until((begun + timing.retry.div_f64(TRIES)).min(runs_out)).await,
                 }
                 first = false;
             }
@@ -201,12 +227,15 @@ impl Run {
     async fn read(&mut self, deadline: Instant) {
         let reply = timeout_at(deadline, self.api.get_opt(&self.candidate.name)).await;
         match reply {
-            Ok(Ok(Some(lease))) => self.elector.observe(lease, Instant::now().into_std()),
+            Ok(Ok(Some(lease))) => {
+                self.elector.observe(lease, Instant::now().into_std());
+                self.tell_leader();
+            }
             Ok(Ok(None)) => self.elector.observe_absent(),
             Ok(Err(error)) => {
-                base::error!(api::text(&error), "Error retrieving lease lock"; "lock" => self.candidate.name);
+                base::error!(api::text(&error), "Error retrieving lease lock"; "lock" => self.lock);
             }
-            Err(_) => base::warn!("Timed out reading the lease"; "lock" => self.candidate.name),
+            Err(_) => base::warn!("Timed out reading the lease"; "lock" => self.lock),
         }
     }
 
@@ -221,16 +250,26 @@ impl Run {
         match reply {
             Ok(Ok(lease)) => {
                 self.elector.observe(lease, Instant::now().into_std());
+                self.tell_leader();
                 self.elector.is_ours()
             }
             Ok(Err(error)) => {
-                base::error!(api::text(&error), "Failed to update lease lock"; "lock" => name);
+                base::error!(api::text(&error), "Failed to update lease"; "lock" => self.lock);
                 false
             }
             Err(_) => {
-                base::warn!("Timed out writing the lease"; "lock" => name);
+                base::warn!("Timed out writing the lease"; "lock" => self.lock);
                 false
             }
+        }
+    }
+
+    /// Logs the holder last seen, once for each holder.
+    fn tell_leader(&mut self) {
+        let holder = self.elector.holder();
+        if holder.is_some() && holder != self.told_leader.as_deref() {
+            self.told_leader = holder.map(str::to_owned);
+            base::v!(3, "New leader detected"; "leader" => holder.unwrap_or_default());
         }
     }
 
@@ -242,7 +281,7 @@ impl Run {
             match timeout_at(deadline, self.api.replace(&self.candidate.name, &params, &lease)).await {
                 Ok(Ok(_)) => return,
                 Ok(Err(error)) => {
-                    base::error!(api::text(&error), "Failed to release lock"; "lock" => self.candidate.name)
+                    base::error!(api::text(&error), "Failed to release lease"; "lock" => self.lock)
                 }
                 Err(_) => return,
             }

@@ -5,7 +5,9 @@
 //!   that answers lags behind another one;
 //! - a server that refuses to stream its list is asked for pages instead, and for a stream again later;
 //! - pauses after failures grow to half a minute. Only a watch event makes them short again;
-//! - a broken watch resumes from its last version, without a new list.
+//! - a broken watch resumes from its last version, without a new list;
+//! - a watch that stays silent too long is not believed: a new list is asked for. After an etcd restore our version may
+//!   be in the future, and the API server then accepts the watch and sends nothing until it gets there.
 //!
 //! `Differs:` client-go's reflector may list from an API server's cache, which may be older than what we saw before.
 
@@ -29,11 +31,10 @@ use super::object::{Guarded, Object};
 use super::store::Writer;
 use fill::Filling;
 use pause::Pause;
-use reflector::{Events, GRACE, Reflector, key};
+use reflector::{Events, Reflector, SILENCE, key};
 pub use request::WatchOptions;
 
-/// After this many refusals in a row we list again instead of resuming the watch. After an etcd restore, the API server
-/// may never reach our version.
+/// After this many refusals in a row we list again instead of resuming the watch.
 const REFUSALS: usize = 3;
 
 /// Watches one kind for ever. Errors are logged and tried again.
@@ -66,6 +67,8 @@ enum End {
     Over,
     /// The API server no longer has the changes since our version: a new list is needed.
     Expired,
+    /// Nothing came for [`SILENCE`].
+    Silent,
     Failed(api::Error),
 }
 
@@ -97,6 +100,10 @@ impl<T: Object> Reflector<T> {
             match end {
                 End::Over => {}
                 End::Expired => return version != listed,
+                End::Silent => {
+                    self.inform("The watch was silent for too long, listing again");
+                    return true;
+                }
                 End::Failed(error) => {
                     self.warn("Watching failed, will retry", &error);
                     self.rest().await;
@@ -122,7 +129,7 @@ impl<T: Object> Reflector<T> {
         // A watch that ends at once, again and again, must not spin.
         let mut empty = true;
         loop {
-            match timeout(self.options.lifetime() + GRACE, events.next()).await {
+            match timeout(SILENCE, events.next()).await {
                 Ok(Some(Ok(event))) => {
                     empty = false;
                     if let Some(end) = self.take(event, version) {
@@ -132,12 +139,13 @@ impl<T: Object> Reflector<T> {
                 }
                 Ok(Some(Err(error))) if api::is_expired(&error) => return End::Expired,
                 Ok(Some(Err(error))) => return End::Failed(error),
-                Ok(None) | Err(_) => {
+                Ok(None) => {
                     if empty {
                         self.rest().await;
                     }
                     return End::Over;
                 }
+                Err(_) => return End::Silent,
             }
         }
     }

@@ -15,8 +15,8 @@ use crate::api;
 use crate::object::{Guarded, Key, Object};
 use crate::store::Writer;
 
-/// A watch that is silent for its whole lifetime and this much longer counts as broken.
-pub(super) const GRACE: Duration = Duration::from_secs(30);
+/// How long an open watch may be silent. A healthy API server sends a bookmark every minute or so.
+pub(super) const SILENCE: Duration = Duration::from_secs(180);
 
 /// A watch that is open.
 pub(super) type Events<T> = BoxStream<'static, Result<WatchEvent<Guarded<<T as Object>::Wire>>, api::Error>>;
@@ -47,6 +47,10 @@ impl<T: Object> Reflector<T> {
 
     pub(super) fn warn(&self, text: &str, error: &api::Error) {
         base::warn!(text; "resource" => plural::<T>(), "err" => api::text(error));
+    }
+
+    pub(super) fn inform(&self, text: &str) {
+        base::info!(text; "resource" => plural::<T>());
     }
 
     pub(super) async fn rest(&mut self) {

@@ -1,7 +1,5 @@
 //! The requests of lists and watches.
 
-use std::time::Duration;
-
 use kube::Resource;
 use kube::api::{ListParams, Request, WatchParams};
 
@@ -30,11 +28,6 @@ pub struct WatchOptions {
 }
 
 impl WatchOptions {
-    /// How long a watch lives.
-    pub(super) fn lifetime(&self) -> Duration {
-        Duration::from_secs(LIFETIME.into())
-    }
-
     /// The request for a watch from this version on. With `list`, the stream begins with the whole list, and `version` is
     /// empty: the server then lists the newest state.
     pub(super) fn watch<T: Object>(

@@ -154,6 +154,38 @@ async fn refused_stream_becomes_pages_and_is_tried_again_later() {
     assert_eq!(asked, ["stream '' NotOlderThan", "list", "list", "stream '' NotOlderThan"]);
 }
 
+/// The API server takes the list, then we write, then its answer arrives.
+#[tokio::test(start_paused = true)]
+async fn stream_taken_before_our_write_undoes_nothing() {
+    let list = [("ADDED", volume("a", 3)), ("BOOKMARK", bookmark(5, true))];
+    let (_, body) = events(&list);
+    let service = tower::service_fn(move |_: http::Request<Body>| {
+        let body = body.clone();
+        async move {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            http::Response::builder().body(Body::from(body.into_bytes()))
+        }
+    });
+    let (writer, store) = cache::<Volume>(Arc::new(Scope { driver: "d".into(), ..Scope::default() }));
+    writer.apply(serde_json::from_value(volume("a", 3)).unwrap());
+    let client = kube::Client::new(service, "default");
+    let reflecting = tokio::spawn(reflect(client, writer, streaming(), Metrics::new()));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    store.overlay(serde_json::from_value(volume("a", 7)).unwrap());
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let versions: Vec<u64> = store.list().iter().map(|volume| volume.meta.version).collect();
+    assert_eq!(versions, [7]);
+    reflecting.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn stream_that_breaks_off_twice_becomes_pages() {
+    let unfinished = || events(&[("ADDED", volume("a", 3))]);
+    let server = server([unfinished(), unfinished(), page(5, "", &["a"])]);
+    assert_eq!(reflected(&server, streaming()).await, ["a"]);
+    assert_eq!(server.asked(), ["stream '' NotOlderThan", "stream '' NotOlderThan", "list", "watch 5"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn failing_lists_are_tried_less_and_less_often() {
     let server = server((0..20).map(|_| refusal(403)));

@@ -101,10 +101,8 @@ impl Watch {
             let message = format!("too old resource version: {from} ({})", store.forgotten);
             watch.ready.push_back(line("ERROR", &Refusal::new(410, "Expired", message).body()));
             watch.finished = true;
-        } else if from > store.version {
-            let message = format!("Too large resource version: {from}, current: {}", store.version);
-            return Err(Refusal::new(504, "Timeout", message));
         } else {
+            // A version in the future is accepted. The watch is silent until the server gets there.
             watch.position = from;
         }
         Ok(watch)
@@ -163,7 +161,7 @@ impl Watch {
     }
 
     fn send_bookmark(&mut self, store: &Store) {
-        if self.bookmarks {
+        if self.bookmarks && self.position <= store.version {
             self.position = self.position.max(store.version);
             let bookmark = self.bookmark();
             self.ready.push_back(line("BOOKMARK", &bookmark));

@@ -162,3 +162,41 @@ async fn attachment_deleted_before_its_call_is_never_published() {
         assert_eq!(world.api.count("volumeattachments"), 0, "{name}");
     }
 }
+
+/// The node is replaced under its name: its CSINode has another id from then on.
+fn replace_node(world: &World) {
+    world.api.edit("csinodes", "node1", |node| node["spec"]["drivers"][1]["nodeID"] = json!("new-id"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn volume_is_detached_from_the_node_id_it_was_attached_to() {
+    let world = world([pv("pv1"), va()]);
+    let _running = run(&world);
+    sleep(Duration::from_secs(5)).await;
+    replace_node(&world);
+    sleep(Duration::from_secs(5)).await;
+    world.api.delete("volumeattachments", VA);
+    sleep(Duration::from_secs(60)).await;
+    let unpublished = ["unpublish id-of-pv1 node1-id Ok", "unpublish id-of-pv1 new-id Ok"];
+    assert_eq!(calls(&world), [PUBLISHED, unpublished[0], unpublished[1]]);
+    assert_eq!(world.api.count("volumeattachments"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn unknown_attach_is_undone_before_the_new_node_id_is_used() {
+    let world = world([pv("pv1"), va()]);
+    world.driver.script("ControllerPublishVolume", [Reply::Hang]);
+    let _running = run(&world);
+    sleep(Duration::from_secs(5)).await;
+    replace_node(&world);
+    sleep(Duration::from_secs(120)).await;
+    let expected = [
+        "publish id-of-pv1 node1-id unanswered",
+        "unpublish id-of-pv1 node1-id Ok",
+        "publish id-of-pv1 new-id Ok",
+    ];
+    assert_eq!(calls(&world), expected);
+    let attachment = world.api.get("volumeattachments", VA).unwrap();
+    assert_eq!(attachment["status"]["attached"], true);
+    assert_eq!(world.driver.publications().len(), 1);
+}

@@ -226,8 +226,12 @@ async fn node_id_comes_from_csi_node_then_annotation() {
     let elsewhere = || csi_node_with("node1", json!([{"name": "other", "nodeID": "o", "topologyKeys": []}]));
     let renamed =
         csi_node_with("node1", json!([{"name": "driver.example", "nodeID": "new-id", "topologyKeys": []}]));
-    deleted("CSINode", [ours(va()), renamed])
-        .ends_with(&["unpublish id-of-pv1 new-id Ok"], &["unbind"])
+    deleted("CSINode", [ours(va()), renamed.clone()])
+        .ends_with(&[WITHDRAWN, "unpublish id-of-pv1 new-id Ok"], &["unbind"])
+        .await;
+    deleted("the driver does not know the former id", [ours(va()), renamed])
+        .driver("ControllerUnpublishVolume", [Reply::error(Code::NotFound, "no node node1-id")])
+        .ends_with(&["unpublish id-of-pv1 node1-id NotFound", "unpublish id-of-pv1 new-id Ok"], &["unbind"])
         .await;
     deleted("no CSINode", [ours(va())]).ends_with(&[WITHDRAWN], &["unbind"]).await;
     deleted("driver not on it", [ours(va()), elsewhere()]).ends_with(&[WITHDRAWN], &["unbind"]).await;

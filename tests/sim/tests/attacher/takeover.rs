@@ -33,16 +33,6 @@ async fn an_attach_stopped_anywhere_is_finished() {
         ("volume protected", protected("pv1"), json!({}), json!({}), &["save", "attached"]),
         // The handle is noted, too, so that a detach needs nothing else.
         ("attachment saved", protected("pv1"), metadata(true, true), json!({}), &["save", "attached"]),
-        (
-            "node id of another time",
-            protected("pv1"),
-            with(
-                metadata(true, false),
-                json!({"metadata": {"annotations": {"csi.alpha.kubernetes.io/node-id": "old"}}}),
-            ),
-            json!({}),
-            &["save", "attached"],
-        ),
         ("error saved", protected("pv1"), metadata(true, true), error, &["save", "attached"]),
         (
             "error saved before the attachment",
@@ -61,6 +51,12 @@ async fn an_attach_stopped_anywhere_is_finished() {
         assert_eq!(attachment["status"]["attached"], json!(true), "{name}");
         assert_eq!(attachment["status"].get("attachError"), None, "{name}");
     }
+    let old = json!({"metadata": {"annotations": {"csi.alpha.kubernetes.io/node-id": "old"}}});
+    let attachment = with(with(va(), metadata(true, false)), old);
+    ATTACHER
+        .case("node id of another time", [protected("pv1"), attachment, csi_node("node1")])
+        .ends_with(&["unpublish id-of-pv1 old Ok", PUBLISHED], &["save", "attached"])
+        .await;
     let done = theirs(va());
     ATTACHER.case("attached", [protected("pv1"), done, csi_node("node1")]).ends_with(&[], &[]).await;
 }

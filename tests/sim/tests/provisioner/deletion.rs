@@ -293,3 +293,21 @@ async fn secret_that_is_gone_does_not_keep_the_volume() {
     let world = run_with(volume, &[]).await;
     assert_eq!(calls(&world), ["DeleteVolume Some(Ok)"]);
 }
+
+/// The watch is behind, so the cache still says Delete when the failed deletion is repeated.
+#[tokio::test(start_paused = true)]
+async fn volume_retained_after_a_failed_deletion_is_kept() {
+    let world = World::default();
+    world.api.put(class());
+    world.api.put(released("pv"));
+    world.driver.script("DeleteVolume", [Reply::error(Code::Internal, "not now")]);
+    let _running = world.run(Duration::from_secs(1), sidecar);
+    world.api.until("the failure", LIMIT, |_| (!calls(&world).is_empty()).then_some(())).await;
+    world.api.delay_watch(Duration::from_secs(60));
+    world.api.edit("persistentvolumes", "pv", |volume| {
+        volume["spec"]["persistentVolumeReclaimPolicy"] = json!("Retain");
+    });
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!(calls(&world), ["DeleteVolume Some(Internal)"]);
+    assert_eq!(world.api.count("persistentvolumes"), 1);
+}

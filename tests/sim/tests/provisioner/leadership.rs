@@ -22,6 +22,10 @@ struct Replica {
 
 /// A replica whose lease traffic and work can be told apart by its name.
 fn replica(world: &World, name: &str) -> Replica {
+    replica_with(world, name, config())
+}
+
+fn replica_with(world: &World, name: &str, config: Config) -> Replica {
     let leadership = Leadership::candidate();
     let (stop, release) = (CancellationToken::new(), CancellationToken::new());
     let candidate = candidate(world, name);
@@ -29,7 +33,7 @@ fn replica(world: &World, name: &str) -> Replica {
     let task = tokio::spawn(async move {
         let work = async {
             tokio::select! {
-                () = lead.acquired() => sidecar_with(world, config(), lead.clone(), halt.clone()).await,
+                () = lead.acquired() => sidecar_with(world, config, lead.clone(), halt.clone()).await,
                 () = halt.cancelled() => {}
             }
             freed.cancel();
@@ -113,6 +117,43 @@ async fn leader_that_is_asked_to_stop_is_followed_within_a_second() {
     world.api.put(claim("one"));
     bound(&world, "one").await;
     assert_eq!(creators(&world), ["second"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn call_that_outlasts_the_last_20_seconds_is_abandoned() {
+    let world = ready();
+    let _binder = world.binder();
+    world.driver.script("CreateVolume", [Reply::Ok.after(Duration::from_secs(600))]);
+    let config = Config { timeout: Duration::from_secs(900), ..config() };
+    let first = replica_with(&world, "first", config);
+    first.leadership.acquired().await;
+    let second = replica(&world, "second");
+    world.api.put(claim("one"));
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(calls(&world).len(), 1, "the call is under way");
+    first.stop.cancel();
+    let asked = tokio::time::Instant::now();
+    second.leadership.acquired().await;
+    assert!(asked.elapsed().as_secs() == 20, "took {:?}", asked.elapsed());
+    bound(&world, "one").await;
+    assert_eq!((calls(&world).len(), creators(&world)), (2, vec!["second".to_owned()]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn candidate_stopped_during_its_winning_write_releases_the_lease() {
+    let world = ready();
+    world.api.set_latency(Duration::from_secs(1));
+    let (leadership, stop) = (Leadership::candidate(), CancellationToken::new());
+    let elector = tokio::spawn(run(candidate(&world, "first"), leadership.clone(), stop.clone(), |_| {}));
+    let holder = |api: &sim::ApiServer| Some(api.list("leases").first()?["spec"]["holderIdentity"].clone());
+    world
+        .api
+        .until("the lease", Duration::from_secs(60), |api| holder(api).filter(|name| *name == "first"))
+        .await;
+    assert!(!leadership.holds(), "it does not know yet");
+    stop.cancel();
+    elector.await.unwrap().unwrap();
+    assert_eq!(holder(&world.api).unwrap(), "");
 }
 
 #[tokio::test(start_paused = true)]

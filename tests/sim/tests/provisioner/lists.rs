@@ -69,8 +69,8 @@ async fn restored_etcd_is_believed() {
     world.api.put(claim("one"));
     bound(&world, "one").await;
     world.api.restore(before);
-    // The watches from versions that are in the future now are refused, until new lists are asked for.
-    tokio::time::sleep(Duration::from_secs(30)).await;
+    // The watches from versions that are in the future now are silent, until new lists are asked for.
+    tokio::time::sleep(Duration::from_secs(200)).await;
     world.api.put(claim("two"));
     bound(&world, "two").await;
     let kinds: Vec<Option<String>> = world
