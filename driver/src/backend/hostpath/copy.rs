@@ -17,7 +17,7 @@ use rustix::io::Errno;
 
 use super::owner;
 
-/// Folders in folders beyond this are refused: each level holds two handles open.
+/// Folders in folders beyond this are refused: each level holds three handles open.
 const MAX_DEPTH: usize = 400;
 const HERE: ResolveFlags =
     ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_XDEV);

@@ -22,17 +22,18 @@
 
 mod copy;
 mod make;
+mod remove;
 pub(crate) mod unpack;
 
 use std::collections::HashSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, StatVfsMountFlags, Uid};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, ResolveFlags, StatVfsMountFlags, Uid};
 use rustix::io::Errno;
 
 use super::{Backend, Content, Disk, Item, Kind, Occupant, is_plain_name};
@@ -188,7 +189,7 @@ impl Backend for Hostpath {
         for (place, name) in leftovers {
             base::info!("Removing content that nothing owns"; "name" => name.display());
             let at = if place == NEW { &self.new } else { &self.old };
-            remove_beneath(at, &self.path.join(place), &name)?;
+            remove::remove(at, &name)?;
         }
         Ok(())
     }
@@ -202,7 +203,7 @@ impl Backend for Hostpath {
         let made = made.and_then(|()| sync(&self.new));
         if made.is_err() {
             // The reason counts, not whether cleaning worked: a restart cleans as well.
-            let _ = remove_beneath(&self.new, &self.path.join(NEW), &name);
+            let _ = remove::remove(&self.new, name.as_ref());
         }
         made
     }
@@ -230,8 +231,8 @@ impl Backend for Hostpath {
 
     fn remove(&self, item: &Item) -> io::Result<()> {
         let name = Self::file_name(item)?;
-        remove_beneath(&self.new, &self.path.join(NEW), &name)?;
-        remove_beneath(&self.old, &self.path.join(OLD), &name)
+        remove::remove(&self.new, name.as_ref())?;
+        remove::remove(&self.old, name.as_ref())
     }
 
     fn grow(&self, volume: &Item, size: u64) -> io::Result<()> {
@@ -339,22 +340,6 @@ fn exists(at: &OwnedFd, name: &str) -> io::Result<bool> {
         Ok(_) => Ok(true),
         Err(Errno::NOENT) => Ok(false),
         Err(error) => Err(error.into()),
-    }
-}
-
-/// Removes a file or a folder with all in it; absent is fine. Links are removed, never followed.
-fn remove_beneath(at: &OwnedFd, folder: &Path, name: impl AsRef<OsStr>) -> io::Result<()> {
-    let name = name.as_ref();
-    let kind = match rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Err(Errno::NOENT) => return Ok(()),
-        Err(error) => return Err(error.into()),
-        Ok(stat) => FileType::from_raw_mode(stat.st_mode),
-    };
-    if kind == FileType::Directory {
-        // The standard library's version works on handles and follows no links.
-        std::fs::remove_dir_all(folder.join(name))
-    } else {
-        Ok(rustix::fs::unlinkat(at, name, AtFlags::empty())?)
     }
 }
 

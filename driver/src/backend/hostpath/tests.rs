@@ -139,6 +139,34 @@ fn recovery_keeps_the_recorded_and_removes_its_own_rest() {
     assert!(!disk.backend.is_there(&folder("lost")).unwrap());
 }
 
+/// Like a pod that digs as deep as it can.
+fn dig(folder: &Path, levels: usize) {
+    let mut at = rustix::fs::open(folder, folder_flags(), Mode::empty()).unwrap();
+    for level in 0..levels {
+        rustix::fs::mkdirat(&at, "d", Mode::RWXU).unwrap();
+        at = rustix::fs::openat(&at, "d", folder_flags(), Mode::empty()).unwrap();
+        if level % 100 == 0 {
+            rustix::fs::openat(&at, "f", OFlags::CREATE | OFlags::WRONLY, Mode::RWXU).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_tree_deeper_than_any_stack_is_removed_after_a_restart() {
+    let disk = disk();
+    disk.backend.prepare(&folder("deep"), 0, Content::Empty).unwrap();
+    disk.backend.keep(&folder("deep")).unwrap();
+    dig(&disk.folder.path().join("deep"), 30_000);
+    let snapshot = item("snap", Kind::Snapshot, Access::Mount);
+    let refused = disk.backend.prepare(&snapshot, 0, Content::CopyOf(&folder("deep"))).unwrap_err();
+    assert!(refused.to_string().contains("nested deeper"), "{refused}");
+    disk.backend.retire(&folder("deep")).unwrap();
+    let restarted = Hostpath::open(disk.folder.path(), disk.folder.path(), Space::WhenWritten).unwrap();
+    restarted.recover(&[], &[]).unwrap();
+    restarted.clean().unwrap();
+    assert_eq!(std::fs::read_dir(disk.folder.path().join(OLD)).unwrap().count(), 0);
+}
+
 #[test]
 fn names_cannot_leave_the_folder() {
     let disk = disk();
