@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::backend::{Backend, Item};
 use crate::folder::Folder;
 use crate::lock::{Key, Locks, Slots};
-use crate::mount;
+use crate::node::lost;
 use crate::options::Options;
 use crate::refusal::Refusal;
 use crate::store::{Change, OpenError, Store, Volume};
@@ -24,6 +24,8 @@ pub struct Plugin {
     pub store: Store,
     /// Who works on what.
     pub locks: Locks,
+    /// This boot's id, if the system tells.
+    pub(crate) boot: Option<String>,
     /// The storage.
     pub backend: Box<dyn Backend>,
     /// Names of content that is recorded and could not be shown: for the next call, or the next start.
@@ -80,6 +82,7 @@ impl Plugin {
             options,
             store,
             locks: Locks::default(),
+            boot: lost::boot_id(),
             backend: backend(&folder.own, &folder.shared).map_err(wrong)?,
             hidden: Mutex::default(),
             copies: Slots::new("copies", 48),
@@ -94,7 +97,7 @@ impl Plugin {
 
     /// Brings records, mounts and content into agreement after a kill or a reboot.
     fn recover(&self) -> Result<(), Refusal> {
-        self.forget_lost_targets()?;
+        self.forget_lost();
         let tables = self.store.read();
         let volumes = tables.volumes.values().map(|volume| Item::from(&**volume));
         let snapshots = tables.snapshots.values().map(|snapshot| Item::from(&**snapshot));
@@ -110,39 +113,6 @@ impl Plugin {
         if let Err(error) = self.backend.clean() {
             base::error!(error, "Cannot remove content that nothing owns; the next start tries again");
         }
-    }
-
-    /// Drops recorded publications whose mount does not exist: the kill came before the mount, or the node
-    /// was started anew. An inline volume keeps its publications, and so its content, until its unpublish:
-    /// the kubelet publishes it again after a reboot.
-    fn forget_lost_targets(&self) -> Result<(), Refusal> {
-        let volumes: Vec<_> = self.store.read().volumes.values().cloned().collect();
-        let targets = || volumes.iter().flat_map(|volume| volume.published.keys());
-        let is_visible = |target: &String| Path::new(target).parent().is_some_and(Path::exists);
-        if targets().next().is_some() && !targets().any(is_visible) {
-            base::warn!(
-                "No folder is there in which volumes were published, so no publication is \
-                forgotten: is the kubelet's folder mounted into the driver's container?"
-            );
-            return Ok(());
-        }
-        for volume in volumes.iter().filter(|volume| !volume.ephemeral) {
-            let lost: Vec<&String> = volume
-                .published
-                .keys()
-                .filter(|target| !mount::is_mounted(target.as_ref()).unwrap_or(true))
-                .collect();
-            for target in &lost {
-                // Made by us right before the mount; somebody else's content is left alone.
-                let _ = mount::remove_target(target.as_ref());
-            }
-            if !lost.is_empty() {
-                self.store.undo(&volume.id, |volume| {
-                    volume.published.retain(|target, _| !lost.contains(&target));
-                })?;
-            }
-        }
-        Ok(())
     }
 
     /// Removes a volume for good. The caller holds its locks.

@@ -66,6 +66,7 @@ impl Plugin {
             ephemeral: false,
             attached: None,
             staged: Default::default(),
+            staged_in: None,
             published: Default::default(),
         };
         self.make(&volume, origin.as_ref())?;

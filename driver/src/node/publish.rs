@@ -5,6 +5,7 @@
 //! that is there already is trusted only if it is this volume with the options asked for.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use csi::v1;
 use rustix::mount::MountFlags;
@@ -54,13 +55,13 @@ impl Plugin {
         let readonly = request.readonly
             || volume.attached == Some(true)
             || matches!(Mode::try_from(mode), Ok(Mode::SingleNodeReaderOnly | Mode::MultiNodeReaderOnly));
-        let wanted = Publication { readonly, mode };
+        let wanted = Publication { readonly, mode, boot: self.boot.clone() };
         if access != volume.access {
             let reason = format!("volume {:?} is a {} volume", volume.id, volume.access.word());
             return Err(Refusal::invalid("volume_capability", reason));
         }
         self.check_staged(&volume, &request.staging_target_path)?;
-        check_sharing(&volume, &request.target_path, &wanted)?;
+        let volume = self.check_sharing(volume, &request.target_path, &wanted)?;
         let target = Path::new(&request.target_path);
         let is_recorded = volume.published.contains_key(&request.target_path);
         let options = options_of(capability, &volume, readonly);
@@ -75,7 +76,9 @@ impl Plugin {
             // Not as the caller wants it, such as writable: to be mounted anew.
             Some(Occupant::Volume | Occupant::Remains) => self.unmount(&volume, target)?,
         }
-        if !is_recorded {
+        let is_of_this_boot =
+            volume.published.get(&request.target_path).is_some_and(|it| it.boot == self.boot);
+        if !is_recorded || !is_of_this_boot {
             self.store.update(&volume.id, |volume| {
                 volume.published.insert(request.target_path.clone(), wanted.clone());
             })?;
@@ -137,9 +140,26 @@ impl Plugin {
             ephemeral: true,
             attached: None,
             staged: Default::default(),
+            staged_in: None,
             published: Default::default(),
         };
         self.make(&volume, None)
+    }
+
+    /// Whether the volume may be published at the target as well. Publications whose mounts are visibly gone do not
+    /// count.
+    fn check_sharing(
+        &self,
+        volume: Arc<Volume>,
+        target: &str,
+        wanted: &Publication,
+    ) -> Result<Arc<Volume>, Refusal> {
+        if check_sharing(&volume, target, wanted).is_ok() {
+            return Ok(volume);
+        }
+        let present = self.without_lost(&volume)?;
+        check_sharing(&present, target, wanted)?;
+        Ok(Arc::new(present))
     }
 
     /// Whether the volume is staged where the caller says.
@@ -202,7 +222,7 @@ impl Plugin {
 fn check_sharing(volume: &Volume, target: &str, wanted: &Publication) -> Result<(), Refusal> {
     if let Some(present) = volume.published.get(target) {
         // Records of a Go driver do not say how; whatever is asked for is what was.
-        if present == wanted || present.mode == 0 {
+        if (present.readonly, present.mode) == (wanted.readonly, wanted.mode) || present.mode == 0 {
             return Ok(());
         }
         let message = format!("volume {:?} is published at {target:?} already, in another way", volume.id);
