@@ -46,12 +46,28 @@ impl Plugin {
     ) -> Result<v1::NodePublishVolumeResponse, Refusal> {
         let capability = self.check_publish(&request)?;
         let access = common_access(std::slice::from_ref(capability))?;
-        let mode = capability.access_mode.map_or(0, |mode| mode.mode);
         let _record = self.locks.alone(Key::Volume(request.volume_id.clone()))?;
-        if self.is_inline(&request) {
+        let is_inline = self.is_inline(&request);
+        if is_inline {
             self.make_inline(&request, access)?;
         }
         let volume = self.store.volume(&request.volume_id)?;
+        let is_new = is_inline && volume.published.is_empty();
+        match self.publish_made(&request, capability, volume) {
+            Err(refusal) if is_new => Err(self.take_back(&request.volume_id, &request.target_path, refusal)),
+            outcome => outcome,
+        }
+    }
+
+    /// Binds a volume that is there.
+    fn publish_made(
+        &self,
+        request: &v1::NodePublishVolumeRequest,
+        capability: &v1::VolumeCapability,
+        volume: Arc<Volume>,
+    ) -> Result<v1::NodePublishVolumeResponse, Refusal> {
+        let access = common_access(std::slice::from_ref(capability))?;
+        let mode = capability.access_mode.map_or(0, |mode| mode.mode);
         let readonly = request.readonly
             || volume.attached == Some(true)
             || matches!(Mode::try_from(mode), Ok(Mode::SingleNodeReaderOnly | Mode::MultiNodeReaderOnly));
@@ -84,7 +100,7 @@ impl Plugin {
             })?;
         }
         if let Err(refusal) = self.mount(&volume, target, readonly, options) {
-            return Err(self.take_back(&volume, &request.target_path, refusal));
+            return Err(self.withdraw(&volume, &request.target_path, refusal));
         }
         Ok(v1::NodePublishVolumeResponse {})
     }
@@ -121,7 +137,7 @@ impl Plugin {
         let existing = self.store.read().volumes.get(id).cloned();
         if let Some(volume) = existing {
             if volume.ephemeral {
-                return Ok(());
+                return self.show_recorded(id, &Item::from(&*volume));
             }
             return Err(Refusal::Clash(format!("volume {id:?} exists already and is no inline volume")));
         }
@@ -199,21 +215,37 @@ impl Plugin {
 
     /// Undoes a publication that failed half-way. Returns why it failed, with a code that is not final if it
     /// could not be undone: after a final one the kubelet would not call again.
-    fn take_back(&self, volume: &Volume, target: &str, refusal: Refusal) -> Refusal {
+    fn withdraw(&self, volume: &Volume, target: &str, refusal: Refusal) -> Refusal {
         let _ = mount::remove_target(target.as_ref());
-        let undone = if volume.ephemeral && volume.published.is_empty() {
-            self.destroy(volume)
-        } else {
-            self.store.undo(&volume.id, |volume| {
-                volume.published.remove(target);
-            })
-        };
-        match undone.and_then(|()| self.release(&volume.id)) {
-            Ok(()) => refusal,
-            Err(error) => {
-                Refusal::Unfinished { what: refusal.to_string(), source: std::io::Error::other(error) }
+        let undone = self.store.undo(&volume.id, |volume| {
+            volume.published.remove(target);
+        });
+        finished(refusal, undone.and_then(|()| self.release(&volume.id)))
+    }
+
+    /// Removes an inline volume that was to be published for the first time and could not be: after a final code the
+    /// kubelet forgets it. Returns why, as [`Self::withdraw`].
+    fn take_back(&self, id: &str, target: &str, refusal: Refusal) -> Refusal {
+        let Ok(volume) = self.store.volume(id) else { return refusal };
+        let removed = match self.found_at(&volume, target.as_ref()) {
+            // What a publication left is for the next call.
+            _ if !volume.published.is_empty() => return refusal,
+            Ok(None | Some(Occupant::Stranger)) => {
+                let content = self.locks.alone(Key::Content(volume.id.clone()));
+                content.and_then(|_content| self.destroy(&volume))
             }
-        }
+            Ok(Some(Occupant::Volume | Occupant::Remains)) => Err(Refusal::Busy(format!("{id:?}"))),
+            Err(refusal) => Err(refusal),
+        };
+        finished(refusal, removed)
+    }
+}
+
+/// Why a publish failed: not final if what it did could not be undone.
+fn finished(refusal: Refusal, undone: Result<(), Refusal>) -> Refusal {
+    match undone {
+        Ok(()) => refusal,
+        Err(error) => Refusal::Unfinished { what: refusal.to_string(), source: std::io::Error::other(error) },
     }
 }
 
