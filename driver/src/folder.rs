@@ -23,7 +23,7 @@ use rustix::io::Errno;
 use crate::store::{Change, journal, migrate};
 
 /// Holds the folders of all drivers. No id of a volume is this word.
-const DRIVERS: &str = "drivers";
+pub(crate) const DRIVERS: &str = "drivers";
 /// Others may neither write nor look.
 const MODE: u32 = 0o750;
 /// How often a taken lock is tried, and how long to wait between: 15 seconds in all. A predecessor that was told to

@@ -91,12 +91,12 @@ impl Plugin {
             attaching: Mutex::new(()),
             _folder: folder,
         };
-        plugin.recover().map_err(|refusal| wrong(std::io::Error::other(refusal)))?;
+        plugin.recover();
         Ok(plugin)
     }
 
     /// Brings records, mounts and content into agreement after a kill or a reboot.
-    fn recover(&self) -> Result<(), Refusal> {
+    fn recover(&self) {
         self.forget_lost();
         let tables = self.store.read();
         let volumes = tables.volumes.values().map(|volume| Item::from(&**volume));
@@ -105,7 +105,8 @@ impl Plugin {
         let published = tables.volumes.values().filter(|volume| !volume.published.is_empty());
         let in_use: Vec<Item> = published.map(|volume| Item::from(&**volume)).collect();
         drop(tables);
-        self.backend.recover(&recorded, &in_use).map_err(Refusal::system("cannot take up the content"))
+        let unsettled = self.backend.recover(&recorded, &in_use);
+        self.hide(&unsettled);
     }
 
     /// Removes the content that the start found to be nobody's, which may take long.
@@ -168,7 +169,7 @@ impl Plugin {
     fn show(&self, items: &[Item]) -> Result<(), Refusal> {
         for item in items {
             if let Err(source) = self.backend.keep(item) {
-                self.hidden().extend(items.iter().map(|item| item.name.clone()));
+                self.hide(items);
                 let what = "cannot put the content in its place".to_owned();
                 return Err(Refusal::Unfinished { what, source });
             }
@@ -199,6 +200,10 @@ impl Plugin {
     /// Whether content is recorded and could not be shown yet.
     pub(crate) fn is_hidden(&self, item: &Item) -> bool {
         self.hidden().contains(&item.name)
+    }
+
+    fn hide(&self, items: &[Item]) {
+        self.hidden().extend(items.iter().map(|item| item.name.clone()));
     }
 
     fn hidden(&self) -> MutexGuard<'_, HashSet<String>> {

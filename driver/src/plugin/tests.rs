@@ -42,7 +42,7 @@ impl Backend for Faulty {
         self.0.prepare(item, size, content)
     }
 
-    fn recover(&self, recorded: &[Item], in_use: &[Item]) -> io::Result<()> {
+    fn recover(&self, recorded: &[Item], in_use: &[Item]) -> Vec<Item> {
         self.0.recover(recorded, in_use)
     }
 

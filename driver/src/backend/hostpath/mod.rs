@@ -25,7 +25,7 @@ mod make;
 mod remove;
 pub(crate) mod unpack;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
@@ -137,16 +137,34 @@ impl Hostpath {
     }
 
     /// The files of the block volumes among these.
-    fn devices(&self, items: &[Item]) -> io::Result<HashSet<loopdev::Identity>> {
-        let mut found = HashSet::new();
+    fn devices(&self, items: &[Item]) -> io::Result<HashMap<loopdev::Identity, String>> {
+        let mut found = HashMap::new();
         for item in items.iter().filter(|item| item.kind == Kind::Volume && item.access == Access::Block) {
             match rustix::fs::statat(&self.root, Self::file_name(item)?, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) => _ = found.insert((stat.st_dev, stat.st_ino)),
+                Ok(stat) => _ = found.insert((stat.st_dev, stat.st_ino), item.name.clone()),
                 Err(Errno::NOENT) => {}
                 Err(error) => return Err(error.into()),
             }
         }
         Ok(found)
+    }
+
+    /// As [`Self::devices`], without those that cannot be looked at.
+    fn devices_that_are_there(&self, items: &[Item]) -> HashMap<loopdev::Identity, String> {
+        let each = items.iter().filter_map(|item| self.devices(std::slice::from_ref(item)).ok());
+        each.flatten().collect()
+    }
+
+    /// Notes what is in `.new` or `.old`, but for what is recorded and could not be brought to its place.
+    fn note_leftovers(&self, place: &'static str, unsettled: &[Item]) -> io::Result<()> {
+        let owned: HashSet<String> = unsettled.iter().filter_map(|item| Self::file_name(item).ok()).collect();
+        for entry in std::fs::read_dir(self.path.join(place))? {
+            let name = entry?.file_name();
+            if !name.to_str().is_some_and(|name| owned.contains(name)) {
+                self.leftovers().push((place, name));
+            }
+        }
+        Ok(())
     }
 
     /// Brings one recorded item to its place, wherever a kill left it.
@@ -172,26 +190,42 @@ impl Hostpath {
 }
 
 impl Backend for Hostpath {
-    fn recover(&self, recorded: &[Item], in_use: &[Item]) -> io::Result<()> {
+    fn recover(&self, recorded: &[Item], in_use: &[Item]) -> Vec<Item> {
+        let mut unsettled = Vec::new();
         for item in recorded {
-            self.settle(item)?;
-        }
-        for place in [NEW, OLD] {
-            for entry in std::fs::read_dir(self.path.join(place))? {
-                self.leftovers().push((place, entry?.file_name()));
+            if let Err(error) = self.settle(item) {
+                base::error!(error, "Cannot take up the content of a recorded object"; "name" => item.name);
+                unsettled.push(item.clone());
             }
         }
-        loopdev::detach_strays(&self.tag, &self.devices(recorded)?, &self.devices(in_use)?)
+        for place in [NEW, OLD] {
+            if let Err(error) = self.note_leftovers(place, &unsettled) {
+                base::error!(error, "Cannot list content that nothing owns"; "place" => place);
+            }
+        }
+        // A file that cannot be looked at may be behind any of the devices.
+        let detached = self.devices(in_use).and_then(|in_use| {
+            loopdev::detach_strays(&self.tag, &self.devices_that_are_there(recorded), &in_use)
+        });
+        if let Err(error) = detached {
+            base::error!(error, "Cannot let go of loop devices that nothing uses");
+        }
+        unsettled
     }
 
     fn clean(&self) -> io::Result<()> {
         let leftovers = std::mem::take(&mut *self.leftovers());
+        let mut first = Ok(());
         for (place, name) in leftovers {
             base::info!("Removing content that nothing owns"; "name" => name.display());
             let at = if place == NEW { &self.new } else { &self.old };
-            remove::remove(at, &name)?;
+            let removed = remove::remove(at, &name);
+            if let Err(error) = &removed {
+                base::error!(error, "Cannot remove content that nothing owns"; "name" => name.display());
+            }
+            first = first.and(removed);
         }
-        Ok(())
+        first
     }
 
     fn prepare(&self, item: &Item, size: u64, content: Content<'_>) -> io::Result<()> {
@@ -249,7 +283,7 @@ impl Backend for Hostpath {
     fn refresh(&self, volume: &Item) -> io::Result<()> {
         match volume.access {
             Access::Mount => Ok(()),
-            Access::Block => loopdev::refresh(&self.path(volume)?),
+            Access::Block => loopdev::refresh(&self.path(volume)?, &self.tag),
         }
     }
 
@@ -271,7 +305,7 @@ impl Backend for Hostpath {
     fn detach(&self, volume: &Item, readonly: bool) -> io::Result<()> {
         match volume.access {
             Access::Mount => Ok(()),
-            Access::Block => loopdev::detach(&self.path(volume)?, readonly),
+            Access::Block => loopdev::detach(&self.path(volume)?, readonly, &self.tag),
         }
     }
 

@@ -121,8 +121,10 @@ fn recovery_keeps_the_recorded_and_removes_its_own_rest() {
         disk.backend.retire(&folder(name)).unwrap();
     }
     std::fs::create_dir(path.join("stranger")).unwrap();
-    let recorded = [folder("recorded-new"), folder("recorded-old"), folder("lost")];
-    disk.backend.recover(&recorded, &[]).unwrap();
+    // One that cannot be taken up does not keep the others from it.
+    let bad = folder("no/name");
+    let recorded = [bad.clone(), folder("recorded-new"), folder("recorded-old"), folder("lost")];
+    assert_eq!(disk.backend.recover(&recorded, &[]), [bad]);
     // The removal goes on while the driver works.
     disk.backend.prepare(&folder("later"), 0, Content::Empty).unwrap();
     assert!(path.join(NEW).join("unrecorded-new").exists());
@@ -162,7 +164,7 @@ fn a_tree_deeper_than_any_stack_is_removed_after_a_restart() {
     assert!(refused.to_string().contains("nested deeper"), "{refused}");
     disk.backend.retire(&folder("deep")).unwrap();
     let restarted = Hostpath::open(disk.folder.path(), disk.folder.path(), Space::WhenWritten).unwrap();
-    restarted.recover(&[], &[]).unwrap();
+    restarted.recover(&[], &[]);
     restarted.clean().unwrap();
     assert_eq!(std::fs::read_dir(disk.folder.path().join(OLD)).unwrap().count(), 0);
 }

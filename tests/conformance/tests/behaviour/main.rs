@@ -30,6 +30,7 @@ macro_rules! with_driver {
     };
 }
 
+mod broken;
 mod devices;
 mod health;
 mod inline;
