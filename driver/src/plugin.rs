@@ -28,7 +28,8 @@ pub struct Plugin {
     pub(crate) boot: Option<String>,
     /// The storage.
     pub backend: Box<dyn Backend>,
-    /// Names of content that is recorded and could not be shown: for the next call, or the next start.
+    /// Names of content that is recorded and not in its place: it could not be shown, or its removal did not end. The
+    /// next call or the next start finishes it.
     hidden: Mutex<HashSet<String>>,
     /// Copies under way: clones, snapshots, restores.
     pub(crate) copies: Slots,
@@ -133,17 +134,22 @@ impl Plugin {
             .and_then(|()| self.store.commit(changes));
         match outcome {
             Ok(()) => {}
-            Err(refusal @ Refusal::Unfinished { .. }) => return Err(refusal),
+            Err(refusal @ Refusal::Unfinished { .. }) => {
+                self.hide(items);
+                return Err(refusal);
+            }
             Err(refusal) => {
                 for item in items {
                     if let Err(error) = self.backend.keep(item) {
                         base::error!(error, "Cannot bring back content whose removal failed"; "name" => item.name);
+                        self.hide(std::slice::from_ref(item));
                     }
                 }
                 return Err(refusal);
             }
         }
         for item in items {
+            self.hidden().remove(&item.name);
             if let Err(error) = self.backend.remove(item) {
                 // It is hidden and owned by nobody: the next start removes it.
                 base::error!(error, "Cannot remove retired content yet"; "name" => item.name);
@@ -177,6 +183,23 @@ impl Plugin {
         Ok(())
     }
 
+    /// Whether a repeated call may answer that the object which an earlier one made is there: recorded, in its
+    /// place, and not being removed. Content that could not be shown is shown now.
+    pub(crate) fn confirm(&self, id: &str, item: &Item) -> Result<(), Refusal> {
+        self.show_recorded(id, item)?;
+        let key = Key::Content(id.to_owned());
+        let busy = Refusal::Busy(key.text());
+        let _content = self.locks.shared(key)?;
+        if !self.store.read().has_content(id) {
+            return Err(busy);
+        }
+        match self.backend.is_there(item) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Refusal::Away(id.to_owned())),
+            Err(source) => Err(Refusal::Unfinished { what: "cannot look at the content".to_owned(), source }),
+        }
+    }
+
     /// Shows content that an earlier call recorded and could not show. It is held by the id of its volume or
     /// snapshot, so that nobody removes it meanwhile.
     pub(crate) fn show_recorded(&self, id: &str, item: &Item) -> Result<(), Refusal> {
@@ -186,10 +209,7 @@ impl Plugin {
         let key = Key::Content(id.to_owned());
         let busy = Refusal::Busy(key.text());
         let _content = self.locks.alone(key)?;
-        let tables = self.store.read();
-        let is_recorded = tables.volumes.contains_key(id) || tables.snapshots.contains_key(id);
-        drop(tables);
-        if !is_recorded {
+        if !self.store.read().has_content(id) {
             return Err(busy);
         }
         self.show(std::slice::from_ref(item))?;
