@@ -17,6 +17,7 @@ use crate::backend::hostpath::{Hostpath, Space};
 use crate::backend::{Content, Disk, Occupant};
 use crate::service::Service;
 
+mod streams;
 mod unfinished;
 
 /// Storage whose next calls fail.
