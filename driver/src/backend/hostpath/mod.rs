@@ -14,7 +14,9 @@
 //! folder (openat2 with RESOLVE_BENEATH and no links), so no name can lead out of it.
 //!
 //! A device's file has all its space from the beginning, so that writing to it never fails for want of
-//! space; or takes it when it is written ([`Space`]). Snapshots keep their holes.
+//! space; or takes it when it is written ([`Space`]). So in the first case it shares no blocks with a snapshot or a
+//! clone either. Snapshots keep their holes. A file system that writes everything to a new place (btrfs) cannot keep
+//! that promise.
 //!
 //! Differs: snapshots of folders are copies (reflinks or sparse where the file system can) instead of
 //! gzip archives; archives of the Go driver are still restored. Loop devices exist while a block volume

@@ -188,6 +188,26 @@ fn names_cannot_leave_the_folder() {
     assert_eq!(std::fs::read_dir(disk.folder.path().join(NEW)).unwrap().count(), 0, "no rest of the failure");
 }
 
+/// Gives a file an owner, as far as this process may, and an attribute.
+fn own(path: &Path, number: u32) {
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::lchown(path, Some(number), Some(number + 100)).unwrap();
+    }
+    if !path.is_symlink() {
+        let set =
+            rustix::fs::setxattr(path, "user.number", &number.to_be_bytes(), rustix::fs::XattrFlags::empty());
+        assert!(set.is_ok() || set == Err(Errno::OPNOTSUPP), "{set:?}");
+    }
+}
+
+/// Owner, group and attribute.
+fn identity(path: &Path) -> (u32, u32, Option<Vec<u8>>) {
+    let mut value = [0; 8];
+    let length = rustix::fs::lgetxattr(path, "user.number", &mut value).ok();
+    let metadata = std::fs::symlink_metadata(path).unwrap();
+    (metadata.uid(), metadata.gid(), length.map(|length| value[..length].to_vec()))
+}
+
 #[test]
 fn a_folders_copy_has_all_that_is_in_it_and_follows_no_link() {
     let disk = disk();
@@ -197,13 +217,18 @@ fn a_folders_copy_has_all_that_is_in_it_and_follows_no_link() {
     let at = disk.folder.path().join("source");
     std::fs::create_dir_all(at.join("a/b")).unwrap();
     std::fs::write(at.join("a/b/file"), "content").unwrap();
-    std::fs::set_permissions(at.join("a/b/file"), std::fs::Permissions::from_mode(0o4751)).unwrap();
     std::fs::hard_link(at.join("a/b/file"), at.join("linked")).unwrap();
     std::os::unix::fs::symlink("/etc/passwd", at.join("symbolic")).unwrap();
     std::os::unix::fs::symlink("..", at.join("a/up")).unwrap();
     let holes = File::create(at.join("holes")).unwrap();
     holes.set_len(1 << 30).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&holes, b"x", 1 << 29).unwrap();
+    let owned = ["", "a", "a/b/file", "symbolic"];
+    for (number, name) in (7001..).zip(owned) {
+        own(&at.join(name), number);
+    }
+    // A change of the owner would take the first bit.
+    std::fs::set_permissions(at.join("a/b/file"), std::fs::Permissions::from_mode(0o4751)).unwrap();
     let snapshot = item("snap", Kind::Snapshot, Access::Mount);
     disk.backend.prepare(&snapshot, 0, Content::CopyOf(&source)).unwrap();
     disk.backend.keep(&snapshot).unwrap();
@@ -213,6 +238,7 @@ fn a_folders_copy_has_all_that_is_in_it_and_follows_no_link() {
     disk.backend.prepare(&restored, 0, Content::CopyOf(&snapshot)).unwrap();
     disk.backend.keep(&restored).unwrap();
     let copy = disk.folder.path().join("restored");
+    assert_eq!(owned.map(|name| identity(&copy.join(name))), owned.map(|name| identity(&at.join(name))));
     assert_eq!(std::fs::read_to_string(copy.join("linked")).unwrap(), "content");
     let file = std::fs::metadata(copy.join("a/b/file")).unwrap();
     assert_eq!((file.mode() & 0o7777, file.nlink()), (0o4751, 2));
