@@ -18,8 +18,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, FileType, Mode};
 use rustix::io::Errno;
 
-use crate::backend::Occupant;
-use crate::folder::DRIVERS;
+use crate::backend::{DRIVERS, Occupant};
 use crate::sys::{self, Backing, TAG};
 
 /// The device number of loop devices.

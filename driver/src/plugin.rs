@@ -9,9 +9,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::backend::{Backend, Item};
+use crate::boot;
 use crate::folder::Folder;
 use crate::lock::{Key, Locks, Slots};
-use crate::node::lost;
 use crate::options::Options;
 use crate::refusal::Refusal;
 use crate::store::{Change, OpenError, Store, Volume};
@@ -83,7 +83,7 @@ impl Plugin {
             options,
             store,
             locks: Locks::default(),
-            boot: lost::boot_id(),
+            boot: boot::id(),
             backend: backend(&folder.own, &folder.shared).map_err(wrong)?,
             hidden: Mutex::default(),
             copies: Slots::new("copies", 48),

@@ -25,6 +25,9 @@ use std::path::{Path, PathBuf};
 
 use crate::store::{Access, Snapshot, Volume};
 
+/// In a state folder: holds the folders of all drivers. No id of a volume is this word.
+pub(crate) const DRIVERS: &str = "drivers";
+
 /// What an item is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {

@@ -6,6 +6,9 @@
 //!
 //! An inline volume keeps its publications, and so its content, until its unpublish: the kubelet publishes it again
 //! after a reboot.
+//!
+//! Differs: the Go driver keeps every publication and staging until its unpublish or unstage, over reboots too; a volume
+//! whose pod went with the kubelet's folder can be neither unstaged nor, with `--check-volume-lifecycle`, deleted.
 
 use std::path::{Path, PathBuf};
 
@@ -13,17 +16,6 @@ use crate::mount;
 use crate::plugin::Plugin;
 use crate::refusal::Refusal;
 use crate::store::Volume;
-
-/// Where Linux shows a random id of this boot.
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
-
-/// This boot's id; none if the system shows none, and then a publication is judged by what is seen.
-pub(crate) fn boot_id() -> Option<String> {
-    let text = std::fs::read_to_string(BOOT_ID).inspect_err(|error| {
-        base::warn!("Cannot tell this boot from others"; "err" => error, "file" => BOOT_ID);
-    });
-    text.ok().map(|text| text.trim().to_owned()).filter(|id| !id.is_empty())
-}
 
 impl Plugin {
     /// Drops recorded publications and stagings that are gone. What cannot be dropped, as on a full disk, is tried

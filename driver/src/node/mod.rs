@@ -1,7 +1,7 @@
 //! The Node service's operations: volumes on this host.
 
 mod health;
-pub(crate) mod lost;
+mod lost;
 mod publish;
 mod stage;
 mod stats;

@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{AtFlags, Dir, FileType, IFlags, Mode, OFlags, RenameFlags, ResolveFlags};
+use rustix::fs::{AtFlags, Dir, FileType, IFlags, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 const HERE: ResolveFlags =
@@ -103,10 +103,10 @@ impl Hoist<'_> {
             self.next += 1;
             self.waiting.push(number);
             let to = number.to_string();
-            match rustix::fs::renameat_with(parent, name, self.root, &to, RenameFlags::NOREPLACE) {
+            match rustix::fs::renameat(parent, name, self.root, &to) {
                 Ok(()) => return Ok(()),
-                // The user has something of this name there: it waits as well.
-                Err(Errno::EXIST) => {}
+                // The user has something of this name there: it waits as well. An empty folder is replaced.
+                Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR) => {}
                 // A subvolume's folders cannot leave it. They are hoisted within it.
                 Err(Errno::XDEV) if nested > 0 => {
                     self.waiting.pop();

@@ -38,7 +38,7 @@ async fn content_whose_record_may_come_back_is_not_discarded() {
 }
 
 #[tokio::test]
-async fn a_removal_whose_record_may_be_gone_stays_hidden_and_is_finished() {
+async fn a_removal_whose_record_may_be_gone_stays_hidden() {
     let f = fixture();
     let volume = made(&f, "v").await;
     strike(&f, Some(Fault::Unfinished));
@@ -117,7 +117,7 @@ fn record_publication(f: &Fixture, volume: &Volume) {
 }
 
 #[tokio::test]
-async fn a_device_that_was_not_let_go_of_is_let_go_of_by_the_next_call() {
+async fn a_device_that_was_not_let_go_of_goes_with_the_next_call() {
     let f = fixture();
     let volume = made(&f, "v").await;
     record_publication(&f, &volume);
