@@ -20,10 +20,9 @@ use std::time::Duration;
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
+use crate::backend::DRIVERS;
 use crate::store::{Change, journal, migrate};
 
-/// Holds the folders of all drivers. No id of a volume is this word.
-const DRIVERS: &str = "drivers";
 /// Others may neither write nor look.
 const MODE: u32 = 0o750;
 /// How often a taken lock is tried, and how long to wait between: 15 seconds in all. A predecessor that was told to

@@ -13,6 +13,7 @@
 //! Behaviour follows csi-driver-host-path v1.18 and CSI 1.13; deviations carry `Differs:`.
 
 pub mod backend;
+mod boot;
 pub mod check;
 mod controller;
 pub mod filesystem;

@@ -3,18 +3,23 @@
 //! A device's file is recognised by its identity (file system and inode): the path that sysfs shows is
 //! relative to a mount namespace, and two drivers in two containers may show the same one. For the same
 //! reason each device carries a tag of the state folder that it was made for. Needs root.
+//!
+//! Others may attach the same file. Ours shows the whole file, and carries our tag; or none, as those of an earlier
+//! version; or the file's path below the Go driver's folder, as those of the Go driver (by `losetup`).
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode};
 use rustix::io::Errno;
 
-use crate::backend::Occupant;
-use crate::sys::{self, Backing};
+use crate::backend::{DRIVERS, Occupant};
+use crate::sys::{self, Backing, TAG};
 
 /// The device number of loop devices.
 const MAJOR: u32 = 7;
@@ -36,7 +41,7 @@ pub(crate) fn tag((device, inode): Identity) -> String {
 /// # Errors
 /// The system's.
 pub(crate) fn attach(file: &File, path: &Path, readonly: bool, tag: &str) -> io::Result<PathBuf> {
-    let mut known = find(path, Some(readonly))?.into_iter();
+    let mut known = find_ours(path, Some(readonly), tag)?.into_iter();
     if let Some(found) = known.find(|found| !found.backing.leaving) {
         return Ok(found.node);
     }
@@ -54,12 +59,12 @@ pub(crate) fn attach(file: &File, path: &Path, readonly: bool, tag: &str) -> io:
     Err(io::Error::from(Errno::BUSY))
 }
 
-/// Lets go of a file's device, if there is one.
+/// Lets go of our device of a file, if there is one.
 ///
 /// # Errors
 /// The system's.
-pub(crate) fn detach(path: &Path, readonly: bool) -> io::Result<()> {
-    for found in find(path, Some(readonly))? {
+pub(crate) fn detach(path: &Path, readonly: bool, tag: &str) -> io::Result<()> {
+    for found in find_ours(path, Some(readonly), tag)? {
         clear(&found.device)?;
     }
     Ok(())
@@ -89,12 +94,12 @@ pub(crate) fn occupant(node: &Path, file: &Path, tag: &str) -> io::Result<Occupa
     Ok(if is_it { present } else { Occupant::Stranger })
 }
 
-/// Lets a file's devices see its present size.
+/// Lets our devices of a file see its present size.
 ///
 /// # Errors
 /// The system's.
-pub(crate) fn refresh(path: &Path) -> io::Result<()> {
-    for found in find(path, None)? {
+pub(crate) fn refresh(path: &Path, tag: &str) -> io::Result<()> {
+    for found in find_ours(path, None, tag)? {
         sys::set_capacity(&found.device)?;
     }
     Ok(())
@@ -111,28 +116,55 @@ pub(crate) fn flush(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Lets go of the devices that nothing needs: those with this tag, and those of a file in `ours` (made by
-/// the Go driver or by an earlier version, without a tag), except for the files in `in_use`.
+/// Lets go of the devices that nothing needs: those with this tag, and those of a file in `recorded` that the Go
+/// driver or an earlier version made, except for the files in `in_use`. Files come with the volumes' names.
 ///
 /// # Errors
 /// The system's.
 pub(crate) fn detach_strays(
     tag: &str,
-    ours: &HashSet<Identity>,
-    in_use: &HashSet<Identity>,
+    recorded: &HashMap<Identity, String>,
+    in_use: &HashMap<Identity, String>,
 ) -> io::Result<()> {
     for found in devices()? {
         let file = (found.backing.device, found.backing.inode);
-        if (is_tagged(&found.backing, tag) || ours.contains(&file)) && !in_use.contains(&file) {
+        let is_recorded = || recorded.get(&file).is_some_and(|name| is_ours(&found.backing, tag, name));
+        if (is_tagged(&found.backing, tag) || is_recorded()) && !in_use.contains_key(&file) {
             base::info!("Detaching a loop device that nothing uses"; "device" => found.node.display());
-            clear(&found.device)?;
+            if let Err(error) = clear(&found.device) {
+                base::error!(error, "Cannot detach a loop device"; "device" => found.node.display());
+            }
         }
     }
     Ok(())
 }
 
 fn is_tagged(backing: &Backing, tag: &str) -> bool {
-    backing.tag.split(|byte| *byte == 0).next() == Some(tag.as_bytes())
+    text(backing) == tag.as_bytes()
+}
+
+/// What is written on a device, without the zero bytes behind.
+fn text(backing: &Backing) -> &[u8] {
+    backing.tag.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+/// Whether a device with the file of the volume `name` is ours: see the module.
+fn is_ours(backing: &Backing, tag: &str, name: &str) -> bool {
+    let is_known = || match text(backing) {
+        b"" => true,
+        text => text == tag.as_bytes() || is_go_drivers(text, name),
+    };
+    backing.is_whole && is_known()
+}
+
+/// Whether a device's text is the path that the Go driver had for a volume. Ours are in a folder of a driver, one
+/// level below [`DRIVERS`]: whoever attached such a path was neither the Go driver nor we.
+fn is_go_drivers(text: &[u8], name: &str) -> bool {
+    let path = Path::new(OsStr::from_bytes(text));
+    let last = path.file_name().unwrap_or_default().as_bytes();
+    // The kernel cuts long ones off.
+    let is_it = last == name.as_bytes() || text.len() == TAG - 1 && name.as_bytes().starts_with(last);
+    is_it && path.parent().and_then(Path::parent).and_then(Path::file_name) != Some(DRIVERS.as_ref())
 }
 
 fn clear(device: &File) -> io::Result<()> {
@@ -162,6 +194,14 @@ fn find(path: &Path, readonly: Option<bool>) -> io::Result<Vec<Found>> {
         let is_it = (found.backing.device, found.backing.inode) == (file.dev(), file.ino());
         is_it && readonly.is_none_or(|wanted| wanted == found.backing.readonly)
     });
+    Ok(found)
+}
+
+/// As [`find`], those that are ours.
+fn find_ours(path: &Path, readonly: Option<bool>, tag: &str) -> io::Result<Vec<Found>> {
+    let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    let mut found = find(path, readonly)?;
+    found.retain(|found| is_ours(&found.backing, tag, name));
     Ok(found)
 }
 

@@ -12,13 +12,16 @@ use rustix::io::Errno;
 
 use crate::backend::Item;
 use crate::check;
-use crate::lock::{Guard, Key, Slot};
+use crate::lock::{Key, Slot};
 use crate::options::BlockType;
 use crate::plugin::Plugin;
 use crate::refusal::Refusal;
 
 /// Bytes per block.
 const BLOCK: u64 = 4096;
+/// Bytes per block of fixed length where a volume does not consist of whole larger ones: all blocks have one size, and
+/// none reaches past the end.
+const SECTOR: u64 = 512;
 /// Entries per message when the caller does not say.
 const DEFAULT_RESULTS: usize = 256;
 
@@ -40,11 +43,11 @@ pub struct Walk {
     target: File,
     start: u64,
     length: u64,
+    /// Bytes per block.
+    block: u64,
     capacity: i64,
     limit: usize,
     variable: bool,
-    /// Keeps the snapshots from being deleted meanwhile.
-    _guards: Vec<Guard>,
     _slot: Slot,
 }
 
@@ -88,19 +91,22 @@ impl Plugin {
             Refusal::Size(format!("starting_offset {offset} is outside the volume's {} bytes", target.size))
         })?;
         let ids = base.iter().chain([&target]).map(|snapshot| snapshot.id.clone());
-        let guards = ids.map(|id| self.locks.shared(Key::Content(id))).collect::<Result<Vec<_>, _>>()?;
+        // Until the files are open: from then on a deletion takes nothing from this walk.
+        let _guards = ids.map(|id| self.locks.shared(Key::Content(id))).collect::<Result<Vec<_>, _>>()?;
         let open = |item: &Item| self.backend.open(item).map_err(Refusal::system("cannot read the snapshot"));
         let file = open(&Item::from(&*target))?;
         let length = file.metadata().map_err(Refusal::system("cannot read the snapshot"))?.len();
+        let variable = self.options.block_type == BlockType::Variable;
+        let block = if variable || length % BLOCK == 0 { BLOCK } else { SECTOR };
         Ok(Walk {
             base: base.map(|base| open(&Item::from(&*base))).transpose()?,
             target: file,
-            start: start / BLOCK * BLOCK,
+            start: start / block * block,
             length,
+            block,
             capacity: target.size,
             limit: limit.min(DEFAULT_RESULTS * 64),
-            variable: self.options.block_type == BlockType::Variable,
-            _guards: guards,
+            variable,
             _slot: self.streams.take()?,
         })
     }
@@ -115,9 +121,10 @@ impl Walk {
     pub fn run(&self, mut send: impl FnMut(Runs) -> bool) -> io::Result<()> {
         let mut runs: Vec<v1::BlockMetadata> = Vec::new();
         let mut position = self.start;
-        let (mut ours, mut theirs) = (vec![0; BLOCK as usize], vec![0; BLOCK as usize]);
+        let block = usize::try_from(self.block).unwrap_or(0);
+        let (mut ours, mut theirs) = (vec![0; block], vec![0; block]);
         while let Some(next) = self.next_data(position)? {
-            position = next / BLOCK * BLOCK;
+            position = next / self.block * self.block;
             if self.counts(position, &mut ours, &mut theirs)? {
                 self.add(&mut runs, position);
                 // One more than the limit may still merge into the last run.
@@ -128,7 +135,7 @@ impl Walk {
                     }
                 }
             }
-            position += BLOCK;
+            position += self.block;
         }
         if !runs.is_empty() {
             send(self.message(runs));
@@ -138,7 +145,8 @@ impl Walk {
 
     fn add(&self, runs: &mut Vec<v1::BlockMetadata>, position: u64) {
         let byte_offset = i64::try_from(position).unwrap_or(i64::MAX);
-        let size = if self.variable { BLOCK.min(self.length - position) } else { BLOCK };
+        // A Go driver's volume need not have whole sectors.
+        let size = self.block.min(self.length - position);
         let size_bytes = i64::try_from(size).unwrap_or(0);
         match runs.last_mut() {
             Some(last) if self.variable && last.byte_offset + last.size_bytes == byte_offset => {

@@ -33,10 +33,15 @@ pub enum Target {
     File,
 }
 
-/// The flags for mount options by name; unknown ones are ignored, as the Go driver ignores all.
+/// The flags for mount options by name; unknown ones are ignored, as the Go driver ignores all. One element may hold
+/// several, with commas between them, as on the command line of `mount`.
 pub fn flags_of<'a>(options: impl IntoIterator<Item = &'a str>) -> MountFlags {
     let known = |option: &str| OPTIONS.iter().find(|(name, _)| *name == option).map(|(_, flag)| *flag);
-    options.into_iter().filter_map(known).fold(MountFlags::empty(), MountFlags::union)
+    options
+        .into_iter()
+        .flat_map(|element| element.split(','))
+        .filter_map(known)
+        .fold(MountFlags::empty(), MountFlags::union)
 }
 
 /// Whether something is mounted exactly here. An absent path is not mounted.
@@ -228,5 +233,17 @@ pub fn remove_target(target: &Path) -> io::Result<()> {
     match rustix::fs::unlinkat(CWD, target, flags) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_found_between_commas_too() {
+        let all = MountFlags::RDONLY | MountFlags::NOEXEC | MountFlags::NODEV;
+        assert_eq!(flags_of(["ro,noexec", "vers=3,nodev"]), all);
+        assert_eq!(flags_of(["context=ro", "noexecs,x", ""]), MountFlags::empty());
     }
 }

@@ -9,9 +9,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::backend::{Backend, Item};
+use crate::boot;
 use crate::folder::Folder;
 use crate::lock::{Key, Locks, Slots};
-use crate::mount;
 use crate::options::Options;
 use crate::refusal::Refusal;
 use crate::store::{Change, OpenError, Store, Volume};
@@ -24,9 +24,12 @@ pub struct Plugin {
     pub store: Store,
     /// Who works on what.
     pub locks: Locks,
+    /// This boot's id, if the system tells.
+    pub(crate) boot: Option<String>,
     /// The storage.
     pub backend: Box<dyn Backend>,
-    /// Names of content that is recorded and could not be shown: for the next call, or the next start.
+    /// Names of content that is recorded and not in its place: it could not be shown, or its removal did not end. The
+    /// next call or the next start finishes it.
     hidden: Mutex<HashSet<String>>,
     /// Copies under way: clones, snapshots, restores.
     pub(crate) copies: Slots,
@@ -80,6 +83,7 @@ impl Plugin {
             options,
             store,
             locks: Locks::default(),
+            boot: boot::id(),
             backend: backend(&folder.own, &folder.shared).map_err(wrong)?,
             hidden: Mutex::default(),
             copies: Slots::new("copies", 48),
@@ -88,13 +92,13 @@ impl Plugin {
             attaching: Mutex::new(()),
             _folder: folder,
         };
-        plugin.recover().map_err(|refusal| wrong(std::io::Error::other(refusal)))?;
+        plugin.recover();
         Ok(plugin)
     }
 
     /// Brings records, mounts and content into agreement after a kill or a reboot.
-    fn recover(&self) -> Result<(), Refusal> {
-        self.forget_lost_targets()?;
+    fn recover(&self) {
+        self.forget_lost();
         let tables = self.store.read();
         let volumes = tables.volumes.values().map(|volume| Item::from(&**volume));
         let snapshots = tables.snapshots.values().map(|snapshot| Item::from(&**snapshot));
@@ -102,7 +106,8 @@ impl Plugin {
         let published = tables.volumes.values().filter(|volume| !volume.published.is_empty());
         let in_use: Vec<Item> = published.map(|volume| Item::from(&**volume)).collect();
         drop(tables);
-        self.backend.recover(&recorded, &in_use).map_err(Refusal::system("cannot take up the content"))
+        let unsettled = self.backend.recover(&recorded, &in_use);
+        self.hide(&unsettled);
     }
 
     /// Removes the content that the start found to be nobody's, which may take long.
@@ -110,39 +115,6 @@ impl Plugin {
         if let Err(error) = self.backend.clean() {
             base::error!(error, "Cannot remove content that nothing owns; the next start tries again");
         }
-    }
-
-    /// Drops recorded publications whose mount does not exist: the kill came before the mount, or the node
-    /// was started anew. An inline volume keeps its publications, and so its content, until its unpublish:
-    /// the kubelet publishes it again after a reboot.
-    fn forget_lost_targets(&self) -> Result<(), Refusal> {
-        let volumes: Vec<_> = self.store.read().volumes.values().cloned().collect();
-        let targets = || volumes.iter().flat_map(|volume| volume.published.keys());
-        let is_visible = |target: &String| Path::new(target).parent().is_some_and(Path::exists);
-        if targets().next().is_some() && !targets().any(is_visible) {
-            base::warn!(
-                "No folder is there in which volumes were published, so no publication is \
-                forgotten: is the kubelet's folder mounted into the driver's container?"
-            );
-            return Ok(());
-        }
-        for volume in volumes.iter().filter(|volume| !volume.ephemeral) {
-            let lost: Vec<&String> = volume
-                .published
-                .keys()
-                .filter(|target| !mount::is_mounted(target.as_ref()).unwrap_or(true))
-                .collect();
-            for target in &lost {
-                // Made by us right before the mount; somebody else's content is left alone.
-                let _ = mount::remove_target(target.as_ref());
-            }
-            if !lost.is_empty() {
-                self.store.undo(&volume.id, |volume| {
-                    volume.published.retain(|target, _| !lost.contains(&target));
-                })?;
-            }
-        }
-        Ok(())
     }
 
     /// Removes a volume for good. The caller holds its locks.
@@ -162,17 +134,22 @@ impl Plugin {
             .and_then(|()| self.store.commit(changes));
         match outcome {
             Ok(()) => {}
-            Err(refusal @ Refusal::Unfinished { .. }) => return Err(refusal),
+            Err(refusal @ Refusal::Unfinished { .. }) => {
+                self.hide(items);
+                return Err(refusal);
+            }
             Err(refusal) => {
                 for item in items {
                     if let Err(error) = self.backend.keep(item) {
                         base::error!(error, "Cannot bring back content whose removal failed"; "name" => item.name);
+                        self.hide(std::slice::from_ref(item));
                     }
                 }
                 return Err(refusal);
             }
         }
         for item in items {
+            self.hidden().remove(&item.name);
             if let Err(error) = self.backend.remove(item) {
                 // It is hidden and owned by nobody: the next start removes it.
                 base::error!(error, "Cannot remove retired content yet"; "name" => item.name);
@@ -198,12 +175,29 @@ impl Plugin {
     fn show(&self, items: &[Item]) -> Result<(), Refusal> {
         for item in items {
             if let Err(source) = self.backend.keep(item) {
-                self.hidden().extend(items.iter().map(|item| item.name.clone()));
+                self.hide(items);
                 let what = "cannot put the content in its place".to_owned();
                 return Err(Refusal::Unfinished { what, source });
             }
         }
         Ok(())
+    }
+
+    /// Whether a repeated call may answer that the object which an earlier one made is there: recorded, in its
+    /// place, and not being removed. Content that could not be shown is shown now.
+    pub(crate) fn confirm(&self, id: &str, item: &Item) -> Result<(), Refusal> {
+        self.show_recorded(id, item)?;
+        let key = Key::Content(id.to_owned());
+        let busy = Refusal::Busy(key.text());
+        let _content = self.locks.shared(key)?;
+        if !self.store.read().has_content(id) {
+            return Err(busy);
+        }
+        match self.backend.is_there(item) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Refusal::Away(id.to_owned())),
+            Err(source) => Err(Refusal::Unfinished { what: "cannot look at the content".to_owned(), source }),
+        }
     }
 
     /// Shows content that an earlier call recorded and could not show. It is held by the id of its volume or
@@ -215,10 +209,7 @@ impl Plugin {
         let key = Key::Content(id.to_owned());
         let busy = Refusal::Busy(key.text());
         let _content = self.locks.alone(key)?;
-        let tables = self.store.read();
-        let is_recorded = tables.volumes.contains_key(id) || tables.snapshots.contains_key(id);
-        drop(tables);
-        if !is_recorded {
+        if !self.store.read().has_content(id) {
             return Err(busy);
         }
         self.show(std::slice::from_ref(item))?;
@@ -229,6 +220,10 @@ impl Plugin {
     /// Whether content is recorded and could not be shown yet.
     pub(crate) fn is_hidden(&self, item: &Item) -> bool {
         self.hidden().contains(&item.name)
+    }
+
+    fn hide(&self, items: &[Item]) {
+        self.hidden().extend(items.iter().map(|item| item.name.clone()));
     }
 
     fn hidden(&self) -> MutexGuard<'_, HashSet<String>> {

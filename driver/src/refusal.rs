@@ -41,6 +41,9 @@ pub enum Refusal {
     /// Another operation on the same object is under way.
     #[error("an operation on {0} is already under way: try again later")]
     Busy(String),
+    /// Recorded, and its content is not in its place.
+    #[error("the content of {0:?} is not in its place: try again later")]
+    Away(String),
     /// As many slow operations of a kind as may be are under way.
     #[error("{limit} {what} are under way already: try again later")]
     Crowded {
@@ -95,7 +98,7 @@ impl Refusal {
             Self::Unimplemented(_) => Code::Unimplemented,
             Self::Unknown { .. } => Code::NotFound,
             Self::Clash(_) => Code::AlreadyExists,
-            Self::Busy(_) | Self::Crowded { .. } | Self::BadToken(_) => Code::Aborted,
+            Self::Busy(_) | Self::Away(_) | Self::Crowded { .. } | Self::BadToken(_) => Code::Aborted,
             Self::WrongState(_) => Code::FailedPrecondition,
             Self::OutOfOrder(_) => Code::Internal,
             Self::Full(_) => Code::ResourceExhausted,

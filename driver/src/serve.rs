@@ -23,6 +23,10 @@ use crate::service::Service;
 /// How long calls that are under way may take after the signal to stop.
 pub(crate) const GRACE: Duration = Duration::from_secs(10);
 
+/// How often a caller is asked whether it is still there, and how long it may take to answer. A caller whose machine is
+/// gone closes no connection.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
 /// The process failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -85,6 +89,8 @@ pub async fn serve(options: Options) -> Result<(), ServeError> {
     });
     let (stopping, stopped) = tokio::sync::oneshot::channel();
     let server = Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
         .add_service(IdentityServer::new(service.clone()))
         .add_service(ControllerServer::new(service.clone()))
         .add_service(GroupControllerServer::new(service.clone()))

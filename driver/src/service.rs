@@ -9,6 +9,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::log::Site;
 use csi::v1::controller_server::Controller;
@@ -17,14 +18,21 @@ use csi::v1::identity_server::Identity;
 use csi::v1::node_server::Node;
 use csi::v1::snapshot_metadata_server::SnapshotMetadata;
 use csi::{Redact, Rpc, StreamRpc, code_name, grpc_text, redacted, redacted_by_key, v1};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::SendTimeoutError;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 
 use crate::metadata::{Runs, Walk};
 use crate::plugin::Plugin;
 use crate::refusal::Refusal;
 
+/// How long a caller may leave a message of a stream untaken. One that stopped reading must not hold the stream's place
+/// for ever.
+const STALL: Duration = Duration::from_secs(60);
+/// Messages of a stream that wait to be taken.
+const AHEAD: usize = 4;
 /// The level of requests and answers.
 const LEVEL: i32 = 5;
 
@@ -236,17 +244,40 @@ where
     let walk = walk.map_err(Status::from).inspect_err(|status| {
         base::error!(grpc_text(status), "GRPC error"; "method" => R::METHOD);
     })?;
-    let (sender, receiver) = mpsc::channel(4);
+    let (sender, receiver) = mpsc::channel(AHEAD + 1);
+    // The place of an error, when all others are taken: else a stream that was cut off would look whole.
+    let last = sender.clone().reserve_owned().await.map_err(|error| Status::internal(error.to_string()))?;
     tokio::task::spawn_blocking(move || {
-        let read = walk.run(|runs| sender.blocking_send(Ok(message(runs))).is_ok());
-        if let Err(error) = read {
-            let status = Status::internal(format!("cannot read the snapshot: {error}"));
-            base::error!(grpc_text(&status), "GRPC error"; "method" => R::METHOD, "code" => code_name(Code::Internal));
-            // A caller that left needs no reason.
-            let _ = sender.blocking_send(Err(status));
+        if let Err(status) = hand_on(&walk, &sender, message, STALL) {
+            let code = code_name(status.code());
+            base::error!(grpc_text(&status), "GRPC error"; "method" => R::METHOD, "code" => code);
+            last.send(Err(status));
         }
     });
     Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+}
+
+/// Sends what a walk finds, until its end or until the caller leaves. A caller that takes nothing for as long as `stall`
+/// is refused. It may block.
+pub(crate) fn hand_on<M>(
+    walk: &Walk,
+    sender: &mpsc::Sender<Result<M, Status>>,
+    message: impl Fn(Runs) -> M,
+    stall: Duration,
+) -> Result<(), Status> {
+    let runtime = Handle::current();
+    let mut is_stalled = false;
+    let read = walk.run(|runs| {
+        let sent = runtime.block_on(sender.send_timeout(Ok(message(runs)), stall));
+        is_stalled = matches!(sent, Err(SendTimeoutError::Timeout(_)));
+        sent.is_ok()
+    });
+    if is_stalled {
+        return Err(Status::unavailable(format!(
+            "nobody took a message for {stall:?}: ask again from there"
+        )));
+    }
+    read.map_err(|error| Status::internal(format!("cannot read the snapshot: {error}")))
 }
 
 #[cfg(test)]

@@ -123,6 +123,8 @@ pub(crate) struct Backing {
     pub(crate) device: u64,
     /// Its inode.
     pub(crate) inode: u64,
+    /// Whether the device shows all of the file, from its beginning.
+    pub(crate) is_whole: bool,
     /// Whether the device is read-only.
     pub(crate) readonly: bool,
     /// Whether it lets go of the file as soon as nobody has it open.
@@ -154,7 +156,8 @@ pub(crate) fn backing(device: impl AsFd) -> io::Result<Backing> {
     // SAFETY: GET_STATUS writes one `struct loop_info64`.
     unsafe { ioctl(device, With(GET_STATUS, &mut info)) }?;
     let (readonly, leaving) = (info.flags & READ_ONLY != 0, info.flags & AUTOCLEAR != 0);
-    Ok(Backing { device: info.device, inode: info.inode, readonly, leaving, tag: info.file_name })
+    let is_whole = info.offset == 0 && info.size_limit == 0;
+    Ok(Backing { device: info.device, inode: info.inode, is_whole, readonly, leaving, tag: info.file_name })
 }
 
 /// Detaches the file; if the device is open elsewhere, once that is closed.

@@ -8,7 +8,8 @@
 //! Some drivers put credentials into volume contexts, publish contexts and mount flags. The kubelet puts service account
 //! tokens into volume contexts. So a log shows all keys, but values only of keys that are known to be harmless.
 //!
-//! `Differs:` upstream logs contexts and mount flags whole (CVE-2023-2878 is of that kind).
+//! `Differs:` upstream logs contexts and mount flags whole (CVE-2023-2878 is of that kind). Ours hides the values of
+//! context keys that are not on the list, vendors' own among them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -78,8 +79,28 @@ impl Contexts {
         }
     }
 
-    fn shows_flag(self, name: &str) -> bool {
-        self == Self::AllButTokens || FLAGS.contains(&name)
+    /// One element of the mount flags, which may hold several with commas between them.
+    fn shown_flags(self, element: &str) -> String {
+        if self == Self::AllButTokens {
+            return element.to_owned();
+        }
+        // An SELinux context may have commas in it, and then there is no telling where it ends.
+        let is_alone = !element.contains(',');
+        let mut shown = Vec::new();
+        let mut is_after_hidden = false;
+        for part in element.split(',') {
+            shown.push(match part.split_once('=') {
+                Some((name, _)) if FLAGS.contains(&name) || is_alone && name == SELINUX => part.to_owned(),
+                Some((name, _)) => {
+                    is_after_hidden = true;
+                    format!("{name}={STRIPPED}")
+                }
+                // It may be the rest of a value that had a comma in it.
+                None if is_after_hidden && !WORDS.contains(&part) => STRIPPED.to_owned(),
+                None => part.to_owned(),
+            });
+        }
+        shown.join(",")
     }
 }
 
@@ -87,9 +108,13 @@ impl Contexts {
 const TOKENS: &str = "csi.storage.k8s.io/serviceAccount.tokens";
 /// Where csi-provisioner names itself.
 const IDENTITY: &str = "storage.kubernetes.io/csiProvisionerIdentity";
+/// The mount flag whose value is harmless and may have commas in it.
+const SELINUX: &str = "context";
+/// Mount flags without a value that are known by all file systems.
+const WORDS: [&str; 10] =
+    ["ro", "rw", "nosuid", "nodev", "noexec", "noatime", "nodiratime", "relatime", "sync", "async"];
 /// Mount flags whose values are harmless.
-const FLAGS: [&str; 20] = [
-    "context",
+const FLAGS: [&str; 19] = [
     "dir_mode",
     "file_mode",
     "fsgroup",
@@ -196,11 +221,8 @@ impl<'a> Object<'a> {
 
     /// Mount flags.
     pub(crate) fn flags(&mut self, key: &str, values: &[String]) {
-        self.list(key, values, |out, value| match value.split_once('=') {
-            Some((name, _)) if !out.contexts.shows_flag(name) => {
-                quote(&mut out.text, &format!("{name}={STRIPPED}"))
-            }
-            Some(_) | None => quote(&mut out.text, value),
+        self.list(key, values, |out, value| {
+            quote(&mut out.text, &out.contexts.shown_flags(value));
         });
     }
 

@@ -25,6 +25,9 @@ use std::path::{Path, PathBuf};
 
 use crate::store::{Access, Snapshot, Volume};
 
+/// In a state folder: holds the folders of all drivers. No id of a volume is this word.
+pub(crate) const DRIVERS: &str = "drivers";
+
 /// What an item is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -94,16 +97,14 @@ pub enum Occupant {
 /// A kind of storage. See the module for what each call must promise.
 pub trait Backend: Send + Sync + 'static {
     /// After a start, before anything else: keeps all that is recorded, notes what was prepared or retired
-    /// and is not, and lets go of devices that no volume in `in_use` needs.
-    ///
-    /// # Errors
-    /// The system's. The driver does not start then.
-    fn recover(&self, recorded: &[Item], in_use: &[Item]) -> io::Result<()>;
+    /// and is not, and lets go of devices that no volume in `in_use` needs. What fails is logged and left as it is:
+    /// one bad inode must not stop the driver. Returns what is recorded and could not be kept.
+    fn recover(&self, recorded: &[Item], in_use: &[Item]) -> Vec<Item>;
 
     /// Removes what [`Backend::recover`] noted, beside any other call.
     ///
     /// # Errors
-    /// The system's.
+    /// The first of the system's; all else that was noted is removed then.
     fn clean(&self) -> io::Result<()>;
 
     /// Makes new content of `size` bytes (a folder may ignore the size). Nobody sees it yet.

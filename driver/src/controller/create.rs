@@ -31,8 +31,8 @@ impl Plugin {
     /// # Errors
     /// INVALID_ARGUMENT for a bad field; ALREADY_EXISTS when the name belongs to another volume;
     /// NOT_FOUND for an unknown source; OUT_OF_RANGE for an impossible size; RESOURCE_EXHAUSTED without
-    /// room, here or at the wanted place; ABORTED when the name or the source is being worked on,
-    /// or too many copies are under way; UNAVAILABLE
+    /// room, here or at the wanted place; ABORTED when the name or the source is being worked on, the volume is
+    /// being removed or has lost its content, or too many copies are under way; UNAVAILABLE
     /// when the volume is recorded and a repeated call must finish it.
     pub fn create_volume(
         &self,
@@ -44,7 +44,7 @@ impl Plugin {
         let existing = self.store.read().volume_named(&request.name);
         if let Some(volume) = existing {
             compatible(&volume, &request, &wanted)?;
-            self.show_recorded(&volume.id, &Item::from(&*volume))?;
+            self.confirm(&volume.id, &Item::from(&*volume))?;
             return Ok(self.created(&volume));
         }
         let _slot = wanted.source.is_some().then(|| self.copies.take()).transpose()?;
@@ -66,6 +66,7 @@ impl Plugin {
             ephemeral: false,
             attached: None,
             staged: Default::default(),
+            staged_in: None,
             published: Default::default(),
         };
         self.make(&volume, origin.as_ref())?;

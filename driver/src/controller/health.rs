@@ -78,7 +78,7 @@ impl Plugin {
             return Ok(true);
         }
         if self.is_hidden(&item) {
-            return Err(io::Error::other("it is not in its place yet: repeat CreateVolume"));
+            return Err(io::Error::other("it is not in its place: a call or a start did not finish"));
         }
         let keys = [Key::Name("volume", volume.name.clone()), Key::Content(volume.id.clone())];
         let is_worked_on = || keys.iter().any(|key| self.locks.is_held(key));

@@ -44,7 +44,7 @@ impl Plugin {
                     format!("snapshot {:?} exists already, of volume {:?}", request.name, snapshot.volume);
                 return Err(Refusal::Clash(message));
             }
-            self.show_recorded(&snapshot.id, &Item::from(&*snapshot))?;
+            self.confirm(&snapshot.id, &Item::from(&*snapshot))?;
             return Ok(self.cut(&snapshot));
         }
         let _slot = self.copies.take()?;
@@ -123,9 +123,7 @@ impl Plugin {
                 let message = format!("group snapshot {:?} exists already, of other volumes", request.name);
                 return Err(Refusal::Clash(message));
             }
-            for member in self.members(&group) {
-                self.show_recorded(&member.id, &Item::from(&*member))?;
-            }
+            self.confirm_group(&group)?;
             return Ok(v1::CreateVolumeGroupSnapshotResponse {
                 group_snapshot: Some(self.describe_group(&group)),
             });
@@ -134,6 +132,17 @@ impl Plugin {
         let (volumes, _guards) = self.hold(&sources)?;
         let group = self.cut_group(request.name, &volumes)?;
         Ok(v1::CreateVolumeGroupSnapshotResponse { group_snapshot: Some(self.describe_group(&group)) })
+    }
+
+    /// As [`Plugin::confirm`], for a group and its members.
+    fn confirm_group(&self, group: &Group) -> Result<(), Refusal> {
+        let key = Key::Group(group.id.clone());
+        let busy = Refusal::Busy(key.text());
+        let _group = self.locks.shared(key)?;
+        if !self.store.read().groups.contains_key(&group.id) {
+            return Err(busy);
+        }
+        self.members(group).iter().try_for_each(|member| self.confirm(&member.id, &Item::from(&**member)))
     }
 
     /// All the volumes, held so that nobody changes them meanwhile.

@@ -1,6 +1,7 @@
 //! The Node service's operations: volumes on this host.
 
 mod health;
+mod lost;
 mod publish;
 mod stage;
 mod stats;

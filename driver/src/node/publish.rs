@@ -5,6 +5,7 @@
 //! that is there already is trusted only if it is this volume with the options asked for.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use csi::v1;
 use rustix::mount::MountFlags;
@@ -45,22 +46,38 @@ impl Plugin {
     ) -> Result<v1::NodePublishVolumeResponse, Refusal> {
         let capability = self.check_publish(&request)?;
         let access = common_access(std::slice::from_ref(capability))?;
-        let mode = capability.access_mode.map_or(0, |mode| mode.mode);
         let _record = self.locks.alone(Key::Volume(request.volume_id.clone()))?;
-        if self.is_inline(&request) {
+        let is_inline = self.is_inline(&request);
+        if is_inline {
             self.make_inline(&request, access)?;
         }
         let volume = self.store.volume(&request.volume_id)?;
+        let is_new = is_inline && volume.published.is_empty();
+        match self.publish_made(&request, capability, volume) {
+            Err(refusal) if is_new => Err(self.take_back(&request.volume_id, &request.target_path, refusal)),
+            outcome => outcome,
+        }
+    }
+
+    /// Binds a volume that is there.
+    fn publish_made(
+        &self,
+        request: &v1::NodePublishVolumeRequest,
+        capability: &v1::VolumeCapability,
+        volume: Arc<Volume>,
+    ) -> Result<v1::NodePublishVolumeResponse, Refusal> {
+        let access = common_access(std::slice::from_ref(capability))?;
+        let mode = capability.access_mode.map_or(0, |mode| mode.mode);
         let readonly = request.readonly
             || volume.attached == Some(true)
             || matches!(Mode::try_from(mode), Ok(Mode::SingleNodeReaderOnly | Mode::MultiNodeReaderOnly));
-        let wanted = Publication { readonly, mode };
+        let wanted = Publication { readonly, mode, boot: self.boot.clone() };
         if access != volume.access {
             let reason = format!("volume {:?} is a {} volume", volume.id, volume.access.word());
             return Err(Refusal::invalid("volume_capability", reason));
         }
         self.check_staged(&volume, &request.staging_target_path)?;
-        check_sharing(&volume, &request.target_path, &wanted)?;
+        let volume = self.check_sharing(volume, &request.target_path, &wanted)?;
         let target = Path::new(&request.target_path);
         let is_recorded = volume.published.contains_key(&request.target_path);
         let options = options_of(capability, &volume, readonly);
@@ -75,13 +92,15 @@ impl Plugin {
             // Not as the caller wants it, such as writable: to be mounted anew.
             Some(Occupant::Volume | Occupant::Remains) => self.unmount(&volume, target)?,
         }
-        if !is_recorded {
+        let is_of_this_boot =
+            volume.published.get(&request.target_path).is_some_and(|it| it.boot == self.boot);
+        if !is_recorded || !is_of_this_boot {
             self.store.update(&volume.id, |volume| {
                 volume.published.insert(request.target_path.clone(), wanted.clone());
             })?;
         }
         if let Err(refusal) = self.mount(&volume, target, readonly, options) {
-            return Err(self.take_back(&volume, &request.target_path, refusal));
+            return Err(self.withdraw(&volume, &request.target_path, refusal));
         }
         Ok(v1::NodePublishVolumeResponse {})
     }
@@ -118,7 +137,7 @@ impl Plugin {
         let existing = self.store.read().volumes.get(id).cloned();
         if let Some(volume) = existing {
             if volume.ephemeral {
-                return Ok(());
+                return self.show_recorded(id, &Item::from(&*volume));
             }
             return Err(Refusal::Clash(format!("volume {id:?} exists already and is no inline volume")));
         }
@@ -137,9 +156,26 @@ impl Plugin {
             ephemeral: true,
             attached: None,
             staged: Default::default(),
+            staged_in: None,
             published: Default::default(),
         };
         self.make(&volume, None)
+    }
+
+    /// Whether the volume may be published at the target as well. Publications whose mounts are visibly gone do not
+    /// count.
+    fn check_sharing(
+        &self,
+        volume: Arc<Volume>,
+        target: &str,
+        wanted: &Publication,
+    ) -> Result<Arc<Volume>, Refusal> {
+        if check_sharing(&volume, target, wanted).is_ok() {
+            return Ok(volume);
+        }
+        let present = self.without_lost(&volume)?;
+        check_sharing(&present, target, wanted)?;
+        Ok(Arc::new(present))
     }
 
     /// Whether the volume is staged where the caller says.
@@ -179,21 +215,37 @@ impl Plugin {
 
     /// Undoes a publication that failed half-way. Returns why it failed, with a code that is not final if it
     /// could not be undone: after a final one the kubelet would not call again.
-    fn take_back(&self, volume: &Volume, target: &str, refusal: Refusal) -> Refusal {
+    fn withdraw(&self, volume: &Volume, target: &str, refusal: Refusal) -> Refusal {
         let _ = mount::remove_target(target.as_ref());
-        let undone = if volume.ephemeral && volume.published.is_empty() {
-            self.destroy(volume)
-        } else {
-            self.store.undo(&volume.id, |volume| {
-                volume.published.remove(target);
-            })
-        };
-        match undone.and_then(|()| self.release(&volume.id)) {
-            Ok(()) => refusal,
-            Err(error) => {
-                Refusal::Unfinished { what: refusal.to_string(), source: std::io::Error::other(error) }
+        let undone = self.store.undo(&volume.id, |volume| {
+            volume.published.remove(target);
+        });
+        finished(refusal, undone.and_then(|()| self.release(&volume.id)))
+    }
+
+    /// Removes an inline volume that was to be published for the first time and could not be: after a final code the
+    /// kubelet forgets it. Returns why, as [`Self::withdraw`].
+    fn take_back(&self, id: &str, target: &str, refusal: Refusal) -> Refusal {
+        let Ok(volume) = self.store.volume(id) else { return refusal };
+        let removed = match self.found_at(&volume, target.as_ref()) {
+            // What a publication left is for the next call.
+            _ if !volume.published.is_empty() => return refusal,
+            Ok(None | Some(Occupant::Stranger)) => {
+                let content = self.locks.alone(Key::Content(volume.id.clone()));
+                content.and_then(|_content| self.destroy(&volume))
             }
-        }
+            Ok(Some(Occupant::Volume | Occupant::Remains)) => Err(Refusal::Busy(format!("{id:?}"))),
+            Err(refusal) => Err(refusal),
+        };
+        finished(refusal, removed)
+    }
+}
+
+/// Why a publish failed: not final if what it did could not be undone.
+fn finished(refusal: Refusal, undone: Result<(), Refusal>) -> Refusal {
+    match undone {
+        Ok(()) => refusal,
+        Err(error) => Refusal::Unfinished { what: refusal.to_string(), source: std::io::Error::other(error) },
     }
 }
 
@@ -202,7 +254,7 @@ impl Plugin {
 fn check_sharing(volume: &Volume, target: &str, wanted: &Publication) -> Result<(), Refusal> {
     if let Some(present) = volume.published.get(target) {
         // Records of a Go driver do not say how; whatever is asked for is what was.
-        if present == wanted || present.mode == 0 {
+        if (present.readonly, present.mode) == (wanted.readonly, wanted.mode) || present.mode == 0 {
             return Ok(());
         }
         let message = format!("volume {:?} is published at {target:?} already, in another way", volume.id);

@@ -32,19 +32,22 @@ impl Plugin {
             let reason = format!("volume {:?} is a {} volume", volume.id, volume.access.word());
             return Err(Refusal::invalid("volume_capability", reason));
         }
-        if volume.staged.contains(&request.staging_target_path) {
+        let is_staged = volume.staged.contains(&request.staging_target_path);
+        if is_staged && volume.staged_in == self.boot {
             return Ok(v1::NodeStageVolumeResponse {});
         }
-        if let Some(path) = volume.staged.first() {
+        if let Some(path) = volume.staged.first().filter(|_| !is_staged) {
             return Err(Refusal::WrongState(format!("volume {:?} is staged already at {path:?}", volume.id)));
         }
         self.store.update(&volume.id, |volume| {
             volume.staged.insert(request.staging_target_path);
+            volume.staged_in.clone_from(&self.boot);
         })?;
         Ok(v1::NodeStageVolumeResponse {})
     }
 
-    /// Forgets a staging path; a volume that is not staged there is fine.
+    /// Forgets a staging path; a volume that is not staged there is fine. Publications whose mounts are visibly gone
+    /// are forgotten too: with the kubelet's folder their unpublish was lost.
     ///
     /// # Errors
     /// INVALID_ARGUMENT for a bad field; NOT_FOUND; INTERNAL while the volume is published.
@@ -59,12 +62,15 @@ impl Plugin {
         if !volume.staged.contains(&request.staging_target_path) {
             return Ok(v1::NodeUnstageVolumeResponse {});
         }
-        if let Some(target) = volume.published.keys().next() {
+        let present = self.without_lost(&volume)?;
+        if let Some(target) = present.published.keys().next() {
             let message = format!("volume {:?} is still published at {target:?}", volume.id);
             return Err(Refusal::OutOfOrder(message));
         }
+        self.release(&volume.id)?;
         self.store.undo(&volume.id, |volume| {
             volume.staged.remove(&request.staging_target_path);
+            volume.staged_in = None;
         })?;
         Ok(v1::NodeUnstageVolumeResponse {})
     }

@@ -48,6 +48,8 @@ impl Plugin {
                 let _content = self.locks.alone(Key::Content(volume.id.clone()))?;
                 self.destroy(&volume)?;
             }
+            // An earlier call may have forgotten the publication and then failed.
+            self.release(&volume.id)?;
             return Ok(v1::NodeUnpublishVolumeResponse {});
         }
         self.vacate(&volume, target)?;

@@ -17,6 +17,9 @@ use crate::backend::hostpath::{Hostpath, Space};
 use crate::backend::{Content, Disk, Occupant};
 use crate::service::Service;
 
+mod streams;
+mod unfinished;
+
 /// Storage whose next calls fail.
 #[derive(Debug, Default)]
 struct Faults {
@@ -24,6 +27,10 @@ struct Faults {
     keep: AtomicUsize,
     /// So many calls of `prepare` panic.
     prepare: AtomicUsize,
+    /// So many calls of `detach` fail.
+    detach: AtomicUsize,
+    /// How many did not.
+    detached: AtomicUsize,
 }
 
 fn counts_down(left: &AtomicUsize) -> bool {
@@ -42,7 +49,7 @@ impl Backend for Faulty {
         self.0.prepare(item, size, content)
     }
 
-    fn recover(&self, recorded: &[Item], in_use: &[Item]) -> io::Result<()> {
+    fn recover(&self, recorded: &[Item], in_use: &[Item]) -> Vec<Item> {
         self.0.recover(recorded, in_use)
     }
 
@@ -71,6 +78,10 @@ impl Backend for Faulty {
     }
 
     fn detach(&self, volume: &Item, readonly: bool) -> io::Result<()> {
+        if counts_down(&self.1.detach) {
+            return Err(io::Error::other("no luck"));
+        }
+        self.1.detached.fetch_add(1, Ordering::SeqCst);
         self.0.detach(volume, readonly)
     }
 

@@ -10,7 +10,9 @@
 //!
 //! Users' data shares the disk with this file, and a full disk must not keep volumes from being unmounted
 //! and deleted. So the file owns some space beyond its end, which only commits that let go of something
-//! ([`Purpose::LetGo`]) may use: others are refused when that space cannot be kept ahead of them.
+//! ([`Purpose::LetGo`]) may use: others are refused when that space cannot be kept ahead of them. A failed write
+//! gives the space away; it is taken again at once, or before the next of those commits. A rewrite that cannot get
+//! the same for its new file leaves the old one in force.
 //!
 //! When the file has grown to several times what is alive it is written anew: temporary file, sync,
 //! rename.
@@ -207,16 +209,26 @@ impl<D: Disk> Journal<D> {
         }
         let written = self.disk.open_empty(TEMPORARY).and_then(|file| {
             file.write(&bytes, 0)?;
-            file.sync()?;
+            let mut new = Tail::new(self.disk.clone(), file, end, true);
+            // The old file has spare space, and keeps it if the disk is too full for more.
+            new.own(0)?;
+            new.sync()?;
             self.disk.rename(TEMPORARY, FILE)?;
-            Ok(file)
+            Ok(new)
         });
-        let file = written.inspect_err(|_| {
-            // The next start removes it otherwise, and the next rewrite empties it.
-            let _ = self.disk.remove(TEMPORARY);
-        })?;
+        let mut new = match written {
+            Ok(new) => new,
+            Err(error) => {
+                tail.look_later();
+                queue.is_large = false;
+                // The next start removes it otherwise, and the next rewrite empties it.
+                let _ = self.disk.remove(TEMPORARY);
+                return Err(error);
+            }
+        };
         let named = self.disk.sync_names();
-        queue.file = Some(Tail::new(self.disk.clone(), file, end, named.is_ok()));
+        new.is_named = named.is_ok();
+        queue.file = Some(new);
         queue.is_large = false;
         named.map(|()| true)
     }
@@ -261,5 +273,7 @@ pub fn changes_in(bytes: &[u8]) -> io::Result<(Vec<Change>, usize)> {
 
 #[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod full;
 #[cfg(test)]
 mod tests;

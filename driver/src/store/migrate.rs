@@ -130,7 +130,7 @@ fn named(id: &str) -> Result<(), String> {
 impl From<LegacyVolume> for Volume {
     fn from(old: LegacyVolume) -> Self {
         // Mode 0: the Go driver did not record how.
-        let publication = || Publication { readonly: false, mode: 0 };
+        let publication = || Publication { readonly: false, mode: 0, boot: None };
         let source = match (old.parent_snap_id.is_empty(), old.parent_vol_id.is_empty()) {
             (false, _) => Some(Source::Snapshot(old.parent_snap_id)),
             (true, false) => Some(Source::Volume(old.parent_vol_id)),
@@ -150,6 +150,7 @@ impl From<LegacyVolume> for Volume {
             ephemeral: old.ephemeral,
             attached: old.attached.then_some(old.read_only_attach),
             staged: old.staged.unwrap_or_default().into_iter().collect(),
+            staged_in: None,
             published: old
                 .published
                 .unwrap_or_default()

@@ -29,6 +29,36 @@ pub struct Store {
     gate: RwLock<()>,
     /// Held by the one operation that rewrites the journal, or waits to.
     rewriting: Mutex<()>,
+    /// What tests let happen to commits.
+    #[cfg(test)]
+    pub(crate) fault: Mutex<Option<Fault>>,
+}
+
+/// What the disk does to commits, in tests.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It is full: nothing can be taken.
+    Full,
+    /// The next commit fails, and a restart may bring it back.
+    Unfinished,
+}
+
+#[cfg(test)]
+impl Store {
+    fn strike(&self, purpose: Purpose) -> Result<(), CommitError> {
+        let mut fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        match *fault {
+            Some(Fault::Full) if purpose == Purpose::Take => {
+                Err(CommitError { source: rustix::io::Errno::NOSPC.into(), is_undone: true })
+            }
+            Some(Fault::Unfinished) => {
+                *fault = None;
+                Err(CommitError { source: rustix::io::Errno::IO.into(), is_undone: false })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Store {
@@ -52,7 +82,14 @@ impl Store {
             }
         }
         migrate::put_aside(folder);
-        Ok(Self { journal, tables: Mutex::new(tables), gate: RwLock::new(()), rewriting: Mutex::new(()) })
+        Ok(Self {
+            journal,
+            tables: Mutex::new(tables),
+            gate: RwLock::new(()),
+            rewriting: Mutex::new(()),
+            #[cfg(test)]
+            fault: Mutex::default(),
+        })
     }
 
     /// The tables, for a lookup.
@@ -92,6 +129,8 @@ impl Store {
     fn commit_for(&self, changes: Vec<Change>, purpose: Purpose) -> Result<(), Refusal> {
         {
             let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+            #[cfg(test)]
+            self.strike(purpose).map_err(refused)?;
             self.journal.commit(&changes, purpose).map_err(refused)?;
             let mut tables = self.read();
             changes.into_iter().for_each(|change| tables.apply(change));

@@ -42,6 +42,9 @@ pub struct Publication {
     pub readonly: bool,
     /// The CSI access mode's number.
     pub mode: i32,
+    /// The boot in which it was made; none: not known, as in records before version 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<String>,
 }
 
 /// A volume.
@@ -82,6 +85,9 @@ pub struct Volume {
     /// Staging paths.
     #[serde(default)]
     pub staged: BTreeSet<String>,
+    /// The boot in which it was staged; none: not known, as in records before version 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staged_in: Option<String>,
     /// Target paths.
     #[serde(default)]
     pub published: BTreeMap<String, Publication>,

@@ -74,6 +74,11 @@ impl Tables {
         }
     }
 
+    /// Whether there is a volume or a snapshot with this id.
+    pub fn has_content(&self, id: &str) -> bool {
+        self.volumes.contains_key(id) || self.snapshots.contains_key(id)
+    }
+
     /// The whole state as changes from nothing.
     pub fn all(&self) -> Vec<Change> {
         let volumes = self.volumes.values().map(|volume| Change::Volume(Box::new(Volume::clone(volume))));

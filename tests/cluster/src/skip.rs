@@ -13,6 +13,8 @@ pub enum Lack {
     Root,
     /// This capability, which root of a container may well be without: there the rest of the test must do.
     Capability(&'static str),
+    /// This program.
+    Tool(&'static str),
 }
 
 impl Lack {
@@ -20,6 +22,7 @@ impl Lack {
         match self {
             Self::Root => "needs root with the right to mount".to_owned(),
             Self::Capability(name) => format!("needs the capability {name}"),
+            Self::Tool(name) => format!("needs the program {name}"),
         }
     }
 
@@ -27,6 +30,7 @@ impl Lack {
         match self {
             Self::Root => "run the tests as root; in a container, as a privileged one",
             Self::Capability(_) => "run the tests as root outside of a container",
+            Self::Tool(_) => "install it",
         }
     }
 
@@ -34,7 +38,7 @@ impl Lack {
     fn is_always_excused(self) -> bool {
         match self {
             Self::Root => false,
-            Self::Capability(_) => true,
+            Self::Capability(_) | Self::Tool(_) => true,
         }
     }
 }

@@ -177,3 +177,22 @@ fn contexts_and_mount_flags_show_only_what_is_harmless() {
     let shown = crate::shown(&request);
     assert!(shown.contains("hunter2") && !shown.contains("eyJ"), "tokens never: {shown}");
 }
+
+#[test]
+fn mount_flags_in_one_element_are_judged_one_by_one() {
+    let stripped = crate::redact::STRIPPED;
+    for (element, expected) in [
+        ("vers=3.0,username=u,password=hunter2", format!("vers=3.0,username={stripped},password={stripped}")),
+        ("ro,noexec,uid=5", "ro,noexec,uid=5".to_owned()),
+        ("password=hun,ter2,ro", format!("password={stripped},{stripped},ro")),
+        ("context=system_u:object_r:t:s0", "context=system_u:object_r:t:s0".to_owned()),
+        ("context=\\\"s0:c1,c2\\\",ro", format!("context={stripped},{stripped},ro")),
+        ("context=x,password=hunter2", format!("context={stripped},password={stripped}")),
+    ] {
+        let mount = v1::volume_capability::MountVolume {
+            mount_flags: vec![element.replace("\\\"", "\"")],
+            ..Default::default()
+        };
+        assert_eq!(redacted(&mount), format!(r#"{{"mount_flags":["{expected}"]}}"#));
+    }
+}

@@ -9,15 +9,17 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 
 use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, XattrFlags,
+    AtFlags, Dir, FallocateFlags, FileType, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps,
+    XattrFlags,
 };
 use rustix::io::Errno;
 
 use super::owner;
 
-/// Folders in folders beyond this are refused: each level holds two handles open.
+/// Folders in folders beyond this are refused: each level holds three handles open.
 const MAX_DEPTH: usize = 400;
 const HERE: ResolveFlags =
     ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_XDEV);
@@ -25,16 +27,56 @@ const HERE: ResolveFlags =
 /// Where the first of several hard links was put: folder and name relative to the copy's root.
 type Links = HashMap<(u64, u64), CString>;
 
-/// Copies a file's content into an empty file.
+/// Copies a file's content into an empty file. They share blocks where the file system can.
 pub(super) fn copy_file(from: &File, to: &File) -> io::Result<()> {
     if rustix::fs::ioctl_ficlone(to, from).is_ok() {
         return Ok(());
     }
-    let length = from.metadata()?.len();
-    to.set_len(length)?;
+    to.set_len(from.metadata()?.len())?;
+    data_ranges(from, |start, end| copy_range(from, to, start, end))
+}
+
+/// As [`copy_file`], but no block is shared in the end: to write to a shared one takes space, which a device's file
+/// was promised to have already. Where the file system can, the content is that of one moment all the same.
+pub(super) fn copy_file_apart(from: &File, to: &File) -> io::Result<()> {
+    if rustix::fs::ioctl_ficlone(to, from).is_ok() {
+        match take_apart(to) {
+            // As btrfs says.
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => to.set_len(0)?,
+            outcome => return outcome,
+        }
+    }
+    to.set_len(from.metadata()?.len())?;
+    data_ranges(from, |start, end| copy_bytes(from, to, start, end))
+}
+
+/// Gives a file blocks of its own where it has data, and none elsewhere: what is set aside and not written is shared
+/// as well.
+fn take_apart(file: &File) -> io::Result<()> {
+    // Beyond the end too: a last block that is not whole would stay.
+    let end = file.metadata()?.len().next_multiple_of(1 << 20);
+    let punch = |start: u64, end: u64| match end.saturating_sub(start) {
+        0 => Ok(()),
+        length => {
+            let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            rustix::fs::fallocate(file, flags, start, length)
+        }
+    };
+    let mut done = 0;
+    data_ranges(file, |start, end| {
+        punch(done, start)?;
+        done = end;
+        Ok(rustix::fs::fallocate(file, FallocateFlags::UNSHARE_RANGE, start, end - start)?)
+    })?;
+    Ok(punch(done, end)?)
+}
+
+/// Where a file has data, as far as the file system tells: begin and end.
+fn data_ranges(file: &File, mut each: impl FnMut(u64, u64) -> io::Result<()>) -> io::Result<()> {
+    let length = file.metadata()?.len();
     let mut position = 0;
     while position < length {
-        let start = match rustix::fs::seek(from, rustix::fs::SeekFrom::Data(position)) {
+        let start = match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(position)) {
             Ok(start) => start,
             // Only a hole is left.
             Err(Errno::NXIO) => break,
@@ -42,15 +84,34 @@ pub(super) fn copy_file(from: &File, to: &File) -> io::Result<()> {
             Err(Errno::INVAL) => position,
             Err(error) => return Err(error.into()),
         };
-        let end = match rustix::fs::seek(from, rustix::fs::SeekFrom::Hole(start)) {
+        let end = match rustix::fs::seek(file, rustix::fs::SeekFrom::Hole(start)) {
             Ok(end) => end.min(length),
             Err(Errno::INVAL) => length,
             // The file shrank under the copy.
             Err(Errno::NXIO) => break,
             Err(error) => return Err(error.into()),
         };
-        copy_range(from, to, start, end)?;
+        each(start, end)?;
         position = end.max(start + 1);
+    }
+    Ok(())
+}
+
+/// Copies the bytes from `start` to `end`, through this process: the kernel's ways share blocks where they can.
+fn copy_bytes(from: &File, to: &File, start: u64, end: u64) -> io::Result<()> {
+    let mut buffer = vec![0; 1 << 20];
+    let mut position = start;
+    while position < end {
+        let wanted = usize::try_from(end - position).unwrap_or(usize::MAX).min(buffer.len());
+        let part = buffer.get_mut(..wanted).unwrap_or_default();
+        let count = match from.read_at(part, position) {
+            Ok(0) => return Ok(()),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        to.write_all_at(part.get(..count).unwrap_or_default(), position)?;
+        position += count as u64;
     }
     Ok(())
 }

@@ -44,7 +44,10 @@ impl Hostpath {
                 loopdev::flush(&self.path(source)?)?;
             }
             let from = Self::open_file(&self.root, &Self::file_name(source)?, OFlags::RDONLY)?;
-            copy::copy_file(&from, &file)?;
+            match self.space {
+                Space::AtOnce => copy::copy_file_apart(&from, &file)?,
+                Space::WhenWritten => copy::copy_file(&from, &file)?,
+            }
         }
         if size > 0 {
             self.extend(&file, size)?;

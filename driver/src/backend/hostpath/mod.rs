@@ -14,7 +14,9 @@
 //! folder (openat2 with RESOLVE_BENEATH and no links), so no name can lead out of it.
 //!
 //! A device's file has all its space from the beginning, so that writing to it never fails for want of
-//! space; or takes it when it is written ([`Space`]). Snapshots keep their holes.
+//! space; or takes it when it is written ([`Space`]). So in the first case it shares no blocks with a snapshot or a
+//! clone either. Snapshots keep their holes. A file system that writes everything to a new place (btrfs) cannot keep
+//! that promise.
 //!
 //! Differs: snapshots of folders are copies (reflinks or sparse where the file system can) instead of
 //! gzip archives; archives of the Go driver are still restored. Loop devices exist while a block volume
@@ -22,17 +24,18 @@
 
 mod copy;
 mod make;
+mod remove;
 pub mod unpack;
 
-use std::collections::HashSet;
-use std::ffi::{OsStr, OsString};
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, StatVfsMountFlags, Uid};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, ResolveFlags, StatVfsMountFlags, Uid};
 use rustix::io::Errno;
 
 use super::{Backend, Content, Disk, Item, Kind, Occupant, is_plain_name};
@@ -136,16 +139,34 @@ impl Hostpath {
     }
 
     /// The files of the block volumes among these.
-    fn devices(&self, items: &[Item]) -> io::Result<HashSet<loopdev::Identity>> {
-        let mut found = HashSet::new();
+    fn devices(&self, items: &[Item]) -> io::Result<HashMap<loopdev::Identity, String>> {
+        let mut found = HashMap::new();
         for item in items.iter().filter(|item| item.kind == Kind::Volume && item.access == Access::Block) {
             match rustix::fs::statat(&self.root, Self::file_name(item)?, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) => _ = found.insert((stat.st_dev, stat.st_ino)),
+                Ok(stat) => _ = found.insert((stat.st_dev, stat.st_ino), item.name.clone()),
                 Err(Errno::NOENT) => {}
                 Err(error) => return Err(error.into()),
             }
         }
         Ok(found)
+    }
+
+    /// As [`Self::devices`], without those that cannot be looked at.
+    fn devices_that_are_there(&self, items: &[Item]) -> HashMap<loopdev::Identity, String> {
+        let each = items.iter().filter_map(|item| self.devices(std::slice::from_ref(item)).ok());
+        each.flatten().collect()
+    }
+
+    /// Notes what is in `.new` or `.old`, but for what is recorded and could not be brought to its place.
+    fn note_leftovers(&self, place: &'static str, unsettled: &[Item]) -> io::Result<()> {
+        let owned: HashSet<String> = unsettled.iter().filter_map(|item| Self::file_name(item).ok()).collect();
+        for entry in std::fs::read_dir(self.path.join(place))? {
+            let name = entry?.file_name();
+            if !name.to_str().is_some_and(|name| owned.contains(name)) {
+                self.leftovers().push((place, name));
+            }
+        }
+        Ok(())
     }
 
     /// Brings one recorded item to its place, wherever a kill left it.
@@ -171,26 +192,42 @@ impl Hostpath {
 }
 
 impl Backend for Hostpath {
-    fn recover(&self, recorded: &[Item], in_use: &[Item]) -> io::Result<()> {
+    fn recover(&self, recorded: &[Item], in_use: &[Item]) -> Vec<Item> {
+        let mut unsettled = Vec::new();
         for item in recorded {
-            self.settle(item)?;
-        }
-        for place in [NEW, OLD] {
-            for entry in std::fs::read_dir(self.path.join(place))? {
-                self.leftovers().push((place, entry?.file_name()));
+            if let Err(error) = self.settle(item) {
+                base::error!(error, "Cannot take up the content of a recorded object"; "name" => item.name);
+                unsettled.push(item.clone());
             }
         }
-        loopdev::detach_strays(&self.tag, &self.devices(recorded)?, &self.devices(in_use)?)
+        for place in [NEW, OLD] {
+            if let Err(error) = self.note_leftovers(place, &unsettled) {
+                base::error!(error, "Cannot list content that nothing owns"; "place" => place);
+            }
+        }
+        // A file that cannot be looked at may be behind any of the devices.
+        let detached = self.devices(in_use).and_then(|in_use| {
+            loopdev::detach_strays(&self.tag, &self.devices_that_are_there(recorded), &in_use)
+        });
+        if let Err(error) = detached {
+            base::error!(error, "Cannot let go of loop devices that nothing uses");
+        }
+        unsettled
     }
 
     fn clean(&self) -> io::Result<()> {
         let leftovers = std::mem::take(&mut *self.leftovers());
+        let mut first = Ok(());
         for (place, name) in leftovers {
             base::info!("Removing content that nothing owns"; "name" => name.display());
             let at = if place == NEW { &self.new } else { &self.old };
-            remove_beneath(at, &self.path.join(place), &name)?;
+            let removed = remove::remove(at, &name);
+            if let Err(error) = &removed {
+                base::error!(error, "Cannot remove content that nothing owns"; "name" => name.display());
+            }
+            first = first.and(removed);
         }
-        Ok(())
+        first
     }
 
     fn prepare(&self, item: &Item, size: u64, content: Content<'_>) -> io::Result<()> {
@@ -202,7 +239,7 @@ impl Backend for Hostpath {
         let made = made.and_then(|()| sync(&self.new));
         if made.is_err() {
             // The reason counts, not whether cleaning worked: a restart cleans as well.
-            let _ = remove_beneath(&self.new, &self.path.join(NEW), &name);
+            let _ = remove::remove(&self.new, name.as_ref());
         }
         made
     }
@@ -230,8 +267,8 @@ impl Backend for Hostpath {
 
     fn remove(&self, item: &Item) -> io::Result<()> {
         let name = Self::file_name(item)?;
-        remove_beneath(&self.new, &self.path.join(NEW), &name)?;
-        remove_beneath(&self.old, &self.path.join(OLD), &name)
+        remove::remove(&self.new, name.as_ref())?;
+        remove::remove(&self.old, name.as_ref())
     }
 
     fn grow(&self, volume: &Item, size: u64) -> io::Result<()> {
@@ -248,7 +285,7 @@ impl Backend for Hostpath {
     fn refresh(&self, volume: &Item) -> io::Result<()> {
         match volume.access {
             Access::Mount => Ok(()),
-            Access::Block => loopdev::refresh(&self.path(volume)?),
+            Access::Block => loopdev::refresh(&self.path(volume)?, &self.tag),
         }
     }
 
@@ -270,7 +307,7 @@ impl Backend for Hostpath {
     fn detach(&self, volume: &Item, readonly: bool) -> io::Result<()> {
         match volume.access {
             Access::Mount => Ok(()),
-            Access::Block => loopdev::detach(&self.path(volume)?, readonly),
+            Access::Block => loopdev::detach(&self.path(volume)?, readonly, &self.tag),
         }
     }
 
@@ -339,22 +376,6 @@ fn exists(at: &OwnedFd, name: &str) -> io::Result<bool> {
         Ok(_) => Ok(true),
         Err(Errno::NOENT) => Ok(false),
         Err(error) => Err(error.into()),
-    }
-}
-
-/// Removes a file or a folder with all in it; absent is fine. Links are removed, never followed.
-fn remove_beneath(at: &OwnedFd, folder: &Path, name: impl AsRef<OsStr>) -> io::Result<()> {
-    let name = name.as_ref();
-    let kind = match rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Err(Errno::NOENT) => return Ok(()),
-        Err(error) => return Err(error.into()),
-        Ok(stat) => FileType::from_raw_mode(stat.st_mode),
-    };
-    if kind == FileType::Directory {
-        // The standard library's version works on handles and follows no links.
-        std::fs::remove_dir_all(folder.join(name))
-    } else {
-        Ok(rustix::fs::unlinkat(at, name, AtFlags::empty())?)
     }
 }
 

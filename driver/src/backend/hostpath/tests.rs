@@ -12,7 +12,10 @@ fn disk() -> Disk {
 }
 
 fn disk_with(space: Space) -> Disk {
-    let folder = tempfile::tempdir().unwrap();
+    disk_in(tempfile::tempdir().unwrap(), space)
+}
+
+fn disk_in(folder: tempfile::TempDir, space: Space) -> Disk {
     let backend = Hostpath::open(folder.path(), folder.path(), space).unwrap();
     Disk { folder, backend }
 }
@@ -121,8 +124,10 @@ fn recovery_keeps_the_recorded_and_removes_its_own_rest() {
         disk.backend.retire(&folder(name)).unwrap();
     }
     std::fs::create_dir(path.join("stranger")).unwrap();
-    let recorded = [folder("recorded-new"), folder("recorded-old"), folder("lost")];
-    disk.backend.recover(&recorded, &[]).unwrap();
+    // One that cannot be taken up does not keep the others from it.
+    let bad = folder("no/name");
+    let recorded = [bad.clone(), folder("recorded-new"), folder("recorded-old"), folder("lost")];
+    assert_eq!(disk.backend.recover(&recorded, &[]), [bad]);
     // The removal goes on while the driver works.
     disk.backend.prepare(&folder("later"), 0, Content::Empty).unwrap();
     assert!(path.join(NEW).join("unrecorded-new").exists());
@@ -137,6 +142,36 @@ fn recovery_keeps_the_recorded_and_removes_its_own_rest() {
     assert_eq!(std::fs::read_dir(path.join(NEW)).unwrap().count(), 0);
     assert_eq!(std::fs::read_dir(path.join(OLD)).unwrap().count(), 0);
     assert!(!disk.backend.is_there(&folder("lost")).unwrap());
+}
+
+/// Like a pod that digs as deep as it can.
+fn dig(folder: &Path, levels: usize) {
+    let mut at = rustix::fs::open(folder, folder_flags(), Mode::empty()).unwrap();
+    for level in 0..levels {
+        rustix::fs::mkdirat(&at, "d", Mode::RWXU).unwrap();
+        at = rustix::fs::openat(&at, "d", folder_flags(), Mode::empty()).unwrap();
+        if level % 100 == 0 {
+            rustix::fs::openat(&at, "f", OFlags::CREATE | OFlags::WRONLY, Mode::RWXU).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_tree_deeper_than_any_stack_is_removed_after_a_restart() {
+    // In memory, if there is such a place: a disk takes a minute for so many folders.
+    let place = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    let disk = disk_in(place, Space::WhenWritten);
+    disk.backend.prepare(&folder("deep"), 0, Content::Empty).unwrap();
+    disk.backend.keep(&folder("deep")).unwrap();
+    dig(&disk.folder.path().join("deep"), 30_000);
+    let snapshot = item("snap", Kind::Snapshot, Access::Mount);
+    let refused = disk.backend.prepare(&snapshot, 0, Content::CopyOf(&folder("deep"))).unwrap_err();
+    assert!(refused.to_string().contains("nested deeper"), "{refused}");
+    disk.backend.retire(&folder("deep")).unwrap();
+    let restarted = Hostpath::open(disk.folder.path(), disk.folder.path(), Space::WhenWritten).unwrap();
+    restarted.recover(&[], &[]);
+    restarted.clean().unwrap();
+    assert_eq!(std::fs::read_dir(disk.folder.path().join(OLD)).unwrap().count(), 0);
 }
 
 #[test]
@@ -158,6 +193,26 @@ fn names_cannot_leave_the_folder() {
     assert_eq!(std::fs::read_dir(disk.folder.path().join(NEW)).unwrap().count(), 0, "no rest of the failure");
 }
 
+/// Gives a file an owner, as far as this process may, and an attribute.
+fn own(path: &Path, number: u32) {
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::lchown(path, Some(number), Some(number + 100)).unwrap();
+    }
+    if !path.is_symlink() {
+        let set =
+            rustix::fs::setxattr(path, "user.number", &number.to_be_bytes(), rustix::fs::XattrFlags::empty());
+        assert!(set.is_ok() || set == Err(Errno::OPNOTSUPP), "{set:?}");
+    }
+}
+
+/// Owner, group and attribute.
+fn identity(path: &Path) -> (u32, u32, Option<Vec<u8>>) {
+    let mut value = [0; 8];
+    let length = rustix::fs::lgetxattr(path, "user.number", &mut value).ok();
+    let metadata = std::fs::symlink_metadata(path).unwrap();
+    (metadata.uid(), metadata.gid(), length.map(|length| value[..length].to_vec()))
+}
+
 #[test]
 fn a_folders_copy_has_all_that_is_in_it_and_follows_no_link() {
     let disk = disk();
@@ -167,13 +222,18 @@ fn a_folders_copy_has_all_that_is_in_it_and_follows_no_link() {
     let at = disk.folder.path().join("source");
     std::fs::create_dir_all(at.join("a/b")).unwrap();
     std::fs::write(at.join("a/b/file"), "content").unwrap();
-    std::fs::set_permissions(at.join("a/b/file"), std::fs::Permissions::from_mode(0o4751)).unwrap();
     std::fs::hard_link(at.join("a/b/file"), at.join("linked")).unwrap();
     std::os::unix::fs::symlink("/etc/passwd", at.join("symbolic")).unwrap();
     std::os::unix::fs::symlink("..", at.join("a/up")).unwrap();
     let holes = File::create(at.join("holes")).unwrap();
     holes.set_len(1 << 30).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&holes, b"x", 1 << 29).unwrap();
+    let owned = ["", "a", "a/b/file", "symbolic"];
+    for (number, name) in (7001..).zip(owned) {
+        own(&at.join(name), number);
+    }
+    // A change of the owner would take the first bit.
+    std::fs::set_permissions(at.join("a/b/file"), std::fs::Permissions::from_mode(0o4751)).unwrap();
     let snapshot = item("snap", Kind::Snapshot, Access::Mount);
     disk.backend.prepare(&snapshot, 0, Content::CopyOf(&source)).unwrap();
     disk.backend.keep(&snapshot).unwrap();
@@ -183,6 +243,7 @@ fn a_folders_copy_has_all_that_is_in_it_and_follows_no_link() {
     disk.backend.prepare(&restored, 0, Content::CopyOf(&snapshot)).unwrap();
     disk.backend.keep(&restored).unwrap();
     let copy = disk.folder.path().join("restored");
+    assert_eq!(owned.map(|name| identity(&copy.join(name))), owned.map(|name| identity(&at.join(name))));
     assert_eq!(std::fs::read_to_string(copy.join("linked")).unwrap(), "content");
     let file = std::fs::metadata(copy.join("a/b/file")).unwrap();
     assert_eq!((file.mode() & 0o7777, file.nlink()), (0o4751, 2));

@@ -16,16 +16,20 @@ const PAGE: usize = 64;
 struct Content {
     seen: Vec<u8>,
     synced: Vec<u8>,
+    /// Up to here it has space set aside.
+    owned: usize,
 }
 
 #[derive(Debug, Default)]
-struct World {
+pub(super) struct World {
     files: Vec<Content>,
     /// Numbers of files by name: as programs see them, and on the disk.
     names: BTreeMap<String, usize>,
     synced_names: BTreeMap<String, usize>,
     operations: usize,
     fault: Option<Fault>,
+    /// Bytes for all files that have a name; none: endless.
+    pub(super) size: Option<usize>,
 }
 
 /// What fails, and how.
@@ -38,10 +42,10 @@ struct Fault {
 }
 
 #[derive(Debug, Clone, Default)]
-struct SimDisk(Arc<Mutex<World>>);
+pub(super) struct SimDisk(Arc<Mutex<World>>);
 
 #[derive(Debug)]
-struct SimFile(SimDisk, usize);
+pub(super) struct SimFile(SimDisk, usize);
 
 /// What of the unsynced pages a power cut leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +68,19 @@ impl World {
         }
     }
 
+    /// Bytes that the files have of the disk, if this one has so many.
+    pub(super) fn used(&self, file: usize, length: usize) -> usize {
+        let taken = |number: &usize| match &self.files[*number] {
+            content if *number == file => content.owned.max(content.seen.len()).max(length),
+            content => content.owned.max(content.seen.len()),
+        };
+        self.names.values().map(taken).sum()
+    }
+
+    fn has_room(&self, file: usize, length: usize) -> bool {
+        self.size.is_none_or(|size| self.used(file, length) <= size)
+    }
+
     fn open(&mut self, name: &str) -> usize {
         let next = self.files.len();
         let number = *self.names.entry(name.to_owned()).or_insert(next);
@@ -75,11 +92,15 @@ impl World {
 }
 
 impl SimDisk {
-    fn with<T>(&self, work: impl FnOnce(&mut World) -> T) -> T {
+    pub(super) fn with<T>(&self, work: impl FnOnce(&mut World) -> T) -> T {
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn healed(&self) -> Self {
+    pub(super) fn fail_next(&self) {
+        self.with(|world| world.fault = Some(Fault { at: world.operations + 1, count: 1, code: Errno::IO }));
+    }
+
+    pub(super) fn healed(&self) -> Self {
         self.with(|world| world.fault = None);
         self.clone()
     }
@@ -106,7 +127,7 @@ fn cut(file: &Content, left: Left) -> Content {
             }
         }
     }
-    Content { seen: bytes.clone(), synced: bytes }
+    Content { seen: bytes.clone(), synced: bytes, owned: 0 }
 }
 
 impl Disk for SimDisk {
@@ -118,7 +139,9 @@ impl Disk for SimDisk {
 
     fn open_empty(&self, name: &str) -> io::Result<SimFile> {
         let file = self.open(name)?;
-        self.with(|world| world.files[file.1].seen.clear());
+        self.with(|world| {
+            world.files[file.1] = Content { synced: world.files[file.1].synced.clone(), ..Content::default() }
+        });
         Ok(file)
     }
 
@@ -160,7 +183,10 @@ impl DiskFile for SimFile {
 
     fn write(&self, bytes: &[u8], at: u64) -> io::Result<()> {
         let at = usize::try_from(at).unwrap();
-        let outcome = self.with(|_| ());
+        let room = |world: &mut World| {
+            if world.has_room(self.1, at + bytes.len()) { Ok(()) } else { Err(Errno::NOSPC.into()) }
+        };
+        let outcome = self.with(|_| ()).and_then(|()| self.0.with(room));
         // Half of it is written before the error.
         let written = if outcome.is_ok() { bytes } else { &bytes[..bytes.len() / 2] };
         self.0.with(|world| {
@@ -172,19 +198,30 @@ impl DiskFile for SimFile {
     }
 
     fn cut(&self, length: u64) -> io::Result<()> {
-        self.with(|file| file.seen.truncate(usize::try_from(length).unwrap()))
+        self.with(|file| {
+            file.seen.truncate(usize::try_from(length).unwrap());
+            file.owned = file.seen.len();
+        })
     }
 
     fn sync(&self) -> io::Result<()> {
         self.with(|file| file.synced = file.seen.clone())
     }
 
-    fn reserve(&self, _: u64, _: u64) -> io::Result<bool> {
-        self.with(|_| true)
+    fn reserve(&self, from: u64, length: u64) -> io::Result<bool> {
+        let end = usize::try_from(from + length).unwrap();
+        self.0.with(|world| {
+            world.step()?;
+            if !world.has_room(self.1, end) {
+                return Err(Errno::NOSPC.into());
+            }
+            world.files[self.1].owned = end;
+            Ok(true)
+        })
     }
 }
 
-fn gone(id: &str) -> Change {
+pub(super) fn gone(id: &str) -> Change {
     Change::NoVolume(id.to_owned())
 }
 
@@ -250,7 +287,7 @@ fn power_cuts(disk: &SimDisk, told: &Told, context: &str) {
     }
 }
 
-const LARGE: usize = 1100 * 1024;
+pub(super) const LARGE: usize = 1100 * 1024;
 
 #[test]
 fn no_fault_of_the_disk_loses_an_acknowledged_commit() {
@@ -310,8 +347,8 @@ fn commits_after_an_unsynced_rewrite_are_in_the_new_file() {
     let disk = SimDisk::default();
     let (journal, _) = Journal::on(disk.clone()).unwrap();
     journal.commit(&[gone(&"x".repeat(LARGE))], Purpose::Take).unwrap();
-    // Open, write, sync, rename, and then the sync of the names.
-    let at = disk.with(|world| world.operations) + 5;
+    // Open, write, reserve, sync, rename, and then the sync of the names.
+    let at = disk.with(|world| world.operations) + 6;
     disk.with(|world| world.fault = Some(Fault { at, count: 2, code: Errno::IO }));
     assert!(journal.rewrite_if_large(|| vec![gone("alive")]).is_err());
     let refused = journal.commit(&[gone("early")], Purpose::Take).unwrap_err();
@@ -331,7 +368,7 @@ fn a_batch_is_read_whole_or_not_at_all() {
         let mut tail = Tail::new(Arc::new(disk.clone()), file, 0, true);
         assert!(tail.append_both(&inside("a"), &[]).iter().all(Result::is_ok));
         // The power goes while the batch of two commits is written: its sync never comes.
-        let at = disk.with(|world| world.operations) + 3;
+        let at = disk.with(|world| world.operations) + 2;
         disk.with(|world| world.fault = Some(Fault { at, count: 10, code: Errno::IO }));
         assert!(tail.append_both(&inside("b"), &inside("c")).iter().any(Result::is_err));
         let opened = Journal::on(disk.after_power_cut(left, true));

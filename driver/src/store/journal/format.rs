@@ -1,7 +1,7 @@
 //! What the bytes of a journal mean.
 //!
 //! ```text
-//! 5d3f... {"version":2}      since version 2
+//! 5d3f... {"version":3}      since version 2
 //! 91c0... [change, ...]      one line per batch of commits
 //! ```
 //! Each line begins with a checksum of its JSON, as 16 hex digits. A batch is one line, so that it is read
@@ -15,7 +15,7 @@ use super::super::record::Change;
 
 /// The version that this driver writes. A driver that cannot read all that a later one writes must refuse
 /// to start on it: raise this with every addition to [`Change`].
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Header {
@@ -132,6 +132,18 @@ mod tests {
     }
 
     #[test]
+    fn publications_of_earlier_versions_are_of_no_known_boot() {
+        let json = r#"[{"volume":{"id":"v","name":"n","data":"d","size":1,"access":"mount","staged":["/s"],
+            "published":{"/t":{"readonly":true,"mode":1}}}}]"#
+            .replace('\n', " ");
+        let old = [line(br#"{"version":2}"#), line(json.as_bytes())].concat();
+        let (read, _) = parse(&old).unwrap();
+        let [Change::Volume(volume)] = read.as_slice() else { panic!("{read:?}") };
+        assert_eq!((&volume.staged_in, &volume.published["/t"].boot), (&None, &None));
+        assert!(volume.published["/t"].readonly && volume.staged.contains("/s"));
+    }
+
+    #[test]
     fn lines_of_both_versions_are_read() {
         let new = [header().unwrap(), one("a"), one("b")].concat();
         assert_eq!(parse(&new), Ok((vec![gone("a"), gone("b")], new.len())));
@@ -146,8 +158,8 @@ mod tests {
             let bytes = [one("a"), line(unknown.as_bytes())].concat();
             assert_eq!(parse(&bytes), Err(Unreadable::Unknown(one("a").len())), "{unknown}");
         }
-        let later = line(br#"{"version":3,"more":true}"#);
-        assert_eq!(parse(&[later, one("a")].concat()), Err(Unreadable::Later(3)));
+        let later = line(br#"{"version":4,"more":true}"#);
+        assert_eq!(parse(&[later, one("a")].concat()), Err(Unreadable::Later(4)));
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(super) struct Tail<D: Disk> {
     /// Do not consider a rewrite before this size.
     pub(super) next_look: u64,
     /// Whether the file's name is on the disk. Nothing is acknowledged before it is.
-    is_named: bool,
+    pub(super) is_named: bool,
 }
 
 /// Changes could not be written.
@@ -46,11 +46,23 @@ impl<D: Disk> Tail<D> {
         self.end >= MIN_REWRITE && self.end >= self.next_look
     }
 
+    /// Do not consider a rewrite again before the file has grown by as much as its spare space.
+    pub(super) fn look_later(&mut self) {
+        self.next_look = self.end + SPARE;
+    }
+
+    /// Brings what was written to the disk.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync()
+    }
+
     /// What lets go is written in any case; what takes only if the spare space can be kept. Both are changes
     /// as [`format::changes`] gives them.
     pub(super) fn append_both(&mut self, letting_go: &[u8], taking: &[u8]) -> [Result<(), CommitError>; 2] {
         let is_undone = true;
         if taking.is_empty() {
+            // Else it takes of the spare space.
+            let _ = self.own(letting_go.len());
             return [self.append(letting_go), Ok(())];
         }
         let all = joined(letting_go, taking);
@@ -101,7 +113,10 @@ impl<D: Disk> Tail<D> {
         };
         // Cutting gives the space beyond the end away. Where it fails, the next append overwrites the place.
         let is_undone = self.file.cut(self.end).and_then(|()| self.file.sync()).is_ok();
-        self.owned = self.owned.min(self.end);
+        if self.owned != u64::MAX {
+            self.owned = self.end;
+            let _ = self.own(0);
+        }
         Err(CommitError { source, is_undone })
     }
 }

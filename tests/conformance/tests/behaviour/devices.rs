@@ -141,6 +141,59 @@ async fn others_devices() {
     assert_eq!(driver.stop().await, Some(0));
 }
 
+/// The device that `losetup` gives a file, as a user gets it.
+fn losetup(file: &Path, more: &[&str]) -> PathBuf {
+    let output = Command::new("losetup").args(["--find", "--show"]).args(more).arg(file).output().unwrap();
+    PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
+}
+
+fn has_file(device: &Path) -> bool {
+    Command::new("losetup").arg(device).output().unwrap().status.success()
+}
+
+in_own_mounts!(a_strangers_device_on_a_volumes_file_is_neither_used_nor_freed, strangers_devices());
+
+#[tokio::main]
+async fn strangers_devices() {
+    let temporary = conformance::Folder::new();
+    let folder = temporary.path();
+    let driver = Running::start(folder, &[]).await;
+    let id = volume(driver.client(), request::create("v", true, MIB)).await.volume_id;
+    let file =
+        files_of(&Running::state(folder)).into_iter().find(|file| !file.ends_with("state.journal")).unwrap();
+    let strangers = [losetup(&file, &[]), losetup(&file, &["--offset=4096"])];
+    let number = |path: &Path| std::os::unix::fs::MetadataExt::rdev(&std::fs::metadata(path).unwrap());
+    let target = folder.join("target");
+    published(driver.client(), &id, &target, true, false).await.unwrap();
+    assert!(strangers.iter().all(|device| number(device) != number(&target)));
+    unpublished(driver.client(), &id, &target).await;
+    assert!(strangers.iter().all(|device| has_file(device)), "after the unpublish");
+    driver.kill().await;
+    let driver = Running::start(folder, &[]).await;
+    assert!(strangers.iter().all(|device| has_file(device)), "after a restart");
+    assert_eq!(loop_devices_below(folder).len(), 2, "and no other");
+    assert_eq!(driver.stop().await, Some(0));
+}
+
+in_own_mounts!(the_go_drivers_devices_go_when_nothing_uses_them, go_drivers_devices());
+
+#[tokio::main]
+async fn go_drivers_devices() {
+    let temporary = conformance::Folder::new();
+    let (folder, state) = (temporary.path(), temporary.path().join("state"));
+    std::fs::create_dir(&state).unwrap();
+    let volumes =
+        r#"{"Volumes": [{"VolName": "v", "VolID": "0000-1", "VolSize": 1048576, "VolAccessType": 1}]}"#;
+    std::fs::write(state.join("state.json"), volumes).unwrap();
+    File::create(state.join("0000-1")).unwrap().set_len(1 << 20).unwrap();
+    let go_drivers = losetup(&state.join("0000-1"), &[]);
+    let other = losetup(&state.join("0000-1"), &["--sizelimit=4096"]);
+    let driver = Running::start(folder, &[]).await;
+    assert_eq!((has_file(&go_drivers), has_file(&other)), (false, true));
+    driver.client().call(request::delete("0000-1"), DEADLINE).await.unwrap();
+    assert_eq!(driver.stop().await, Some(0));
+}
+
 with_driver!(a_device_grows_by_whole_sectors_and_on_the_node_too, [], |folder, driver| {
     let client = driver.client();
     let id = volume(client, request::create("device", true, MIB)).await.volume_id;

@@ -63,3 +63,23 @@ with_driver!(an_inline_volume_whose_mount_is_lost_goes_with_its_unpublish, [], |
     assert_eq!(std::fs::read_dir(Running::state(folder)).unwrap().count(), 3, "nor its content");
     assert_eq!(std::fs::read_to_string(&target).unwrap(), "somebody's");
 });
+
+with_driver!(an_inline_volume_that_could_not_be_published_is_gone, [], |folder, driver| {
+    let client = driver.client();
+    let target = folder.join("target");
+    let inline = v1::NodePublishVolumeRequest {
+        volume_context: BTreeMap::from([("csi.storage.k8s.io/ephemeral".to_owned(), "true".to_owned())]),
+        ..request::publish("inline", target.to_str().unwrap(), false)
+    };
+    std::fs::create_dir(&target).unwrap();
+    let mount = ["-t", "tmpfs", "tmpfs"];
+    assert!(Command::new("mount").args(mount).arg(&target).status().unwrap().success());
+    // The code is final: the kubelet calls neither again nor NodeUnpublishVolume.
+    assert_eq!(client.call(inline.clone(), DEADLINE).await.unwrap_err().code(), Code::AlreadyExists);
+    let list = client.call(v1::ListVolumesRequest::default(), DEADLINE).await.unwrap();
+    assert_eq!(list.entries.len(), 0, "no publication, no volume");
+    assert_eq!(std::fs::read_dir(Running::state(folder)).unwrap().count(), 3, "nor its content");
+    assert!(Command::new("umount").arg(&target).status().unwrap().success());
+    client.call(inline, DEADLINE).await.unwrap();
+    unpublished(client, "inline", &target).await;
+});

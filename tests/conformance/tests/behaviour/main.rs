@@ -30,6 +30,7 @@ macro_rules! with_driver {
     };
 }
 
+mod broken;
 mod devices;
 mod health;
 mod inline;
@@ -40,6 +41,7 @@ mod places;
 mod process;
 mod reboot;
 mod snapshot_metadata;
+mod space;
 mod targets;
 
 async fn volume(client: &Client, request: v1::CreateVolumeRequest) -> v1::Volume {

@@ -50,6 +50,27 @@ async fn a_second_process_of_one_name_waits_and_exits() {
 }
 
 #[tokio::test]
+async fn sigterm_ends_a_driver_that_waits_for_its_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = Running::start(folder.path(), &[]).await;
+    let mut command = Command::new(Running::executable());
+    command.arg(format!("--endpoint={}", folder.path().join("second.sock").display())).arg("--nodeid=n");
+    command.arg(format!("--statedir={}", folder.path().join("state").display()));
+    let log = folder.path().join("second.log");
+    let mut second = cluster::Process::start("second", command, &log).unwrap();
+    let deadline = std::time::Instant::now() + DEADLINE;
+    while !second.last_lines(30).contains("Waiting for another driver process") {
+        assert!(std::time::Instant::now() < deadline, "{}", second.last_lines(30));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let told = std::time::Instant::now();
+    assert_eq!(second.terminate(DEADLINE).await.and_then(|status| status.code()), Some(0));
+    // It would wait for 15 seconds.
+    assert!(told.elapsed() < Duration::from_secs(5), "{:?}", told.elapsed());
+    assert_eq!(first.stop().await, Some(0));
+}
+
+#[tokio::test]
 async fn three_drivers_share_a_state_folder() {
     let folder = tempfile::tempdir().unwrap();
     let names = ["a.example", "b.example", "c.example"];

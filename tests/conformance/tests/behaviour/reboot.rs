@@ -9,8 +9,16 @@ use csi::v1;
 
 use super::{DEADLINE, published, unpublished, volume};
 
-/// A reboot as the driver sees it: a fresh mount table, the same state folder.
+/// A reboot as the driver sees it: a fresh mount table, another boot id, the same state folder.
 fn reboot(folder: &Path) {
+    unmount_all(folder);
+    let id = folder.join("boot_id");
+    std::fs::write(&id, "00000000-0000-4000-8000-000000000000\n").unwrap();
+    let shown = Path::new("/proc/sys/kernel/random/boot_id");
+    assert!(Command::new("mount").arg("--bind").args([&id, shown]).status().unwrap().success());
+}
+
+fn unmount_all(folder: &Path) {
     for target in mounts_below(folder) {
         assert!(Command::new("umount").arg(&target).status().unwrap().success());
     }
@@ -131,4 +139,84 @@ with_driver!(publications_of_a_removed_pod_are_forgotten_too, ["--enable-attach"
     for id in &ids {
         driver.client().call(request::delete(id), DEADLINE).await.unwrap();
     }
+});
+
+/// A publish that takes the volume for one pod alone.
+fn alone(id: &str, target: &Path, block: bool) -> v1::NodePublishVolumeRequest {
+    let mode = v1::volume_capability::access_mode::Mode::SingleNodeSingleWriter;
+    v1::NodePublishVolumeRequest {
+        volume_capability: Some(request::capability(block, mode)),
+        ..request::publish(id, target.to_str().unwrap(), block)
+    }
+}
+
+with_driver!(a_wiped_kubelet_folder_does_not_hold_volumes_for_ever, [], |folder, driver| {
+    let target = |pod: &str| folder.join("pods").join(pod).join("volumes/kubernetes.io~csi/pv/mount");
+    let stage = folder.join("stage").to_str().unwrap().to_owned();
+    let mut ids = Vec::new();
+    for name in ["before", "after"] {
+        let id = volume(driver.client(), request::create(name, false, MIB)).await.volume_id;
+        let at = target(name);
+        std::fs::create_dir_all(at.parent().unwrap()).unwrap();
+        let request = v1::NodeStageVolumeRequest {
+            volume_id: id.clone(),
+            staging_target_path: stage.clone(),
+            volume_capability: alone(&id, &at, false).volume_capability,
+            ..Default::default()
+        };
+        driver.client().call(request, DEADLINE).await.unwrap();
+        let publish =
+            v1::NodePublishVolumeRequest { staging_target_path: stage.clone(), ..alone(&id, &at, false) };
+        driver.client().call(publish, DEADLINE).await.unwrap();
+        ids.push(id);
+    }
+    let wipe = |name: &str| {
+        unmount_all(&folder.join("pods").join(name));
+        std::fs::remove_dir_all(folder.join("pods").join(name)).unwrap();
+    };
+    let unstage = |id: &str| v1::NodeUnstageVolumeRequest {
+        volume_id: id.to_owned(),
+        staging_target_path: stage.clone(),
+    };
+    // While the driver is away, and while it is there.
+    driver.kill().await;
+    wipe("before");
+    let driver = Running::start(folder, &[]).await;
+    wipe("after");
+    driver.client().call(unstage(&ids[0]), DEADLINE).await.unwrap();
+    let other = target("other");
+    std::fs::create_dir_all(other.parent().unwrap()).unwrap();
+    let publish =
+        v1::NodePublishVolumeRequest { staging_target_path: stage.clone(), ..alone(&ids[1], &other, false) };
+    driver.client().call(publish, DEADLINE).await.unwrap();
+    // What is mounted is published.
+    let refused = driver.client().call(unstage(&ids[1]), DEADLINE).await.unwrap_err();
+    assert!(refused.message().contains("still published"), "{refused}");
+    wipe("other");
+    driver.client().call(unstage(&ids[1]), DEADLINE).await.unwrap();
+});
+
+with_driver!(only_what_can_be_seen_is_forgotten, [], |folder, driver| {
+    // The kubelet's two folders are mounted into the driver's container one by one.
+    let device = folder.join("plugins/kubernetes.io/csi/volumeDevices/publish/pv/uid");
+    let pod = folder.join("pods/uid/volumes/kubernetes.io~csi/pv/mount");
+    let mut ids = Vec::new();
+    for (target, block) in [(&pod, false), (&device, true)] {
+        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+        let id = volume(driver.client(), request::create(&format!("{block}"), block, MIB)).await.volume_id;
+        published(driver.client(), &id, target, block, false).await.unwrap();
+        ids.push(id);
+    }
+    driver.kill().await;
+    std::fs::rename(folder.join("plugins"), folder.join("late")).unwrap();
+    let driver = Running::start(folder, &[]).await;
+    std::fs::rename(folder.join("late"), folder.join("plugins")).unwrap();
+    assert_eq!(loop_devices_below(folder).len(), 1, "the pod's device is still there");
+    for id in &ids {
+        let get = v1::ControllerGetVolumeRequest { volume_id: id.clone() };
+        let status = driver.client().call(get, DEADLINE).await.unwrap().status.unwrap();
+        assert_eq!(status.published_node_ids, ["node-1"], "still published");
+    }
+    unpublished(driver.client(), &ids[0], &pod).await;
+    unpublished(driver.client(), &ids[1], &device).await;
 });
