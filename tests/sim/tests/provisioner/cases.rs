@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sim::{Fault, World};
 
-use crate::harness::{LIMIT, bound, calls, claim, class, events, no_volumes, sidecar, waiting, writes};
+use crate::harness::{
+    LIMIT, PROVISIONER, bound, calls, claim, class, events, no_volumes, sidecar, waiting, writes,
+};
 
 /// Long enough for anything that would come to have come.
 const QUIET: Duration = Duration::from_secs(120);
@@ -67,13 +69,7 @@ async fn claims_that_are_not_ours_or_not_yet_ours_are_left_alone() {
         ("annotation of another provisioner", class(), annotated("other.example")),
         ("bound already", class(), bound_already),
     ] {
-        let world = World::default();
-        world.api.put(class);
-        world.api.put(claim);
-        let _running = world.run(Duration::from_secs(1), sidecar);
-        tokio::time::sleep(QUIET).await;
-        assert_eq!(calls(&world), Vec::<String>::new(), "{name}");
-        assert_eq!(writes(&world), Vec::<String>::new(), "{name}");
+        let world = PROVISIONER.case(name, [class, claim]).ends_with(&[], &[]).await;
         assert_eq!(events(&world), Vec::<String>::new(), "{name}");
     }
 }

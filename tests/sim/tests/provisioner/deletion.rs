@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use sim::{Fault, Reply, World};
 use tonic::Code;
 
-use crate::harness::{FINALIZER, LIMIT, calls, class, events, logged, no_volumes, released, sidecar, writes};
+use crate::harness::{
+    FINALIZER, LIMIT, PROVISIONER, calls, class, events, logged, no_volumes, released, sidecar, writes,
+};
 
 const QUIET: Duration = Duration::from_secs(120);
 
@@ -56,9 +58,8 @@ async fn only_released_volumes_of_ours_with_policy_delete_are_deleted() {
         ("retained", retained, &[], &["patch persistentvolumes 200"]),
         ("made by another", foreign, &[], &[]),
     ] {
-        let world = run_with(volume, &[]).await;
-        assert_eq!(calls(&world), expected_calls, "{name}");
-        assert_eq!(writes(&world), expected_writes, "{name}");
+        let world =
+            PROVISIONER.case(name, [class(), volume]).ends_with(expected_calls, expected_writes).await;
         assert_eq!(events(&world), Vec::<String>::new(), "{name}");
     }
 }

@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use base::leadership::Leadership;
 use base::queue::Backoff;
+use process::{Caches, Duty, Seat};
 use provisioner::{Capabilities, Config, provision};
 use serde_json::{Value, json};
-use sim::{Request, World};
+pub(crate) use sim::objects::{DRIVER, claim, class};
+use sim::{Request, Sidecar, World};
 use tokio_util::sync::CancellationToken;
 use translation::Plugins;
 
 /// Long enough for everything that is tried again at least once.
 pub(crate) const LIMIT: Duration = Duration::from_secs(900);
-pub(crate) const DRIVER: &str = "driver.example";
 pub(crate) const FINALIZER: &str = "external-provisioner.volume.kubernetes.io/finalizer";
 
 pub(crate) fn config() -> Config {
@@ -34,40 +35,35 @@ pub(crate) fn config() -> Config {
     }
 }
 
+/// The provisioner as the cases run it.
+pub(crate) static PROVISIONER: Sidecar<Config> = Sidecar {
+    keep: provisioner::KEEP,
+    config,
+    driver: |config| &config.driver,
+    duty,
+    world: World::default,
+    calls,
+    writes,
+};
+
+#[allow(clippy::expect_used, reason = "the only provisioner on its host")]
+fn duty(seat: Seat, caches: &mut Caches, config: Config) -> Duty {
+    provision(seat, caches, config).expect("one provisioner")
+}
+
 /// The sidecar's life in `world`, without leader election.
 pub(crate) async fn sidecar(world: World) {
     sidecar_with(world, config(), Leadership::always(), CancellationToken::new()).await;
 }
 
 /// The same with everything that a test may want to hold.
-#[allow(clippy::expect_used, reason = "the only provisioner on its host")]
 pub(crate) async fn sidecar_with(
     world: World,
     config: Config,
     leadership: Leadership,
     stop: CancellationToken,
 ) {
-    let driver = config.driver.clone();
-    let duty = |seat, caches: &mut _| provision(seat, caches, config).expect("one provisioner");
-    world.sidecar((&driver, provisioner::KEEP), leadership, stop, duty).await;
-}
-
-pub(crate) fn class() -> Value {
-    json!({
-        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "fast"},
-        "provisioner": DRIVER, "reclaimPolicy": "Delete", "volumeBindingMode": "Immediate",
-    })
-}
-
-pub(crate) fn claim(name: &str) -> Value {
-    json!({
-        "apiVersion": "v1", "kind": "PersistentVolumeClaim",
-        "metadata": {"name": name, "namespace": "default"},
-        "spec": {
-            "accessModes": ["ReadWriteOnce"], "storageClassName": "fast",
-            "resources": {"requests": {"storage": "1Gi"}},
-        },
-    })
+    PROVISIONER.live(world, config, leadership, stop).await;
 }
 
 /// A claim that the controller-manager has handed to us.
