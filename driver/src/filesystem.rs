@@ -130,8 +130,8 @@ pub fn format_and_mount(device: &Path, target: &Path, kind: FsType, options: &[&
         Found::Nothing => make(device, kind)?,
     }
     let known = mount::flags_of(options.iter().copied());
-    let rest: Vec<&str> =
-        options.iter().copied().filter(|option| mount::flags_of([*option]).is_empty()).collect();
+    let each = options.iter().flat_map(|element| element.split(','));
+    let rest: Vec<&str> = each.filter(|option| mount::flags_of([*option]).is_empty()).collect();
     let data = CString::new(rest.join(",")).map_err(|error| system(error.into()))?;
     rustix::mount::mount(device, target, kind.name(), known, data.as_c_str())
         .map_err(|error| system(error.into()))

@@ -31,7 +31,10 @@ async fn device() {
     std::fs::create_dir(&target).unwrap();
 
     assert_eq!(look(&device).unwrap(), Found::Nothing);
-    format_and_mount(&device, &target, FsType::Ext4, &["noexec", "discard"]).unwrap();
+    format_and_mount(&device, &target, FsType::Ext4, &["noexec,discard"]).unwrap();
+    let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+    let line = mounts.lines().find(|line| line.contains(target.to_str().unwrap())).unwrap();
+    assert!(line.contains("noexec") && line.contains("discard"), "{line}");
     format_and_mount(&device, &target, FsType::Ext4, &[]).unwrap();
     std::fs::write(target.join("file"), "kept").unwrap();
     let before = blocks(&target);

@@ -141,6 +141,33 @@ async fn a_full_disk_lets_volumes_be_unpublished_and_deleted() {
     f.service.delete_volume(delete(&volume.id)).await.unwrap();
 }
 
+#[tokio::test]
+async fn what_cannot_be_forgotten_at_a_start_is_forgotten_later() {
+    let f = fixture();
+    let volume = made(&f, "v").await;
+    let (plugin, other) = (&f.service.0, Some("another boot".to_owned()));
+    let record = |volume: &mut Volume| {
+        let publication = Publication { readonly: false, mode: 1, boot: other.clone() };
+        volume.published.insert("/nowhere/target".to_owned(), publication);
+        volume.staged.insert("/nowhere/stage".to_owned());
+        volume.staged_in = other.clone();
+    };
+    plugin.store.update(&volume.id, record).unwrap();
+    let left = || {
+        let volume = plugin.store.volume(&volume.id).unwrap();
+        (volume.published.len(), volume.staged.len())
+    };
+    strike(&f, Some(Fault::Unfinished));
+    plugin.forget_lost();
+    assert_eq!(left(), (1, 1), "and the start goes on");
+    plugin.forget_lost();
+    assert_eq!(left(), (0, 0));
+    // Of an unknown boot, at a place that cannot be seen.
+    record_publication(&f, &volume);
+    plugin.forget_lost();
+    assert_eq!(left(), (1, 0));
+}
+
 fn inline(parent: &Path) -> Request<v1::NodePublishVolumeRequest> {
     Request::new(v1::NodePublishVolumeRequest {
         volume_id: "inline".to_owned(),
