@@ -154,6 +154,18 @@ async fn refused_stream_becomes_pages_and_is_tried_again_later() {
     assert_eq!(asked, ["stream '' NotOlderThan", "list", "list", "stream '' NotOlderThan"]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn deletion_during_a_streamed_list_is_seen() {
+    let list = [
+        ("ADDED", volume("a", 3)),
+        ("ADDED", volume("b", 3)),
+        ("DELETED", volume("a", 4)),
+        ("BOOKMARK", bookmark(5, true)),
+    ];
+    let server = server([events(&list)]);
+    assert_eq!(reflected(&server, streaming()).await, ["b"]);
+}
+
 /// The API server takes the list, then we write, then its answer arrives.
 #[tokio::test(start_paused = true)]
 async fn stream_taken_before_our_write_undoes_nothing() {

@@ -156,6 +156,25 @@ async fn candidate_stopped_as_it_wins_releases_the_lease() {
     assert_eq!(holder(&world.api).unwrap(), "");
 }
 
+/// The reply to the winning write comes six seconds after it was sent: the lease counts from the write.
+#[tokio::test(start_paused = true)]
+async fn late_reply_does_not_lengthen_the_leadership() {
+    let world = ready();
+    world.api.set_latency(Duration::from_secs(3));
+    let leadership = Leadership::candidate();
+    let begun = tokio::time::Instant::now();
+    let elector = run(candidate(&world, "first"), leadership.clone(), CancellationToken::new(), |_| {});
+    let elector = tokio::spawn(elector);
+    leadership.acquired().await;
+    assert_eq!(begun.elapsed().as_secs(), 12, "read and written, six seconds each");
+    world.api.grant_only("first-lease", Vec::new());
+    tokio::time::sleep_until(begun + Duration::from_millis(15_900)).await;
+    assert!(leadership.holds());
+    tokio::time::sleep_until(begun + Duration::from_millis(16_100)).await;
+    assert!(!leadership.holds(), "ten seconds after the write was sent");
+    elector.abort();
+}
+
 #[tokio::test(start_paused = true)]
 async fn cut_off_leader_sends_nothing_after_its_deadline() {
     let world = ready();

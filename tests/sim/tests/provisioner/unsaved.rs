@@ -40,6 +40,24 @@ async fn volume_refused_for_good_is_deleted_once_its_claim_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn volume_refused_for_good_is_not_kept_for_a_new_claim_of_the_name() {
+    let world = ready();
+    let _binder = world.binder();
+    world.steps.on(|step| step.is("create", "persistentvolumes"), MANY, Fault::ApiError(422));
+    let _running = world.run(Duration::from_secs(1), sidecar);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let first: Vec<String> = world.driver.volumes().into_keys().collect();
+    world.api.delete("persistentvolumeclaims", "data");
+    let gone = |api: &sim::ApiServer| (api.count("persistentvolumeclaims") == 0).then_some(());
+    world.api.until("the claim to go", LIMIT, gone).await;
+    world.api.put(claim("data"));
+    tokio::time::sleep(2 * LIMIT).await;
+    let now: Vec<String> = world.driver.volumes().into_keys().collect();
+    assert_eq!((first.len(), now.len()), (1, 1), "{now:?}");
+    assert_ne!(first, now, "the old claim's volume is gone, the new one has its own");
+}
+
+#[tokio::test(start_paused = true)]
 async fn volume_that_is_stored_after_all_is_deleted_once() {
     let world = ready();
     let creates = |step: &sim::Step| step.is("create", "persistentvolumes");
