@@ -40,7 +40,7 @@ async fn volume_refused_for_good_is_deleted_once_its_claim_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn volume_refused_for_good_is_not_kept_for_a_new_claim_of_the_name() {
+async fn refused_volume_is_not_kept_for_a_new_claim_of_the_name() {
     let world = ready();
     let _binder = world.binder();
     world.steps.on(|step| step.is("create", "persistentvolumes"), MANY, Fault::ApiError(422));
