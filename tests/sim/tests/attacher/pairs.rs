@@ -2,31 +2,15 @@
 
 use std::time::Duration;
 
-use sim::Fault;
 use sim::crash::{Scenario, in_pairs};
-use tonic::Code;
 
 use crate::crashes::{attach, contradicted, hasty, held, life, listed, orphan};
 
 /// Pairs in each life.
 const PAIRS: u64 = 40;
-const FAULTS: [Fault; 11] = [
-    Fault::CrashBefore,
-    Fault::CrashAfter,
-    Fault::LoseReply,
-    Fault::ApiError(500),
-    Fault::ApiError(429),
-    Fault::Conflict,
-    Fault::Rpc(Code::Unavailable),
-    Fault::Rpc(Code::Internal),
-    Fault::Delay(Duration::from_secs(30)),
-    Fault::BreakWatches,
-    Fault::RestartDriver,
-];
 
 fn survives(scenario: &Scenario) {
-    let report = in_pairs(scenario, &FAULTS, PAIRS);
-    assert!(4 * report.both >= 3 * report.runs, "too few runs had both their faults: {report:?}");
+    in_pairs(scenario, PAIRS);
 }
 
 #[test]
