@@ -1,8 +1,12 @@
-//! csi-provisioner and csi-attacher in one world: on one host, as two processes, and with a standby each.
+//! csi-provisioner and csi-attacher in one world: on one host, as two processes, and with a standby each; two seats on one
+//! host; the life of an in-tree volume.
 
 #![allow(clippy::indexing_slicing, reason = "a test that looks where nothing is fails, as it should")]
 
+mod config;
 mod happen;
+mod host;
+mod in_tree;
 mod judge;
 mod processes;
 mod random;

@@ -12,6 +12,8 @@ use sim::objects::DRIVER;
 use sim::{Running, World};
 use tokio_util::sync::CancellationToken;
 
+use crate::config;
+
 const SECOND: Duration = Duration::from_secs(1);
 const BACKOFF: Backoff = Backoff { base: SECOND, max: Duration::from_secs(60) };
 
@@ -114,43 +116,12 @@ fn candidate(world: &World, who: &str, lease: &str) -> Candidate {
     }
 }
 
+/// Few workers, and short pauses, so that much happens in a life.
 fn provisioner_config() -> provisioner::Config {
-    provisioner::Config {
-        driver: DRIVER.into(),
-        identity: "test".into(),
-        timeout: 10 * SECOND,
-        backoff: BACKOFF,
-        workers: 4,
-        prefix: "pvc".into(),
-        uuid_length: None,
-        default_fs: "ext4".into(),
-        extra_metadata: false,
-        publish_read_only: false,
-        topology: false,
-        attributes_classes: true,
-        plugins: translation::Plugins::default(),
-        can: provisioner::Capabilities {
-            controller: true,
-            create_delete: true,
-            publish: true,
-            ..Default::default()
-        },
-    }
+    provisioner::Config { backoff: BACKOFF, workers: 4, ..config::provisioner_config(DRIVER) }
 }
 
 fn attacher_config() -> attacher::Config {
-    attacher::Config {
-        driver: DRIVER.into(),
-        finalizer: attacher::finalizer(DRIVER).into(),
-        timeout: 10 * SECOND,
-        backoff: BACKOFF,
-        workers: 4,
-        resync: 60 * SECOND,
-        reconcile_sync: 60 * SECOND,
-        max_entries: 0,
-        default_fs: "".into(),
-        error_code: true,
-        plugins: translation::Plugins::default(),
-        can: attacher::Capabilities { attach: true, ..Default::default() },
-    }
+    let usual = config::attacher_config(DRIVER);
+    attacher::Config { backoff: BACKOFF, workers: 4, resync: 60 * SECOND, ..usual }
 }

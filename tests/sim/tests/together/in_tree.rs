@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use base::leadership::Leadership;
-use base::queue::Backoff;
 use csi::v1::controller_service_capability::rpc::Type;
 use kubernetes::object::Scope;
 use process::Caches;
@@ -12,52 +11,12 @@ use serde_json::{Value, json};
 use sim::{Settings, World, attach_detach};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use translation::Plugins;
+
+use crate::config::{attacher_config, provisioner_config};
 
 const DRIVER: &str = "cinder.csi.openstack.org";
 const PLUGIN: &str = "kubernetes.io/cinder";
 const SECOND: Duration = Duration::from_secs(1);
-
-fn provisioner_config() -> provisioner::Config {
-    provisioner::Config {
-        driver: DRIVER.into(),
-        identity: "test".into(),
-        timeout: 10 * SECOND,
-        backoff: Backoff { base: SECOND, max: 300 * SECOND },
-        workers: 10,
-        prefix: "pvc".into(),
-        uuid_length: None,
-        default_fs: "ext4".into(),
-        extra_metadata: false,
-        publish_read_only: false,
-        topology: false,
-        attributes_classes: true,
-        plugins: Plugins::default(),
-        can: provisioner::Capabilities {
-            controller: true,
-            create_delete: true,
-            publish: true,
-            ..Default::default()
-        },
-    }
-}
-
-fn attacher_config() -> attacher::Config {
-    attacher::Config {
-        driver: DRIVER.into(),
-        finalizer: attacher::finalizer(DRIVER).into(),
-        timeout: 10 * SECOND,
-        backoff: Backoff { base: SECOND, max: 300 * SECOND },
-        workers: 10,
-        resync: Duration::ZERO,
-        reconcile_sync: 60 * SECOND,
-        max_entries: 0,
-        default_fs: "".into(),
-        error_code: true,
-        plugins: Plugins::default(),
-        can: attacher::Capabilities { attach: true, ..Default::default() },
-    }
-}
 
 /// One life of a process with both sidecars.
 async fn both(world: World) {
@@ -66,8 +25,9 @@ async fn both(world: World) {
     let mut caches = Caches::new(Scope { driver: DRIVER.into(), keep, in_tree: Some(PLUGIN.into()) });
     let leads = Leadership::always;
     let duties = vec![
-        provisioner::provision(host.seat(leads(), "provisioner"), &mut caches, provisioner_config()).unwrap(),
-        attacher::attach(host.seat(leads(), "attacher"), &mut caches, attacher_config()),
+        provisioner::provision(host.seat(leads(), "provisioner"), &mut caches, provisioner_config(DRIVER))
+            .unwrap(),
+        attacher::attach(host.seat(leads(), "attacher"), &mut caches, attacher_config(DRIVER)),
     ];
     tokio::join!(host.run_duties(caches, duties), delivery);
 }
