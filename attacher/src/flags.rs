@@ -16,6 +16,12 @@ base::flags! {
         "reconcile-sync" reconcile_sync: Duration = Duration::from_secs(60), "Pause between comparisons of the attachments with the driver's list of volumes.";
         "max-entries" max_entries: i32 = 0, "Volumes per page of that list; 0 lets the driver choose.";
         "default-fstype" default_fstype: String = "", "File system of volumes that name none.";
+    }
+}
+
+base::flags! {
+    /// How calls are logged.
+    pub(crate) struct LogFlags {
         "max-grpc-log-length" max_grpc_log_length: i32 = -1, "Cut calls in the log to this many bytes; 0 or less does not cut.";
     }
 }
@@ -34,8 +40,14 @@ const GATES: &[Gate] = &[Gate::ga(ERROR_CODE), Gate::beta(RELEASE_LEASE, true), 
 /// Reads the command line (without the program's name).
 pub fn parse(program: &str, args: Vec<String>) -> Result<Parsed, Exit> {
     let mut set = FlagSet::new(program, Dialect::Go);
-    set.group::<Flags>().group::<StandardFlags>().feature_gates(GATES).check(check);
+    set.group::<StandardFlags>().group::<LogFlags>();
+    add_flags(&mut set);
     set.parse(args)
+}
+
+/// Adds the flags that only csi-attacher has, and its feature gates.
+pub fn add_flags(set: &mut FlagSet) {
+    set.group::<Flags>().feature_gates(GATES).check(check);
 }
 
 /// Refuses values that cannot work, and names the flag.
@@ -118,7 +130,8 @@ mod tests {
             flags.reconcile_sync,
         ];
         assert_eq!(seconds.map(|duration| duration.as_secs()), [15, 1, 300, 600, 60]);
-        assert_eq!((flags.worker_threads, flags.max_entries, flags.max_grpc_log_length), (10, 0, -1));
+        assert_eq!((flags.worker_threads, flags.max_entries), (10, 0));
+        assert_eq!(parsed.read::<LogFlags>().max_grpc_log_length, -1);
         assert!(parsed.gates().is_enabled(ERROR_CODE) && parsed.gates().is_enabled(RELEASE_LEASE));
         let off = vec![
             "--feature-gates=MutableCSINodeAllocatableCount=false,ReleaseLeaderElectionOnExit=false"

@@ -41,5 +41,5 @@ mod volume;
 
 pub use config::{Capabilities, Config, finalizer};
 pub use duty::{KEEP, attach};
-pub use flags::parse;
-pub use run::main;
+pub use flags::{add_flags, parse};
+pub use run::{main, take_seat};

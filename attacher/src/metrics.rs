@@ -40,11 +40,11 @@ pub(crate) fn register(metrics: &Metrics, queue: WorkQueue<Key>) -> Result<(), E
     let labels = &["operation", "node"];
     let depth = Opts::new(
         "mooring_attacher_waiting_attachments",
-        "Attachments ready and waiting, by operation and node; only the nodes that have waited longest.",
+        "Attachments ready and waiting, by operation and node; only the ten nodes whose oldest attachment has waited longest.",
     );
     let age = Opts::new(
         "mooring_attacher_oldest_waiting_seconds",
-        "Seconds that the oldest ready attachment has waited, by operation and node; only the nodes that have waited longest.",
+        "Seconds that the oldest ready attachment has waited, by operation and node; only the ten nodes whose oldest attachment has waited longest.",
     );
     let backlog =
         Backlog { queue, depth: IntGaugeVec::new(depth, labels)?, age: GaugeVec::new(age, labels)? };
@@ -72,7 +72,7 @@ impl Collector for Backlog {
     }
 }
 
-/// Returns the ten nodes that have waited longest; among equals, those with more keys.
+/// Returns the ten nodes whose oldest attachment has waited longest. If ages are equal, nodes with more attachments come first.
 fn top<N: Ord>(mut nodes: Vec<(N, usize, Duration)>) -> Vec<(N, usize, Duration)> {
     nodes.sort_by(|one, other| (other.2, other.1, &one.0).cmp(&(one.2, one.1, &other.0)));
     nodes.truncate(NODES);

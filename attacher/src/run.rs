@@ -4,17 +4,13 @@ use std::time::Duration;
 
 use base::flag::Parsed;
 use base::flag::standard::StandardFlags;
-use csi::capability::ControllerCapabilities;
-use csi::identity::{controller_capabilities, plugin_capabilities};
-use csi::v1::plugin_capability::service::Type as Service;
-use csi::{CallLog, Client};
-use process::{Election, Setup, StartError, start};
-use tokio::time::Instant;
+use csi::CallLog;
+use process::{Caches, Duty, Election, Setup, StartError, Started, capabilities, start};
 use translation::Plugins;
 
 use crate::config::{Capabilities, Config, Gates};
 use crate::duty::{KEEP, attach};
-use crate::flags::{self, Flags};
+use crate::flags::{self, Flags, LogFlags};
 
 /// Longest time for GetPluginInfo, and for the two capability calls together, whatever `--timeout` says.
 const IDENTITY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -40,38 +36,40 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
         name_timeout: IDENTITY_TIMEOUT,
         fatal_code: 1,
         call_log: CallLog {
-            max_length: usize::try_from(own.max_grpc_log_length).ok().filter(|length| *length > 0),
+            max_length: usize::try_from(parsed.read::<LogFlags>().max_grpc_log_length)
+                .ok()
+                .filter(|length| *length > 0),
         },
     };
     let started = start(&setup).await?;
-    let said = capabilities(&started.host.driver).await?;
+    let said = capabilities(&started.host.driver, IDENTITY_TIMEOUT, 1).await?;
+    let in_tree = plugins(parsed).of_driver(started.host.driver_name.as_str()).map(|plugin| plugin.name());
+    let mut caches = started.caches(KEEP, in_tree);
+    let seat = take_seat(&started, &mut caches, parsed, &said);
+    Ok(started.work(said, caches, vec![seat]).await)
+}
+
+/// The attacher of a process that has started: how its leader is elected, and its duty. `said` is what the driver answered
+/// about its capabilities. `parsed` holds csi-attacher's flags under their own names.
+pub fn take_seat(
+    started: &Started,
+    caches: &mut Caches,
+    parsed: &Parsed,
+    said: &process::Capabilities,
+) -> (Election, Duty) {
+    let standard: StandardFlags = parsed.read();
+    let driver = &started.host.driver_name;
+    let gates = Gates { error_code: parsed.gates().is_enabled(flags::ERROR_CODE), plugins: plugins(parsed) };
     let can = Capabilities::new(&said.0, said.1);
-    let driver = started.host.driver_name.clone();
-    let gates = Gates {
-        error_code: parsed.gates().is_enabled(flags::ERROR_CODE),
-        plugins: Plugins { rbd: parsed.gates().is_enabled(flags::MIGRATE_RBD) },
-    };
-    let config = Config::new(own, gates, driver.as_str(), can);
+    let config = Config::new(&parsed.read(), gates, driver.as_str(), can);
     let election = Election {
-        flags: standard.leader_election.clone(),
+        flags: standard.leader_election,
         lock: format!("external-attacher-leader-{driver}"),
         releases: parsed.gates().is_enabled(flags::RELEASE_LEASE),
     };
-    let in_tree = gates.plugins.of_driver(driver.as_str()).map(|plugin| plugin.name());
-    let mut caches = started.caches(KEEP, in_tree);
-    let duty = attach(started.seat(&format!("external-attacher {driver}")), &mut caches, config);
-    Ok(started.work(said, caches, vec![(election, duty)]).await)
+    (election, attach(started.seat(&format!("external-attacher {driver}")), caches, config))
 }
 
-/// Asks for capabilities. A driver without a controller service is not asked for those of its controller.
-async fn capabilities(driver: &Client) -> Result<process::Capabilities, StartError> {
-    let failed = |status: tonic::Status| StartError::Capabilities { cause: csi::grpc_text(&status), code: 1 };
-    let deadline = Instant::now() + IDENTITY_TIMEOUT;
-    let plugin = plugin_capabilities(driver, IDENTITY_TIMEOUT).await.map_err(failed)?;
-    if !plugin.has(Service::ControllerService) {
-        return Ok((plugin, ControllerCapabilities::default()));
-    }
-    let left = deadline.saturating_duration_since(Instant::now());
-    let controller = controller_capabilities(driver, left).await.map_err(failed)?;
-    Ok((plugin, controller))
+fn plugins(parsed: &Parsed) -> Plugins {
+    Plugins { rbd: parsed.gates().is_enabled(flags::MIGRATE_RBD) }
 }

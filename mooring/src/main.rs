@@ -4,10 +4,12 @@
 //! ```text
 //! csi-provisioner --csi-address=/run/csi/socket      a hard link or symbolic link to mooring
 //! mooring csi-provisioner --csi-address=/run/csi/socket
+//! mooring controller --controllers=provisioner,attacher   several in one process
 //! mooring migrate --dry-run                          what would become of in-tree volumes
 //! mooring --help
 //! ```
 
+mod controller;
 mod migration;
 mod sidecar;
 

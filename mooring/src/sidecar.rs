@@ -8,6 +8,11 @@ use std::process::ExitCode;
 use base::flag::standard::LoggingFlags;
 use base::flag::{Exit, Parsed};
 
+use crate::controller::{self, NodeSide, node_side};
+
+/// The name that upstream plans for its combined sidecar.
+const CSI_SIDECARS: &str = "csi-sidecars";
+
 /// The sidecars of this release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sidecar {
@@ -17,11 +22,19 @@ pub(crate) enum Sidecar {
     LivenessProbe,
     /// Registrar and liveness probe in one process; ours.
     Node,
+    /// The sidecars of the controller in one process; ours.
+    Controller,
 }
 
 impl Sidecar {
-    const ALL: [Self; 5] =
-        [Self::Provisioner, Self::Attacher, Self::Registrar, Self::LivenessProbe, Self::Node];
+    const ALL: [Self; 6] = [
+        Self::Provisioner,
+        Self::Attacher,
+        Self::Registrar,
+        Self::LivenessProbe,
+        Self::Node,
+        Self::Controller,
+    ];
 
     /// The name of the Go sidecar's binary; our own for what has none.
     fn name(self) -> &'static str {
@@ -31,6 +44,7 @@ impl Sidecar {
             Self::Registrar => "csi-node-driver-registrar",
             Self::LivenessProbe => "livenessprobe",
             Self::Node => "node",
+            Self::Controller => "controller",
         }
     }
 
@@ -41,11 +55,28 @@ impl Sidecar {
             Self::Registrar => "tells the kubelet where the driver is (node-driver-registrar 2.18)",
             Self::LivenessProbe => "asks the driver whether it is alive (livenessprobe 2.20)",
             Self::Node => "csi-node-driver-registrar and livenessprobe in one process",
+            Self::Controller => {
+                "csi-provisioner and csi-attacher in one process; also as csi-sidecars (KEP-4958)"
+            }
         }
     }
 
     fn by_name(name: &str) -> Option<Self> {
+        if name == CSI_SIDECARS {
+            return Some(Self::Controller);
+        }
         Self::ALL.into_iter().find(|sidecar| sidecar.name() == name)
+    }
+
+    /// A command line of this sidecar. Upstream's combined sidecar runs those of a node too, by `--controllers`.
+    fn chosen(self, program: String, args: Vec<String>) -> Chosen {
+        let (sidecar, args) = match (self, node_side(&args)) {
+            (Self::Controller, Some((NodeSide::Registrar, args))) => (Self::Registrar, args),
+            (Self::Controller, Some((NodeSide::LivenessProbe, args))) => (Self::LivenessProbe, args),
+            (Self::Controller, Some((NodeSide::Both, args))) => (Self::Node, args),
+            (Self::Controller, None) | (_, _) => (self, args),
+        };
+        Chosen::Sidecar { sidecar, program, args }
     }
 
     fn parse(self, program: &str, args: Vec<String>) -> Result<Parsed, Exit> {
@@ -55,6 +86,7 @@ impl Sidecar {
             Self::Registrar => registrar::parse_registrar(program, args),
             Self::LivenessProbe => registrar::parse_probe(program, args),
             Self::Node => registrar::parse_node(program, args),
+            Self::Controller => controller::parse(program, args),
         }
     }
 
@@ -81,6 +113,7 @@ impl Sidecar {
                 Self::Registrar => registrar::register(&parsed).await,
                 Self::LivenessProbe => registrar::probe(&parsed).await,
                 Self::Node => registrar::node(&parsed).await,
+                Self::Controller => controller::main(&parsed).await,
             }
         });
         runtime.shutdown_background();
@@ -112,7 +145,7 @@ pub(crate) fn choose(argv: impl IntoIterator<Item = OsString>) -> Chosen {
     let called =
         Path::new(&program).file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
     if let Some(sidecar) = Sidecar::by_name(&called) {
-        return Chosen::Sidecar { sidecar, program, args: words.collect() };
+        return sidecar.chosen(program, words.collect());
     }
     match words.next().as_deref() {
         None => Chosen::Text { text: format!("mooring: name a sidecar\n\n{}", help()), code: 2 },
@@ -122,9 +155,7 @@ pub(crate) fn choose(argv: impl IntoIterator<Item = OsString>) -> Chosen {
             Chosen::Text { text: format!("mooring v{}\n", env!("CARGO_PKG_VERSION")), code: 0 }
         }
         Some(word) => match Sidecar::by_name(word) {
-            Some(sidecar) => {
-                Chosen::Sidecar { sidecar, program: sidecar.name().to_owned(), args: words.collect() }
-            }
+            Some(sidecar) => sidecar.chosen(word.to_owned(), words.collect()),
             None => {
                 Chosen::Text { text: format!("mooring: unknown sidecar {word:?}\n\n{}", help()), code: 2 }
             }
@@ -174,6 +205,18 @@ mod tests {
             panic!()
         };
         assert_eq!((sidecar, args), (Sidecar::Provisioner, vec!["--v=5".to_owned()]));
+    }
+
+    #[test]
+    fn combined_sidecar_is_the_controller_or_a_node_sidecar() {
+        let sidecar = |words: &str| match choose(argv(words)) {
+            Chosen::Sidecar { sidecar, .. } => sidecar,
+            _ => panic!("{words}"),
+        };
+        assert_eq!(sidecar("/bin/csi-sidecars --controllers=attacher"), Sidecar::Controller);
+        assert_eq!(sidecar("mooring controller"), Sidecar::Controller);
+        let node = "csi-sidecars --controllers=node-driver-registrar --kubelet-registration-path=/p";
+        assert_eq!(sidecar(node), Sidecar::Registrar);
     }
 
     #[test]

@@ -10,7 +10,6 @@ use crate::claim::prefix::is_valid_prefix;
 base::flags! {
     /// The flags that only csi-provisioner has.
     pub(crate) struct Flags {
-        "master" master: String = "", "URL of the API server; replaces the one in the kubeconfig.";
         "timeout" timeout: Duration = Duration::from_secs(10), "Longest time one call to the driver may take.";
         "worker-threads" worker_threads: u32 = 100, "How many claims, and how many volumes, are worked on at once.";
         "retry-interval-start" retry_interval_start: Duration = Duration::from_secs(1), "Pause after the first failure of a claim or volume; it doubles with each further one.";
@@ -40,6 +39,13 @@ base::flags! {
     }
 }
 
+base::flags! {
+    /// Where the API server is.
+    pub(crate) struct ServerFlags {
+        "master" master: String = "", "URL of the API server; replaces the one in the kubeconfig.";
+    }
+}
+
 /// Gate: topology is used.
 pub(crate) const TOPOLOGY: &str = "Topology";
 /// Gate: claims may name a VolumeAttributesClass.
@@ -64,8 +70,14 @@ const GATES: &[Gate] = &[
 /// Reads the command line (without the program's name).
 pub fn parse(program: &str, args: Vec<String>) -> Result<Parsed, Exit> {
     let mut set = FlagSet::new(program, Dialect::Posix);
-    set.group::<Flags>().group::<StandardFlags>().feature_gates(GATES).gate_code(FATAL.into()).check(check);
+    set.gate_code(FATAL.into()).group::<StandardFlags>().group::<ServerFlags>();
+    add_flags(&mut set);
     set.parse(args)
+}
+
+/// Adds the flags that only csi-provisioner has, and its feature gates.
+pub fn add_flags(set: &mut FlagSet) {
+    set.group::<Flags>().feature_gates(GATES).check(check);
 }
 
 /// Exit code of what upstream calls fatal.

@@ -19,5 +19,5 @@ mod run;
 mod volume;
 
 pub use config::{Capabilities, Config};
-pub use flags::parse;
-pub use run::{KEEP, main, provision};
+pub use flags::{add_flags, parse};
+pub use run::{KEEP, main, provision, take_seat};

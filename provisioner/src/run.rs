@@ -11,7 +11,7 @@ use csi::CallLog;
 use csi::identity::{controller_capabilities, plugin_capabilities};
 use kubernetes::collection::Collection;
 use kubernetes::object::{Attachment, Claim, Class, Keep, Key, Volume};
-use process::{Caches, Duty, Election, Seat, Setup, StartError, host_name, start};
+use process::{Caches, Duty, Election, Seat, Setup, StartError, Started, host_name, start};
 use translation::Plugins;
 
 use crate::caches;
@@ -19,7 +19,7 @@ use crate::claim::queue::ClaimId;
 use crate::claim::reconcile::Claims;
 use crate::claim::save::UnsavedVolumes;
 use crate::config::{Capabilities, Config, Gates};
-use crate::flags::{self, FATAL, Flags};
+use crate::flags::{self, FATAL, Flags, ServerFlags};
 use crate::metrics::{ClaimMetrics, VolumeMetrics};
 use crate::rights::needs;
 use crate::volume::attachments::Attachments;
@@ -53,7 +53,7 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
     let setup = Setup {
         program: "csi-provisioner",
         standard,
-        master: Some(own.master.clone()),
+        master: Some(parsed.read::<ServerFlags>().master),
         probe_timeout: own.timeout,
         name_timeout: own.timeout,
         fatal_code: FATAL,
@@ -61,30 +61,46 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
     };
     let started = start(&setup).await?;
     let said = capabilities(&started.host.driver, own.timeout).await?;
-    let can = Capabilities::new(&said.0, said.1);
+    let in_tree = plugins(parsed).of_driver(started.host.driver_name.as_str()).map(|plugin| plugin.name());
+    let mut caches = started.caches(KEEP, in_tree);
+    let seat = take_seat(&started, &mut caches, parsed, &said).await;
+    Ok(started.work(said, caches, vec![seat]).await)
+}
+
+/// The provisioner of a process that has started: how its leader is elected, and its duty. `said` is what the driver
+/// answered about its capabilities. `parsed` holds csi-provisioner's flags under their own names.
+pub async fn take_seat(
+    started: &Started,
+    caches: &mut Caches,
+    parsed: &Parsed,
+    said: &process::Capabilities,
+) -> (Election, Duty) {
+    let standard: StandardFlags = parsed.read();
+    let driver = started.host.driver_name.as_str();
     let gates = Gates {
         topology: parsed.gates().is_enabled(flags::TOPOLOGY),
         attributes_classes: has_attributes_classes(parsed, &started.host.client).await,
-        plugins: Plugins { rbd: parsed.gates().is_enabled(flags::MIGRATE_RBD) },
+        plugins: plugins(parsed),
     };
-    let driver = started.host.driver_name.clone();
-    let config = Config::new(own, gates, driver.as_str(), identity(driver.as_str()), can);
+    let can = Capabilities::new(&said.0, said.1);
+    let config = Config::new(&parsed.read(), gates, driver, identity(driver), can);
     for flag in flags::without_effect(parsed) {
         base::warn!("This release accepts the flag but ignores it"; "flag" => flag);
     }
     warn_of_gaps(&config);
     let election = Election {
-        flags: standard.leader_election.clone(),
-        lock: driver.to_string(),
+        flags: standard.leader_election,
+        lock: driver.to_owned(),
         releases: parsed.gates().is_enabled(flags::RELEASE_LEASE),
     };
-    let in_tree = config.names().in_tree.map(|plugin| plugin.name());
-    let mut caches = started.caches(KEEP, in_tree);
-    let duty = match provision(started.seat(&event_source(driver.as_str())), &mut caches, config) {
-        Ok(duty) => duty,
+    match provision(started.seat(&event_source(driver)), caches, config) {
+        Ok(duty) => (election, duty),
         Err(error) => base::log::exit(error, "Metrics of provisioning could not be registered"),
-    };
-    Ok(started.work(said, caches, vec![(election, duty)]).await)
+    }
+}
+
+fn plugins(parsed: &Parsed) -> Plugins {
+    Plugins { rbd: parsed.gates().is_enabled(flags::MIGRATE_RBD) }
 }
 
 /// Whether the gate is on. If it was not set, it is off when the API server has no such kind.

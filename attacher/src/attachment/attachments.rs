@@ -1,4 +1,4 @@
-//! The parts that attaching and detaching work with.
+//! What the attach and detach steps share: configuration, caches, the queue, the calls in flight.
 
 use std::sync::Arc;
 
@@ -40,12 +40,12 @@ pub(crate) struct Attachments {
     pub(super) wake: Wake,
 }
 
-/// How an attempt ended that did not fail.
+/// The result of an attempt without an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Progress {
     /// The work is done.
     Done,
-    /// The attachment is gone or being deleted. Whatever showed us the deletion has already queued the detach.
+    /// The attachment is gone or being deleted. The watch event or reply that showed the deletion has queued the detach.
     Over,
     /// Another call for the same volume and node is under way.
     Busy,
@@ -94,14 +94,14 @@ impl Attachments {
         self.waiting.poll_secrets(&self.seat.objects).await;
     }
 
-    /// Claims a volume on a node until the result is dropped. `None` if another has claimed it; the
-    /// attachment is then queued when that turn ends.
+    /// Reserves the volume and node for one call, until the result is dropped. `None`: another call runs; the attachment is
+    /// queued when it ends.
     pub(super) fn take_turn(&self, pair: &Pair, key: &Key) -> Option<Turn<Pair, Option<Key>>> {
         let (wake, woken) = (self.wake.clone(), key.clone());
         self.calls.take_turn(pair, Some(key.clone()), move || wake(&woken))
     }
 
-    /// The attachment as the cache has it now. A re-created attachment of the same name is not it.
+    /// The attachment as the cache has it now. Ignores a new attachment of the same name (with another uid).
     pub(super) fn latest(&self, attachment: &Attachment) -> Option<Arc<Attachment>> {
         let Meta { key, uid, .. } = &attachment.meta;
         self.caches.attachments.get(key).filter(|latest| latest.meta.uid == *uid)

@@ -38,7 +38,8 @@ impl fmt::Display for Pair {
     }
 }
 
-/// The calls under way. An attachment waits for its turn under its key. A withdrawal has no key: a pair has only one.
+/// The calls under way, and who waits for its turn. `Some(key)`: the attachment that waits. `None`: the withdrawal; each
+/// pair has at most one.
 pub(crate) type Calls = InFlight<Pair, Option<Key>>;
 
 /// A volume that the driver may have published, and what unpublishing it needs.
@@ -95,8 +96,8 @@ pub(crate) struct Publications {
 }
 
 impl Publications {
-    /// An empty registry. If [`Publications::holds`] returned true for a volume, `released` is called with the volume's
-    /// name when the volume's last publication ends.
+    /// An empty registry. [`Publications::holds`] may have returned true for a volume. `released` is then called with the
+    /// volume's name when its last publication ends.
     pub(crate) fn new(queue: WorkQueue<Pair>, released: impl Fn(&str) + Send + Sync + 'static) -> Arc<Self> {
         Arc::new(Self { state: Mutex::default(), queue, released: Box::new(released) })
     }
@@ -106,7 +107,7 @@ impl Publications {
         let (told, finalizer) = (self.clone(), Box::<str>::from(finalizer));
         attachments.subscribe(move |change| {
             let (old, new) = match change {
-                // A new attachment publishes a volume. It leaves no publication without an attachment.
+                // A new attachment orphans nothing.
                 Change::Added(_) => return,
                 Change::Updated { old, new } => (old, Some(new)),
                 Change::Removed(old) | Change::Left(old) => (old, None),

@@ -17,7 +17,7 @@ use crate::attachment::request;
 use crate::caches::Caches;
 use crate::config::{Config, TURN};
 
-/// How often we check whether an attachment covers a publication by now. A change of the attachment is
+/// How often we check again whether another attachment needs this volume on this node. A change of that attachment is
 /// checked at once.
 const CHECK: Duration = Duration::from_secs(30);
 

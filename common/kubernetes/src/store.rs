@@ -1,8 +1,7 @@
 //! The cache of one kind: slim objects by key.
 //!
-//! A cache has two ends. The watch holds the [`Writer`] and is the only one who fills the cache. Everybody else
-//! holds the [`Store`] and reads it. Replies of our own writes reach it through
-//! [`Collection`](super::collection::Collection).
+//! Two things fill a cache: the watch, which holds the [`Writer`], and the replies of our own writes, through
+//! [`Collection`](super::collection::Collection). Everybody else holds the [`Store`] and reads it.
 //!
 //! Promises:
 //! - an object never goes back in time: a watch event older than the reply of our own write changes nothing;

@@ -1,5 +1,5 @@
-//! `--exit-on-connection-loss`: notices that the connection to the driver is lost, and writes the termination log. The
-//! process then exits with 1.
+//! `--exit-on-connection-loss`: notices that the connection to the driver is lost, and writes the termination log.
+//! [`work`](crate::work) then ends the process with 1. It releases no lease.
 
 use csi::LinkState;
 
@@ -7,7 +7,7 @@ use csi::LinkState;
 const TERMINATION_LOG: &str = "/dev/termination-log";
 const CONNECTION_LOST: &str = "Lost connection to CSI driver, exiting";
 
-/// Resolves when the first connection is lost. If it was lost during start-up, resolves at once.
+/// Returns when the first connection to the driver is lost, or was lost already.
 pub(crate) async fn connection_lost(driver: &csi::Client) {
     let mut state = driver.connection().state();
     if state.wait_for(|state| is_lost(*state)).await.is_err() {

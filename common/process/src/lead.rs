@@ -27,12 +27,17 @@ pub struct Election {
     pub flags: LeaderElectionFlags,
     /// The lease's name before sanitising.
     pub lock: String,
-    /// Whether SIGTERM is handled: finish calls in flight, release the lease, exit. Without, a signal ends the
-    /// process at once.
+    /// Whether SIGTERM is handled: finish calls in flight, release the lease, exit. If false, a signal ends the process at
+    /// once.
     pub releases: bool,
 }
 
 impl Election {
+    /// The lease's name.
+    pub(crate) fn lease_name(&self) -> String {
+        sanitize_driver_name(&self.lock)
+    }
+
     /// Holds the lease until `give_back` is cancelled.
     ///
     /// # Errors
@@ -80,7 +85,7 @@ impl Election {
         Candidate {
             client,
             namespace: lease_namespace(&flags.namespace),
-            name: sanitize_driver_name(&self.lock),
+            name: self.lease_name(),
             identity: sanitize_driver_name(host),
             labels: flags.labels.0.clone().into_iter().collect(),
             timing: Timing {

@@ -27,5 +27,5 @@ pub use caches::Caches;
 pub use duty::Duty;
 pub use host::{Host, Seat, host_name};
 pub use lead::Election;
-pub use start::{Setup, StartError, start};
+pub use start::{Setup, StartError, capabilities, start};
 pub use work::{Capabilities, Started};

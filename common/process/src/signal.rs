@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// A shell shows 128 + the signal's number for a process that a signal ended. We exit with that code if a signal ends us at
-/// once.
+/// If a signal ends us at once, the exit code is 128 plus the signal's number, as a shell shows for a process that a signal
+/// killed.
 const ENDED_BY_SIGNAL: i32 = 128;
 
 /// What a signal does. Clones share it.

@@ -8,15 +8,20 @@ use base::flag::standard::StandardFlags;
 use base::http::{ListenError, Routes, Server};
 use base::leadership::Leadership;
 use base::metrics::Metrics;
-use csi::identity::{NameError, ProbeError, driver_name, probe_until_ready};
+use csi::capability::ControllerCapabilities;
+use csi::identity::{
+    NameError, ProbeError, controller_capabilities, driver_name, plugin_capabilities, probe_until_ready,
+};
+use csi::v1::plugin_capability::service::Type as Service;
 use csi::{CallLog, Connection, DialError, DialOptions, Endpoint, EndpointError};
 use kubernetes::client::{ClientError, ClientOptions, client};
 use thiserror::Error;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::host::{Host, streams_lists};
 use crate::signal::OnSignal;
-use crate::work::Started;
+use crate::work::{Capabilities, Started};
 
 /// How long a leader that does not renew still counts as healthy after the end of its lease, as in upstream.
 const HEALTH_TOLERANCE: Duration = Duration::from_secs(20);
@@ -145,6 +150,29 @@ pub async fn start(setup: &Setup<'_>) -> Result<Started, StartError> {
         leaderships,
         _server: server,
     })
+}
+
+/// Asks the driver what it can. A driver without a controller service is not asked for the capabilities of its controller.
+/// Both calls together may take as long as `timeout`; `code` is the exit code if they fail.
+///
+/// # Errors
+/// [`StartError::Capabilities`].
+pub async fn capabilities(
+    driver: &csi::Client,
+    timeout: Duration,
+    code: u8,
+) -> Result<Capabilities, StartError> {
+    let failed = |cause: String| StartError::Capabilities { cause, code };
+    let deadline = Instant::now() + timeout;
+    let plugin =
+        plugin_capabilities(driver, timeout).await.map_err(|status| failed(csi::grpc_text(&status)))?;
+    if !plugin.has(Service::ControllerService) {
+        return Ok((plugin, ControllerCapabilities::default()));
+    }
+    let left = deadline.saturating_duration_since(Instant::now());
+    let controller =
+        controller_capabilities(driver, left).await.map_err(|status| failed(csi::grpc_text(&status)))?;
+    Ok((plugin, controller))
 }
 
 fn client_options(setup: &Setup<'_>) -> ClientOptions {

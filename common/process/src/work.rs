@@ -1,6 +1,18 @@
-//! Elects leaders, runs the duties, and ends the process in order: on SIGTERM it takes no new work, gives the calls in
-//! flight 20 s, releases the leases, and writes the last events. That needs the feature gate ReleaseLeaderElectionOnExit,
-//! which is on by default. Without it, a signal ends the process at once.
+//! Elects leaders, runs the duties, and ends the process.
+//!
+//! On SIGTERM or SIGINT, in this order:
+//! 1. `stop` is cancelled ([`signal`](crate::signal)). A second signal exits at once, with 1.
+//! 2. Background tasks end, and the queues begin no new key. Keys in work, watches and the renewal of the leases go on.
+//! 3. The duties return when their calls in flight have ended. After 20 s, calls that still run are abandoned; the next
+//!    leader repeats them.
+//! 4. `give_back` is cancelled: each leadership ends, and then its lease is released. That takes 5 s at the most.
+//! 5. Events that are not written yet get 2 s.
+//! 6. The process exits, with 1 if leaders are elected, else with 0; the Go sidecars exit so too.
+//!
+//! All this needs the feature gate ReleaseLeaderElectionOnExit, which is on by default. If it is off, a signal ends the
+//! process at once.
+//!
+//! If a lease is lost, or the driver is gone for good, the process exits with 1. It waits for nothing and releases no lease.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -40,9 +52,12 @@ pub struct Started {
     pub(crate) _server: Option<Server>,
 }
 
-/// How long the calls in flight may go on after SIGTERM. SIGKILL comes 30 s after SIGTERM by default. We release the lease
-/// earlier. Otherwise the next leader waits until it expires.
+/// How long the calls in flight may go on after SIGTERM. SIGKILL follows 30 s after SIGTERM by default, and the leases must
+/// be released before. If they are not, the next leader waits until they expire.
 const LAST_CALLS: Duration = Duration::from_secs(20);
+
+/// How long releasing the leases may take. With [`LAST_CALLS`] and [`LAST_EVENTS`] it stays below 30 s.
+const LAST_RELEASE: Duration = Duration::from_secs(5);
 
 /// Bound on each call that checks the driver after a reconnect.
 const PER_CALL: Duration = Duration::from_secs(10);
@@ -83,8 +98,9 @@ impl Started {
         Caches::new(Scope { driver, in_tree: in_tree.map(Into::into), keep })
     }
 
-    /// Waits for the leases (if leaders are elected), runs the duties, and returns the process's exit code. `can` is what
-    /// the driver answered at start. If it answers otherwise after a restart, the process exits, so that the next process
+    /// Waits for the leases (if leaders are elected), runs the duties, and returns the process's exit code. The leases are
+    /// taken one after the other, in the order of `duties`: two processes with the same order never hold one lease each
+    /// while they wait for the other's. Each duty begins when its own lease is won. `can` is what the driver answered at start. If it answers otherwise after a restart, the process exits, so that the next process
     /// starts with the new answer.
     pub async fn work(self, can: Capabilities, caches: Caches, duties: Vec<(Election, Duty)>) -> u8 {
         let Self { host, lease_client, delivery, exit_on_loss, signals, leaderships: _, options: _, _server } =
@@ -94,11 +110,14 @@ impl Started {
         }
         let give_back = CancellationToken::new();
         let elected = lease_client.is_some();
+        let alone = duties.len() == 1;
         let (mut leases, mut work): (Vec<BoxFuture<'static, _>>, Vec<Duty>) = (Vec::new(), Vec::new());
         for (election, duty) in duties {
             if let Some(client) = &lease_client {
-                let (leadership, metrics) = (duty.leadership.clone(), host.metrics.leader(""));
-                leases.push(election.lead(client.clone(), leadership, metrics, give_back.clone()).boxed());
+                let metrics = host.metrics.leader(&if alone { String::new() } else { election.lease_name() });
+                let before = work.last().map(|duty: &Duty| duty.leadership.clone());
+                let lead = election.lead(client.clone(), duty.leadership.clone(), metrics, give_back.clone());
+                leases.push(after(before, give_back.clone(), lead).boxed());
             }
             work.push(duty);
         }
@@ -114,7 +133,9 @@ impl Started {
         match end {
             End::Stopped => {
                 give_back.cancel();
-                leases.released().await;
+                if timeout(LAST_RELEASE, leases.released()).await.is_err() {
+                    base::warn!("Exiting before the leases were released"; "after" => format!("{LAST_RELEASE:?}"));
+                }
                 if timeout(LAST_EVENTS, delivery).await.is_err() {
                     base::warn!("Exiting before all events were written");
                 }
@@ -141,7 +162,7 @@ impl Host {
     /// complete.
     ///
     /// Differs: the Go sidecars abandon the calls in flight at SIGTERM. Ours get 20 s to end, while the lease is still
-    /// renewed; what is under way after that is abandoned too, and the next leader repeats it.
+    /// renewed. Calls that take longer are abandoned. The next leader repeats them.
     pub async fn run_duties(&self, caches: Caches, duties: Vec<Duty>) {
         let leaders: Vec<Leadership> = duties.iter().map(|duty| duty.leadership.clone()).collect();
         if leaders.is_empty() {
@@ -165,7 +186,7 @@ impl Host {
                 duty.work.await;
             }
         }));
-        // Without the permission to list, a cache never becomes complete. So this review does not wait for the caches.
+        // Does not wait for the caches: without the permission to list they never become complete, and this review says why.
         let reviewed = async {
             review(&self.client, "default", &needs).await;
             std::future::pending().await
@@ -194,6 +215,21 @@ async fn watch_driver(host: &Host, can: Capabilities) -> String {
     }
     let expected = Identity { name: host.driver_name.clone(), plugin, controller };
     watch_identity(&host.driver, &expected, checked, PER_CALL).await.to_string()
+}
+
+/// Waits for the lease `before`, if there is one, and then for this one.
+async fn after(
+    before: Option<Leadership>,
+    give_back: CancellationToken,
+    lead: impl Future<Output = Result<(), LeaseError>>,
+) -> Result<(), LeaseError> {
+    if let Some(before) = before {
+        tokio::select! {
+            () = before.acquired() => {}
+            () = give_back.cancelled() => return Ok(()),
+        }
+    }
+    lead.await
 }
 
 /// The leases that are held or waited for.

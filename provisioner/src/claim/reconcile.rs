@@ -25,15 +25,15 @@ use crate::caches::Caches;
 use crate::config::Config;
 use crate::metrics::ClaimMetrics;
 
-/// The cache may lack a PersistentVolume that we created. We check the claim again after this time: the PersistentVolume
-/// may have been deleted without the watch showing it.
+/// The cache may not show a PersistentVolume that we created, or are about to create: it may be late, or the object was
+/// deleted. We check the claim again after this time.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// What to try for a claim.
 enum Attempt {
     /// The request that follows from the claim and its class.
     New(Arc<Claim>, Arc<Class>),
-    /// What was sent before.
+    /// The request that was sent earlier, unchanged.
     Again(Sent),
 }
 
@@ -108,6 +108,7 @@ impl Claims {
             (stored, Some(background)) => {
                 let present = class.filter(|class| self.config.names().has(&class.provisioner));
                 match (background.next(present.as_deref()), stored, present) {
+                    // Nothing may be left at the driver: begin anew if claim and class are still there.
                     (None, Some(claim), Some(class)) => Attempt::New(claim, class),
                     (None, ..) => return Outcome::Done,
                     (Some(sent), ..) => Attempt::Again(sent.clone()),
@@ -141,7 +142,8 @@ impl Claims {
         Outcome::Retry
     }
 
-    /// Writes one event to the claim. The event says that the claim waits for a volume populator.
+    /// Writes one event to the claim, once in the life of this process. The event says that the claim waits for a volume
+    /// populator.
     ///
     /// `Differs:` upstream first writes that it provisions the claim, writes this event in another
     /// component's name, and repeats both at each change and resync.
@@ -155,7 +157,7 @@ impl Claims {
         Outcome::Done
     }
 
-    /// Makes one attempt, and remembers what it may have left behind.
+    /// Makes one attempt, and remembers a volume that the driver may still create.
     async fn attempt(&self, attempt: Attempt) -> Outcome {
         let (begun, claim, class) = (Instant::now(), attempt.claim().clone(), attempt.class().clone());
         let uid = &claim.meta.uid;
@@ -171,7 +173,7 @@ impl Claims {
         };
         let node = claim.meta.annotations.get(SELECTED_NODE).is_some_and(|node| !node.is_empty());
         let state = error.state(self.config.uses_topology(), node);
-        // An error before the call says nothing about what was sent earlier.
+        // If this attempt sent no call, what we know of earlier calls stays.
         if let Some(sent) = sent {
             match state {
                 State::InBackground => self.memory().keep(sent),

@@ -88,13 +88,13 @@ pub enum GateError {
 /// The gates of a sidecar and how they are set.
 #[derive(Debug, Clone, Default)]
 pub struct FeatureGates {
-    known: &'static [Gate],
+    known: Vec<Gate>,
     set: BTreeMap<String, bool>,
 }
 
 impl FeatureGates {
     /// All gates at their defaults.
-    pub fn new(known: &'static [Gate]) -> Self {
+    pub fn new(known: Vec<Gate>) -> Self {
         Self { known, set: BTreeMap::new() }
     }
 

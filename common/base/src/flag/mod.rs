@@ -38,6 +38,7 @@
 pub mod duration;
 mod exit;
 pub mod gates;
+mod section;
 pub mod set;
 pub mod standard;
 mod usage;

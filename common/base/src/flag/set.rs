@@ -23,33 +23,40 @@ pub enum Dialect {
 }
 
 /// One registered flag.
+#[derive(Clone)]
 pub(super) struct Flag {
-    pub(super) name: &'static str,
+    /// As on the command line, without dashes.
+    pub(super) name: String,
+    /// The section it belongs to; empty if every section shares it.
+    pub(super) section: &'static str,
     pub(super) shorthand: Option<char>,
     pub(super) help: String,
     pub(super) kind: &'static str,
     pub(super) initial: String,
     pub(super) is_bool: bool,
     pub(super) quoted: bool,
-    check: fn(&str) -> Result<(), ValueError>,
+    pub(super) check: fn(&str) -> Result<(), ValueError>,
     /// Every text given on the command line, in order.
-    given: Vec<String>,
+    pub(super) given: Vec<String>,
 }
 
 /// The name of the feature gate flag.
-const FEATURE_GATES: &str = "feature-gates";
+pub(super) const FEATURE_GATES: &str = "feature-gates";
 
 /// A check of values against each other, run after all of them were read.
-type Check = fn(&Parsed) -> Result<(), Exit>;
+pub(super) type Check = fn(&Parsed) -> Result<(), Exit>;
 
 /// The flags a program knows.
 pub struct FlagSet {
     pub(super) program: String,
     pub(super) dialect: Dialect,
     pub(super) flags: Vec<Flag>,
-    gates: &'static [Gate],
+    gates: Vec<Gate>,
     gate_code: i32,
-    checks: Vec<Check>,
+    /// Each with the section whose values it is given.
+    checks: Vec<(&'static str, Check)>,
+    /// The section that is being added; empty outside of all.
+    pub(super) section: &'static str,
 }
 
 impl FlagSet {
@@ -59,19 +66,25 @@ impl FlagSet {
             program: program.into(),
             dialect,
             flags: Vec::new(),
-            gates: &[],
+            gates: Vec::new(),
             gate_code: 1,
             checks: Vec::new(),
+            section: "",
         }
     }
 
     /// Adds one flag. A name added twice keeps its first registration.
     pub fn add<T: Value>(&mut self, name: &'static str, initial: T::Initial, help: &str) {
-        if self.flags.iter().any(|flag| flag.name == name) {
+        let full = match self.section {
+            "" => name.to_owned(),
+            section => format!("{section}-{name}"),
+        };
+        if self.flags.iter().any(|flag| flag.name == full) {
             return;
         }
         self.flags.push(Flag {
-            name,
+            name: full,
+            section: self.section,
             // pflag's only shorthand in use is the logging verbosity.
             shorthand: (name == "v").then_some('v'),
             help: help.to_owned(),
@@ -90,10 +103,21 @@ impl FlagSet {
         self
     }
 
-    /// Adds `--feature-gates` for these gates (and the inert ones every sidecar accepts).
-    pub fn feature_gates(&mut self, known: &'static [Gate]) -> &mut Self {
-        self.gates = known;
-        self.add::<super::gates::GateList>(FEATURE_GATES, "", &super::gates::help(known));
+    /// Adds `--feature-gates` for these gates (and the inert ones every sidecar accepts). All sections share the flag; a gate
+    /// that several of them have is one gate.
+    pub fn feature_gates(&mut self, known: &[Gate]) -> &mut Self {
+        for gate in known {
+            if !self.gates.iter().any(|other| other.name == gate.name) {
+                self.gates.push(*gate);
+            }
+        }
+        let help = super::gates::help(&self.gates);
+        let section = std::mem::take(&mut self.section);
+        self.add::<super::gates::GateList>(FEATURE_GATES, "", &help);
+        self.section = section;
+        if let Some(flag) = self.find(FEATURE_GATES) {
+            flag.help = help;
+        }
         self
     }
 
@@ -104,11 +128,17 @@ impl FlagSet {
     }
 
     /// Adds a check that runs after all flags were read; its [`Exit`] ends the program.
-    pub fn check(&mut self, check: Check) -> &mut Self {
-        if !self.checks.contains(&check) {
-            self.checks.push(check);
+    pub fn check(&mut self, check: fn(&Parsed) -> Result<(), Exit>) -> &mut Self {
+        // Functions of equal code may share an address, so this only saves work.
+        if !self.checks.contains(&(self.section, check)) {
+            self.checks.push((self.section, check));
         }
         self
+    }
+
+    /// Whether there is such a flag. `name` is without dashes, with its section.
+    pub fn knows(&self, name: &str) -> bool {
+        self.flags.iter().any(|flag| flag.name == name)
     }
 
     /// Reads `args` (without the program's name).
@@ -132,7 +162,7 @@ impl FlagSet {
 
     fn finish(self, ignored: Vec<String>) -> Result<Parsed, Exit> {
         let Self { program, flags, gates: known, gate_code, checks, .. } = self;
-        let mut parsed = Parsed { flags, gates: FeatureGates::new(known), notices: Vec::new() };
+        let mut parsed = Parsed::new(flags, FeatureGates::new(known));
         if parsed.flag("version").is_some() && parsed.get::<bool>("version") {
             let stdout = format!("{program} v{}\n", env!("CARGO_PKG_VERSION"));
             return Err(Exit { stdout, ..Exit::default() });
@@ -149,8 +179,8 @@ impl FlagSet {
         let refuse = |error| Exit { code: gate_code, ..Exit::refuse(error) };
         let notices = parsed.gates.apply(&given).map_err(refuse)?;
         parsed.notices.extend(notices);
-        for check in checks {
-            check(&parsed)?;
+        for (section, check) in checks {
+            parsed.check(section, check)?;
         }
         Ok(parsed)
     }
@@ -313,12 +343,16 @@ fn split_value(body: &str) -> (&str, Option<&str>) {
 
 /// A command line that was read whole.
 pub struct Parsed {
-    flags: Vec<Flag>,
-    gates: FeatureGates,
-    notices: Vec<String>,
+    pub(super) flags: Vec<Flag>,
+    pub(super) gates: FeatureGates,
+    pub(super) notices: Vec<String>,
 }
 
 impl Parsed {
+    pub(super) fn new(flags: Vec<Flag>, gates: FeatureGates) -> Self {
+        Self { flags, gates, notices: Vec::new() }
+    }
+
     /// The values of a group that was registered.
     pub fn read<G: FlagGroup>(&self) -> G {
         G::read(self)
@@ -353,7 +387,7 @@ impl Parsed {
         &self.notices
     }
 
-    fn flag(&self, name: &str) -> Option<&Flag> {
+    pub(super) fn flag(&self, name: &str) -> Option<&Flag> {
         self.flags.iter().find(|flag| flag.name == name)
     }
 }

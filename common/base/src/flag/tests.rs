@@ -321,3 +321,67 @@ fn values_that_do_not_go_together_are_refused() {
     }
     go(&["-leader-election-lease-duration=1s", "-automaxprocs", "-log-json-info-buffer-size=0"]);
 }
+
+crate::flags! {
+    /// What another sidecar has.
+    struct OtherFlags {
+        "timeout" timeout: Duration = Duration::from_secs(10), "Longest time one call may take.";
+        "workers" workers: u32 = 3, "How many workers.";
+    }
+}
+
+fn refuse_no_workers(parsed: &Parsed) -> Result<(), Exit> {
+    match parsed.get::<u32>("workers") {
+        0 => Err(Exit::refuse("--workers must be greater than zero")),
+        _ => Ok(()),
+    }
+}
+
+/// Two sidecars in one process.
+fn sections(args: &[&str]) -> Result<Parsed, Exit> {
+    let mut set = FlagSet::new("prog", Dialect::Posix);
+    set.group::<StandardFlags>();
+    set.add::<Duration>("timeout", Duration::ZERO, "For all.");
+    set.section("one", |set| {
+        set.group::<Flags>().feature_gates(GATES);
+    });
+    set.section("other", |set| {
+        set.group::<OtherFlags>()
+            .feature_gates(&[Gate::alpha("Other"), Gate::alpha("Alpha")])
+            .check(refuse_no_workers);
+    });
+    set.parse(args.iter().copied())
+}
+
+#[test]
+fn section_has_its_own_flags_and_those_that_all_share() {
+    let parsed =
+        sections(&["--one-level=2", "--csi-address=/s", "--feature-gates=Other=true,Alpha=true"]).unwrap();
+    let (one, other) = (parsed.section("one"), parsed.section("other"));
+    assert_eq!((one.read::<Flags>().level, other.read::<OtherFlags>().workers), (2, 3));
+    assert!(one.is_set("level") && !other.is_set("workers"));
+    assert_eq!(one.read::<StandardFlags>().csi_address, "/s");
+    let enabled = |gate| [&one, &other].map(|section| section.gates().is_enabled(gate));
+    assert_eq!([enabled("Alpha"), enabled("Other")], [[true, true]; 2]);
+}
+
+#[test]
+fn own_flag_of_a_section_beats_the_shared_one() {
+    let timeouts = |args: &[&str]| {
+        let parsed = sections(args).unwrap();
+        let one: Flags = parsed.section("one").read();
+        let other: OtherFlags = parsed.section("other").read();
+        (one.timeout.as_secs(), other.timeout.as_secs())
+    };
+    assert_eq!(timeouts(&[]), (15, 10));
+    assert_eq!(timeouts(&["--one-timeout=1s"]), (1, 10));
+    assert_eq!(timeouts(&["--timeout=30s"]), (30, 30));
+    assert_eq!(timeouts(&["--one-timeout=1s", "--timeout=30s"]), (1, 30));
+}
+
+#[test]
+fn section_refuses_by_the_name_on_the_command_line() {
+    let exit = sections(&["--other-workers=0"]).map(drop).unwrap_err();
+    assert_eq!((exit.code, exit.stderr.as_str()), (1, "--other-workers must be greater than zero\n"));
+    assert_eq!(sections(&["--workers=1"]).map(drop).unwrap_err().code, 2, "no section's flag stands alone");
+}

@@ -7,7 +7,7 @@ impl FlagSet {
     /// `Usage of <program>:` and every flag in the order of their names.
     pub fn usage(&self) -> String {
         let mut flags: Vec<&Flag> = self.flags.iter().collect();
-        flags.sort_by_key(|flag| flag.name);
+        flags.sort_by(|one, other| one.name.cmp(&other.name));
         let mut out = format!("Usage of {}:\n", self.program);
         match self.dialect {
             Dialect::Go => flags.iter().for_each(|flag| push_go(&mut out, flag)),

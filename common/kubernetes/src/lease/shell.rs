@@ -17,7 +17,7 @@ use base::metrics::LeaderMetrics;
 
 /// The share of the time left that one try to renew may take.
 const TRY_SHARE: f64 = 0.7;
-/// How often a leader whose renewal failed tries in one retry period.
+/// After a failed renewal: tries in one retry period.
 const TRIES: f64 = 5.0;
 /// How far a candidate's pause is stretched at most, as in client-go.
 const JITTER: f64 = 1.2;
@@ -48,7 +48,7 @@ pub struct Candidate {
 #[derive(Debug, Error)]
 pub enum LeaseError {
     /// The lease ran out, or somebody else holds it. The process must exit 1, as upstream's does.
-    #[error("Stopped leading")]
+    #[error("the lease ran out, or another process holds it")]
     Lost,
 }
 
@@ -113,8 +113,8 @@ struct Run {
 }
 
 impl Run {
-    /// Tries until we hold the lease. Returns the time at which the winning write was sent; `None` if we are to stop. A
-    /// write that was begun is awaited even then: if it wins, the lease is released instead of left to run out.
+    /// Tries until we hold the lease. Returns the time at which the winning write was sent; `None` if we are to stop. We
+    /// always wait for a write that we sent. If it wins, we release the lease.
     async fn acquire(&mut self, stop: &CancellationToken) -> Option<Instant> {
         let config = watcher::Config::default().fields(&format!("metadata.name={}", self.candidate.name));
         let mut changes = watcher(self.api.clone(), config).boxed();
@@ -184,7 +184,8 @@ impl Run {
     }
 
     /// Renews the lease. Past the renew deadline the sidecar sends nothing, but we go on trying to renew until somebody
-    /// else holds the lease, or until it has run out. So an outage of the API server that ends before that costs nothing.
+    /// else holds the lease, or until it has run out. So an outage of the API server that is shorter than the lease does not
+    /// cost us the lease.
     async fn keep(&mut self, mut renewed: Instant) -> LeaseError {
         let timing = self.candidate.timing;
         loop {

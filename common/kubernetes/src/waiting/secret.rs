@@ -1,12 +1,17 @@
 //! Polls for the missing Secrets that somebody waits for.
 //!
 //! Upstream's roles allow no watch on Secrets, so a missing one is polled: one request at a time, round-robin, and only
-//! while somebody waits. Slow answers lengthen the pause, which leaves `--kube-api-qps` to others. A poll reads metadata
-//! only. We ask until we find the Secret. A refusal does not stop us.
+//! while somebody waits. Slow answers lengthen the pause, so that polling does not use up `--kube-api-qps`. A poll reads
+//! metadata only. We ask until we find the Secret. A refusal does not stop us.
 //!
-//! A waiter's own back-off goes on meanwhile. When it ends, the waiter reads the Secret itself. It skips the read if the
-//! last poll did not find the Secret and another object still waits for it. So many objects that lack one Secret cost
-//! little more than one.
+//! When a poll finds the Secret:
+//! 1. [`Waiting::came`] takes everybody who waits for it, and calls the closure `wake` with the key of each.
+//! 2. In csi-attacher that closure is `waker` of `attacher/src/attachment/attachments.rs`. It adds the key to the queue.
+//! 3. An added key is ready at once: the queue ends the back-off that the key was in.
+//!
+//! A waiter's own back-off goes on meanwhile. When it ends, the waiter reads the Secret itself. If the last poll did not find
+//! the Secret, and another object waits for it too, the waiter does not read it. So many objects that lack one Secret
+//! cost little more than one.
 //!
 //! `Differs:` the Go sidecars find a late Secret only when the back-off ends, up to `--retry-interval-max` later. So does our
 //! csi-provisioner; csi-attacher polls.
@@ -28,8 +33,8 @@ const BETWEEN: Duration = Duration::from_millis(200);
 /// Longest pause after a slow answer.
 const SLOWEST: Duration = Duration::from_secs(10);
 
-/// The pause before the next request, given how many Secrets are missing and how long the last request took, its wait for
-/// the request limit included. After a slow request, the pause is four times its duration, at most 10 s.
+/// The pause before the next request, given how many Secrets are missing and how long the last request took. `took` includes
+/// the wait for the request limit. After a slow request, the pause is four times its duration, at most 10 s.
 fn pause(missing: usize, took: Duration) -> Duration {
     let share = u32::try_from(missing.max(1)).map_or(Duration::ZERO, |missing| ROUND / missing);
     share.max(BETWEEN).max(took.saturating_mul(4).min(SLOWEST))
@@ -99,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn slow_answers_are_asked_for_less_often() {
+    fn slow_answers_make_polls_rarer() {
         for (missing, took, milliseconds) in [
             (1, 500, 2000),
             (1, 1000, 4000),

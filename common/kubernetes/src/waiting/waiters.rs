@@ -21,7 +21,7 @@ pub enum On<C> {
 
 type Check = Box<dyn Fn(&Key) -> bool + Send + Sync>;
 
-/// Which objects of one kind wait for which other object. Each waits for one at a time.
+/// Who waits for what. A waiter is an object of one kind; it waits for one object at a time.
 pub struct Waiting<C> {
     state: Mutex<State<C>>,
     /// For each condition, a check whether the cache has the object of a key in that condition.
@@ -76,7 +76,7 @@ impl<C: Copy + Ord + Send + Sync + 'static> Waiting<C> {
         waiting
     }
 
-    /// From now on, once `holds` is true of an object of `store`, those who wait for it in `condition` are woken.
+    /// From now on, when an object of `store` begins to satisfy `holds`, its waiters under `condition` are woken.
     pub fn follow<T: Object>(
         self: &Arc<Self>,
         condition: C,

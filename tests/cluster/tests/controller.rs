@@ -1,0 +1,155 @@
+//! `mooring controller` on a real control plane: several sidecars in one process, and the change from separate ones to it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use cluster::node::NodeDriver;
+use cluster::stand::{Stand, has_hosts};
+use cluster::wait;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::storage::v1::VolumeAttachment;
+use kube::Api;
+use kube::api::{DeleteParams, ListParams, PostParams};
+use serde_json::json;
+
+const LIMIT: Duration = Duration::from_secs(120);
+const NAME: &str = "hostpath.csi.k8s.io";
+const PROVISIONER: &str = "hostpath-csi-k8s-io";
+const ATTACHER: &str = "external-attacher-leader-hostpath-csi-k8s-io";
+
+async fn up(name: &str) -> Stand {
+    let rbac = format!(
+        "{}\n---\n{}",
+        include_str!("../../../manifests/rbac/provisioner.yaml"),
+        include_str!("../../../manifests/rbac/attacher.yaml")
+    );
+    let stand = Stand::with(name, &["--enable-attach"], "csi-controller", &rbac).await;
+    let ours = NodeDriver { name: NAME.to_owned(), node_id: "node-1".to_owned(), ..NodeDriver::default() };
+    stand.control_plane.node("node-1", &BTreeMap::new(), &[ours]).await.expect("a node");
+    stand.class("csi", "Delete", "Immediate", &[]).await;
+    stand
+}
+
+/// The volume of each bound claim.
+async fn volumes(claims: &Api<PersistentVolumeClaim>) -> Vec<String> {
+    let all = claims.list(&ListParams::default()).await.expect("listed");
+    let bound = |claim: PersistentVolumeClaim| {
+        let bound = claim.status?.phase.as_deref() == Some("Bound");
+        claim.spec?.volume_name.filter(|_| bound)
+    };
+    all.items.into_iter().filter_map(bound).collect()
+}
+
+async fn attach(stand: &Stand, volume: &str) -> Api<VolumeAttachment> {
+    let attachments: Api<VolumeAttachment> = Api::all(stand.client.clone());
+    let object = json!({
+        "metadata": {"name": format!("to-{volume}")},
+        "spec": {"attacher": NAME, "nodeName": "node-1", "source": {"persistentVolumeName": volume}},
+    });
+    let object = serde_json::from_value(object).expect("an attachment");
+    attachments.create(&PostParams::default(), &object).await.expect("created");
+    attachments
+}
+
+async fn attached(attachments: &Api<VolumeAttachment>) -> usize {
+    let all = attachments.list(&ListParams::default()).await.expect("listed");
+    all.items.iter().filter(|one| one.status.as_ref().is_some_and(|status| status.attached)).count()
+}
+
+async fn wait_for<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    let look = || {
+        let holds = holds();
+        async move { holds.await.then_some(()) }
+    };
+    wait::until(what, LIMIT, look).await.expect("in time");
+}
+
+/// Who holds a lease; empty if nobody.
+async fn holder(stand: &Stand, lease: &str) -> String {
+    let leases: Api<Lease> = Api::namespaced(stand.client.clone(), &stand.namespace);
+    let lease = leases.get_opt(lease).await.expect("read");
+    lease.and_then(|lease| lease.spec?.holder_identity).unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_process_gives_each_volume_its_whole_life() {
+    const COUNT: usize = 100;
+    let stand = up("whole").await;
+    let mut process = stand.sidecar("controller", "one", &["--leader-election"]);
+    let claims = stand.claims(COUNT, "csi").await;
+    wait_for("the claims to be bound", async || volumes(&claims).await.len() == COUNT).await;
+    for volume in volumes(&claims).await {
+        attach(&stand, &volume).await;
+    }
+    let attachments: Api<VolumeAttachment> = Api::all(stand.client.clone());
+    wait_for("the volumes to be attached", async || attached(&attachments).await == COUNT).await;
+    let (delete, all) = (DeleteParams::default(), ListParams::default());
+    attachments.delete_collection(&delete, &all).await.expect("deleted");
+    let detached = async || attachments.list(&all).await.expect("listed").items.is_empty();
+    wait_for("the volumes to be detached", detached).await;
+    claims.delete_collection(&delete, &all).await.expect("deleted");
+    let persistent: Api<PersistentVolume> = Api::all(stand.client.clone());
+    let gone = async || persistent.list_metadata(&all).await.expect("listed").items.is_empty();
+    wait_for("the volumes to go", gone).await;
+    assert_eq!(stand.directories(), Vec::<String>::new());
+
+    let page = stand.metrics("one").await;
+    for method in ["CreateVolume", "ControllerPublishVolume", "ControllerUnpublishVolume", "DeleteVolume"] {
+        let sample =
+            format!("grpc_status_code=\"OK\",method_name=\"/csi.v1.Controller/{method}\"}} {COUNT}\n");
+        assert!(
+            page.contains(&format!("count{{driver_name=\"{NAME}\",{sample}")),
+            "one {method} a volume\n{page}"
+        );
+    }
+    for lease in [PROVISIONER, ATTACHER] {
+        assert!(page.contains(&format!("leader_election_master_status{{name=\"{lease}\"}} 1\n")), "{page}");
+    }
+    process.terminate(LIMIT).await.expect("it ends");
+    for lease in [PROVISIONER, ATTACHER] {
+        assert_eq!(holder(&stand, lease).await, "", "{lease} is given back");
+    }
+    let log = process.last_lines(10_000);
+    assert!(!log.lines().any(|line| line.starts_with('E')) && !log.contains("permission missing"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn go_attacher_hands_its_lease_to_the_combined_process() {
+    if !has_hosts("a Go csi-attacher beside mooring controller") {
+        return;
+    }
+    let stand = up("roll").await;
+    let mut go = stand.go_attacher("go", &["--leader-election"]);
+    wait_for("the Go attacher to lead", async || holder(&stand, ATTACHER).await == "go").await;
+    let flags = ["--leader-election", "--controllers=attacher,provisioner"];
+    let mut combined = stand.replica("controller", "combined", &flags);
+    let claims = stand.claim("first", "csi", "1Mi").await;
+    wait_for("the claim to be bound", async || volumes(&claims).await.len() == 1).await;
+    let attachments = attach(&stand, &volumes(&claims).await.concat()).await;
+    wait_for("the volume to be attached", async || attached(&attachments).await == 1).await;
+    assert_eq!(holder(&stand, PROVISIONER).await, "combined");
+    assert_eq!(holder(&stand, ATTACHER).await, "go", "only the leader attaches");
+    assert!(!combined.last_lines(10_000).contains("ControllerPublishVolume"), "it does not lead there");
+
+    go.kill();
+    wait_for("the lease to run out", async || holder(&stand, ATTACHER).await == "combined").await;
+    attachments.delete_collection(&DeleteParams::default(), &ListParams::default()).await.expect("deleted");
+    let none = async || attachments.list(&ListParams::default()).await.expect("listed").items.is_empty();
+    wait_for("what the Go attacher attached to be detached", none).await;
+    assert!(combined.exited().is_none(), "{}", combined.last_lines(20));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn losing_one_lease_ends_the_whole_process() {
+    let stand = up("lost").await;
+    let mut process = stand.sidecar("controller", "one", &["--leader-election"]);
+    wait_for("both leases", async || !holder(&stand, ATTACHER).await.is_empty()).await;
+    let leases: Api<Lease> = Api::namespaced(stand.client.clone(), &stand.namespace);
+    let taken = json!({"spec": {"holderIdentity": "another"}});
+    let patch = kube::api::Patch::Merge(&taken);
+    leases.patch(ATTACHER, &kube::api::PatchParams::default(), &patch).await.expect("taken");
+    wait_for("the process to end", || std::future::ready(process.exited().is_some())).await;
+    assert_eq!(process.exited().and_then(|status| status.code()), Some(1));
+    assert!(process.last_lines(20).contains("Stopped leading"), "{}", process.last_lines(20));
+}
