@@ -10,6 +10,7 @@ use kubernetes::object::Claim;
 use translation::Plugins;
 
 use crate::flags::Flags;
+use crate::intent::log::Place;
 use crate::migration::Names;
 
 /// What decisions depend on, beside the objects.
@@ -41,6 +42,8 @@ pub struct Config {
     pub attributes_classes: bool,
     /// The in-tree plugins whose classes and volumes are translated.
     pub plugins: Plugins,
+    /// Where requests are written down before they are sent; `None`: nowhere.
+    pub intents: Option<Place>,
     /// The driver's capabilities.
     pub can: Capabilities,
 }
@@ -105,6 +108,7 @@ impl Config {
             topology: gates.topology,
             attributes_classes: gates.attributes_classes,
             plugins: gates.plugins,
+            intents: None,
             can,
         }
     }

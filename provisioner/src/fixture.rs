@@ -30,6 +30,7 @@ pub(crate) fn config() -> Config {
         topology: true,
         attributes_classes: true,
         plugins: Plugins::default(),
+        intents: None,
         can: Capabilities { controller: true, create_delete: true, ..Capabilities::default() },
     }
 }

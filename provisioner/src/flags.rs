@@ -35,6 +35,7 @@ base::flags! {
         "node-deployment-immediate-binding" node_deployment_immediate_binding: bool = true, "On nodes, serve claims with immediate binding too.";
         "node-deployment-base-delay" node_deployment_base_delay: Duration = Duration::from_secs(20), "On nodes, first pause before a claim is made one's own.";
         "node-deployment-max-delay" node_deployment_max_delay: Duration = Duration::from_secs(60), "On nodes, longest pause before a claim is made one's own.";
+        "volume-intents" volume_intents: bool = true, "Write each request down, in a Lease, before it is sent, so that no volume leaks when a claim is deleted and this process dies.";
         "enable-pprof" enable_pprof: bool = false, "Profiling of the Go runtime, which is not there.";
     }
 }

@@ -12,6 +12,7 @@ mod config;
 #[cfg(test)]
 mod fixture;
 mod flags;
+mod intent;
 mod metrics;
 mod migration;
 mod rights;
@@ -20,4 +21,5 @@ mod volume;
 
 pub use config::{Capabilities, Config};
 pub use flags::{add_flags, parse};
+pub use intent::log::Place;
 pub use run::{KEEP, main, provision, take_seat};

@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base::flag::Parsed;
 use base::flag::standard::StandardFlags;
 use base::metrics::MetricError;
-use base::queue::{Backoff, Limits, Place, WorkQueue};
+use base::name::sanitize_driver_name;
+use base::queue::{self, Backoff, Limits, WorkQueue};
 use csi::CallLog;
 use csi::identity::{controller_capabilities, plugin_capabilities};
 use kubernetes::collection::Collection;
@@ -20,6 +21,7 @@ use crate::claim::reconcile::Claims;
 use crate::claim::save::UnsavedVolumes;
 use crate::config::{Capabilities, Config, Gates};
 use crate::flags::{self, FATAL, Flags, ServerFlags};
+use crate::intent::log::Place;
 use crate::metrics::{ClaimMetrics, VolumeMetrics};
 use crate::rights::needs;
 use crate::volume::attachments::Attachments;
@@ -83,7 +85,8 @@ pub async fn take_seat(
         plugins: plugins(parsed),
     };
     let can = Capabilities::new(&said.0, said.1);
-    let config = Config::new(&parsed.read(), gates, driver, identity(driver), can);
+    let own: Flags = parsed.read();
+    let mut config = Config::new(&own, gates, driver, identity(driver), can);
     for flag in flags::without_effect(parsed) {
         base::warn!("This release accepts the flag but ignores it"; "flag" => flag);
     }
@@ -93,6 +96,10 @@ pub async fn take_seat(
         lock: driver.to_owned(),
         releases: parsed.gates().is_enabled(flags::RELEASE_LEASE),
     };
+    config.intents = own.volume_intents.then(|| Place {
+        namespace: election.namespace(),
+        name: format!("mooring-intents-{}", sanitize_driver_name(driver).to_lowercase()),
+    });
     match provision(started.seat(&event_source(driver)), caches, config) {
         Ok(duty) => (election, duty),
         Err(error) => base::log::exit(error, "Metrics of provisioning could not be registered"),
@@ -163,7 +170,7 @@ pub fn provision(seat: Seat, caches: &mut Caches, config: Config) -> Result<Duty
     let attached = if config.can.publish {
         let released = volume_queue.clone();
         Attachments::follow(caches.store::<Attachment>(), move |volume| {
-            released.add(Key::cluster(volume), Place::lane(0));
+            released.add(Key::cluster(volume), queue::Place::lane(0));
         })
     } else {
         Attachments::default()
@@ -183,11 +190,24 @@ pub fn provision(seat: Seat, caches: &mut Caches, config: Config) -> Result<Duty
     let work = async move {
         base::info!("Provisioning"; "driver" => config.driver, "claims" => claims.len(), "volumes" => volumes.store().len());
         let unsaved_job = Arc::new(UnsavedVolumes(claim_job.clone()));
-        futures::join!(
-            claim_queue.run(config.workers, claim_job, stop.clone()),
-            unsaved_queue.run(UNSAVED_WORKERS, unsaved_job, stop.clone()),
-            volume_queue.run(config.workers, volume_job, stop),
-        );
+        let (intents, adopting) = (claim_job.intents(), claim_job.clone());
+        let claims = async {
+            // What an earlier process has sent comes before anything new.
+            let Some(sent) = stop.run_until_cancelled(intents.load()).await else { return };
+            sent.into_iter().for_each(|sent| claim_job.adopt(sent));
+            let queues = async {
+                futures::join!(
+                    claim_queue.run(config.workers, claim_job.clone(), stop.clone()),
+                    unsaved_queue.run(UNSAVED_WORKERS, unsaved_job, stop.clone()),
+                )
+            };
+            tokio::select! {
+                _ = queues => {}
+                () = intents.run(|sent| adopting.adopt(sent)) => {}
+            }
+            intents.clean().await;
+        };
+        futures::join!(claims, volume_queue.run(config.workers, volume_job, stop.clone()));
     };
     Ok(Duty::new(&seat, needs, work))
 }

@@ -33,6 +33,11 @@ pub struct Election {
 }
 
 impl Election {
+    /// The namespace of the lease.
+    pub fn namespace(&self) -> String {
+        lease_namespace(&self.flags.namespace)
+    }
+
     /// The lease's name.
     pub(crate) fn lease_name(&self) -> String {
         sanitize_driver_name(&self.lock)
@@ -84,7 +89,7 @@ impl Election {
         let flags = &self.flags;
         Candidate {
             client,
-            namespace: lease_namespace(&flags.namespace),
+            namespace: self.namespace(),
             name: self.lease_name(),
             identity: sanitize_driver_name(host),
             labels: flags.labels.0.clone().into_iter().collect(),

@@ -35,6 +35,11 @@ impl Background {
         self.sent.is_empty()
     }
 
+    /// uids of the classes whose requests are under way.
+    pub(crate) fn classes(&self) -> Vec<Uid> {
+        self.sent.iter().map(|sent| sent.class.meta.uid.clone()).collect()
+    }
+
     /// An attempt with this class begins.
     pub(crate) fn begin(&mut self, class: &Uid) {
         self.last = class.clone();

@@ -8,6 +8,7 @@ use thiserror::Error;
 use tonic::Status;
 use translation::TranslationError;
 
+use crate::intent::log::IntentError;
 use crate::migration::InTreeError;
 
 use super::outcome::{State, after_error, is_infeasible};
@@ -50,6 +51,9 @@ pub(crate) enum ProvisionError {
         /// Why.
         reason: SecretError,
     },
+    /// The request cannot be written down before it is sent.
+    #[error(transparent)]
+    Intent(#[from] IntentError),
     /// The driver refused or did not answer.
     #[error("{}", grpc_text(.0))]
     Driver(Status),
@@ -140,7 +144,9 @@ impl ProvisionError {
             | Self::Class(_)
             | Self::InTree { cleanup: None, .. }
             | Self::Refused { .. } => State::Finished,
-            Self::SecretReference(_) | Self::Secret { .. } | Self::Lookup { .. } => State::NoChange,
+            Self::SecretReference(_) | Self::Secret { .. } | Self::Intent(_) | Self::Lookup { .. } => {
+                State::NoChange
+            }
             Self::Driver(status) => after_error(status, topology, node),
             // The driver may have a volume of our name: ask again until it is right or refused.
             Self::TooSmall { .. } | Self::Malformed(_) | Self::InTree { cleanup: Some(_), .. } => {

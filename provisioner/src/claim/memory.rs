@@ -16,7 +16,7 @@ use super::object::NewVolume;
 pub(crate) const INFEASIBLE_RETRY: Duration = Duration::from_secs(300);
 
 /// The state kept between attempts, by claim uid. It ends with the process. That is safe: the volume's name
-/// makes every step repeatable.
+/// makes every step repeatable, and [`intent`](crate::intent) brings back what was sent for claims that are gone.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     background: HashMap<Uid, Background>,
@@ -81,6 +81,15 @@ impl Memory {
     /// What may be under way for a claim.
     pub(crate) fn background(&self, uid: &Uid) -> Option<Background> {
         self.background.get(uid).cloned()
+    }
+
+    /// uids of the classes whose requests for this claim have no final answer. `None`: a volume was made and has no object
+    /// yet.
+    pub(crate) fn open(&self, uid: &Uid) -> Option<Vec<Uid>> {
+        if self.unsaved.contains_key(uid) {
+            return None;
+        }
+        Some(self.background.get(uid).map(Background::classes).unwrap_or_default())
     }
 
     /// The driver refuses this claim with this class: retry slowly from now on.

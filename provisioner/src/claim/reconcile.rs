@@ -7,7 +7,7 @@ use base::queue::{Job, Outcome, Place, WorkQueue};
 use kubernetes::collection::Collection;
 use kubernetes::event::{Event, Kind, ObjectRef};
 use kubernetes::object::annotation::SELECTED_NODE;
-use kubernetes::object::{Claim, Class, Key, Volume};
+use kubernetes::object::{Claim, Class, Key, Uid, Volume};
 use kubernetes::store::Store;
 use process::Seat;
 use tokio::time::Instant;
@@ -23,6 +23,7 @@ use super::queue::{ClaimId, feed};
 use super::request::prepare;
 use crate::caches::Caches;
 use crate::config::Config;
+use crate::intent::log::Intents;
 use crate::metrics::ClaimMetrics;
 
 /// The cache may not show a PersistentVolume that we created, or are about to create: it may be late, or the object was
@@ -73,6 +74,8 @@ pub(crate) struct Claims {
     memory: Mutex<Memory>,
     pub(super) unsaved: WorkQueue<ClaimId>,
     pub(super) metrics: ClaimMetrics,
+    intents: Arc<Intents>,
+    queue: WorkQueue<ClaimId>,
 }
 
 impl Claims {
@@ -87,7 +90,36 @@ impl Claims {
     ) -> Self {
         feed(queue, &caches, config.clone());
         let Caches { claims, classes, volumes } = caches;
-        Self { config, seat, claims, classes, volumes, memory: Mutex::default(), unsaved, metrics }
+        let (memory, queue) = (Mutex::default(), queue.clone());
+        let intents =
+            Intents::new(config.intents.clone(), seat.objects.clone(), claims.scope().clone()).into();
+        Self { config, seat, claims, classes, volumes, memory, unsaved, metrics, intents, queue }
+    }
+
+    /// The requests that are written down.
+    pub(crate) fn intents(&self) -> Arc<Intents> {
+        self.intents.clone()
+    }
+
+    /// A request that an earlier process may have sent: it is sent again until there is a final answer, unless the volume
+    /// has its object.
+    pub(crate) fn adopt(&self, sent: Sent) {
+        let (uid, id) = (sent.claim.meta.uid.clone(), ClaimId::of(&sent.claim));
+        let known = self.volumes.get(&Key::cluster(&sent.prepared.name));
+        if known.is_some_and(|known| known.claim.as_ref().is_some_and(|holder| holder.uid == uid)) {
+            self.intents.retain(&uid, &[]);
+            return;
+        }
+        self.memory().keep(sent);
+        self.queue.add(id, Place::lane(0));
+    }
+
+    /// Lets go of the intents whose requests have a final answer.
+    pub(super) fn settle_intents(&self, uid: &Uid) {
+        let open = self.memory().open(uid);
+        if let Some(open) = open {
+            self.intents.retain(uid, &open);
+        }
     }
 
     pub(super) fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -222,6 +254,7 @@ impl Claims {
             }
         };
         let request = self.with_secrets(&sent.prepared).await?;
+        self.intents.record(&sent).await.map_err(ProvisionError::from)?;
         let made = async {
             let (made, bytes) = self.create(&request, &sent.prepared).await?;
             let volume = new_volume(&self.config, &claim, &sent.class, &sent.prepared, &made, bytes);
@@ -277,6 +310,8 @@ impl Claims {
 
 impl Job<ClaimId> for Claims {
     async fn run(&self, id: ClaimId) -> Outcome {
-        self.pass(&id).await
+        let outcome = self.pass(&id).await;
+        self.settle_intents(&id.uid);
+        outcome
     }
 }

@@ -159,6 +159,7 @@ impl Job<ClaimId> for UnsavedVolumes {
             Err(error) => claims.give_up_or_retry(&unsaved, &error).await,
         };
         claims.free(&unsaved.claim);
+        claims.settle_intents(&id.uid);
         outcome
     }
 }

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use cluster::binaries::cache_folder;
 
 use crate::tool::{built, root};
-use part::{Judge, PARTS, Part};
+use part::{PARTS, Part};
 
 /// The release of cargo-mutants that is set up.
 const MUTANTS: &str = "27.1.0";
@@ -93,7 +93,7 @@ impl Tool {
                 break;
             }
             let output = self.output.join(format!("{}-{number}", part.name));
-            let mut command = self.command(part, judge);
+            let mut command = self.command(part);
             command.arg("--output").arg(&output);
             for survivor in &score.survivors {
                 command.args(["--re", &exactly(survivor)]);
@@ -107,20 +107,20 @@ impl Tool {
         Ok(score)
     }
 
-    fn command(&self, part: &Part, judge: &Judge) -> Command {
+    fn command(&self, part: &Part) -> Command {
         let mut command = Command::new(&self.executable);
         command.args([
             "mutants",
             "--no-shuffle",
             "--jobs",
             "1",
+            // Of building and running the tests of a judge in another package.
             "--timeout",
-            "120",
+            "600",
             "--build-timeout",
             "600",
         ]);
         command.args(part.files.iter().flat_map(|files| ["--file", files]));
-        command.args(["--test-package", judge.package]);
         command.current_dir(root()).env("CARGO_INCREMENTAL", "1").env("CARGO_TARGET_DIR", &self.target);
         command
     }

@@ -11,21 +11,19 @@ pub(super) struct Part {
     pub(super) judges: &'static [Judge],
 }
 
-/// Tests of a package.
+/// Some tests. The package that is broken is tested unless they are in another one.
 #[derive(Debug)]
 pub(super) struct Judge {
-    /// The package.
-    pub(super) package: &'static str,
-    /// What `cargo test` is given beside the package.
+    /// What `cargo test` is given beside the package that is broken. cargo-mutants always names that one, so a judge in another
+    /// package names its own package and its test programs here.
     pub(super) arguments: &'static [&'static str],
 }
 
-const fn unit(package: &'static str) -> Judge {
-    Judge { package, arguments: &["--lib"] }
-}
+/// The unit tests of the package that is broken.
+const UNIT: Judge = Judge { arguments: &["--lib"] };
 
-const fn sim(arguments: &'static [&'static str]) -> Judge {
-    Judge { package: "sim", arguments }
+const fn judge(arguments: &'static [&'static str]) -> Judge {
+    Judge { arguments }
 }
 
 /// Every part, the one that matters most first.
@@ -33,36 +31,36 @@ pub(super) const PARTS: &[Part] = &[
     Part {
         name: "lease",
         files: &["common/kubernetes/src/lease/*.rs"],
-        judges: &[unit("kubernetes"), sim(&["--test", "provisioner", "leadership"])],
+        judges: &[UNIT, judge(&["--package", "sim", "--test", "provisioner", "leadership"])],
     },
     Part {
         name: "queue",
         files: &["common/base/src/queue/*.rs"],
-        judges: &[unit("base"), sim(&["--test", "attacher"])],
+        judges: &[UNIT, judge(&["--package", "sim", "--test", "attacher"])],
     },
     Part {
         name: "provisioner",
         files: &["provisioner/src/volume/decide.rs"],
-        judges: &[unit("provisioner"), sim(&["--test", "provisioner"])],
+        judges: &[UNIT, judge(&["--package", "sim", "--test", "provisioner"])],
     },
     Part {
         name: "attacher",
         files: &["attacher/src/**/decide.rs"],
-        judges: &[unit("attacher"), sim(&["--test", "attacher"])],
+        judges: &[UNIT, judge(&["--package", "sim", "--test", "attacher"])],
     },
     Part {
         name: "store",
         files: &["common/kubernetes/src/store.rs", "common/kubernetes/src/store/*.rs"],
-        judges: &[unit("kubernetes"), sim(&["--test", "provisioner", "--test", "attacher"])],
+        judges: &[UNIT, judge(&["--package", "sim", "--test", "provisioner", "--test", "attacher"])],
     },
     Part {
         name: "journal",
         files: &["driver/src/store/journal.rs", "driver/src/store/journal/*.rs"],
-        judges: &[unit("driver")],
+        judges: &[UNIT],
     },
     Part {
         name: "mount",
         files: &["driver/src/mount.rs", "driver/src/mount/*.rs"],
-        judges: &[unit("driver"), Judge { package: "conformance", arguments: &["--test", "behaviour"] }],
+        judges: &[UNIT, judge(&["--package", "conformance", "--test", "behaviour"])],
     },
 ];

@@ -5,7 +5,7 @@ use std::time::Duration;
 use base::leadership::Leadership;
 use base::queue::Backoff;
 use process::{Caches, Duty, Seat};
-use provisioner::{Capabilities, Config, provision};
+use provisioner::{Capabilities, Config, Place, provision};
 use serde_json::{Value, json};
 pub(crate) use sim::objects::{DRIVER, claim, class};
 use sim::{Request, Sidecar, World};
@@ -14,6 +14,8 @@ use translation::Plugins;
 
 /// Long enough for everything that is tried again at least once.
 pub(crate) const LIMIT: Duration = Duration::from_secs(900);
+/// What the Leases of intents are called.
+pub(crate) const INTENTS: &str = "mooring-intents-driver";
 pub(crate) const FINALIZER: &str = "external-provisioner.volume.kubernetes.io/finalizer";
 
 pub(crate) fn config() -> Config {
@@ -31,6 +33,7 @@ pub(crate) fn config() -> Config {
         topology: true,
         attributes_classes: true,
         plugins: Plugins::default(),
+        intents: None,
         can: Capabilities { controller: true, create_delete: true, publish: true, ..Capabilities::default() },
     }
 }
@@ -54,6 +57,22 @@ fn duty(seat: Seat, caches: &mut Caches, config: Config) -> Duty {
 /// The sidecar's life in `world`, without leader election.
 pub(crate) async fn sidecar(world: World) {
     sidecar_with(world, config(), Leadership::always(), CancellationToken::new()).await;
+}
+
+/// The same, with requests written down before they are sent, as the flags have it by default.
+pub(crate) async fn remembering(world: World) {
+    sidecar_with(world, with_intents(), Leadership::always(), CancellationToken::new()).await;
+}
+
+pub(crate) fn with_intents() -> Config {
+    Config { intents: Some(Place { namespace: "default".into(), name: INTENTS.into() }), ..config() }
+}
+
+/// What is written down at present: the annotations of all Leases.
+pub(crate) fn intents(world: &World) -> Vec<String> {
+    let annotations =
+        |lease: &Value| lease.pointer("/metadata/annotations").and_then(Value::as_object).cloned();
+    world.api.list("leases").iter().filter_map(annotations).flatten().map(|(name, _)| name).collect()
 }
 
 /// The same with everything that a test may want to hold.

@@ -10,6 +10,7 @@ mod deletion;
 mod errors;
 mod harness;
 mod in_tree;
+mod intents;
 mod leadership;
 mod lists;
 mod metrics;

@@ -2,7 +2,7 @@
 
 use sim::crash::{Scenario, in_pairs};
 
-use crate::crashes::{birth, deleted_while_held, life};
+use crate::crashes::{birth, deleted_early, life};
 
 /// Pairs in each life.
 const PAIRS: u64 = 60;
@@ -22,6 +22,6 @@ fn two_faults_in_a_claim_s_life_leave_nothing() {
 }
 
 #[test]
-fn two_faults_with_a_held_claim_deleted_early_leak_none() {
-    survives(&deleted_while_held());
+fn two_faults_with_a_claim_deleted_early_leak_none() {
+    survives(&deleted_early());
 }

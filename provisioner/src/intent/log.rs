@@ -1,0 +1,311 @@
+//! Reads and writes the Leases that hold the intents.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use kubernetes::api::{self, Objects};
+use kubernetes::lease::Lease;
+use kubernetes::object::{Scope, Uid};
+use serde_json::{Value, json};
+use thiserror::Error;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::book::{Book, Put, Write};
+use super::entry::{EntryError, from_text, is_key, to_text};
+use crate::claim::background::Sent;
+
+/// How long settled intents may stay in their Lease when nothing else is written to it.
+const LEISURE: Duration = Duration::from_secs(30);
+/// Pause after a failed attempt to read the Leases.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Where the intents are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The namespace of the Leases.
+    pub namespace: String,
+    /// Their names, without the number at the end.
+    pub name: String,
+}
+
+/// Why an intent is not stored, so that its request must not be sent.
+#[derive(Debug, Error)]
+pub(crate) enum IntentError {
+    #[error("cannot write down the request before it is sent: {0}")]
+    Write(String),
+    #[error("cannot write down the request before it is sent: {0}")]
+    Entry(#[from] EntryError),
+    #[error("cannot write down the request before it is sent: the process is stopping")]
+    Stopping,
+}
+
+type Told = oneshot::Sender<Result<(), String>>;
+
+#[derive(Default)]
+struct State {
+    book: Book,
+    /// resourceVersion of each Lease; `None` where there is none yet.
+    versions: Vec<Option<String>>,
+    /// Who waits for the next write.
+    waiting: Vec<Told>,
+    /// Nothing is written down any more.
+    off: bool,
+}
+
+/// The intents of this process. Claims put theirs in; [`Intents::run`] writes.
+pub(crate) struct Intents {
+    place: Option<Place>,
+    objects: Objects,
+    scope: Arc<Scope>,
+    state: Mutex<State>,
+    /// Notified when somebody waits, or something was settled.
+    changed: Notify,
+}
+
+impl Intents {
+    /// No intents yet. Without a place, none are ever written down.
+    pub(crate) fn new(place: Option<Place>, objects: Objects, scope: Arc<Scope>) -> Self {
+        let state = State { off: place.is_none(), ..State::default() };
+        Self { place, objects, scope, state: Mutex::new(state), changed: Notify::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the Leases of an earlier leader. Returns the requests that may have no final answer. Repeats until the API
+    /// server has answered.
+    pub(crate) async fn load(&self) -> Vec<Sent> {
+        let (mut found, mut page) = (Vec::new(), 0);
+        while !self.state().off {
+            match self.read(page).await {
+                Ok(None) => break,
+                Ok(Some(sent)) => {
+                    found.extend(sent);
+                    page += 1;
+                }
+                Err(error) if self.gives_up(&error) => break,
+                Err(error) => {
+                    base::error!(
+                        api::text(&error),
+                        "Cannot read the requests that an earlier process may have sent; will retry"
+                    );
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+        if !found.is_empty() {
+            base::info!("Found requests that an earlier process may have sent"; "requests" => found.len());
+        }
+        found
+    }
+
+    /// Writes down a request. Returns when that is stored.
+    ///
+    /// # Errors
+    /// It is not stored: the request must not be sent.
+    pub(crate) async fn record(&self, sent: &Sent) -> Result<(), IntentError> {
+        let text = to_text(sent)?;
+        let told = {
+            let mut state = self.state();
+            if state.off {
+                return Ok(());
+            }
+            match state.book.put(&sent.claim.meta.uid, &sent.class.meta.uid, &text) {
+                Put::Stored => return Ok(()),
+                Put::TooLarge => {
+                    base::warn!("The request is too large to be written down: its volume leaks if the claim is deleted and this process dies now";
+                        "claim" => sent.claim.meta.key);
+                    return Ok(());
+                }
+                Put::Wanted => {}
+            }
+            let (tell, told) = oneshot::channel();
+            state.waiting.push(tell);
+            told
+        };
+        self.changed.notify_one();
+        told.await.map_err(|_| IntentError::Stopping)?.map_err(IntentError::Write)
+    }
+
+    /// Of the claim's requests, only those with a class of `open` have no final answer.
+    pub(crate) fn retain(&self, claim: &Uid, open: &[Uid]) {
+        let mut state = self.state();
+        let before = state.book.has_leftovers();
+        state.book.retain(claim, open);
+        if !before && state.book.has_leftovers() {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Writes what has to be written; never ends. `adopt` is given requests that somebody else has written down meanwhile.
+    pub(crate) async fn run(&self, adopt: impl Fn(Sent)) {
+        let mut clean_at: Option<Instant> = None;
+        loop {
+            let at_leisure = async {
+                match clean_at {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let clean = tokio::select! {
+                biased;
+                () = self.changed.notified() => false,
+                () = at_leisure => true,
+            };
+            self.write(clean, &adopt).await;
+            let has_leftovers = self.state().book.has_leftovers();
+            clean_at = match (has_leftovers, clean_at) {
+                (false, _) => None,
+                // After a clean-up that failed, too.
+                (true, Some(at)) if !clean => Some(at),
+                (true, _) => Some(Instant::now() + LEISURE),
+            };
+        }
+    }
+
+    /// Takes settled intents out of their Leases, for a process that stops.
+    pub(crate) async fn clean(&self) {
+        self.write(true, &|_| {}).await;
+    }
+
+    /// Writes the Leases that are due, and tells those who waited.
+    async fn write(&self, clean: bool, adopt: &impl Fn(Sent)) {
+        let (writes, waiting) = {
+            let mut state = self.state();
+            if state.off {
+                return;
+            }
+            (state.book.writes(clean), std::mem::take(&mut state.waiting))
+        };
+        let mut failed = None;
+        for write in writes {
+            if let Err(error) = self.store(&write, adopt).await
+                && !self.gives_up(&error)
+            {
+                failed = Some(api::text(&error));
+            }
+        }
+        for tell in waiting {
+            // Whoever waited may be gone.
+            let _ = tell.send(failed.clone().map_or(Ok(()), Err));
+        }
+    }
+
+    /// Stores one Lease. If somebody else has written to it, reads it first.
+    async fn store(&self, write: &Write, adopt: &impl Fn(Sent)) -> Result<(), api::Error> {
+        let first = self.send(write).await;
+        let conflict = first.as_ref().is_err_and(|error| api::is(error, 409));
+        if !conflict {
+            return first;
+        }
+        self.read(write.page).await?.into_iter().flatten().for_each(adopt);
+        // Of the same page, what is to be written now.
+        let again = self.state().book.writes(true).into_iter().find(|again| again.page == write.page);
+        match again {
+            Some(again) => self.send(&again).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn send(&self, write: &Write) -> Result<(), api::Error> {
+        let Some(place) = &self.place else { return Ok(()) };
+        let (name, version) =
+            (place.lease(write.page), self.state().versions.get(write.page).cloned().flatten());
+        let annotations: BTreeMap<&str, &str> =
+            write.annotations.iter().map(|(name, text)| (name.as_str(), &**text)).collect();
+        let body = json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": {"name": name, "namespace": place.namespace, "annotations": annotations, "resourceVersion": version},
+        });
+        let stored: Result<Lease, api::Error> = match &version {
+            Some(_) => self.objects.replace(&place.namespace, &name, "", &body).await,
+            None => self.objects.create(&place.namespace, &body).await,
+        };
+        match stored {
+            Ok(lease) => {
+                let mut state = self.state();
+                state.book.written(write);
+                state.set_version(write.page, lease.metadata.resource_version);
+                Ok(())
+            }
+            Err(error) => {
+                if api::is_missing(&error, &name) {
+                    // Somebody has deleted it: the next attempt makes it anew.
+                    self.state().set_version(write.page, None);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Reads a Lease. Returns the requests in it that were not known; `None` if there is no such Lease.
+    async fn read(&self, page: usize) -> Result<Option<Vec<Sent>>, api::Error> {
+        let Some(place) = &self.place else { return Ok(None) };
+        let lease = self.objects.raw::<Lease>(&place.namespace, &place.lease(page)).await?;
+        let Some(lease) = lease else {
+            self.state().set_version(page, None);
+            return Ok(None);
+        };
+        let version = lease.pointer("/metadata/resourceVersion").and_then(Value::as_str).map(str::to_owned);
+        let adopted = {
+            let mut state = self.state();
+            state.set_version(page, version);
+            state.book.adopt(page, intents_of(&lease))
+        };
+        let read = |(name, text): (String, Arc<str>)| match from_text(&text, &self.scope) {
+            Ok(sent) => Some(sent),
+            Err(error) => {
+                // Another version may be able to read it: it stays.
+                base::error!(error, "Cannot read the request that an earlier process may have sent"; "lease" => place.lease(page), "annotation" => name);
+                None
+            }
+        };
+        Ok(Some(adopted.into_iter().filter_map(read).collect()))
+    }
+
+    /// Whether the error means that intents cannot be kept here. Then none are written down any more.
+    fn gives_up(&self, error: &api::Error) -> bool {
+        let refused = [403, 404, 405, 413, 422].into_iter().any(|code| api::is(error, code));
+        let name = self.place.as_ref().map(|place| place.name.as_str()).unwrap_or_default();
+        // One of our own Leases that somebody has deleted is made anew.
+        let deleted = api::status(error).is_some_and(|status| {
+            status.details.as_ref().is_some_and(|details| details.name.starts_with(name))
+        }) && api::is(error, 404);
+        if !refused || deleted {
+            return false;
+        }
+        let mut state = self.state();
+        if !std::mem::replace(&mut state.off, true) {
+            base::warn!("Requests are not written down before they are sent: if a claim is deleted while its volume is being made and this process dies, the volume leaks";
+                "needs" => "get, create and update on leases", "namespace" => self.place.as_ref().map(|place| place.namespace.clone()).unwrap_or_default(), "err" => api::text(error));
+        }
+        true
+    }
+}
+
+impl State {
+    fn set_version(&mut self, page: usize, version: Option<String>) {
+        if self.versions.len() <= page {
+            self.versions.resize(page + 1, None);
+        }
+        if let Some(known) = self.versions.get_mut(page) {
+            *known = version;
+        }
+    }
+}
+
+impl Place {
+    /// The name of the Lease with this number.
+    fn lease(&self, page: usize) -> String {
+        format!("{}-{page}", self.name)
+    }
+}
+
+fn intents_of(lease: &Value) -> BTreeMap<String, String> {
+    let annotations = lease.pointer("/metadata/annotations").and_then(Value::as_object);
+    let text = |(name, text): (&String, &Value)| Some((name.clone(), text.as_str()?.to_owned()));
+    annotations.into_iter().flatten().filter(|(name, _)| is_key(name)).filter_map(text).collect()
+}

@@ -1,0 +1,25 @@
+//! Intents: what CreateVolume is about to be asked for, written down before it is sent.
+//!
+//! A claim can be deleted while its volume is being made. Only this process knows then what was sent. If it dies too, nothing
+//! leads to the volume any more, and it leaks. An intent outlives the process: the next leader reads it, sends the same
+//! request again until there is a final answer, and stores the PersistentVolume, which Kubernetes then deletes with its
+//! volume. Promises:
+//! - no CreateVolume is sent before its intent is stored, and an intent stays stored until the request has a final answer
+//!   and the volume, if there is one, has its PersistentVolume;
+//! - all claims that wait share one write, and a request that is sent again costs none;
+//! - an intent holds no content of Secrets, only their names.
+//!
+//! Intents are annotations of Lease objects in the namespace of leader election: `mooring-intents-<driver>-<number>`, as
+//! many as their size demands. Upstream's role grants get, create and update on Leases already. Nobody takes these
+//! Leases, and they may be deleted when no csi-provisioner runs.
+//!
+//! - [`entry`]: an intent as text, and back;
+//! - [`book`]: which intents there are, and which Lease has to be written;
+//! - [`log`]: reads and writes the Leases.
+//!
+//! `Differs:` upstream leaks the volume. `--volume-intents=false` makes ours do so too, and so does a service account that may
+//! not get, create and update Leases; one log line says so.
+
+pub(crate) mod book;
+pub(crate) mod entry;
+pub(crate) mod log;

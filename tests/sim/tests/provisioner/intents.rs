@@ -1,0 +1,196 @@
+//! Requests are written down before they are sent.
+
+use std::time::Duration;
+
+use base::leadership::Leadership;
+use csi::v1::CreateVolumeRequest;
+use serde_json::json;
+use sim::{ApiServer, Call, Fault, Reply, World};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tonic::Code;
+
+use crate::harness::{
+    INTENTS, bound, calls, claim, class, events, intents, logged, no_volumes, remembering, sidecar,
+    sidecar_with, with_intents, writes,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn world() -> World {
+    let world = World::default();
+    world.api.put(class());
+    world
+}
+
+fn lease_writes(world: &World) -> Vec<String> {
+    writes(world).into_iter().filter(|write| write.contains("leases")).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_claim_costs_one_write_before_its_call_and_one_at_leisure() {
+    let world = world();
+    let _binder = world.binder();
+    world.driver.script("CreateVolume", [Reply::Ok.after(5 * SECOND)]);
+    world.api.put(claim("data"));
+    let _running = world.run(SECOND, remembering);
+    sleep(3 * SECOND).await;
+    assert_eq!(calls(&world), ["CreateVolume None"], "it runs");
+    assert_eq!(intents(&world).len(), 1, "and is written down");
+    assert_eq!(lease_writes(&world), ["create leases 201"]);
+    bound(&world, "data").await;
+    assert_eq!(lease_writes(&world).len(), 1, "nothing is written while somebody waits");
+    sleep(60 * SECOND).await;
+    assert_eq!(
+        (lease_writes(&world), intents(&world)),
+        (vec!["create leases 201".into(), "update leases 200".into()], vec![])
+    );
+    sleep(3600 * SECOND).await;
+    assert_eq!(lease_writes(&world).len(), 2, "nothing more while nothing happens");
+}
+
+#[tokio::test(start_paused = true)]
+async fn claims_that_come_together_share_writes() {
+    let world = world();
+    let _binder = world.binder();
+    world.api.set_latency(Duration::from_millis(5));
+    for number in 0..100 {
+        world.api.put(claim(&format!("data-{number}")));
+    }
+    let _running = world.run(SECOND, remembering);
+    for number in 0..100 {
+        bound(&world, &format!("data-{number}")).await;
+    }
+    assert_eq!(calls(&world).len(), 100);
+    // Ten workers: at least ten of them wait for each write.
+    let written = lease_writes(&world).len();
+    assert!((1..=20).contains(&written), "{written} writes for 100 claims");
+}
+
+#[tokio::test(start_paused = true)]
+async fn call_that_is_repeated_is_not_written_again() {
+    let world = world();
+    world.driver.script(
+        "CreateVolume",
+        [Reply::error(Code::DeadlineExceeded, "slow"), Reply::error(Code::Aborted, "busy"), Reply::Ok],
+    );
+    let _binder = world.binder();
+    world.api.put(claim("data"));
+    let _running = world.run(SECOND, remembering);
+    bound(&world, "data").await;
+    assert_eq!(calls(&world).len(), 3);
+    assert_eq!(lease_writes(&world), ["create leases 201"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn next_process_makes_an_end_of_what_was_sent_for_a_claim_that_is_gone() {
+    let world = world();
+    let _binder = world.binder();
+    world.driver.script("CreateVolume", [Reply::Ok.after(5 * SECOND)]);
+    world.api.put(claim("data"));
+    let running = world.run(20 * SECOND, remembering);
+    sleep(2 * SECOND).await;
+    running.kill();
+    world.api.delete("persistentvolumeclaims", "data");
+    world.api.edit("storageclasses", "fast", |class| class["parameters"] = json!({"kind": "slow"}));
+    sleep(600 * SECOND).await;
+    no_volumes(&world).await;
+    let sent = world.driver.calls_of("CreateVolume");
+    let parameters =
+        |call: &Call| call.request::<CreateVolumeRequest>().map(|request| request.parameters.clone());
+    let sent: Vec<_> = sent.iter().filter_map(parameters).collect();
+    assert_eq!(sent.len(), 2);
+    assert!(
+        sent[0] == sent[1] && !sent[1].contains_key("kind"),
+        "as it was sent, not of the class as it is now"
+    );
+    assert_eq!((world.driver.volumes().len(), intents(&world)), (0, vec![]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_sent_that_could_not_be_written_down() {
+    let world = world();
+    let _binder = world.binder();
+    world.api.put(claim("data"));
+    world.steps.on(|step| step.is("create", "leases"), 1, Fault::ApiError(500));
+    let _running = world.run(SECOND, remembering);
+    sleep(SECOND).await;
+    assert_eq!(calls(&world), Vec::<String>::new());
+    assert!(
+        events(&world).iter().any(|event| event.contains("cannot write down the request before it is sent"))
+    );
+    bound(&world, "data").await;
+}
+
+#[test]
+fn account_without_the_right_provisions_as_upstream_and_says_so() {
+    let log = logged(async {
+        let world = world();
+        let _binder = world.binder();
+        let rules = json!([
+            {"apiGroups": [""], "resources": ["persistentvolumes", "persistentvolumeclaims", "events"], "verbs": ["*"]},
+            {"apiGroups": ["storage.k8s.io"], "resources": ["*"], "verbs": ["*"]},
+        ]);
+        world.api.grant_only("sidecar", ApiServer::rules(rules).expect("rules"));
+        world.api.put(claim("data"));
+        world.api.put(claim("more"));
+        let _running = world.run(SECOND, remembering);
+        bound(&world, "data").await;
+        bound(&world, "more").await;
+        assert_eq!((calls(&world).len(), intents(&world)), (2, vec![]));
+    });
+    assert_eq!(log.matches("Requests are not written down before they are sent").count(), 1, "{log}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn flag_turns_it_off() {
+    let world = world();
+    let _binder = world.binder();
+    world.api.put(claim("data"));
+    let _running = world.run(SECOND, sidecar);
+    bound(&world, "data").await;
+    assert!(world.api.requests().iter().all(|request| request.resource != "leases"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn lease_that_somebody_deleted_or_changed_is_written_anew() {
+    let world = world();
+    let _binder = world.binder();
+    let _running = world.run(SECOND, remembering);
+    for (number, meddle) in ["nothing", "delete", "edit"].into_iter().enumerate() {
+        let lease = format!("{INTENTS}-0");
+        match meddle {
+            "delete" => assert!(world.api.delete("leases", &lease)),
+            "edit" => {
+                world.api.edit("leases", &lease, |lease| lease["metadata"]["labels"] = json!({"a": "b"}));
+            }
+            _ => {}
+        }
+        let name = format!("data-{number}");
+        world.driver.script("CreateVolume", [Reply::Ok.after(5 * SECOND)]);
+        world.api.put(claim(&name));
+        sleep(3 * SECOND).await;
+        assert_eq!(intents(&world).len(), 1, "{meddle}");
+        bound(&world, &name).await;
+        sleep(60 * SECOND).await;
+        assert_eq!(intents(&world), Vec::<String>::new(), "{meddle}");
+    }
+    assert_eq!(calls(&world).len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn process_that_stops_leaves_nothing_written() {
+    let world = world();
+    let _binder = world.binder();
+    world.api.put(claim("data"));
+    let stop = CancellationToken::new();
+    let told = stop.clone();
+    let _running = world.run(3600 * SECOND, move |world| {
+        sidecar_with(world, with_intents(), Leadership::always(), told.clone())
+    });
+    bound(&world, "data").await;
+    assert_eq!(intents(&world).len(), 1);
+    stop.cancel();
+    sleep(SECOND).await;
+    assert_eq!(intents(&world), Vec::<String>::new());
+}
