@@ -1,6 +1,7 @@
 //! Takes the next step for the size of one claim.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::queue::{Job, Outcome};
 use jiff::Timestamp;
@@ -98,10 +99,18 @@ impl Growths {
         match self.grow(claim, volume, target).await {
             Ok(progress) => {
                 base::v!(2, "Grown"; "claim" => claim.meta.key, "to" => target, "progress" => format!("{progress:?}"));
-                Outcome::Done
+                // What was under way is finished; the claim may request more.
+                if self.has_more(claim) { Outcome::After(Duration::ZERO) } else { Outcome::Done }
             }
             Err(error) => self.failed(claim, volume, error).await,
         }
+    }
+
+    fn has_more(&self, claim: &Claim) -> bool {
+        let caches = &self.shared.caches;
+        let (latest, volume) = (caches.latest(claim), caches.volumes.get(&Key::cluster(&claim.volume)));
+        let view = latest.zip(volume).and_then(|(claim, volume)| View::new(&claim, &volume, None));
+        view.is_some_and(|view| matches!(decide(&view, self.expansion), Step::Grow(_)))
     }
 
     async fn failed(&self, claim: &Claim, volume: &Volume, error: GrowthError) -> Outcome {

@@ -1,6 +1,7 @@
 //! Takes the next step for the attributes of one claim's volume.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::queue::{Job, Outcome};
 use csi::code_name;
@@ -69,8 +70,11 @@ impl Modifications {
         match self.modify(claim, volume, class).await {
             Ok(()) => {
                 base::v!(2, "Modified"; "claim" => key, "class" => class);
-                // The claim may name another class by now.
-                Outcome::Done
+                // What was under way is finished; the claim may name another class.
+                let latest = self.shared.caches.latest(claim);
+                let view = latest.as_deref().and_then(|latest| View::new(latest, None));
+                let has_more = view.is_some_and(|view| decide(&view) != Step::Nothing);
+                if has_more { Outcome::After(Duration::ZERO) } else { Outcome::Done }
             }
             Err(error) => self.failed(claim, class, error).await,
         }

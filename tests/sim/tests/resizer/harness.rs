@@ -17,6 +17,13 @@ use translation::Plugins;
 pub(crate) const LIMIT: Duration = Duration::from_secs(900);
 const GI: i64 = 1 << 30;
 
+/// The call that a claim for 2 Gi leads to.
+pub(crate) const EXPANDED: &str = "expand id-of-pv to 2Gi Ok";
+/// The first write of a growth from 1 Gi to 2 Gi.
+pub(crate) const MARKED: &str = "allocated 2Gi state ControllerResizeInProgress +Resizing";
+/// Its last write, if the node has nothing to do.
+pub(crate) const FINISHED: &str = "state null capacity 2Gi node done true -Resizing";
+
 pub(crate) fn config() -> Config {
     Config {
         driver: DRIVER.into(),

@@ -3,5 +3,15 @@
 
 #![allow(clippy::indexing_slicing, reason = "a test that looks where nothing is fails, as it should")]
 
+mod crashes;
 mod growth;
 mod harness;
+mod in_tree;
+mod in_use;
+mod intake;
+mod modification;
+mod outcomes;
+mod pairs;
+mod races;
+mod recovery;
+mod rights;
