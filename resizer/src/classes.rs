@@ -27,3 +27,54 @@ pub(crate) async fn served(client: &Client) -> Option<&'static str> {
     }
     newest
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::client::Body;
+    use serde_json::{Value, json};
+
+    /// What is found if the API server answers so for v1 and v1beta1.
+    async fn found(stable: (u16, Value), beta: (u16, Value)) -> Option<&'static str> {
+        let service = tower::service_fn(move |request: http::Request<Body>| {
+            let (status, body) = match request.uri().path() {
+                "/apis/storage.k8s.io/v1" => stable.clone(),
+                "/apis/storage.k8s.io/v1beta1" => beta.clone(),
+                other => panic!("{other}"),
+            };
+            let reply = http::Response::builder().status(status).body(Body::from(body.to_string().into_bytes()));
+            std::future::ready(reply)
+        });
+        served(&Client::new(service, "default")).await
+    }
+
+    fn list(kinds: &[&str]) -> (u16, Value) {
+        let resource = |kind: &&str| {
+            json!({"name": "x", "singularName": "", "namespaced": false, "kind": kind, "verbs": ["list"]})
+        };
+        let resources: Vec<Value> = kinds.iter().map(resource).collect();
+        (200, json!({"kind": "APIResourceList", "groupVersion": "storage.k8s.io/v1", "resources": resources}))
+    }
+
+    fn refused(code: u16) -> (u16, Value) {
+        (code, json!({"kind": "Status", "status": "Failure", "message": "no", "reason": "x", "code": code}))
+    }
+
+    #[tokio::test]
+    async fn newest_version_that_is_served_is_found() {
+        let (with, without) = (["StorageClass", KIND], ["StorageClass"]);
+        for (name, stable, beta, expected) in [
+            ("1.34", list(&with), list(&without), Some("v1")),
+            ("1.36, both", list(&with), list(&with), Some("v1")),
+            ("1.32, beta on", list(&without), list(&with), Some("v1beta1")),
+            ("1.32, beta off", list(&without), list(&without), None),
+            ("1.32, no beta at all", list(&without), refused(404), None),
+            ("no answer about v1", refused(500), list(&without), Some("v1")),
+            ("no answer about v1, but v1beta1 is there", refused(500), list(&with), Some("v1beta1")),
+            ("no answer about v1beta1", list(&without), refused(500), Some("v1beta1")),
+            ("no answer at all", refused(500), refused(500), Some("v1")),
+        ] {
+            assert_eq!(found(stable, beta).await, expected, "{name}");
+        }
+    }
+}

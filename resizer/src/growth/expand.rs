@@ -89,11 +89,14 @@ impl Growths {
     /// Asks the driver.
     ///
     /// `Differs:` upstream asks for the capabilities again before each call. We know them: after a driver restart they are
-    /// compared, and the process ends if they have changed.
+    /// compared, and the process ends if they have changed. And upstream takes over a size below that of the volume.
     async fn expanded(&self, volume: &Volume, target: Quantity) -> Result<Grown, GrowthError> {
         let (shared, config) = (&self.shared, &self.shared.config);
+        // No size shrinks, whatever was asked for.
+        let present = volume.size.as_ref().and_then(|size| Quantity::parse(&size.capacity).ok());
+        let at_least = |size: Quantity| present.map_or(size, |present| present.max(size));
         if self.expansion == Expansion::Node {
-            return Ok(Grown { target, size: target, needs_node: true });
+            return Ok(Grown { target, size: at_least(target), needs_node: true });
         }
         let form = shared.caches.csi_form(volume, config.plugins).await?;
         let mut request = request::expand(&form, target, config.can.single_node_multi_writer)?;
@@ -109,6 +112,6 @@ impl Growths {
         if size < target {
             return Err(GrowthError::TooSmall { answered: reply.capacity_bytes, required: target });
         }
-        Ok(Grown { target, size, needs_node: reply.node_expansion_required })
+        Ok(Grown { target, size: at_least(size), needs_node: reply.node_expansion_required })
     }
 }

@@ -64,7 +64,7 @@ async fn node_is_asked_to_go_on_and_the_volume_remembers() {
 fn finish_on_node(world: &World) {
     world.api.edit("persistentvolumeclaims", "data", |claim| {
         claim["status"]["capacity"]["storage"] = claim["status"]["allocatedResources"]["storage"].clone();
-        claim["status"]["allocatedResourceStatuses"] = Value::Null;
+        claim["status"]["allocatedResourceStatuses"] = json!({});
         claim["status"]["conditions"] = json!([]);
     });
 }

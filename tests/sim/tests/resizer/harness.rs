@@ -154,7 +154,8 @@ fn in_words(request: &Request) -> String {
             say("/status/capacity/storage", "capacity");
             say("/metadata/annotations/volume.kubernetes.io~1node-expansion-not-required", "node done");
             say("/status/currentVolumeAttributesClassName", "class");
-            say("/status/modifyVolumeStatus/status", "modify");
+            let last = body.pointer("/status/modifyVolumeStatus");
+            say(if last == Some(&Value::Null) { "/status/modifyVolumeStatus" } else { "/status/modifyVolumeStatus/status" }, "modify");
             say("/status/modifyVolumeStatus/targetVolumeAttributesClassName", "to");
             for condition in body.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten() {
                 let sign = if condition.get("$patch").is_some() { '-' } else { '+' };

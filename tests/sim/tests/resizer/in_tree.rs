@@ -4,7 +4,7 @@ use csi::v1::ControllerExpandVolumeRequest;
 use serde_json::{Value, json};
 use sim::objects::with;
 
-use crate::harness::{RESIZER, asking};
+use crate::harness::{MARKED, RESIZER, asking};
 
 const DRIVER: &str = "pd.csi.storage.gke.io";
 
@@ -27,11 +27,11 @@ fn name_driver(config: &mut resizer::Config) {
 async fn migrated_volume_is_translated_for_the_call() {
     for migrated in [true, false] {
         let case = RESIZER.case("migrated", objects(DRIVER, migrated)).config(name_driver);
-        let case = case.driver("ControllerExpandVolume", [sim::Reply::error(tonic::Code::Internal, "no")]);
+        let case = case.driver("ControllerExpandVolume", [sim::Reply::error(tonic::Code::OutOfRange, "no")]);
         let world = case
             .ends_with(
-                &["expand projects/UNSPECIFIED/zones/z1/disks/disk to 2Gi Internal"; 1],
-                &["allocated 2Gi state ControllerResizeInProgress +Resizing", "+ControllerResizeError"],
+                &["expand projects/UNSPECIFIED/zones/z1/disks/disk to 2Gi OutOfRange"],
+                &[MARKED, "state ControllerResizeInfeasible +ControllerResizeError"],
             )
             .await;
         let call = world.driver.calls_of("ControllerExpandVolume").remove(0);
