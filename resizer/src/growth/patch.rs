@@ -92,7 +92,7 @@ pub(crate) fn resized(volume: &Volume, size: Quantity, before: Option<&str>) -> 
     if let Some(before) = annotation {
         body.insert("metadata".to_owned(), json!({"annotations": {PRE_RESIZE_CAPACITY: before}}));
     }
-    (!body.is_empty()).then(|| Value::Object(body))
+    (!body.is_empty()).then_some(Value::Object(body))
 }
 
 /// The volume no longer remembers a former size.
@@ -160,7 +160,7 @@ impl<'a> Body<'a> {
         if !self.annotations.is_empty() {
             body.insert("metadata".to_owned(), json!({"annotations": self.annotations}));
         }
-        (!body.is_empty()).then(|| Value::Object(body))
+        (!body.is_empty()).then_some(Value::Object(body))
     }
 }
 

@@ -47,6 +47,13 @@ pub(super) const ATTACHER: Module = Module {
     go_sum: include_str!("../../go/attacher/go.sum"),
     program: None,
 };
+pub(super) const RESIZER: Module = Module {
+    name: "csi-resizer",
+    main: "github.com/kubernetes-csi/external-resizer/v2",
+    go_mod: include_str!("../../go/resizer/go.mod"),
+    go_sum: include_str!("../../go/resizer/go.sum"),
+    program: None,
+};
 pub(super) const TRANSLATION: Module = Module {
     name: "csi-translation",
     main: "k8s.io/csi-translation-lib",
@@ -153,6 +160,8 @@ pub enum Binary {
     CsiSanity,
     /// The Go csi-attacher, which ours takes over from and is measured against.
     CsiAttacher,
+    /// The Go csi-resizer, likewise.
+    CsiResizer,
     /// A program of ours that answers with upstream's translation of in-tree volumes.
     CsiTranslation,
 }
@@ -188,7 +197,7 @@ impl Binary {
         [Binary::Etcd, Binary::ApiServer, Binary::ControllerManager, Binary::Scheduler, Binary::Kubectl];
 
     /// All that the tests of the workspace run.
-    pub const TESTS: [Binary; 8] = [
+    pub const TESTS: [Binary; 9] = [
         Binary::Etcd,
         Binary::ApiServer,
         Binary::ControllerManager,
@@ -196,11 +205,12 @@ impl Binary {
         Binary::Kubectl,
         Binary::CsiSanity,
         Binary::CsiAttacher,
+        Binary::CsiResizer,
         Binary::CsiTranslation,
     ];
 
     /// All that there are.
-    pub const ALL: [Binary; 9] = [
+    pub const ALL: [Binary; 10] = [
         Binary::Etcd,
         Binary::ApiServer,
         Binary::ControllerManager,
@@ -209,6 +219,7 @@ impl Binary {
         Binary::Kubelet,
         Binary::CsiSanity,
         Binary::CsiAttacher,
+        Binary::CsiResizer,
         Binary::CsiTranslation,
     ];
 
@@ -262,6 +273,14 @@ impl Binary {
                 asked: &["--version"],
                 // Its argv[0], which is the name whatever file it is.
                 says: "csi-attacher ",
+            },
+            Binary::CsiResizer => Recipe {
+                name: "csi-resizer",
+                module: RESIZER,
+                package: "github.com/kubernetes-csi/external-resizer/v2/cmd/csi-resizer",
+                stamp: Stamp::Variable("main.version"),
+                asked: &["--version"],
+                says: "csi-resizer ",
             },
             Binary::CsiTranslation => Recipe {
                 name: "csi-translation",
