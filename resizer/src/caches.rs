@@ -53,7 +53,11 @@ impl Caches {
     ///
     /// # Errors
     /// The API server did not answer.
-    pub(crate) async fn volume_of(&self, claim: &Claim, scope: &Scope) -> Result<Option<Arc<Volume>>, api::Error> {
+    pub(crate) async fn volume_of(
+        &self,
+        claim: &Claim,
+        scope: &Scope,
+    ) -> Result<Option<Arc<Volume>>, api::Error> {
         if let Some(volume) = self.volumes.get(&Key::cluster(&claim.volume)) {
             return Ok(Some(volume));
         }
@@ -77,7 +81,9 @@ impl Caches {
     pub(crate) async fn csi_form(&self, volume: &Volume, plugins: Plugins) -> Result<CsiForm, VolumeError> {
         let name = || volume.meta.name().into();
         let form = match &volume.spec.csi {
-            Some(source) => CsiForm { spec: volume.spec.clone(), source: (**source).clone(), migrated: false },
+            Some(source) => {
+                CsiForm { spec: volume.spec.clone(), source: (**source).clone(), migrated: false }
+            }
             None => {
                 let read = self.volumes.read::<PersistentVolume>(&volume.meta).await;
                 let found = read.map_err(|cause| VolumeError::Read { volume: name(), cause })?;

@@ -24,5 +24,8 @@ pub(crate) fn capability(
         })
     };
     let mode = of_volume(&spec.access_modes, multi_writer)?;
-    Ok(VolumeCapability { access_mode: Some(AccessMode { mode: mode.into() }), access_type: Some(access_type) })
+    Ok(VolumeCapability {
+        access_mode: Some(AccessMode { mode: mode.into() }),
+        access_type: Some(access_type),
+    })
 }

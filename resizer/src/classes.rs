@@ -42,16 +42,15 @@ mod tests {
                 "/apis/storage.k8s.io/v1beta1" => beta.clone(),
                 other => panic!("{other}"),
             };
-            let reply = http::Response::builder().status(status).body(Body::from(body.to_string().into_bytes()));
+            let reply =
+                http::Response::builder().status(status).body(Body::from(body.to_string().into_bytes()));
             std::future::ready(reply)
         });
         served(&Client::new(service, "default")).await
     }
 
     fn list(kinds: &[&str]) -> (u16, Value) {
-        let resource = |kind: &&str| {
-            json!({"name": "x", "singularName": "", "namespaced": false, "kind": kind, "verbs": ["list"]})
-        };
+        let resource = |kind: &&str| json!({"name": "x", "singularName": "", "namespaced": false, "kind": kind, "verbs": ["list"]});
         let resources: Vec<Value> = kinds.iter().map(resource).collect();
         (200, json!({"kind": "APIResourceList", "groupVersion": "storage.k8s.io/v1", "resources": resources}))
     }

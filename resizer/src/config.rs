@@ -128,7 +128,12 @@ mod tests {
     fn node_expands_only_if_the_controller_does_not() {
         for (controller, node, expansion, modify) in [
             (&[Rpc::ExpandVolume][..], &[][..], Some(Expansion::Controller), false),
-            (&[Rpc::ExpandVolume, Rpc::ModifyVolume], &[NodeRpc::ExpandVolume], Some(Expansion::Controller), true),
+            (
+                &[Rpc::ExpandVolume, Rpc::ModifyVolume],
+                &[NodeRpc::ExpandVolume],
+                Some(Expansion::Controller),
+                true,
+            ),
             (&[], &[NodeRpc::ExpandVolume], Some(Expansion::Node), false),
             (&[Rpc::ModifyVolume], &[], None, true),
             (&[Rpc::CreateDeleteVolume], &[NodeRpc::StageUnstageVolume], None, false),

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use base::queue::{Place, WorkQueue};
 use kubernetes::collection::Collection;
-use kubernetes::object::{AttributesClass, Claim, Keep, Key, Volume};
+use kubernetes::object::{AttributesClass, Claim, Keep, Volume};
 use kubernetes::own_writes::OwnWrites;
 use kubernetes::store::cache;
 use kubernetes::watch::WatchOptions;
@@ -13,13 +12,13 @@ use tokio::time::sleep;
 
 use crate::caches::Caches;
 use crate::config::Config;
-use crate::events::{self, Wanted};
 use crate::growth::reconcile::Growths;
 use crate::in_use::InUse;
 use crate::modification::reconcile::Modifications;
-use crate::queues::Queues;
+use crate::queues::{Queues, Who};
 use crate::rights::needs;
 use crate::turns::Shared;
+use crate::wanted::{Wanted, follow};
 
 /// What the caches must keep for resizing.
 pub const KEEP: Keep = Keep::RESIZE;
@@ -35,10 +34,11 @@ pub fn resize(seat: Seat, caches: &mut process::Caches, config: Config) -> Duty 
         move |key| queues.add(key)
     });
     let wanted = Wanted::new(&config, &caches, &queues);
-    events::follow(&wanted, &own);
+    follow(&wanted, &own);
     let (needs, stop) = (needs(&config), seat.stop.clone());
     let shared = Shared::new(config.clone(), seat.clone(), caches.clone(), queues.clone(), own);
-    let in_use = InUse::new(seat.clone(), config.looks_at_pods.then(|| waker(&queues.growth)));
+    let in_use =
+        InUse::new(seat.clone(), config.looks_at_pods.then(|| Arc::new(queues.waker(Who::Growth)) as Arc<_>));
     shared.when_gone({
         let in_use = Arc::downgrade(&in_use);
         move |claim| {
@@ -70,11 +70,6 @@ pub fn resize(seat: Seat, caches: &mut process::Caches, config: Config) -> Duty 
         let stopped = stop.cancelled();
         futures::join!(stopped, background, grow, modify);
     })
-}
-
-fn waker(queue: &WorkQueue<Key>) -> Arc<dyn Fn(&Key) + Send + Sync> {
-    let queue = queue.clone();
-    Arc::new(move |key: &Key| queue.add(key.clone(), Place::lane(0)))
 }
 
 fn stores(seat: &Seat, caches: &mut process::Caches, config: &Config) -> Caches {

@@ -142,7 +142,9 @@ mod tests {
 
     #[test]
     fn unknown_flags_and_values_exit_with_2_and_gates_with_1() {
-        for arg in ["--no-such-flag", "--logtostderr", "--timeout=10", "--workers=-1", "--max-grpc-log-length=1"] {
+        for arg in
+            ["--no-such-flag", "--logtostderr", "--timeout=10", "--workers=-1", "--max-grpc-log-length=1"]
+        {
             assert_eq!(refused(arg).code, 2, "{arg}");
         }
         assert_eq!(refused("--feature-gates=Topology=true").code, 1);

@@ -63,7 +63,8 @@ impl InUse {
     pub(crate) async fn holds(&self, claim: &Claim) -> bool {
         let key = &claim.meta.key;
         let waits = |namespace: &&Namespace| namespace.claims.contains(key);
-        let pods = self.namespaces().get(key.namespace()).filter(waits).map(|namespace| namespace.pods.clone());
+        let pods =
+            self.namespaces().get(key.namespace()).filter(waits).map(|namespace| namespace.pods.clone());
         let Some(pods) = pods else { return false };
         if timeout(FIRST_LIST, pods.synced()).await.is_err() {
             base::warn!("Cannot tell whether a pod uses the claim, will ask the driver"; "claim" => key);

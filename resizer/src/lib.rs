@@ -34,10 +34,12 @@ mod flags;
 mod growth;
 mod in_use;
 mod modification;
+mod news;
 mod queues;
 mod rights;
 mod run;
 mod turns;
+mod wanted;
 
 pub use config::{Capabilities, Config, Expansion};
 pub use duty::{KEEP, resize};

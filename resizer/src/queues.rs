@@ -7,7 +7,15 @@ use base::queue::{Limits, Place, WorkQueue};
 use kubernetes::object::Key;
 
 use crate::config::Config;
-use crate::turns::Who;
+
+/// Who works on a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Who {
+    /// The growth of its volume.
+    Growth,
+    /// The modification of its volume.
+    Modification,
+}
 
 /// The queues.
 #[derive(Clone)]
@@ -42,5 +50,11 @@ impl Queues {
         for queue in [&self.growth, &self.modification] {
             queue.add(key.clone(), Place::lane(0));
         }
+    }
+
+    /// Queues one claim for one of the two.
+    pub(crate) fn waker(&self, who: Who) -> impl Fn(&Key) + Send + Sync + 'static + use<> {
+        let queue = self.of(who).clone();
+        move |key: &Key| queue.add(key.clone(), Place::lane(0))
     }
 }

@@ -77,7 +77,12 @@ mod tests {
             need.rule(note)
         });
         let expected = [rules.collect::<String>(), LEASES.rule("")];
-        assert_eq!(granted(MANIFEST), expected, "the rules should be:\n{}", expected.join("and of the Role:\n"));
+        assert_eq!(
+            granted(MANIFEST),
+            expected,
+            "the rules should be:\n{}",
+            expected.join("and of the Role:\n")
+        );
     }
 
     #[test]

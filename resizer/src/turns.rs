@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use base::in_flight::{InFlight, Turn};
-use base::queue::{Place, WorkQueue};
+use base::queue::Place;
 use kubernetes::api::{self, Format};
 use kubernetes::collection::Written;
-use kubernetes::object::{Claim, Key, Scope, Uid};
+use kubernetes::object::{Claim, Scope, Uid};
 use kubernetes::own_writes::OwnWrites;
 use kubernetes::store::Change;
 use process::Seat;
@@ -14,17 +14,8 @@ use serde_json::Value;
 
 use crate::caches::Caches;
 use crate::config::Config;
-use crate::events::{is_growth_news, is_modification_news};
-use crate::queues::Queues;
-
-/// Who works on a claim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Who {
-    /// The growth of its volume.
-    Growth,
-    /// The modification of its volume.
-    Modification,
-}
+use crate::news::shown;
+use crate::queues::{Queues, Who};
 
 /// What both share.
 pub(crate) struct Shared {
@@ -67,7 +58,8 @@ impl Shared {
     /// may be the first to show what others have changed since the cache saw the claim: that does.
     pub(crate) async fn write(&self, who: Who, claim: &Claim, body: Value) -> Result<Written, api::Error> {
         let before = self.caches.latest(claim);
-        let written = self.own.patch(&self.caches.claims, &claim.meta, "status", Format::Strategic, body).await;
+        let written =
+            self.own.patch(&self.caches.claims, &claim.meta, "status", Format::Strategic, body).await;
         if let (Some(before), Some(after)) = (before, self.caches.latest(claim)) {
             for other in shown(who, &before, &after) {
                 self.queues.of(other).add(claim.meta.key.clone(), Place::lane(0));
@@ -83,52 +75,5 @@ impl Shared {
             Change::Updated { old, new } if old.meta.uid != new.meta.uid => told(old),
             Change::Added(_) | Change::Updated { .. } => {}
         });
-    }
-
-    /// Queues a claim for one of the two.
-    pub(crate) fn wake(queue: &WorkQueue<Key>) -> impl Fn(&Key) + Send + Sync + 'static + use<> {
-        let queue = queue.clone();
-        move |key: &Key| queue.add(key.clone(), Place::lane(0))
-    }
-}
-
-/// Whom it concerns what a claim shows after a write of `who`, beside what the write itself has changed: the user may have
-/// changed the specification, and the other, or the kubelet, the rest of the status.
-fn shown(who: Who, before: &Claim, after: &Claim) -> Vec<Who> {
-    let growth = match who {
-        Who::Growth => before.request != after.request,
-        Who::Modification => is_growth_news(before, after),
-    };
-    let modification = match who {
-        Who::Modification => before.attributes_class != after.attributes_class,
-        Who::Growth => is_modification_news(before, after),
-    };
-    [(Who::Growth, growth), (Who::Modification, modification)]
-        .into_iter()
-        .filter_map(|(who, concerned)| concerned.then_some(who))
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fixture::claim;
-    use serde_json::json;
-
-    #[test]
-    fn reply_tells_what_others_have_changed() {
-        use Who::*;
-        let before = claim(json!({}));
-        for (name, change, after_growth, after_modification) in [
-            ("nothing", json!({}), &[][..], &[][..]),
-            ("a request", json!({"spec": {"resources": {"requests": {"storage": "2Gi"}}}}), &[Growth], &[Growth]),
-            ("a class", json!({"spec": {"volumeAttributesClassName": "c"}}), &[Modification], &[Modification]),
-            ("the kubelet", json!({"status": {"capacity": {"storage": "2Gi"}}}), &[], &[Growth]),
-            ("the other's status", json!({"status": {"modifyVolumeStatus": {"status": "Pending"}}}), &[Modification], &[]),
-        ] {
-            let after = claim(change);
-            assert_eq!(shown(Growth, &before, &after), after_growth, "{name}");
-            assert_eq!(shown(Modification, &before, &after), after_modification, "{name}");
-        }
     }
 }

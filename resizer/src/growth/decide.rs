@@ -97,7 +97,9 @@ pub(crate) fn decide(view: &View, expansion: Expansion) -> Step {
         (Some(ControllerResizeInfeasible), TooSmall) => Grow(requested),
         (Some(ControllerResizeInfeasible), LargeEnough) => Grow(allocated),
 
-        (Some(NodeResizePending | NodeResizeInProgress), TooSmall) if view.volume < allocated => Grow(allocated),
+        (Some(NodeResizePending | NodeResizeInProgress), TooSmall) if view.volume < allocated => {
+            Grow(allocated)
+        }
         (Some(NodeResizePending | NodeResizeInProgress), TooSmall | LargeEnough) => NodesTurn,
 
         (Some(NodeResizeInfeasible), TooSmall) => Grow(allocated),

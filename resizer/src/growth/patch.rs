@@ -10,7 +10,8 @@ use kubernetes::object::{Claim, ClaimStatus, ConditionKind, ResizeState, Volume}
 use serde_json::{Map, Value, json};
 
 /// What users see while the file system waits for its node.
-const WAITS_FOR_POD: &str = "Waiting for user to (re-)start a pod to finish file system resize of volume on node.";
+const WAITS_FOR_POD: &str =
+    "Waiting for user to (re-)start a pod to finish file system resize of volume on node.";
 
 /// Before the call: the claim is resizing, to this size. A new size also starts the state anew and removes what earlier
 /// sizes left behind. `None` if the claim says so already.

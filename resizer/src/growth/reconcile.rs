@@ -20,7 +20,8 @@ use crate::config::{Expansion, TURN};
 use crate::eligible::is_ours;
 use crate::events::tell;
 use crate::in_use::InUse;
-use crate::turns::{Shared, Who};
+use crate::queues::Who;
+use crate::turns::Shared;
 
 /// Grows volumes.
 pub(crate) struct Growths {

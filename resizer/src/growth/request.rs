@@ -54,13 +54,15 @@ mod tests {
     fn capability_says_how_the_volume_is_used() {
         let access = |spec| request(spec, "2Gi").unwrap().volume_capability.unwrap().access_type.unwrap();
         assert!(matches!(access(json!({"volumeMode": "Block"})), AccessType::Block(_)));
-        let AccessType::Mount(mount) = access(json!({"csi": {"fsType": "xfs"}, "mountOptions": ["noatime"]})) else {
+        let AccessType::Mount(mount) = access(json!({"csi": {"fsType": "xfs"}, "mountOptions": ["noatime"]}))
+        else {
             panic!("no mount")
         };
         assert_eq!((mount.fs_type.as_str(), mount.mount_flags), ("xfs", vec!["noatime".to_owned()]));
         let AccessType::Mount(mount) = access(json!({})) else { panic!("no mount") };
         assert_eq!(mount.fs_type, "", "there is no default");
-        let error = request(json!({"accessModes": ["ReadWriteOncePod", "ReadWriteOnce"]}), "2Gi").unwrap_err();
+        let error =
+            request(json!({"accessModes": ["ReadWriteOncePod", "ReadWriteOnce"]}), "2Gi").unwrap_err();
         assert!(matches!(error, GrowthError::AccessModes(_)), "{error}");
     }
 }

@@ -132,7 +132,11 @@ mod tests {
             ("Pending", "", None, false),
         ] {
             let claim = with(phase, message);
-            assert_eq!(View::new(&claim, known).unwrap().is_uncertain, expected, "{phase} {message} {known:?}");
+            assert_eq!(
+                View::new(&claim, known).unwrap().is_uncertain,
+                expected,
+                "{phase} {message} {known:?}"
+            );
         }
     }
 

@@ -14,7 +14,7 @@ use super::error::ModifyError;
 use super::reconcile::Modifications;
 use super::{patch, request};
 use crate::events::tell;
-use crate::turns::Who;
+use crate::queues::Who;
 
 impl Modifications {
     pub(super) async fn modify(
@@ -79,7 +79,10 @@ impl Modifications {
             saved.map_err(ModifyError::Save)?;
         }
         let Some(latest) = shared.caches.latest(claim) else { return Ok(()) };
-        let written = shared.write(Who::Modification, claim, patch::finished(&latest, class)).await.map_err(ModifyError::Save)?;
+        let written = shared
+            .write(Who::Modification, claim, patch::finished(&latest, class))
+            .await
+            .map_err(ModifyError::Save)?;
         self.memory.forget(&claim.meta.uid);
         if written != Written::Gone {
             let text = format!("external resizer modified volume {name} with vac {class} successfully");

@@ -40,12 +40,15 @@ pub(super) fn pending(claim: &Claim) -> Option<Value> {
 /// Before the call. `None` if the status says so already, so that a crash during the call leaves it uncertain.
 pub(super) fn begun(claim: &Claim, class: &str, now: &str) -> Option<Value> {
     let known = message(claim, ConditionKind::ModifyingVolume);
-    let is_said = last(claim).is_some_and(|last| last.phase == ModifyPhase::InProgress && *last.target == *class);
+    let is_said =
+        last(claim).is_some_and(|last| last.phase == ModifyPhase::InProgress && *last.target == *class);
     if is_said && known.is_some_and(|known| *known == begun_text(class) || *known == open_text(class)) {
         return None;
     }
     let conditions = json!([condition(claim, ConditionKind::ModifyingVolume, "", &begun_text(class), now)]);
-    Some(json!({"status": {"modifyVolumeStatus": status(ModifyPhase::InProgress, class), "conditions": conditions}}))
+    Some(
+        json!({"status": {"modifyVolumeStatus": status(ModifyPhase::InProgress, class), "conditions": conditions}}),
+    )
 }
 
 /// After a call that failed.
@@ -162,7 +165,8 @@ mod tests {
             });
             assert_eq!(status["conditions"][1], error);
             let again = failed(&after(&body), "gold", Told { code: "Unknown", ..told }, LATER);
-            let times = [0, 1].map(|index| again["status"]["conditions"][index].get("lastTransitionTime").cloned());
+            let times =
+                [0, 1].map(|index| again["status"]["conditions"][index].get("lastTransitionTime").cloned());
             assert_eq!(times, [None, Some(json!(LATER))], "only a new reason is a transition");
         }
     }
@@ -191,7 +195,10 @@ mod tests {
 
     #[test]
     fn volume_is_told_its_class_once() {
-        assert_eq!(of_class(&volume(json!({})), "gold"), Some(json!({"spec": {"volumeAttributesClassName": "gold"}})));
+        assert_eq!(
+            of_class(&volume(json!({})), "gold"),
+            Some(json!({"spec": {"volumeAttributesClassName": "gold"}}))
+        );
         assert_eq!(of_class(&volume(json!({"spec": {"volumeAttributesClassName": "gold"}})), "gold"), None);
     }
 }

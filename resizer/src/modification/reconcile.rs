@@ -19,7 +19,8 @@ use super::patch::{self, Told};
 use crate::config::TURN;
 use crate::eligible::is_ours;
 use crate::events::tell;
-use crate::turns::{Shared, Who};
+use crate::queues::Who;
+use crate::turns::Shared;
 
 /// Modifies volumes.
 pub(crate) struct Modifications {
@@ -34,7 +35,7 @@ impl Modifications {
         let memory = Arc::new(Memory::default());
         let told = memory.clone();
         shared.when_gone(move |claim| told.forget(&claim.meta.uid));
-        let wake = Shared::wake(&shared.queues.modification);
+        let wake = shared.queues.waker(Who::Modification);
         let waiting = Waiting::new(shared.caches.claims.store(), wake);
         let driver = shared.config.driver.clone();
         waiting.follow(Awaited::Class, &shared.caches.classes, move |class| class.driver == driver);
@@ -49,7 +50,9 @@ impl Modifications {
         if volume.spec.csi.is_none() || !is_ours(&claim, &volume, self.shared.scope()) {
             return Outcome::Done;
         }
-        let Some(_turn) = self.shared.take_turn(&claim, Who::Modification) else { return Outcome::After(TURN) };
+        let Some(_turn) = self.shared.take_turn(&claim, Who::Modification) else {
+            return Outcome::After(TURN);
+        };
         // Whoever had the turn before may have changed the claim.
         let Some(claim) = caches.latest(&claim) else { return Outcome::Done };
         self.step(&claim, &volume).await
@@ -114,7 +117,9 @@ impl Modifications {
             }
             body = latest.map(|latest| patch::failed(&latest, class, told, &time(Timestamp::now())));
         } else if error.waits_on().is_some() {
-            body = latest.filter(|latest| *latest.attributes_class == *class).and_then(|latest| patch::pending(&latest));
+            body = latest
+                .filter(|latest| *latest.attributes_class == *class)
+                .and_then(|latest| patch::pending(&latest));
         }
         if let Some(body) = body
             && let Err(error) = shared.write(Who::Modification, claim, body).await

@@ -35,7 +35,9 @@ pub(super) fn modify(
 /// Where the secret is: as the volume's annotations say, else as for growing.
 pub(super) fn secret_of(volume: &Volume) -> Option<SecretRef> {
     let annotation = |key| volume.meta.annotations.get(key).filter(|text| !text.is_empty());
-    if let (Some(name), Some(namespace)) = (annotation(MODIFY_SECRET_NAME), annotation(MODIFY_SECRET_NAMESPACE)) {
+    if let (Some(name), Some(namespace)) =
+        (annotation(MODIFY_SECRET_NAME), annotation(MODIFY_SECRET_NAMESPACE))
+    {
         return Some(SecretRef { namespace: namespace.to_owned(), name: name.to_owned() });
     }
     let place = volume.spec.csi.as_ref()?.expand_secret.as_deref()?;
@@ -51,9 +53,7 @@ mod tests {
     #[test]
     fn secret_of_the_annotations_comes_first() {
         let expand = json!({"csi": {"controllerExpandSecretRef": {"namespace": "ns", "name": "expand"}}});
-        let annotations = |name: &str, namespace: &str| {
-            json!({"annotations": {MODIFY_SECRET_NAME: name, MODIFY_SECRET_NAMESPACE: namespace}})
-        };
+        let annotations = |name: &str, namespace: &str| json!({"annotations": {MODIFY_SECRET_NAME: name, MODIFY_SECRET_NAMESPACE: namespace}});
         for (metadata, spec, expected) in [
             (json!({}), json!({}), None),
             (json!({}), expand.clone(), Some("ns/expand")),

@@ -248,7 +248,10 @@ mod tests {
         let kinds: Vec<_> = status.conditions.iter().map(|condition| condition.kind).collect();
         assert_eq!(kinds, [ConditionKind::Resizing, ConditionKind::ModifyVolumeError]);
         assert_eq!(&*status.conditions[1].reason, "Internal");
-        assert_eq!((&*status.attributes_class, status.modify.unwrap().phase), ("gold", ModifyPhase::InProgress));
+        assert_eq!(
+            (&*status.attributes_class, status.modify.unwrap().phase),
+            ("gold", ModifyPhase::InProgress)
+        );
     }
 
     #[test]

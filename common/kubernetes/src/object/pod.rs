@@ -102,7 +102,11 @@ mod tests {
         let other = json!({"name": "o", "emptyDir": {}});
         let volumes = json!([claim, ephemeral, other]);
         for phase in ["", "Pending", "Running", "Unknown"] {
-            assert_eq!(claims(phase, volumes.clone()), Some(vec!["data".to_owned(), "p-e".to_owned()]), "{phase}");
+            assert_eq!(
+                claims(phase, volumes.clone()),
+                Some(vec!["data".to_owned(), "p-e".to_owned()]),
+                "{phase}"
+            );
         }
         for phase in ["Succeeded", "Failed"] {
             assert_eq!(claims(phase, volumes.clone()), None, "{phase}");

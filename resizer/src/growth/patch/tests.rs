@@ -76,7 +76,9 @@ fn node_is_told_by_state_and_condition() {
     let pending = json!({"type": "FileSystemResizePending", "status": "True", "lastTransitionTime": NOW, "message": WAITS_FOR_POD});
     assert_eq!(
         left_to_node(&busy, NOW),
-        Some(json!({"status": {"allocatedResourceStatuses": {"storage": "NodeResizePending"}, "conditions": [pending]}}))
+        Some(
+            json!({"status": {"allocatedResourceStatuses": {"storage": "NodeResizePending"}, "conditions": [pending]}})
+        )
     );
     let told = with_status(json!({
         "allocatedResourceStatuses": {"storage": "NodeResizePending"},

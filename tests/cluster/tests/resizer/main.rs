@@ -1,7 +1,7 @@
 //! csi-resizer on a real control plane, with the role of the manifest only, a quota, and the admission plugins of
 //! kube-apiserver.
 
-mod beside;
+mod against_go;
 mod site;
 
 use cluster::stand::Replica;
@@ -33,7 +33,10 @@ async fn volumes_grow_with_three_writes_each_and_no_conflict() {
         assert_eq!(conditions(&claim), Vec::<String>::new());
         assert_eq!(claim["status"]["allocatedResources"]["storage"], "5Mi");
         assert_eq!(claim["status"].get("allocatedResourceStatuses"), None);
-        assert_eq!(claim["metadata"]["annotations"]["volume.kubernetes.io/node-expansion-not-required"], "true");
+        assert_eq!(
+            claim["metadata"]["annotations"]["volume.kubernetes.io/node-expansion-not-required"],
+            "true"
+        );
         assert_eq!(site.pv(name).await["spec"]["capacity"]["storage"], "5Mi");
         assert_eq!(site.events(name, 2).await, ["Resizing", "VolumeResizeSuccessful"]);
     }
@@ -55,7 +58,8 @@ async fn node_finishes_a_growth_and_the_volume_forgets() {
     site.volume("data").await;
     let resizer = site.stand.sidecar("csi-resizer", "a", &[]);
     site.request("data", "5Mi").await;
-    let pending = |claim: &Value| claim["status"]["allocatedResourceStatuses"]["storage"] == "NodeResizePending";
+    let pending =
+        |claim: &Value| claim["status"]["allocatedResourceStatuses"]["storage"] == "NodeResizePending";
     let claim = site.until("data", "to wait for its node", pending).await;
     assert_eq!(conditions(&claim), ["FileSystemResizePending", "Resizing"]);
     assert_eq!(claim["status"]["capacity"]["storage"], "1Mi");
@@ -75,7 +79,8 @@ async fn node_finishes_a_growth_and_the_volume_forgets() {
     .await;
     let status = json!({"capacity": {"storage": "6Mi"}, "allocatedResourceStatuses": {"storage": null}, "conditions": []});
     site.patch("data/status", json!({"status": status})).await.expect("patched");
-    let forgotten = async || site.pv("data").await["metadata"]["annotations"].get(before).is_none().then_some(());
+    let forgotten =
+        async || site.pv("data").await["metadata"]["annotations"].get(before).is_none().then_some(());
     cluster::wait::until("the volume to forget", LIMIT, forgotten).await.expect("forgotten");
     assert_eq!(site.calls("a", "ControllerExpandVolume", "OK").await, 2);
     is_content(&resizer);

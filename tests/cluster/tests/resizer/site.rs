@@ -105,10 +105,11 @@ impl Site {
     /// Sends a merge patch; `path` is below the namespace's claims.
     pub(crate) async fn patch(&self, path: &str, change: Value) -> Result<Value, kube::Error> {
         let namespace = &self.stand.namespace;
-        let request = http::Request::patch(format!("/api/v1/namespaces/{namespace}/persistentvolumeclaims/{path}"))
-            .header("content-type", "application/merge-patch+json")
-            .body(change.to_string().into_bytes())
-            .expect("a request");
+        let request =
+            http::Request::patch(format!("/api/v1/namespaces/{namespace}/persistentvolumeclaims/{path}"))
+                .header("content-type", "application/merge-patch+json")
+                .body(change.to_string().into_bytes())
+                .expect("a request");
         self.stand.client.request(request).await
     }
 
@@ -133,7 +134,8 @@ impl Site {
     }
 
     pub(crate) async fn until_has(&self, name: &str, size: &str) -> Value {
-        self.until(name, &format!("to have {size}"), |claim| claim["status"]["capacity"]["storage"] == size).await
+        self.until(name, &format!("to have {size}"), |claim| claim["status"]["capacity"]["storage"] == size)
+            .await
     }
 
     /// The reasons of the events about a claim, in order of the alphabet, once there are so many.
@@ -148,8 +150,12 @@ impl Site {
                 event["source"]["component"].as_str().is_some_and(|name| name.starts_with("external-resizer"))
             };
             let events = list["items"].as_array().cloned().unwrap_or_default();
-            let mut reasons: Vec<String> =
-                events.iter().filter(ours).filter_map(|event| event["reason"].as_str()).map(str::to_owned).collect();
+            let mut reasons: Vec<String> = events
+                .iter()
+                .filter(ours)
+                .filter_map(|event| event["reason"].as_str())
+                .map(str::to_owned)
+                .collect();
             reasons.sort();
             (reasons.len() >= count).then_some(reasons)
         };
@@ -165,7 +171,8 @@ impl Site {
             let label = |name: &str| line.split(&format!("{name}=\"")).nth(1)?.split('"').next();
             let [resource, subresource, code, verb] =
                 ["resource", "subresource", "code", "verb"].map(|name| label(name).unwrap_or_default());
-            let count = line.rsplit(' ').next().and_then(|count| count.parse::<u64>().ok()).unwrap_or_default();
+            let count =
+                line.rsplit(' ').next().and_then(|count| count.parse::<u64>().ok()).unwrap_or_default();
             if verb == "PATCH" && ["persistentvolumeclaims", "persistentvolumes"].contains(&resource) {
                 *patches.entry(format!("{resource}/{subresource} {code}")).or_default() += count;
             }

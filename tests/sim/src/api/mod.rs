@@ -16,6 +16,7 @@ mod read;
 mod refusal;
 mod resource;
 pub(crate) mod selector;
+mod served;
 mod service;
 mod stale;
 mod store;
@@ -31,10 +32,10 @@ use tokio::time::Instant;
 
 use access::Rights;
 pub use access::Rule;
-use history::Served;
 pub(crate) use patch::merge;
 use path::Target;
 use resource::{RESOURCES, by_kind, by_plural};
+use served::Served;
 use store::{Key, Kind, Store};
 use write::Writer;
 

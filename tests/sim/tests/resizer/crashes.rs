@@ -14,7 +14,8 @@ use crate::harness::{DRIVER, LIMIT, bound, give, request, settings, sidecar, wit
 fn begin(world: &World) {
     give(world, &["pv"]);
     let [claim, volume] = bound("data", "pv");
-    let place = json!({"spec": {"csi": {"controllerExpandSecretRef": {"namespace": "secrets", "name": "expand"}}}});
+    let place =
+        json!({"spec": {"csi": {"controllerExpandSecretRef": {"namespace": "secrets", "name": "expand"}}}});
     let key = secret("secrets", "expand", json!({"user": "YWRtaW4="}));
     let classes = ["gold", "silver"].map(|name| attributes_class(name, DRIVER));
     for object in [claim, with(volume, place), key].into_iter().chain(classes) {
@@ -36,13 +37,16 @@ async fn has(world: &World, size: &'static str) {
 /// No size ever shrank, and no success was told of a size that the claim does not have.
 fn never_shrank(world: &World) -> Result<(), String> {
     let bytes = |text: &str| base::quantity::Quantity::parse(text).expect("a size");
-    for (resource, pointer) in
-        [("persistentvolumes", "/spec/capacity/storage"), ("persistentvolumeclaims", "/status/capacity/storage")]
-    {
+    for (resource, pointer) in [
+        ("persistentvolumes", "/spec/capacity/storage"),
+        ("persistentvolumeclaims", "/status/capacity/storage"),
+    ] {
         let mut before = bytes("1Gi");
         for request in world.api.requests() {
             let size = request.body.pointer(pointer).and_then(Value::as_str);
-            let Some(size) = size.filter(|_| request.resource == resource && request.status == 200) else { continue };
+            let Some(size) = size.filter(|_| request.resource == resource && request.status == 200) else {
+                continue;
+            };
             if bytes(size) < before {
                 return Err(format!("{resource} went from {before} to {size}"));
             }
@@ -164,7 +168,9 @@ fn crash_anywhere_in_a_modification_ends_with_its_class() {
 
 #[test]
 fn any_lost_reply_refusal_conflict_or_delay_is_survived() {
-    for scenario in [growth(), node(), changing(Duration::from_millis(6)), modification(Duration::from_millis(9))] {
+    for scenario in
+        [growth(), node(), changing(Duration::from_millis(6)), modification(Duration::from_millis(9))]
+    {
         crash::at_each_step(&scenario, &FAULTS);
     }
 }

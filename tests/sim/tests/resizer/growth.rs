@@ -8,7 +8,8 @@ use sim::{Reply, World};
 use tonic::Code;
 
 use crate::harness::{
-    EXPANDED, FINISHED, MARKED, RESIZER, asking, claim, conditions, events, left, messages, volume, with, writes,
+    EXPANDED, FINISHED, MARKED, RESIZER, asking, claim, conditions, events, left, messages, volume, with,
+    writes,
 };
 
 /// The honest answer, and the node has to go on.
@@ -53,7 +54,10 @@ async fn node_is_asked_to_go_on_and_the_volume_remembers() {
     assert_eq!(claim(&world)["status"]["capacity"]["storage"], "1Gi", "the kubelet's to write");
     assert_eq!(conditions(&world), ["FileSystemResizePending", "Resizing"]);
     assert_eq!(events(&world), ["Resizing", "FileSystemResizeRequired"]);
-    assert_eq!(messages(&world, "FileSystemResizeRequired"), ["Require file system resize of volume on node"]);
+    assert_eq!(
+        messages(&world, "FileSystemResizeRequired"),
+        ["Require file system resize of volume on node"]
+    );
     finish_on_node(&world);
     tokio::time::sleep(std::time::Duration::from_secs(30)).await;
     assert_eq!(writes(&world).last().unwrap(), "before null", "the claim has the new size");
@@ -78,7 +82,8 @@ async fn annotations_follow_gate_and_path() {
         .ends_with(&[EXPANDED], &[MARKED, "volume 2Gi", "state NodeResizePending +FileSystemResizePending"])
         .await;
     let [claim, volume] = asking("2Gi");
-    let done = json!({"metadata": {"annotations": {"volume.kubernetes.io/node-expansion-not-required": "true"}}});
+    let done =
+        json!({"metadata": {"annotations": {"volume.kubernetes.io/node-expansion-not-required": "true"}}});
     let marked = "allocated 2Gi state ControllerResizeInProgress node done null +Resizing";
     RESIZER
         .case("the last growth needed no node", [with(claim, done), volume])
@@ -89,7 +94,8 @@ async fn annotations_follow_gate_and_path() {
         )
         .await;
     let [claim, volume] = asking("2Gi");
-    let remembers = json!({"metadata": {"annotations": {"volume.alpha.kubernetes.io/pre-resize-capacity": "512Mi"}}});
+    let remembers =
+        json!({"metadata": {"annotations": {"volume.alpha.kubernetes.io/pre-resize-capacity": "512Mi"}}});
     let larger = json!({"spec": {"capacity": {"storage": "1536Mi"}}});
     RESIZER
         .case("the node has not finished an earlier growth", [claim, with(with(volume, remembers), larger)])
@@ -121,7 +127,8 @@ async fn driver_that_only_nodes_can_ask_is_not_called() {
 
 #[tokio::test(start_paused = true)]
 async fn request_has_what_the_driver_needs() {
-    let place = json!({"spec": {"csi": {"controllerExpandSecretRef": {"namespace": "secrets", "name": "expand"}}}});
+    let place =
+        json!({"spec": {"csi": {"controllerExpandSecretRef": {"namespace": "secrets", "name": "expand"}}}});
     let [claim, volume] = asking("2Gi");
     let key = secret("secrets", "expand", json!({"user": "YWRtaW4="}));
     let world = RESIZER
@@ -138,15 +145,16 @@ async fn request_has_what_the_driver_needs() {
 
 #[tokio::test(start_paused = true)]
 async fn missing_secret_is_told_and_nothing_is_called() {
-    let place = json!({"spec": {"csi": {"controllerExpandSecretRef": {"namespace": "secrets", "name": "expand"}}}});
+    let place =
+        json!({"spec": {"csi": {"controllerExpandSecretRef": {"namespace": "secrets", "name": "expand"}}}});
     let [claim, volume] = asking("2Gi");
-    let world = RESIZER
-        .case("no secret", [claim, with(volume, place)])
-        .ends_with(&[], &[MARKED])
-        .await;
+    let world = RESIZER.case("no secret", [claim, with(volume, place)]).ends_with(&[], &[MARKED]).await;
     assert_eq!(conditions(&world), ["Resizing"]);
     let [text] = &messages(&world, "VolumeResizeFailed")[..] else { panic!("{:?}", events(&world)) };
-    assert!(text.starts_with("resize volume \"pv\" by resizer \"driver.example\" failed: failed to load secret"), "{text}");
+    assert!(
+        text.starts_with("resize volume \"pv\" by resizer \"driver.example\" failed: failed to load secret"),
+        "{text}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -163,7 +171,12 @@ async fn size_is_what_the_driver_says_if_it_is_enough() {
             .driver("ControllerExpandVolume", [answers(bytes)])
             .ends_with(
                 &[EXPANDED, EXPANDED],
-                &[MARKED, "+ControllerResizeError", "volume 2Gi", &format!("{FINISHED} -ControllerResizeError")],
+                &[
+                    MARKED,
+                    "+ControllerResizeError",
+                    "volume 2Gi",
+                    &format!("{FINISHED} -ControllerResizeError"),
+                ],
             )
             .await;
         let [text] = &messages(&world, "VolumeResizeFailed")[..] else { panic!("{:?}", events(&world)) };
@@ -206,10 +219,7 @@ async fn failure_text_and_condition_are_upstreams() {
     let world = RESIZER
         .case("refused", asking("2Gi"))
         .driver("ControllerExpandVolume", vec![Reply::error(Code::Internal, "no"); 20])
-        .ends_with(
-            &["expand id-of-pv to 2Gi Internal"; 6],
-            &[MARKED, "+ControllerResizeError"],
-        )
+        .ends_with(&["expand id-of-pv to 2Gi Internal"; 6], &[MARKED, "+ControllerResizeError"])
         .await;
     assert_eq!(events(&world), ["Resizing", "VolumeResizeFailed x6"]);
     let text = "rpc error: code = Internal desc = no";
@@ -218,7 +228,11 @@ async fn failure_text_and_condition_are_upstreams() {
         [format!("resize volume \"pv\" by resizer \"driver.example\" failed: {text}")]
     );
     let claim = claim(&world);
-    let condition = claim["status"]["conditions"].as_array().unwrap().iter().find(|one| one["type"] == "ControllerResizeError");
+    let condition = claim["status"]["conditions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|one| one["type"] == "ControllerResizeError");
     let condition = condition.unwrap();
     assert_eq!((condition["status"].as_str(), condition.get("reason")), (Some("True"), None));
     assert_eq!(condition["message"], format!("failed to expand pvc with {text}"));

@@ -125,7 +125,8 @@ pub(crate) fn calls(world: &World) -> Vec<String> {
 
 /// Everything the sidecar wrote, in order and in words; events too.
 pub(crate) fn writes(world: &World) -> Vec<String> {
-    let ours = |request: &Request| request.who == "sidecar" && request.is_write() && request.resource != "events";
+    let ours =
+        |request: &Request| request.who == "sidecar" && request.is_write() && request.resource != "events";
     world.api.requests().iter().filter(|request| ours(request)).map(in_words).collect()
 }
 
@@ -155,9 +156,18 @@ fn in_words(request: &Request) -> String {
             say("/metadata/annotations/volume.kubernetes.io~1node-expansion-not-required", "node done");
             say("/status/currentVolumeAttributesClassName", "class");
             let last = body.pointer("/status/modifyVolumeStatus");
-            say(if last == Some(&Value::Null) { "/status/modifyVolumeStatus" } else { "/status/modifyVolumeStatus/status" }, "modify");
+            say(
+                if last == Some(&Value::Null) {
+                    "/status/modifyVolumeStatus"
+                } else {
+                    "/status/modifyVolumeStatus/status"
+                },
+                "modify",
+            );
             say("/status/modifyVolumeStatus/targetVolumeAttributesClassName", "to");
-            for condition in body.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten() {
+            for condition in
+                body.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten()
+            {
                 let sign = if condition.get("$patch").is_some() { '-' } else { '+' };
                 words.push(format!("{sign}{}", condition["type"].as_str().unwrap_or_default()));
             }
@@ -177,7 +187,8 @@ pub(crate) fn events(world: &World) -> Vec<String> {
         assert_eq!(event["involvedObject"]["kind"], "PersistentVolumeClaim");
         let count = event["count"].as_u64().unwrap_or(1);
         let times = if count > 1 { format!(" x{count}") } else { String::new() };
-        events.push((version.unwrap_or(0), format!("{}{times}", event["reason"].as_str().unwrap_or_default())));
+        events
+            .push((version.unwrap_or(0), format!("{}{times}", event["reason"].as_str().unwrap_or_default())));
     }
     events.sort();
     events.into_iter().map(|(_, text)| text).collect()

@@ -11,7 +11,8 @@ const DRIVER: &str = "pd.csi.storage.gke.io";
 /// A claim with an in-tree volume; `migrated` says whether the volume tells it.
 fn objects(resizer: &str, migrated: bool) -> [Value; 2] {
     let [claim, volume] = asking("2Gi");
-    let claim = with(claim, json!({"metadata": {"annotations": {"volume.kubernetes.io/storage-resizer": resizer}}}));
+    let claim =
+        with(claim, json!({"metadata": {"annotations": {"volume.kubernetes.io/storage-resizer": resizer}}}));
     let source = json!({"spec": {"csi": null, "gcePersistentDisk": {"pdName": "disk"}}});
     let labels = json!({"metadata": {"labels": {"topology.kubernetes.io/zone": "z1"}}});
     let volume = with(with(volume, source), labels);

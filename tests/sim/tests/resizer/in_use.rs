@@ -8,7 +8,9 @@ use sim::{Fault, Reply, Running, World};
 use tokio::time::sleep;
 use tonic::Code;
 
-use crate::harness::{asking, calls, claim, conditions, events, messages, request, with, world_with, writes, RESIZER};
+use crate::harness::{
+    RESIZER, asking, calls, claim, conditions, events, messages, request, with, world_with, writes,
+};
 
 const REFUSED: &str = "expand id-of-pv to 2Gi FailedPrecondition";
 const EXPANDED: &str = "expand id-of-pv to 2Gi Ok";
@@ -18,7 +20,10 @@ fn refusal() -> Reply {
 }
 
 /// A claim that asks for more, these pods, and a driver that refuses until told otherwise.
-fn begun(pods: impl IntoIterator<Item = Value>, change: impl FnOnce(&mut resizer::Config)) -> (World, Running) {
+fn begun(
+    pods: impl IntoIterator<Item = Value>,
+    change: impl FnOnce(&mut resizer::Config),
+) -> (World, Running) {
     let world = world_with(&["pv"]);
     asking("2Gi").into_iter().chain(pods).for_each(|object| drop(world.api.put(object)));
     world.driver.always("ControllerExpandVolume", refusal());
@@ -27,7 +32,8 @@ fn begun(pods: impl IntoIterator<Item = Value>, change: impl FnOnce(&mut resizer
 }
 
 fn asked_for_pods(world: &World) -> Vec<String> {
-    let asked = world.api.requests().into_iter().filter(|asked| asked.resource == "pods" && asked.who == "sidecar");
+    let asked =
+        world.api.requests().into_iter().filter(|asked| asked.resource == "pods" && asked.who == "sidecar");
     asked.map(|asked| format!("{} {}", asked.verb, asked.namespace)).collect()
 }
 
@@ -38,8 +44,16 @@ async fn claim_waits_for_its_pod_and_grows_when_that_goes() {
     assert_eq!(calls(&world), [REFUSED], "the driver is not asked while the pod is there");
     assert_eq!(events(&world), ["Resizing", "VolumeResizeFailed", "VolumeResizeFailed"]);
     let waits = "Unable to expand default/data because CSI driver driver.example only supports offline expansion and volume is currently in-use";
-    assert!(messages(&world, "VolumeResizeFailed").contains(&waits.to_owned()), "{:?}", messages(&world, "VolumeResizeFailed"));
-    assert_eq!(conditions(&world), ["ControllerResizeError", "Resizing"], "the status tells what it waits for");
+    assert!(
+        messages(&world, "VolumeResizeFailed").contains(&waits.to_owned()),
+        "{:?}",
+        messages(&world, "VolumeResizeFailed")
+    );
+    assert_eq!(
+        conditions(&world),
+        ["ControllerResizeError", "Resizing"],
+        "the status tells what it waits for"
+    );
     world.driver.be_honest();
     world.api.delete("pods", "other");
     sleep(Duration::from_secs(10)).await;
@@ -60,7 +74,8 @@ async fn pod_that_has_ended_uses_nothing() {
         world.api.edit("pods", "user", |pod| pod["status"]["phase"] = json!(phase));
         sleep(Duration::from_millis(500)).await;
         assert_eq!(calls(&world), [REFUSED, EXPANDED], "{phase}");
-        let (world, _running) = begun([with(pod("user", "data"), json!({"status": {"phase": phase}}))], |_| ());
+        let (world, _running) =
+            begun([with(pod("user", "data"), json!({"status": {"phase": phase}}))], |_| ());
         sleep(Duration::from_secs(2)).await;
         assert_eq!(calls(&world).len(), 2, "{phase}: the driver is asked again");
     }
@@ -126,13 +141,21 @@ async fn flag_off_looks_at_no_pod_and_asks_at_each_pause() {
     request(&world, "1536Mi");
     world.driver.be_honest();
     sleep(Duration::from_secs(1)).await;
-    assert_eq!(calls(&world).last().unwrap(), "expand id-of-pv to 1536Mi Ok", "a refusal lets the user ask for less");
+    assert_eq!(
+        calls(&world).last().unwrap(),
+        "expand id-of-pv to 1536Mi Ok",
+        "a refusal lets the user ask for less"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_permission_for_pods_the_driver_is_asked_again() {
     let (world, _running) = begun([pod("user", "data")], |_| ());
-    world.steps.on(|step| step.is("watch", "pods") || step.is("list", "pods"), usize::MAX, Fault::ApiError(403));
+    world.steps.on(
+        |step| step.is("watch", "pods") || step.is("list", "pods"),
+        usize::MAX,
+        Fault::ApiError(403),
+    );
     sleep(Duration::from_secs(30)).await;
     let asked = calls(&world).len();
     assert!((2..=4).contains(&asked), "{asked}");

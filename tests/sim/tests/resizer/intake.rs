@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use sim::World;
 use tokio::time::sleep;
 
-use crate::harness::{EXPANDED, FINISHED, MARKED, RESIZER, asking, bound, calls, claim, request, with, world_with, writes};
+use crate::harness::{
+    EXPANDED, FINISHED, MARKED, RESIZER, asking, bound, calls, claim, request, with, world_with, writes,
+};
 
 const ALL: [&str; 3] = [MARKED, "volume 2Gi", FINISHED];
 
@@ -72,7 +74,9 @@ async fn change_of_the_request_is_noticed_at_once() {
             [with(claim, json!({"status": {"phase": "Pending"}})), volume]
         })
         .meanwhile(|world| {
-            world.api.edit("persistentvolumeclaims", "data", |claim| claim["status"]["phase"] = json!("Bound"));
+            world
+                .api
+                .edit("persistentvolumeclaims", "data", |claim| claim["status"]["phase"] = json!("Bound"));
         })
         .ends_with(&[EXPANDED], &ALL)
         .await;
@@ -91,7 +95,8 @@ async fn quiet_cluster_costs_nothing() {
     let _running = RESIZER.run(&world, |_| ());
     sleep(Duration::from_secs(3600)).await;
     assert_eq!((calls(&world).len(), writes(&world).len()), (1, 3));
-    let asked = world.api.requests().into_iter().filter(|asked| asked.who == "sidecar" && asked.verb != "watch");
+    let asked =
+        world.api.requests().into_iter().filter(|asked| asked.who == "sidecar" && asked.verb != "watch");
     let mut asked: Vec<String> = asked.map(|asked| format!("{} {}", asked.verb, asked.resource)).collect();
     asked.retain(|asked| !asked.contains("events") && !asked.contains("reviews"));
     assert_eq!(asked.len(), 3, "{asked:?}");
@@ -125,7 +130,10 @@ async fn claim_made_anew_is_another_claim() {
     let uid = again(&world);
     sleep(Duration::from_secs(5)).await;
     assert_eq!(calls(&world), ["expand id-of-pv to 2Gi OutOfRange", "expand id-of-pv-2 to 2Gi Ok"]);
-    assert_eq!((claim(&world)["metadata"]["uid"].clone(), claim(&world)["status"]["capacity"]["storage"].clone()), (uid, json!("2Gi")));
+    assert_eq!(
+        (claim(&world)["metadata"]["uid"].clone(), claim(&world)["status"]["capacity"]["storage"].clone()),
+        (uid, json!("2Gi"))
+    );
 }
 
 /// The claim once more, bound to another volume.

@@ -9,7 +9,9 @@ use sim::{Fault, Reply, Running, World};
 use tokio::time::{Instant, sleep};
 use tonic::Code;
 
-use crate::harness::{DRIVER, RESIZER, bound, calls, claim, conditions, events, messages, volume, with, world_with, writes};
+use crate::harness::{
+    DRIVER, RESIZER, bound, calls, claim, conditions, events, messages, volume, with, world_with, writes,
+};
 
 const MODIFIED: &str = "modify id-of-pv iops=gold Ok";
 const BEGUN: &str = "modify InProgress to gold +ModifyingVolume";
@@ -51,10 +53,8 @@ fn name(world: &World, class: &str) {
 
 #[tokio::test(start_paused = true)]
 async fn modification_costs_one_call_and_three_writes() {
-    let world = RESIZER
-        .case("a class", with_class("gold", ""))
-        .ends_with(&[MODIFIED], &[BEGUN, CLASSED, DONE])
-        .await;
+    let world =
+        RESIZER.case("a class", with_class("gold", "")).ends_with(&[MODIFIED], &[BEGUN, CLASSED, DONE]).await;
     let status = claim(&world)["status"].clone();
     assert_eq!(status["currentVolumeAttributesClassName"], "gold");
     assert_eq!((status["modifyVolumeStatus"].clone(), conditions(&world)), (Value::Null, Vec::new()));
@@ -121,7 +121,8 @@ async fn class_that_appears_later_is_picked_up() {
     assert_eq!(events(&world), ["VolumeModifyFailed", "VolumeModify", "VolumeModifySuccessful"]);
     assert_eq!(messages(&world, "VolumeModifyFailed"), ["VAC \"gold\" does not exist."]);
     let kept = with_status("nowhere", status("Infeasible", "silver"));
-    let world = RESIZER.case("missing, another was tried before", kept).ends_with(&[], &["modify Pending"]).await;
+    let world =
+        RESIZER.case("missing, another was tried before", kept).ends_with(&[], &["modify Pending"]).await;
     let last = claim(&world)["status"]["modifyVolumeStatus"].clone();
     assert_eq!(last, json!({"status": "Pending", "targetVolumeAttributesClassName": "silver"}));
 }
@@ -132,7 +133,9 @@ async fn class_of_another_driver_is_not_used() {
     let world = RESIZER
         .case("foreign", objects)
         .meanwhile(|world| {
-            world.api.edit("volumeattributesclasses", "gold", |class| class["metadata"]["finalizers"] = json!([]));
+            world
+                .api
+                .edit("volumeattributesclasses", "gold", |class| class["metadata"]["finalizers"] = json!([]));
             world.api.delete("volumeattributesclasses", "gold");
             world.api.put(attributes_class("gold", DRIVER));
         })
@@ -153,14 +156,28 @@ async fn each_code_leaves_its_status() {
         let done = "class gold modify null -ModifyingVolume -ModifyVolumeError";
         let world = match code {
             Code::InvalidArgument => case.ends_with(&[&refused], &[BEGUN, &failed("Infeasible")]).await,
-            Code::Cancelled | Code::DeadlineExceeded | Code::Unavailable | Code::ResourceExhausted | Code::Aborted => {
+            Code::Cancelled
+            | Code::DeadlineExceeded
+            | Code::Unavailable
+            | Code::ResourceExhausted
+            | Code::Aborted => {
                 case.ends_with(&[&refused, MODIFIED], &[BEGUN, &failed("InProgress"), CLASSED, done]).await
             }
-            _ => case.ends_with(&[&refused, MODIFIED], &[BEGUN, &failed("InProgress"), BEGUN, CLASSED, done]).await,
+            _ => {
+                case.ends_with(&[&refused, MODIFIED], &[BEGUN, &failed("InProgress"), BEGUN, CLASSED, done])
+                    .await
+            }
         };
         let [text] = &messages(&world, "VolumeModifyFailed")[..] else { panic!("{:?}", events(&world)) };
         let is_open = text.ends_with(". Still modifying to VAC gold");
-        let expected = matches!(code, Code::Cancelled | Code::DeadlineExceeded | Code::Unavailable | Code::ResourceExhausted | Code::Aborted);
+        let expected = matches!(
+            code,
+            Code::Cancelled
+                | Code::DeadlineExceeded
+                | Code::Unavailable
+                | Code::ResourceExhausted
+                | Code::Aborted
+        );
         assert_eq!((is_open, text.contains("desc = no")), (expected, true), "{text}");
     }
 }
@@ -178,13 +195,18 @@ async fn infeasible_class_is_tried_once_an_interval() {
     world.driver.always("ControllerModifyVolume", Reply::error(Code::InvalidArgument, "no"));
     let start = Instant::now();
     sleep(Duration::from_secs(1000)).await;
-    let times: Vec<u64> = world.driver.calls().iter().map(|call| call.at.duration_since(start).as_secs()).collect();
+    let times: Vec<u64> =
+        world.driver.calls().iter().map(|call| call.at.duration_since(start).as_secs()).collect();
     assert_eq!(times, [0, 300, 600, 900]);
     assert_eq!(conditions(&world), ["ModifyVolumeError", "ModifyingVolume"]);
     world.driver.be_honest();
     name(&world, "silver");
     sleep(Duration::from_secs(1)).await;
-    assert_eq!(calls(&world).last().unwrap(), "modify id-of-pv iops=silver Ok", "another class is tried at once");
+    assert_eq!(
+        calls(&world).last().unwrap(),
+        "modify id-of-pv iops=silver Ok",
+        "another class is tried at once"
+    );
 }
 
 /// Whether the class changes at once, or the former one is finished first; in memory, and as the status tells a new process.
@@ -223,14 +245,17 @@ async fn other_class_waits_only_for_a_call_that_may_be_under_way() {
 
 #[tokio::test(start_paused = true)]
 async fn modification_that_is_no_longer_wanted() {
-    let infeasible = with(status("Infeasible", "gold"), shown("Modifying volume to \"gold\" failed. Waiting for retry."));
-    let world = RESIZER
-        .case("cancelled", with_status("", infeasible))
-        .ends_with(&[], &["-ModifyingVolume"])
-        .await;
+    let infeasible =
+        with(status("Infeasible", "gold"), shown("Modifying volume to \"gold\" failed. Waiting for retry."));
+    let world =
+        RESIZER.case("cancelled", with_status("", infeasible)).ends_with(&[], &["-ModifyingVolume"]).await;
     assert_eq!(events(&world), ["VolumeModifyCanceled"]);
     assert_eq!(messages(&world, "VolumeModifyCanceled"), ["Cancelled modify."]);
-    assert_eq!(claim(&world)["status"]["modifyVolumeStatus"]["status"], "Infeasible", "stays, as in upstream");
+    assert_eq!(
+        claim(&world)["status"]["modifyVolumeStatus"]["status"],
+        "Infeasible",
+        "stays, as in upstream"
+    );
     let busy = with(status("InProgress", "gold"), shown("Modifying volume to \"gold\" is in progress."));
     let world = RESIZER
         .case("finished all the same", with_status("", busy.clone()))
@@ -286,7 +311,9 @@ async fn volumes_grow_although_classes_cannot_be_listed() {
     let mut objects = with_class("gold", "");
     objects[0] = with(objects[0].clone(), grows);
     let (world, _running) = begun(objects);
-    let of_classes = |step: &sim::Step| step.is("watch", "volumeattributesclasses") || step.is("list", "volumeattributesclasses");
+    let of_classes = |step: &sim::Step| {
+        step.is("watch", "volumeattributesclasses") || step.is("list", "volumeattributesclasses")
+    };
     world.steps.on(of_classes, 6, Fault::ApiError(403));
     sleep(Duration::from_secs(1)).await;
     assert_eq!(calls(&world), ["expand id-of-pv to 2Gi Ok"]);

@@ -8,7 +8,8 @@ use tokio::time::{Instant, sleep};
 use tonic::Code;
 
 use crate::harness::{
-    EXPANDED, FINISHED, MARKED, RESIZER, asking, calls, claim, conditions, events, left, request, world_with, writes,
+    EXPANDED, FINISHED, MARKED, RESIZER, asking, calls, claim, conditions, events, left, request, world_with,
+    writes,
 };
 
 #[tokio::test(start_paused = true)]
@@ -25,7 +26,11 @@ async fn each_code_leaves_its_state_and_condition() {
                 let world = case.ends_with(&[&refused], &[MARKED, infeasible]).await;
                 assert_eq!(conditions(&world), ["ControllerResizeError", "Resizing"], "{code:?}");
             }
-            Code::Cancelled | Code::DeadlineExceeded | Code::Unavailable | Code::ResourceExhausted | Code::Aborted => {
+            Code::Cancelled
+            | Code::DeadlineExceeded
+            | Code::Unavailable
+            | Code::ResourceExhausted
+            | Code::Aborted => {
                 case.ends_with(&[&refused, EXPANDED], &[MARKED, "volume 2Gi", FINISHED]).await;
             }
             _ => {
@@ -81,7 +86,8 @@ async fn other_size_is_asked_for_at_once() {
         sleep(Duration::from_secs(20)).await;
         request(&world, size);
         sleep(Duration::from_secs(1)).await;
-        let expected = ["expand id-of-pv to 5Gi OutOfRange".to_owned(), format!("expand id-of-pv to {size} Ok")];
+        let expected =
+            ["expand id-of-pv to 5Gi OutOfRange".to_owned(), format!("expand id-of-pv to {size} Ok")];
         assert_eq!(calls(&world), expected, "{name}");
         assert_eq!(claim(&world)["status"]["capacity"]["storage"], size, "{name}");
         assert_eq!(conditions(&world), Vec::<String>::new(), "{name}");
@@ -170,6 +176,9 @@ async fn restart_asks_once_more_for_what_was_infeasible() {
     });
     RESIZER
         .case("the obstacle is gone", left("2Gi", status))
-        .ends_with(&[EXPANDED], &["volume 2Gi", "state null capacity 2Gi node done true -Resizing -ControllerResizeError"])
+        .ends_with(
+            &[EXPANDED],
+            &["volume 2Gi", "state null capacity 2Gi node done true -Resizing -ControllerResizeError"],
+        )
         .await;
 }

@@ -7,7 +7,9 @@ use sim::objects::attributes_class;
 use sim::{Reply, World};
 use tokio::time::sleep;
 
-use crate::harness::{DRIVER, LIMIT, RESIZER, asking, calls, claim, conditions, request, with, world_with, writes};
+use crate::harness::{
+    DRIVER, LIMIT, RESIZER, asking, calls, claim, conditions, request, with, world_with, writes,
+};
 
 fn world() -> World {
     let world = world_with(&["pv"]);
@@ -31,10 +33,16 @@ async fn growth_and_modification_take_turns() {
     assert_eq!(calls(&world), ["expand id-of-pv to 2Gi Ok", "modify id-of-pv iops=gold Ok"]);
     let calls = world.driver.calls();
     let between = calls[1].at.duration_since(calls[0].at);
-    assert!(between < Duration::from_millis(5100), "the end of one turn is the begin of the other: {between:?}");
+    assert!(
+        between < Duration::from_millis(5100),
+        "the end of one turn is the begin of the other: {between:?}"
+    );
     assert_eq!(conditions(&world), Vec::<String>::new());
     let status = claim(&world)["status"].clone();
-    assert_eq!((&status["capacity"]["storage"], &status["currentVolumeAttributesClassName"]), (&json!("2Gi"), &json!("gold")));
+    assert_eq!(
+        (&status["capacity"]["storage"], &status["currentVolumeAttributesClassName"]),
+        (&json!("2Gi"), &json!("gold"))
+    );
     assert!(writes(&world).iter().all(|write| !write.contains('(')), "{:?}", writes(&world));
 }
 
@@ -57,7 +65,8 @@ async fn no_write_ends_in_a_conflict() {
         });
     }
     sleep(Duration::from_secs(10)).await;
-    let refused = world.api.requests().into_iter().filter(|request| request.who == "sidecar" && request.status >= 400);
+    let refused =
+        world.api.requests().into_iter().filter(|request| request.who == "sidecar" && request.status >= 400);
     assert_eq!(refused.map(|request| request.status).collect::<Vec<_>>(), Vec::<u16>::new());
     assert_eq!((conditions(&world), writes(&world).len()), (vec!["Unused".to_owned()], 6));
     assert_eq!(claim(&world)["status"]["capacity"]["storage"], "2Gi");

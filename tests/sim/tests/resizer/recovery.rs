@@ -7,7 +7,13 @@ use crate::harness::{RESIZER, conditions, left, with};
 const ERROR: &str = "ControllerResizeError";
 
 /// A claim that has 1 Gi and requests `size`, with this much in its status; its volume has `volume`.
-fn state(size: &str, allocated: Option<&str>, state: Option<&str>, kinds: &[&str], volume: &str) -> [Value; 2] {
+fn state(
+    size: &str,
+    allocated: Option<&str>,
+    state: Option<&str>,
+    kinds: &[&str],
+    volume: &str,
+) -> [Value; 2] {
     let condition = |kind: &&str| json!({"type": kind, "status": "True", "message": "m"});
     let conditions: Vec<Value> = kinds.iter().map(condition).collect();
     let status = json!({
@@ -42,7 +48,12 @@ async fn each_state_is_taken_further() {
             vec!["3Gi"],
             vec!["+Resizing".into(), "capacity 3Gi node done true -Resizing".into()],
         ),
-        ("the node's turn, as of old", state("3Gi", None, None, &["FileSystemResizePending"], "3Gi"), vec![], vec![]),
+        (
+            "the node's turn, as of old",
+            state("3Gi", None, None, &["FileSystemResizePending"], "3Gi"),
+            vec![],
+            vec![],
+        ),
         (
             "in progress: the larger size is finished",
             state("2Gi", Some("3Gi"), IN_PROGRESS, &["Resizing"], "1Gi"),
@@ -93,7 +104,12 @@ async fn each_state_is_taken_further() {
             vec!["3Gi"],
             vec!["volume 3Gi".into(), done("3Gi")],
         ),
-        ("node pending", state("2Gi", Some("2Gi"), NODE_PENDING, &["FileSystemResizePending"], "2Gi"), vec![], vec![]),
+        (
+            "node pending",
+            state("2Gi", Some("2Gi"), NODE_PENDING, &["FileSystemResizePending"], "2Gi"),
+            vec![],
+            vec![],
+        ),
         ("node pending, more requested", state("3Gi", Some("2Gi"), NODE_PENDING, &[], "2Gi"), vec![], vec![]),
         (
             "node pending, but the volume has not grown",
@@ -102,7 +118,12 @@ async fn each_state_is_taken_further() {
             vec!["volume 2Gi".into(), done("2Gi")],
         ),
         ("node in progress", state("3Gi", Some("2Gi"), NODE_BUSY, &[], "2Gi"), vec![], vec![]),
-        ("node in progress, less requested", state("2Gi", Some("3Gi"), NODE_BUSY, &[], "3Gi"), vec![], vec![]),
+        (
+            "node in progress, less requested",
+            state("2Gi", Some("3Gi"), NODE_BUSY, &[], "3Gi"),
+            vec![],
+            vec![],
+        ),
         (
             "node infeasible: once more, as it was",
             state("2Gi", Some("2Gi"), NODE_INFEASIBLE, &["Resizing", "NodeResizeError"], "2Gi"),

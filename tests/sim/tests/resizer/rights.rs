@@ -47,7 +47,8 @@ async fn role_is_enough_and_each_verb_of_it_is_used() {
     // Lists are read in pages, which takes the verb `list`.
     world.api.refuse_streams();
     let [one, volume] = asking("2Gi");
-    let place = json!({"spec": {"csi": {"controllerExpandSecretRef": {"namespace": "secrets", "name": "expand"}}}});
+    let place =
+        json!({"spec": {"csi": {"controllerExpandSecretRef": {"namespace": "secrets", "name": "expand"}}}});
     let names = json!({"spec": {"volumeAttributesClassName": "gold"}});
     let gold = attributes_class("gold", DRIVER);
     let key = secret("secrets", "expand", json!({"user": "YWRtaW4="}));
@@ -62,7 +63,10 @@ async fn role_is_enough_and_each_verb_of_it_is_used() {
     // A second event with the same words counts up the first.
     sleep(Duration::from_secs(5)).await;
     let status = claim(&world)["status"].clone();
-    assert_eq!((&status["capacity"]["storage"], &status["currentVolumeAttributesClassName"]), (&json!("2Gi"), &json!("gold")));
+    assert_eq!(
+        (&status["capacity"]["storage"], &status["currentVolumeAttributesClassName"]),
+        (&json!("2Gi"), &json!("gold"))
+    );
     running.stop();
     world.driver.always("ControllerExpandVolume", Reply::error(Code::Internal, "no"));
     let [two, in_tree] = sim::objects::bound("in-tree", "pd");
@@ -75,7 +79,11 @@ async fn role_is_enough_and_each_verb_of_it_is_used() {
     let requests = world.api.requests();
     let ours = || requests.iter().filter(|request| request.who == "sidecar");
     let refused = ours().filter(|request| request.status == 403);
-    assert_eq!(refused.map(|request| format!("{} {}", request.verb, path(request))).collect::<Vec<_>>(), Vec::<String>::new());
-    let used: BTreeSet<(String, String)> = ours().map(|request| (path(request), request.verb.clone())).collect();
+    assert_eq!(
+        refused.map(|request| format!("{} {}", request.verb, path(request))).collect::<Vec<_>>(),
+        Vec::<String>::new()
+    );
+    let used: BTreeSet<(String, String)> =
+        ours().map(|request| (path(request), request.verb.clone())).collect();
     assert_eq!(granted().difference(&used).collect::<Vec<_>>(), Vec::<&(String, String)>::new());
 }

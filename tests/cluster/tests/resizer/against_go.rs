@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use cluster::stand::{Replica, has_hosts};
 use cluster::Signal;
+use cluster::stand::{Replica, has_hosts};
 use serde_json::{Value, json};
 
 use crate::site::{LIMIT, Site};
@@ -79,7 +79,9 @@ async fn same_claims_end_in_equal_objects() {
 async fn play(site: &Site, prefix: &str) -> BTreeMap<String, Value> {
     let names: Vec<_> = FATES
         .iter()
-        .flat_map(|(fate, steps, end)| (0..EACH).map(move |number| (format!("{fate}-{number}"), *steps, *end)))
+        .flat_map(|(fate, steps, end)| {
+            (0..EACH).map(move |number| (format!("{fate}-{number}"), *steps, *end))
+        })
         .collect();
     for (name, ..) in &names {
         site.volume(&format!("{prefix}-{name}")).await;
@@ -89,7 +91,10 @@ async fn play(site: &Site, prefix: &str) -> BTreeMap<String, Value> {
         for (number, step) in steps.iter().enumerate() {
             if number > 0 {
                 // Not before the step before has come to its end, whatever that is.
-                site.until(&name, "to be settled", |claim| is_settled(claim, steps.get(number - 1).unwrap_or(&""))).await;
+                site.until(&name, "to be settled", |claim| {
+                    is_settled(claim, steps.get(number - 1).unwrap_or(&""))
+                })
+                .await;
             }
             match step.split_once(' ') {
                 Some(("size", size)) => site.request(&name, size).await,

@@ -1,0 +1,115 @@
+//! Which claims are queued, and when (docs/upstream/resizer.md, "Which claims").
+//!
+//! A claim is queued only if its objects, as the caches have them, leave something to do. Our own writes queue nothing, and
+//! neither does an error that somebody writes into the conditions.
+
+use std::sync::Arc;
+
+use base::queue::Place;
+use kubernetes::object::{Claim, Key, Scope, Volume};
+use kubernetes::own_writes::OwnWrites;
+use kubernetes::store::Change;
+
+use crate::caches::{Caches, is_named_resizer};
+use crate::config::Config;
+use crate::eligible::is_ours;
+use crate::growth::decide::{Step, View, decide, remembers_too_much};
+use crate::modification;
+use crate::news::{is_growth_news, is_modification_news};
+use crate::queues::{Queues, Who};
+
+/// What is left to do about a claim.
+#[derive(Clone)]
+pub(crate) struct Wanted {
+    config: Arc<Config>,
+    caches: Caches,
+    queues: Queues,
+}
+
+impl Wanted {
+    /// What is left to do according to `caches`.
+    pub(crate) fn new(config: &Arc<Config>, caches: &Caches, queues: &Queues) -> Self {
+        Self { config: config.clone(), caches: caches.clone(), queues: queues.clone() }
+    }
+
+    /// Queues a claim for those who have something to do, out of those whom it concerns.
+    fn queue(&self, claim: &Claim, concerns: impl Fn(Who) -> bool) {
+        for who in [Who::Growth, Who::Modification] {
+            if concerns(who) && self.wants(who, claim) {
+                self.queues.of(who).add(claim.meta.key.clone(), Place::lane(0));
+            }
+        }
+    }
+
+    /// Queues every claim that is not done.
+    ///
+    /// `Differs:` upstream queues every claim.
+    pub(crate) fn resync(&self) {
+        for claim in self.caches.claims.store().list() {
+            self.queue(&claim, |_| true);
+        }
+    }
+
+    fn wants(&self, who: Who, claim: &Claim) -> bool {
+        let scope = self.scope();
+        let Some(volume) = self.caches.volumes.get(&Key::cluster(&claim.volume)) else {
+            // Another driver's, or an in-tree volume that the cache does not know as ours.
+            return who == Who::Growth
+                && is_named_resizer(claim, scope)
+                && self.config.can.expansion.is_some();
+        };
+        if !is_ours(claim, &volume, scope) {
+            return false;
+        }
+        match who {
+            Who::Growth => self.has_to_grow(claim, &volume),
+            Who::Modification => self.config.classes.is_some() && modification::is_wanted(claim, &volume),
+        }
+    }
+
+    fn has_to_grow(&self, claim: &Claim, volume: &Volume) -> bool {
+        let Some(expansion) = self.config.can.expansion else { return false };
+        let Some(view) = View::new(claim, volume, None) else { return false };
+        matches!(decide(&view, expansion), Step::Grow(_)) || remembers_too_much(claim, volume)
+    }
+
+    fn scope(&self) -> &Scope {
+        self.caches.claims.store().scope()
+    }
+}
+
+/// Adds claims to the queues when an event leaves something to do about them.
+pub(crate) fn follow(wanted: &Wanted, own: &Arc<OwnWrites>) {
+    let (claims, volumes) = (wanted.caches.claims.store().clone(), wanted.caches.volumes.store().clone());
+    // The caches hold their subscribers, and these hold the caches: they end with the process.
+    let (of_claims, held) = (wanted.clone(), own.clone());
+    claims.subscribe(move |change| {
+        let (old, new) = match change {
+            Change::Added(new) => (None, new),
+            Change::Updated { old, new } => (Some(old), new),
+            Change::Removed(_) | Change::Left(_) => return,
+        };
+        if held.holds_back(&new.meta.key, new.meta.version) {
+            return;
+        }
+        of_claims.queue(new, |who| {
+            old.as_ref().is_none_or(|old| match who {
+                Who::Growth => is_growth_news(old, new),
+                Who::Modification => is_modification_news(old, new),
+            })
+        });
+    });
+    let of_volumes = wanted.clone();
+    volumes.subscribe(move |change| {
+        let new = match change {
+            Change::Added(new) => new,
+            Change::Updated { old, new } if old.claim != new.claim => new,
+            Change::Updated { .. } | Change::Removed(_) | Change::Left(_) => return,
+        };
+        let Some(holder) = &new.claim else { return };
+        let claim = of_volumes.caches.claims.get(&Key::new(&holder.namespace, &holder.name));
+        if let Some(claim) = claim {
+            of_volumes.queue(&claim, |_| true);
+        }
+    });
+}
