@@ -34,7 +34,7 @@ pub fn resize(seat: Seat, caches: &mut process::Caches, config: Config) -> Duty 
         move |key| queues.add(key)
     });
     let wanted = Wanted::new(&config, &caches, &queues);
-    follow(&wanted, &own);
+    follow(&wanted, &caches, &own);
     let (needs, stop) = (needs(&config), seat.stop.clone());
     let shared = Shared::new(config.clone(), seat.clone(), caches.clone(), queues.clone(), own);
     let in_use =

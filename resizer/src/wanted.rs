@@ -3,12 +3,12 @@
 //! A claim is queued only if its objects, as the caches have them, leave something to do. Our own writes queue nothing, and
 //! neither does an error that somebody writes into the conditions.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use base::queue::Place;
-use kubernetes::object::{Claim, Key, Scope, Volume};
+use kubernetes::object::{Claim, Key, ModifyPhase, Scope, Volume};
 use kubernetes::own_writes::OwnWrites;
-use kubernetes::store::Change;
+use kubernetes::store::{Change, Store};
 
 use crate::caches::{Caches, is_named_resizer};
 use crate::config::Config;
@@ -18,18 +18,27 @@ use crate::modification;
 use crate::news::{is_growth_news, is_modification_news};
 use crate::queues::{Queues, Who};
 
-/// What is left to do about a claim.
+/// What is left to do about a claim. The stores are held weakly, because their subscribers hold this.
 #[derive(Clone)]
 pub(crate) struct Wanted {
     config: Arc<Config>,
-    caches: Caches,
+    claims: Weak<Store<Claim>>,
+    volumes: Weak<Store<Volume>>,
+    scope: Arc<Scope>,
     queues: Queues,
 }
 
 impl Wanted {
     /// What is left to do according to `caches`.
     pub(crate) fn new(config: &Arc<Config>, caches: &Caches, queues: &Queues) -> Self {
-        Self { config: config.clone(), caches: caches.clone(), queues: queues.clone() }
+        let (claims, volumes) = (caches.claims.store(), caches.volumes.store());
+        Self {
+            config: config.clone(),
+            claims: Arc::downgrade(claims),
+            volumes: Arc::downgrade(volumes),
+            scope: claims.scope().clone(),
+            queues: queues.clone(),
+        }
     }
 
     /// Queues a claim for those who have something to do, out of those whom it concerns.
@@ -41,24 +50,28 @@ impl Wanted {
         }
     }
 
-    /// Queues every claim that is not done.
+    /// Queues every claim that is not done, but not for a class that it waits for.
     ///
     /// `Differs:` upstream queues every claim.
     pub(crate) fn resync(&self) {
-        for claim in self.caches.claims.store().list() {
-            self.queue(&claim, |_| true);
+        let waits = |claim: &Claim| {
+            let last = claim.status.as_ref().and_then(|status| status.modify.as_ref());
+            last.is_some_and(|last| last.phase == ModifyPhase::Pending)
+        };
+        for claim in self.claims.upgrade().into_iter().flat_map(|claims| claims.list()) {
+            self.queue(&claim, |who| who == Who::Growth || !waits(&claim));
         }
     }
 
     fn wants(&self, who: Who, claim: &Claim) -> bool {
-        let scope = self.scope();
-        let Some(volume) = self.caches.volumes.get(&Key::cluster(&claim.volume)) else {
+        let volume = self.volumes.upgrade().and_then(|volumes| volumes.get(&Key::cluster(&claim.volume)));
+        let Some(volume) = volume else {
             // Another driver's, or an in-tree volume that the cache does not know as ours.
             return who == Who::Growth
-                && is_named_resizer(claim, scope)
+                && is_named_resizer(claim, &self.scope)
                 && self.config.can.expansion.is_some();
         };
-        if !is_ours(claim, &volume, scope) {
+        if !is_ours(claim, &volume, &self.scope) {
             return false;
         }
         match who {
@@ -72,18 +85,12 @@ impl Wanted {
         let Some(view) = View::new(claim, volume, None) else { return false };
         matches!(decide(&view, expansion), Step::Grow(_)) || remembers_too_much(claim, volume)
     }
-
-    fn scope(&self) -> &Scope {
-        self.caches.claims.store().scope()
-    }
 }
 
 /// Adds claims to the queues when an event leaves something to do about them.
-pub(crate) fn follow(wanted: &Wanted, own: &Arc<OwnWrites>) {
-    let (claims, volumes) = (wanted.caches.claims.store().clone(), wanted.caches.volumes.store().clone());
-    // The caches hold their subscribers, and these hold the caches: they end with the process.
+pub(crate) fn follow(wanted: &Wanted, caches: &Caches, own: &Arc<OwnWrites>) {
     let (of_claims, held) = (wanted.clone(), own.clone());
-    claims.subscribe(move |change| {
+    caches.claims.store().subscribe(move |change| {
         let (old, new) = match change {
             Change::Added(new) => (None, new),
             Change::Updated { old, new } => (Some(old), new),
@@ -100,15 +107,15 @@ pub(crate) fn follow(wanted: &Wanted, own: &Arc<OwnWrites>) {
         });
     });
     let of_volumes = wanted.clone();
-    volumes.subscribe(move |change| {
+    caches.volumes.store().subscribe(move |change| {
         let new = match change {
             Change::Added(new) => new,
             Change::Updated { old, new } if old.claim != new.claim => new,
             Change::Updated { .. } | Change::Removed(_) | Change::Left(_) => return,
         };
         let Some(holder) = &new.claim else { return };
-        let claim = of_volumes.caches.claims.get(&Key::new(&holder.namespace, &holder.name));
-        if let Some(claim) = claim {
+        let key = Key::new(&holder.namespace, &holder.name);
+        if let Some(claim) = of_volumes.claims.upgrade().and_then(|claims| claims.get(&key)) {
             of_volumes.queue(&claim, |_| true);
         }
     });

@@ -5,7 +5,7 @@ use std::time::Duration;
 use base::quantity::{Quantity, QuantityError};
 use base::queue::Outcome;
 use csi::access::AccessError;
-use csi::{ErrorClass, attach_class, grpc_text};
+use csi::{ErrorClass, attach_class, grpc_text, was_sent};
 use kubernetes::api;
 use kubernetes::secret::SecretError;
 use thiserror::Error;
@@ -97,6 +97,7 @@ impl GrowthError {
     /// What the failure says about the driver (docs/upstream/resizer.md, "Outcomes").
     pub(crate) fn verdict(&self) -> Verdict {
         match self {
+            Self::Driver(status) if !was_sent(status) => Verdict::None,
             Self::Driver(status) => match (attach_class(status), status.code()) {
                 (ErrorClass::InProgress, _) => Verdict::Open,
                 (ErrorClass::Final, Code::InvalidArgument | Code::OutOfRange | Code::NotFound) => {
@@ -126,6 +127,8 @@ impl GrowthError {
             (Self::Driver(status), Verdict::Open) if status.code() != Code::ResourceExhausted => {
                 Outcome::RetryWithin(OPEN_CALL_RETRY)
             }
+            // The driver is away: it may be back at any moment.
+            (Self::Driver(_), Verdict::None) => Outcome::RetryWithin(OPEN_CALL_RETRY),
             (_, Verdict::Open | Verdict::Refused | Verdict::None) => Outcome::Retry,
         }
     }
@@ -173,6 +176,15 @@ mod tests {
             assert_eq!((error.verdict(), error.outcome(SLOW)), (verdict, outcome), "{code:?}");
             assert_eq!(error.is_in_use(), code == Code::FailedPrecondition, "{code:?}");
         }
+    }
+
+    #[test]
+    fn call_that_was_not_sent_changes_nothing() {
+        let error = GrowthError::Driver(csi::not_sent("away"));
+        assert_eq!(
+            (error.verdict(), error.outcome(SLOW)),
+            (Verdict::None, Outcome::RetryWithin(OPEN_CALL_RETRY))
+        );
     }
 
     #[test]

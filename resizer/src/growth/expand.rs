@@ -19,6 +19,9 @@ use crate::config::Expansion;
 use crate::events::tell;
 
 impl Growths {
+    /// Grows the volume to at least this size.
+    ///
+    /// `Differs:` upstream tells Resizing at each try. We tell it once a size: with the mark.
     pub(super) async fn grow(
         &self,
         claim: &Arc<Claim>,

@@ -115,6 +115,10 @@ impl Growths {
     }
 
     async fn failed(&self, claim: &Claim, volume: &Volume, error: GrowthError) -> Outcome {
+        if !self.shared.seat.leadership.holds() {
+            // Nobody's failure: whoever leads now goes on.
+            return Outcome::Retry;
+        }
         let (shared, slow) = (&self.shared, self.shared.config.backoff.max);
         base::error!(error, "Failed to grow a volume"; "claim" => claim.meta.key, "volume" => volume.meta.name());
         let (uid, verdict) = (&claim.meta.uid, error.verdict());

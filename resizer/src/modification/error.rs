@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base::queue::Outcome;
-use csi::{ErrorClass, attach_class, grpc_text};
+use csi::{ErrorClass, attach_class, grpc_text, was_sent};
 use kubernetes::api;
 use kubernetes::object::Key;
 use kubernetes::secret::SecretError;
@@ -62,9 +62,9 @@ pub(super) enum ModifyError {
 }
 
 impl ModifyError {
-    /// The driver's answer, if it is one.
+    /// The driver's answer, if it was asked. No answer is one too: the driver may be at it.
     pub(super) fn answer(&self) -> Option<&Status> {
-        if let Self::Driver(status) = self { Some(status) } else { None }
+        if let Self::Driver(status) = self { Some(status).filter(|status| was_sent(status)) } else { None }
     }
 
     /// Whether the claim gets an event: not for what is the API server's matter.

@@ -95,6 +95,10 @@ impl Modifications {
     }
 
     async fn failed(&self, claim: &Claim, class: &str, error: ModifyError) -> Outcome {
+        if !self.shared.seat.leadership.holds() {
+            // Nobody's failure: whoever leads now goes on.
+            return Outcome::Retry;
+        }
         let (shared, slow) = (&self.shared, self.shared.config.backoff.max);
         let uid = &claim.meta.uid;
         base::error!(error, "Failed to modify a volume"; "claim" => claim.meta.key, "class" => class);

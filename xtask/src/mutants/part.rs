@@ -51,6 +51,11 @@ pub(super) const PARTS: &[Part] = &[
         judges: &[unit("attacher"), sim(&["--test", "attacher"])],
     },
     Part {
+        name: "resizer",
+        files: &["resizer/src/**/decide.rs", "resizer/src/news.rs", "resizer/src/eligible.rs"],
+        judges: &[unit("resizer"), sim(&["--test", "resizer"])],
+    },
+    Part {
         name: "store",
         files: &["common/kubernetes/src/store.rs", "common/kubernetes/src/store/*.rs"],
         judges: &[unit("kubernetes"), sim(&["--test", "provisioner", "--test", "attacher"])],
