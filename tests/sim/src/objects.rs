@@ -55,7 +55,7 @@ pub fn claim(name: &str) -> Value {
 pub fn bound(name: &str, volume_name: &str) -> [Value; 2] {
     let claim = claim(name);
     // The uid depends on the name only.
-    let uid = ApiServer::new().put(claim.clone())["metadata"]["uid"].take();
+    let uid = ApiServer::new().put(claim.clone()).pointer("/metadata/uid").cloned();
     let reference = json!({
         "apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": "default", "name": name, "uid": uid,
     });

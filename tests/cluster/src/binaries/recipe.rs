@@ -191,6 +191,11 @@ pub(super) struct Recipe {
     says: &'static str,
 }
 
+/// A Go sidecar. What it says before the version is its argv[0], which is its name whatever file it is.
+fn sidecar(name: &'static str, module: Module, package: &'static str, says: &'static str) -> Recipe {
+    Recipe { name, module, package, stamp: Stamp::Variable("main.version"), asked: &["--version"], says }
+}
+
 impl Binary {
     /// What a control plane needs, and kubectl beside it.
     pub const CONTROL_PLANE: [Binary; 5] =
@@ -265,23 +270,18 @@ impl Binary {
                 asked: &["--version"],
                 says: "Version = ",
             },
-            Binary::CsiAttacher => Recipe {
-                name: "csi-attacher",
-                module: ATTACHER,
-                package: "github.com/kubernetes-csi/external-attacher/v4/cmd/csi-attacher",
-                stamp: Stamp::Variable("main.version"),
-                asked: &["--version"],
-                // Its argv[0], which is the name whatever file it is.
-                says: "csi-attacher ",
-            },
-            Binary::CsiResizer => Recipe {
-                name: "csi-resizer",
-                module: RESIZER,
-                package: "github.com/kubernetes-csi/external-resizer/v2/cmd/csi-resizer",
-                stamp: Stamp::Variable("main.version"),
-                asked: &["--version"],
-                says: "csi-resizer ",
-            },
+            Binary::CsiAttacher => sidecar(
+                "csi-attacher",
+                ATTACHER,
+                "github.com/kubernetes-csi/external-attacher/v4/cmd/csi-attacher",
+                "csi-attacher ",
+            ),
+            Binary::CsiResizer => sidecar(
+                "csi-resizer",
+                RESIZER,
+                "github.com/kubernetes-csi/external-resizer/v2/cmd/csi-resizer",
+                "csi-resizer ",
+            ),
             Binary::CsiTranslation => Recipe {
                 name: "csi-translation",
                 module: TRANSLATION,

@@ -1,6 +1,12 @@
 //! csi-resizer on a real control plane, with the role of the manifest only, a quota, and the admission plugins of
 //! kube-apiserver.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that looks where nothing is fails, as it should"
+)]
+
 mod against_go;
 mod site;
 

@@ -31,11 +31,29 @@ const NODE_PENDING: Option<&str> = Some("NodeResizePending");
 const NODE_BUSY: Option<&str> = Some("NodeResizeInProgress");
 const NODE_INFEASIBLE: Option<&str> = Some("NodeResizeInfeasible");
 
+/// A name, the objects, the sizes that the driver is asked for, and the writes.
+type Row = (&'static str, [Value; 2], Vec<&'static str>, Vec<String>);
+
+fn done(size: &str) -> String {
+    format!("state null capacity {size} node done true -Resizing")
+}
+
+fn marked(size: &str) -> String {
+    format!("allocated {size} state ControllerResizeInProgress +Resizing")
+}
+
+async fn each(rows: impl IntoIterator<Item = Row>) {
+    for (name, objects, calls, writes) in rows {
+        let calls: Vec<String> = calls.iter().map(|size| format!("expand id-of-pv to {size} Ok")).collect();
+        let (calls, writes): (Vec<&str>, Vec<&str>) =
+            (calls.iter().map(String::as_str).collect(), writes.iter().map(String::as_str).collect());
+        RESIZER.case(name, objects).ends_with(&calls, &writes).await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
-async fn each_state_is_taken_further() {
-    let done = |size: &str| format!("state null capacity {size} node done true -Resizing");
-    let marked = |size: &str| format!("allocated {size} state ControllerResizeInProgress +Resizing");
-    for (name, objects, calls, writes) in [
+async fn claim_without_state_is_taken_further() {
+    each([
         (
             "nothing, and the volume is large enough",
             state("3Gi", None, None, &[], "3Gi"),
@@ -54,6 +72,13 @@ async fn each_state_is_taken_further() {
             vec![],
             vec![],
         ),
+    ])
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn growth_in_progress_is_taken_further() {
+    each([
         (
             "in progress: the larger size is finished",
             state("2Gi", Some("3Gi"), IN_PROGRESS, &["Resizing"], "1Gi"),
@@ -88,6 +113,13 @@ async fn each_state_is_taken_further() {
             vec!["2Gi"],
             vec![done("2Gi")],
         ),
+    ])
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn infeasible_growth_is_taken_further() {
+    each([
         (
             "infeasible: what is requested now",
             state("2Gi", Some("5Gi"), INFEASIBLE, &["Resizing", ERROR], "1Gi"),
@@ -104,6 +136,13 @@ async fn each_state_is_taken_further() {
             vec!["3Gi"],
             vec!["volume 3Gi".into(), done("3Gi")],
         ),
+    ])
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn growth_that_came_to_its_node_is_taken_further() {
+    each([
         (
             "node pending",
             state("2Gi", Some("2Gi"), NODE_PENDING, &["FileSystemResizePending"], "2Gi"),
@@ -136,12 +175,8 @@ async fn each_state_is_taken_further() {
             vec!["3Gi"],
             vec![done("3Gi")],
         ),
-    ] {
-        let calls: Vec<String> = calls.iter().map(|size| format!("expand id-of-pv to {size} Ok")).collect();
-        let (calls, writes): (Vec<&str>, Vec<&str>) =
-            (calls.iter().map(String::as_str).collect(), writes.iter().map(String::as_str).collect());
-        RESIZER.case(name, objects).ends_with(&calls, &writes).await;
-    }
+    ])
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
