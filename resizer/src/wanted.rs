@@ -13,7 +13,7 @@ use kubernetes::store::{Change, Store};
 use crate::caches::{Caches, is_named_resizer};
 use crate::config::Config;
 use crate::eligible::is_ours;
-use crate::growth::decide::{Step, View, decide, remembers_too_much};
+use crate::growth::decide::{Step, View, asks_for_more, decide, remembers_too_much};
 use crate::modification;
 use crate::news::{is_growth_news, is_modification_news};
 use crate::queues::{Queues, Who};
@@ -68,8 +68,9 @@ impl Wanted {
         let Some(volume) = volume else {
             // Another driver's, or an in-tree volume that the cache does not know as ours.
             return who == Who::Growth
+                && self.config.can.expansion.is_some()
                 && is_named_resizer(claim, &self.scope)
-                && self.config.can.expansion.is_some();
+                && asks_for_more(claim);
         };
         if !is_ours(claim, &volume, &self.scope) {
             return false;

@@ -110,6 +110,11 @@ pub(crate) fn decide(view: &View, expansion: Expansion) -> Step {
     }
 }
 
+/// Whether the claim requests more than it has.
+pub(crate) fn asks_for_more(claim: &Claim) -> bool {
+    claim.status.as_ref().is_some_and(|status| bytes(&claim.request) > bytes(&status.capacity))
+}
+
 /// Whether the volume still remembers the size before an expansion that the node has finished.
 pub(crate) fn remembers_too_much(claim: &Claim, volume: &Volume) -> bool {
     let Some(view) = View::new(claim, volume, None) else { return false };
@@ -182,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_controller_an_infeasible_node_gets_what_is_requested() {
+    fn without_controller_an_infeasible_node_gets_the_request() {
         let infeasible = view(Some(NodeResizeInfeasible), Some(5), 5);
         assert_eq!(decide(&infeasible, Expansion::Node), Grow(gi(3)));
         let too_small = view(Some(NodeResizeInfeasible), Some(2), 2);
@@ -241,6 +246,16 @@ mod tests {
         let infeasible = view(Some(ControllerResizeInfeasible), Some(3), 1);
         assert!(infeasible.is_infeasible(gi(3)) && !infeasible.is_infeasible(gi(2)));
         assert!(!view(Some(ControllerResizeInProgress), Some(3), 1).is_infeasible(gi(3)));
+    }
+
+    #[test]
+    fn sizes_are_compared_as_numbers() {
+        for (requested, expected) in
+            [("1Gi", false), ("1024Mi", false), ("512Mi", false), ("1025Mi", true), ("2G", true)]
+        {
+            let claim = claim(json!({"spec": {"resources": {"requests": {"storage": requested}}}}));
+            assert_eq!(asks_for_more(&claim), expected, "{requested}");
+        }
     }
 
     #[test]
