@@ -105,7 +105,7 @@ async fn infeasible_size_is_left_for_a_smaller_one_within_quota() {
     let claim = site.until("data", "to be infeasible", infeasible).await;
     assert_eq!(conditions(&claim), ["ControllerResizeError", "Resizing"]);
     assert_eq!(site.events("data", 2).await, ["Resizing", "VolumeResizeFailed"]);
-    let too_much = json!({"spec": {"resources": {"requests": {"storage": "2Gi"}}}});
+    let too_much = json!({"spec": {"resources": {"requests": {"storage": "5Gi"}}}});
     let refused = site.patch("data", too_much).await.expect_err("above the quota");
     assert!(refused.to_string().contains("exceeded quota"), "{refused}");
     site.request("data", "8Mi").await;

@@ -36,7 +36,7 @@ impl Site {
         });
         let quota = json!({
             "apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "quota"},
-            "spec": {"hard": {"requests.storage": "1Gi", "persistentvolumeclaims": "100"}},
+            "spec": {"hard": {"requests.storage": "4Gi", "persistentvolumeclaims": "100"}},
         });
         for object in [class, quota] {
             stand.control_plane.apply_object(object, &stand.namespace).await.expect("applied");
