@@ -18,6 +18,7 @@ const CSI_SIDECARS: &str = "csi-sidecars";
 pub(crate) enum Sidecar {
     Provisioner,
     Attacher,
+    Resizer,
     Registrar,
     LivenessProbe,
     /// Registrar and liveness probe in one process; ours.
@@ -27,9 +28,10 @@ pub(crate) enum Sidecar {
 }
 
 impl Sidecar {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Provisioner,
         Self::Attacher,
+        Self::Resizer,
         Self::Registrar,
         Self::LivenessProbe,
         Self::Node,
@@ -41,6 +43,7 @@ impl Sidecar {
         match self {
             Self::Provisioner => "csi-provisioner",
             Self::Attacher => "csi-attacher",
+            Self::Resizer => "csi-resizer",
             Self::Registrar => "csi-node-driver-registrar",
             Self::LivenessProbe => "livenessprobe",
             Self::Node => "node",
@@ -52,11 +55,12 @@ impl Sidecar {
         match self {
             Self::Provisioner => "makes volumes for claims and deletes them (external-provisioner 6.4)",
             Self::Attacher => "attaches volumes to nodes and detaches them (external-attacher 4.13)",
+            Self::Resizer => "grows volumes and changes their attributes (external-resizer 2.3)",
             Self::Registrar => "tells the kubelet where the driver is (node-driver-registrar 2.18)",
             Self::LivenessProbe => "asks the driver whether it is alive (livenessprobe 2.20)",
             Self::Node => "csi-node-driver-registrar and livenessprobe in one process",
             Self::Controller => {
-                "csi-provisioner and csi-attacher in one process; also as csi-sidecars (KEP-4958)"
+                "csi-provisioner, csi-attacher and csi-resizer in one process; also as csi-sidecars (KEP-4958)"
             }
         }
     }
@@ -83,6 +87,7 @@ impl Sidecar {
         match self {
             Self::Provisioner => provisioner::parse(program, args),
             Self::Attacher => attacher::parse(program, args),
+            Self::Resizer => resizer::parse(program, args),
             Self::Registrar => registrar::parse_registrar(program, args),
             Self::LivenessProbe => registrar::parse_probe(program, args),
             Self::Node => registrar::parse_node(program, args),
@@ -110,6 +115,7 @@ impl Sidecar {
             match self {
                 Self::Provisioner => provisioner::main(&parsed).await,
                 Self::Attacher => attacher::main(&parsed).await,
+                Self::Resizer => resizer::main(&parsed).await,
                 Self::Registrar => registrar::register(&parsed).await,
                 Self::LivenessProbe => registrar::probe(&parsed).await,
                 Self::Node => registrar::node(&parsed).await,

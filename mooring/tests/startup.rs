@@ -151,7 +151,7 @@ impl Odd {
 }
 
 /// The sidecars, and the exit code when the driver does not say who it is or what it can.
-const SIDECARS: [(&str, i32); 2] = [("csi-provisioner", 255), ("csi-attacher", 1)];
+const SIDECARS: [(&str, i32); 3] = [("csi-provisioner", 255), ("csi-attacher", 1), ("csi-resizer", 1)];
 
 #[tonic::async_trait]
 impl Identity for Odd {

@@ -10,7 +10,7 @@ use kubernetes::object::Claim;
 use translation::Plugins;
 
 use crate::flags::Flags;
-use crate::intent::log::Place;
+use crate::intent::place::Place;
 use crate::migration::Names;
 
 /// What decisions depend on, beside the objects.

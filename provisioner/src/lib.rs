@@ -21,5 +21,5 @@ mod volume;
 
 pub use config::{Capabilities, Config};
 pub use flags::{add_flags, parse};
-pub use intent::log::Place;
+pub use intent::place::Place;
 pub use run::{KEEP, main, provision, take_seat};

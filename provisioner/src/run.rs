@@ -21,7 +21,7 @@ use crate::claim::reconcile::Claims;
 use crate::claim::save::UnsavedVolumes;
 use crate::config::{Capabilities, Config, Gates};
 use crate::flags::{self, FATAL, Flags, ServerFlags};
-use crate::intent::log::Place;
+use crate::intent::place::Place;
 use crate::metrics::{ClaimMetrics, VolumeMetrics};
 use crate::rights::needs;
 use crate::volume::attachments::Attachments;

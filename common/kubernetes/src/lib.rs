@@ -8,6 +8,7 @@ pub mod attached;
 mod bounded;
 pub mod client;
 pub mod collection;
+pub mod condition;
 pub mod event;
 pub mod lease;
 pub mod limit;

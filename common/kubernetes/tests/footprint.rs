@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use base::queue::{Backoff, Core, Limits, Outcome, Place};
 use kubernetes::attached::Attached;
-use kubernetes::object::{Attachment, Keep, Key, Object, Scope, Volume};
+use kubernetes::object::{Attachment, Claim, Keep, Key, Object, Scope, Volume};
 use kubernetes::store::{Store, Writer, cache};
 use serde_json::{Value, json};
 
@@ -32,6 +32,29 @@ fn volume(number: usize) -> Value {
             },
         },
         "status": {"phase": "Bound"},
+    })
+}
+
+fn claim(number: usize) -> Value {
+    json!({
+        "metadata": {
+            "name": format!("data-{number}"), "namespace": "default",
+            "uid": format!("8d2a5c1e-3f4b-4f6a-9c1d-{number:012}"),
+            "resourceVersion": number.to_string(),
+            "annotations": {
+                "pv.kubernetes.io/bind-completed": "yes", "pv.kubernetes.io/bound-by-controller": "yes",
+                "volume.kubernetes.io/storage-provisioner": DRIVER,
+            },
+            "finalizers": ["kubernetes.io/pvc-protection"],
+        },
+        "spec": {
+            "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}, "storageClassName": "fast",
+            "volumeMode": "Filesystem", "volumeName": format!("pvc-8d2a5c1e-3f4b-4f6a-9c1d-{number:012}"),
+        },
+        "status": {
+            "phase": "Bound", "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Mi"},
+            "conditions": [{"type": "Unused", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+        },
     })
 }
 
@@ -91,10 +114,12 @@ fn an_object_costs_half_a_kilobyte_at_the_most() {
         (attachments, attached)
     });
     for (name, bytes, most) in [
-        ("volume, to an attacher", volume_to_attacher, 450),
+        ("volume, to an attacher", volume_to_attacher, 460),
         ("attachment of a known volume, with the index of attached volumes", with_index, 425),
-        ("volume, to a provisioner", cost(|| filled::<Volume>(Keep::PROVISION, volume)), 495),
+        ("volume, to a provisioner", cost(|| filled::<Volume>(Keep::PROVISION, volume)), 505),
         ("volume, to both in one process", cost(|| filled::<Volume>(both, volume)), 560),
+        ("volume, to a resizer", cost(|| filled::<Volume>(Keep::RESIZE, volume)), 505),
+        ("bound claim, to a resizer", cost(|| filled::<Claim>(Keep::RESIZE, claim)), 415),
     ] {
         println!("{name}: {bytes} bytes");
         assert!(bytes <= most, "{name}: {bytes} bytes, {most} at the most");

@@ -23,7 +23,8 @@ struct Kind {
     id: TypeId,
     store: Arc<dyn Any + Send + Sync>,
     watch: Watch,
-    synced: BoxFuture<'static, ()>,
+    /// Resolves when its first list is complete. `None` if nobody waits for that.
+    synced: Option<BoxFuture<'static, ()>>,
 }
 
 impl Caches {
@@ -39,17 +40,29 @@ impl Caches {
 
     /// The store of a kind. It stays empty until a sidecar of this process leads: subscribe before that.
     pub fn store<T: Object>(&mut self) -> Arc<Store<T>> {
-        let known = self.kinds.iter().find(|kind| kind.id == TypeId::of::<T>());
-        if let Some(store) = known.and_then(|kind| kind.store.clone().downcast().ok()) {
-            return store;
-        }
+        self.known().unwrap_or_else(|| self.add(WatchOptions::default(), true))
+    }
+
+    /// As [`Caches::store`], for a kind without which work can begin: no duty waits for its first list. The cluster may
+    /// not have the kind, or the service account may not list it. Who needs it awaits [`Store::synced`]. If the kind has a
+    /// store already, `options` change nothing.
+    pub fn optional_store<T: Object>(&mut self, options: WatchOptions) -> Arc<Store<T>> {
+        self.known().unwrap_or_else(|| self.add(options, false))
+    }
+
+    fn known<T: Object>(&self) -> Option<Arc<Store<T>>> {
+        let known = self.kinds.iter().find(|kind| kind.id == TypeId::of::<T>())?;
+        known.store.clone().downcast().ok()
+    }
+
+    fn add<T: Object>(&mut self, options: WatchOptions, is_awaited: bool) -> Arc<Store<T>> {
         let (writer, store) = cache::<T>(self.scope.clone());
         let (id, waits) = (TypeId::of::<T>(), store.clone());
-        let watch: Watch = Box::new(|host| {
-            let options = WatchOptions { streaming: host.streaming_lists, ..WatchOptions::default() };
+        let watch: Watch = Box::new(move |host| {
+            let options = WatchOptions { streaming: host.streaming_lists, ..options };
             reflect(host.client.clone(), writer, options, host.metrics.clone()).boxed()
         });
-        let synced = async move { waits.synced().await }.boxed();
+        let synced = is_awaited.then(|| async move { waits.synced().await }.boxed());
         self.kinds.push(Kind { id, store: store.clone(), watch, synced });
         store
     }
@@ -59,7 +72,7 @@ impl Caches {
         let (mut watches, mut synced) = (Vec::new(), Vec::new());
         for kind in self.kinds {
             watches.push((kind.watch)(host));
-            synced.push(kind.synced);
+            synced.extend(kind.synced);
         }
         (watches, join_all(synced).map(drop).boxed())
     }
@@ -75,6 +88,16 @@ mod tests {
         let mut caches = Caches::new(Scope::default());
         let (first, claims) = (caches.store::<Volume>(), caches.store::<Claim>());
         assert!(Arc::ptr_eq(&first, &caches.store::<Volume>()) && claims.is_empty());
+        let optional = caches.optional_store::<Volume>(WatchOptions::default());
+        assert!(Arc::ptr_eq(&first, &optional));
         assert_eq!(caches.kinds.len(), 2);
+    }
+
+    #[test]
+    fn nobody_waits_for_an_optional_kind() {
+        let mut caches = Caches::new(Scope::default());
+        caches.optional_store::<Volume>(WatchOptions::default());
+        caches.store::<Claim>();
+        assert_eq!(caches.kinds.iter().map(|kind| kind.synced.is_some()).collect::<Vec<_>>(), [false, true]);
     }
 }

@@ -48,6 +48,8 @@ pub struct Seat {
     pub leadership: Leadership,
     /// Cancelled when no new work is to begin.
     pub stop: CancellationToken,
+    /// Whether the API server's version has streaming lists, for watches of the sidecar's own.
+    pub streaming_lists: bool,
 }
 
 impl Host {
@@ -91,6 +93,7 @@ impl Host {
             events: self.events.named(event_source),
             leadership,
             stop: self.stop.clone(),
+            streaming_lists: self.streaming_lists,
         }
     }
 }

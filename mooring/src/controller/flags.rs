@@ -41,6 +41,7 @@ fn set(program: &str) -> FlagSet {
         set.section(controller.name(), |set| match controller {
             Controller::Provisioner => provisioner::add_flags(set),
             Controller::Attacher => attacher::add_flags(set),
+            Controller::Resizer => resizer::add_flags(set),
         });
     }
     set
@@ -98,8 +99,8 @@ mod tests {
             let parsed = parse_line(line).unwrap();
             Controller::ALL.map(|each| parsed.section(each.name()).get::<Duration>("timeout").as_secs())
         };
-        assert_eq!(timeouts("--timeout=30s --attacher-timeout=20s"), [30, 20]);
-        assert_eq!(timeouts(""), [10, 15], "as the sidecars alone");
+        assert_eq!(timeouts("--timeout=30s --attacher-timeout=20s"), [30, 20, 30]);
+        assert_eq!(timeouts(""), [10, 15, 10], "as the sidecars alone");
     }
 
     #[test]

@@ -50,7 +50,7 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
     let mut caches = started.caches(keep(&chosen), in_tree);
     let mut seats = Vec::new();
     for controller in chosen {
-        seats.push(take_seat(controller, &started, &mut caches, parsed, &said).await);
+        seats.push(take_seat(controller, &started, &mut caches, parsed, &said).await?);
     }
     Ok(started.work(said, caches, seats).await)
 }
@@ -61,12 +61,13 @@ async fn take_seat(
     caches: &mut Caches,
     parsed: &Parsed,
     said: &process::Capabilities,
-) -> (Election, Duty) {
+) -> Result<(Election, Duty), StartError> {
     let parsed = parsed.section(controller.name());
-    match controller {
+    Ok(match controller {
         Controller::Provisioner => provisioner::take_seat(started, caches, &parsed, said).await,
         Controller::Attacher => attacher::take_seat(started, caches, &parsed, said),
-    }
+        Controller::Resizer => resizer::take_seat(started, caches, &parsed, said).await?,
+    })
 }
 
 /// What the caches must keep for these sidecars.
@@ -74,6 +75,7 @@ fn keep(chosen: &[Controller]) -> Keep {
     let keeps = chosen.iter().map(|controller| match controller {
         Controller::Provisioner => provisioner::KEEP,
         Controller::Attacher => attacher::KEEP,
+        Controller::Resizer => resizer::KEEP,
     });
     keeps.reduce(Keep::and).unwrap_or_default()
 }

@@ -9,17 +9,19 @@ use thiserror::Error;
 pub(crate) enum Controller {
     Provisioner,
     Attacher,
+    Resizer,
 }
 
 impl Controller {
     /// Every one, in the order in which leases are taken.
-    pub(crate) const ALL: [Self; 2] = [Self::Provisioner, Self::Attacher];
+    pub(crate) const ALL: [Self; 3] = [Self::Provisioner, Self::Attacher, Self::Resizer];
 
     /// Its name in `--controllers`, and what its flags begin with.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Provisioner => "provisioner",
             Self::Attacher => "attacher",
+            Self::Resizer => "resizer",
         }
     }
 
@@ -29,6 +31,8 @@ impl Controller {
         match self {
             Self::Provisioner => has(Rpc::CreateDeleteVolume),
             Self::Attacher => has(Rpc::PublishUnpublishVolume),
+            // A driver that expands volumes on nodes only is one of those that have to be named.
+            Self::Resizer => has(Rpc::ExpandVolume) || has(Rpc::ModifyVolume),
         }
     }
 }
@@ -135,7 +139,7 @@ mod tests {
     use csi::capability::{ControllerCapabilities, PluginCapabilities};
 
     use super::*;
-    use Controller::{Attacher, Provisioner};
+    use Controller::{Attacher, Provisioner, Resizer};
 
     fn driver(rpcs: &[Rpc]) -> process::Capabilities {
         let plugin = PluginCapabilities {
@@ -149,6 +153,7 @@ mod tests {
     fn list_names_sidecars_and_a_star_asks_the_driver() {
         let makes = driver(&[Rpc::CreateDeleteVolume]);
         let both = driver(&[Rpc::CreateDeleteVolume, Rpc::PublishUnpublishVolume]);
+        let grows = driver(&[Rpc::ExpandVolume]);
         let none = (PluginCapabilities::default(), both.1);
         for (text, can, expected) in [
             ("attacher,provisioner", &makes, &[Provisioner, Attacher][..]),
@@ -156,6 +161,8 @@ mod tests {
             ("*", &makes, &[Provisioner]),
             ("*", &both, &[Provisioner, Attacher]),
             ("*", &none, &[]),
+            ("*", &grows, &[Resizer]),
+            ("resizer,provisioner", &none, &[Provisioner, Resizer]),
             ("*,-attacher", &both, &[Provisioner]),
             ("attacher,*", &makes, &[Provisioner, Attacher]),
         ] {

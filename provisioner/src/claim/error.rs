@@ -8,7 +8,6 @@ use thiserror::Error;
 use tonic::Status;
 use translation::TranslationError;
 
-use crate::intent::log::IntentError;
 use crate::migration::InTreeError;
 
 use super::outcome::{State, after_error, is_infeasible};
@@ -52,8 +51,8 @@ pub(crate) enum ProvisionError {
         reason: SecretError,
     },
     /// The request cannot be written down before it is sent.
-    #[error(transparent)]
-    Intent(#[from] IntentError),
+    #[error("cannot write down the request before it is sent: {0}")]
+    Intent(String),
     /// The driver refused or did not answer.
     #[error("{}", grpc_text(.0))]
     Driver(Status),

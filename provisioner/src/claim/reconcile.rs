@@ -254,7 +254,7 @@ impl Claims {
             }
         };
         let request = self.with_secrets(&sent.prepared).await?;
-        self.intents.record(&sent).await.map_err(ProvisionError::from)?;
+        self.intents.record(&sent).await?;
         let made = async {
             let (made, bytes) = self.create(&request, &sent.prepared).await?;
             let volume = new_volume(&self.config, &claim, &sent.class, &sent.prepared, &made, bytes);

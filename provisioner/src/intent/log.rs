@@ -8,38 +8,19 @@ use kubernetes::api::{self, Objects};
 use kubernetes::lease::Lease;
 use kubernetes::object::{Scope, Uid};
 use serde_json::{Value, json};
-use thiserror::Error;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::book::{Book, Put, Write};
-use super::entry::{EntryError, from_text, is_key, to_text};
+use super::entry::{from_text, is_key, to_text};
+use super::place::Place;
 use crate::claim::background::Sent;
+use crate::claim::error::ProvisionError;
 
 /// How long settled intents may stay in their Lease when nothing else is written to it.
 const LEISURE: Duration = Duration::from_secs(30);
 /// Pause after a failed attempt to read the Leases.
 const PAUSE: Duration = Duration::from_secs(1);
-
-/// Where the intents are kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    /// The namespace of the Leases.
-    pub namespace: String,
-    /// Their names, without the number at the end.
-    pub name: String,
-}
-
-/// Why an intent is not stored, so that its request must not be sent.
-#[derive(Debug, Error)]
-pub(crate) enum IntentError {
-    #[error("cannot write down the request before it is sent: {0}")]
-    Write(String),
-    #[error("cannot write down the request before it is sent: {0}")]
-    Entry(#[from] EntryError),
-    #[error("cannot write down the request before it is sent: the process is stopping")]
-    Stopping,
-}
 
 type Told = oneshot::Sender<Result<(), String>>;
 
@@ -106,8 +87,8 @@ impl Intents {
     ///
     /// # Errors
     /// It is not stored: the request must not be sent.
-    pub(crate) async fn record(&self, sent: &Sent) -> Result<(), IntentError> {
-        let text = to_text(sent)?;
+    pub(crate) async fn record(&self, sent: &Sent) -> Result<(), ProvisionError> {
+        let text = to_text(sent).map_err(|error| ProvisionError::Intent(error.to_string()))?;
         let told = {
             let mut state = self.state();
             if state.off {
@@ -127,7 +108,8 @@ impl Intents {
             told
         };
         self.changed.notify_one();
-        told.await.map_err(|_| IntentError::Stopping)?.map_err(IntentError::Write)
+        let written = told.await.unwrap_or_else(|_| Err("the process is stopping".to_owned()));
+        written.map_err(ProvisionError::Intent)
     }
 
     /// Of the claim's requests, only those with a class of `open` have no final answer.
@@ -294,13 +276,6 @@ impl State {
         if let Some(known) = self.versions.get_mut(page) {
             *known = version;
         }
-    }
-}
-
-impl Place {
-    /// The name of the Lease with this number.
-    fn lease(&self, page: usize) -> String {
-        format!("{}-{page}", self.name)
     }
 }
 

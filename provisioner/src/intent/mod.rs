@@ -15,7 +15,7 @@
 //!
 //! - [`entry`]: an intent as text, and back;
 //! - [`book`]: which intents there are, and which Lease has to be written;
-//! - [`log`]: reads and writes the Leases.
+//! - [`log`]: reads and writes the Leases; [`place`]: which ones.
 //!
 //! `Differs:` upstream leaks the volume. `--volume-intents=false` makes ours do so too, and so does a service account that may
 //! not get, create and update Leases; one log line says so.
@@ -23,3 +23,4 @@
 pub(crate) mod book;
 pub(crate) mod entry;
 pub(crate) mod log;
+pub(crate) mod place;

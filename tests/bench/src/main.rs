@@ -5,6 +5,7 @@
 //! cargo run --release -p bench -- memory --pairs 10000
 //! cargo run --release -p bench -- provision --claims 1000
 //! cargo run --release -p bench -- attach --attachments 1000 --nodes 10 --burst 0 --against-go
+//! cargo run --release -p bench -- resize --claims 1000 --pods 10000 --against-go
 //! ```
 //!
 //! The sidecar measured is the executable that `--mooring` names (by default the `dist` build), talking TLS
@@ -14,6 +15,7 @@ mod attach;
 mod audit;
 mod memory;
 mod provision;
+mod resize;
 mod stand;
 mod usage;
 
@@ -65,6 +67,18 @@ enum What {
         #[arg(long)]
         against_go: bool,
     },
+    /// Claims that grow at once: time, latency, CPU, API requests, memory.
+    Resize {
+        /// How many at once.
+        #[arg(long, default_value_t = 1000)]
+        claims: usize,
+        /// Pods in the cluster that use none of them.
+        #[arg(long, default_value_t = 0)]
+        pods: usize,
+        /// The same with the Go resizer, and both side by side.
+        #[arg(long)]
+        against_go: bool,
+    },
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -82,6 +96,9 @@ async fn main() -> anyhow::Result<()> {
         What::Attach { attachments, nodes, burst, against_go } => {
             let size = attach::Size { attachments, nodes: nodes.max(1), burst };
             attach::measure(&binaries, size, against_go).await
+        }
+        What::Resize { claims, pods, against_go } => {
+            resize::measure(&binaries, resize::Size { claims, pods }, against_go).await
         }
     }
 }

@@ -140,6 +140,12 @@ impl Stand {
         self.start(Command::new(binaries.path(Binary::CsiAttacher)), log, flags)
     }
 
+    /// Starts the Go csi-resizer.
+    pub(crate) fn go_resizer(&self, log: &str, flags: &[&str]) -> Result<Process> {
+        let binaries = ensure(&[Binary::CsiResizer], &Progress::auto())?;
+        self.start(Command::new(binaries.path(Binary::CsiResizer)), log, flags)
+    }
+
     fn start(&self, mut command: Command, log: &str, flags: &[&str]) -> Result<Process> {
         command
             .arg(format!("--csi-address={}", self.control_plane.folder().join("csi.sock").display()))

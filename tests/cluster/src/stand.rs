@@ -140,10 +140,19 @@ impl Stand {
 
     /// The same of the Go csi-attacher.
     pub fn go_attacher(&self, name: &str, flags: &[&str]) -> Replica {
-        let binaries = ensure(&[Binary::CsiAttacher], &Progress::auto()).expect("csi-attacher");
+        self.go_sidecar(Binary::CsiAttacher, name, flags)
+    }
+
+    /// The same of the Go csi-resizer.
+    pub fn go_resizer(&self, name: &str, flags: &[&str]) -> Replica {
+        self.go_sidecar(Binary::CsiResizer, name, flags)
+    }
+
+    fn go_sidecar(&self, binary: Binary, name: &str, flags: &[&str]) -> Replica {
+        let binaries = ensure(&[binary], &Progress::auto()).expect("the Go sidecar");
         let mut command = on_host(name);
-        command.arg(binaries.path(Binary::CsiAttacher));
-        self.start(command, "go-csi-attacher", name, flags)
+        command.arg(binaries.path(binary));
+        self.start(command, &format!("go-{}", binary.name()), name, flags)
     }
 
     fn start(&self, mut command: Command, sidecar: &str, name: &str, flags: &[&str]) -> Replica {

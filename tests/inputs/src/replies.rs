@@ -35,6 +35,11 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
             3,
             GetPluginCapabilitiesResponse { capabilities: services.map(service).to_vec() }.encode_to_vec(),
         ),
+        with(
+            4,
+            ControllerExpandVolumeResponse { capacity_bytes: 2 << 30, node_expansion_required: true }
+                .encode_to_vec(),
+        ),
     ]
 }
 

@@ -6,11 +6,13 @@ use attacher::attach;
 use base::leadership::Leadership;
 use base::queue::Backoff;
 use csi::v1::{
-    ControllerPublishVolumeResponse, CreateVolumeResponse, ListVolumesResponse, controller_service_capability,
+    ControllerExpandVolumeResponse, ControllerPublishVolumeResponse, CreateVolumeResponse,
+    ListVolumesResponse, controller_service_capability,
 };
 use prost::Message;
 use provisioner::provision;
-use sim::objects::{DRIVER, attachment, claim, class, csi_node, volume};
+use serde_json::json;
+use sim::objects::{DRIVER, attachment, bound, claim, class, csi_node, volume, with};
 use sim::{Reply, Running, Settings, Volume, World, id_of};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +23,7 @@ const BACKOFF: Backoff = Backoff { base: SECOND, max: Duration::from_secs(300) }
 /// A letter that says which reply it is, and its bytes, which the driver answers each such call with.
 ///
 /// # Panics
-/// When the sidecar panics, or stores a volume without a handle.
+/// When the sidecar panics, stores a volume without a handle, or lets a size shrink.
 #[allow(clippy::expect_used, reason = "without a runtime there is no test")]
 pub fn csi_replies_used(data: &[u8]) {
     let Some((kind, bytes)) = data.split_first() else { return };
@@ -33,6 +35,7 @@ pub fn csi_replies_used(data: &[u8]) {
             runtime.block_on(attaching(publishing(reply)))
         }),
         2 => given::<ListVolumesResponse>(bytes, |reply| runtime.block_on(attaching(listing(reply)))),
+        4 => given::<ControllerExpandVolumeResponse>(bytes, |reply| runtime.block_on(growing(reply))),
         _ => {}
     }
 }
@@ -104,6 +107,58 @@ async fn attaching(world: World) {
     assert_eq!(running.panics(), Vec::<String>::new());
 }
 
+/// A claim that grows, with this answer to ControllerExpandVolume.
+async fn growing(reply: Reply) {
+    let mut settings = Settings::default();
+    settings.controller.push(controller_service_capability::rpc::Type::ExpandVolume);
+    let world = World::new(settings);
+    world.driver.change_model(|model| {
+        let volume =
+            Volume { id: id_of("pv"), name: "pv".to_owned(), capacity: 1 << 30, ..Volume::default() };
+        model.volumes.insert(volume.id.clone(), volume);
+    });
+    world.driver.always("ControllerExpandVolume", reply);
+    let [claim, volume] = bound("data", "pv");
+    world.api.put(with(claim, json!({"spec": {"resources": {"requests": {"storage": "2Gi"}}}})));
+    world.api.put(volume);
+    let running: Running = world.run(SECOND, |world| async move {
+        let duty = |seat, caches: &mut _| resizer::resize(seat, caches, resizer_config());
+        let (leads, stop) = (Leadership::always(), CancellationToken::new());
+        world.sidecar((DRIVER, resizer::KEEP), leads, stop, duty).await;
+    });
+    sleep(15 * SECOND).await;
+    let claim = world.api.get("persistentvolumeclaims", "data").unwrap_or_default();
+    let volume = world.api.get("persistentvolumes", "pv").unwrap_or_default();
+    let size = |object: &serde_json::Value, pointer: &str| {
+        let text = object.pointer(pointer).and_then(|size| size.as_str()).unwrap_or_default();
+        base::quantity::Quantity::parse(text).ok()
+    };
+    let before = base::quantity::Quantity::parse("1Gi").ok();
+    assert!(size(&claim, "/status/capacity/storage") >= before, "the claim shrank: {claim}");
+    assert!(size(&volume, "/spec/capacity/storage") >= before, "the volume shrank: {volume}");
+    assert_eq!(running.panics(), Vec::<String>::new());
+}
+
+fn resizer_config() -> resizer::Config {
+    resizer::Config {
+        driver: DRIVER.into(),
+        expand_timeout: 10 * SECOND,
+        modify_timeout: 10 * SECOND,
+        backoff: BACKOFF,
+        workers: 2,
+        resync: 600 * SECOND,
+        looks_at_pods: true,
+        extra_modify_metadata: false,
+        annotate: true,
+        plugins: translation::Plugins::default(),
+        classes: None,
+        can: resizer::Capabilities {
+            expansion: Some(resizer::Expansion::Controller),
+            ..resizer::Capabilities::default()
+        },
+    }
+}
+
 fn provisioner_config() -> provisioner::Config {
     provisioner::Config {
         driver: DRIVER.into(),
@@ -119,6 +174,7 @@ fn provisioner_config() -> provisioner::Config {
         topology: true,
         attributes_classes: true,
         plugins: translation::Plugins::default(),
+        intents: None,
         can: provisioner::Capabilities { controller: true, create_delete: true, ..Default::default() },
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::api::merge;
+use crate::api::{ApiServer, merge};
 
 /// The driver's name in all of them.
 pub const DRIVER: &str = "driver.example";
@@ -48,6 +48,39 @@ pub fn claim(name: &str) -> Value {
             "accessModes": ["ReadWriteOnce"], "storageClassName": "fast",
             "resources": {"requests": {"storage": "1Gi"}},
         },
+    })
+}
+
+/// Claim `default/name` and volume `volume`, bound to each other, both of 1 Gi.
+pub fn bound(name: &str, volume_name: &str) -> [Value; 2] {
+    let claim = claim(name);
+    // The uid depends on the name only.
+    let uid = ApiServer::new().put(claim.clone()).pointer("/metadata/uid").cloned();
+    let reference = json!({
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": "default", "name": name, "uid": uid,
+    });
+    let status = json!({"phase": "Bound", "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}});
+    [
+        with(claim, json!({"spec": {"volumeName": volume_name}, "status": status})),
+        with(volume(volume_name), json!({"spec": {"claimRef": reference}, "status": {"phase": "Bound"}})),
+    ]
+}
+
+/// Pod `default/name` that uses this claim.
+pub fn pod(name: &str, claim: &str) -> Value {
+    let volume = json!({"name": "data", "persistentVolumeClaim": {"claimName": claim}});
+    json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"},
+        "spec": {"volumes": [volume], "containers": [{"name": "c", "image": "i"}]},
+        "status": {"phase": "Running"},
+    })
+}
+
+/// VolumeAttributesClass `name` of this driver.
+pub fn attributes_class(name: &str, driver: &str) -> Value {
+    json!({
+        "apiVersion": "storage.k8s.io/v1", "kind": "VolumeAttributesClass", "metadata": {"name": name},
+        "driverName": driver, "parameters": {"iops": name},
     })
 }
 

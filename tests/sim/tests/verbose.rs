@@ -28,6 +28,7 @@ fn config() -> provisioner::Config {
         topology: true,
         attributes_classes: true,
         plugins: translation::Plugins::default(),
+        intents: None,
         can: provisioner::Capabilities { controller: true, create_delete: true, ..Default::default() },
     }
 }

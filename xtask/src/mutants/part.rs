@@ -49,6 +49,11 @@ pub(super) const PARTS: &[Part] = &[
         judges: &[UNIT, judge(&["--package", "sim", "--test", "attacher"])],
     },
     Part {
+        name: "resizer",
+        files: &["resizer/src/**/decide.rs", "resizer/src/news.rs", "resizer/src/eligible.rs"],
+        judges: &[UNIT, judge(&["--package", "sim", "--test", "resizer"])],
+    },
+    Part {
         name: "store",
         files: &["common/kubernetes/src/store.rs", "common/kubernetes/src/store/*.rs"],
         judges: &[UNIT, judge(&["--package", "sim", "--test", "provisioner", "--test", "attacher"])],

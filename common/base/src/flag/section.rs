@@ -24,12 +24,20 @@ impl Parsed {
         let mut flags: Vec<Flag> = self.of_section(section).map(|(name, flag)| alone(name, flag)).collect();
         for shared in self.flags.iter().filter(|flag| flag.section.is_empty()) {
             match flags.iter_mut().find(|flag| flag.name == shared.name) {
-                Some(own) if own.given.is_empty() => own.given.clone_from(&shared.given),
+                Some(own) if own.given.is_empty() => {
+                    own.given.clone_from(&shared.given);
+                    own.shared = true;
+                }
                 Some(_) => {}
                 None => flags.push(shared.clone()),
             }
         }
         Self { flags, gates: self.gates.clone(), notices: Vec::new() }
+    }
+
+    /// In a section: whether the flag's value comes from the flag that all share.
+    pub fn is_shared(&self, name: &str) -> bool {
+        self.flag(name).is_some_and(|flag| flag.shared && !flag.given.is_empty())
     }
 
     /// Runs a check on a section. What it says about the section's flags names them as the command line does.

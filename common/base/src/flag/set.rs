@@ -38,6 +38,8 @@ pub(super) struct Flag {
     pub(super) check: fn(&str) -> Result<(), ValueError>,
     /// Every text given on the command line, in order.
     pub(super) given: Vec<String>,
+    /// In a section: whether `given` is that of the flag that all share.
+    pub(super) shared: bool,
 }
 
 /// The name of the feature gate flag.
@@ -94,6 +96,7 @@ impl FlagSet {
             quoted: T::QUOTED,
             check: |text| T::parse(text).map(drop),
             given: Vec::new(),
+            shared: false,
         });
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 
+use super::claim_status::{ClaimStatus, WireStatus};
 use super::wire::wire;
 use super::{Keep, Meta, Object, Scope};
 
@@ -14,15 +15,19 @@ pub const PROVISIONER: &str = "volume.kubernetes.io/storage-provisioner";
 pub const PROVISIONER_BETA: &str = "volume.beta.kubernetes.io/storage-provisioner";
 /// Set when the claim's in-tree plugin is served by a CSI driver.
 pub const MIGRATED_TO: &str = "pv.kubernetes.io/migrated-to";
+/// Names the CSI driver that must resize the claim's in-tree volume.
+pub const STORAGE_RESIZER: &str = "volume.kubernetes.io/storage-resizer";
+/// `true` when the last expansion needed nothing from the node.
+pub const NODE_EXPANSION_NOT_REQUIRED: &str = "volume.kubernetes.io/node-expansion-not-required";
 /// The annotation of kubectl apply. It is as large as the object, and we never read it.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// A claim.
 #[derive(Debug, Clone)]
 pub struct Claim {
-    /// Identity, with all annotations: secret templates may name any.
+    /// Identity. If somebody here provisions, with all annotations: secret templates may name any.
     pub meta: Meta,
-    /// `spec.accessModes`, in order.
+    /// `spec.accessModes`, in order. Empty if nobody here provisions, as are class, mode and sources.
     pub access_modes: Box<[Box<str>]>,
     /// `spec.storageClassName`, or the beta annotation, which wins. Empty when neither is set.
     pub class: Box<str>,
@@ -40,6 +45,8 @@ pub struct Claim {
     pub data_source_ref: Option<Box<DataSource>>,
     /// `spec.volumeAttributesClassName`; empty when not set.
     pub attributes_class: Box<str>,
+    /// What resizing reads of the status; `None` if nobody here resizes, or if the claim has no volume.
+    pub status: Option<Box<ClaimStatus>>,
 }
 
 /// The data source of a claim.
@@ -79,6 +86,8 @@ pub struct WireClaim {
     metadata: ObjectMeta,
     #[serde(default)]
     spec: Spec,
+    #[serde(default)]
+    status: WireStatus,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -115,13 +124,26 @@ impl Object for Claim {
             return None;
         }
         let mut spec = wire.spec;
+        if !provisions {
+            spec = Spec {
+                volume_name: spec.volume_name,
+                volume_attributes_class_name: spec.volume_attributes_class_name,
+                resources: spec.resources,
+                ..Spec::default()
+            };
+        }
+        let keep = |key: &str| match provisions {
+            true => key != LAST_APPLIED,
+            false => matches!(key, STORAGE_RESIZER | NODE_EXPANSION_NOT_REQUIRED),
+        };
         let beta_class = wire
             .metadata
             .annotations
             .as_ref()
-            .and_then(|annotations| annotations.get("volume.beta.kubernetes.io/storage-class").cloned());
+            .and_then(|annotations| annotations.get("volume.beta.kubernetes.io/storage-class").cloned())
+            .filter(|_| provisions);
         let claim = Self {
-            meta: Meta::new(wire.metadata, |key| key != LAST_APPLIED),
+            meta: Meta::new(wire.metadata, keep),
             access_modes: spec.access_modes.into(),
             class: beta_class.map(Into::into).or(spec.storage_class_name).unwrap_or_default(),
             volume: spec.volume_name,
@@ -131,6 +153,7 @@ impl Object for Claim {
             data_source: spec.data_source,
             data_source_ref: spec.data_source_ref,
             attributes_class: spec.volume_attributes_class_name.unwrap_or_default(),
+            status: (resizes && !waits).then(|| Box::new(ClaimStatus::from(wire.status))),
         };
         (!waits || claim.waits_for(scope)).then_some(claim)
     }

@@ -6,11 +6,14 @@
 
 pub mod annotation;
 mod attachment;
+mod attributes_class;
 mod claim;
+mod claim_status;
 mod class;
 mod csi_node;
 mod event;
 mod meta;
+mod pod;
 mod secret;
 mod uid;
 mod volume;
@@ -18,17 +21,20 @@ mod wire;
 mod word;
 
 pub use attachment::{Attachment, AttachmentSource, StatusError, WireAttachment};
+pub use attributes_class::{AttributesClass, WireAttributesClass};
 pub use claim::{Claim, DataSource, WireClaim};
+pub use claim_status::{ClaimStatus, Condition, ConditionKind, ModifyPhase, ModifyStatus, ResizeState};
 pub use class::{AllowedValues, BindingMode, Class, TopologyTerm, WireClass};
 pub use csi_node::{CsiNode, DriverOnNode, WireCsiNode};
 pub use event::WireEvent;
 pub(crate) use meta::version_number;
 pub use meta::{Key, Meta, Pairs};
+pub use pod::{Pod, WirePod};
 pub use secret::WireSecret;
 pub use uid::Uid;
 pub use volume::{
-    ATTACHER_FINALIZER, ClaimRef, CsiSource, ReclaimPolicy, Volume, VolumePhase, VolumeSpec, WireVolume,
-    WireVolumeSpec,
+    ATTACHER_FINALIZER, ClaimRef, CsiSource, ReclaimPolicy, Volume, VolumePhase, VolumeSize, VolumeSpec,
+    WireVolume, WireVolumeSpec,
 };
 pub use wire::{Guarded, Malformed, NoObject, Wire};
 pub use word::Words;
@@ -53,7 +59,7 @@ impl Keep {
     pub const PROVISION: Self = Self(1);
     /// Attachments whole; of volumes what ControllerPublishVolume needs (attributes, flags, access modes).
     pub const ATTACH: Self = Self(2);
-    /// Claims with a volume.
+    /// Claims with a volume, and their status; of volumes the size, the claim, and what ControllerExpandVolume needs.
     pub const RESIZE: Self = Self(4);
 
     /// The purposes of both sets.

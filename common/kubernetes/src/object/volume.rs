@@ -1,5 +1,6 @@
 //! PersistentVolumes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -17,6 +18,13 @@ pub const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
 pub const DELETION_SECRET_NAME: &str = "volume.kubernetes.io/provisioner-deletion-secret-name";
 /// Namespace of the secret that DeleteVolume needs.
 pub const DELETION_SECRET_NAMESPACE: &str = "volume.kubernetes.io/provisioner-deletion-secret-namespace";
+
+/// The size that the claim had before the node had to expand the volume. The claim gets it back if it is bound anew.
+pub const PRE_RESIZE_CAPACITY: &str = "volume.alpha.kubernetes.io/pre-resize-capacity";
+/// Name of the secret that ControllerModifyVolume needs.
+pub const MODIFY_SECRET_NAME: &str = "volume.kubernetes.io/controller-modify-secret-name";
+/// Namespace of the secret that ControllerModifyVolume needs.
+pub const MODIFY_SECRET_NAMESPACE: &str = "volume.kubernetes.io/controller-modify-secret-namespace";
 
 /// The beginning of an attacher's finalizer; the driver's sanitised name follows.
 pub const ATTACHER_FINALIZER: &str = "external-attacher/";
@@ -60,10 +68,21 @@ pub struct Volume {
     pub reclaim: ReclaimPolicy,
     /// `spec.storageClassName`; empty when not set, or if nobody here provisions.
     pub class: Arc<str>,
-    /// `spec.claimRef`; `None` if nobody here provisions.
+    /// `spec.claimRef`; `None` if nobody here provisions or resizes.
     pub claim: Option<Box<ClaimRef>>,
+    /// What resizing reads beside it; `None` if nobody here resizes.
+    pub size: Option<Box<VolumeSize>>,
     /// The source and how it is used.
     pub spec: VolumeSpec,
+}
+
+/// What resizing reads of a volume.
+#[derive(Debug, Clone)]
+pub struct VolumeSize {
+    /// `spec.capacity.storage` as written.
+    pub capacity: Arc<str>,
+    /// `spec.volumeAttributesClassName`; empty when not set.
+    pub attributes_class: Arc<str>,
 }
 
 /// The part of a volume's spec that says how it is used; inline in some attachments.
@@ -71,11 +90,11 @@ pub struct Volume {
 pub struct VolumeSpec {
     /// `spec.csi`; `None` for in-tree sources.
     pub csi: Option<Box<CsiSource>>,
-    /// `spec.accessModes`; empty unless somebody here attaches.
+    /// `spec.accessModes`; empty unless somebody here attaches or resizes.
     pub access_modes: Words,
     /// Whether `spec.volumeMode` is Block.
     pub block: bool,
-    /// `spec.mountOptions`; empty unless somebody here attaches.
+    /// `spec.mountOptions`; empty unless somebody here attaches or resizes.
     pub mount_options: Words,
 }
 
@@ -98,6 +117,11 @@ pub struct CsiSource {
     /// The secret for ControllerPublishVolume, as `namespace/name`; `None` unless somebody here attaches.
     #[serde(rename = "controllerPublishSecretRef", deserialize_with = "read_place")]
     pub publish_secret: Option<Arc<str>>,
+    /// The secret for ControllerExpandVolume, likewise; `None` unless somebody here resizes. Boxed, because those who
+    /// attach pay for it as well.
+    #[serde(rename = "controllerExpandSecretRef", deserialize_with = "read_boxed_place")]
+    #[allow(clippy::box_collection, clippy::redundant_allocation, reason = "one word in place of two")]
+    pub expand_secret: Option<Box<Arc<str>>>,
 }
 
 /// Reads where a secret is.
@@ -110,6 +134,11 @@ fn read_place<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Arc<s
     }
     let place = Option::<Place>::deserialize(deserializer)?;
     Ok(place.map(|Place { name, namespace }| word(&format!("{namespace}/{name}"))))
+}
+
+#[allow(clippy::redundant_allocation, reason = "one word in place of two")]
+fn read_boxed_place<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<Arc<str>>>, D::Error> {
+    Ok(read_place(deserializer)?.map(Box::new))
 }
 
 /// The claim that has a volume.
@@ -140,11 +169,13 @@ pub struct WireVolume {
 #[serde(rename_all = "camelCase", default)]
 pub struct WireVolumeSpec {
     access_modes: Vec<Box<str>>,
+    capacity: BTreeMap<Box<str>, Box<str>>,
     csi: Option<Box<CsiSource>>,
     claim_ref: Option<Box<ClaimRef>>,
     mount_options: Vec<Box<str>>,
     persistent_volume_reclaim_policy: Option<ReclaimPolicy>,
     storage_class_name: Box<str>,
+    volume_attributes_class_name: Option<Box<str>>,
     volume_mode: Option<Box<str>>,
 }
 
@@ -195,19 +226,28 @@ impl Volume {
     /// Cuts any driver's volume to the fields that we keep.
     pub fn from_wire(wire: WireVolume, scope: &Scope) -> Self {
         let WireVolume { mut metadata, mut spec, status } = wire;
-        let deletes = scope.keep.has(Keep::PROVISION);
+        let (deletes, resizes) = (scope.keep.has(Keep::PROVISION), scope.keep.has(Keep::RESIZE));
         if !deletes {
             // An attacher keeps as many volumes as a provisioner, but nothing of what only deletion needs.
             metadata.finalizers = attachers(metadata.finalizers);
-            spec.claim_ref = None;
             spec.storage_class_name = Box::default();
         }
-        let keep: &[&str] = if deletes {
-            &[PROVISIONED_BY, MIGRATED_TO, DELETION_SECRET_NAME, DELETION_SECRET_NAMESPACE]
-        } else {
-            &[MIGRATED_TO]
+        if !deletes && !resizes {
+            spec.claim_ref = None;
+        }
+        let size = resizes.then(|| {
+            Box::new(VolumeSize {
+                capacity: word(spec.capacity.get("storage").map_or("", |text| text)),
+                attributes_class: word(spec.volume_attributes_class_name.as_deref().unwrap_or_default()),
+            })
+        });
+        let keep = |key: &str| match key {
+            MIGRATED_TO => true,
+            PROVISIONED_BY | DELETION_SECRET_NAME | DELETION_SECRET_NAMESPACE => deletes,
+            PRE_RESIZE_CAPACITY | MODIFY_SECRET_NAME | MODIFY_SECRET_NAMESPACE => resizes,
+            _ => false,
         };
-        let mut meta = Meta::new(metadata, |key| keep.contains(&key));
+        let mut meta = Meta::new(metadata, keep);
         if scope.keep.has(Keep::ATTACH) {
             // Its attachments name it.
             meta.key = Key::common(meta.name());
@@ -218,6 +258,7 @@ impl Volume {
             reclaim: spec.persistent_volume_reclaim_policy.unwrap_or(ReclaimPolicy::Retain),
             class: word(&spec.storage_class_name),
             claim: spec.claim_ref.take(),
+            size,
             spec: VolumeSpec::from_wire(spec, scope),
         }
     }
@@ -227,12 +268,16 @@ impl VolumeSpec {
     /// Cuts a spec to the fields that we keep.
     pub fn from_wire(spec: WireVolumeSpec, scope: &Scope) -> Self {
         let mut csi = spec.csi;
-        let publishes = scope.keep.has(Keep::ATTACH);
+        let (publishes, resizes) = (scope.keep.has(Keep::ATTACH), scope.keep.has(Keep::RESIZE));
         if let Some(csi) = csi.as_mut().filter(|_| !publishes) {
             csi.volume_attributes = None;
             csi.publish_secret = None;
         }
-        let kept = |list: &[Box<str>]| words(list.iter().filter(|_| publishes).map(|text| &**text));
+        if let Some(csi) = csi.as_mut().filter(|_| !resizes) {
+            csi.expand_secret = None;
+        }
+        let calls = publishes || resizes;
+        let kept = |list: &[Box<str>]| words(list.iter().filter(|_| calls).map(|text| &**text));
         Self {
             csi,
             access_modes: kept(&spec.access_modes),

@@ -25,6 +25,8 @@ pub struct WatchOptions {
     pub namespace: String,
     /// Ask for metadata only: name, labels, annotations, finalizers. The rest of the wire object stays at its default.
     pub metadata_only: bool,
+    /// Another version of the API group than that of the wire type, for a cluster that serves only that one.
+    pub version: Option<&'static str>,
 }
 
 impl WatchOptions {
@@ -72,10 +74,28 @@ impl WatchOptions {
     }
 
     fn path<T: Object>(&self) -> Request {
-        Request::new(T::Wire::url_path(&(), selector(&self.namespace).as_deref()))
+        let path = T::Wire::url_path(&(), selector(&self.namespace).as_deref());
+        let Some(version) = self.version else { return Request::new(path) };
+        Request::new(path.replacen(&format!("/{}/", T::Wire::version(&())), &format!("/{version}/"), 1))
     }
 }
 
 fn selector(text: &str) -> Option<String> {
     Some(text.to_owned()).filter(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::AttributesClass;
+
+    #[test]
+    fn another_version_of_the_group_is_asked_for() {
+        let asked = |version| {
+            let options = WatchOptions { version, ..WatchOptions::default() };
+            options.page::<AttributesClass>(None).unwrap().uri().path().to_owned()
+        };
+        assert_eq!(asked(None), "/apis/storage.k8s.io/v1/volumeattributesclasses");
+        assert_eq!(asked(Some("v1beta1")), "/apis/storage.k8s.io/v1beta1/volumeattributesclasses");
+    }
 }

@@ -47,6 +47,13 @@ pub(super) const ATTACHER: Module = Module {
     go_sum: include_str!("../../go/attacher/go.sum"),
     program: None,
 };
+pub(super) const RESIZER: Module = Module {
+    name: "csi-resizer",
+    main: "github.com/kubernetes-csi/external-resizer/v2",
+    go_mod: include_str!("../../go/resizer/go.mod"),
+    go_sum: include_str!("../../go/resizer/go.sum"),
+    program: None,
+};
 pub(super) const TRANSLATION: Module = Module {
     name: "csi-translation",
     main: "k8s.io/csi-translation-lib",
@@ -153,6 +160,8 @@ pub enum Binary {
     CsiSanity,
     /// The Go csi-attacher, which ours takes over from and is measured against.
     CsiAttacher,
+    /// The Go csi-resizer, likewise.
+    CsiResizer,
     /// A program of ours that answers with upstream's translation of in-tree volumes.
     CsiTranslation,
 }
@@ -182,13 +191,18 @@ pub(super) struct Recipe {
     says: &'static str,
 }
 
+/// A Go sidecar. What it says before the version is its argv[0], which is its name whatever file it is.
+fn sidecar(name: &'static str, module: Module, package: &'static str, says: &'static str) -> Recipe {
+    Recipe { name, module, package, stamp: Stamp::Variable("main.version"), asked: &["--version"], says }
+}
+
 impl Binary {
     /// What a control plane needs, and kubectl beside it.
     pub const CONTROL_PLANE: [Binary; 5] =
         [Binary::Etcd, Binary::ApiServer, Binary::ControllerManager, Binary::Scheduler, Binary::Kubectl];
 
     /// All that the tests of the workspace run.
-    pub const TESTS: [Binary; 8] = [
+    pub const TESTS: [Binary; 9] = [
         Binary::Etcd,
         Binary::ApiServer,
         Binary::ControllerManager,
@@ -196,11 +210,12 @@ impl Binary {
         Binary::Kubectl,
         Binary::CsiSanity,
         Binary::CsiAttacher,
+        Binary::CsiResizer,
         Binary::CsiTranslation,
     ];
 
     /// All that there are.
-    pub const ALL: [Binary; 9] = [
+    pub const ALL: [Binary; 10] = [
         Binary::Etcd,
         Binary::ApiServer,
         Binary::ControllerManager,
@@ -209,6 +224,7 @@ impl Binary {
         Binary::Kubelet,
         Binary::CsiSanity,
         Binary::CsiAttacher,
+        Binary::CsiResizer,
         Binary::CsiTranslation,
     ];
 
@@ -254,15 +270,18 @@ impl Binary {
                 asked: &["--version"],
                 says: "Version = ",
             },
-            Binary::CsiAttacher => Recipe {
-                name: "csi-attacher",
-                module: ATTACHER,
-                package: "github.com/kubernetes-csi/external-attacher/v4/cmd/csi-attacher",
-                stamp: Stamp::Variable("main.version"),
-                asked: &["--version"],
-                // Its argv[0], which is the name whatever file it is.
-                says: "csi-attacher ",
-            },
+            Binary::CsiAttacher => sidecar(
+                "csi-attacher",
+                ATTACHER,
+                "github.com/kubernetes-csi/external-attacher/v4/cmd/csi-attacher",
+                "csi-attacher ",
+            ),
+            Binary::CsiResizer => sidecar(
+                "csi-resizer",
+                RESIZER,
+                "github.com/kubernetes-csi/external-resizer/v2/cmd/csi-resizer",
+                "csi-resizer ",
+            ),
             Binary::CsiTranslation => Recipe {
                 name: "csi-translation",
                 module: TRANSLATION,

@@ -8,6 +8,16 @@ use super::store::Store;
 pub struct Snapshot(Store);
 
 impl ApiServer {
+    /// The resource `plural` does not exist, as on an older cluster.
+    pub fn hide(&self, plural: &str) {
+        self.state().served.hide(plural);
+    }
+
+    /// The resource `plural` exists as v1beta1, and not as v1, as on an older cluster.
+    pub fn serve_as_beta(&self, plural: &str) {
+        self.state().served.serve_as_beta(plural);
+    }
+
     /// From now on lists are refused as streams, as with the feature gate off: they must be asked for in pages.
     pub fn refuse_streams(&self) {
         self.state().streams = false;

@@ -16,6 +16,7 @@ mod read;
 mod refusal;
 mod resource;
 pub(crate) mod selector;
+mod served;
 mod service;
 mod stale;
 mod store;
@@ -34,6 +35,7 @@ pub use access::Rule;
 pub(crate) use patch::merge;
 use path::Target;
 use resource::{RESOURCES, by_kind, by_plural};
+use served::Served;
 use store::{Key, Kind, Store};
 use write::Writer;
 
@@ -81,7 +83,7 @@ struct State {
     unread: read::Unread,
     requests: Vec<Request>,
     rights: BTreeMap<String, Rights>,
-    hidden: Vec<String>,
+    served: Served,
     disturbance: watch::Disturbance,
     latency: Duration,
     outage: Option<(Outage, tokio::time::Instant)>,
@@ -113,7 +115,7 @@ impl ApiServer {
             unread: BTreeMap::new(),
             requests: Vec::new(),
             rights: BTreeMap::new(),
-            hidden: Vec::new(),
+            served: Served::default(),
             disturbance: watch::Disturbance::default(),
             latency: Duration::from_millis(1),
             outage: None,
@@ -302,11 +304,6 @@ impl ApiServer {
     /// How long a request takes on its way in, and again its answer on its way back. 1 ms unless set.
     pub fn set_latency(&self, latency: Duration) {
         self.state().latency = latency;
-    }
-
-    /// The resource `plural` does not exist, as on an older cluster.
-    pub fn hide(&self, plural: &str) {
-        self.state().hidden.push(plural.to_owned());
     }
 
     /// The client `who` may do only this; everything else is 403. Without this it may do everything.

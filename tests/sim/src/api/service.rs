@@ -20,7 +20,7 @@ use super::selector::Selector;
 use super::store::Store;
 use super::watch::{Step as Next, Watch};
 use super::write::{self, Writer};
-use super::{ApiServer, Request, discovery};
+use super::{ApiServer, Request};
 use crate::steps::{Fault, Life, Step};
 
 type Lines = BoxStream<'static, Result<Frame<Bytes>, std::io::Error>>;
@@ -76,7 +76,7 @@ impl Caller {
         &self,
         request: http::Request<Body>,
     ) -> Result<Response<StreamBody<Lines>>, std::io::Error> {
-        let asked = read_request(request).await?;
+        let asked = read_request(request, |path| self.server.state().served.kept_at(path)).await?;
         self.server.pass_outage().await?;
         let fault = match &self.life {
             Some(life) => life.enter(asked.step()).await,
@@ -120,9 +120,7 @@ impl Caller {
         match &asked.route {
             Route::Unknown => Err(nothing_here()),
             Route::Discovery(path) => {
-                let hidden = self.server.state().hidden.clone();
-                let document =
-                    discovery::document(path, &|resource| hidden.iter().any(|name| name == resource.plural));
+                let document = self.server.state().served.document(path);
                 document.map(|document| Answer::Object(200, document)).ok_or_else(nothing_here)
             }
             Route::Review(plural) => {
@@ -132,7 +130,7 @@ impl Caller {
                 answer.map(|answer| Answer::Object(201, answer)).ok_or_else(nothing_here)
             }
             Route::Object(target) => {
-                if self.server.state().hidden.iter().any(|name| name == target.resource.plural) {
+                if self.server.state().served.is_hidden(target.resource.plural) {
                     return Err(nothing_here());
                 }
                 self.check_rights(asked, target)?;
@@ -319,14 +317,18 @@ fn one(object: &Value) -> Lines {
     stream::once(async move { Ok(Frame::data(bytes)) }).boxed()
 }
 
-async fn read_request(request: http::Request<Body>) -> Result<Asked, std::io::Error> {
+/// Reads a request; `kept_at` gives the path at which this model keeps what a path asks for.
+async fn read_request(
+    request: http::Request<Body>,
+    kept_at: impl Fn(&str) -> String,
+) -> Result<Asked, std::io::Error> {
     let (parts, body) = request.into_parts();
     let bytes = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
     let header = |name: header::HeaderName| {
         parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
     };
     let query = Query::parse(parts.uri.query().unwrap_or_default());
-    let route = route(parts.uri.path());
+    let route = route(&kept_at(parts.uri.path()));
     let named = match &route {
         Route::Object(target) => target.name.is_some(),
         Route::Discovery(_) | Route::Review(_) | Route::Unknown => true,

@@ -335,10 +335,8 @@ impl Apply for ControllerExpandVolumeRequest {
     fn apply(&self, model: &mut Model, settings: &Settings) -> Result<Self::Reply, Status> {
         needs(settings, Controller::ExpandVolume)?;
         let wanted = size_for(self.capacity_range.as_ref())?;
-        let volume = model.volume_mut(&self.volume_id)?;
-        volume.capacity = volume.capacity.max(wanted);
         Ok(ControllerExpandVolumeResponse {
-            capacity_bytes: volume.capacity,
+            capacity_bytes: model.expand(&self.volume_id, wanted)?,
             node_expansion_required: settings.node_expansion_required,
         })
     }

@@ -61,7 +61,7 @@ pub struct Model {
     pub volumes: BTreeMap<String, Volume>,
     /// Snapshots by id.
     pub snapshots: BTreeMap<String, Snapshot>,
-    /// Bytes that new volumes may take; `None` is no limit.
+    /// Bytes that volumes may still take, new ones and growing ones; `None` is no limit.
     pub free: Option<i64>,
     /// Where volumes are made when no topology is asked for.
     pub home: Vec<Topology>,
@@ -166,6 +166,21 @@ impl Model {
         let volume = Volume { id: self.give(&wanted.name), ..wanted };
         self.volumes.insert(volume.id.clone(), volume.clone());
         Ok(volume)
+    }
+
+    /// Makes a volume this large, if it is smaller, and gives its size.
+    pub(super) fn expand(&mut self, id: &str, wanted: i64) -> Result<i64, Status> {
+        let present = self.volume(id)?.capacity;
+        let more = wanted.saturating_sub(present).max(0);
+        if self.free.is_some_and(|free| free < more) {
+            return Err(Status::out_of_range(format!("no room for {more} bytes more")));
+        }
+        if let Some(free) = &mut self.free {
+            *free -= more;
+        }
+        let volume = self.volume_mut(id)?;
+        volume.capacity = present + more;
+        Ok(volume.capacity)
     }
 
     /// Deletes; an absent volume is fine, a published one is in use.

@@ -21,6 +21,7 @@ pub(crate) fn provisioner_config(driver: &str) -> provisioner::Config {
         topology: false,
         attributes_classes: true,
         plugins: translation::Plugins::default(),
+        intents: None,
         can: provisioner::Capabilities {
             controller: true,
             create_delete: true,

@@ -1,0 +1,214 @@
+//! Why a growth failed, and what follows.
+
+use std::time::Duration;
+
+use base::quantity::{Quantity, QuantityError};
+use base::queue::Outcome;
+use csi::access::AccessError;
+use csi::{ErrorClass, attach_class, grpc_text, was_sent};
+use kubernetes::api;
+use kubernetes::secret::SecretError;
+use thiserror::Error;
+use tonic::{Code, Status};
+
+use crate::caches::VolumeError;
+
+/// Longest pause after an answer that leaves the call in progress: it may succeed at any moment.
+pub(crate) const OPEN_CALL_RETRY: Duration = Duration::from_secs(30);
+
+/// Why an attempt failed. The text goes into an event and, if the driver's answer was final, into a condition.
+#[derive(Debug, Error)]
+pub(crate) enum GrowthError {
+    /// The claim was not marked. The driver was not called.
+    #[error("marking pvc {claim} as resizing failed: {}", api::text(.cause))]
+    Mark {
+        /// The claim.
+        claim: String,
+        /// Why.
+        cause: api::Error,
+    },
+    /// The driver said before that the volume is in use, and it is. The driver was not called.
+    #[error(
+        "Unable to expand {claim} because CSI driver {driver} only supports offline expansion and volume is currently in-use"
+    )]
+    InUse {
+        /// The claim.
+        claim: String,
+        /// The driver.
+        driver: Box<str>,
+    },
+    /// The volume cannot be given to the driver.
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
+    /// The volume's access modes have no CSI equivalent.
+    #[error("spec.accessModes of the volume: {0}")]
+    AccessModes(#[from] AccessError),
+    /// The size has no number of bytes.
+    #[error("{0}")]
+    Size(#[from] QuantityError),
+    /// The secret.
+    #[error("failed to load secret \"{name}\": {cause}")]
+    Secret {
+        /// Namespace and name.
+        name: String,
+        /// Why.
+        cause: SecretError,
+    },
+    /// The driver refused or did not answer.
+    #[error("{}", grpc_text(.0))]
+    Driver(Status),
+    /// The driver says that the volume is smaller than what was required.
+    ///
+    /// `Differs:` upstream believes the driver, gives volume and claim the smaller size, and calls again at once, for ever.
+    #[error("the CSI driver answered that the volume has {answered} bytes, but {required} were required")]
+    TooSmall {
+        /// What the driver answered.
+        answered: i64,
+        /// What was asked for.
+        required: Quantity,
+    },
+    /// The volume has grown, but that was not written to the PersistentVolume.
+    #[error("could not save the size of PersistentVolume \"{volume}\": {}", api::text(.cause))]
+    SaveVolume {
+        /// Its name.
+        volume: Box<str>,
+        /// Why.
+        cause: api::Error,
+    },
+    /// The volume has grown, but that was not written to the claim.
+    #[error("could not save the status of the PersistentVolumeClaim: {}", api::text(.0))]
+    SaveClaim(api::Error),
+}
+
+/// What a failure says about the driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It cannot do it: trying again soon does not help.
+    Infeasible,
+    /// It has not done it, and is not at it.
+    Refused,
+    /// It may be at it.
+    Open,
+    /// It was not asked, or has done it.
+    None,
+}
+
+impl GrowthError {
+    /// What the failure says about the driver (docs/upstream/resizer.md, "Outcomes").
+    pub(crate) fn verdict(&self) -> Verdict {
+        match self {
+            Self::Driver(status) if !was_sent(status) => Verdict::None,
+            Self::Driver(status) => match (attach_class(status), status.code()) {
+                (ErrorClass::InProgress, _) => Verdict::Open,
+                (ErrorClass::Final, Code::InvalidArgument | Code::OutOfRange | Code::NotFound) => {
+                    Verdict::Infeasible
+                }
+                (ErrorClass::Final, _) => Verdict::Refused,
+            },
+            Self::TooSmall { .. } => Verdict::Refused,
+            Self::Mark { .. }
+            | Self::InUse { .. }
+            | Self::Volume(_)
+            | Self::AccessModes(_)
+            | Self::Size(_)
+            | Self::Secret { .. }
+            | Self::SaveVolume { .. }
+            | Self::SaveClaim(_) => Verdict::None,
+        }
+    }
+
+    /// When to try again; `slow` is the pause after what is infeasible.
+    ///
+    /// `Differs:` upstream tries an infeasible size twice in quick succession, because its own write ends the pause. And it
+    /// waits up to `--retry-interval-max` for a call that may be in progress.
+    pub(crate) fn outcome(&self, slow: Duration) -> Outcome {
+        match (self, self.verdict()) {
+            (Self::InUse { .. }, _) | (_, Verdict::Infeasible) => Outcome::After(slow),
+            (Self::Driver(status), Verdict::Open) if status.code() != Code::ResourceExhausted => {
+                Outcome::RetryWithin(OPEN_CALL_RETRY)
+            }
+            // The driver is away: it may be back at any moment.
+            (Self::Driver(_), Verdict::None) => Outcome::RetryWithin(OPEN_CALL_RETRY),
+            (_, Verdict::Open | Verdict::Refused | Verdict::None) => Outcome::Retry,
+        }
+    }
+
+    /// Whether the driver says that it cannot expand the volume while it is in use.
+    pub(crate) fn is_in_use(&self) -> bool {
+        matches!(self, Self::Driver(status) if status.code() == Code::FailedPrecondition)
+    }
+
+    /// The text of the event.
+    pub(crate) fn event(&self, volume: &str, driver: &str) -> String {
+        match self {
+            Self::InUse { .. } => self.to_string(),
+            error => format!("resize volume \"{volume}\" by resizer \"{driver}\" failed: {error}"),
+        }
+    }
+
+    /// Whether the claim gets an event: not if the claim could not be marked, as that is the API server's matter.
+    pub(crate) fn is_told(&self) -> bool {
+        !matches!(self, Self::Mark { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SLOW: Duration = Duration::from_secs(300);
+
+    #[test]
+    fn each_code_has_its_verdict_and_pause() {
+        for number in 1..=16 {
+            let code = Code::from_i32(number);
+            let (verdict, outcome) = match code {
+                Code::InvalidArgument | Code::OutOfRange | Code::NotFound => {
+                    (Verdict::Infeasible, Outcome::After(SLOW))
+                }
+                Code::Cancelled | Code::DeadlineExceeded | Code::Unavailable | Code::Aborted => {
+                    (Verdict::Open, Outcome::RetryWithin(OPEN_CALL_RETRY))
+                }
+                Code::ResourceExhausted => (Verdict::Open, Outcome::Retry),
+                _ => (Verdict::Refused, Outcome::Retry),
+            };
+            let error = GrowthError::Driver(Status::new(code, ""));
+            assert_eq!((error.verdict(), error.outcome(SLOW)), (verdict, outcome), "{code:?}");
+            assert_eq!(error.is_in_use(), code == Code::FailedPrecondition, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn call_that_was_not_sent_changes_nothing() {
+        let error = GrowthError::Driver(csi::not_sent("away"));
+        assert_eq!(
+            (error.verdict(), error.outcome(SLOW)),
+            (Verdict::None, Outcome::RetryWithin(OPEN_CALL_RETRY))
+        );
+    }
+
+    #[test]
+    fn failures_of_our_own_say_nothing_about_the_driver() {
+        let refused = || api::Error::Service("refused".into());
+        for (error, told) in [
+            (GrowthError::Mark { claim: "c".to_owned(), cause: refused() }, false),
+            (GrowthError::AccessModes(AccessError::None), true),
+            (GrowthError::Volume(VolumeError::NoHandle("pv".into())), true),
+            (GrowthError::SaveVolume { volume: "pv".into(), cause: refused() }, true),
+            (GrowthError::SaveClaim(refused()), true),
+        ] {
+            assert_eq!((error.verdict(), error.outcome(SLOW)), (Verdict::None, Outcome::Retry), "{error}");
+            assert_eq!(error.is_told(), told, "{error}");
+        }
+        let in_use = GrowthError::InUse { claim: "ns/c".to_owned(), driver: "d".into() };
+        assert_eq!((in_use.verdict(), in_use.outcome(SLOW)), (Verdict::None, Outcome::After(SLOW)));
+        assert_eq!(
+            in_use.event("pv", "d"),
+            "Unable to expand ns/c because CSI driver d only supports offline expansion and volume is currently in-use"
+        );
+        assert_eq!(
+            GrowthError::Driver(Status::internal("no")).event("pv", "d"),
+            "resize volume \"pv\" by resizer \"d\" failed: rpc error: code = Internal desc = no"
+        );
+    }
+}

@@ -1,0 +1,170 @@
+//! The bodies of the writes of a growth: strategic merge patches of the claim's status and of the volume.
+//!
+//! `Differs:` upstream's patches fail with a conflict if anybody has written to the claim since the cache saw it. Ours are
+//! for the claim's uid, and name only what they change. And what the object says already is not written.
+
+use base::quantity::Quantity;
+use kubernetes::condition::{removed, set};
+use kubernetes::object::annotation::{NODE_EXPANSION_NOT_REQUIRED, PRE_RESIZE_CAPACITY};
+use kubernetes::object::{Claim, ClaimStatus, ConditionKind, ResizeState, Volume};
+use serde_json::{Map, Value, json};
+
+/// What users see while the file system waits for its node.
+const WAITS_FOR_POD: &str =
+    "Waiting for user to (re-)start a pod to finish file system resize of volume on node.";
+
+/// Before the call: the claim is resizing, to this size. A new size also starts the state anew and removes what earlier
+/// sizes left behind. `None` if the claim says so already.
+pub(crate) fn marked(claim: &Claim, target: Quantity, now: &str) -> Option<Value> {
+    let mut body = Body::of(claim);
+    let allocated = body.status.and_then(|status| status.allocated.as_deref());
+    let is_new = allocated.and_then(|text| Quantity::parse(text).ok()) != Some(target);
+    if is_new {
+        body.put("allocatedResources", json!({"storage": target.to_string()}));
+        body.put_state(Some(ResizeState::ControllerResizeInProgress));
+        body.remove(&[
+            ConditionKind::FileSystemResizePending,
+            ConditionKind::ControllerResizeError,
+            ConditionKind::NodeResizeError,
+        ]);
+    }
+    if !body.has(ConditionKind::Resizing) {
+        body.set(ConditionKind::Resizing, "", now);
+    }
+    body.needs_node();
+    body.done()
+}
+
+/// After a call that leaves the rest to the node.
+pub(crate) fn left_to_node(claim: &Claim, now: &str) -> Option<Value> {
+    let mut body = Body::of(claim);
+    if body.state() != Some(ResizeState::NodeResizePending) {
+        body.put_state(Some(ResizeState::NodeResizePending));
+    }
+    if !body.has(ConditionKind::FileSystemResizePending) {
+        body.set(ConditionKind::FileSystemResizePending, WAITS_FOR_POD, now);
+    }
+    body.needs_node();
+    body.done()
+}
+
+/// After a call that leaves nothing to do: the claim has this size. The allocated size stays, as in upstream.
+pub(crate) fn finished(claim: &Claim, size: Quantity) -> Option<Value> {
+    let mut body = Body::of(claim);
+    body.put("capacity", json!({"storage": size.to_string()}));
+    if body.state().is_some() {
+        body.put_state(None);
+    }
+    body.remove(&ConditionKind::RESIZE);
+    body.annotations.insert(NODE_EXPANSION_NOT_REQUIRED.to_owned(), json!("true"));
+    body.done()
+}
+
+/// After a final error. `None` if the status says so already.
+pub(crate) fn refused(claim: &Claim, message: &str, is_infeasible: bool, now: &str) -> Option<Value> {
+    let mut body = Body::of(claim);
+    let infeasible = Some(ResizeState::ControllerResizeInfeasible);
+    if is_infeasible && body.state() != infeasible {
+        body.put_state(infeasible);
+    }
+    let known = body.status.and_then(|status| status.condition(ConditionKind::ControllerResizeError));
+    if known.is_none_or(|known| *known.message != *message) {
+        body.set(ConditionKind::ControllerResizeError, message, now);
+    }
+    body.done()
+}
+
+/// After an error that is not final: the status no longer says that the last one was. `None` if it does not.
+pub(crate) fn open(claim: &Claim) -> Option<Value> {
+    let mut body = Body::of(claim);
+    body.remove(&[ConditionKind::ControllerResizeError]);
+    body.done()
+}
+
+/// The volume has this size. `before` is what the claim had, if the node has to go on and the volume is to remember it; it
+/// does not forget an earlier one. `None` if the volume says so already.
+pub(crate) fn resized(volume: &Volume, size: Quantity, before: Option<&str>) -> Option<Value> {
+    let known = volume.size.as_ref().and_then(|known| Quantity::parse(&known.capacity).ok());
+    let annotation = before.filter(|_| volume.meta.annotations.get(PRE_RESIZE_CAPACITY).is_none());
+    let mut body = Map::new();
+    if known != Some(size) {
+        body.insert("spec".to_owned(), json!({"capacity": {"storage": size.to_string()}}));
+    }
+    if let Some(before) = annotation {
+        body.insert("metadata".to_owned(), json!({"annotations": {PRE_RESIZE_CAPACITY: before}}));
+    }
+    (!body.is_empty()).then_some(Value::Object(body))
+}
+
+/// The volume no longer remembers a former size.
+pub(crate) fn forgets_former_size() -> Value {
+    json!({"metadata": {"annotations": {PRE_RESIZE_CAPACITY: null}}})
+}
+
+/// A patch of a claim's status that is being put together.
+struct Body<'a> {
+    claim: &'a Claim,
+    status: Option<&'a ClaimStatus>,
+    fields: Map<String, Value>,
+    conditions: Vec<Value>,
+    annotations: Map<String, Value>,
+}
+
+impl<'a> Body<'a> {
+    fn of(claim: &'a Claim) -> Self {
+        let status = claim.status.as_deref();
+        Self { claim, status, fields: Map::new(), conditions: Vec::new(), annotations: Map::new() }
+    }
+
+    fn state(&self) -> Option<ResizeState> {
+        self.status.and_then(|status| status.state)
+    }
+
+    fn has(&self, kind: ConditionKind) -> bool {
+        self.status.is_some_and(|status| status.has(kind))
+    }
+
+    fn put(&mut self, field: &str, value: Value) {
+        self.fields.insert(field.to_owned(), value);
+    }
+
+    fn put_state(&mut self, state: Option<ResizeState>) {
+        self.put("allocatedResourceStatuses", json!({"storage": state.map(ResizeState::as_str)}));
+    }
+
+    fn set(&mut self, kind: ConditionKind, message: &str, now: &str) {
+        self.conditions.push(set(kind.as_str(), message, now));
+    }
+
+    fn remove(&mut self, kinds: &[ConditionKind]) {
+        let present = kinds.iter().filter(|kind| self.has(**kind));
+        let gone: Vec<Value> = present.map(|kind| removed(kind.as_str())).collect();
+        self.conditions.extend(gone);
+    }
+
+    /// Takes the annotation off that says the opposite.
+    fn needs_node(&mut self) {
+        if self.claim.meta.annotations.get(NODE_EXPANSION_NOT_REQUIRED).is_some() {
+            self.annotations.insert(NODE_EXPANSION_NOT_REQUIRED.to_owned(), Value::Null);
+        }
+    }
+
+    fn done(mut self) -> Option<Value> {
+        if !self.conditions.is_empty() {
+            let conditions = Value::Array(std::mem::take(&mut self.conditions));
+            self.put("conditions", conditions);
+        }
+        let mut body = Map::new();
+        if !self.fields.is_empty() {
+            body.insert("status".to_owned(), Value::Object(self.fields));
+        }
+        if !self.annotations.is_empty() {
+            body.insert("metadata".to_owned(), json!({"annotations": self.annotations}));
+        }
+        (!body.is_empty()).then_some(Value::Object(body))
+    }
+}
+
+#[cfg(test)]
+#[path = "patch/tests.rs"]
+mod tests;

@@ -1,0 +1,113 @@
+//! Starts csi-resizer: reads the flags, asks the driver, takes a seat (docs/upstream/resizer.md, "Start-up").
+
+use std::time::Duration;
+
+use base::flag::Parsed;
+use base::flag::standard::StandardFlags;
+use csi::capability::NodeCapabilities;
+use csi::identity::node_capabilities;
+use csi::v1::controller_service_capability::rpc::Type as Rpc;
+use csi::v1::plugin_capability::service::Type as Service;
+use csi::{CallLog, Client};
+use process::{Caches, Duty, Election, Setup, StartError, Started, start};
+use translation::Plugins;
+
+use crate::classes::served;
+use crate::config::{Capabilities, Cluster, Config};
+use crate::duty::{KEEP, resize};
+use crate::flags::{self, ServerFlags};
+
+/// Exit code if the driver can neither expand nor modify volumes.
+const USELESS: u8 = 255;
+
+/// Runs the sidecar until it is told to stop. Returns the exit code.
+pub async fn main(parsed: &Parsed) -> u8 {
+    match begin(parsed, &parsed.read()).await {
+        Ok(code) => code,
+        Err(error) => {
+            base::error!(error, "csi-resizer cannot start");
+            error.code()
+        }
+    }
+}
+
+async fn begin(parsed: &Parsed, standard: &StandardFlags) -> Result<u8, StartError> {
+    let timeouts = flags::timeouts(parsed);
+    let setup = Setup {
+        program: "csi-resizer",
+        standard,
+        master: Some(parsed.read::<ServerFlags>().master),
+        probe_timeout: timeouts.identity,
+        name_timeout: timeouts.identity,
+        fatal_code: 1,
+        call_log: CallLog::default(),
+    };
+    let started = start(&setup).await?;
+    let said = process::capabilities(&started.host.driver, timeouts.expand, 1).await?;
+    let in_tree = plugins(parsed).of_driver(started.host.driver_name.as_str()).map(|plugin| plugin.name());
+    let mut caches = started.caches(KEEP, in_tree);
+    let seat = take_seat(&started, &mut caches, parsed, &said).await?;
+    Ok(started.work(said, caches, vec![seat]).await)
+}
+
+/// The resizer of a process that has started: how its leader is elected, and its duty. `said` is what the driver answered
+/// about its capabilities. `parsed` holds csi-resizer's flags under their own names.
+///
+/// # Errors
+/// The driver can do nothing of what a resizer asks for, or does not say what its node can.
+pub async fn take_seat(
+    started: &Started,
+    caches: &mut Caches,
+    parsed: &Parsed,
+    said: &process::Capabilities,
+) -> Result<(Election, Duty), StartError> {
+    let (standard, timeouts): (StandardFlags, _) = (parsed.read(), flags::timeouts(parsed));
+    let driver = started.host.driver_name.as_str();
+    let can = capabilities(&started.host.driver, said, timeouts.expand).await?;
+    let cluster = Cluster {
+        annotate: parsed.gates().is_enabled(flags::ANNOTATE),
+        plugins: plugins(parsed),
+        classes: match can.modify && parsed.gates().is_enabled(flags::VOLUME_ATTRIBUTES_CLASS) {
+            true => served(&started.host.client).await,
+            false => None,
+        },
+    };
+    if can.modify && cluster.classes.is_none() {
+        base::info!("VolumeAttributesClasses are off or not served: volumes are not modified");
+    }
+    let config = Config::new(&parsed.read(), timeouts, cluster, driver, can);
+    let election = Election {
+        flags: standard.leader_election,
+        lock: format!("external-resizer-{driver}"),
+        releases: parsed.gates().is_enabled(flags::RELEASE_LEASE),
+    };
+    Ok((election, resize(started.seat(&format!("external-resizer {driver}")), caches, config)))
+}
+
+fn plugins(parsed: &Parsed) -> Plugins {
+    Plugins { rbd: parsed.gates().is_enabled(flags::MIGRATE_RBD) }
+}
+
+/// What the driver can. The node is asked only if the controller does not expand volumes.
+async fn capabilities(
+    driver: &Client,
+    (plugin, controller): &process::Capabilities,
+    timeout: Duration,
+) -> Result<Capabilities, StartError> {
+    let refused = |cause: &str, code| StartError::Capabilities { cause: cause.to_owned(), code };
+    if !plugin.has(Service::ControllerService) {
+        return Err(refused("the driver has no controller service (CONTROLLER_SERVICE)", 1));
+    }
+    let node = match controller.has(Rpc::ExpandVolume) {
+        true => NodeCapabilities::default(),
+        false => {
+            node_capabilities(driver, timeout).await.map_err(|status| refused(&csi::grpc_text(&status), 1))?
+        }
+    };
+    let can = Capabilities::new(*controller, node);
+    if !can.is_useful() {
+        let text = "the driver has neither EXPAND_VOLUME, of its controller or its node, nor MODIFY_VOLUME";
+        return Err(refused(text, USELESS));
+    }
+    Ok(can)
+}

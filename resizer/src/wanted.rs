@@ -1,0 +1,123 @@
+//! Which claims are queued, and when (docs/upstream/resizer.md, "Which claims").
+//!
+//! A claim is queued only if its objects, as the caches have them, leave something to do. Our own writes queue nothing, and
+//! neither does an error that somebody writes into the conditions.
+
+use std::sync::{Arc, Weak};
+
+use base::queue::Place;
+use kubernetes::object::{Claim, Key, ModifyPhase, Scope, Volume};
+use kubernetes::own_writes::OwnWrites;
+use kubernetes::store::{Change, Store};
+
+use crate::caches::{Caches, is_named_resizer};
+use crate::config::Config;
+use crate::eligible::is_ours;
+use crate::growth::decide::{Step, View, asks_for_more, decide, remembers_too_much};
+use crate::modification;
+use crate::news::{is_growth_news, is_modification_news};
+use crate::queues::{Queues, Who};
+
+/// What is left to do about a claim. The stores are held weakly, because their subscribers hold this.
+#[derive(Clone)]
+pub(crate) struct Wanted {
+    config: Arc<Config>,
+    claims: Weak<Store<Claim>>,
+    volumes: Weak<Store<Volume>>,
+    scope: Arc<Scope>,
+    queues: Queues,
+}
+
+impl Wanted {
+    /// What is left to do according to `caches`.
+    pub(crate) fn new(config: &Arc<Config>, caches: &Caches, queues: &Queues) -> Self {
+        let (claims, volumes) = (caches.claims.store(), caches.volumes.store());
+        Self {
+            config: config.clone(),
+            claims: Arc::downgrade(claims),
+            volumes: Arc::downgrade(volumes),
+            scope: claims.scope().clone(),
+            queues: queues.clone(),
+        }
+    }
+
+    /// Queues a claim for those who have something to do, out of those whom it concerns.
+    fn queue(&self, claim: &Claim, concerns: impl Fn(Who) -> bool) {
+        for who in [Who::Growth, Who::Modification] {
+            if concerns(who) && self.wants(who, claim) {
+                self.queues.of(who).add(claim.meta.key.clone(), Place::lane(0));
+            }
+        }
+    }
+
+    /// Queues every claim that is not done, but not for a class that it waits for.
+    ///
+    /// `Differs:` upstream queues every claim.
+    pub(crate) fn resync(&self) {
+        let waits = |claim: &Claim| {
+            let last = claim.status.as_ref().and_then(|status| status.modify.as_ref());
+            last.is_some_and(|last| last.phase == ModifyPhase::Pending)
+        };
+        for claim in self.claims.upgrade().into_iter().flat_map(|claims| claims.list()) {
+            self.queue(&claim, |who| who == Who::Growth || !waits(&claim));
+        }
+    }
+
+    fn wants(&self, who: Who, claim: &Claim) -> bool {
+        let volume = self.volumes.upgrade().and_then(|volumes| volumes.get(&Key::cluster(&claim.volume)));
+        let Some(volume) = volume else {
+            // Another driver's, or an in-tree volume that the cache does not know as ours.
+            return who == Who::Growth
+                && self.config.can.expansion.is_some()
+                && is_named_resizer(claim, &self.scope)
+                && asks_for_more(claim);
+        };
+        if !is_ours(claim, &volume, &self.scope) {
+            return false;
+        }
+        match who {
+            Who::Growth => self.has_to_grow(claim, &volume),
+            Who::Modification => self.config.classes.is_some() && modification::is_wanted(claim, &volume),
+        }
+    }
+
+    fn has_to_grow(&self, claim: &Claim, volume: &Volume) -> bool {
+        let Some(expansion) = self.config.can.expansion else { return false };
+        let Some(view) = View::new(claim, volume, None) else { return false };
+        matches!(decide(&view, expansion), Step::Grow(_)) || remembers_too_much(claim, volume)
+    }
+}
+
+/// Adds claims to the queues when an event leaves something to do about them.
+pub(crate) fn follow(wanted: &Wanted, caches: &Caches, own: &Arc<OwnWrites>) {
+    let (of_claims, held) = (wanted.clone(), own.clone());
+    caches.claims.store().subscribe(move |change| {
+        let (old, new) = match change {
+            Change::Added(new) => (None, new),
+            Change::Updated { old, new } => (Some(old), new),
+            Change::Removed(_) | Change::Left(_) => return,
+        };
+        if held.holds_back(&new.meta.key, new.meta.version) {
+            return;
+        }
+        of_claims.queue(new, |who| {
+            old.as_ref().is_none_or(|old| match who {
+                Who::Growth => is_growth_news(old, new),
+                Who::Modification => is_modification_news(old, new),
+            })
+        });
+    });
+    let of_volumes = wanted.clone();
+    caches.volumes.store().subscribe(move |change| {
+        let new = match change {
+            Change::Added(new) => new,
+            Change::Updated { old, new } if old.claim != new.claim => new,
+            Change::Updated { .. } | Change::Removed(_) | Change::Left(_) => return,
+        };
+        let Some(holder) = &new.claim else { return };
+        let key = Key::new(&holder.namespace, &holder.name);
+        if let Some(claim) = of_volumes.claims.upgrade().and_then(|claims| claims.get(&key)) {
+            of_volumes.queue(&claim, |_| true);
+        }
+    });
+}
