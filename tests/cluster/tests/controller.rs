@@ -10,25 +10,48 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::VolumeAttachment;
 use kube::Api;
-use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 
 const LIMIT: Duration = Duration::from_secs(120);
 const NAME: &str = "hostpath.csi.k8s.io";
 const PROVISIONER: &str = "hostpath-csi-k8s-io";
 const ATTACHER: &str = "external-attacher-leader-hostpath-csi-k8s-io";
+const RESIZER: &str = "external-resizer-hostpath-csi-k8s-io";
 
 async fn up(name: &str) -> Stand {
-    let rbac = format!(
-        "{}\n---\n{}",
+    let rbac = [
         include_str!("../../../manifests/rbac/provisioner.yaml"),
-        include_str!("../../../manifests/rbac/attacher.yaml")
-    );
-    let stand = Stand::with(name, &["--enable-attach"], "csi-controller", &rbac).await;
+        include_str!("../../../manifests/rbac/attacher.yaml"),
+        include_str!("../../../manifests/rbac/resizer.yaml"),
+    ];
+    let stand = Stand::with(name, &["--enable-attach"], "csi-controller", &rbac.join("\n---\n")).await;
     let ours = NodeDriver { name: NAME.to_owned(), node_id: "node-1".to_owned(), ..NodeDriver::default() };
     stand.control_plane.node("node-1", &BTreeMap::new(), &[ours]).await.expect("a node");
-    stand.class("csi", "Delete", "Immediate", &[]).await;
+    let class = json!({
+        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "csi"},
+        "provisioner": NAME, "allowVolumeExpansion": true,
+    });
+    stand.control_plane.apply_object(class, "").await.expect("a class");
     stand
+}
+
+/// Asks for so much of each claim.
+async fn grow(claims: &Api<PersistentVolumeClaim>, size: &str) {
+    let patch = json!({"spec": {"resources": {"requests": {"storage": size}}}});
+    for claim in claims.list(&ListParams::default()).await.expect("listed") {
+        let name = claim.metadata.name.unwrap_or_default();
+        claims.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await.expect("patched");
+    }
+}
+
+/// How many volumes have this size.
+async fn of_size(volumes: &Api<PersistentVolume>, size: &str) -> usize {
+    let all = volumes.list(&ListParams::default()).await.expect("listed");
+    let capacity = |volume: &PersistentVolume| {
+        volume.spec.as_ref()?.capacity.as_ref()?.get("storage").map(|size| size.0.clone())
+    };
+    all.items.iter().filter(|volume| capacity(volume).as_deref() == Some(size)).count()
 }
 
 /// The volume of each bound claim.
@@ -84,18 +107,26 @@ async fn one_process_gives_each_volume_its_whole_life() {
     }
     let attachments: Api<VolumeAttachment> = Api::all(stand.client.clone());
     wait_for("the volumes to be attached", async || attached(&attachments).await == COUNT).await;
+    let persistent: Api<PersistentVolume> = Api::all(stand.client.clone());
+    grow(&claims, "2Mi").await;
+    wait_for("the volumes to grow", async || of_size(&persistent, "2Mi").await == COUNT).await;
     let (delete, all) = (DeleteParams::default(), ListParams::default());
     attachments.delete_collection(&delete, &all).await.expect("deleted");
     let detached = async || attachments.list(&all).await.expect("listed").items.is_empty();
     wait_for("the volumes to be detached", detached).await;
     claims.delete_collection(&delete, &all).await.expect("deleted");
-    let persistent: Api<PersistentVolume> = Api::all(stand.client.clone());
     let gone = async || persistent.list_metadata(&all).await.expect("listed").items.is_empty();
     wait_for("the volumes to go", gone).await;
     assert_eq!(stand.directories(), Vec::<String>::new());
 
     let page = stand.metrics("one").await;
-    for method in ["CreateVolume", "ControllerPublishVolume", "ControllerUnpublishVolume", "DeleteVolume"] {
+    for method in [
+        "CreateVolume",
+        "ControllerPublishVolume",
+        "ControllerExpandVolume",
+        "ControllerUnpublishVolume",
+        "DeleteVolume",
+    ] {
         let sample =
             format!("grpc_status_code=\"OK\",method_name=\"/csi.v1.Controller/{method}\"}} {COUNT}\n");
         assert!(
@@ -103,11 +134,11 @@ async fn one_process_gives_each_volume_its_whole_life() {
             "one {method} a volume\n{page}"
         );
     }
-    for lease in [PROVISIONER, ATTACHER] {
+    for lease in [PROVISIONER, ATTACHER, RESIZER] {
         assert!(page.contains(&format!("leader_election_master_status{{name=\"{lease}\"}} 1\n")), "{page}");
     }
     process.terminate(LIMIT).await.expect("it ends");
-    for lease in [PROVISIONER, ATTACHER] {
+    for lease in [PROVISIONER, ATTACHER, RESIZER] {
         assert_eq!(holder(&stand, lease).await, "", "{lease} is given back");
     }
     let log = process.last_lines(10_000);
@@ -147,8 +178,7 @@ async fn losing_one_lease_ends_the_whole_process() {
     wait_for("both leases", async || !holder(&stand, ATTACHER).await.is_empty()).await;
     let leases: Api<Lease> = Api::namespaced(stand.client.clone(), &stand.namespace);
     let taken = json!({"spec": {"holderIdentity": "another"}});
-    let patch = kube::api::Patch::Merge(&taken);
-    leases.patch(ATTACHER, &kube::api::PatchParams::default(), &patch).await.expect("taken");
+    leases.patch(ATTACHER, &PatchParams::default(), &Patch::Merge(&taken)).await.expect("taken");
     wait_for("the process to end", || std::future::ready(process.exited().is_some())).await;
     assert_eq!(process.exited().and_then(|status| status.code()), Some(1));
     assert!(process.last_lines(20).contains("Stopped leading"), "{}", process.last_lines(20));

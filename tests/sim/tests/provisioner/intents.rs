@@ -83,7 +83,7 @@ async fn call_that_is_repeated_is_not_written_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn next_process_makes_an_end_of_what_was_sent_for_a_claim_that_is_gone() {
+async fn next_process_sends_again_for_a_claim_that_is_gone() {
     let world = world();
     let _binder = world.binder();
     world.driver.script("CreateVolume", [Reply::Ok.after(5 * SECOND)]);
