@@ -85,7 +85,10 @@ impl Cluster {
     /// The API server's refusal, or no answer.
     pub(crate) async fn read(client: &Client) -> Result<Self, kube::Error> {
         let mut cluster = Self::default();
-        for volume in all(Api::<PersistentVolume>::all(client.clone())).await? {
+        let volumes = ApiResource::erase::<PersistentVolume>(&());
+        for volume in all(Api::<DynamicObject>::all_with(client.clone(), &volumes)).await? {
+            let volume = serde_json::to_value(volume).and_then(serde_json::from_value::<PersistentVolume>);
+            let volume = volume.map_err(kube::Error::SerdeError)?;
             cluster.volumes.insert(volume.metadata.name.clone().unwrap_or_default(), volume);
         }
         let claims = ApiResource::erase::<PersistentVolumeClaim>(&());

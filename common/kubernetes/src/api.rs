@@ -67,12 +67,10 @@ impl Objects {
 
     /// Reads one object; `None` when there is none.
     pub async fn get<W: Wire>(&self, namespace: &str, name: &str) -> Result<Option<W>, Error> {
-        let request = path::<W>(namespace).get(name, &GetParams::default()).map_err(Error::BuildRequest)?;
-        match self.client.request::<W>(request).await {
-            Ok(object) => Ok(Some(object)),
-            Err(error) if is_missing(&error, name) => Ok(None),
-            Err(error) => Err(error),
-        }
+        // Not parsed into `W` at once: whole PersistentVolumes are read from values elsewhere, and one way of reading them is a
+        // third of a megabyte less code than two.
+        let object = self.raw::<W>(namespace, name).await?;
+        object.map(serde_json::from_value).transpose().map_err(Error::SerdeError)
     }
 
     /// Whether there is such an object; asks for its metadata only.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run --release -p bench -- size
-//! cargo run --release -p bench -- memory --pairs 10000
+//! cargo run --release -p bench -- memory --pairs 10000 --sidecar controller
 //! cargo run --release -p bench -- provision --claims 1000
 //! cargo run --release -p bench -- attach --attachments 1000 --nodes 10 --burst 0 --against-go
 //! cargo run --release -p bench -- resize --claims 1000 --pods 10000 --against-go
@@ -45,6 +45,9 @@ enum What {
         /// Bound volume and claim pairs of each sort.
         #[arg(long, default_value_t = 10_000)]
         pairs: usize,
+        /// The sidecar: csi-provisioner, csi-attacher, csi-resizer, or controller, which is all of them.
+        #[arg(long, default_value = "csi-provisioner")]
+        sidecar: String,
     },
     /// Claims made, bound and deleted: time, CPU, API requests.
     Provision {
@@ -91,7 +94,7 @@ async fn main() -> anyhow::Result<()> {
             println!("{}: {size} bytes ({:.2} MB)", binaries.mooring.display(), size as f64 / 1e6);
             Ok(())
         }
-        What::Memory { pairs } => memory::measure(&binaries, pairs).await,
+        What::Memory { pairs, sidecar } => memory::measure(&binaries, &sidecar, pairs).await,
         What::Provision { claims } => provision::measure(&binaries, claims).await,
         What::Attach { attachments, nodes, burst, against_go } => {
             let size = attach::Size { attachments, nodes: nodes.max(1), burst };

@@ -1,9 +1,9 @@
-//! Resident memory of the provisioner.
+//! Resident memory of a sidecar, or of all of them in one process.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use kube::Api;
@@ -16,33 +16,49 @@ use crate::usage::{cpu, memory};
 /// How long a sidecar is left alone before it is looked at.
 const SETTLE: Duration = Duration::from_secs(5);
 
-pub(crate) async fn measure(programs: &Programs, pairs: usize) -> Result<()> {
-    let rbac = include_str!("../../../manifests/rbac/provisioner.yaml");
-    let stand = Stand::up(programs, false, "csi-provisioner", rbac, &[]).await?;
-    look(&stand, "idle, empty cluster").await?;
+/// The roles of all controller sidecars.
+const RBAC: [&str; 3] = [
+    include_str!("../../../manifests/rbac/provisioner.yaml"),
+    include_str!("../../../manifests/rbac/attacher.yaml"),
+    include_str!("../../../manifests/rbac/resizer.yaml"),
+];
+
+/// What each sidecar logs when it has read its objects.
+const READY: [(&str, &str); 4] = [
+    ("csi-provisioner", "\"Provisioning\""),
+    ("csi-attacher", "\"Attaching\""),
+    ("csi-resizer", "\"Resizing\""),
+    ("controller", "\"Resizing\""),
+];
+
+pub(crate) async fn measure(programs: &Programs, sidecar: &str, pairs: usize) -> Result<()> {
+    let Some((_, ready)) = READY.into_iter().find(|(name, _)| *name == sidecar) else {
+        bail!("--sidecar: there is no {sidecar:?}");
+    };
+    let stand =
+        Stand::up(programs, false, "csi-sidecar", &RBAC.join("\n---\n"), &["--enable-attach"]).await?;
+    let look = async |what: &str| look(&stand, (sidecar, ready), what).await;
+    look("idle, empty cluster").await?;
     fill(&stand, "other.example.com", pairs).await?;
-    look(&stand, &format!("{pairs} bound pairs of another driver")).await?;
+    look(&format!("{pairs} bound pairs of another driver")).await?;
     fill(&stand, "hostpath.csi.k8s.io", pairs).await?;
-    look(&stand, &format!("and {pairs} bound pairs of our own beside them")).await
+    look(&format!("and {pairs} bound pairs of our own beside them")).await
 }
 
 /// Starts the sidecar, lets it settle, and prints what it uses.
-async fn look(stand: &Stand, what: &str) -> Result<()> {
+async fn look(stand: &Stand, (name, ready): (&str, &str), what: &str) -> Result<()> {
     let begun = Instant::now();
     let log = what.replace([' ', ','], "-");
-    let sidecar = stand.sidecar_logging_to(
-        &log,
-        "csi-provisioner",
-        &["--leader-election", "--leader-election-namespace=bench"],
-    )?;
-    until_logged(&sidecar, "\"Provisioning\"").await?;
+    let sidecar =
+        stand.sidecar_logging_to(&log, name, &["--leader-election", "--leader-election-namespace=bench"])?;
+    until_logged(&sidecar, ready).await?;
     let ready = begun.elapsed();
     tokio::time::sleep(SETTLE).await;
     let before = cpu(sidecar.id())?;
     tokio::time::sleep(SETTLE).await;
     let idle = cpu(sidecar.id())?.saturating_sub(before).as_secs_f64() / SETTLE.as_secs_f64() * 60_000.0;
     println!(
-        "csi-provisioner, {what}: {}; ready after {:.2} s; {idle:.0} ms of CPU a minute",
+        "{name}, {what}: {}; ready after {:.2} s; {idle:.0} ms of CPU a minute",
         memory(sidecar.id())?,
         ready.as_secs_f64()
     );
