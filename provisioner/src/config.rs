@@ -37,6 +37,10 @@ pub struct Config {
     pub publish_read_only: bool,
     /// Whether the Topology gate is on.
     pub topology: bool,
+    /// Whether a late-binding claim may be placed in the selected node's segment only.
+    pub strict_topology: bool,
+    /// Whether a claim without a selected node is placed anywhere in the cluster; otherwise the driver is told nothing.
+    pub immediate_topology: bool,
     /// Whether the VolumeAttributesClass gate is on.
     pub attributes_classes: bool,
     /// The in-tree plugins whose classes and volumes are translated.
@@ -103,6 +107,8 @@ impl Config {
             extra_metadata: flags.extra_create_metadata,
             publish_read_only: flags.controller_publish_readonly,
             topology: gates.topology,
+            strict_topology: flags.strict_topology,
+            immediate_topology: flags.immediate_topology,
             attributes_classes: gates.attributes_classes,
             plugins: gates.plugins,
             can,

@@ -28,6 +28,8 @@ pub(crate) fn config() -> Config {
         extra_metadata: false,
         publish_read_only: false,
         topology: true,
+        strict_topology: false,
+        immediate_topology: true,
         attributes_classes: true,
         plugins: Plugins::default(),
         can: Capabilities { controller: true, create_delete: true, ..Capabilities::default() },

@@ -74,11 +74,8 @@ pub(crate) const FATAL: u8 = 255;
 /// Flags of features that this release lacks: they are accepted, and change nothing.
 ///
 /// `Differs:` the features of these flags are not there yet. `--enable-capacity`, `--node-deployment` and the gate
-/// `CrossNamespaceVolumeDataSource` are refused. Claims of a driver with topology fail unless the gate `Topology` is off.
-/// A claim with a data source gets an event.
-const WITHOUT_EFFECT: [&str; 14] = [
-    "strict-topology",
-    "immediate-topology",
+/// `CrossNamespaceVolumeDataSource` are refused. A claim with a data source gets an event.
+const WITHOUT_EFFECT: [&str; 12] = [
     "cloning-protection-threads",
     "snapshot-orphan-sweep-interval",
     "prevent-volume-mode-conversion",
@@ -179,13 +176,9 @@ mod tests {
 
     #[test]
     fn flags_of_later_releases_are_named_when_they_are_given() {
-        let args =
-            ["--strict-topology", "--immediate-topology=false", "--node-deployment-max-delay=1m", "--v=2"];
+        let args = ["--strict-topology", "--capacity-threads=2", "--node-deployment-max-delay=1m", "--v=2"];
         let parsed = parse("csi-provisioner", args.map(str::to_owned).to_vec()).unwrap();
-        assert_eq!(
-            without_effect(&parsed),
-            ["strict-topology", "immediate-topology", "node-deployment-max-delay"]
-        );
+        assert_eq!(without_effect(&parsed), ["capacity-threads", "node-deployment-max-delay"]);
         assert!(without_effect(&parse("csi-provisioner", vec![]).unwrap()).is_empty());
     }
 

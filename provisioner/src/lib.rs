@@ -1,9 +1,9 @@
 //! csi-provisioner: creates volumes for claims, and deletes volumes whose claim is gone.
 //!
 //! Drop-in for external-provisioner 6.4.0 (docs/upstream/provisioner.md). This release provisions with
-//! immediate and late binding. It translates the classes and volumes of in-tree
-//! plugins ([`translation`]). It has no topology, data sources, capacity objects, node deployment or
-//! attributes classes. When a claim, a flag or a driver needs one of these, the answer
+//! immediate and late binding, where the driver's topology allows it ([`topology`]). It translates the classes and
+//! volumes of in-tree plugins ([`translation`]). It has no data sources, capacity objects, node deployment or
+//! attributes classes. When a claim or a flag needs one of these, the answer
 //! is a clear error.
 
 mod caches;
@@ -16,6 +16,7 @@ mod metrics;
 mod migration;
 mod rights;
 mod run;
+mod topology;
 mod volume;
 
 pub use config::{Capabilities, Config};

@@ -12,11 +12,13 @@ enum When {
     Always,
     /// The driver attaches volumes.
     Attaches,
+    /// Not every node reaches every volume.
+    Topology,
     /// A class names Secrets. Nobody knows before, so it is not reviewed.
     Secrets,
 }
 
-const RIGHTS: [(When, Need); 6] = [
+const RIGHTS: [(When, Need); 9] = [
     (
         When::Always,
         Need {
@@ -54,6 +56,20 @@ const RIGHTS: [(When, Need); 6] = [
             namespaced: false,
         },
     ),
+    (When::Topology, Need { group: "", resource: "nodes", verbs: &["list", "watch"], namespaced: false }),
+    (
+        When::Topology,
+        Need {
+            group: "storage.k8s.io",
+            resource: "csinodes",
+            verbs: &["get", "list", "watch"],
+            namespaced: false,
+        },
+    ),
+    (
+        When::Topology,
+        Need { group: "", resource: "persistentvolumeclaims", verbs: &["update"], namespaced: false },
+    ),
     (When::Secrets, Need { group: "", resource: "secrets", verbs: &["get"], namespaced: false }),
 ];
 
@@ -62,6 +78,7 @@ pub(crate) fn needs(config: &Config) -> Vec<Need> {
     let wanted = |when: When| match when {
         When::Always => true,
         When::Attaches => config.can.publish,
+        When::Topology => config.uses_topology(),
         When::Secrets => false,
     };
     RIGHTS.into_iter().filter(|(when, _)| wanted(*when)).map(|(_, need)| need).collect()
@@ -75,12 +92,14 @@ mod tests {
     const MANIFEST: &str = include_str!("../../manifests/rbac/provisioner.yaml");
 
     /// Upstream's sample role (docs/upstream/provisioner.md, "Permissions").
-    const UPSTREAM: [(&str, &str, &str); 7] = [
+    const UPSTREAM: [(&str, &str, &str); 9] = [
         ("", "persistentvolumes", "get list watch create patch delete"),
         ("", "persistentvolumeclaims", "get list watch update"),
         ("storage.k8s.io", "storageclasses", "get list watch"),
         ("", "events", "list watch create update patch"),
         ("storage.k8s.io", "volumeattachments", "get list watch"),
+        ("", "nodes", "get list watch"),
+        ("storage.k8s.io", "csinodes", "get list watch"),
         ("", "secrets", "get list"),
         ("coordination.k8s.io", "leases", "get watch list delete update create"),
     ];
@@ -92,6 +111,7 @@ mod tests {
             let note = match when {
                 When::Always => "",
                 When::Attaches => "Only for drivers that attach volumes: an attached volume is not deleted.",
+                When::Topology => "Only for drivers with topology.",
                 When::Secrets => "Only where classes name Secrets.",
             };
             need.rule(note)

@@ -10,7 +10,7 @@ use base::queue::{Backoff, Limits, Place, WorkQueue};
 use csi::CallLog;
 use csi::identity::{controller_capabilities, plugin_capabilities};
 use kubernetes::collection::Collection;
-use kubernetes::object::{Attachment, Claim, Class, Keep, Key, Volume};
+use kubernetes::object::{Attachment, Claim, Class, CsiNode, Keep, Key, Node, Volume};
 use process::{Caches, Duty, Election, Seat, Setup, StartError, host_name, start};
 use translation::Plugins;
 
@@ -22,6 +22,7 @@ use crate::config::{Capabilities, Config, Gates};
 use crate::flags::{self, FATAL, Flags};
 use crate::metrics::{ClaimMetrics, VolumeMetrics};
 use crate::rights::needs;
+use crate::topology::Nodes;
 use crate::volume::attachments::Attachments;
 use crate::volume::reconcile::Volumes;
 
@@ -111,12 +112,6 @@ async fn capabilities(driver: &csi::Client, timeout: Duration) -> Result<process
 
 /// Logs which features the driver has and this release lacks.
 fn warn_of_gaps(config: &Config) {
-    if config.uses_topology() {
-        base::error!(
-            "topology is not available in this release of the provisioner",
-            "Claims will fail; start with --feature-gates=Topology=false if every node reaches every volume"
-        );
-    }
     if config.can.clones || config.can.snapshots {
         base::info!(
             "The driver supports snapshots or clones, but this release does not: claims with a data source get an event"
@@ -152,7 +147,10 @@ pub fn provision(seat: Seat, caches: &mut Caches, config: Config) -> Result<Duty
     } else {
         Attachments::default()
     };
-    let seen = caches::Caches { claims: claims.clone(), classes: classes.clone(), volumes: volumes.clone() };
+    let nodes =
+        config.uses_topology().then(|| Nodes::follow(caches.store::<Node>(), caches.store::<CsiNode>()));
+    let seen =
+        caches::Caches { claims: claims.clone(), classes: classes.clone(), volumes: volumes.clone(), nodes };
     let claim_job = Arc::new(Claims::new(
         config.clone(),
         seat.clone(),

@@ -46,7 +46,11 @@ impl Caches {
         let (writer, store) = cache::<T>(self.scope.clone());
         let (id, waits) = (TypeId::of::<T>(), store.clone());
         let watch: Watch = Box::new(|host| {
-            let options = WatchOptions { streaming: host.streaming_lists, ..WatchOptions::default() };
+            let options = WatchOptions {
+                streaming: host.streaming_lists,
+                metadata_only: T::METADATA_ONLY,
+                ..WatchOptions::default()
+            };
             reflect(host.client.clone(), writer, options, host.metrics.clone()).boxed()
         });
         let synced = async move { waits.synced().await }.boxed();

@@ -23,6 +23,7 @@ use super::object::NewVolume;
 use super::reconcile::Claims;
 use super::request::Prepared;
 use crate::migration::in_tree;
+use crate::topology::Placement;
 
 /// How often we try to delete a volume that is too small.
 const CLEANUP_TRIES: usize = 5;
@@ -89,12 +90,13 @@ impl Claims {
         }
     }
 
-    /// The request with the content of its Secret, as that is now.
+    /// The request with its topology terms, and with the content of its Secret as that is now.
     pub(super) async fn with_secrets(
         &self,
         prepared: &Prepared,
     ) -> Result<v1::CreateVolumeRequest, ProvisionError> {
         let mut request = prepared.request.clone();
+        request.accessibility_requirements = prepared.placement.as_ref().map(Placement::requirement);
         if let Some(reference) = &prepared.secrets.provision {
             let secrets = read(&self.seat.objects, reference)
                 .await

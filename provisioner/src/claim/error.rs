@@ -9,6 +9,7 @@ use tonic::Status;
 use translation::TranslationError;
 
 use crate::migration::InTreeError;
+use crate::topology::TopologyError;
 
 use super::outcome::{State, after_error, is_infeasible};
 
@@ -42,6 +43,9 @@ pub(crate) enum ProvisionError {
     /// A secret reference in the class's parameters cannot be resolved.
     #[error(transparent)]
     SecretReference(#[from] ReferenceError),
+    /// The claim cannot be placed.
+    #[error(transparent)]
+    Topology(#[from] TopologyError),
     /// The provision secret cannot be read.
     #[error("failed to get secret {name}: {reason}")]
     Secret {
@@ -140,12 +144,23 @@ impl ProvisionError {
             | Self::Class(_)
             | Self::InTree { cleanup: None, .. }
             | Self::Refused { .. } => State::Finished,
-            Self::SecretReference(_) | Self::Secret { .. } | Self::Lookup { .. } => State::NoChange,
+            Self::Topology(error) if error.node_is_gone().is_some() => State::Reschedule,
+            Self::Topology(_) | Self::SecretReference(_) | Self::Secret { .. } | Self::Lookup { .. } => {
+                State::NoChange
+            }
             Self::Driver(status) => after_error(status, topology, node),
             // The driver may have a volume of our name: ask again until it is right or refused.
             Self::TooSmall { .. } | Self::Malformed(_) | Self::InTree { cleanup: Some(_), .. } => {
                 State::InBackground
             }
+        }
+    }
+
+    /// The selected node, if it seems to be gone.
+    pub(crate) fn gone_node(&self) -> Option<&str> {
+        match self {
+            Self::Topology(error) => error.node_is_gone(),
+            _ => None,
         }
     }
 

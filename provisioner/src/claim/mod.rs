@@ -20,6 +20,8 @@ pub(crate) mod prefix;
 pub(crate) mod queue;
 pub(crate) mod reconcile;
 pub(crate) mod request;
+pub(crate) mod reschedule;
 pub(crate) mod save;
 #[cfg(test)]
 mod tests;
+pub(crate) mod unplaced;

@@ -6,14 +6,13 @@ use std::time::Duration;
 use base::queue::{Job, Outcome, Place, WorkQueue};
 use kubernetes::collection::Collection;
 use kubernetes::event::{Event, Kind, ObjectRef};
-use kubernetes::object::annotation::SELECTED_NODE;
 use kubernetes::object::{Claim, Class, Key, Volume};
 use kubernetes::store::Store;
 use process::Seat;
 use tokio::time::Instant;
 
 use super::background::Sent;
-use super::eligible::{Eligibility, eligibility, source};
+use super::eligible::{Eligibility, eligibility, selected_node, source};
 use super::error::ProvisionError;
 use super::memory::{Memory, Unsaved};
 use super::name::volume_name;
@@ -21,9 +20,11 @@ use super::object::new_volume;
 use super::outcome::State;
 use super::queue::{ClaimId, feed};
 use super::request::prepare;
+use super::unplaced::Unplaced;
 use crate::caches::Caches;
 use crate::config::Config;
 use crate::metrics::ClaimMetrics;
+use crate::topology::{Known, Nodes};
 
 /// The cache may lack a PersistentVolume that we created. We check the claim again after this time: the PersistentVolume
 /// may have been deleted without the watch showing it.
@@ -67,9 +68,11 @@ impl From<ProvisionError> for Failure {
 pub(crate) struct Claims {
     pub(super) config: Arc<Config>,
     pub(super) seat: Seat,
-    claims: Arc<Store<Claim>>,
+    pub(super) claims: Arc<Store<Claim>>,
     classes: Arc<Store<Class>>,
     pub(super) volumes: Collection<Volume>,
+    nodes: Option<Nodes>,
+    unplaced: Unplaced,
     memory: Mutex<Memory>,
     pub(super) unsaved: WorkQueue<ClaimId>,
     pub(super) metrics: ClaimMetrics,
@@ -86,8 +89,16 @@ impl Claims {
         metrics: ClaimMetrics,
     ) -> Self {
         feed(queue, &caches, config.clone());
-        let Caches { claims, classes, volumes } = caches;
-        Self { config, seat, claims, classes, volumes, memory: Mutex::default(), unsaved, metrics }
+        let Caches { claims, classes, volumes, nodes } = caches;
+        let unplaced = Unplaced::default();
+        if let Some(nodes) = &nodes {
+            let (to, waiting) = (queue.clone(), unplaced.clone());
+            nodes.on_change(move |node| {
+                waiting.take(node).into_iter().for_each(|id| to.add(id, Place::lane(0)))
+            });
+        }
+        let memory = Mutex::default();
+        Self { config, seat, claims, classes, volumes, nodes, unplaced, memory, unsaved, metrics }
     }
 
     pub(super) fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -123,6 +134,7 @@ impl Claims {
                 },
             },
             (None, None) => {
+                self.unplaced.forget(id);
                 self.memory().forget(&id.uid);
                 return Outcome::Done;
             }
@@ -160,6 +172,7 @@ impl Claims {
         let (begun, claim, class) = (Instant::now(), attempt.claim().clone(), attempt.class().clone());
         let uid = &claim.meta.uid;
         self.memory().begin(uid, &class.meta.uid);
+        self.unplaced.forget(&ClaimId::of(&claim));
         let Failure { error, sent } = match self.provision(attempt, begun).await {
             Ok(()) => {
                 self.memory().settle_all(uid);
@@ -169,8 +182,7 @@ impl Claims {
             }
             Err(failure) => failure,
         };
-        let node = claim.meta.annotations.get(SELECTED_NODE).is_some_and(|node| !node.is_empty());
-        let state = error.state(self.config.uses_topology(), node);
+        let state = self.state_after(&error, &claim).await;
         // An error before the call says nothing about what was sent earlier.
         if let Some(sent) = sent {
             match state {
@@ -185,12 +197,34 @@ impl Claims {
             return Outcome::Retry;
         }
         self.tell_failure(&claim, &error);
+        if state == State::Reschedule && self.reschedule(&claim).await {
+            // The claim comes back with the scheduler's next choice.
+            let settled = self.memory().background(uid).is_none();
+            return if settled { Outcome::Done } else { Outcome::Retry };
+        }
         if !error.is_infeasible() {
             return Outcome::Retry;
         }
         self.memory().refuse(uid, &class.meta.uid, Instant::now());
         let settled = self.memory().background(uid).is_none();
         if settled { Outcome::After(super::memory::INFEASIBLE_RETRY) } else { Outcome::Retry }
+    }
+
+    /// What the error leaves behind. A claim that could not be placed waits for the topology that it lacks.
+    async fn state_after(&self, error: &ProvisionError, claim: &Claim) -> State {
+        let node = selected_node(claim);
+        if matches!(error, ProvisionError::Topology(_)) {
+            self.unplaced.wait(ClaimId::of(claim), node);
+        }
+        match error.gone_node() {
+            Some(gone) if !self.is_gone(gone).await => State::NoChange,
+            Some(_) | None => error.state(self.config.uses_topology(), node.is_some()),
+        }
+    }
+
+    /// What is known of the nodes, for a claim.
+    fn known(&self, claim: &Claim) -> Known {
+        self.nodes.as_ref().map(|nodes| nodes.known(selected_node(claim))).unwrap_or_default()
     }
 
     fn tell_failure(&self, claim: &Claim, error: &ProvisionError) {
@@ -215,7 +249,8 @@ impl Claims {
         let sent = match attempt {
             Attempt::Again(sent) => sent,
             Attempt::New(claim, class) => {
-                let prepared = Arc::new(prepare(&self.config, &claim, &class, name)?);
+                let known = self.known(&claim);
+                let prepared = Arc::new(prepare(&self.config, &claim, &class, name, &known)?);
                 Sent { claim, class, prepared }
             }
         };

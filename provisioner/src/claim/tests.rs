@@ -15,13 +15,14 @@ use super::outcome::State;
 use super::request::{Prepared, prepare};
 use crate::config::{Capabilities, Config};
 use crate::fixture::{claim, claim_from, class, class_from, config};
+use crate::topology::Known;
 
 fn prepared(config: &Config, claim: &Claim, class: &Class) -> Prepared {
-    prepare(config, claim, class, "test-testi".into()).unwrap()
+    prepare(config, claim, class, "test-testi".into(), &Known::default()).unwrap()
 }
 
 fn refused(config: &Config, claim: &Claim, class: &Class) -> ProvisionError {
-    prepare(config, claim, class, "test-testi".into()).unwrap_err()
+    prepare(config, claim, class, "test-testi".into(), &Known::default()).unwrap_err()
 }
 
 fn mode(prepared: &Prepared, index: usize) -> Mode {
@@ -55,6 +56,7 @@ fn normal_provision() {
         request.parameters.is_empty() && request.secrets.is_empty() && request.mutable_parameters.is_empty()
     );
     assert_eq!((request.volume_content_source, request.accessibility_requirements), (None, None));
+    assert_eq!(prepared(&config(), &claim(), &class()).placement, None);
 }
 
 #[test]
@@ -298,7 +300,7 @@ fn what_cannot_be_served_is_refused_by_name_and_with_its_state() {
             "volumeAttributesClassName",
             State::Finished,
         ),
-        (&placed, claim(), class(), "Topology=false", State::Finished),
+        (&placed, claim(), class(), "no available topology found", State::NoChange),
         (&config(), claim(), secret("csi.storage.k8s.io/no-such-key"), "no-such-key", State::Finished),
         (&config(), claim(), secret("csi.storage.k8s.io/provisioner-secret-name"), "secret", State::NoChange),
         (&config(), claim(), bad_default, "no.such.token", State::NoChange),

@@ -87,7 +87,7 @@ impl Volumes {
         metrics: VolumeMetrics,
     ) -> Self {
         let deletions = Deletions::default();
-        let Caches { claims, classes, volumes } = caches;
+        let Caches { claims, classes, volumes, nodes: _ } = caches;
         feed(queue, volumes.store(), config.clone(), deletions.clone());
         Self { config, seat, volumes, claims, classes, attached, deletions, metrics }
     }

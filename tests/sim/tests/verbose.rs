@@ -26,6 +26,8 @@ fn config() -> provisioner::Config {
         extra_metadata: false,
         publish_read_only: false,
         topology: true,
+        strict_topology: false,
+        immediate_topology: true,
         attributes_classes: true,
         plugins: translation::Plugins::default(),
         can: provisioner::Capabilities { controller: true, create_delete: true, ..Default::default() },

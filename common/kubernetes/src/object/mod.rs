@@ -11,6 +11,7 @@ mod class;
 mod csi_node;
 mod event;
 mod meta;
+mod node;
 mod secret;
 mod uid;
 mod volume;
@@ -24,6 +25,7 @@ pub use csi_node::{CsiNode, DriverOnNode, WireCsiNode};
 pub use event::WireEvent;
 pub(crate) use meta::version_number;
 pub use meta::{Key, Meta, Pairs};
+pub use node::{Labels, Node, WireNode};
 pub use secret::WireSecret;
 pub use uid::Uid;
 pub use volume::{
@@ -78,6 +80,9 @@ impl Scope {
 pub trait Object: Send + Sync + Sized + 'static {
     /// What the API server sends.
     type Wire: Wire;
+
+    /// Whether nothing but the metadata is read: then nothing else is sent.
+    const METADATA_ONLY: bool = false;
 
     /// Cuts the object to size; `None` when no sidecar of this process has a use for it. An object that is kept need
     /// not concern every sidecar: each asks the object itself.

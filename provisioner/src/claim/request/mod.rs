@@ -18,7 +18,7 @@ use kubernetes::object::{Claim, Class};
 pub(crate) use self::secrets::SecretRefs;
 
 use self::attributes::mutable_parameters;
-use self::place::accessibility;
+use self::place::place;
 use self::secrets::secret_refs;
 use self::source::content_source;
 use self::strip::parameters;
@@ -26,14 +26,17 @@ use self::validate::validate;
 use super::error::ProvisionError;
 use crate::config::Config;
 use crate::migration;
+use crate::topology::{Known, Placement};
 
 /// Everything that is known about a claim's volume before the driver is called.
 #[derive(Debug, Clone)]
 pub(crate) struct Prepared {
     /// Name of the volume and of its object.
     pub(crate) name: String,
-    /// The request, without the content of the provision Secret.
+    /// The request, without the content of the provision Secret and without topology terms.
     pub(crate) request: v1::CreateVolumeRequest,
+    /// The topology terms, which the claims of a large cluster share.
+    pub(crate) placement: Option<Placement>,
     /// Bytes asked for.
     pub(crate) bytes: i64,
     /// File system; empty when the driver chooses.
@@ -50,13 +53,14 @@ pub(crate) fn prepare(
     claim: &Claim,
     class: &Class,
     name: String,
+    known: &Known,
 ) -> Result<Prepared, ProvisionError> {
     let plugin = config.names().plugin(&class.provisioner);
     let translated = plugin.map(|plugin| migration::translated(config.plugins, plugin, class)).transpose()?;
     let class = translated.as_ref().unwrap_or(class);
     let wanted = validate(config, claim, class)?;
     let volume_content_source = content_source(claim)?;
-    let accessibility_requirements = accessibility(config)?;
+    let placement = place(config, claim, class, known)?;
     let secrets = secret_refs(claim, class, &name)?;
     let parameters = parameters(config, claim, class, &name)?;
     let mutable_parameters = mutable_parameters(config, claim)?;
@@ -66,13 +70,13 @@ pub(crate) fn prepare(
         volume_capabilities: wanted.capabilities,
         parameters,
         volume_content_source,
-        accessibility_requirements,
         mutable_parameters,
         ..v1::CreateVolumeRequest::default()
     };
     Ok(Prepared {
         name,
         request,
+        placement,
         bytes: wanted.bytes,
         fs_type: wanted.fs_type,
         secrets,

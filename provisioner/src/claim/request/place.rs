@@ -1,18 +1,36 @@
 //! Where the volume is to be (docs/upstream/provisioner.md, "Topology").
 
-use csi::v1;
+use csi::topology::AllowedTerm;
+use kubernetes::object::{AllowedValues, Claim, Class, TopologyTerm};
 
 use super::super::error::ProvisionError;
 use crate::config::Config;
+use crate::topology::{Asked, Known, Placement, placement};
 
-/// The topology requirement; `None` when every node reaches every volume.
+/// The terms that the driver is to choose from; `None` when it is told none.
 ///
 /// # Errors
-/// The driver has topology: this release cannot tell it where a volume is needed.
-pub(super) fn accessibility(config: &Config) -> Result<Option<v1::TopologyRequirement>, ProvisionError> {
-    if config.uses_topology() {
-        let text = "topology (start the provisioner with --feature-gates=Topology=false)";
-        return Err(ProvisionError::NotAvailable(text));
+/// The claim cannot be placed.
+pub(super) fn place(
+    config: &Config,
+    claim: &Claim,
+    class: &Class,
+    known: &Known,
+) -> Result<Option<Placement>, ProvisionError> {
+    if !config.uses_topology() {
+        return Ok(None);
     }
-    Ok(None)
+    let allowed: Vec<AllowedTerm> = class.allowed_topologies.iter().map(allowed_term).collect();
+    let asked = Asked {
+        claim: claim.meta.name(),
+        allowed: &allowed,
+        strict: config.strict_topology,
+        immediate: config.immediate_topology,
+    };
+    Ok(placement(&asked, known)?)
+}
+
+fn allowed_term(term: &TopologyTerm) -> AllowedTerm {
+    let values = |allowed: &AllowedValues| allowed.values.iter().map(ToString::to_string).collect();
+    term.0.iter().map(|allowed| (allowed.key.to_string(), values(allowed))).collect()
 }

@@ -19,6 +19,8 @@ pub(crate) fn provisioner_config(driver: &str) -> provisioner::Config {
         extra_metadata: false,
         publish_read_only: false,
         topology: false,
+        strict_topology: false,
+        immediate_topology: true,
         attributes_classes: true,
         plugins: translation::Plugins::default(),
         can: provisioner::Capabilities {
