@@ -16,5 +16,6 @@ mod metrics;
 mod names;
 mod pairs;
 mod rights;
+mod topology;
 mod unbound;
 mod unsaved;

@@ -12,9 +12,10 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::harness::{
-    LIMIT, bound, calls, claim, class, config, logged, no_volumes, released, sidecar, sidecar_with,
+    LIMIT, bound, calls, claim, class, logged, no_volumes, released, sidecar, sidecar_with,
 };
 use crate::leadership::candidate_of;
+use crate::topology::{SELECTED, placed, put_node, selected};
 
 /// The rules of both roles.
 fn manifest() -> Vec<Value> {
@@ -38,7 +39,7 @@ async fn leading(world: World) {
     let work = async {
         leadership.acquired().await;
         // With short names the API server is asked whether one is free.
-        let config = Config { uuid_length: Some(8), ..config() };
+        let config = Config { uuid_length: Some(8), ..placed() };
         sidecar_with(world.clone(), config, leadership.clone(), CancellationToken::new()).await;
     };
     tokio::select! {
@@ -62,8 +63,18 @@ async fn life(world: &World) {
         "apiVersion": "storage.k8s.io/v1", "kind": "VolumeAttachment", "metadata": {"name": "one"},
         "spec": {"attacher": "a", "nodeName": "n", "source": {"persistentVolumeName": "attached"}},
     }));
+    put_node(world, "node-1", "z1", &["zone"]);
     world.api.put(claim("data"));
     bound(world, "data").await;
+    world.api.put(selected("on-a-node-that-is-gone", "node-2"));
+    world
+        .api
+        .until("another node to be asked for", LIMIT, |api| {
+            let claim = api.get("persistentvolumeclaims", "on-a-node-that-is-gone")?;
+            claim["metadata"]["annotations"][SELECTED].is_null().then_some(())
+        })
+        .await;
+    world.api.delete("persistentvolumeclaims", "on-a-node-that-is-gone");
     world.steps.on(|step| step.is("create", "persistentvolumes"), 3, Fault::ApiError(422));
     world.api.put(claim("unstorable"));
     sleep(Duration::from_millis(10)).await;
