@@ -9,6 +9,7 @@ use csi::v1::plugin_capability::service::Type as Service;
 use kubernetes::object::Claim;
 use translation::Plugins;
 
+use crate::capacity::CapacitySettings;
 use crate::flags::Flags;
 use crate::migration::Names;
 
@@ -43,6 +44,8 @@ pub struct Config {
     pub immediate_topology: bool,
     /// Whether the VolumeAttributesClass gate is on.
     pub attributes_classes: bool,
+    /// How capacities are published, if they are.
+    pub capacity: Option<CapacitySettings>,
     /// The in-tree plugins whose classes and volumes are translated.
     pub plugins: Plugins,
     /// The driver's capabilities.
@@ -110,6 +113,7 @@ impl Config {
             strict_topology: flags.strict_topology,
             immediate_topology: flags.immediate_topology,
             attributes_classes: gates.attributes_classes,
+            capacity: None,
             plugins: gates.plugins,
             can,
         }

@@ -73,18 +73,12 @@ pub(crate) const FATAL: u8 = 255;
 
 /// Flags of features that this release lacks: they are accepted, and change nothing.
 ///
-/// `Differs:` the features of these flags are not there yet. `--enable-capacity`, `--node-deployment` and the gate
+/// `Differs:` the features of these flags are not there yet. `--node-deployment` and the gate
 /// `CrossNamespaceVolumeDataSource` are refused. A claim with a data source gets an event.
-const WITHOUT_EFFECT: [&str; 12] = [
+const WITHOUT_EFFECT: [&str; 6] = [
     "cloning-protection-threads",
     "snapshot-orphan-sweep-interval",
     "prevent-volume-mode-conversion",
-    "capacity-threads",
-    "capacity-poll-interval",
-    "capacity-for-immediate-binding",
-    "capacity-ownerref-level",
-    "kube-api-capacity-qps",
-    "kube-api-capacity-burst",
     "node-deployment-immediate-binding",
     "node-deployment-base-delay",
     "node-deployment-max-delay",
@@ -127,7 +121,7 @@ fn check(parsed: &Parsed) -> Result<(), Exit> {
         return not_yet("node-deployment", "run one provisioner beside the controller instead");
     }
     if flags.enable_capacity {
-        return not_yet("enable-capacity", "remove it and set storageCapacity: false in the CSIDriver");
+        check_capacity(&flags)?;
     }
     if flags.enable_pprof {
         return not_yet("enable-pprof", "remove it: there is no Go runtime to profile");
@@ -138,17 +132,32 @@ fn check(parsed: &Parsed) -> Result<(), Exit> {
     Ok(())
 }
 
+/// Refuses values with which no capacity could be published.
+fn check_capacity(flags: &Flags) -> Result<(), Exit> {
+    let refused = [
+        (flags.capacity_threads == 0, "--capacity-threads must be greater than zero"),
+        (flags.capacity_poll_interval.is_zero(), "--capacity-poll-interval must be longer than 0"),
+        (flags.capacity_ownerref_level < -1, "--capacity-ownerref-level must be -1 or more"),
+        (flags.kube_api_capacity_qps <= 0.0, "--kube-api-capacity-qps must be greater than zero"),
+        (flags.kube_api_capacity_burst < 1, "--kube-api-capacity-burst must be greater than zero"),
+    ];
+    match refused.into_iter().find(|(is_wrong, _)| *is_wrong) {
+        Some((_, why)) => Err(Exit::refuse(why)),
+        None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn refused(arg: &str) -> Exit {
-        parse("csi-provisioner", vec![arg.to_owned()]).map(|_| ()).unwrap_err()
+        parse("csi-provisioner", arg.split(' ').map(str::to_owned).collect()).map(|_| ()).unwrap_err()
     }
 
     #[test]
     fn what_is_not_built_yet_is_refused_by_name() {
-        for flag in ["--node-deployment", "--enable-capacity", "--enable-pprof"] {
+        for flag in ["--node-deployment", "--enable-pprof"] {
             let exit = refused(flag);
             assert_eq!(exit.code, 1);
             assert!(exit.stderr.contains(flag), "{}", exit.stderr);
@@ -166,6 +175,11 @@ mod tests {
             "--timeout=0s",
             "--retry-interval-start=0s",
             "--retry-interval-max=0s",
+            "--capacity-threads=0 --enable-capacity",
+            "--capacity-poll-interval=0s --enable-capacity",
+            "--capacity-ownerref-level=-2 --enable-capacity",
+            "--kube-api-capacity-qps=0 --enable-capacity",
+            "--kube-api-capacity-burst=0 --enable-capacity",
         ] {
             let exit = refused(arg);
             assert_eq!(exit.code, 1, "{arg}");
@@ -176,9 +190,14 @@ mod tests {
 
     #[test]
     fn flags_of_later_releases_are_named_when_they_are_given() {
-        let args = ["--strict-topology", "--capacity-threads=2", "--node-deployment-max-delay=1m", "--v=2"];
+        let args = [
+            "--strict-topology",
+            "--cloning-protection-threads=2",
+            "--node-deployment-max-delay=1m",
+            "--v=2",
+        ];
         let parsed = parse("csi-provisioner", args.map(str::to_owned).to_vec()).unwrap();
-        assert_eq!(without_effect(&parsed), ["capacity-threads", "node-deployment-max-delay"]);
+        assert_eq!(without_effect(&parsed), ["cloning-protection-threads", "node-deployment-max-delay"]);
         assert!(without_effect(&parse("csi-provisioner", vec![]).unwrap()).is_empty());
     }
 

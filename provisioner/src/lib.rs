@@ -2,11 +2,12 @@
 //!
 //! Drop-in for external-provisioner 6.4.0 (docs/upstream/provisioner.md). This release provisions with
 //! immediate and late binding, where the driver's topology allows it ([`topology`]). It translates the classes and
-//! volumes of in-tree plugins ([`translation`]). It has no data sources, capacity objects, node deployment or
+//! volumes of in-tree plugins ([`translation`]). It publishes capacities ([`capacity`]). It has no data sources, node deployment or
 //! attributes classes. When a claim or a flag needs one of these, the answer
 //! is a clear error.
 
 mod caches;
+mod capacity;
 mod claim;
 mod config;
 #[cfg(test)]
@@ -19,6 +20,7 @@ mod run;
 mod topology;
 mod volume;
 
+pub use capacity::{CapacitySettings, owner};
 pub use config::{Capabilities, Config};
 pub use flags::parse;
-pub use run::{KEEP, main, provision};
+pub use run::{KEEP, main, provision, provision_through};

@@ -14,6 +14,8 @@ enum When {
     Attaches,
     /// Not every node reaches every volume.
     Topology,
+    /// The same, or capacities are published.
+    Nodes,
     /// A class names Secrets. Nobody knows before, so it is not reviewed.
     Secrets,
 }
@@ -56,9 +58,9 @@ const RIGHTS: [(When, Need); 9] = [
             namespaced: false,
         },
     ),
-    (When::Topology, Need { group: "", resource: "nodes", verbs: &["list", "watch"], namespaced: false }),
+    (When::Nodes, Need { group: "", resource: "nodes", verbs: &["list", "watch"], namespaced: false }),
     (
-        When::Topology,
+        When::Nodes,
         Need {
             group: "storage.k8s.io",
             resource: "csinodes",
@@ -73,12 +75,40 @@ const RIGHTS: [(When, Need); 9] = [
     (When::Secrets, Need { group: "", resource: "secrets", verbs: &["get"], namespaced: false }),
 ];
 
+/// What capacities need, in the namespace of their objects.
+const LOCAL: [(&str, Need); 3] = [
+    (
+        "Only with --enable-capacity.",
+        Need {
+            group: "storage.k8s.io",
+            resource: "csistoragecapacities",
+            verbs: &["get", "list", "watch", "create", "patch", "delete"],
+            namespaced: true,
+        },
+    ),
+    (
+        "Only with --enable-capacity and an owner of the objects.",
+        Need { group: "", resource: "pods", verbs: &["get"], namespaced: true },
+    ),
+    (
+        "Only with --enable-capacity and --capacity-ownerref-level=2.",
+        Need { group: "apps", resource: "replicasets", verbs: &["get"], namespaced: true },
+    ),
+];
+
+/// The rights to review at start in the namespace of capacity objects. Without the others the process does not start.
+pub(crate) fn capacity_needs() -> [Need; 1] {
+    let [(_, objects), ..] = LOCAL;
+    [objects]
+}
+
 /// The rights to review at start.
 pub(crate) fn needs(config: &Config) -> Vec<Need> {
     let wanted = |when: When| match when {
         When::Always => true,
         When::Attaches => config.can.publish,
         When::Topology => config.uses_topology(),
+        When::Nodes => config.uses_topology() || config.capacity.is_some(),
         When::Secrets => false,
     };
     RIGHTS.into_iter().filter(|(when, _)| wanted(*when)).map(|(_, need)| need).collect()
@@ -92,7 +122,7 @@ mod tests {
     const MANIFEST: &str = include_str!("../../manifests/rbac/provisioner.yaml");
 
     /// Upstream's sample role (docs/upstream/provisioner.md, "Permissions").
-    const UPSTREAM: [(&str, &str, &str); 9] = [
+    const UPSTREAM: [(&str, &str, &str); 12] = [
         ("", "persistentvolumes", "get list watch create patch delete"),
         ("", "persistentvolumeclaims", "get list watch update"),
         ("storage.k8s.io", "storageclasses", "get list watch"),
@@ -101,6 +131,9 @@ mod tests {
         ("", "nodes", "get list watch"),
         ("storage.k8s.io", "csinodes", "get list watch"),
         ("", "secrets", "get list"),
+        ("storage.k8s.io", "csistoragecapacities", "get list watch create update patch delete"),
+        ("", "pods", "get"),
+        ("apps", "replicasets", "get"),
         ("coordination.k8s.io", "leases", "get watch list delete update create"),
     ];
 
@@ -112,11 +145,13 @@ mod tests {
                 When::Always => "",
                 When::Attaches => "Only for drivers that attach volumes: an attached volume is not deleted.",
                 When::Topology => "Only for drivers with topology.",
+                When::Nodes => "Only for drivers with topology, or with --enable-capacity.",
                 When::Secrets => "Only where classes name Secrets.",
             };
             need.rule(note)
         });
-        let expected = [rules.collect::<String>(), LEASES.rule("")];
+        let local: String = LOCAL.iter().map(|(note, need)| need.rule(note)).collect();
+        let expected = [rules.collect::<String>(), LEASES.rule("") + &local];
         assert_eq!(
             granted(MANIFEST),
             expected,
@@ -127,7 +162,9 @@ mod tests {
 
     #[test]
     fn upstream_s_sample_role_grants_the_table_too() {
-        for need in RIGHTS.iter().map(|(_, need)| need).chain([&LEASES]) {
+        for need in
+            RIGHTS.iter().map(|(_, need)| need).chain(LOCAL.iter().map(|(_, need)| need)).chain([&LEASES])
+        {
             assert!(need.is_within(&UPSTREAM), "{need:?}");
         }
     }

@@ -9,19 +9,22 @@ use base::metrics::MetricError;
 use base::queue::{Backoff, Limits, Place, WorkQueue};
 use csi::CallLog;
 use csi::identity::{controller_capabilities, plugin_capabilities};
+use kubernetes::api::Objects;
 use kubernetes::collection::Collection;
 use kubernetes::object::{Attachment, Claim, Class, CsiNode, Keep, Key, Node, Volume};
+use kubernetes::permission::review;
 use process::{Caches, Duty, Election, Seat, Setup, StartError, host_name, start};
 use translation::Plugins;
 
 use crate::caches;
+use crate::capacity::{Capacities, CapacitySettings, owner};
 use crate::claim::queue::ClaimId;
 use crate::claim::reconcile::Claims;
 use crate::claim::save::UnsavedVolumes;
 use crate::config::{Capabilities, Config, Gates};
 use crate::flags::{self, FATAL, Flags};
 use crate::metrics::{ClaimMetrics, VolumeMetrics};
-use crate::rights::needs;
+use crate::rights::{capacity_needs, needs};
 use crate::topology::Nodes;
 use crate::volume::attachments::Attachments;
 use crate::volume::reconcile::Volumes;
@@ -33,6 +36,9 @@ const UNSAVED_WORKERS: usize = 4;
 /// `Differs:` upstream also limits all these retries together to 10 a second, after the first 100. Here the
 /// four workers are the limit. The rate is bounded only if `--kube-api-qps` or `--kube-api-burst` is set.
 const UNSAVED_BACKOFF: Backoff = Backoff { base: Duration::from_millis(5), max: Duration::from_secs(1000) };
+
+/// Says in capacity objects who made them.
+const MANAGED_BY: &str = "external-provisioner";
 
 /// Runs the sidecar until it is told to stop. Returns the exit code.
 pub async fn main(parsed: &Parsed) -> u8 {
@@ -69,7 +75,10 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
         plugins: Plugins { rbd: parsed.gates().is_enabled(flags::MIGRATE_RBD) },
     };
     let driver = started.host.driver_name.clone();
-    let config = Config::new(own, gates, driver.as_str(), identity(driver.as_str()), can);
+    let mut config = Config::new(own, gates, driver.as_str(), identity(driver.as_str()), can);
+    if own.enable_capacity {
+        config.capacity = Some(capacity_settings(own, &started.host.client).await);
+    }
     for flag in flags::without_effect(parsed) {
         base::warn!("This release accepts the flag but ignores it"; "flag" => flag);
     }
@@ -80,12 +89,53 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
         releases: parsed.gates().is_enabled(flags::RELEASE_LEASE),
     };
     let in_tree = config.names().in_tree.map(|plugin| plugin.name());
-    let mut caches = started.caches(KEEP, in_tree);
-    let duty = match provision(started.seat(&event_source(driver.as_str())), &mut caches, config) {
+    let keep = if own.enable_capacity { KEEP.and(Keep::PLACE) } else { KEEP };
+    let mut caches = started.caches(keep, in_tree);
+    let seat = started.seat(&event_source(driver.as_str()));
+    let objects = match &config.capacity {
+        None => seat.objects.clone(),
+        Some(settings) => {
+            let burst = u32::try_from(own.kube_api_capacity_burst).unwrap_or(1);
+            let client = started.limited_client(own.kube_api_capacity_qps, burst).await;
+            let client = client.map_err(|cause| StartError::Client { cause, code: FATAL })?;
+            let (asking, namespace) = (started.host.client.clone(), settings.namespace.clone());
+            tokio::spawn(async move { review(&asking, &namespace, &capacity_needs()).await });
+            Objects::new(client, seat.leadership.clone())
+        }
+    };
+    let duty = match provision_through(objects, seat, &mut caches, config) {
         Ok(duty) => duty,
         Err(error) => base::log::exit(error, "Metrics of provisioning could not be registered"),
     };
     Ok(started.work(said, caches, vec![(election, duty)]).await)
+}
+
+/// Reads from the environment what the flags do not say. Ends the process if something is missing.
+async fn capacity_settings(own: &Flags, client: &kube::Client) -> CapacitySettings {
+    let variable = |name: &str| {
+        let value = std::env::var(name).unwrap_or_default();
+        if value.is_empty() {
+            let why = format!("the environment variable {name} is not set");
+            base::log::exit(why, "--enable-capacity needs it: set it from the pod's metadata");
+        }
+        value
+    };
+    let namespace = variable("NAMESPACE");
+    let owner = match u32::try_from(own.capacity_ownerref_level) {
+        Err(_) => None,
+        Ok(level) => match owner(client, &namespace, &variable("POD_NAME"), level).await {
+            Ok(owner) => Some(owner),
+            Err(error) => base::log::exit(error, "No owner of CSIStorageCapacity objects"),
+        },
+    };
+    CapacitySettings {
+        namespace: namespace.into(),
+        managed_by: MANAGED_BY.into(),
+        owner,
+        workers: own.capacity_threads as usize,
+        poll: own.capacity_poll_interval,
+        immediate: own.capacity_for_immediate_binding,
+    }
 }
 
 /// Whether the gate is on. If it was not set, it is off when the API server has no such kind.
@@ -127,6 +177,19 @@ pub const KEEP: Keep = Keep::PROVISION;
 /// # Errors
 /// A metric's name is taken: another provisioner has a seat on the same host.
 pub fn provision(seat: Seat, caches: &mut Caches, config: Config) -> Result<Duty, MetricError> {
+    provision_through(seat.objects.clone(), seat, caches, config)
+}
+
+/// As [`provision`]. Capacities are written through `objects`.
+///
+/// # Errors
+/// As [`provision`].
+pub fn provision_through(
+    objects: Objects,
+    seat: Seat,
+    caches: &mut Caches,
+    config: Config,
+) -> Result<Duty, MetricError> {
     let (needs, config) = (needs(&config), Arc::new(config));
     let (claims, classes) = (caches.store::<Claim>(), caches.store::<Class>());
     let volumes = Collection::new(seat.objects.clone(), caches.store::<Volume>());
@@ -147,10 +210,23 @@ pub fn provision(seat: Seat, caches: &mut Caches, config: Config) -> Result<Duty
     } else {
         Attachments::default()
     };
-    let nodes =
-        config.uses_topology().then(|| Nodes::follow(caches.store::<Node>(), caches.store::<CsiNode>()));
-    let seen =
-        caches::Caches { claims: claims.clone(), classes: classes.clone(), volumes: volumes.clone(), nodes };
+    let nodes = (config.uses_topology() || config.capacity.is_some())
+        .then(|| Nodes::follow(caches.store::<Node>(), caches.store::<CsiNode>()));
+    let capacities = match (config.capacity.clone(), nodes.clone()) {
+        (Some(settings), Some(nodes)) => {
+            let sides = (seat.clone(), objects);
+            Some(Arc::new(Capacities::new(config.clone(), settings, sides, caches, nodes)?))
+        }
+        _ => None,
+    };
+    let capacity = capacities.as_ref().map(|capacities| capacities.trigger()).unwrap_or_default();
+    let seen = caches::Caches {
+        claims: claims.clone(),
+        classes: classes.clone(),
+        volumes: volumes.clone(),
+        nodes: nodes.filter(|_| config.uses_topology()),
+        capacity,
+    };
     let claim_job = Arc::new(Claims::new(
         config.clone(),
         seat.clone(),
@@ -169,6 +245,11 @@ pub fn provision(seat: Seat, caches: &mut Caches, config: Config) -> Result<Duty
             claim_queue.run(config.workers, claim_job, stop.clone()),
             unsaved_queue.run(UNSAVED_WORKERS, unsaved_job, stop.clone()),
             volume_queue.run(config.workers, volume_job, stop),
+            async {
+                if let Some(capacities) = capacities {
+                    capacities.run().await;
+                }
+            },
         );
     };
     Ok(Duty::new(&seat, needs, work))

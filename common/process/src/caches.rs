@@ -39,6 +39,11 @@ impl Caches {
 
     /// The store of a kind. It stays empty until a sidecar of this process leads: subscribe before that.
     pub fn store<T: Object>(&mut self) -> Arc<Store<T>> {
+        self.store_of(WatchOptions::default())
+    }
+
+    /// As [`Caches::store`], of the objects that `options` select. Who asks first selects.
+    pub fn store_of<T: Object>(&mut self, options: WatchOptions) -> Arc<Store<T>> {
         let known = self.kinds.iter().find(|kind| kind.id == TypeId::of::<T>());
         if let Some(store) = known.and_then(|kind| kind.store.clone().downcast().ok()) {
             return store;
@@ -46,11 +51,8 @@ impl Caches {
         let (writer, store) = cache::<T>(self.scope.clone());
         let (id, waits) = (TypeId::of::<T>(), store.clone());
         let watch: Watch = Box::new(|host| {
-            let options = WatchOptions {
-                streaming: host.streaming_lists,
-                metadata_only: T::METADATA_ONLY,
-                ..WatchOptions::default()
-            };
+            let options =
+                WatchOptions { streaming: host.streaming_lists, metadata_only: T::METADATA_ONLY, ..options };
             reflect(host.client.clone(), writer, options, host.metrics.clone()).boxed()
         });
         let synced = async move { waits.synced().await }.boxed();

@@ -136,6 +136,15 @@ impl NewVolume {
         &self.spec.csi.volume_handle
     }
 
+    /// The topology segments that it is in, as text: `key=value,key=value`.
+    pub(crate) fn segments(&self) -> Vec<String> {
+        let pair = |pair: &Requirement| format!("{}={}", pair.key, pair.values[0]);
+        let text =
+            |term: &NodeSelectorTerm| term.match_expressions.iter().map(pair).collect::<Vec<_>>().join(",");
+        let affinity = self.spec.node_affinity.as_ref();
+        affinity.into_iter().flat_map(|affinity| &affinity.required.node_selector_terms).map(text).collect()
+    }
+
     /// The uid of the claim it is for.
     pub(crate) fn claim_uid(&self) -> &Uid {
         &self.spec.claim_ref.uid

@@ -22,6 +22,7 @@ use super::queue::{ClaimId, feed};
 use super::request::prepare;
 use super::unplaced::Unplaced;
 use crate::caches::Caches;
+use crate::capacity::Trigger;
 use crate::config::Config;
 use crate::metrics::ClaimMetrics;
 use crate::topology::{Known, Nodes};
@@ -72,6 +73,7 @@ pub(crate) struct Claims {
     classes: Arc<Store<Class>>,
     pub(super) volumes: Collection<Volume>,
     nodes: Option<Nodes>,
+    capacity: Trigger,
     unplaced: Unplaced,
     memory: Mutex<Memory>,
     pub(super) unsaved: WorkQueue<ClaimId>,
@@ -89,7 +91,7 @@ impl Claims {
         metrics: ClaimMetrics,
     ) -> Self {
         feed(queue, &caches, config.clone());
-        let Caches { claims, classes, volumes, nodes } = caches;
+        let Caches { claims, classes, volumes, nodes, capacity } = caches;
         let unplaced = Unplaced::default();
         if let Some(nodes) = &nodes {
             let (to, waiting) = (queue.clone(), unplaced.clone());
@@ -98,7 +100,7 @@ impl Claims {
             });
         }
         let memory = Mutex::default();
-        Self { config, seat, claims, classes, volumes, nodes, unplaced, memory, unsaved, metrics }
+        Self { config, seat, claims, classes, volumes, nodes, capacity, unplaced, memory, unsaved, metrics }
     }
 
     pub(super) fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -192,6 +194,9 @@ impl Claims {
             }
         }
         self.free(&claim);
+        if state != State::NoChange {
+            self.capacity.failed(class.meta.name());
+        }
         if !self.seat.leadership.holds() {
             // We may have failed only because we no longer lead; the next leader goes on.
             return Outcome::Retry;
@@ -265,6 +270,7 @@ impl Claims {
             Ok(made) => made,
             Err(error) => return Err(Failure { error, sent: Some(sent) }),
         };
+        self.capacity.volume_in(volume.segments().iter().map(String::as_str), sent.class.meta.name());
         let secret = sent.prepared.secrets.provision.clone();
         let unsaved = Unsaved { volume, in_tree, claim: claim.clone(), secret, begun };
         {

@@ -6,6 +6,7 @@
 
 pub mod annotation;
 mod attachment;
+mod capacity;
 mod claim;
 mod class;
 mod csi_node;
@@ -13,12 +14,14 @@ mod event;
 mod meta;
 mod node;
 mod secret;
+mod segment;
 mod uid;
 mod volume;
 mod wire;
 mod word;
 
 pub use attachment::{Attachment, AttachmentSource, StatusError, WireAttachment};
+pub use capacity::{Capacity, DRIVER_NAME, MANAGED_BY, WireCapacity};
 pub use claim::{Claim, DataSource, WireClaim};
 pub use class::{AllowedValues, BindingMode, Class, TopologyTerm, WireClass};
 pub use csi_node::{CsiNode, DriverOnNode, WireCsiNode};
@@ -57,6 +60,9 @@ impl Keep {
     pub const ATTACH: Self = Self(2);
     /// Claims with a volume.
     pub const RESIZE: Self = Self(4);
+
+    /// Of volumes the topology segments that they are in.
+    pub const PLACE: Self = Self(8);
 
     /// The purposes of both sets.
     pub const fn and(self, other: Self) -> Self {

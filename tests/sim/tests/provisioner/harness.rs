@@ -32,6 +32,7 @@ pub(crate) fn config() -> Config {
         strict_topology: false,
         immediate_topology: true,
         attributes_classes: true,
+        capacity: None,
         plugins: Plugins::default(),
         can: Capabilities { controller: true, create_delete: true, publish: true, ..Capabilities::default() },
     }

@@ -4,6 +4,7 @@
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "objects of tests are written just above")]
 
 mod background;
+mod capacity;
 mod cases;
 mod crashes;
 mod deletion;

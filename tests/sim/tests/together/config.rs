@@ -22,6 +22,7 @@ pub(crate) fn provisioner_config(driver: &str) -> provisioner::Config {
         strict_topology: false,
         immediate_topology: true,
         attributes_classes: true,
+        capacity: None,
         plugins: translation::Plugins::default(),
         can: provisioner::Capabilities {
             controller: true,
