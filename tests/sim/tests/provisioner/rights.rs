@@ -94,7 +94,9 @@ async fn publish(world: &World) {
     world.api.put(sim::objects::with(late(), json!({"metadata": {"name": "late"}})));
     // The first reply is lost: somebody may have the name.
     world.steps.on(|step| step.is("create", "csistoragecapacities"), 1, Fault::LoseReply);
-    sleep(Duration::from_secs(10)).await;
+    world.api.delay_watch(Duration::from_secs(10));
+    sleep(Duration::from_secs(60)).await;
+    world.api.delay_watch(Duration::ZERO);
     world.driver.change_model(|model| model.free = Some(1 << 40));
     sleep(Duration::from_secs(120)).await;
     world.api.delete("storageclasses", "late");

@@ -1,5 +1,6 @@
 //! CSIStorageCapacity objects (docs/upstream/provisioner.md, "Capacity").
 
+mod crashes;
 mod objects;
 mod refresh;
 
@@ -43,7 +44,9 @@ pub(crate) fn publishing() -> Config {
 pub(crate) fn telling() -> World {
     let mut settings = Settings::default();
     settings.controller.push(Rpc::GetCapacity);
-    World::new(settings)
+    let world = World::new(settings);
+    world.api.put(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "csi"}}));
+    world
 }
 
 /// Nodes in zones z1 and z2.

@@ -189,10 +189,10 @@ async fn gauges_count_goal_current_and_obsolete() {
     };
     let story = async {
         assert_eq!(page(), ["0", "0", "0"]);
-        world.steps.on(|step| step.is("delete", "csistoragecapacities"), 1, sim::Fault::ApiError(500));
+        world.steps.on(|step| step.is("delete", "csistoragecapacities"), 2, sim::Fault::ApiError(500));
         sleep(Duration::from_millis(900)).await;
         assert_eq!(page(), ["2", "2", "1"]);
-        sleep(Duration::from_secs(1)).await;
+        sleep(Duration::from_secs(3)).await;
         assert_eq!(page(), ["2", "2", "0"]);
         world.driver.always("GetCapacity", Reply::error(tonic::Code::Internal, "no"));
         put_node(&world, "node-3", "z3", &["zone"]);

@@ -156,7 +156,7 @@ async fn hung_capacity_call_holds_up_no_volume() {
     sleep(POLL).await;
     for number in 0..20 {
         let mut made = claim(&format!("data-{number}"));
-        made["metadata"]["annotations"] = json!({SELECTED: "node-1"});
+        made["metadata"]["annotations"] = json!({SELECTED: "node-2"});
         world.api.put(made);
     }
     let begun = tokio::time::Instant::now();
