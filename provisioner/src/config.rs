@@ -42,8 +42,8 @@ pub struct Config {
     pub strict_topology: bool,
     /// Whether a claim without a selected node is placed anywhere in the cluster; otherwise the driver is told nothing.
     pub immediate_topology: bool,
-    /// Whether the VolumeAttributesClass gate is on.
-    pub attributes_classes: bool,
+    /// In which version VolumeAttributesClasses are read; `None` if their gate is off.
+    pub attributes_classes: Option<AttributesVersion>,
     /// How capacities are published, if they are.
     pub capacity: Option<CapacitySettings>,
     /// The in-tree plugins whose classes and volumes are translated.
@@ -131,8 +131,17 @@ impl Config {
 
     /// Whether the claim names a VolumeAttributesClass that counts: its gate is on.
     pub(crate) fn names_attributes(&self, claim: &Claim) -> bool {
-        self.attributes_classes && !claim.attributes_class.is_empty()
+        self.attributes_classes.is_some() && !claim.attributes_class.is_empty()
     }
+}
+
+/// The API version in which the cluster serves VolumeAttributesClasses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttributesVersion {
+    /// storage.k8s.io/v1.
+    V1,
+    /// storage.k8s.io/v1beta1.
+    Beta,
 }
 
 /// The feature gates that reach decisions.
@@ -141,7 +150,7 @@ pub(crate) struct Gates {
     /// `Topology`.
     pub(crate) topology: bool,
     /// `VolumeAttributesClass`, already off when the cluster has no such kind.
-    pub(crate) attributes_classes: bool,
+    pub(crate) attributes_classes: Option<AttributesVersion>,
     /// What `CSIMigrationRBD` says.
     pub(crate) plugins: Plugins,
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use translation::Plugins;
 
-use crate::config::{Capabilities, Config};
+use crate::config::{AttributesVersion, Capabilities, Config};
 
 /// The driver of the tests.
 pub(crate) const DRIVER: &str = "test-driver";
@@ -30,7 +30,7 @@ pub(crate) fn config() -> Config {
         topology: true,
         strict_topology: false,
         immediate_topology: true,
-        attributes_classes: true,
+        attributes_classes: Some(AttributesVersion::V1),
         capacity: None,
         plugins: Plugins::default(),
         can: Capabilities { controller: true, create_delete: true, ..Capabilities::default() },

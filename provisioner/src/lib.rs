@@ -2,9 +2,8 @@
 //!
 //! Drop-in for external-provisioner 6.4.0 (docs/upstream/provisioner.md). This release provisions with
 //! immediate and late binding, where the driver's topology allows it ([`topology`]). It translates the classes and
-//! volumes of in-tree plugins ([`translation`]). It publishes capacities ([`capacity`]). It has no data sources, node deployment or
-//! attributes classes. When a claim or a flag needs one of these, the answer
-//! is a clear error.
+//! volumes of in-tree plugins ([`translation`]). It publishes capacities ([`capacity`]). It has no data
+//! sources and no node deployment. When a claim or a flag needs one of these, the answer is a clear error.
 
 mod caches;
 mod capacity;
@@ -21,6 +20,6 @@ mod topology;
 mod volume;
 
 pub use capacity::{CapacitySettings, owner};
-pub use config::{Capabilities, Config};
+pub use config::{AttributesVersion, Capabilities, Config};
 pub use flags::parse;
 pub use run::{KEEP, main, provision, provision_through};

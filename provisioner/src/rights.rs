@@ -16,11 +16,13 @@ enum When {
     Topology,
     /// The same, or capacities are published.
     Nodes,
+    /// A claim names a VolumeAttributesClass. Nobody knows before, so it is not reviewed.
+    Attributes,
     /// A class names Secrets. Nobody knows before, so it is not reviewed.
     Secrets,
 }
 
-const RIGHTS: [(When, Need); 9] = [
+const RIGHTS: [(When, Need); 10] = [
     (
         When::Always,
         Need {
@@ -72,6 +74,15 @@ const RIGHTS: [(When, Need); 9] = [
         When::Topology,
         Need { group: "", resource: "persistentvolumeclaims", verbs: &["update"], namespaced: false },
     ),
+    (
+        When::Attributes,
+        Need {
+            group: "storage.k8s.io",
+            resource: "volumeattributesclasses",
+            verbs: &["get"],
+            namespaced: false,
+        },
+    ),
     (When::Secrets, Need { group: "", resource: "secrets", verbs: &["get"], namespaced: false }),
 ];
 
@@ -109,7 +120,7 @@ pub(crate) fn needs(config: &Config) -> Vec<Need> {
         When::Attaches => config.can.publish,
         When::Topology => config.uses_topology(),
         When::Nodes => config.uses_topology() || config.capacity.is_some(),
-        When::Secrets => false,
+        When::Secrets | When::Attributes => false,
     };
     RIGHTS.into_iter().filter(|(when, _)| wanted(*when)).map(|(_, need)| need).collect()
 }
@@ -146,6 +157,7 @@ mod tests {
                 When::Attaches => "Only for drivers that attach volumes: an attached volume is not deleted.",
                 When::Topology => "Only for drivers with topology.",
                 When::Nodes => "Only for drivers with topology, or with --enable-capacity.",
+                When::Attributes => "Only where claims name VolumeAttributesClasses.",
                 When::Secrets => "Only where classes name Secrets.",
             };
             need.rule(note)
@@ -162,9 +174,9 @@ mod tests {
 
     #[test]
     fn upstream_s_sample_role_grants_the_table_too() {
-        for need in
-            RIGHTS.iter().map(|(_, need)| need).chain(LOCAL.iter().map(|(_, need)| need)).chain([&LEASES])
-        {
+        // Upstream reads VolumeAttributesClasses too, and has forgotten them in its sample.
+        let asked = RIGHTS.iter().filter(|(when, _)| *when != When::Attributes).map(|(_, need)| need);
+        for need in asked.chain(LOCAL.iter().map(|(_, need)| need)).chain([&LEASES]) {
             assert!(need.is_within(&UPSTREAM), "{need:?}");
         }
     }

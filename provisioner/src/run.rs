@@ -21,7 +21,7 @@ use crate::capacity::{Capacities, CapacitySettings, owner};
 use crate::claim::queue::ClaimId;
 use crate::claim::reconcile::Claims;
 use crate::claim::save::UnsavedVolumes;
-use crate::config::{Capabilities, Config, Gates};
+use crate::config::{AttributesVersion, Capabilities, Config, Gates};
 use crate::flags::{self, FATAL, Flags};
 use crate::metrics::{ClaimMetrics, VolumeMetrics};
 use crate::rights::{capacity_needs, needs};
@@ -71,7 +71,7 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
     let can = Capabilities::new(&said.0, said.1);
     let gates = Gates {
         topology: parsed.gates().is_enabled(flags::TOPOLOGY),
-        attributes_classes: has_attributes_classes(parsed, &started.host.client).await,
+        attributes_classes: attributes_classes(parsed, &started.host.client).await,
         plugins: Plugins { rbd: parsed.gates().is_enabled(flags::MIGRATE_RBD) },
     };
     let driver = started.host.driver_name.clone();
@@ -138,17 +138,25 @@ async fn capacity_settings(own: &Flags, client: &kube::Client) -> CapacitySettin
     }
 }
 
-/// Whether the gate is on. If it was not set, it is off when the API server has no such kind.
-async fn has_attributes_classes(parsed: &Parsed, client: &kube::Client) -> bool {
+/// In which version VolumeAttributesClasses are read. `None` if the gate is off, or if it was not set and the API server
+/// has no such kind.
+///
+/// `Differs:` upstream reads storage.k8s.io/v1 only. Where the API server serves only v1beta1, we read that.
+async fn attributes_classes(parsed: &Parsed, client: &kube::Client) -> Option<AttributesVersion> {
     let (gates, gate) = (parsed.gates(), flags::VOLUME_ATTRIBUTES_CLASS);
-    if gates.is_set(gate) || !gates.is_enabled(gate) {
-        return gates.is_enabled(gate);
+    if !gates.is_enabled(gate) {
+        return None;
     }
-    match client.list_api_group_resources("storage.k8s.io/v1").await {
-        Ok(list) => list.resources.iter().any(|resource| resource.kind == gate),
+    let has = async |version: &str| {
+        let found = client.list_api_group_resources(version).await;
+        found.map(|list| list.resources.iter().any(|resource| resource.kind == gate))
+    };
+    match has("storage.k8s.io/v1").await {
         // Every API server that we support has this group, so a 404 is a proxy's. If we cannot tell, we do not ignore what
         // a claim asks for.
-        Err(_) => true,
+        Ok(true) | Err(_) => Some(AttributesVersion::V1),
+        Ok(false) if matches!(has("storage.k8s.io/v1beta1").await, Ok(true)) => Some(AttributesVersion::Beta),
+        Ok(false) => gates.is_set(gate).then_some(AttributesVersion::V1),
     }
 }
 

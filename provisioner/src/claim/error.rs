@@ -43,6 +43,27 @@ pub(crate) enum ProvisionError {
     /// A secret reference in the class's parameters cannot be resolved.
     #[error(transparent)]
     SecretReference(#[from] ReferenceError),
+    /// The claim's VolumeAttributesClass does not exist.
+    #[error("volumeattributesclass.storage.k8s.io \"{0}\" not found")]
+    AttributesMissing(String),
+    /// The claim's VolumeAttributesClass is for another driver.
+    #[error("VolumeAttributesClass {name} is {named}'s, not {driver}'s: name another in the claim")]
+    AttributesForeign {
+        /// Its name.
+        name: String,
+        /// Its driver.
+        named: String,
+        /// Ours.
+        driver: String,
+    },
+    /// The claim's VolumeAttributesClass cannot be read.
+    #[error("cannot read VolumeAttributesClass {name}: {reason}")]
+    AttributesUnreadable {
+        /// Its name.
+        name: String,
+        /// Why.
+        reason: String,
+    },
     /// The claim cannot be placed.
     #[error(transparent)]
     Topology(#[from] TopologyError),
@@ -138,6 +159,7 @@ impl ProvisionError {
             | Self::FsType(_)
             | Self::Request(_)
             | Self::AccessMode(_)
+            | Self::AttributesForeign { .. }
             | Self::NameTaken(_)
             | Self::NameInUse(_)
             | Self::VolumeTaken { .. }
@@ -145,9 +167,12 @@ impl ProvisionError {
             | Self::InTree { cleanup: None, .. }
             | Self::Refused { .. } => State::Finished,
             Self::Topology(error) if error.node_is_gone().is_some() => State::Reschedule,
-            Self::Topology(_) | Self::SecretReference(_) | Self::Secret { .. } | Self::Lookup { .. } => {
-                State::NoChange
-            }
+            Self::AttributesMissing(_)
+            | Self::AttributesUnreadable { .. }
+            | Self::Topology(_)
+            | Self::SecretReference(_)
+            | Self::Secret { .. }
+            | Self::Lookup { .. } => State::NoChange,
             Self::Driver(status) => after_error(status, topology, node),
             // The driver may have a volume of our name: ask again until it is right or refused.
             Self::TooSmall { .. } | Self::Malformed(_) | Self::InTree { cleanup: Some(_), .. } => {

@@ -52,6 +52,8 @@ struct Spec {
     persistent_volume_reclaim_policy: Option<ReclaimPolicy>,
     #[serde(skip_serializing_if = "str::is_empty")]
     storage_class_name: Box<str>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    volume_attributes_class_name: Box<str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     volume_mode: Option<Box<str>>,
 }
@@ -185,6 +187,7 @@ pub(crate) fn new_volume(
             node_affinity: config.uses_topology().then(|| node_affinity(&made.accessible_topology)).flatten(),
             persistent_volume_reclaim_policy: class.reclaim,
             storage_class_name: claim.class.clone(),
+            volume_attributes_class_name: prepared.attributes_class.clone(),
             volume_mode: claim.volume_mode.clone(),
         },
     }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base::queue::{Job, Outcome, Place, WorkQueue};
+use csi::v1;
 use kubernetes::collection::Collection;
 use kubernetes::event::{Event, Kind, ObjectRef};
 use kubernetes::object::{Claim, Class, Key, Volume};
@@ -251,15 +252,7 @@ impl Claims {
         }
         let message = format!("External provisioner is provisioning volume for claim \"{}\"", claim.meta.key);
         self.tell(&claim, Kind::Normal, "Provisioning", message);
-        let sent = match attempt {
-            Attempt::Again(sent) => sent,
-            Attempt::New(claim, class) => {
-                let known = self.known(&claim);
-                let prepared = Arc::new(prepare(&self.config, &claim, &class, name, &known)?);
-                Sent { claim, class, prepared }
-            }
-        };
-        let request = self.with_secrets(&sent.prepared).await?;
+        let (sent, request) = self.request(attempt, name).await?;
         let made = async {
             let (made, bytes) = self.create(&request, &sent.prepared).await?;
             let volume = new_volume(&self.config, &claim, &sent.class, &sent.prepared, &made, bytes);
@@ -283,6 +276,26 @@ impl Claims {
             self.unsaved.add(ClaimId::of(&claim), Place::lane(0));
         }
         Ok(saved.map(drop)?)
+    }
+
+    /// What to send: what was sent before, or what follows from the claim and its class now.
+    async fn request(
+        &self,
+        attempt: Attempt,
+        name: String,
+    ) -> Result<(Sent, v1::CreateVolumeRequest), ProvisionError> {
+        let (claim, class) = match attempt {
+            Attempt::Again(sent) => {
+                let request = self.with_secrets(&sent.prepared).await?;
+                return Ok((sent, request));
+            }
+            Attempt::New(claim, class) => (claim, class),
+        };
+        let mut prepared = prepare(&self.config, &claim, &class, name, &self.known(&claim))?;
+        let mut request = self.with_secrets(&prepared).await?;
+        prepared.mutable_parameters = self.attributes(&prepared).await?;
+        request.mutable_parameters = prepared.mutable_parameters.clone();
+        Ok((Sent { claim, class, prepared: prepared.into() }, request))
     }
 
     pub(super) fn tell(&self, claim: &Claim, kind: Kind, reason: &'static str, message: String) {

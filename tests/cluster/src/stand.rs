@@ -78,8 +78,19 @@ impl Stand {
 
     /// The same with other flags for the driver and another account.
     pub async fn with(name: &str, driver_flags: &[&str], account: &str, rbac: &str) -> Stand {
+        Self::on(Options::default(), name, driver_flags, account, rbac).await
+    }
+
+    /// As [`Stand::up`], with other flags for the driver, and with kube-scheduler.
+    pub async fn scheduled(name: &str, driver_flags: &[&str]) -> Stand {
+        let options = Options { scheduler: true, ..Options::default() };
+        let role = include_str!("../../../manifests/rbac/provisioner.yaml");
+        Self::on(options, name, driver_flags, "csi-provisioner", role).await
+    }
+
+    async fn on(options: Options, name: &str, driver_flags: &[&str], account: &str, rbac: &str) -> Stand {
         let alone = ALONE.lock().await;
-        let control_plane = ControlPlane::start(Options::default()).await.expect("a control plane");
+        let control_plane = ControlPlane::start(options).await.expect("a control plane");
         let namespace = control_plane.fresh_namespace(name).await.expect("a namespace");
         let kubeconfig =
             control_plane.service_account(&namespace, account, &roles(rbac)).await.expect("an account");
@@ -155,6 +166,9 @@ impl Stand {
             .arg(format!("--http-endpoint=127.0.0.1:{}", port(name)))
             .args(["--v=2"])
             .args(flags)
+            // As a pod of this name would have it.
+            .env("NAMESPACE", &self.namespace)
+            .env("POD_NAME", name)
             .env_remove("KUBECONFIG");
         let process = self.control_plane.spawn(&format!("{sidecar}-{name}"), command).expect("started");
         Replica { process }

@@ -28,7 +28,7 @@ fn config() -> provisioner::Config {
         topology: true,
         strict_topology: false,
         immediate_topology: true,
-        attributes_classes: true,
+        attributes_classes: Some(provisioner::AttributesVersion::V1),
         capacity: None,
         plugins: translation::Plugins::default(),
         can: provisioner::Capabilities { controller: true, create_delete: true, ..Default::default() },

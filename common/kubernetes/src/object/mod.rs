@@ -6,6 +6,7 @@
 
 pub mod annotation;
 mod attachment;
+mod attributes_class;
 mod capacity;
 mod claim;
 mod class;
@@ -21,6 +22,7 @@ mod wire;
 mod word;
 
 pub use attachment::{Attachment, AttachmentSource, StatusError, WireAttachment};
+pub use attributes_class::{WireAttributesClass, WireAttributesClassBeta};
 pub use capacity::{Capacity, DRIVER_NAME, MANAGED_BY, WireCapacity};
 pub use claim::{Claim, DataSource, WireClaim};
 pub use class::{AllowedValues, BindingMode, Class, TopologyTerm, WireClass};

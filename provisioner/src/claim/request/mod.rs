@@ -2,7 +2,7 @@
 //!
 //! One file for each part: what the claim asks for ([`validate`]), what the volume is filled with ([`source`]), where it
 //! is to be ([`place`]), which Secrets belong to it ([`secrets`]), which parameters the driver gets ([`strip`]), and
-//! those of its VolumeAttributesClass ([`attributes`]). No part awaits: what a part has to know of the cluster is read
+//! those of its VolumeAttributesClass ([`attributes`]), which is read last. No part awaits: what a part has to know of the cluster is read
 //! before it and given to it.
 
 mod attributes;
@@ -12,12 +12,14 @@ mod source;
 mod strip;
 mod validate;
 
+use std::collections::BTreeMap;
+
 use csi::v1;
 use kubernetes::object::{Claim, Class};
 
+pub(crate) use self::attributes::mutable_parameters;
 pub(crate) use self::secrets::SecretRefs;
 
-use self::attributes::mutable_parameters;
 use self::place::place;
 use self::secrets::secret_refs;
 use self::source::content_source;
@@ -33,10 +35,14 @@ use crate::topology::{Known, Placement};
 pub(crate) struct Prepared {
     /// Name of the volume and of its object.
     pub(crate) name: String,
-    /// The request, without the content of the provision Secret and without topology terms.
+    /// The request, without the content of the provision Secret, topology terms and mutable parameters.
     pub(crate) request: v1::CreateVolumeRequest,
     /// The topology terms, which the claims of a large cluster share.
     pub(crate) placement: Option<Placement>,
+    /// The name of the VolumeAttributesClass; empty if it has none that counts.
+    pub(crate) attributes_class: Box<str>,
+    /// Its parameters, once they are read.
+    pub(crate) mutable_parameters: BTreeMap<String, String>,
     /// Bytes asked for.
     pub(crate) bytes: i64,
     /// File system; empty when the driver chooses.
@@ -63,20 +69,24 @@ pub(crate) fn prepare(
     let placement = place(config, claim, class, known)?;
     let secrets = secret_refs(claim, class, &name)?;
     let parameters = parameters(config, claim, class, &name)?;
-    let mutable_parameters = mutable_parameters(config, claim)?;
     let request = v1::CreateVolumeRequest {
         name: name.clone(),
         capacity_range: Some(v1::CapacityRange { required_bytes: wanted.bytes, limit_bytes: 0 }),
         volume_capabilities: wanted.capabilities,
         parameters,
         volume_content_source,
-        mutable_parameters,
         ..v1::CreateVolumeRequest::default()
     };
     Ok(Prepared {
         name,
         request,
         placement,
+        attributes_class: if config.names_attributes(claim) {
+            claim.attributes_class.clone()
+        } else {
+            Box::default()
+        },
+        mutable_parameters: BTreeMap::new(),
         bytes: wanted.bytes,
         fs_type: wanted.fs_type,
         secrets,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use base::leadership::Leadership;
 use base::queue::Backoff;
 use process::{Caches, Duty, Seat};
-use provisioner::{Capabilities, Config, provision};
+use provisioner::{AttributesVersion, Capabilities, Config, provision};
 use serde_json::{Value, json};
 pub(crate) use sim::objects::{DRIVER, claim, class};
 use sim::{Request, Sidecar, World};
@@ -31,7 +31,7 @@ pub(crate) fn config() -> Config {
         topology: true,
         strict_topology: false,
         immediate_topology: true,
-        attributes_classes: true,
+        attributes_classes: Some(AttributesVersion::V1),
         capacity: None,
         plugins: Plugins::default(),
         can: Capabilities { controller: true, create_delete: true, publish: true, ..Capabilities::default() },

@@ -3,6 +3,7 @@
 
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "objects of tests are written just above")]
 
+mod attributes;
 mod background;
 mod capacity;
 mod cases;

@@ -11,6 +11,7 @@ use sim::{ApiServer, Fault, World};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use crate::attributes::{attributes_class, of_class};
 use crate::capacity::{publishing, telling};
 use crate::harness::{
     LIMIT, bound, calls, claim, class, logged, no_volumes, released, sidecar, sidecar_with,
@@ -41,7 +42,8 @@ async fn leading(world: World) {
         leadership.acquired().await;
         provisioner::owner(&world.client(), "csi", "pod", 2).await.expect("an owner");
         // With short names the API server is asked whether one is free.
-        let config = Config { uuid_length: Some(8), ..publishing() };
+        let mut config = Config { uuid_length: Some(8), ..publishing() };
+        config.can.modify = true;
         sidecar_with(world.clone(), config, leadership.clone(), CancellationToken::new()).await;
     };
     tokio::select! {
@@ -67,7 +69,8 @@ async fn life(world: &World) {
     }));
     put_node(world, "node-1", "z1", &["zone"]);
     publish(world).await;
-    world.api.put(claim("data"));
+    world.api.put(attributes_class("gold", "driver.example"));
+    world.api.put(of_class("data", "gold"));
     bound(world, "data").await;
     world.api.put(selected("on-a-node-that-is-gone", "node-2"));
     world

@@ -21,7 +21,7 @@ pub(crate) fn provisioner_config(driver: &str) -> provisioner::Config {
         topology: false,
         strict_topology: false,
         immediate_topology: true,
-        attributes_classes: true,
+        attributes_classes: Some(provisioner::AttributesVersion::V1),
         capacity: None,
         plugins: translation::Plugins::default(),
         can: provisioner::Capabilities {

@@ -1,0 +1,56 @@
+//! VolumeAttributesClasses: read one at a time, never cached.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize;
+
+use super::wire::wire;
+
+/// A VolumeAttributesClass as the API server sends it.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WireAttributesClass {
+    #[serde(default, deserialize_with = "super::meta::without_managed_fields")]
+    metadata: ObjectMeta,
+    /// `driverName`: whose parameters these are.
+    #[serde(default)]
+    pub driver_name: Box<str>,
+    /// `parameters`.
+    pub parameters: Option<BTreeMap<String, String>>,
+}
+
+/// The same, from an API server that serves the kind as v1beta1 only (Kubernetes 1.31 to 1.33).
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(transparent)]
+pub struct WireAttributesClassBeta(pub WireAttributesClass);
+
+wire!(
+    WireAttributesClass,
+    "storage.k8s.io",
+    "v1",
+    "VolumeAttributesClass",
+    "volumeattributesclasses",
+    ClusterResourceScope
+);
+
+impl k8s_openapi::Resource for WireAttributesClassBeta {
+    const API_VERSION: &'static str = "storage.k8s.io/v1beta1";
+    const GROUP: &'static str = "storage.k8s.io";
+    const KIND: &'static str = "VolumeAttributesClass";
+    const VERSION: &'static str = "v1beta1";
+    const URL_PATH_SEGMENT: &'static str = "volumeattributesclasses";
+    type Scope = k8s_openapi::ClusterResourceScope;
+}
+
+impl k8s_openapi::Metadata for WireAttributesClassBeta {
+    type Ty = ObjectMeta;
+
+    fn metadata(&self) -> &ObjectMeta {
+        &self.0.metadata
+    }
+
+    fn metadata_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.0.metadata
+    }
+}
