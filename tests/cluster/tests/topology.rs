@@ -6,7 +6,7 @@ use std::time::Duration;
 use cluster::node::NodeDriver;
 use cluster::stand::Stand;
 use cluster::wait;
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::CSIStorageCapacity;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams};
@@ -43,7 +43,7 @@ async fn stand(name: &str, capacity: bool, driver_flags: &[&str]) -> Stand {
     stand
 }
 
-/// A pod that uses these claims.
+/// A pod that uses these claims, and would rather be on the first node.
 async fn pod(stand: &Stand, name: &str, claims: &[&str]) {
     let volumes: Vec<_> = claims
         .iter()
@@ -51,7 +51,12 @@ async fn pod(stand: &Stand, name: &str, claims: &[&str]) {
         .collect();
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": stand.namespace},
-        "spec": {"containers": [{"name": "main", "image": "none"}], "volumes": volumes},
+        "spec": {
+            "containers": [{"name": "main", "image": "none"}], "volumes": volumes,
+            "affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [
+                {"weight": 100, "preference": {"matchExpressions": [{"key": KEY, "operator": "In", "values": ["node-1"]}]}},
+            ]}},
+        },
     });
     stand.control_plane.apply_object(pod, &stand.namespace).await.expect("a pod");
 }
@@ -90,12 +95,18 @@ async fn late_binding_finds_the_node_that_has_the_storage() {
     stand.claim("one", "late", "1Mi").await;
     let claims = stand.claim("two", "late", "1Mi").await;
     pod(&stand, "user", &["one", "two"]).await;
+    let refused = async || (created(&stand, "ResourceExhausted").await >= 2).then_some(());
+    wait::until("the claims to be refused", LIMIT, refused).await.expect("refused");
+    // The scheduler has no memory: left alone, it might choose those nodes for ever.
+    let nodes: Api<Node> = Api::all(stand.client.clone());
+    for node in NODES.into_iter().filter(|node| *node != HOME) {
+        nodes.cordon(node).await.expect("cordoned");
+    }
     let pods: Api<Pod> = Api::namespaced(stand.client.clone(), &stand.namespace);
     let node = wait::until("the pod to be scheduled", LIMIT, async || node_of(&pods, "user").await).await;
     assert_eq!(node.as_deref().ok(), Some(HOME));
     assert_eq!(places(&stand).await, [HOME, HOME]);
     assert_eq!((created(&stand, "OK").await, stand.directories().len()), (2, 2));
-    println!("refused: {}", created(&stand, "ResourceExhausted").await);
     pods.delete("user", &DeleteParams::default().grace_period(0)).await.expect("deleted");
     claims.delete_collection(&DeleteParams::default(), &ListParams::default()).await.expect("deleted");
     let gone = async || places(&stand).await.is_empty().then_some(());
