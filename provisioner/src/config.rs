@@ -12,6 +12,7 @@ use translation::Plugins;
 use crate::capacity::CapacitySettings;
 use crate::flags::Flags;
 use crate::migration::Names;
+use crate::node::NodeSettings;
 
 /// What decisions depend on, beside the objects.
 #[derive(Debug, Clone)]
@@ -44,6 +45,8 @@ pub struct Config {
     pub immediate_topology: bool,
     /// In which version VolumeAttributesClasses are read; `None` if their gate is off.
     pub attributes_classes: Option<AttributesVersion>,
+    /// The node that the provisioner is for, if there is one on each node.
+    pub node: Option<NodeSettings>,
     /// How capacities are published, if they are.
     pub capacity: Option<CapacitySettings>,
     /// The in-tree plugins whose classes and volumes are translated.
@@ -113,6 +116,7 @@ impl Config {
             strict_topology: flags.strict_topology,
             immediate_topology: flags.immediate_topology,
             attributes_classes: gates.attributes_classes,
+            node: None,
             capacity: None,
             plugins: gates.plugins,
             can,

@@ -12,7 +12,7 @@ use crate::config::{AttributesVersion, Capabilities, Config};
 pub(crate) const DRIVER: &str = "test-driver";
 
 pub(crate) fn scope() -> Scope {
-    Scope { driver: DRIVER.into(), keep: Keep::PROVISION, ..Scope::default() }
+    Scope { driver: DRIVER.into(), keep: Keep::PROVISION.and(Keep::PLACE), ..Scope::default() }
 }
 
 pub(crate) fn config() -> Config {
@@ -31,6 +31,7 @@ pub(crate) fn config() -> Config {
         strict_topology: false,
         immediate_topology: true,
         attributes_classes: Some(AttributesVersion::V1),
+        node: None,
         capacity: None,
         plugins: Plugins::default(),
         can: Capabilities { controller: true, create_delete: true, ..Capabilities::default() },

@@ -73,16 +73,10 @@ pub(crate) const FATAL: u8 = 255;
 
 /// Flags of features that this release lacks: they are accepted, and change nothing.
 ///
-/// `Differs:` the features of these flags are not there yet. `--node-deployment` and the gate
-/// `CrossNamespaceVolumeDataSource` are refused. A claim with a data source gets an event.
-const WITHOUT_EFFECT: [&str; 6] = [
-    "cloning-protection-threads",
-    "snapshot-orphan-sweep-interval",
-    "prevent-volume-mode-conversion",
-    "node-deployment-immediate-binding",
-    "node-deployment-base-delay",
-    "node-deployment-max-delay",
-];
+/// `Differs:` the features of these flags are not there yet. The gate `CrossNamespaceVolumeDataSource` is refused. A claim
+/// with a data source gets an event.
+const WITHOUT_EFFECT: [&str; 3] =
+    ["cloning-protection-threads", "snapshot-orphan-sweep-interval", "prevent-volume-mode-conversion"];
 
 /// The given flags that change nothing in this release, to be named in the log.
 pub(crate) fn without_effect(parsed: &Parsed) -> Vec<&'static str> {
@@ -116,9 +110,6 @@ fn check(parsed: &Parsed) -> Result<(), Exit> {
     }
     if !(-1..=32).contains(&flags.volume_name_uuid_length) || flags.volume_name_uuid_length == 0 {
         return Err(Exit::refuse("--volume-name-uuid-length must be -1, or between 1 and 32"));
-    }
-    if flags.node_deployment {
-        return not_yet("node-deployment", "run one provisioner beside the controller instead");
     }
     if flags.enable_capacity {
         check_capacity(&flags)?;
@@ -157,7 +148,7 @@ mod tests {
 
     #[test]
     fn what_is_not_built_yet_is_refused_by_name() {
-        for flag in ["--node-deployment", "--enable-pprof"] {
+        for flag in ["--enable-pprof"] {
             let exit = refused(flag);
             assert_eq!(exit.code, 1);
             assert!(exit.stderr.contains(flag), "{}", exit.stderr);
@@ -193,11 +184,11 @@ mod tests {
         let args = [
             "--strict-topology",
             "--cloning-protection-threads=2",
-            "--node-deployment-max-delay=1m",
+            "--snapshot-orphan-sweep-interval=1m",
             "--v=2",
         ];
         let parsed = parse("csi-provisioner", args.map(str::to_owned).to_vec()).unwrap();
-        assert_eq!(without_effect(&parsed), ["cloning-protection-threads", "node-deployment-max-delay"]);
+        assert_eq!(without_effect(&parsed), ["cloning-protection-threads", "snapshot-orphan-sweep-interval"]);
         assert!(without_effect(&parse("csi-provisioner", vec![]).unwrap()).is_empty());
     }
 

@@ -2,8 +2,8 @@
 //!
 //! Drop-in for external-provisioner 6.4.0 (docs/upstream/provisioner.md). This release provisions with
 //! immediate and late binding, where the driver's topology allows it ([`topology`]). It translates the classes and
-//! volumes of in-tree plugins ([`translation`]). It publishes capacities ([`capacity`]). It has no data
-//! sources and no node deployment. When a claim or a flag needs one of these, the answer is a clear error.
+//! volumes of in-tree plugins ([`translation`]). It publishes capacities ([`capacity`]). It may
+//! run on each node ([`node`]). It has no data sources: a claim that needs one gets a clear error.
 
 mod caches;
 mod capacity;
@@ -14,6 +14,7 @@ mod fixture;
 mod flags;
 mod metrics;
 mod migration;
+mod node;
 mod rights;
 mod run;
 mod topology;
@@ -22,4 +23,5 @@ mod volume;
 pub use capacity::{CapacitySettings, owner};
 pub use config::{AttributesVersion, Capabilities, Config};
 pub use flags::parse;
+pub use node::NodeSettings;
 pub use run::{KEEP, main, provision, provision_through};

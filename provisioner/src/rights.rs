@@ -118,8 +118,8 @@ pub(crate) fn needs(config: &Config) -> Vec<Need> {
     let wanted = |when: When| match when {
         When::Always => true,
         When::Attaches => config.can.publish,
-        When::Topology => config.uses_topology(),
-        When::Nodes => config.uses_topology() || config.capacity.is_some(),
+        When::Topology => config.uses_topology() || config.node.is_some(),
+        When::Nodes => config.node.is_none() && (config.uses_topology() || config.capacity.is_some()),
         When::Secrets | When::Attributes => false,
     };
     RIGHTS.into_iter().filter(|(when, _)| wanted(*when)).map(|(_, need)| need).collect()
@@ -155,7 +155,7 @@ mod tests {
             let note = match when {
                 When::Always => "",
                 When::Attaches => "Only for drivers that attach volumes: an attached volume is not deleted.",
-                When::Topology => "Only for drivers with topology.",
+                When::Topology => "Only for drivers with topology, or with --node-deployment.",
                 When::Nodes => "Only for drivers with topology, or with --enable-capacity.",
                 When::Attributes => "Only where claims name VolumeAttributesClasses.",
                 When::Secrets => "Only where classes name Secrets.",

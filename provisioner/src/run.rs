@@ -7,8 +7,8 @@ use base::flag::Parsed;
 use base::flag::standard::StandardFlags;
 use base::metrics::MetricError;
 use base::queue::{Backoff, Limits, Place, WorkQueue};
-use csi::CallLog;
 use csi::identity::{controller_capabilities, plugin_capabilities};
+use csi::{CallLog, v1};
 use kubernetes::api::Objects;
 use kubernetes::collection::Collection;
 use kubernetes::object::{Attachment, Claim, Class, CsiNode, Keep, Key, Node, Volume};
@@ -24,6 +24,7 @@ use crate::claim::save::UnsavedVolumes;
 use crate::config::{AttributesVersion, Capabilities, Config, Gates};
 use crate::flags::{self, FATAL, Flags};
 use crate::metrics::{ClaimMetrics, VolumeMetrics};
+use crate::node::{NodeSettings, label_with_node};
 use crate::rights::{capacity_needs, needs};
 use crate::topology::Nodes;
 use crate::volume::attachments::Attachments;
@@ -76,8 +77,15 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
     };
     let driver = started.host.driver_name.clone();
     let mut config = Config::new(own, gates, driver.as_str(), identity(driver.as_str()), can);
+    if own.node_deployment {
+        let node = node_settings(own, &started.host.driver).await?;
+        config.identity = format!("{}-{}", config.identity, node.name).into();
+        config.node = Some(node);
+    }
     if own.enable_capacity {
-        config.capacity = Some(capacity_settings(own, &started.host.client).await);
+        let managed_by = config.node.as_ref().map(|node| label_with_node(MANAGED_BY, &node.name));
+        let managed_by = managed_by.unwrap_or_else(|| MANAGED_BY.to_owned());
+        config.capacity = Some(capacity_settings(own, managed_by, &started.host.client).await);
     }
     for flag in flags::without_effect(parsed) {
         base::warn!("This release accepts the flag but ignores it"; "flag" => flag);
@@ -89,7 +97,7 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
         releases: parsed.gates().is_enabled(flags::RELEASE_LEASE),
     };
     let in_tree = config.names().in_tree.map(|plugin| plugin.name());
-    let keep = if own.enable_capacity { KEEP.and(Keep::PLACE) } else { KEEP };
+    let keep = if own.enable_capacity || own.node_deployment { KEEP.and(Keep::PLACE) } else { KEEP };
     let mut caches = started.caches(keep, in_tree);
     let seat = started.seat(&event_source(driver.as_str()));
     let objects = match &config.capacity {
@@ -110,27 +118,46 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
     Ok(started.work(said, caches, vec![(election, duty)]).await)
 }
 
+/// An environment variable that a flag needs. Ends the process if it is not set.
+fn variable(name: &str, flag: &str) -> String {
+    let value = std::env::var(name).unwrap_or_default();
+    if value.is_empty() {
+        let why = format!("the environment variable {name} is not set");
+        base::log::exit(why, &format!("{flag} needs it: set it from the pod's fields"));
+    }
+    value
+}
+
+/// Asks the driver where this node is.
+async fn node_settings(own: &Flags, driver: &csi::Client) -> Result<NodeSettings, StartError> {
+    let name = variable("NODE_NAME", "--node-deployment").into();
+    let info = driver.call(v1::NodeGetInfoRequest {}, own.timeout).await;
+    let info =
+        info.map_err(|status| StartError::Capabilities { cause: csi::grpc_text(&status), code: FATAL })?;
+    Ok(NodeSettings {
+        name,
+        segments: info.accessible_topology.map(|topology| topology.segments).unwrap_or_default(),
+        immediate: own.node_deployment_immediate_binding,
+        base_delay: own.node_deployment_base_delay,
+        max_delay: own.node_deployment_max_delay,
+    })
+}
+
 /// Reads from the environment what the flags do not say. Ends the process if something is missing.
-async fn capacity_settings(own: &Flags, client: &kube::Client) -> CapacitySettings {
-    let variable = |name: &str| {
-        let value = std::env::var(name).unwrap_or_default();
-        if value.is_empty() {
-            let why = format!("the environment variable {name} is not set");
-            base::log::exit(why, "--enable-capacity needs it: set it from the pod's metadata");
-        }
-        value
-    };
-    let namespace = variable("NAMESPACE");
+async fn capacity_settings(own: &Flags, managed_by: String, client: &kube::Client) -> CapacitySettings {
+    let namespace = variable("NAMESPACE", "--enable-capacity");
     let owner = match u32::try_from(own.capacity_ownerref_level) {
         Err(_) => None,
-        Ok(level) => match owner(client, &namespace, &variable("POD_NAME"), level).await {
-            Ok(owner) => Some(owner),
-            Err(error) => base::log::exit(error, "No owner of CSIStorageCapacity objects"),
-        },
+        Ok(level) => {
+            match owner(client, &namespace, &variable("POD_NAME", "--capacity-ownerref-level"), level).await {
+                Ok(owner) => Some(owner),
+                Err(error) => base::log::exit(error, "No owner of CSIStorageCapacity objects"),
+            }
+        }
     };
     CapacitySettings {
         namespace: namespace.into(),
-        managed_by: MANAGED_BY.into(),
+        managed_by: managed_by.into(),
         owner,
         workers: own.capacity_threads as usize,
         poll: own.capacity_poll_interval,
@@ -218,8 +245,10 @@ pub fn provision_through(
     } else {
         Attachments::default()
     };
-    let nodes = (config.uses_topology() || config.capacity.is_some())
-        .then(|| Nodes::follow(caches.store::<Node>(), caches.store::<CsiNode>()));
+    let nodes = (config.uses_topology() || config.capacity.is_some()).then(|| match &config.node {
+        Some(node) => Nodes::own(node),
+        None => Nodes::follow(caches.store::<Node>(), caches.store::<CsiNode>()),
+    });
     let capacities = match (config.capacity.clone(), nodes.clone()) {
         (Some(settings), Some(nodes)) => {
             let sides = (seat.clone(), objects);

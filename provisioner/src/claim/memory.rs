@@ -10,6 +10,7 @@ use kubernetes::secret::SecretRef;
 use tokio::time::Instant;
 
 use super::background::{Background, Sent};
+use super::contest::Contest;
 use super::object::NewVolume;
 
 /// How long a refused claim waits before it is retried, whatever the back-off flags say.
@@ -24,6 +25,7 @@ pub(crate) struct Memory {
     unsaved: HashMap<Uid, Unsaved>,
     names: HashMap<String, Uid>,
     left: HashSet<Uid>,
+    pub(super) contests: HashMap<Uid, Contest>,
 }
 
 /// A volume whose PersistentVolume is not created yet.
@@ -137,6 +139,12 @@ impl Memory {
     pub(crate) fn forget(&mut self, uid: &Uid) {
         self.infeasible.remove(uid);
         self.left.remove(uid);
+        self.end_contest(uid);
+    }
+
+    /// The claim has an owner, or is gone.
+    pub(crate) fn end_contest(&mut self, uid: &Uid) {
+        self.contests.remove(uid);
     }
 }
 

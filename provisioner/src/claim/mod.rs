@@ -9,6 +9,7 @@
 //! - a volume of the same name that belongs to another claim is never touched.
 
 pub(crate) mod background;
+pub(crate) mod contest;
 pub(crate) mod create;
 pub(crate) mod eligible;
 pub(crate) mod error;

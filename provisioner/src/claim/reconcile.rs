@@ -26,6 +26,7 @@ use crate::caches::Caches;
 use crate::capacity::Trigger;
 use crate::config::Config;
 use crate::metrics::ClaimMetrics;
+use crate::node::Ownership;
 use crate::topology::{Known, Nodes};
 
 /// The cache may lack a PersistentVolume that we created. We check the claim again after this time: the PersistentVolume
@@ -73,7 +74,7 @@ pub(crate) struct Claims {
     pub(super) claims: Arc<Store<Claim>>,
     classes: Arc<Store<Class>>,
     pub(super) volumes: Collection<Volume>,
-    nodes: Option<Nodes>,
+    pub(super) nodes: Option<Nodes>,
     capacity: Trigger,
     unplaced: Unplaced,
     memory: Mutex<Memory>,
@@ -127,13 +128,20 @@ impl Claims {
                     (Some(sent), ..) => Attempt::Again(sent.clone()),
                 }
             }
+            (Some(claim), None) if self.is_elsewhere(&claim, class.as_deref()) => {
+                self.memory().end_contest(&id.uid);
+                return Outcome::Done;
+            }
             (Some(claim), None) => match eligibility(&claim, class.as_deref(), self.config.names()) {
                 Eligibility::Ignore | Eligibility::WaitsForNode => return Outcome::Done,
                 Eligibility::ForPopulator => return self.left_to_populator(&claim),
                 Eligibility::ClassMissing => return self.class_missing(&claim),
-                Eligibility::Go => match class {
-                    Some(class) => Attempt::New(claim, class),
-                    None => return self.class_missing(&claim),
+                Eligibility::Go => match (class, &self.config.node) {
+                    (Some(class), Some(node)) if node.ownership(&claim, &class) == Ownership::Open => {
+                        return self.contend(&claim, &class, node).await;
+                    }
+                    (Some(class), _) => Attempt::New(claim, class),
+                    (None, _) => return self.class_missing(&claim),
                 },
             },
             (None, None) => {
@@ -147,6 +155,12 @@ impl Claims {
             Some(left) => Outcome::After(left),
             None => self.attempt(attempt).await,
         }
+    }
+
+    /// Whether the claim is for another node, or for none yet.
+    fn is_elsewhere(&self, claim: &Claim, class: Option<&Class>) -> bool {
+        let (Some(node), Some(class)) = (&self.config.node, class) else { return false };
+        node.ownership(claim, class) == Ownership::Others
     }
 
     fn class_missing(&self, claim: &Claim) -> Outcome {

@@ -15,13 +15,13 @@ use super::reconcile::Claims;
 const PAUSES: [Duration; 3] =
     [Duration::from_millis(10), Duration::from_millis(50), Duration::from_millis(250)];
 
-/// What became of the annotation that names the selected node.
+/// What became of a change to a claim.
 #[derive(Debug, PartialEq, Eq)]
-enum Unselected {
-    /// It is removed: the scheduler chooses again.
+pub(super) enum Edited {
+    /// It is made.
     Done,
-    /// It is not what the attempt was made with: gone, or another node by now, or the claim is another.
-    Changed,
+    /// There is nothing to change: the claim is gone, another, or no longer what it was.
+    Not,
     /// Somebody else changed the claim at the same time.
     Conflict,
 }
@@ -41,12 +41,12 @@ impl Claims {
     pub(super) async fn reschedule(&self, claim: &Claim) -> bool {
         for pause in PAUSES.map(Some).into_iter().chain([None]) {
             match self.unselect(claim).await {
-                Ok(Unselected::Done) => {
+                Ok(Edited::Done) => {
                     base::info!("Asked the scheduler for another node"; "claim" => claim.meta.key);
                     return true;
                 }
-                Ok(Unselected::Changed) => return false,
-                Ok(Unselected::Conflict) => {}
+                Ok(Edited::Not) => return false,
+                Ok(Edited::Conflict) => {}
                 Err(error) => {
                     base::error!(api::text(&error), "Cannot remove the selected node from the claim; will retry";
                         "claim" => claim.meta.key);
@@ -61,29 +61,35 @@ impl Claims {
         false
     }
 
-    async fn unselect(&self, claim: &Claim) -> Result<Unselected, api::Error> {
+    async fn unselect(&self, claim: &Claim) -> Result<Edited, api::Error> {
+        self.edit(claim, |live| remove_selected(live, claim)).await
+    }
+
+    /// Changes the claim as the API server has it. `change` says whether it did.
+    pub(super) async fn edit(
+        &self,
+        claim: &Claim,
+        change: impl FnOnce(&mut Value) -> bool,
+    ) -> Result<Edited, api::Error> {
         let (namespace, name) = (claim.meta.namespace(), claim.meta.name());
         let Some(mut live) = self.seat.objects.raw::<WireClaim>(namespace, name).await? else {
-            return Ok(Unselected::Changed);
+            return Ok(Edited::Not);
         };
-        if !remove_selected(&mut live, claim) {
-            return Ok(Unselected::Changed);
+        let uid = live.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
+        if claim.meta.uid != uid.into() || !change(&mut live) {
+            return Ok(Edited::Not);
         }
         let claims = Collection::new(self.seat.objects.clone(), self.claims.clone());
         match claims.replace(&claim.meta, "", &live).await {
-            Ok(_) => Ok(Unselected::Done),
-            Err(error) if api::is(&error, 409) => Ok(Unselected::Conflict),
+            Ok(_) => Ok(Edited::Done),
+            Err(error) if api::is(&error, 409) => Ok(Edited::Conflict),
             Err(error) => Err(error),
         }
     }
 }
 
-/// Takes the annotation off the live claim, if that is the same claim with the same node as the one that was tried.
+/// Takes the annotation off the live claim, if that has the same node as the one that was tried.
 fn remove_selected(live: &mut Value, tried: &Claim) -> bool {
-    let uid = live.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
-    if tried.meta.uid != uid.into() {
-        return false;
-    }
     let Some(chosen) = tried.meta.annotations.get(SELECTED_NODE) else { return false };
     let annotations = live.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut);
     annotations.is_some_and(|annotations| {
@@ -107,7 +113,6 @@ mod tests {
         for (name, mut object, removed) in [
             ("same", live("testid", selected("node-1")), true),
             ("a newer choice", live("testid", selected("node-2")), false),
-            ("another claim", live("other", selected("node-1")), false),
             ("gone already", live("testid", json!({"other": "stays"})), false),
             ("no annotations", live("testid", Value::Null), false),
         ] {

@@ -13,5 +13,17 @@ mod cluster;
 mod nodes;
 mod requirement;
 
+use csi::topology::AllowedTerm;
+use kubernetes::object::{AllowedValues, Class, TopologyTerm};
 pub(crate) use nodes::Nodes;
+
 pub(crate) use requirement::{Asked, Known, Placement, TopologyError, placement};
+
+/// `allowedTopologies` of the class.
+pub(crate) fn allowed_terms(class: &Class) -> Vec<AllowedTerm> {
+    let values = |allowed: &AllowedValues| allowed.values.iter().map(ToString::to_string).collect();
+    let term = |term: &TopologyTerm| {
+        term.0.iter().map(|allowed| (allowed.key.to_string(), values(allowed))).collect()
+    };
+    class.allowed_topologies.iter().map(term).collect()
+}

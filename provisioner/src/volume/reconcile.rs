@@ -96,6 +96,9 @@ impl Volumes {
 
     async fn pass(&self, key: &Key) -> Outcome {
         let Some(volume) = self.volumes.get(key) else { return Outcome::Done };
+        if self.config.node.as_ref().is_some_and(|node| !node.reaches(&volume)) {
+            return Outcome::Done;
+        }
         if !self.seat.leadership.holds() {
             return Outcome::Retry;
         }

@@ -29,6 +29,7 @@ fn config() -> provisioner::Config {
         strict_topology: false,
         immediate_topology: true,
         attributes_classes: Some(provisioner::AttributesVersion::V1),
+        node: None,
         capacity: None,
         plugins: translation::Plugins::default(),
         can: provisioner::Capabilities { controller: true, create_delete: true, ..Default::default() },

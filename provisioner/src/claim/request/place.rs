@@ -1,11 +1,10 @@
 //! Where the volume is to be (docs/upstream/provisioner.md, "Topology").
 
-use csi::topology::AllowedTerm;
-use kubernetes::object::{AllowedValues, Claim, Class, TopologyTerm};
+use kubernetes::object::{Claim, Class};
 
 use super::super::error::ProvisionError;
 use crate::config::Config;
-use crate::topology::{Asked, Known, Placement, placement};
+use crate::topology::{Asked, Known, Placement, allowed_terms, placement};
 
 /// The terms that the driver is to choose from; `None` when it is told none.
 ///
@@ -20,7 +19,7 @@ pub(super) fn place(
     if !config.uses_topology() {
         return Ok(None);
     }
-    let allowed: Vec<AllowedTerm> = class.allowed_topologies.iter().map(allowed_term).collect();
+    let allowed = allowed_terms(class);
     let asked = Asked {
         claim: claim.meta.name(),
         allowed: &allowed,
@@ -28,9 +27,4 @@ pub(super) fn place(
         immediate: config.immediate_topology,
     };
     Ok(placement(&asked, known)?)
-}
-
-fn allowed_term(term: &TopologyTerm) -> AllowedTerm {
-    let values = |allowed: &AllowedValues| allowed.values.iter().map(ToString::to_string).collect();
-    term.0.iter().map(|allowed| (allowed.key.to_string(), values(allowed))).collect()
 }

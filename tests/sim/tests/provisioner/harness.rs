@@ -32,6 +32,7 @@ pub(crate) fn config() -> Config {
         strict_topology: false,
         immediate_topology: true,
         attributes_classes: Some(AttributesVersion::V1),
+        node: None,
         capacity: None,
         plugins: Plugins::default(),
         can: Capabilities { controller: true, create_delete: true, publish: true, ..Capabilities::default() },

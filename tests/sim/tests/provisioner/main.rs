@@ -16,6 +16,7 @@ mod leadership;
 mod lists;
 mod metrics;
 mod names;
+mod on_nodes;
 mod pairs;
 mod rights;
 mod topology;

@@ -22,6 +22,7 @@ pub(crate) fn provisioner_config(driver: &str) -> provisioner::Config {
         strict_topology: false,
         immediate_topology: true,
         attributes_classes: Some(provisioner::AttributesVersion::V1),
+        node: None,
         capacity: None,
         plugins: translation::Plugins::default(),
         can: provisioner::Capabilities {
