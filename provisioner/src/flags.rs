@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn what_is_not_built_yet_is_refused_by_name() {
-        for flag in ["--enable-pprof"] {
+        for flag in ["--enable-pprof", "--feature-gates=CrossNamespaceVolumeDataSource=true"] {
             let exit = refused(flag);
             assert_eq!(exit.code, 1);
             assert!(exit.stderr.contains(flag), "{}", exit.stderr);

@@ -9,6 +9,8 @@ mod caches;
 mod capacity;
 mod claim;
 mod config;
+mod duty;
+mod environment;
 #[cfg(test)]
 mod fixture;
 mod flags;
@@ -22,6 +24,7 @@ mod volume;
 
 pub use capacity::{CapacitySettings, owner};
 pub use config::{AttributesVersion, Capabilities, Config};
+pub use duty::{KEEP, provision, provision_through};
 pub use flags::parse;
 pub use node::NodeSettings;
-pub use run::{KEEP, main, provision, provision_through};
+pub use run::main;

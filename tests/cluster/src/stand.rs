@@ -107,6 +107,26 @@ impl Stand {
         Stand { client, namespace, driver, driver_args, kubeconfig, control_plane, _alone: alone }
     }
 
+    /// Another driver, for the node of this name: its socket is `csi-NODE.sock` of the control plane's folder.
+    pub fn driver_of(&self, node: &str, flags: &[&str]) -> Process {
+        let folder = self.control_plane.folder();
+        let mut args = vec![
+            format!("--endpoint=unix://{}", folder.join(format!("csi-{node}.sock")).display()),
+            format!("--statedir={}", folder.join(format!("volumes-{node}")).display()),
+            format!("--nodeid={node}"),
+        ];
+        args.extend(flags.iter().map(|flag| (*flag).to_owned()));
+        start_driver(&self.control_plane, &args)
+    }
+
+    /// A csi-provisioner beside the driver of the node of this name ([`Stand::driver_of`]).
+    pub fn provisioner_of(&self, node: &str, flags: &[&str]) -> Replica {
+        let socket = self.control_plane.folder().join(format!("csi-{node}.sock"));
+        let address = format!("--csi-address={}", socket.display());
+        let flags: Vec<&str> = std::iter::once(address.as_str()).chain(flags.iter().copied()).collect();
+        self.provisioner(node, &flags)
+    }
+
     /// SIGSTOP and SIGCONT: calls hang meanwhile.
     pub fn signal_driver(&mut self, signal: Signal) {
         self.driver.signal(signal);
@@ -169,6 +189,7 @@ impl Stand {
             // As a pod of this name would have it.
             .env("NAMESPACE", &self.namespace)
             .env("POD_NAME", name)
+            .env("NODE_NAME", name)
             .env_remove("KUBECONFIG");
         let process = self.control_plane.spawn(&format!("{sidecar}-{name}"), command).expect("started");
         Replica { process }

@@ -80,7 +80,11 @@ async fn places(stand: &Stand) -> Vec<String> {
 
 /// How often CreateVolume was answered with this code.
 async fn created(stand: &Stand, code: &str) -> u32 {
-    let page = stand.metrics("a").await;
+    created_by(stand, "a", code).await
+}
+
+async fn created_by(stand: &Stand, provisioner: &str, code: &str) -> u32 {
+    let page = stand.metrics(provisioner).await;
     let labels = format!("grpc_status_code=\"{code}\",method_name=\"/csi.v1.Controller/CreateVolume\"");
     let line = page.lines().find(|line| line.contains("seconds_count{") && line.contains(&labels));
     line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
@@ -205,4 +209,46 @@ async fn capacities_steer_the_scheduler_away_from_full_segments() {
     let log = provisioner.last_lines(10_000);
     assert!(!log.contains("permission missing") && !log.contains("forbidden"), "{log}");
     provisioner.terminate(LIMIT).await.expect("it ends");
+}
+
+/// A provisioner and a driver on each of three nodes race for claims with immediate binding.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_nodes_race_for_300_claims_and_make_each_once() {
+    const CLAIMS: usize = 300;
+    let stand = stand("race", false, &[]).await;
+    let _drivers = NODES.map(|node| stand.driver_of(node, &[]));
+    let flags = ["--node-deployment", "--node-deployment-base-delay=4s", "--node-deployment-max-delay=10s"];
+    let mut provisioners = NODES.map(|node| stand.provisioner_of(node, &flags));
+    stand.class("now", "Delete", "Immediate", &[]).await;
+    let claims = stand.claims(CLAIMS, "now").await;
+    let bound = async || {
+        let all = claims.list(&ListParams::default().match_any()).await.ok()?;
+        let phase = |claim: &PersistentVolumeClaim| claim.status.as_ref()?.phase.clone();
+        (all.iter().filter(|claim| phase(claim).as_deref() == Some("Bound")).count() == CLAIMS).then_some(())
+    };
+    wait::until("the claims to be bound", LIMIT, bound).await.expect("bound");
+    let mut made = 0;
+    let there = places(&stand).await;
+    for node in NODES {
+        let own = created_by(&stand, node, "OK").await;
+        let placed = there.iter().filter(|place| *place == node).count();
+        println!("{node}: {own} volumes");
+        assert_eq!(placed, own as usize, "{node}");
+        assert!(own > 0, "{node}");
+        made += own as usize;
+    }
+    assert_eq!((made, there.len()), (CLAIMS, CLAIMS), "each once");
+    for claim in claims.list(&ListParams::default()).await.expect("claims") {
+        let node =
+            claim.metadata.annotations.and_then(|all| all.get("volume.kubernetes.io/selected-node").cloned());
+        assert!(node.is_some_and(|node| NODES.contains(&node.as_str())));
+    }
+    claims.delete_collection(&DeleteParams::default(), &ListParams::default()).await.expect("deleted");
+    let gone = async || places(&stand).await.is_empty().then_some(());
+    wait::until("the volumes to go", LIMIT, gone).await.expect("gone");
+    for provisioner in &mut provisioners {
+        let log = provisioner.last_lines(100_000);
+        assert!(!log.contains("permission missing") && !log.contains("forbidden"), "{log}");
+        provisioner.terminate(LIMIT).await.expect("it ends");
+    }
 }

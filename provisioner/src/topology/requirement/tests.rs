@@ -187,7 +187,8 @@ fn only_a_missing_csi_node_means_that_the_node_is_gone() {
         (node(&[("rack", "r1")], &["zone"]), false, "does not match topology keys"),
     ] {
         for (strict, immediate) in COMBINATIONS {
-            let error = ask(&plain(strict, immediate), &known(&[machine.clone()], true)).unwrap_err();
+            let error =
+                ask(&plain(strict, immediate), &known(std::slice::from_ref(&machine), true)).unwrap_err();
             assert_eq!(error.node_is_gone().is_some(), gone, "{error}");
             assert!(error.to_string().contains(text), "{error}");
         }

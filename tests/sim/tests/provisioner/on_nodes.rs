@@ -40,7 +40,9 @@ fn on(node: &str) -> Config {
 
 fn set_room(world: &World, node: &str, bytes: i64) {
     let segments = BTreeMap::from([("host".to_owned(), node.to_owned())]);
-    world.driver.change_model(|model| drop(model.room.insert(segments, bytes)));
+    world.driver.change_model(|model| {
+        model.room.insert(segments, bytes);
+    });
 }
 
 /// A world with a provisioner on each of three nodes, each with this much room.

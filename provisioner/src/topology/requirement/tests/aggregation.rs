@@ -176,6 +176,17 @@ fn nodes_with_different_keys() {
             delayed: Ok(&["region=us-east", "region=us-west"]),
             strict: Ok(&["region=us-east"]),
         },
+    ] {
+        check(&row);
+    }
+}
+
+#[test]
+fn registrations_of_other_keys_do_not_count() {
+    let (east, west) = (("region", "us-east"), ("region", "us-west"));
+    let (zone1, zone2) = (("zone", "zone1"), ("zone", "zone2"));
+    let both: &[&str] = &["region", "zone"];
+    for row in [
         Row {
             name: "disjoint keys across cluster",
             nodes: vec![node(&[east], &["region"]), node(&[zone1], &["zone"])],

@@ -88,7 +88,9 @@ pub(crate) fn terms(world: &World) -> Vec<String> {
 /// What is free in a zone.
 pub(crate) fn set_room(world: &World, zone: &str, bytes: i64) {
     let segments = BTreeMap::from([("zone".to_owned(), zone.to_owned())]);
-    world.driver.change_model(|model| drop(model.room.insert(segments, bytes)));
+    world.driver.change_model(|model| {
+        model.room.insert(segments, bytes);
+    });
 }
 
 /// The part of kube-scheduler that a provisioner lives with: chooses a node for each late-binding claim that has none, one

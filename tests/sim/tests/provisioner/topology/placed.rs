@@ -7,6 +7,9 @@ use tokio::time::sleep;
 use super::*;
 use crate::harness::{LIMIT, bound, calls, events, writes};
 
+/// What somebody does in between.
+type Hand = fn(&World);
+
 const ALL: &str = "zone=z1 zone=z2 zone=z3";
 
 #[tokio::test(start_paused = true)]
@@ -131,12 +134,12 @@ async fn nodes_that_come_and_go_are_seen_by_the_next_claim() {
     let _binder = world.binder();
     world.api.put(class());
     let _running = PLACED.run(&world, |_| {});
-    let steps: [(&str, &dyn Fn(&World)); 5] = [
-        ("zone=z1 zone=z2 zone=z3", &|_| {}),
-        ("zone=z1 zone=z2 zone=z3 zone=z4", &|world| put_node(world, "node-4", "z4", &["zone"])),
-        ("zone=z1 zone=z3 zone=z4", &|world| drop(world.api.delete("csinodes", "node-2"))),
-        ("zone=z1 zone=z3", &|world| drop(world.api.delete("nodes", "node-4"))),
-        ("zone=z3 zone=z5", &|world| {
+    let steps: [(&str, Hand); 5] = [
+        ("zone=z1 zone=z2 zone=z3", |_| {}),
+        ("zone=z1 zone=z2 zone=z3 zone=z4", |world| put_node(world, "node-4", "z4", &["zone"])),
+        ("zone=z1 zone=z3 zone=z4", |world| assert!(world.api.delete("csinodes", "node-2"))),
+        ("zone=z1 zone=z3", |world| assert!(world.api.delete("nodes", "node-4"))),
+        ("zone=z3 zone=z5", |world| {
             world.api.edit("nodes", "node-1", |node| node["metadata"]["labels"]["zone"] = json!("z5"));
         }),
     ];

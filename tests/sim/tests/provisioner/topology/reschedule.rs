@@ -11,6 +11,9 @@ fn exhausted() -> Reply {
     Reply::error(Code::ResourceExhausted, "no room")
 }
 
+/// What somebody does in between.
+type Hand = fn(&World);
+
 const FULL: &str = "CreateVolume Some(ResourceExhausted)";
 
 #[tokio::test(start_paused = true)]
@@ -102,7 +105,7 @@ async fn conflicts_are_tried_four_times() {
 #[tokio::test(start_paused = true)]
 async fn newer_choice_and_newer_claim_keep_their_node() {
     let late_refusal = || exhausted().after(Duration::from_secs(5));
-    let hands: [(&str, fn(&World)); 2] = [
+    let hands: [(&str, Hand); 2] = [
         ("a newer choice", |world| select(world, "data", "node-3")),
         ("a newer claim", |world| {
             world
