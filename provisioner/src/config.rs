@@ -6,7 +6,7 @@ use base::queue::Backoff;
 use csi::capability::{ControllerCapabilities, PluginCapabilities};
 use csi::v1::controller_service_capability::rpc::Type as Rpc;
 use csi::v1::plugin_capability::service::Type as Service;
-use kubernetes::object::Claim;
+use kubernetes::object::{AttributesVersion, Claim};
 use translation::Plugins;
 
 use crate::capacity::CapacitySettings;
@@ -137,15 +137,6 @@ impl Config {
     pub(crate) fn names_attributes(&self, claim: &Claim) -> bool {
         self.attributes_classes.is_some() && !claim.attributes_class.is_empty()
     }
-}
-
-/// The API version in which the cluster serves VolumeAttributesClasses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AttributesVersion {
-    /// storage.k8s.io/v1.
-    V1,
-    /// storage.k8s.io/v1beta1.
-    Beta,
 }
 
 /// The feature gates that reach decisions.

@@ -6,10 +6,10 @@ use std::time::Duration;
 use base::flag::Parsed;
 use csi::identity::{controller_capabilities, plugin_capabilities};
 use csi::v1;
+use kubernetes::object::AttributesVersion;
 use process::StartError;
 
 use crate::capacity::{CapacitySettings, owner};
-use crate::config::AttributesVersion;
 use crate::flags::{self, FATAL, Flags};
 use crate::node::{NodeSettings, label_with_node};
 

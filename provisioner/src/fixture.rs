@@ -1,12 +1,12 @@
 //! The objects that the tests of decisions start from (docs/upstream/provisioner.md, "Test cases").
 
 use base::queue::Backoff;
-use kubernetes::object::{Claim, Class, Keep, Object, Scope, Volume};
+use kubernetes::object::{AttributesVersion, Claim, Class, Keep, Object, Scope, Volume};
 use serde_json::{Value, json};
 use std::time::Duration;
 use translation::Plugins;
 
-use crate::config::{AttributesVersion, Capabilities, Config};
+use crate::config::{Capabilities, Config};
 
 /// The driver of the tests.
 pub(crate) const DRIVER: &str = "test-driver";

@@ -23,7 +23,7 @@ mod topology;
 mod volume;
 
 pub use capacity::{CapacitySettings, owner};
-pub use config::{AttributesVersion, Capabilities, Config};
+pub use config::{Capabilities, Config};
 pub use duty::{KEEP, provision, provision_through};
 pub use flags::parse;
 pub use node::NodeSettings;

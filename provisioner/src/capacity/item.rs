@@ -101,7 +101,7 @@ mod tests {
 
     /// Upstream's TestRefresh.
     #[test]
-    fn refreshed_items_are_those_of_the_class_or_of_the_exact_segment() {
+    fn refreshed_items_are_of_the_class_or_the_exact_segment() {
         let all =
             items(&[&[("zone", "a")], &[("zone", "a"), ("rack", "1")], &[("zone", "b")]], &["slow", "fast"]);
         assert_eq!(all.len(), 6);

@@ -1,33 +1,21 @@
 //! With a provisioner on each node, a claim with immediate binding is for the node that is first to select itself
 //! (docs/upstream/provisioner.md, "Node deployment").
 
-use std::time::Duration;
-
 use base::queue::Outcome;
 use csi::{grpc_text, v1};
 use kubernetes::api;
 use kubernetes::object::annotation::SELECTED_NODE;
-use kubernetes::object::{Claim, Class, Uid};
+use kubernetes::object::{Claim, Class};
 use serde_json::{Value, json};
 use thiserror::Error;
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::memory::Memory;
 use super::name::volume_name;
 use super::reconcile::Claims;
 use super::request::{Prepared, prepare};
 use super::reschedule::Edited;
 use crate::node::NodeSettings;
-
-/// A claim that this node may make its own.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Contest {
-    /// How often somebody else was faster to change the claim.
-    lost: u32,
-    /// Not before this.
-    at: Instant,
-}
 
 /// Why the claim could not be made this node's.
 #[derive(Debug, Error)]
@@ -36,23 +24,6 @@ enum ContestError {
     Driver(Status),
     #[error("{}", api::text(.0))]
     Api(#[from] api::Error),
-}
-
-impl Memory {
-    /// How long the node still has to wait before it may select itself. The wait begins with the first call.
-    fn contest(&mut self, uid: &Uid, node: &NodeSettings, now: Instant) -> Option<Duration> {
-        let first = || Contest { lost: 0, at: now + node.delay(0, fastrand::f64()) };
-        let contest = self.contests.entry(uid.clone()).or_insert_with(first);
-        Some(contest.at.saturating_duration_since(now)).filter(|left| !left.is_zero())
-    }
-
-    /// Somebody else changed the claim at the same time: the node waits longer.
-    fn lose(&mut self, uid: &Uid, node: &NodeSettings, now: Instant) -> Duration {
-        let lost = self.contests.get(uid).map_or(0, |contest| contest.lost) + 1;
-        let delay = node.delay(lost, fastrand::f64());
-        self.contests.insert(uid.clone(), Contest { lost, at: now + delay });
-        delay
-    }
 }
 
 impl Claims {

@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use csi::v1;
 use kubernetes::api;
-use kubernetes::object::{Claim, Key, Volume, WireAttributesClass, WireAttributesClassBeta, WireVolume};
+use kubernetes::object::{
+    AttributesVersion, Claim, Key, Volume, WireAttributesClass, WireAttributesClassBeta, WireVolume,
+};
 use kubernetes::secret::read;
 use tokio::time::Instant;
 use tonic::Status;
@@ -23,7 +25,6 @@ use super::name::{names_may_collide, volume_name};
 use super::object::NewVolume;
 use super::reconcile::Claims;
 use super::request::{Prepared, mutable_parameters};
-use crate::config::AttributesVersion;
 use crate::migration::in_tree;
 use crate::topology::Placement;
 

@@ -28,7 +28,7 @@ fn config() -> provisioner::Config {
         topology: true,
         strict_topology: false,
         immediate_topology: true,
-        attributes_classes: Some(provisioner::AttributesVersion::V1),
+        attributes_classes: Some(kubernetes::object::AttributesVersion::V1),
         node: None,
         capacity: None,
         plugins: translation::Plugins::default(),

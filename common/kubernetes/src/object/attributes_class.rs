@@ -7,6 +7,15 @@ use serde::Deserialize;
 
 use super::wire::wire;
 
+/// The API version in which the cluster serves VolumeAttributesClasses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttributesVersion {
+    /// storage.k8s.io/v1.
+    V1,
+    /// storage.k8s.io/v1beta1.
+    Beta,
+}
+
 /// A VolumeAttributesClass as the API server sends it.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -22,7 +22,7 @@ mod wire;
 mod word;
 
 pub use attachment::{Attachment, AttachmentSource, StatusError, WireAttachment};
-pub use attributes_class::{WireAttributesClass, WireAttributesClassBeta};
+pub use attributes_class::{AttributesVersion, WireAttributesClass, WireAttributesClassBeta};
 pub use capacity::{Capacity, DRIVER_NAME, MANAGED_BY, WireCapacity};
 pub use claim::{Claim, DataSource, WireClaim};
 pub use class::{AllowedValues, BindingMode, Class, TopologyTerm, WireClass};

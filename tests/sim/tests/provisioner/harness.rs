@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use base::leadership::Leadership;
 use base::queue::Backoff;
+use kubernetes::object::AttributesVersion;
 use process::{Caches, Duty, Seat};
-use provisioner::{AttributesVersion, Capabilities, Config, provision};
+use provisioner::{Capabilities, Config, provision};
 use serde_json::{Value, json};
 pub(crate) use sim::objects::{DRIVER, claim, class};
 use sim::{Request, Sidecar, World};

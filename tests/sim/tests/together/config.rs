@@ -21,7 +21,7 @@ pub(crate) fn provisioner_config(driver: &str) -> provisioner::Config {
         topology: false,
         strict_topology: false,
         immediate_topology: true,
-        attributes_classes: Some(provisioner::AttributesVersion::V1),
+        attributes_classes: Some(kubernetes::object::AttributesVersion::V1),
         node: None,
         capacity: None,
         plugins: translation::Plugins::default(),
