@@ -38,7 +38,7 @@ pub(crate) const MIGRATE_RBD: &str = "CSIMigrationRBD";
 const GATES: &[Gate] = &[Gate::ga(ERROR_CODE), Gate::beta(RELEASE_LEASE, true), Gate::alpha(MIGRATE_RBD)];
 
 /// Reads the command line (without the program's name).
-pub fn parse(program: &str, args: Vec<String>) -> Result<Parsed, Exit> {
+pub(crate) fn parse(program: &str, args: Vec<String>) -> Result<Parsed, Exit> {
     let mut set = FlagSet::new(program, Dialect::Go);
     set.group::<StandardFlags>().group::<LogFlags>();
     add_flags(&mut set);
@@ -46,7 +46,7 @@ pub fn parse(program: &str, args: Vec<String>) -> Result<Parsed, Exit> {
 }
 
 /// Adds the flags that only csi-attacher has, and its feature gates.
-pub fn add_flags(set: &mut FlagSet) {
+pub(crate) fn add_flags(set: &mut FlagSet) {
     set.group::<Flags>().feature_gates(GATES).check(check);
 }
 

@@ -41,5 +41,4 @@ mod volume;
 
 pub use config::{Capabilities, Config, finalizer};
 pub use duty::{KEEP, attach};
-pub use flags::{add_flags, parse};
-pub use run::{main, take_seat};
+pub use run::PROGRAM;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use base::flag::Parsed;
 use base::flag::standard::StandardFlags;
 use csi::CallLog;
-use process::{Caches, Duty, Election, Setup, StartError, Started, capabilities, start};
+use futures::FutureExt as _;
+use process::{Caches, Duty, Election, Program, Setup, StartError, Started, capabilities, start};
 use translation::Plugins;
 
 use crate::config::{Capabilities, Config, Gates};
@@ -15,8 +16,20 @@ use crate::flags::{self, Flags, LogFlags};
 /// Longest time for GetPluginInfo, and for the two capability calls together, whatever `--timeout` says.
 const IDENTITY_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// csi-attacher, alone or as one of several.
+pub const PROGRAM: Program = Program {
+    name: "csi-attacher",
+    parse: flags::parse,
+    main: |parsed| main(parsed).boxed_local(),
+    add_flags: flags::add_flags,
+    keep: |_| KEEP,
+    take_seat: |started, caches, parsed, said| {
+        std::future::ready(Ok(take_seat(started, caches, parsed, said))).boxed_local()
+    },
+};
+
 /// Runs the sidecar until it is told to stop. Returns the exit code.
-pub async fn main(parsed: &Parsed) -> u8 {
+async fn main(parsed: &Parsed) -> u8 {
     let (own, standard): (Flags, StandardFlags) = (parsed.read(), parsed.read());
     match begin(parsed, &own, &standard).await {
         Ok(code) => code,
@@ -51,7 +64,7 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
 
 /// The attacher of a process that has started: how its leader is elected, and its duty. `said` is what the driver answered
 /// about its capabilities. `parsed` holds csi-attacher's flags under their own names.
-pub fn take_seat(
+fn take_seat(
     started: &Started,
     caches: &mut Caches,
     parsed: &Parsed,

@@ -41,9 +41,9 @@ impl Sidecar {
     /// The name of the Go sidecar's binary; our own for what has none.
     fn name(self) -> &'static str {
         match self {
-            Self::Provisioner => "csi-provisioner",
-            Self::Attacher => "csi-attacher",
-            Self::Resizer => "csi-resizer",
+            Self::Provisioner => provisioner::PROGRAM.name,
+            Self::Attacher => attacher::PROGRAM.name,
+            Self::Resizer => resizer::PROGRAM.name,
             Self::Registrar => "csi-node-driver-registrar",
             Self::LivenessProbe => "livenessprobe",
             Self::Node => "node",
@@ -85,9 +85,9 @@ impl Sidecar {
 
     fn parse(self, program: &str, args: Vec<String>) -> Result<Parsed, Exit> {
         match self {
-            Self::Provisioner => provisioner::parse(program, args),
-            Self::Attacher => attacher::parse(program, args),
-            Self::Resizer => resizer::parse(program, args),
+            Self::Provisioner => (provisioner::PROGRAM.parse)(program, args),
+            Self::Attacher => (attacher::PROGRAM.parse)(program, args),
+            Self::Resizer => (resizer::PROGRAM.parse)(program, args),
             Self::Registrar => registrar::parse_registrar(program, args),
             Self::LivenessProbe => registrar::parse_probe(program, args),
             Self::Node => registrar::parse_node(program, args),
@@ -113,9 +113,9 @@ impl Sidecar {
         };
         let code = runtime.block_on(async {
             match self {
-                Self::Provisioner => provisioner::main(&parsed).await,
-                Self::Attacher => attacher::main(&parsed).await,
-                Self::Resizer => resizer::main(&parsed).await,
+                Self::Provisioner => (provisioner::PROGRAM.main)(&parsed).await,
+                Self::Attacher => (attacher::PROGRAM.main)(&parsed).await,
+                Self::Resizer => (resizer::PROGRAM.main)(&parsed).await,
                 Self::Registrar => registrar::register(&parsed).await,
                 Self::LivenessProbe => registrar::probe(&parsed).await,
                 Self::Node => registrar::node(&parsed).await,

@@ -6,12 +6,14 @@ use base::queue::Backoff;
 use csi::capability::{ControllerCapabilities, PluginCapabilities};
 use csi::v1::controller_service_capability::rpc::Type as Rpc;
 use csi::v1::plugin_capability::service::Type as Service;
-use kubernetes::object::Claim;
+use kubernetes::object::{AttributesVersion, Claim};
 use translation::Plugins;
 
+use crate::capacity::CapacitySettings;
 use crate::flags::Flags;
 use crate::intent::place::Place;
 use crate::migration::Names;
+use crate::node::NodeSettings;
 
 /// What decisions depend on, beside the objects.
 #[derive(Debug, Clone)]
@@ -38,8 +40,16 @@ pub struct Config {
     pub publish_read_only: bool,
     /// Whether the Topology gate is on.
     pub topology: bool,
-    /// Whether the VolumeAttributesClass gate is on.
-    pub attributes_classes: bool,
+    /// Whether a late-binding claim may be placed in the selected node's segment only.
+    pub strict_topology: bool,
+    /// Whether a claim without a selected node is placed anywhere in the cluster; otherwise the driver is told nothing.
+    pub immediate_topology: bool,
+    /// In which version VolumeAttributesClasses are read; `None` if their gate is off.
+    pub attributes_classes: Option<AttributesVersion>,
+    /// The node that the provisioner is for, if there is one on each node.
+    pub node: Option<NodeSettings>,
+    /// How capacities are published, if they are.
+    pub capacity: Option<CapacitySettings>,
     /// The in-tree plugins whose classes and volumes are translated.
     pub plugins: Plugins,
     /// Where requests are written down before they are sent; `None`: nowhere.
@@ -106,7 +116,11 @@ impl Config {
             extra_metadata: flags.extra_create_metadata,
             publish_read_only: flags.controller_publish_readonly,
             topology: gates.topology,
+            strict_topology: flags.strict_topology,
+            immediate_topology: flags.immediate_topology,
             attributes_classes: gates.attributes_classes,
+            node: None,
+            capacity: None,
             plugins: gates.plugins,
             intents: None,
             can,
@@ -125,7 +139,7 @@ impl Config {
 
     /// Whether the claim names a VolumeAttributesClass that counts: its gate is on.
     pub(crate) fn names_attributes(&self, claim: &Claim) -> bool {
-        self.attributes_classes && !claim.attributes_class.is_empty()
+        self.attributes_classes.is_some() && !claim.attributes_class.is_empty()
     }
 }
 
@@ -135,7 +149,7 @@ pub(crate) struct Gates {
     /// `Topology`.
     pub(crate) topology: bool,
     /// `VolumeAttributesClass`, already off when the cluster has no such kind.
-    pub(crate) attributes_classes: bool,
+    pub(crate) attributes_classes: Option<AttributesVersion>,
     /// What `CSIMigrationRBD` says.
     pub(crate) plugins: Plugins,
 }

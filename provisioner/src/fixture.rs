@@ -1,7 +1,7 @@
 //! The objects that the tests of decisions start from (docs/upstream/provisioner.md, "Test cases").
 
 use base::queue::Backoff;
-use kubernetes::object::{Claim, Class, Keep, Object, Scope, Volume};
+use kubernetes::object::{AttributesVersion, Claim, Class, Keep, Object, Scope, Volume};
 use serde_json::{Value, json};
 use std::time::Duration;
 use translation::Plugins;
@@ -12,7 +12,7 @@ use crate::config::{Capabilities, Config};
 pub(crate) const DRIVER: &str = "test-driver";
 
 pub(crate) fn scope() -> Scope {
-    Scope { driver: DRIVER.into(), keep: Keep::PROVISION, ..Scope::default() }
+    Scope { driver: DRIVER.into(), keep: Keep::PROVISION.and(Keep::PLACE), ..Scope::default() }
 }
 
 pub(crate) fn config() -> Config {
@@ -28,7 +28,11 @@ pub(crate) fn config() -> Config {
         extra_metadata: false,
         publish_read_only: false,
         topology: true,
-        attributes_classes: true,
+        strict_topology: false,
+        immediate_topology: true,
+        attributes_classes: Some(AttributesVersion::V1),
+        node: None,
+        capacity: None,
         plugins: Plugins::default(),
         intents: None,
         can: Capabilities { controller: true, create_delete: true, ..Capabilities::default() },

@@ -69,7 +69,7 @@ const GATES: &[Gate] = &[
 ];
 
 /// Reads the command line (without the program's name).
-pub fn parse(program: &str, args: Vec<String>) -> Result<Parsed, Exit> {
+pub(crate) fn parse(program: &str, args: Vec<String>) -> Result<Parsed, Exit> {
     let mut set = FlagSet::new(program, Dialect::Posix);
     set.gate_code(FATAL.into()).group::<StandardFlags>().group::<ServerFlags>();
     add_flags(&mut set);
@@ -77,7 +77,7 @@ pub fn parse(program: &str, args: Vec<String>) -> Result<Parsed, Exit> {
 }
 
 /// Adds the flags that only csi-provisioner has, and its feature gates.
-pub fn add_flags(set: &mut FlagSet) {
+pub(crate) fn add_flags(set: &mut FlagSet) {
     set.group::<Flags>().feature_gates(GATES).check(check);
 }
 
@@ -86,25 +86,10 @@ pub(crate) const FATAL: u8 = 255;
 
 /// Flags of features that this release lacks: they are accepted, and change nothing.
 ///
-/// `Differs:` the features of these flags are not there yet. `--enable-capacity`, `--node-deployment` and the gate
-/// `CrossNamespaceVolumeDataSource` are refused. Claims of a driver with topology fail unless the gate `Topology` is off.
-/// A claim with a data source gets an event.
-const WITHOUT_EFFECT: [&str; 14] = [
-    "strict-topology",
-    "immediate-topology",
-    "cloning-protection-threads",
-    "snapshot-orphan-sweep-interval",
-    "prevent-volume-mode-conversion",
-    "capacity-threads",
-    "capacity-poll-interval",
-    "capacity-for-immediate-binding",
-    "capacity-ownerref-level",
-    "kube-api-capacity-qps",
-    "kube-api-capacity-burst",
-    "node-deployment-immediate-binding",
-    "node-deployment-base-delay",
-    "node-deployment-max-delay",
-];
+/// `Differs:` the features of these flags are not there yet. The gate `CrossNamespaceVolumeDataSource` is refused. A claim
+/// with a data source gets an event.
+const WITHOUT_EFFECT: [&str; 3] =
+    ["cloning-protection-threads", "snapshot-orphan-sweep-interval", "prevent-volume-mode-conversion"];
 
 /// The given flags that change nothing in this release, to be named in the log.
 pub(crate) fn without_effect(parsed: &Parsed) -> Vec<&'static str> {
@@ -139,11 +124,8 @@ fn check(parsed: &Parsed) -> Result<(), Exit> {
     if !(-1..=32).contains(&flags.volume_name_uuid_length) || flags.volume_name_uuid_length == 0 {
         return Err(Exit::refuse("--volume-name-uuid-length must be -1, or between 1 and 32"));
     }
-    if flags.node_deployment {
-        return not_yet("node-deployment", "run one provisioner beside the controller instead");
-    }
     if flags.enable_capacity {
-        return not_yet("enable-capacity", "remove it and set storageCapacity: false in the CSIDriver");
+        check_capacity(&flags)?;
     }
     if flags.enable_pprof {
         return not_yet("enable-pprof", "remove it: there is no Go runtime to profile");
@@ -154,17 +136,32 @@ fn check(parsed: &Parsed) -> Result<(), Exit> {
     Ok(())
 }
 
+/// Refuses values with which no capacity could be published.
+fn check_capacity(flags: &Flags) -> Result<(), Exit> {
+    let refused = [
+        (flags.capacity_threads == 0, "--capacity-threads must be greater than zero"),
+        (flags.capacity_poll_interval.is_zero(), "--capacity-poll-interval must be longer than 0"),
+        (flags.capacity_ownerref_level < -1, "--capacity-ownerref-level must be -1 or more"),
+        (flags.kube_api_capacity_qps <= 0.0, "--kube-api-capacity-qps must be greater than zero"),
+        (flags.kube_api_capacity_burst < 1, "--kube-api-capacity-burst must be greater than zero"),
+    ];
+    match refused.into_iter().find(|(is_wrong, _)| *is_wrong) {
+        Some((_, why)) => Err(Exit::refuse(why)),
+        None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn refused(arg: &str) -> Exit {
-        parse("csi-provisioner", vec![arg.to_owned()]).map(|_| ()).unwrap_err()
+        parse("csi-provisioner", arg.split(' ').map(str::to_owned).collect()).map(|_| ()).unwrap_err()
     }
 
     #[test]
     fn what_is_not_built_yet_is_refused_by_name() {
-        for flag in ["--node-deployment", "--enable-capacity", "--enable-pprof"] {
+        for flag in ["--enable-pprof", "--feature-gates=CrossNamespaceVolumeDataSource=true"] {
             let exit = refused(flag);
             assert_eq!(exit.code, 1);
             assert!(exit.stderr.contains(flag), "{}", exit.stderr);
@@ -182,6 +179,11 @@ mod tests {
             "--timeout=0s",
             "--retry-interval-start=0s",
             "--retry-interval-max=0s",
+            "--capacity-threads=0 --enable-capacity",
+            "--capacity-poll-interval=0s --enable-capacity",
+            "--capacity-ownerref-level=-2 --enable-capacity",
+            "--kube-api-capacity-qps=0 --enable-capacity",
+            "--kube-api-capacity-burst=0 --enable-capacity",
         ] {
             let exit = refused(arg);
             assert_eq!(exit.code, 1, "{arg}");
@@ -192,13 +194,14 @@ mod tests {
 
     #[test]
     fn flags_of_later_releases_are_named_when_they_are_given() {
-        let args =
-            ["--strict-topology", "--immediate-topology=false", "--node-deployment-max-delay=1m", "--v=2"];
+        let args = [
+            "--strict-topology",
+            "--cloning-protection-threads=2",
+            "--snapshot-orphan-sweep-interval=1m",
+            "--v=2",
+        ];
         let parsed = parse("csi-provisioner", args.map(str::to_owned).to_vec()).unwrap();
-        assert_eq!(
-            without_effect(&parsed),
-            ["strict-topology", "immediate-topology", "node-deployment-max-delay"]
-        );
+        assert_eq!(without_effect(&parsed), ["cloning-protection-threads", "snapshot-orphan-sweep-interval"]);
         assert!(without_effect(&parse("csi-provisioner", vec![]).unwrap()).is_empty());
     }
 

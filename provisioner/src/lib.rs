@@ -1,25 +1,31 @@
 //! csi-provisioner: creates volumes for claims, and deletes volumes whose claim is gone.
 //!
 //! Drop-in for external-provisioner 6.4.0 (docs/upstream/provisioner.md). This release provisions with
-//! immediate and late binding. It translates the classes and volumes of in-tree
-//! plugins ([`translation`]). It has no topology, data sources, capacity objects, node deployment or
-//! attributes classes. When a claim, a flag or a driver needs one of these, the answer
-//! is a clear error.
+//! immediate and late binding, where the driver's topology allows it ([`topology`]). It translates the classes and
+//! volumes of in-tree plugins ([`translation`]). It publishes capacities ([`capacity`]). It may
+//! run on each node ([`node`]). It has no data sources: a claim that needs one gets a clear error.
 
 mod caches;
+mod capacity;
 mod claim;
 mod config;
+mod duty;
+mod environment;
 #[cfg(test)]
 mod fixture;
 mod flags;
 mod intent;
 mod metrics;
 mod migration;
+mod node;
 mod rights;
 mod run;
+mod topology;
 mod volume;
 
+pub use capacity::{CapacitySettings, owner};
 pub use config::{Capabilities, Config};
-pub use flags::{add_flags, parse};
+pub use duty::{KEEP, provision, provision_through};
 pub use intent::place::Place;
-pub use run::{KEEP, main, provision, take_seat};
+pub use node::NodeSettings;
+pub use run::PROGRAM;

@@ -12,11 +12,17 @@ enum When {
     Always,
     /// The driver attaches volumes.
     Attaches,
+    /// Not every node reaches every volume.
+    Topology,
+    /// The same, or capacities are published.
+    Nodes,
+    /// A claim names a VolumeAttributesClass. Nobody knows before, so it is not reviewed.
+    Attributes,
     /// A class names Secrets. Nobody knows before, so it is not reviewed.
     Secrets,
 }
 
-const RIGHTS: [(When, Need); 6] = [
+const RIGHTS: [(When, Need); 10] = [
     (
         When::Always,
         Need {
@@ -54,15 +60,67 @@ const RIGHTS: [(When, Need); 6] = [
             namespaced: false,
         },
     ),
+    (When::Nodes, Need { group: "", resource: "nodes", verbs: &["list", "watch"], namespaced: false }),
+    (
+        When::Nodes,
+        Need {
+            group: "storage.k8s.io",
+            resource: "csinodes",
+            verbs: &["get", "list", "watch"],
+            namespaced: false,
+        },
+    ),
+    (
+        When::Topology,
+        Need { group: "", resource: "persistentvolumeclaims", verbs: &["update"], namespaced: false },
+    ),
+    (
+        When::Attributes,
+        Need {
+            group: "storage.k8s.io",
+            resource: "volumeattributesclasses",
+            verbs: &["get"],
+            namespaced: false,
+        },
+    ),
     (When::Secrets, Need { group: "", resource: "secrets", verbs: &["get"], namespaced: false }),
 ];
+
+/// What capacities need, in the namespace of their objects.
+const LOCAL: [(&str, Need); 3] = [
+    (
+        "Only with --enable-capacity.",
+        Need {
+            group: "storage.k8s.io",
+            resource: "csistoragecapacities",
+            verbs: &["get", "list", "watch", "create", "patch", "delete"],
+            namespaced: true,
+        },
+    ),
+    (
+        "Only with --enable-capacity and an owner of the objects.",
+        Need { group: "", resource: "pods", verbs: &["get"], namespaced: true },
+    ),
+    (
+        "Only with --enable-capacity and --capacity-ownerref-level=2.",
+        Need { group: "apps", resource: "replicasets", verbs: &["get"], namespaced: true },
+    ),
+];
+
+/// The rights to review at start in the namespace of capacity objects. Without the others the process does not start.
+pub(crate) fn capacity_needs() -> [Need; 1] {
+    let [(_, objects), ..] = LOCAL;
+    [objects]
+}
 
 /// The rights to review at start.
 pub(crate) fn needs(config: &Config) -> Vec<Need> {
     let wanted = |when: When| match when {
         When::Always => true,
         When::Attaches => config.can.publish,
-        When::Secrets => false,
+        When::Topology => config.uses_topology() || config.node.is_some(),
+        When::Nodes => config.node.is_none() && (config.uses_topology() || config.capacity.is_some()),
+        When::Secrets | When::Attributes => false,
     };
     RIGHTS.into_iter().filter(|(when, _)| wanted(*when)).map(|(_, need)| need).collect()
 }
@@ -75,13 +133,18 @@ mod tests {
     const MANIFEST: &str = include_str!("../../manifests/rbac/provisioner.yaml");
 
     /// Upstream's sample role (docs/upstream/provisioner.md, "Permissions").
-    const UPSTREAM: [(&str, &str, &str); 7] = [
+    const UPSTREAM: [(&str, &str, &str); 12] = [
         ("", "persistentvolumes", "get list watch create patch delete"),
         ("", "persistentvolumeclaims", "get list watch update"),
         ("storage.k8s.io", "storageclasses", "get list watch"),
         ("", "events", "list watch create update patch"),
         ("storage.k8s.io", "volumeattachments", "get list watch"),
+        ("", "nodes", "get list watch"),
+        ("storage.k8s.io", "csinodes", "get list watch"),
         ("", "secrets", "get list"),
+        ("storage.k8s.io", "csistoragecapacities", "get list watch create update patch delete"),
+        ("", "pods", "get"),
+        ("apps", "replicasets", "get"),
         ("coordination.k8s.io", "leases", "get watch list delete update create"),
     ];
 
@@ -92,11 +155,15 @@ mod tests {
             let note = match when {
                 When::Always => "",
                 When::Attaches => "Only for drivers that attach volumes: an attached volume is not deleted.",
+                When::Topology => "Only for drivers with topology, or with --node-deployment.",
+                When::Nodes => "Only for drivers with topology, or with --enable-capacity.",
+                When::Attributes => "Only where claims name VolumeAttributesClasses.",
                 When::Secrets => "Only where classes name Secrets.",
             };
             need.rule(note)
         });
-        let expected = [rules.collect::<String>(), LEASES.rule("")];
+        let local: String = LOCAL.iter().map(|(note, need)| need.rule(note)).collect();
+        let expected = [rules.collect::<String>(), LEASES.rule("") + &local];
         assert_eq!(
             granted(MANIFEST),
             expected,
@@ -107,7 +174,9 @@ mod tests {
 
     #[test]
     fn upstream_s_sample_role_grants_the_table_too() {
-        for need in RIGHTS.iter().map(|(_, need)| need).chain([&LEASES]) {
+        // Upstream reads VolumeAttributesClasses too, and has forgotten them in its sample.
+        let asked = RIGHTS.iter().filter(|(when, _)| *when != When::Attributes).map(|(_, need)| need);
+        for need in asked.chain(LOCAL.iter().map(|(_, need)| need)).chain([&LEASES]) {
             assert!(need.is_within(&UPSTREAM), "{need:?}");
         }
     }

@@ -1,48 +1,43 @@
-//! Starts the provisioner: reads flags, asks the driver, starts caches, queues and reconcilers.
+//! Starts the provisioner: reads flags, asks the driver, and hands the duty to the process.
 
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use base::flag::Parsed;
 use base::flag::standard::StandardFlags;
-use base::metrics::MetricError;
 use base::name::sanitize_driver_name;
-use base::queue::{self, Backoff, Limits, WorkQueue};
 use csi::CallLog;
-use csi::identity::{controller_capabilities, plugin_capabilities};
-use kubernetes::collection::Collection;
-use kubernetes::object::{Attachment, Claim, Class, Keep, Key, Volume};
-use process::{Caches, Duty, Election, Seat, Setup, StartError, Started, host_name, start};
+use futures::FutureExt as _;
+use kubernetes::api::Objects;
+use kubernetes::object::Keep;
+use kubernetes::permission::review;
+use process::{Caches, Duty, Election, Program, Setup, StartError, Started, host_name, start};
 use translation::Plugins;
 
-use crate::caches;
-use crate::claim::queue::ClaimId;
-use crate::claim::reconcile::Claims;
-use crate::claim::save::UnsavedVolumes;
 use crate::config::{Capabilities, Config, Gates};
+use crate::duty::{KEEP, provision_through};
+use crate::environment::{attributes_classes, capabilities, capacity_settings, node_settings};
 use crate::flags::{self, FATAL, Flags, ServerFlags};
 use crate::intent::place::Place;
-use crate::metrics::{ClaimMetrics, VolumeMetrics};
-use crate::rights::needs;
-use crate::volume::attachments::Attachments;
-use crate::volume::reconcile::Volumes;
+use crate::rights::capacity_needs;
 
-/// Workers of the queue of volumes whose objects are not created yet.
-const UNSAVED_WORKERS: usize = 4;
-/// Back-off of that queue.
-///
-/// `Differs:` upstream also limits all these retries together to 10 a second, after the first 100. Here the
-/// four workers are the limit. The rate is bounded only if `--kube-api-qps` or `--kube-api-burst` is set.
-const UNSAVED_BACKOFF: Backoff = Backoff { base: Duration::from_millis(5), max: Duration::from_secs(1000) };
+/// csi-provisioner, alone or as one of several.
+pub const PROGRAM: Program = Program {
+    name: "csi-provisioner",
+    parse: flags::parse,
+    main: |parsed| main(parsed).boxed_local(),
+    add_flags: flags::add_flags,
+    keep,
+    take_seat: |started, caches, parsed, said| take_seat(started, caches, parsed, said).boxed_local(),
+};
 
 /// Runs the sidecar until it is told to stop. Returns the exit code.
-pub async fn main(parsed: &Parsed) -> u8 {
-    let (own, mut standard): (Flags, StandardFlags) = (parsed.read(), parsed.read());
+async fn main(parsed: &Parsed) -> u8 {
+    let mut standard: StandardFlags = parsed.read();
     if let Some(path) = std::env::var("KUBECONFIG").ok().filter(|path| !path.is_empty()) {
         // Upstream lets the variable win over the flag.
         standard.kubeconfig = path;
     }
-    match begin(parsed, &own, &standard).await {
+    match begin(parsed, &standard).await {
         Ok(code) => code,
         Err(error) => {
             base::error!(error, "csi-provisioner cannot start");
@@ -51,7 +46,8 @@ pub async fn main(parsed: &Parsed) -> u8 {
     }
 }
 
-async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result<u8, StartError> {
+async fn begin(parsed: &Parsed, standard: &StandardFlags) -> Result<u8, StartError> {
+    let own: Flags = parsed.read();
     let setup = Setup {
         program: "csi-provisioner",
         standard,
@@ -64,152 +60,93 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
     let started = start(&setup).await?;
     let said = capabilities(&started.host.driver, own.timeout).await?;
     let in_tree = plugins(parsed).of_driver(started.host.driver_name.as_str()).map(|plugin| plugin.name());
-    let mut caches = started.caches(KEEP, in_tree);
-    let seat = take_seat(&started, &mut caches, parsed, &said).await;
+    let mut caches = started.caches(keep(parsed), in_tree);
+    let seat = take_seat(&started, &mut caches, parsed, &said).await?;
     Ok(started.work(said, caches, vec![seat]).await)
 }
 
-/// The provisioner of a process that has started: how its leader is elected, and its duty. `said` is what the driver
-/// answered about its capabilities. `parsed` holds csi-provisioner's flags under their own names.
-pub async fn take_seat(
+/// What the caches must keep for a provisioner with these flags.
+fn keep(parsed: &Parsed) -> Keep {
+    let own: Flags = parsed.read();
+    if own.enable_capacity || own.node_deployment { KEEP.and(Keep::PLACE) } else { KEEP }
+}
+
+/// The provisioner of a process that has started: how its leader is elected, and its duty.
+async fn take_seat(
     started: &Started,
     caches: &mut Caches,
     parsed: &Parsed,
     said: &process::Capabilities,
-) -> (Election, Duty) {
-    let standard: StandardFlags = parsed.read();
+) -> Result<(Election, Duty), StartError> {
+    let (own, standard): (Flags, StandardFlags) = (parsed.read(), parsed.read());
     let driver = started.host.driver_name.as_str();
-    let gates = Gates {
-        topology: parsed.gates().is_enabled(flags::TOPOLOGY),
-        attributes_classes: has_attributes_classes(parsed, &started.host.client).await,
-        plugins: plugins(parsed),
-    };
-    let can = Capabilities::new(&said.0, said.1);
-    let own: Flags = parsed.read();
-    let mut config = Config::new(&own, gates, driver, identity(driver), can);
-    for flag in flags::without_effect(parsed) {
-        base::warn!("This release accepts the flag but ignores it"; "flag" => flag);
-    }
-    warn_of_gaps(&config);
     let election = Election {
         flags: standard.leader_election,
         lock: driver.to_owned(),
         releases: parsed.gates().is_enabled(flags::RELEASE_LEASE),
     };
+    let mut config = configure(started, parsed, said).await?;
     config.intents = own.volume_intents.then(|| Place {
         namespace: election.namespace(),
         name: format!("mooring-intents-{}", sanitize_driver_name(driver).to_lowercase()),
     });
-    match provision(started.seat(&event_source(driver)), caches, config) {
-        Ok(duty) => (election, duty),
+    for flag in flags::without_effect(parsed) {
+        base::warn!("This release accepts the flag but ignores it"; "flag" => flag);
+    }
+    warn_of_gaps(&config);
+    let seat = started.seat(&event_source(driver));
+    let objects = match &config.capacity {
+        None => seat.objects.clone(),
+        Some(settings) => {
+            let burst = u32::try_from(own.kube_api_capacity_burst).unwrap_or(1);
+            let client = started.limited_client(own.kube_api_capacity_qps, burst).await;
+            let client = client.map_err(|cause| StartError::Client { cause, code: FATAL })?;
+            let (asking, namespace) = (started.host.client.clone(), settings.namespace.clone());
+            tokio::spawn(async move { review(&asking, &namespace, &capacity_needs()).await });
+            Objects::new(client, seat.leadership.clone())
+        }
+    };
+    match provision_through(objects, seat, caches, config) {
+        Ok(duty) => Ok((election, duty)),
         Err(error) => base::log::exit(error, "Metrics of provisioning could not be registered"),
     }
+}
+
+/// What the flags, the driver, the cluster and the environment say.
+async fn configure(
+    started: &Started,
+    parsed: &Parsed,
+    said: &process::Capabilities,
+) -> Result<Config, StartError> {
+    let (own, driver): (Flags, _) = (parsed.read(), started.host.driver_name.as_str());
+    let gates = Gates {
+        topology: parsed.gates().is_enabled(flags::TOPOLOGY),
+        attributes_classes: attributes_classes(parsed, &started.host.client).await,
+        plugins: plugins(parsed),
+    };
+    let mut config = Config::new(&own, gates, driver, identity(driver), Capabilities::new(&said.0, said.1));
+    if own.node_deployment {
+        let node = node_settings(&own, &started.host.driver).await?;
+        config.identity = format!("{}-{}", config.identity, node.name).into();
+        config.node = Some(node);
+    }
+    if own.enable_capacity {
+        config.capacity = Some(capacity_settings(&own, config.node.as_ref(), &started.host.client).await);
+    }
+    Ok(config)
 }
 
 fn plugins(parsed: &Parsed) -> Plugins {
     Plugins { rbd: parsed.gates().is_enabled(flags::MIGRATE_RBD) }
 }
 
-/// Whether the gate is on. If it was not set, it is off when the API server has no such kind.
-async fn has_attributes_classes(parsed: &Parsed, client: &kube::Client) -> bool {
-    let (gates, gate) = (parsed.gates(), flags::VOLUME_ATTRIBUTES_CLASS);
-    if gates.is_set(gate) || !gates.is_enabled(gate) {
-        return gates.is_enabled(gate);
-    }
-    match client.list_api_group_resources("storage.k8s.io/v1").await {
-        Ok(list) => list.resources.iter().any(|resource| resource.kind == gate),
-        // Every API server that we support has this group, so a 404 is a proxy's. If we cannot tell, we do not ignore what
-        // a claim asks for.
-        Err(_) => true,
-    }
-}
-
-async fn capabilities(driver: &csi::Client, timeout: Duration) -> Result<process::Capabilities, StartError> {
-    let failed =
-        |status: tonic::Status| StartError::Capabilities { cause: csi::grpc_text(&status), code: FATAL };
-    let plugin = plugin_capabilities(driver, timeout).await.map_err(failed)?;
-    let controller = controller_capabilities(driver, timeout).await.map_err(failed)?;
-    Ok((plugin, controller))
-}
-
 /// Logs which features the driver has and this release lacks.
 fn warn_of_gaps(config: &Config) {
-    if config.uses_topology() {
-        base::error!(
-            "topology is not available in this release of the provisioner",
-            "Claims will fail; start with --feature-gates=Topology=false if every node reaches every volume"
-        );
-    }
     if config.can.clones || config.can.snapshots {
         base::info!(
             "The driver supports snapshots or clones, but this release does not: claims with a data source get an event"
         );
     }
-}
-
-/// What the caches must keep for provisioning.
-pub const KEEP: Keep = Keep::PROVISION;
-
-/// The duty of a provisioner on this seat.
-///
-/// # Errors
-/// A metric's name is taken: another provisioner has a seat on the same host.
-pub fn provision(seat: Seat, caches: &mut Caches, config: Config) -> Result<Duty, MetricError> {
-    let (needs, config) = (needs(&config), Arc::new(config));
-    let (claims, classes) = (caches.store::<Claim>(), caches.store::<Class>());
-    let volumes = Collection::new(seat.objects.clone(), caches.store::<Volume>());
-    let queue = |name: &str, backoff| {
-        WorkQueue::<ClaimId>::new(backoff, Limits::plain(), vec![seat.metrics.queue(name)])
-    };
-    let (claim_queue, unsaved_queue) =
-        (queue("claims", config.backoff), queue("unsavedpvs", UNSAVED_BACKOFF));
-    let volume_queue: WorkQueue<Key> =
-        WorkQueue::new(config.backoff, Limits::plain(), vec![seat.metrics.queue("volumes")]);
-    let (claim_metrics, volume_metrics) =
-        (ClaimMetrics::new(&seat.metrics)?, VolumeMetrics::new(&seat.metrics)?);
-    let attached = if config.can.publish {
-        let released = volume_queue.clone();
-        Attachments::follow(caches.store::<Attachment>(), move |volume| {
-            released.add(Key::cluster(volume), queue::Place::lane(0));
-        })
-    } else {
-        Attachments::default()
-    };
-    let seen = caches::Caches { claims: claims.clone(), classes: classes.clone(), volumes: volumes.clone() };
-    let claim_job = Arc::new(Claims::new(
-        config.clone(),
-        seat.clone(),
-        seen.clone(),
-        &claim_queue,
-        unsaved_queue.clone(),
-        claim_metrics,
-    ));
-    let volume_job =
-        Arc::new(Volumes::new(config.clone(), seat.clone(), seen, attached, &volume_queue, volume_metrics));
-    let stop = seat.stop.clone();
-    let work = async move {
-        base::info!("Provisioning"; "driver" => config.driver, "claims" => claims.len(), "volumes" => volumes.store().len());
-        let unsaved_job = Arc::new(UnsavedVolumes(claim_job.clone()));
-        let (intents, adopting) = (claim_job.intents(), claim_job.clone());
-        let claims = async {
-            // What an earlier process has sent comes before anything new.
-            let Some(sent) = stop.run_until_cancelled(intents.load()).await else { return };
-            sent.into_iter().for_each(|sent| claim_job.adopt(sent));
-            let queues = async {
-                futures::join!(
-                    claim_queue.run(config.workers, claim_job.clone(), stop.clone()),
-                    unsaved_queue.run(UNSAVED_WORKERS, unsaved_job, stop.clone()),
-                )
-            };
-            tokio::select! {
-                _ = queues => {}
-                () = intents.run(|sent| adopting.adopt(sent)) => {}
-            }
-            intents.clean().await;
-        };
-        futures::join!(claims, volume_queue.run(config.workers, volume_job, stop.clone()));
-    };
-    Ok(Duty::new(&seat, needs, work))
 }
 
 /// The source of events, as upstream's: `<driver>_<host>_<uuid>`.

@@ -73,7 +73,7 @@ pub(crate) fn timeouts(parsed: &Parsed) -> Timeouts {
 }
 
 /// Reads the command line (without the program's name).
-pub fn parse(program: &str, args: Vec<String>) -> Result<Parsed, Exit> {
+pub(crate) fn parse(program: &str, args: Vec<String>) -> Result<Parsed, Exit> {
     let mut set = FlagSet::new(program, Dialect::Go);
     set.group::<StandardFlags>().group::<ServerFlags>();
     add_flags(&mut set);
@@ -81,7 +81,7 @@ pub fn parse(program: &str, args: Vec<String>) -> Result<Parsed, Exit> {
 }
 
 /// Adds the flags that only csi-resizer has, and its feature gates.
-pub fn add_flags(set: &mut FlagSet) {
+pub(crate) fn add_flags(set: &mut FlagSet) {
     set.group::<Flags>().feature_gates(GATES).check(check);
 }
 

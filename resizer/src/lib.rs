@@ -43,5 +43,4 @@ mod wanted;
 
 pub use config::{Capabilities, Config, Expansion};
 pub use duty::{KEEP, resize};
-pub use flags::{add_flags, parse};
-pub use run::{main, take_seat};
+pub use run::PROGRAM;

@@ -9,7 +9,8 @@ use csi::identity::node_capabilities;
 use csi::v1::controller_service_capability::rpc::Type as Rpc;
 use csi::v1::plugin_capability::service::Type as Service;
 use csi::{CallLog, Client};
-use process::{Caches, Duty, Election, Setup, StartError, Started, start};
+use futures::FutureExt as _;
+use process::{Caches, Duty, Election, Program, Setup, StartError, Started, start};
 use translation::Plugins;
 
 use crate::classes::served;
@@ -20,8 +21,18 @@ use crate::flags::{self, ServerFlags};
 /// Exit code if the driver can neither expand nor modify volumes.
 const USELESS: u8 = 255;
 
+/// csi-resizer, alone or as one of several.
+pub const PROGRAM: Program = Program {
+    name: "csi-resizer",
+    parse: flags::parse,
+    main: |parsed| main(parsed).boxed_local(),
+    add_flags: flags::add_flags,
+    keep: |_| KEEP,
+    take_seat: |started, caches, parsed, said| take_seat(started, caches, parsed, said).boxed_local(),
+};
+
 /// Runs the sidecar until it is told to stop. Returns the exit code.
-pub async fn main(parsed: &Parsed) -> u8 {
+async fn main(parsed: &Parsed) -> u8 {
     match begin(parsed, &parsed.read()).await {
         Ok(code) => code,
         Err(error) => {
@@ -55,7 +66,7 @@ async fn begin(parsed: &Parsed, standard: &StandardFlags) -> Result<u8, StartErr
 ///
 /// # Errors
 /// The driver can do nothing of what a resizer asks for, or does not say what its node can.
-pub async fn take_seat(
+async fn take_seat(
     started: &Started,
     caches: &mut Caches,
     parsed: &Parsed,

@@ -43,6 +43,11 @@ impl Caches {
         self.known().unwrap_or_else(|| self.add(WatchOptions::default(), true))
     }
 
+    /// As [`Caches::store`], of the objects that `options` select. Who asks first selects.
+    pub fn store_of<T: Object>(&mut self, options: WatchOptions) -> Arc<Store<T>> {
+        self.known().unwrap_or_else(|| self.add(options, true))
+    }
+
     /// As [`Caches::store`], for a kind without which work can begin: no duty waits for its first list. The cluster may
     /// not have the kind, or the service account may not list it. Who needs it awaits [`Store::synced`]. If the kind has a
     /// store already, `options` change nothing.
@@ -59,7 +64,8 @@ impl Caches {
         let (writer, store) = cache::<T>(self.scope.clone());
         let (id, waits) = (TypeId::of::<T>(), store.clone());
         let watch: Watch = Box::new(move |host| {
-            let options = WatchOptions { streaming: host.streaming_lists, ..options };
+            let options =
+                WatchOptions { streaming: host.streaming_lists, metadata_only: T::METADATA_ONLY, ..options };
             reflect(host.client.clone(), writer, options, host.metrics.clone()).boxed()
         });
         let synced = is_awaited.then(|| async move { waits.synced().await }.boxed());

@@ -38,11 +38,7 @@ fn set(program: &str) -> FlagSet {
     let mut set = FlagSet::new(program, Dialect::Posix);
     set.group::<Flags>().group::<StandardFlags>().check(check);
     for controller in Controller::ALL {
-        set.section(controller.name(), |set| match controller {
-            Controller::Provisioner => provisioner::add_flags(set),
-            Controller::Attacher => attacher::add_flags(set),
-            Controller::Resizer => resizer::add_flags(set),
-        });
+        set.section(controller.name(), controller.program().add_flags);
     }
     set
 }

@@ -4,7 +4,7 @@ use base::flag::Parsed;
 use base::flag::standard::StandardFlags;
 use csi::CallLog;
 use kubernetes::object::Keep;
-use process::{Caches, Duty, Election, Setup, StartError, Started, capabilities, start};
+use process::{Program, Setup, StartError, capabilities, start};
 use translation::Plugins;
 
 use super::flags::Flags;
@@ -47,37 +47,15 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
     }
     base::info!("Running sidecars in one process"; "controllers" => names(&chosen));
     let in_tree = plugins(parsed).of_driver(started.host.driver_name.as_str()).map(|plugin| plugin.name());
-    let mut caches = started.caches(keep(&chosen), in_tree);
+    let sections = chosen.iter().map(|controller| (controller.program(), parsed.section(controller.name())));
+    let sections: Vec<(Program, Parsed)> = sections.collect();
+    let keeps = sections.iter().map(|(program, section)| (program.keep)(section));
+    let mut caches = started.caches(keeps.reduce(Keep::and).unwrap_or_default(), in_tree);
     let mut seats = Vec::new();
-    for controller in chosen {
-        seats.push(take_seat(controller, &started, &mut caches, parsed, &said).await?);
+    for (program, section) in &sections {
+        seats.push((program.take_seat)(&started, &mut caches, section, &said).await?);
     }
     Ok(started.work(said, caches, seats).await)
-}
-
-async fn take_seat(
-    controller: Controller,
-    started: &Started,
-    caches: &mut Caches,
-    parsed: &Parsed,
-    said: &process::Capabilities,
-) -> Result<(Election, Duty), StartError> {
-    let parsed = parsed.section(controller.name());
-    Ok(match controller {
-        Controller::Provisioner => provisioner::take_seat(started, caches, &parsed, said).await,
-        Controller::Attacher => attacher::take_seat(started, caches, &parsed, said),
-        Controller::Resizer => resizer::take_seat(started, caches, &parsed, said).await?,
-    })
-}
-
-/// What the caches must keep for these sidecars.
-fn keep(chosen: &[Controller]) -> Keep {
-    let keeps = chosen.iter().map(|controller| match controller {
-        Controller::Provisioner => provisioner::KEEP,
-        Controller::Attacher => attacher::KEEP,
-        Controller::Resizer => resizer::KEEP,
-    });
-    keeps.reduce(Keep::and).unwrap_or_default()
 }
 
 fn names(chosen: &[Controller]) -> String {

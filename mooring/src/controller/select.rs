@@ -2,6 +2,7 @@
 
 use csi::v1::controller_service_capability::rpc::Type as Rpc;
 use csi::v1::plugin_capability::service::Type as Service;
+use process::Program;
 use thiserror::Error;
 
 /// A sidecar that can share the process.
@@ -22,6 +23,15 @@ impl Controller {
             Self::Provisioner => "provisioner",
             Self::Attacher => "attacher",
             Self::Resizer => "resizer",
+        }
+    }
+
+    /// The sidecar.
+    pub(crate) fn program(self) -> Program {
+        match self {
+            Self::Provisioner => provisioner::PROGRAM,
+            Self::Attacher => attacher::PROGRAM,
+            Self::Resizer => resizer::PROGRAM,
         }
     }
 

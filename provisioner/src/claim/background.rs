@@ -74,6 +74,7 @@ mod tests {
     use super::super::request::prepare;
     use super::*;
     use crate::fixture::{claim, class, config};
+    use crate::topology::Known;
 
     fn class_of(uid: &str) -> Class {
         let mut class = class();
@@ -83,7 +84,7 @@ mod tests {
 
     fn sent(uid: &str) -> Sent {
         let (claim, class) = (claim(), class_of(uid));
-        let prepared = prepare(&config(), &claim, &class, "pvc".into()).unwrap();
+        let prepared = prepare(&config(), &claim, &class, "pvc".into(), &Known::default()).unwrap();
         Sent { claim: claim.into(), class: class.into(), prepared: prepared.into() }
     }
 

@@ -5,11 +5,14 @@
 //! looked for after it, unless the volume is stored as an in-tree one, whose id no cache has. `Differs:` upstream lets the
 //! claims share the volume, and deletes it with the first of them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use csi::v1;
 use kubernetes::api;
-use kubernetes::object::{Claim, Key, Volume, WireVolume};
+use kubernetes::object::{
+    AttributesVersion, Claim, Key, Volume, WireAttributesClass, WireAttributesClassBeta, WireVolume,
+};
 use kubernetes::secret::read;
 use tokio::time::Instant;
 use tonic::Status;
@@ -21,7 +24,7 @@ use super::memory::Unsaved;
 use super::name::{names_may_collide, volume_name};
 use super::object::NewVolume;
 use super::reconcile::Claims;
-use super::request::Prepared;
+use super::request::{Prepared, mutable_parameters};
 use crate::migration::in_tree;
 
 /// How often we try to delete a volume that is too small.
@@ -89,12 +92,12 @@ impl Claims {
         }
     }
 
-    /// The request with the content of its Secret, as that is now.
+    /// The request with its topology terms, and with the content of its Secret as that is now.
     pub(super) async fn with_secrets(
         &self,
         prepared: &Prepared,
     ) -> Result<v1::CreateVolumeRequest, ProvisionError> {
-        let mut request = prepared.request.clone();
+        let mut request = prepared.whole();
         if let Some(reference) = &prepared.secrets.provision {
             let secrets = read(&self.seat.objects, reference)
                 .await
@@ -102,6 +105,27 @@ impl Claims {
             request.secrets = secrets.to_request();
         }
         Ok(request)
+    }
+
+    /// The parameters of the VolumeAttributesClass that the request names, as that is now.
+    pub(super) async fn attributes(
+        &self,
+        prepared: &Prepared,
+    ) -> Result<BTreeMap<String, String>, ProvisionError> {
+        let name = &*prepared.attributes_class;
+        let Some(version) = self.config.attributes_classes.filter(|_| !name.is_empty()) else {
+            return Ok(BTreeMap::new());
+        };
+        let found = match version {
+            AttributesVersion::V1 => self.seat.objects.get::<WireAttributesClass>("", name).await,
+            AttributesVersion::Beta => {
+                let found = self.seat.objects.get::<WireAttributesClassBeta>("", name).await;
+                found.map(|class| class.map(|beta| beta.0))
+            }
+        };
+        let unreadable =
+            |error| ProvisionError::AttributesUnreadable { name: name.to_owned(), reason: api::text(&error) };
+        mutable_parameters(name, found.map_err(unreadable)?, &self.config.driver)
     }
 
     /// Calls CreateVolume. Returns the volume and its size in bytes.

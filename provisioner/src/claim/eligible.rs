@@ -1,6 +1,6 @@
 //! Decides whether we provision a claim (docs/upstream/provisioner.md, "Eligibility").
 
-use kubernetes::object::annotation::{MIGRATED_TO, SELECTED_NODE};
+use kubernetes::object::annotation::{MIGRATED_TO, SELECTED_NODE, SELECTED_NODE_ALPHA};
 use kubernetes::object::{BindingMode, Claim, Class, DataSource};
 
 use crate::migration::Names;
@@ -45,6 +45,14 @@ pub(crate) fn eligibility(claim: &Claim, class: Option<&Class>, names: Names<'_>
         }
         BindingMode::Immediate | BindingMode::WaitForFirstConsumer => Eligibility::Go,
     }
+}
+
+/// The node that the scheduler has selected for the claim, by either spelling of the annotation. The older one alone does
+/// not make a claim eligible.
+pub(crate) fn selected_node(claim: &Claim) -> Option<&str> {
+    let annotations = &claim.meta.annotations;
+    let node = annotations.get(SELECTED_NODE).or_else(|| annotations.get(SELECTED_NODE_ALPHA));
+    node.filter(|node| !node.is_empty())
 }
 
 /// The data source of the claim (docs/upstream/provisioner.md, "Content sources").

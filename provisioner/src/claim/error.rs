@@ -9,6 +9,7 @@ use tonic::Status;
 use translation::TranslationError;
 
 use crate::migration::InTreeError;
+use crate::topology::TopologyError;
 
 use super::outcome::{State, after_error, is_infeasible};
 
@@ -42,6 +43,30 @@ pub(crate) enum ProvisionError {
     /// A secret reference in the class's parameters cannot be resolved.
     #[error(transparent)]
     SecretReference(#[from] ReferenceError),
+    /// The claim's VolumeAttributesClass does not exist.
+    #[error("volumeattributesclass.storage.k8s.io \"{0}\" not found")]
+    AttributesMissing(String),
+    /// The claim's VolumeAttributesClass is for another driver.
+    #[error("VolumeAttributesClass {name} is {named}'s, not {driver}'s: name another in the claim")]
+    AttributesForeign {
+        /// Its name.
+        name: String,
+        /// Its driver.
+        named: String,
+        /// Ours.
+        driver: String,
+    },
+    /// The claim's VolumeAttributesClass cannot be read.
+    #[error("cannot read VolumeAttributesClass {name}: {reason}")]
+    AttributesUnreadable {
+        /// Its name.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// The claim cannot be placed.
+    #[error(transparent)]
+    Topology(#[from] TopologyError),
     /// The provision secret cannot be read.
     #[error("failed to get secret {name}: {reason}")]
     Secret {
@@ -137,20 +162,34 @@ impl ProvisionError {
             | Self::FsType(_)
             | Self::Request(_)
             | Self::AccessMode(_)
+            | Self::AttributesForeign { .. }
             | Self::NameTaken(_)
             | Self::NameInUse(_)
             | Self::VolumeTaken { .. }
             | Self::Class(_)
             | Self::InTree { cleanup: None, .. }
             | Self::Refused { .. } => State::Finished,
-            Self::SecretReference(_) | Self::Secret { .. } | Self::Intent(_) | Self::Lookup { .. } => {
-                State::NoChange
-            }
+            Self::Topology(error) if error.node_is_gone().is_some() => State::Reschedule,
+            Self::AttributesMissing(_)
+            | Self::AttributesUnreadable { .. }
+            | Self::Topology(_)
+            | Self::SecretReference(_)
+            | Self::Secret { .. }
+            | Self::Intent(_)
+            | Self::Lookup { .. } => State::NoChange,
             Self::Driver(status) => after_error(status, topology, node),
             // The driver may have a volume of our name: ask again until it is right or refused.
             Self::TooSmall { .. } | Self::Malformed(_) | Self::InTree { cleanup: Some(_), .. } => {
                 State::InBackground
             }
+        }
+    }
+
+    /// The selected node, if it seems to be gone.
+    pub(crate) fn gone_node(&self) -> Option<&str> {
+        match self {
+            Self::Topology(error) => error.node_is_gone(),
+            _ => None,
         }
     }
 

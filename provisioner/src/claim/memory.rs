@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::background::{Background, Sent};
 use super::object::NewVolume;
+use crate::node::NodeSettings;
 
 /// How long a refused claim waits before it is retried, whatever the back-off flags say.
 pub(crate) const INFEASIBLE_RETRY: Duration = Duration::from_secs(300);
@@ -24,6 +25,7 @@ pub(crate) struct Memory {
     unsaved: HashMap<Uid, Unsaved>,
     names: HashMap<String, Uid>,
     left: HashSet<Uid>,
+    contests: HashMap<Uid, Contest>,
 }
 
 /// A volume whose PersistentVolume is not created yet.
@@ -45,6 +47,15 @@ pub(crate) struct Unsaved {
 struct Infeasible {
     class: Uid,
     until: Instant,
+}
+
+/// A claim that this node may make its own.
+#[derive(Debug)]
+struct Contest {
+    /// How often somebody else was faster to change the claim.
+    lost: u32,
+    /// Not before this.
+    at: Instant,
 }
 
 impl Memory {
@@ -146,6 +157,27 @@ impl Memory {
     pub(crate) fn forget(&mut self, uid: &Uid) {
         self.infeasible.remove(uid);
         self.left.remove(uid);
+        self.end_contest(uid);
+    }
+
+    /// How long the node still has to wait before it may select itself. The wait begins with the first call.
+    pub(crate) fn contest(&mut self, uid: &Uid, node: &NodeSettings, now: Instant) -> Option<Duration> {
+        let first = || Contest { lost: 0, at: now + node.delay(0, fastrand::f64()) };
+        let contest = self.contests.entry(uid.clone()).or_insert_with(first);
+        Some(contest.at.saturating_duration_since(now)).filter(|left| !left.is_zero())
+    }
+
+    /// Somebody else changed the claim at the same time: the node waits longer.
+    pub(crate) fn lose(&mut self, uid: &Uid, node: &NodeSettings, now: Instant) -> Duration {
+        let lost = self.contests.get(uid).map_or(0, |contest| contest.lost) + 1;
+        let delay = node.delay(lost, fastrand::f64());
+        self.contests.insert(uid.clone(), Contest { lost, at: now + delay });
+        delay
+    }
+
+    /// The claim has an owner, or is gone.
+    pub(crate) fn end_contest(&mut self, uid: &Uid) {
+        self.contests.remove(uid);
     }
 }
 

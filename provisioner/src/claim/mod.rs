@@ -9,6 +9,7 @@
 //! - a volume of the same name that belongs to another claim is never touched.
 
 pub(crate) mod background;
+pub(crate) mod contest;
 pub(crate) mod create;
 pub(crate) mod eligible;
 pub(crate) mod error;
@@ -20,6 +21,8 @@ pub(crate) mod prefix;
 pub(crate) mod queue;
 pub(crate) mod reconcile;
 pub(crate) mod request;
+pub(crate) mod reschedule;
 pub(crate) mod save;
 #[cfg(test)]
 mod tests;
+pub(crate) mod unplaced;

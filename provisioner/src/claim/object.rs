@@ -52,6 +52,8 @@ struct Spec {
     persistent_volume_reclaim_policy: Option<ReclaimPolicy>,
     #[serde(skip_serializing_if = "str::is_empty")]
     storage_class_name: Box<str>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    volume_attributes_class_name: Box<str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     volume_mode: Option<Box<str>>,
 }
@@ -136,6 +138,15 @@ impl NewVolume {
         &self.spec.csi.volume_handle
     }
 
+    /// The topology segments that it is in, as text: `key=value,key=value`.
+    pub(crate) fn segments(&self) -> Vec<String> {
+        let pair = |pair: &Requirement| format!("{}={}", pair.key, pair.values[0]);
+        let text =
+            |term: &NodeSelectorTerm| term.match_expressions.iter().map(pair).collect::<Vec<_>>().join(",");
+        let affinity = self.spec.node_affinity.as_ref();
+        affinity.into_iter().flat_map(|affinity| &affinity.required.node_selector_terms).map(text).collect()
+    }
+
     /// The uid of the claim it is for.
     pub(crate) fn claim_uid(&self) -> &Uid {
         &self.spec.claim_ref.uid
@@ -176,6 +187,7 @@ pub(crate) fn new_volume(
             node_affinity: config.uses_topology().then(|| node_affinity(&made.accessible_topology)).flatten(),
             persistent_volume_reclaim_policy: class.reclaim,
             storage_class_name: claim.class.clone(),
+            volume_attributes_class_name: prepared.attributes_class.clone(),
             volume_mode: claim.volume_mode.clone(),
         },
     }

@@ -35,7 +35,7 @@ impl fmt::Display for ClaimId {
 
 /// Adds claims to the queue when they, their class or their volume change.
 pub(super) fn feed(queue: &WorkQueue<ClaimId>, caches: &Caches, config: Arc<Config>) {
-    let Caches { claims, classes, volumes } = caches;
+    let Caches { claims, classes, volumes, nodes: _, capacity: _ } = caches;
     let id = ClaimId::of;
     let to = queue.clone();
     // A claim in the background is retried by itself. For any other removed claim only its memory is cleared.

@@ -4,16 +4,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base::queue::{Job, Outcome, Place, WorkQueue};
+use csi::v1;
 use kubernetes::collection::Collection;
 use kubernetes::event::{Event, Kind, ObjectRef};
-use kubernetes::object::annotation::SELECTED_NODE;
 use kubernetes::object::{Claim, Class, Key, Uid, Volume};
 use kubernetes::store::Store;
 use process::Seat;
 use tokio::time::Instant;
 
 use super::background::Sent;
-use super::eligible::{Eligibility, eligibility, source};
+use super::eligible::{Eligibility, eligibility, selected_node, source};
 use super::error::ProvisionError;
 use super::memory::{Memory, Unsaved};
 use super::name::volume_name;
@@ -21,10 +21,14 @@ use super::object::new_volume;
 use super::outcome::State;
 use super::queue::{ClaimId, feed};
 use super::request::prepare;
+use super::unplaced::Unplaced;
 use crate::caches::Caches;
+use crate::capacity::Trigger;
 use crate::config::Config;
 use crate::intent::log::Intents;
 use crate::metrics::ClaimMetrics;
+use crate::node::Ownership;
+use crate::topology::{Known, Nodes};
 
 /// The cache may not show a PersistentVolume that we created, or are about to create: it may be late, or the object was
 /// deleted. We check the claim again after this time.
@@ -68,9 +72,12 @@ impl From<ProvisionError> for Failure {
 pub(crate) struct Claims {
     pub(super) config: Arc<Config>,
     pub(super) seat: Seat,
-    claims: Arc<Store<Claim>>,
+    pub(super) claims: Arc<Store<Claim>>,
     classes: Arc<Store<Class>>,
     pub(super) volumes: Collection<Volume>,
+    pub(super) nodes: Option<Nodes>,
+    capacity: Trigger,
+    unplaced: Unplaced,
     memory: Mutex<Memory>,
     pub(super) unsaved: WorkQueue<ClaimId>,
     pub(super) metrics: ClaimMetrics,
@@ -89,11 +96,32 @@ impl Claims {
         metrics: ClaimMetrics,
     ) -> Self {
         feed(queue, &caches, config.clone());
-        let Caches { claims, classes, volumes } = caches;
+        let Caches { claims, classes, volumes, nodes, capacity } = caches;
+        let unplaced = Unplaced::default();
+        if let Some(nodes) = &nodes {
+            let (to, waiting) = (queue.clone(), unplaced.clone());
+            nodes.on_change(move |node| {
+                waiting.take(node).into_iter().for_each(|id| to.add(id, Place::lane(0)))
+            });
+        }
         let (memory, queue) = (Mutex::default(), queue.clone());
         let intents =
             Intents::new(config.intents.clone(), seat.objects.clone(), claims.scope().clone()).into();
-        Self { config, seat, claims, classes, volumes, memory, unsaved, metrics, intents, queue }
+        Self {
+            config,
+            seat,
+            claims,
+            classes,
+            volumes,
+            nodes,
+            capacity,
+            unplaced,
+            memory,
+            unsaved,
+            metrics,
+            intents,
+            queue,
+        }
     }
 
     /// The requests that are written down.
@@ -146,16 +174,24 @@ impl Claims {
                     (Some(sent), ..) => Attempt::Again(sent.clone()),
                 }
             }
+            (Some(claim), None) if self.is_elsewhere(&claim, class.as_deref()) => {
+                self.memory().end_contest(&id.uid);
+                return Outcome::Done;
+            }
             (Some(claim), None) => match eligibility(&claim, class.as_deref(), self.config.names()) {
                 Eligibility::Ignore | Eligibility::WaitsForNode => return Outcome::Done,
                 Eligibility::ForPopulator => return self.left_to_populator(&claim),
                 Eligibility::ClassMissing => return self.class_missing(&claim),
-                Eligibility::Go => match class {
-                    Some(class) => Attempt::New(claim, class),
-                    None => return self.class_missing(&claim),
+                Eligibility::Go => match (class, &self.config.node) {
+                    (Some(class), Some(node)) if node.ownership(&claim, &class) == Ownership::Open => {
+                        return self.contend(&claim, &class, node).await;
+                    }
+                    (Some(class), _) => Attempt::New(claim, class),
+                    (None, _) => return self.class_missing(&claim),
                 },
             },
             (None, None) => {
+                self.unplaced.forget(id);
                 self.memory().forget(&id.uid);
                 return Outcome::Done;
             }
@@ -165,6 +201,12 @@ impl Claims {
             Some(left) => Outcome::After(left),
             None => self.attempt(attempt).await,
         }
+    }
+
+    /// Whether the claim is for another node, or for none yet.
+    fn is_elsewhere(&self, claim: &Claim, class: Option<&Class>) -> bool {
+        let (Some(node), Some(class)) = (&self.config.node, class) else { return false };
+        node.ownership(claim, class) == Ownership::Others
     }
 
     fn class_missing(&self, claim: &Claim) -> Outcome {
@@ -194,6 +236,7 @@ impl Claims {
         let (begun, claim, class) = (Instant::now(), attempt.claim().clone(), attempt.class().clone());
         let uid = &claim.meta.uid;
         self.memory().begin(uid, &class.meta.uid);
+        self.unplaced.forget(&ClaimId::of(&claim));
         let Failure { error, sent } = match self.provision(attempt, begun).await {
             Ok(()) => {
                 self.memory().settle_all(uid);
@@ -203,8 +246,7 @@ impl Claims {
             }
             Err(failure) => failure,
         };
-        let node = claim.meta.annotations.get(SELECTED_NODE).is_some_and(|node| !node.is_empty());
-        let state = error.state(self.config.uses_topology(), node);
+        let state = self.state_after(&error, &claim).await;
         // If this attempt sent no call, what we know of earlier calls stays.
         if let Some(sent) = sent {
             match state {
@@ -214,17 +256,42 @@ impl Claims {
             }
         }
         self.free(&claim);
+        if state != State::NoChange {
+            self.capacity.failed(class.meta.name());
+        }
         if !self.seat.leadership.holds() {
             // We may have failed only because we no longer lead; the next leader goes on.
             return Outcome::Retry;
         }
         self.tell_failure(&claim, &error);
+        if state == State::Reschedule && self.reschedule(&claim).await {
+            // The claim comes back with the scheduler's next choice.
+            let settled = self.memory().background(uid).is_none();
+            return if settled { Outcome::Done } else { Outcome::Retry };
+        }
         if !error.is_infeasible() {
             return Outcome::Retry;
         }
         self.memory().refuse(uid, &class.meta.uid, Instant::now());
         let settled = self.memory().background(uid).is_none();
         if settled { Outcome::After(super::memory::INFEASIBLE_RETRY) } else { Outcome::Retry }
+    }
+
+    /// What the error leaves behind. A claim that could not be placed waits for the topology that it lacks.
+    async fn state_after(&self, error: &ProvisionError, claim: &Claim) -> State {
+        let node = selected_node(claim);
+        if matches!(error, ProvisionError::Topology(_)) {
+            self.unplaced.wait(ClaimId::of(claim), node);
+        }
+        match error.gone_node() {
+            Some(gone) if !self.is_gone(gone).await => State::NoChange,
+            Some(_) | None => error.state(self.config.uses_topology(), node.is_some()),
+        }
+    }
+
+    /// What is known of the nodes, for a claim.
+    fn known(&self, claim: &Claim) -> Known {
+        self.nodes.as_ref().map(|nodes| nodes.known(selected_node(claim))).unwrap_or_default()
     }
 
     fn tell_failure(&self, claim: &Claim, error: &ProvisionError) {
@@ -246,14 +313,7 @@ impl Claims {
         }
         let message = format!("External provisioner is provisioning volume for claim \"{}\"", claim.meta.key);
         self.tell(&claim, Kind::Normal, "Provisioning", message);
-        let sent = match attempt {
-            Attempt::Again(sent) => sent,
-            Attempt::New(claim, class) => {
-                let prepared = Arc::new(prepare(&self.config, &claim, &class, name)?);
-                Sent { claim, class, prepared }
-            }
-        };
-        let request = self.with_secrets(&sent.prepared).await?;
+        let (sent, request) = self.request(attempt, name).await?;
         self.intents.record(&sent).await?;
         let made = async {
             let (made, bytes) = self.create(&request, &sent.prepared).await?;
@@ -265,6 +325,7 @@ impl Claims {
             Ok(made) => made,
             Err(error) => return Err(Failure { error, sent: Some(sent) }),
         };
+        self.capacity.volume_in(volume.segments().iter().map(String::as_str), sent.class.meta.name());
         let secret = sent.prepared.secrets.provision.clone();
         let unsaved = Unsaved { volume, in_tree, claim: claim.clone(), secret, begun };
         {
@@ -277,6 +338,26 @@ impl Claims {
             self.unsaved.add(ClaimId::of(&claim), Place::lane(0));
         }
         Ok(saved.map(drop)?)
+    }
+
+    /// What to send: what was sent before, or what follows from the claim and its class now.
+    async fn request(
+        &self,
+        attempt: Attempt,
+        name: String,
+    ) -> Result<(Sent, v1::CreateVolumeRequest), ProvisionError> {
+        let (claim, class) = match attempt {
+            Attempt::Again(sent) => {
+                let request = self.with_secrets(&sent.prepared).await?;
+                return Ok((sent, request));
+            }
+            Attempt::New(claim, class) => (claim, class),
+        };
+        let mut prepared = prepare(&self.config, &claim, &class, name, &self.known(&claim))?;
+        let mut request = self.with_secrets(&prepared).await?;
+        prepared.mutable_parameters = self.attributes(&prepared).await?;
+        request.mutable_parameters = prepared.mutable_parameters.clone();
+        Ok((Sent { claim, class, prepared: prepared.into() }, request))
     }
 
     pub(super) fn tell(&self, claim: &Claim, kind: Kind, reason: &'static str, message: String) {

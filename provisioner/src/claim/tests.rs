@@ -15,13 +15,14 @@ use super::outcome::State;
 use super::request::{Prepared, prepare};
 use crate::config::{Capabilities, Config};
 use crate::fixture::{claim, claim_from, class, class_from, config};
+use crate::topology::Known;
 
 fn prepared(config: &Config, claim: &Claim, class: &Class) -> Prepared {
-    prepare(config, claim, class, "test-testi".into()).unwrap()
+    prepare(config, claim, class, "test-testi".into(), &Known::default()).unwrap()
 }
 
 fn refused(config: &Config, claim: &Claim, class: &Class) -> ProvisionError {
-    prepare(config, claim, class, "test-testi".into()).unwrap_err()
+    prepare(config, claim, class, "test-testi".into(), &Known::default()).unwrap_err()
 }
 
 fn mode(prepared: &Prepared, index: usize) -> Mode {
@@ -55,6 +56,7 @@ fn normal_provision() {
         request.parameters.is_empty() && request.secrets.is_empty() && request.mutable_parameters.is_empty()
     );
     assert_eq!((request.volume_content_source, request.accessibility_requirements), (None, None));
+    assert_eq!(prepared(&config(), &claim(), &class()).placement, None);
 }
 
 #[test]
@@ -272,7 +274,6 @@ fn what_cannot_be_served_is_refused_by_name_and_with_its_state() {
         json!({"dataSource": {"kind": "VolumeSnapshot", "name": "s", "apiGroup": "snapshot.storage.k8s.io"}});
     let bare = Config { can: Capabilities::default(), ..config() };
     let unable = Config { can: Capabilities { controller: true, ..Capabilities::default() }, ..config() };
-    let modifying = Config { can: Capabilities { modify: true, ..config().can }, ..config() };
     let placed = Config { can: Capabilities { topology: true, ..config().can }, ..config() };
     let with = |spec| claim_from(json!({}), spec);
     let secret = |key: &str| class_from(json!({"parameters": {key: "x"}}));
@@ -291,14 +292,7 @@ fn what_cannot_be_served_is_refused_by_name_and_with_its_state() {
             "MODIFY_VOLUME",
             State::Finished,
         ),
-        (
-            &modifying,
-            with(json!({"volumeAttributesClassName": "gold"})),
-            class(),
-            "volumeAttributesClassName",
-            State::Finished,
-        ),
-        (&placed, claim(), class(), "Topology=false", State::Finished),
+        (&placed, claim(), class(), "no available topology found", State::NoChange),
         (&config(), claim(), secret("csi.storage.k8s.io/no-such-key"), "no-such-key", State::Finished),
         (&config(), claim(), secret("csi.storage.k8s.io/provisioner-secret-name"), "secret", State::NoChange),
         (&config(), claim(), bad_default, "no.such.token", State::NoChange),
@@ -318,10 +312,14 @@ fn what_cannot_be_served_is_refused_by_name_and_with_its_state() {
 }
 
 #[test]
-fn attributes_class_is_ignored_when_its_gate_is_off() {
-    let config = Config { attributes_classes: false, ..config() };
+fn attributes_class_is_named_unless_its_gate_is_off() {
+    let on = Config { can: Capabilities { modify: true, ..config().can }, ..config() };
+    let off = Config { attributes_classes: None, ..config() };
     let claim = claim_from(json!({}), json!({"volumeAttributesClassName": "gold"}));
-    assert!(prepared(&config, &claim, &class()).request.mutable_parameters.is_empty());
+    for (config, expected, field) in [(&on, "gold", json!("gold")), (&off, "", Value::Null)] {
+        assert_eq!(&*prepared(config, &claim, &class()).attributes_class, expected);
+        assert_eq!(object(config, &claim, &class())["spec"]["volumeAttributesClassName"], field);
+    }
 }
 
 #[test]

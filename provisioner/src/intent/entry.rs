@@ -43,6 +43,8 @@ struct Entry {
     /// CreateVolumeRequest as protobuf, without Secrets.
     request: ByteString,
     bytes: i64,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    attributes_class: Box<str>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     fs_type: String,
     /// `namespace/name`, by stage.
@@ -79,7 +81,8 @@ pub(crate) fn to_text(sent: &Sent) -> Result<String, EntryError> {
         claim: claim_value(claim),
         class: class_value(class),
         name: prepared.name.clone(),
-        request: ByteString(prepared.request.encode_to_vec()),
+        request: ByteString(prepared.whole().encode_to_vec()),
+        attributes_class: prepared.attributes_class.clone(),
         bytes: prepared.bytes,
         fs_type: prepared.fs_type.clone(),
         secrets: secrets_value(&prepared.secrets),
@@ -99,7 +102,11 @@ pub(crate) fn from_text(text: &str, scope: &Scope) -> Result<Sent, EntryError> {
     let class = Class::slim(serde_json::from_value(entry.class)?, &scope).ok_or(EntryError::Class)?;
     let prepared = Prepared {
         name: entry.name,
+        // It has its topology terms and mutable parameters already.
         request: CreateVolumeRequest::decode(entry.request.0.as_slice())?,
+        placement: None,
+        attributes_class: entry.attributes_class,
+        mutable_parameters: BTreeMap::new(),
         bytes: entry.bytes,
         fs_type: entry.fs_type,
         secrets: secrets_of(&entry.secrets),
@@ -171,13 +178,14 @@ mod tests {
     use crate::claim::object::new_volume;
     use crate::claim::request::prepare;
     use crate::fixture::{claim_from, class, config, scope};
+    use crate::topology::Known;
 
     fn sent(spec: Value, parameters: &[(&str, &str)]) -> Sent {
         let claim = claim_from(json!({SELECTED_NODE: "node1"}), spec);
         let mut class = class();
         class.parameters =
             parameters.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        let prepared = prepare(&config(), &claim, &class, "pvc-1".into()).unwrap();
+        let prepared = prepare(&config(), &claim, &class, "pvc-1".into(), &Known::default()).unwrap();
         Sent { claim: claim.into(), class: class.into(), prepared: prepared.into() }
     }
 
@@ -198,7 +206,7 @@ mod tests {
         ] {
             let before = sent(spec, parameters);
             let after = from_text(&to_text(&before).unwrap(), &scope()).unwrap();
-            assert_eq!(after.prepared.request, before.prepared.request);
+            assert_eq!(after.prepared.whole(), before.prepared.whole());
             let object = |sent: &Sent| {
                 let made = csi::v1::Volume { volume_id: "id".into(), ..Default::default() };
                 new_volume(&config(), &sent.claim, &sent.class, &sent.prepared, &made, 7)

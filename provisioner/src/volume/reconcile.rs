@@ -25,6 +25,7 @@ use super::attachments::Attachments;
 use super::decide::{Step, Waits, decide};
 use super::secret::{deletion_secret, noted};
 use crate::caches::Caches;
+use crate::capacity::Trigger;
 use crate::claim::object::FINALIZER;
 use crate::config::Config;
 use crate::metrics::VolumeMetrics;
@@ -65,6 +66,7 @@ enum Deletion {
 
 /// Deletes volumes and keeps their finalizer.
 pub(crate) struct Volumes {
+    capacity: Trigger,
     config: Arc<Config>,
     seat: Seat,
     volumes: Collection<Volume>,
@@ -87,13 +89,16 @@ impl Volumes {
         metrics: VolumeMetrics,
     ) -> Self {
         let deletions = Deletions::default();
-        let Caches { claims, classes, volumes } = caches;
+        let Caches { claims, classes, volumes, nodes: _, capacity } = caches;
         feed(queue, volumes.store(), config.clone(), deletions.clone());
-        Self { config, seat, volumes, claims, classes, attached, deletions, metrics }
+        Self { capacity, config, seat, volumes, claims, classes, attached, deletions, metrics }
     }
 
     async fn pass(&self, key: &Key) -> Outcome {
         let Some(volume) = self.volumes.get(key) else { return Outcome::Done };
+        if self.config.node.as_ref().is_some_and(|node| !node.reaches(&volume)) {
+            return Outcome::Done;
+        }
         if !self.seat.leadership.holds() {
             return Outcome::Retry;
         }
@@ -174,6 +179,8 @@ impl Volumes {
         if self.deletion(&volume.meta.uid) != Some(Deletion::Done) {
             self.delete_at_driver(volume).await?;
             self.memory().insert(volume.meta.uid.clone(), Deletion::Done);
+            let segments = volume.segments.iter().flat_map(|segments| segments.iter());
+            self.capacity.volume_in(segments.map(|segment| &**segment), &volume.class);
         }
         let mut pending = volume.meta.has_finalizer(FINALIZER);
         if !volume.meta.deleting && self.volumes.delete(&volume.meta).await? == Written::Gone {

@@ -78,8 +78,19 @@ impl Stand {
 
     /// The same with other flags for the driver and another account.
     pub async fn with(name: &str, driver_flags: &[&str], account: &str, rbac: &str) -> Stand {
+        Self::on(Options::default(), name, driver_flags, account, rbac).await
+    }
+
+    /// As [`Stand::up`], with other flags for the driver, and with kube-scheduler.
+    pub async fn scheduled(name: &str, driver_flags: &[&str]) -> Stand {
+        let options = Options { scheduler: true, ..Options::default() };
+        let role = include_str!("../../../manifests/rbac/provisioner.yaml");
+        Self::on(options, name, driver_flags, "csi-provisioner", role).await
+    }
+
+    async fn on(options: Options, name: &str, driver_flags: &[&str], account: &str, rbac: &str) -> Stand {
         let alone = ALONE.lock().await;
-        let control_plane = ControlPlane::start(Options::default()).await.expect("a control plane");
+        let control_plane = ControlPlane::start(options).await.expect("a control plane");
         let namespace = control_plane.fresh_namespace(name).await.expect("a namespace");
         let kubeconfig =
             control_plane.service_account(&namespace, account, &roles(rbac)).await.expect("an account");
@@ -94,6 +105,26 @@ impl Stand {
         let driver = start_driver(&control_plane, &driver_args);
         let client = control_plane.client().expect("a client");
         Stand { client, namespace, driver, driver_args, kubeconfig, control_plane, _alone: alone }
+    }
+
+    /// Another driver, for the node of this name: its socket is `csi-NODE.sock` of the control plane's folder.
+    pub fn driver_of(&self, node: &str, flags: &[&str]) -> Process {
+        let folder = self.control_plane.folder();
+        let mut args = vec![
+            format!("--endpoint=unix://{}", folder.join(format!("csi-{node}.sock")).display()),
+            format!("--statedir={}", folder.join(format!("volumes-{node}")).display()),
+            format!("--nodeid={node}"),
+        ];
+        args.extend(flags.iter().map(|flag| (*flag).to_owned()));
+        start_driver(&self.control_plane, &args)
+    }
+
+    /// A csi-provisioner beside the driver of the node of this name ([`Stand::driver_of`]).
+    pub fn provisioner_of(&self, node: &str, flags: &[&str]) -> Replica {
+        let socket = self.control_plane.folder().join(format!("csi-{node}.sock"));
+        let address = format!("--csi-address={}", socket.display());
+        let flags: Vec<&str> = std::iter::once(address.as_str()).chain(flags.iter().copied()).collect();
+        self.provisioner(node, &flags)
     }
 
     /// SIGSTOP and SIGCONT: calls hang meanwhile.
@@ -164,6 +195,10 @@ impl Stand {
             .arg(format!("--http-endpoint=127.0.0.1:{}", port(name)))
             .args(["--v=2"])
             .args(flags)
+            // As a pod of this name would have it.
+            .env("NAMESPACE", &self.namespace)
+            .env("POD_NAME", name)
+            .env("NODE_NAME", name)
             .env_remove("KUBECONFIG");
         let process = self.control_plane.spawn(&format!("{sidecar}-{name}"), command).expect("started");
         Replica { process }

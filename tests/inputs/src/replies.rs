@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use csi::capability::{ControllerCapabilities, GroupCapabilities, NodeCapabilities, PluginCapabilities};
 use csi::identity::DriverName;
-use csi::topology::{Term, aggregate, sorted_distinct};
+use csi::topology::{Term, sorted_distinct};
 use csi::v1::{self, *};
 use csi::{ListPublishedResponse, Redact, redacted, shown};
 use prost::Message;
@@ -80,8 +80,9 @@ pub fn csi_replies(data: &[u8]) {
     }
     if let Some(reply) = read::<NodeGetInfoResponse>(data) {
         let segments = reply.accessible_topology.unwrap_or_default().segments;
-        let keys: Vec<String> = segments.keys().cloned().collect();
-        assert_eq!(aggregate(&keys, [&segments]).len(), 1);
+        let label = |key: &str| segments.get(key).map(String::as_str);
+        let term = Term::of_labels(segments.keys().map(String::as_str), label);
+        assert_eq!(term, Ok(Term::new(segments.clone())));
     }
     let _ = read::<ProbeResponse>(data);
     let _ = read::<ListPublishedResponse>(data);

@@ -21,9 +21,9 @@ pub fn go_flags(data: &[u8]) {
     let program = letters.next();
     let args: Vec<String> = letters.as_str().split('\n').map(str::to_owned).collect();
     match program {
-        Some('a') => drop(attacher::parse("csi-attacher", args)),
+        Some('a') => drop((attacher::PROGRAM.parse)("csi-attacher", args)),
         Some('d') => drop(driver::flags::parse("hostpath", args)),
-        _ => drop(provisioner::parse("csi-provisioner", args)),
+        _ => drop((provisioner::PROGRAM.parse)("csi-provisioner", args)),
     }
 }
 

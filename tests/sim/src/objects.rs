@@ -107,6 +107,11 @@ pub fn csi_node_with(name: &str, drivers: Value) -> Value {
     })
 }
 
+/// Node `name` with these labels.
+pub fn node(name: &str, labels: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}})
+}
+
 /// Secret `namespace/name` with this data (base64).
 pub fn secret(namespace: &str, name: &str, data: Value) -> Value {
     json!({

@@ -5,7 +5,7 @@
 //! docs/upstream/provisioner.md, "Topology".
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::fmt;
 
 /// One topology segment: key/value pairs sorted by key (all must hold). An empty term holds
 /// everywhere.
@@ -22,13 +22,13 @@ impl Term {
         Self(pairs)
     }
 
-    /// The term of a node with these labels for the driver's topology keys; the first key that the
-    /// node lacks, if any.
-    pub fn of_labels<'k>(
+    /// The term of a node for the driver's topology keys, where `label` gives its labels; the first key that the node
+    /// lacks, if any.
+    pub fn of_labels<'k, 'v>(
         keys: impl IntoIterator<Item = &'k str>,
-        labels: &BTreeMap<String, String>,
+        label: impl Fn(&str) -> Option<&'v str>,
     ) -> Result<Self, &'k str> {
-        let pair = |key| labels.get(key).map(|value| (key, value.clone())).ok_or(key);
+        let pair = |key| label(key).map(|value| (key, value)).ok_or(key);
         Ok(Self::new(keys.into_iter().map(pair).collect::<Result<Vec<_>, _>>()?))
     }
 
@@ -45,6 +45,16 @@ impl Term {
     /// The pairs as CSI's `Topology.segments` takes them.
     pub fn segments<M: FromIterator<(String, String)>>(&self) -> M {
         self.0.iter().cloned().collect()
+    }
+}
+
+impl fmt::Display for Term {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (key, value)) in self.0.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            write!(f, "{comma}{key}={value}")?;
+        }
+        Ok(())
     }
 }
 
@@ -86,34 +96,23 @@ pub fn sorted_distinct(mut terms: Vec<Term>) -> Vec<Term> {
     terms
 }
 
-/// The terms of all nodes that carry every key, sorted and distinct: the cluster's segments.
-pub fn aggregate<'a>(
-    keys: &[String],
-    nodes: impl IntoIterator<Item = &'a BTreeMap<String, String>>,
-) -> Vec<Term> {
-    let term = |labels| Term::of_labels(keys.iter().map(String::as_str), labels).ok();
-    sorted_distinct(nodes.into_iter().filter_map(term).collect())
-}
-
 /// The terms from `first` on, then those before it.
 pub fn rotated(terms: &[Term], first: usize) -> Vec<Term> {
     let (before, from) = terms.split_at(first.min(terms.len()));
     from.iter().chain(before).cloned().collect()
 }
 
-/// The terms beginning with the first one that holds on the node; none if none does.
-pub fn rotated_to_node(terms: &[Term], node: &Term) -> Option<Vec<Term>> {
-    let first = terms.iter().position(|term| term.is_subset_of(node))?;
-    Some(rotated(terms, first))
+/// Where the terms begin for a node: with the first one that holds there; none if none does.
+pub fn first_on_node(terms: &[Term], node: &Term) -> Option<usize> {
+    terms.iter().position(|term| term.is_subset_of(node))
 }
 
-/// The terms beginning where the claim's name says, so that a stateful set's volumes spread.
-pub fn rotated_by_name(terms: &[Term], claim_name: &str) -> Vec<Term> {
-    let first = match u32::try_from(terms.len()) {
-        Ok(n) if n > 0 => name_hash(claim_name) % n,
+/// Where the terms begin for a claim of this name, so that a stateful set's volumes spread. 0 if there are none.
+pub fn first_by_name(terms: &[Term], claim_name: &str) -> usize {
+    match u32::try_from(terms.len()) {
+        Ok(n) if n > 0 => (name_hash(claim_name) % n) as usize,
         _ => 0,
-    };
-    rotated(terms, first as usize)
+    }
 }
 
 /// What decides a claim's place among the terms: hash of its set's name plus its number in the

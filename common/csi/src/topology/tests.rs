@@ -1,6 +1,8 @@
 //! Upstream's topology tests, as far as they concern terms alone (docs/upstream/provisioner.md,
 //! "Test cases").
 
+use std::collections::BTreeMap;
+
 use super::*;
 
 fn term(pairs: &[(&str, &str)]) -> Term {
@@ -95,20 +97,13 @@ fn flattening_is_a_cross_product_per_term() {
 }
 
 #[test]
-fn only_nodes_with_every_key_count() {
-    let labels = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> { term(pairs).segments() };
-    let nodes = [
-        labels(&[("zone", "z2"), ("rack", "r1"), ("other", "x")]),
-        labels(&[("zone", "z1"), ("rack", "r1")]),
-        labels(&[("zone", "z1"), ("rack", "r1"), ("more", "y")]),
-        labels(&[("zone", "z3")]),
-    ];
-    let keys = ["zone".to_owned(), "rack".to_owned()];
-    assert_eq!(
-        aggregate(&keys, &nodes),
-        [term(&[("rack", "r1"), ("zone", "z1")]), term(&[("rack", "r1"), ("zone", "z2")])]
-    );
-    assert_eq!(Term::of_labels(["zone", "rack"], &nodes[3]), Err("rack"));
+fn a_node_needs_every_key_to_have_a_term() {
+    let labels: BTreeMap<String, String> = term(&[("zone", "z1"), ("rack", "r1"), ("other", "x")]).segments();
+    let label = |key: &str| labels.get(key).map(String::as_str);
+    assert_eq!(Term::of_labels(["zone", "rack"], label), Ok(term(&[("rack", "r1"), ("zone", "z1")])));
+    assert_eq!(Term::of_labels(["zone", "region"], label), Err("region"));
+    assert_eq!(Term::of_labels([], label), Ok(term(&[])));
+    assert_eq!(term(&[("zone", "z1"), ("rack", "r1")]).to_string(), "rack=r1,zone=z1");
 }
 
 #[test]
@@ -124,9 +119,9 @@ fn rotation_keeps_every_term_once() {
 fn rotation_begins_with_the_first_term_of_the_node() {
     let terms = zones(&["z1", "z2", "z3"]);
     let node = term(&[("zone", "z2"), ("rack", "r7")]);
-    assert_eq!(rotated_to_node(&terms, &node), Some(zones(&["z2", "z3", "z1"])));
-    assert_eq!(rotated_to_node(&terms, &term(&[("rack", "r7")])), None);
-    assert_eq!(rotated_to_node(&[], &node), None);
+    assert_eq!(first_on_node(&terms, &node), Some(1));
+    assert_eq!(first_on_node(&terms, &term(&[("rack", "r7")])), None);
+    assert_eq!(first_on_node(&[], &node), None);
 }
 
 #[test]
@@ -157,9 +152,9 @@ fn the_claims_of_a_stateful_set_spread_over_the_terms() {
         ("testpvcA-testset-3", "z3"),
         ("testpvcA-testset-4", "z4"),
     ] {
-        let got = rotated_by_name(&terms, name);
+        let got = rotated(&terms, first_by_name(&terms, name));
         assert_eq!(got.first(), zones(&[first]).first(), "{name}");
         assert_eq!(sorted_distinct(got), terms);
     }
-    assert_eq!(rotated_by_name(&[], "x"), []);
+    assert_eq!(first_by_name(&[], "x"), 0);
 }

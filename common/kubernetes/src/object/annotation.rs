@@ -11,3 +11,5 @@ pub use super::volume::{
 
 /// The node that the scheduler chose for a claim's first pod.
 pub const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
+/// Its alpha spelling, read when the other is absent.
+pub const SELECTED_NODE_ALPHA: &str = "volume.alpha.kubernetes.io/selected-node";

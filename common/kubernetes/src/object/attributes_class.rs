@@ -1,4 +1,5 @@
-//! VolumeAttributesClasses. Version v1, and v1beta1 where a cluster serves only that, say the same.
+//! VolumeAttributesClasses. Version v1, and v1beta1 where a cluster serves only that, say the same. The provisioner reads them one
+//! at a time; the resizer caches them.
 
 use std::collections::BTreeMap;
 
@@ -19,17 +20,32 @@ pub struct AttributesClass {
     pub parameters: BTreeMap<String, String>,
 }
 
+/// The API version in which the cluster serves VolumeAttributesClasses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttributesVersion {
+    /// storage.k8s.io/v1.
+    V1,
+    /// storage.k8s.io/v1beta1.
+    Beta,
+}
+
 /// A VolumeAttributesClass as the API server sends it.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WireAttributesClass {
     #[serde(default, deserialize_with = "super::meta::without_managed_fields")]
     metadata: ObjectMeta,
+    /// `driverName`: whose parameters these are.
     #[serde(default)]
-    driver_name: Box<str>,
-    #[serde(default)]
-    parameters: Option<BTreeMap<String, String>>,
+    pub driver_name: Box<str>,
+    /// `parameters`.
+    pub parameters: Option<BTreeMap<String, String>>,
 }
+
+/// The same, from an API server that serves the kind as v1beta1 only (Kubernetes 1.31 to 1.33).
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(transparent)]
+pub struct WireAttributesClassBeta(pub WireAttributesClass);
 
 wire!(
     WireAttributesClass,
@@ -39,6 +55,27 @@ wire!(
     "volumeattributesclasses",
     ClusterResourceScope
 );
+
+impl k8s_openapi::Resource for WireAttributesClassBeta {
+    const API_VERSION: &'static str = "storage.k8s.io/v1beta1";
+    const GROUP: &'static str = "storage.k8s.io";
+    const KIND: &'static str = "VolumeAttributesClass";
+    const VERSION: &'static str = "v1beta1";
+    const URL_PATH_SEGMENT: &'static str = "volumeattributesclasses";
+    type Scope = k8s_openapi::ClusterResourceScope;
+}
+
+impl k8s_openapi::Metadata for WireAttributesClassBeta {
+    type Ty = ObjectMeta;
+
+    fn metadata(&self) -> &ObjectMeta {
+        &self.0.metadata
+    }
+
+    fn metadata_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.0.metadata
+    }
+}
 
 impl Object for AttributesClass {
     type Wire = WireAttributesClass;

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 
 use super::wire::wire;
-use super::word::word;
+use super::word::{Words, word, words};
 use super::{Meta, Object, Scope};
 
 /// A node, as far as this driver knows it.
@@ -19,12 +19,12 @@ pub struct CsiNode {
 }
 
 /// One entry of `spec.drivers`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DriverOnNode {
     /// The node's id at the driver.
     pub node_id: Arc<str>,
-    /// Labels of the Node that make its topology segment.
-    pub topology_keys: Box<[Box<str>]>,
+    /// Labels of the Node that make its topology segment; the list is that of most nodes, and kept once.
+    pub topology_keys: Words,
 }
 
 /// A CSINode as the API server sends it.
@@ -66,7 +66,7 @@ impl Object for CsiNode {
             meta: Meta::new(metadata, |_| false),
             driver: ours.map(|entry| DriverOnNode {
                 node_id: word(&entry.node_id),
-                topology_keys: entry.topology_keys.unwrap_or_default().into(),
+                topology_keys: words(entry.topology_keys.iter().flatten().map(|key| &**key)),
             }),
         })
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use serde::{Deserialize, Deserializer};
 
 use super::uid::Uid;
@@ -173,6 +173,33 @@ pub(crate) fn without_managed_fields<'de, D: Deserializer<'de>>(
         annotations: wire.annotations,
         ..ObjectMeta::default()
     })
+}
+
+/// As [`without_managed_fields`], for the kinds whose labels and owners are read; without annotations and finalizers.
+pub(crate) fn with_labels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+    let wire = LabelledMeta::deserialize(deserializer)?;
+    Ok(ObjectMeta {
+        name: wire.name,
+        namespace: wire.namespace,
+        uid: wire.uid,
+        resource_version: wire.resource_version,
+        deletion_timestamp: wire.deletion_timestamp,
+        labels: wire.labels,
+        owner_references: wire.owner_references,
+        ..ObjectMeta::default()
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LabelledMeta {
+    name: Option<String>,
+    namespace: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    deletion_timestamp: Option<Time>,
+    labels: Option<BTreeMap<String, String>>,
+    owner_references: Option<Vec<OwnerReference>>,
 }
 
 #[derive(Deserialize)]

@@ -7,21 +7,27 @@
 pub mod annotation;
 mod attachment;
 mod attributes_class;
+mod capacity;
 mod claim;
 mod claim_status;
 mod class;
 mod csi_node;
 mod event;
 mod meta;
+mod node;
 mod pod;
 mod secret;
+mod segment;
 mod uid;
 mod volume;
 mod wire;
 mod word;
 
 pub use attachment::{Attachment, AttachmentSource, StatusError, WireAttachment};
-pub use attributes_class::{AttributesClass, WireAttributesClass};
+pub use attributes_class::{
+    AttributesClass, AttributesVersion, WireAttributesClass, WireAttributesClassBeta,
+};
+pub use capacity::{Capacity, DRIVER_NAME, MANAGED_BY, WireCapacity};
 pub use claim::{Claim, DataSource, WireClaim};
 pub use claim_status::{ClaimStatus, Condition, ConditionKind, ModifyPhase, ModifyStatus, ResizeState};
 pub use class::{AllowedValues, BindingMode, Class, TopologyTerm, WireClass};
@@ -29,6 +35,7 @@ pub use csi_node::{CsiNode, DriverOnNode, WireCsiNode};
 pub use event::WireEvent;
 pub(crate) use meta::version_number;
 pub use meta::{Key, Meta, Pairs};
+pub use node::{Labels, Node, WireNode};
 pub use pod::{Pod, WirePod};
 pub use secret::WireSecret;
 pub use uid::Uid;
@@ -62,6 +69,9 @@ impl Keep {
     /// Claims with a volume, and their status; of volumes the size, the claim, and what ControllerExpandVolume needs.
     pub const RESIZE: Self = Self(4);
 
+    /// Of volumes the topology segments that they are in.
+    pub const PLACE: Self = Self(8);
+
     /// The purposes of both sets.
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
@@ -84,6 +94,9 @@ impl Scope {
 pub trait Object: Send + Sync + Sized + 'static {
     /// What the API server sends.
     type Wire: Wire;
+
+    /// Whether nothing but the metadata is read: then nothing else is sent.
+    const METADATA_ONLY: bool = false;
 
     /// Cuts the object to size; `None` when no sidecar of this process has a use for it. An object that is kept need
     /// not concern every sidecar: each asks the object itself.

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::VolumeNodeAffinity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::claim::MIGRATED_TO;
+use super::segment::of_affinity;
 use super::wire::wire;
 use super::word::{Words, word, words};
 use super::{Keep, Key, Meta, Object, Pairs, Scope, Uid};
@@ -72,6 +74,8 @@ pub struct Volume {
     pub claim: Option<Box<ClaimRef>>,
     /// What resizing reads beside it; `None` if nobody here resizes.
     pub size: Option<Box<VolumeSize>>,
+    /// The topology segments that it is in, as text; `None` if it is everywhere, or nobody here asks for the place.
+    pub segments: Option<Box<Words>>,
     /// The source and how it is used.
     pub spec: VolumeSpec,
 }
@@ -173,6 +177,7 @@ pub struct WireVolumeSpec {
     csi: Option<Box<CsiSource>>,
     claim_ref: Option<Box<ClaimRef>>,
     mount_options: Vec<Box<str>>,
+    node_affinity: Option<VolumeNodeAffinity>,
     persistent_volume_reclaim_policy: Option<ReclaimPolicy>,
     storage_class_name: Box<str>,
     volume_attributes_class_name: Option<Box<str>>,
@@ -259,6 +264,11 @@ impl Volume {
             class: word(&spec.storage_class_name),
             claim: spec.claim_ref.take(),
             size,
+            segments: spec
+                .node_affinity
+                .take()
+                .filter(|_| scope.keep.has(Keep::PLACE))
+                .map(|all| of_affinity(&all).into()),
             spec: VolumeSpec::from_wire(spec, scope),
         }
     }

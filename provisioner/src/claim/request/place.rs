@@ -1,18 +1,30 @@
 //! Where the volume is to be (docs/upstream/provisioner.md, "Topology").
 
-use csi::v1;
+use kubernetes::object::{Claim, Class};
 
 use super::super::error::ProvisionError;
 use crate::config::Config;
+use crate::topology::{Asked, Known, Placement, allowed_terms, placement};
 
-/// The topology requirement; `None` when every node reaches every volume.
+/// The terms that the driver is to choose from; `None` when it is told none.
 ///
 /// # Errors
-/// The driver has topology: this release cannot tell it where a volume is needed.
-pub(super) fn accessibility(config: &Config) -> Result<Option<v1::TopologyRequirement>, ProvisionError> {
-    if config.uses_topology() {
-        let text = "topology (start the provisioner with --feature-gates=Topology=false)";
-        return Err(ProvisionError::NotAvailable(text));
+/// The claim cannot be placed.
+pub(super) fn place(
+    config: &Config,
+    claim: &Claim,
+    class: &Class,
+    known: &Known,
+) -> Result<Option<Placement>, ProvisionError> {
+    if !config.uses_topology() {
+        return Ok(None);
     }
-    Ok(None)
+    let allowed = allowed_terms(class);
+    let asked = Asked {
+        claim: claim.meta.name(),
+        allowed: &allowed,
+        strict: config.strict_topology,
+        immediate: config.immediate_topology,
+    };
+    Ok(placement(&asked, known)?)
 }

@@ -254,8 +254,9 @@ fn page<T>(all: Vec<T>, token: &str, max: i32) -> Result<(Vec<T>, String), Statu
 impl Apply for GetCapacityRequest {
     fn apply(&self, model: &mut Model, settings: &Settings) -> Result<Self::Reply, Status> {
         needs(settings, Controller::GetCapacity)?;
+        let room = self.accessible_topology.as_ref().and_then(|topology| model.room.get(&topology.segments));
         Ok(GetCapacityResponse {
-            available_capacity: model.free.unwrap_or(1 << 50),
+            available_capacity: room.copied().or(model.free).unwrap_or(1 << 50),
             ..GetCapacityResponse::default()
         })
     }

@@ -63,6 +63,8 @@ pub struct Model {
     pub snapshots: BTreeMap<String, Snapshot>,
     /// Bytes that volumes may still take, new ones and growing ones; `None` is no limit.
     pub free: Option<i64>,
+    /// The same for volumes of one topology segment.
+    pub room: BTreeMap<BTreeMap<String, String>, i64>,
     /// Where volumes are made when no topology is asked for.
     pub home: Vec<Topology>,
     /// How many ids of this form were given, by the first of them.
@@ -160,6 +162,15 @@ impl Model {
         if self.free.is_some_and(|free| free < wanted.capacity) {
             return Err(Status::resource_exhausted(format!("no room for {} bytes", wanted.capacity)));
         }
+        if let Some(room) = self.room_of(&wanted) {
+            if *room < wanted.capacity {
+                return Err(Status::resource_exhausted(format!(
+                    "no room for {} bytes there",
+                    wanted.capacity
+                )));
+            }
+            *room -= wanted.capacity;
+        }
         if let Some(free) = &mut self.free {
             *free -= wanted.capacity;
         }
@@ -183,6 +194,11 @@ impl Model {
         Ok(volume.capacity)
     }
 
+    /// What is free where the volume is or is to be, if that is limited.
+    fn room_of(&mut self, volume: &Volume) -> Option<&mut i64> {
+        self.room.get_mut(&volume.topology.first()?.segments)
+    }
+
     /// Deletes; an absent volume is fine, a published one is in use.
     pub(super) fn delete(&mut self, id: &str) -> Result<(), Status> {
         if id.is_empty() {
@@ -193,8 +209,13 @@ impl Model {
         {
             return Err(Status::failed_precondition(format!("volume {id} is published to node {node}")));
         }
-        if let (Some(volume), Some(free)) = (self.volumes.remove(id), &mut self.free) {
-            *free += volume.capacity;
+        if let Some(volume) = self.volumes.remove(id) {
+            if let Some(room) = self.room_of(&volume) {
+                *room += volume.capacity;
+            }
+            if let Some(free) = &mut self.free {
+                *free += volume.capacity;
+            }
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use base::leadership::Leadership;
 use base::queue::Backoff;
+use kubernetes::object::AttributesVersion;
 use process::{Caches, Duty, Seat};
 use provisioner::{Capabilities, Config, Place, provision};
 use serde_json::{Value, json};
@@ -31,7 +32,11 @@ pub(crate) fn config() -> Config {
         extra_metadata: false,
         publish_read_only: false,
         topology: true,
-        attributes_classes: true,
+        strict_topology: false,
+        immediate_topology: true,
+        attributes_classes: Some(AttributesVersion::V1),
+        node: None,
+        capacity: None,
         plugins: Plugins::default(),
         intents: None,
         can: Capabilities { controller: true, create_delete: true, publish: true, ..Capabilities::default() },

@@ -96,6 +96,33 @@ async fn an_in_tree_claim_gets_an_in_tree_volume_of_the_driver() {
     assert_eq!(failures(&world), Vec::<String>::new());
 }
 
+/// The class and the volume name the plugin's label, the driver its own.
+#[tokio::test(start_paused = true)]
+async fn driver_is_told_its_own_zones_and_the_object_the_plugin_s() {
+    const KEY: &str = "topology.cinder.csi.openstack.org/zone";
+    const LABEL: &str = "topology.kubernetes.io/zone";
+    let world = World::default();
+    world.api.put(sim::objects::node("node-1", json!({KEY: "nova", LABEL: "nova"})));
+    let registered = json!([{"name": CINDER, "nodeID": "n", "topologyKeys": [KEY]}]);
+    world.api.put(sim::objects::csi_node_with("node-1", registered));
+    let mut class = class_of("kubernetes.io/cinder", json!({}));
+    class["allowedTopologies"] = json!([{"matchLabelExpressions": [{"key": LABEL, "values": ["nova"]}]}]);
+    world.api.put(class);
+    world.api.put(claim("data"));
+    let _binder = world.binder();
+    let _running = world.run(Duration::from_secs(1), |world| async move {
+        let mut config = Config { driver: CINDER.into(), ..config() };
+        config.can.topology = true;
+        sidecar_with(world, config, Leadership::always(), CancellationToken::new()).await;
+    });
+    bound(&world, "data").await;
+    let wanted = created(&world).accessibility_requirements.unwrap();
+    assert_eq!(json!(wanted.requisite[0].segments), json!({KEY: "nova"}));
+    let volume = world.api.list("persistentvolumes")[0].clone();
+    let expressions = &volume["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"][0]["matchExpressions"];
+    assert_eq!(*expressions, json!([{"key": LABEL, "operator": "In", "values": ["nova"]}]));
+}
+
 #[tokio::test(start_paused = true)]
 async fn its_volume_is_deleted_by_the_id_in_its_source() {
     let world = World::default();

@@ -3,7 +3,9 @@
 
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "objects of tests are written just above")]
 
+mod attributes;
 mod background;
+mod capacity;
 mod cases;
 mod crashes;
 mod deletion;
@@ -15,7 +17,9 @@ mod leadership;
 mod lists;
 mod metrics;
 mod names;
+mod on_nodes;
 mod pairs;
 mod rights;
+mod topology;
 mod unbound;
 mod unsaved;

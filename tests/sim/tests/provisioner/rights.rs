@@ -11,10 +11,13 @@ use sim::{ApiServer, Fault, World};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use crate::attributes::{attributes_class, of_class};
+use crate::capacity::{publishing, telling};
 use crate::harness::{
-    LIMIT, bound, calls, claim, class, config, logged, no_volumes, released, sidecar, sidecar_with,
+    LIMIT, bound, calls, claim, class, logged, no_volumes, released, sidecar, sidecar_with,
 };
 use crate::leadership::candidate_of;
+use crate::topology::{SELECTED, late, put_node, selected};
 
 /// The rules of both roles.
 fn manifest() -> Vec<Value> {
@@ -37,8 +40,10 @@ async fn leading(world: World) {
     );
     let work = async {
         leadership.acquired().await;
+        provisioner::owner(&world.client(), "csi", "pod", 2).await.expect("an owner");
         // With short names the API server is asked whether one is free.
-        let config = Config { uuid_length: Some(8), ..config() };
+        let mut config = Config { uuid_length: Some(8), ..publishing() };
+        config.can.modify = true;
         sidecar_with(world.clone(), config, leadership.clone(), CancellationToken::new()).await;
     };
     tokio::select! {
@@ -62,8 +67,20 @@ async fn life(world: &World) {
         "apiVersion": "storage.k8s.io/v1", "kind": "VolumeAttachment", "metadata": {"name": "one"},
         "spec": {"attacher": "a", "nodeName": "n", "source": {"persistentVolumeName": "attached"}},
     }));
-    world.api.put(claim("data"));
+    put_node(world, "node-1", "z1", &["zone"]);
+    publish(world).await;
+    world.api.put(attributes_class("gold", "driver.example"));
+    world.api.put(of_class("data", "gold"));
     bound(world, "data").await;
+    world.api.put(selected("on-a-node-that-is-gone", "node-2"));
+    world
+        .api
+        .until("another node to be asked for", LIMIT, |api| {
+            let claim = api.get("persistentvolumeclaims", "on-a-node-that-is-gone")?;
+            claim["metadata"]["annotations"][SELECTED].is_null().then_some(())
+        })
+        .await;
+    world.api.delete("persistentvolumeclaims", "on-a-node-that-is-gone");
     world.steps.on(|step| step.is("create", "persistentvolumes"), 3, Fault::ApiError(422));
     world.api.put(claim("unstorable"));
     sleep(Duration::from_millis(10)).await;
@@ -75,11 +92,61 @@ async fn life(world: &World) {
     sleep(LIMIT).await;
 }
 
+/// Capacities come, change and go.
+async fn publish(world: &World) {
+    world.api.put(sim::objects::with(late(), json!({"metadata": {"name": "late"}})));
+    // The first reply is lost: somebody may have the name.
+    world.steps.on(|step| step.is("create", "csistoragecapacities"), 1, Fault::LoseReply);
+    world.api.delay_watch(Duration::from_secs(10));
+    sleep(Duration::from_secs(60)).await;
+    world.api.delay_watch(Duration::ZERO);
+    world.driver.change_model(|model| model.free = Some(1 << 40));
+    sleep(Duration::from_secs(120)).await;
+    world.api.delete("storageclasses", "late");
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(world.api.count("csistoragecapacities"), 0);
+}
+
 type Verbs = BTreeSet<(String, String)>;
+
+/// An object of the sidecar's namespace with this owner; an owner that is here already gets its uid.
+fn put_owned(world: &World, kind: &str, name: &str, mut owner: Value) {
+    let group = if kind == "Pod" { "v1" } else { "apps/v1" };
+    if owner["uid"].is_null() {
+        let there = world.api.create(json!({
+            "apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"name": "rs", "namespace": "csi"}, "spec": {},
+        }));
+        owner["uid"] = there.expect("a ReplicaSet")["metadata"]["uid"].clone();
+    }
+    let metadata = json!({"name": name, "namespace": "csi", "ownerReferences": [owner]});
+    if kind == "Pod" {
+        world.api.put(
+            json!({"apiVersion": group, "kind": kind, "metadata": metadata, "spec": {"containers": []}}),
+        );
+    } else {
+        world.api.edit("replicasets", &format!("csi/{name}"), |object| {
+            object["metadata"]["ownerReferences"] = metadata["ownerReferences"].clone();
+        });
+    }
+}
 
 /// The verbs that a life with the manifest's rights takes.
 async fn used(after_another: bool) -> Verbs {
-    let world = World::default();
+    let world = telling();
+    for (kind, name, owner) in [
+        (
+            "Pod",
+            "pod",
+            json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "rs", "controller": true}),
+        ),
+        (
+            "ReplicaSet",
+            "rs",
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "d", "uid": "d", "controller": true}),
+        ),
+    ] {
+        put_owned(&world, kind, name, owner);
+    }
     world.api.grant_only("sidecar", ApiServer::rules(json!(manifest())).expect("rules"));
     let _binder = world.binder();
     if after_another {

@@ -19,7 +19,11 @@ pub(crate) fn provisioner_config(driver: &str) -> provisioner::Config {
         extra_metadata: false,
         publish_read_only: false,
         topology: false,
-        attributes_classes: true,
+        strict_topology: false,
+        immediate_topology: true,
+        attributes_classes: Some(kubernetes::object::AttributesVersion::V1),
+        node: None,
+        capacity: None,
         plugins: translation::Plugins::default(),
         intents: None,
         can: provisioner::Capabilities {
