@@ -160,3 +160,31 @@ async fn driver_that_cannot_modify_leaves_the_class_alone() {
     assert_eq!(claim["status"].get("modifyVolumeStatus"), None);
     is_content(&resizer);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn driver_that_can_do_nothing_ends_the_start() {
+    for (flags, code) in [
+        (&["--hidden-capabilities=CONTROLLER_SERVICE"][..], 1),
+        (&["--disable-controller-expansion", "--disable-node-expansion"], 255),
+    ] {
+        let site = Site::up("useless", flags).await;
+        let mut resizer = site.stand.sidecar("csi-resizer", "a", &[]);
+        let ended = resizer.wait(LIMIT).await.and_then(|status| status.code());
+        assert_eq!(ended, Some(code), "{flags:?}: {}", resizer.last_lines(20));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn volume_that_only_its_node_expands_is_left_to_it() {
+    let site = Site::up("trivial", &["--disable-controller-expansion"]).await;
+    site.volume("data").await;
+    let resizer = site.stand.sidecar("csi-resizer", "a", &[]);
+    site.request("data", "5Mi").await;
+    site.until("data", "to wait for its node", |claim| {
+        claim["status"]["allocatedResourceStatuses"]["storage"] == "NodeResizePending"
+    })
+    .await;
+    assert_eq!(site.pv("data").await["spec"]["capacity"]["storage"], "5Mi");
+    assert_eq!(site.calls("a", "ControllerExpandVolume", "OK").await, 0);
+    is_content(&resizer);
+}
