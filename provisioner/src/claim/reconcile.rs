@@ -166,7 +166,8 @@ impl Claims {
         let background = self.memory().background(&id.uid);
         let attempt = match (stored, background) {
             (stored, Some(background)) => {
-                let present = class.filter(|class| self.config.names().has(&class.provisioner));
+                let present =
+                    class.filter(|class| stored.as_ref().is_some_and(|claim| self.may_begin(claim, class)));
                 match (background.next(present.as_deref()), stored, present) {
                     // Nothing may be left at the driver: begin anew if claim and class are still there.
                     (None, Some(claim), Some(class)) => Attempt::New(claim, class),
@@ -201,6 +202,13 @@ impl Claims {
             Some(left) => Outcome::After(left),
             None => self.attempt(attempt).await,
         }
+    }
+
+    /// Whether the claim may be provisioned here and now with this class.
+    fn may_begin(&self, claim: &Claim, class: &Class) -> bool {
+        let own =
+            self.config.node.as_ref().is_none_or(|node| node.ownership(claim, class) == Ownership::Ours);
+        own && eligibility(claim, Some(class), self.config.names()) == Eligibility::Go
     }
 
     /// Whether the claim is for another node, or for none yet.

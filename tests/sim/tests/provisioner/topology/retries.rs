@@ -78,3 +78,26 @@ async fn claims_go_on_with_the_first_registration() {
     sleep(Duration::from_millis(100)).await;
     assert_eq!(terms(&world), vec!["zone=z1 / zone=z1"; 20]);
 }
+
+/// A class made anew begins nothing before the scheduler has chosen a node; what was sent is sent again.
+#[tokio::test(start_paused = true)]
+async fn new_class_does_not_begin_without_a_node() {
+    let slow = || Reply::error(Code::DeadlineExceeded, "slow");
+    let case = PLACED
+        .case("class made anew", [late(), selected("data", "node-2")])
+        .driver("CreateVolume", [slow(), slow()])
+        .meanwhile(|world| {
+            world.api.delete("storageclasses", "fast");
+            world.api.put(with(late(), json!({"parameters": {"made": "anew"}})));
+            world.api.edit("persistentvolumeclaims", "data", |claim| {
+                claim["metadata"]["annotations"].as_object_mut().unwrap().remove(SELECTED);
+            });
+        });
+    let calls = [
+        "CreateVolume Some(DeadlineExceeded)",
+        "CreateVolume Some(DeadlineExceeded)",
+        "CreateVolume Some(Ok)",
+    ];
+    let world = case.ends_with(&calls, &["create persistentvolumes 201"]).await;
+    assert_eq!(terms(&world), vec!["zone=z1 zone=z2 zone=z3 / zone=z2 zone=z3 zone=z1"; 3]);
+}
