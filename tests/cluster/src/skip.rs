@@ -15,6 +15,8 @@ pub enum Lack {
     Capability(&'static str),
     /// This program.
     Tool(&'static str),
+    /// Some of these Debian packages.
+    Packages(&'static [&'static str]),
 }
 
 impl Lack {
@@ -23,6 +25,7 @@ impl Lack {
             Self::Root => "needs root with the right to mount".to_owned(),
             Self::Capability(name) => format!("needs the capability {name}"),
             Self::Tool(name) => format!("needs the program {name}"),
+            Self::Packages(names) => format!("needs the packages {}", names.join(", ")),
         }
     }
 
@@ -31,6 +34,7 @@ impl Lack {
             Self::Root => "run the tests as root; in a container, as a privileged one",
             Self::Capability(_) => "run the tests as root outside of a container",
             Self::Tool(_) => "install it",
+            Self::Packages(_) => "install them (apt-get install --no-install-recommends)",
         }
     }
 
@@ -38,7 +42,7 @@ impl Lack {
     fn is_always_excused(self) -> bool {
         match self {
             Self::Root => false,
-            Self::Capability(_) | Self::Tool(_) => true,
+            Self::Capability(_) | Self::Tool(_) | Self::Packages(_) => true,
         }
     }
 }
