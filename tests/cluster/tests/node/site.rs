@@ -1,9 +1,8 @@
-//! The control plane and its node, started once; and a namespace for each test.
+//! The control plane, its node and our drivers in pods, started once.
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::sync::{OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use cluster::binaries::{Binary, Progress, ensure};
 use cluster::built::statically;
@@ -12,18 +11,31 @@ use cluster::node::{self, RealNode};
 use cluster::skip::left_out;
 use cluster::{ControlPlane, Options};
 
+use crate::guest::Guest;
+
+/// The repository.
+pub(crate) const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+
+/// The driver of `manifests/hostpath/split`.
+pub(crate) const DRIVER: &str = "hostpath.csi.k8s.io";
+/// The driver of `testdata/team`.
+pub(crate) const TEAM_DRIVER: &str = "com.example.team.csi-driver";
+
 /// Everything, for as long as the process lives; the guard clears it away then.
-pub struct Site {
-    pub control_plane: ControlPlane,
-    pub node: RwLock<RealNode>,
-    pub kubectl: PathBuf,
-    runtime: tokio::runtime::Runtime,
+pub(crate) struct Site {
+    pub(crate) control_plane: ControlPlane,
+    node: RwLock<RealNode>,
+    pub(crate) kubectl: PathBuf,
+    pub(crate) runtime: tokio::runtime::Runtime,
+    /// Static, as they are in the images.
+    pub(crate) mooring: PathBuf,
+    pub(crate) driver: PathBuf,
 }
 
 static SITE: OnceLock<Option<Site>> = OnceLock::new();
 
 /// The site; `None`, said aloud, where there can be none.
-pub fn site(what: &str) -> Option<&'static Site> {
+fn site(what: &str) -> Option<&'static Site> {
     if let Some(lack) = node::lack() {
         left_out(what, lack);
         return None;
@@ -31,11 +43,25 @@ pub fn site(what: &str) -> Option<&'static Site> {
     SITE.get_or_init(|| Some(Site::start())).as_ref()
 }
 
+/// A place on the node beside other tests.
+pub(crate) fn calm(what: &str) -> Option<Guest<RwLockReadGuard<'static, RealNode>>> {
+    let site = site(what)?;
+    Some(Guest::new(site, site.node.read().unwrap_or_else(PoisonError::into_inner)))
+}
+
+/// The node for one test alone, which may disturb it.
+pub(crate) fn alone(what: &str) -> Option<Guest<RwLockWriteGuard<'static, RealNode>>> {
+    let site = site(what)?;
+    Some(Guest::new(site, site.node.write().unwrap_or_else(PoisonError::into_inner)))
+}
+
 impl Site {
     fn start() -> Site {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(2).enable_all().build().expect("a runtime");
         let [mooring, driver] = statically::for_images().expect("static executables");
-        let kubectl = ensure(&[Binary::Kubectl], &Progress::auto()).expect("kubectl").path(Binary::Kubectl).to_owned();
+        let kubectl = ensure(&[Binary::Kubectl], &Progress::auto()).expect("kubectl");
+        let kubectl = kubectl.path(Binary::Kubectl).to_owned();
         let (control_plane, node) = runtime.block_on(async {
             let options = Options { scheduler: true, ..Options::default() };
             let control_plane = ControlPlane::start(options).await.expect("a control plane");
@@ -46,67 +72,37 @@ impl Site {
             let node = RealNode::start(&control_plane, &archives).await.expect("a node");
             (control_plane, node)
         });
-        Site { control_plane, node: RwLock::new(node), kubectl, runtime }
+        let site = Site { control_plane, node: RwLock::new(node), kubectl, runtime, mooring, driver };
+        site.deploy();
+        site
     }
 
-    /// A namespace on the node beside others.
-    pub fn calm(&'static self) -> Guest<RwLockReadGuard<'static, RealNode>> {
-        let node = self.node.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        self.guest(node)
-    }
-
-    /// The node for one test alone, which may disturb it.
-    pub fn alone(&'static self) -> Guest<RwLockWriteGuard<'static, RealNode>> {
-        let node = self.node.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        self.guest(node)
-    }
-
-    fn guest<N>(&'static self, node: N) -> Guest<N> {
-        let namespace = self.runtime.block_on(self.control_plane.fresh_namespace("pods")).expect("a namespace");
-        Guest { site: self, node, namespace }
-    }
-}
-
-/// A test's place.
-pub struct Guest<N> {
-    pub site: &'static Site,
-    pub node: N,
-    pub namespace: String,
-}
-
-impl<N> Guest<N> {
-    /// Runs kubectl in the test's namespace; its complaint is the error.
-    pub fn kubectl(&self, arguments: &[&str]) -> Result<String, String> {
-        self.kubectl_with(arguments, "")
-    }
-
-    fn kubectl_with(&self, arguments: &[&str], input: &str) -> Result<String, String> {
-        let mut command = Command::new(&self.site.kubectl);
-        command.arg("--kubeconfig").arg(self.site.control_plane.kubeconfig()).arg("--namespace").arg(&self.namespace);
-        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("kubectl runs");
-        let mut stdin = child.stdin.take().expect("its input");
-        std::io::Write::write_all(&mut stdin, input.as_bytes()).expect("written");
-        drop(stdin);
-        let output = child.wait_with_output().expect("it ends");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
-    }
-
-    /// Applies a manifest.
-    pub fn kubectl_apply(&self, manifest: &str) {
-        self.kubectl_with(&["apply", "-f", "-"], manifest).expect("applied");
-    }
-
-    /// Waits until something holds; a test that waits in vain shows what there is.
-    pub fn wait_for(&self, what: &str, limit: Duration, holds: impl Fn() -> bool) {
-        let end = Instant::now() + limit;
-        while !holds() {
-            if Instant::now() > end {
-                let state = self.kubectl(&["get", "pods,pvc,events", "-o", "wide"]).unwrap_or_else(|error| error);
-                panic!("waited {} s for {what}:\n{state}", limit.as_secs());
+    /// Applies our manifests, as an operator does, and waits until every pod is ready.
+    fn deploy(&self) {
+        let kubectl = |arguments: &[&str]| {
+            let mut command = Command::new(&self.kubectl);
+            command.arg("--kubeconfig").arg(self.control_plane.kubeconfig()).args(arguments).current_dir(ROOT);
+            let output = command.output().expect("kubectl runs");
+            if !output.status.success() {
+                let pods = Command::new(&self.kubectl)
+                    .arg("--kubeconfig")
+                    .arg(self.control_plane.kubeconfig())
+                    .args(["get", "pods,events", "--all-namespaces", "-o", "wide"])
+                    .output();
+                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                panic!("{arguments:?}: {}\n{}", text(&output.stderr), text(&pods.expect("kubectl").stdout));
             }
-            std::thread::sleep(Duration::from_millis(200));
+        };
+        kubectl(&["create", "namespace", "team"]);
+        kubectl(&["apply", "-k", "manifests/hostpath/split"]);
+        kubectl(&["apply", "-k", "tests/cluster/testdata/team"]);
+        kubectl(&["apply", "-f", "manifests/examples/team/fast-storage.yaml"]);
+        for (namespace, workload) in [
+            ("default", "daemonset/csi-hostpath-node"),
+            ("default", "deployment/csi-hostpath-controller"),
+            ("team", "statefulset/csi-hostpathplugin"),
+        ] {
+            kubectl(&["--namespace", namespace, "rollout", "status", "--timeout=120s", workload]);
         }
     }
 }
