@@ -5,10 +5,11 @@
 //! csi-provisioner --csi-address=/run/csi/socket      a hard link or symbolic link to mooring
 //! mooring csi-provisioner --csi-address=/run/csi/socket
 //! mooring migrate --dry-run                          what would become of in-tree volumes
+//! mooring csidriver --once                           the driver's CSIDriver object
 //! mooring --help
 //! ```
 
-mod migration;
+mod command;
 mod sidecar;
 
 use std::process::ExitCode;
@@ -18,7 +19,8 @@ use sidecar::{Chosen, choose};
 fn main() -> ExitCode {
     match choose(std::env::args_os()) {
         Chosen::Sidecar { sidecar, program, args } => sidecar.run(&program, args),
-        Chosen::Migrate { args } => migration::run(args),
+        Chosen::Migrate { args } => command::migrate(args),
+        Chosen::CsiDriver { args } => command::csidriver(args),
         Chosen::Text { text, code: 0 } => {
             print!("{text}");
             ExitCode::SUCCESS

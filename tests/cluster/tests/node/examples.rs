@@ -16,11 +16,6 @@ fn pod() -> String {
     POD.replace("image: nginx", &image)
 }
 
-/// What the volume's folder is called on the node's disk.
-fn folder(handle: &str) -> String {
-    format!("csi-hostpath-data/drivers/{TEAM_DRIVER}/{handle}")
-}
-
 fn handle<N>(guest: &Guest<N>, volume: &str) -> String {
     guest.field(&format!("pv/{volume}"), ".spec.csi.volumeHandle")
 }
@@ -38,8 +33,7 @@ fn class_claim_and_pod_of_the_examples_work() {
     assert_eq!(guest.field(&pv, ".spec.csi.volumeAttributes.type"), "pd-ssd");
     assert_eq!(guest.field(&pv, ".spec.csi.driver"), TEAM_DRIVER);
     assert_eq!(guest.field(&pv, ".spec.capacity.storage"), "5Gi");
-    let folder = guest.var_lib().join(folder(&handle(&guest, &volume)));
-    assert!(folder.join("index.html").is_file(), "{}", folder.display());
+    assert_eq!(guest.volumes_with(TEAM_DRIVER, "index.html"), 1);
 
     guest.delete("pod/my-pod");
     guest.apply(&pod());
@@ -48,7 +42,7 @@ fn class_claim_and_pod_of_the_examples_work() {
     guest.delete("pod/my-pod");
     guest.delete("pvc/my-request-for-storage");
     guest.wait_gone(&volume);
-    assert!(!folder.exists(), "{}", folder.display());
+    assert_eq!(guest.volumes_with(TEAM_DRIVER, "index.html"), 0);
 }
 
 #[test]
@@ -57,7 +51,7 @@ fn a_static_volume_is_used_and_kept() {
     // A volume that exists already: what is left of a claim whose volume is retained.
     guest.claim("former", "fast-storage", json!({}));
     guest.pod_with_claim("writer", "former");
-    let sum = guest.write("writer", "/data/file");
+    let sum = guest.write("writer", "/data/static-file");
     let volume = guest.volume("former");
     let handle = handle(&guest, &volume);
     let retain = r#"{"spec": {"persistentVolumeReclaimPolicy": "Retain"}}"#;
@@ -65,15 +59,14 @@ fn a_static_volume_is_used_and_kept() {
     guest.delete("pod/writer");
     guest.delete("pvc/former");
     guest.delete(&format!("pv/{volume}"));
-    let folder = guest.var_lib().join(folder(&handle));
-    assert!(folder.join("file").is_file(), "{}", folder.display());
+    assert_eq!(guest.volumes_with(TEAM_DRIVER, "static-file"), 1);
 
     guest.apply(&STATIC.replace("existingVolumeName", &handle));
     let by_name = json!({ "volumeName": "my-manually-created-pv" });
     guest.claim("static", "", by_name);
     guest.pod("reader", claimed("static"), mounted());
     guest.wait_ready("reader");
-    guest.check("reader", "/data/file", &sum);
+    guest.check("reader", "/data/static-file", &sum);
     guest.delete("pod/reader");
     guest.delete("pvc/static");
     guest.wait_for("the volume to be released", || {
@@ -81,5 +74,5 @@ fn a_static_volume_is_used_and_kept() {
     });
     guest.delete("pv/my-manually-created-pv");
     guest.wait_gone("my-manually-created-pv");
-    assert!(folder.join("file").is_file(), "a static volume is nobody's to delete");
+    assert_eq!(guest.volumes_with(TEAM_DRIVER, "static-file"), 1, "a static volume is nobody's to delete");
 }

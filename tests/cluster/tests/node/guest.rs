@@ -4,6 +4,7 @@ use std::ops::{Deref, DerefMut};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use cluster::node::RealNode;
 use serde_json::{Value, json};
 
 use crate::site::Site;
@@ -32,6 +33,15 @@ impl<N> Deref for Guest<N> {
 impl<N> DerefMut for Guest<N> {
     fn deref_mut(&mut self) -> &mut N {
         &mut self.node
+    }
+}
+
+impl<N: Deref<Target = RealNode>> Guest<N> {
+    /// How many volumes of a driver have a file of this name, on the node's disk.
+    pub(crate) fn volumes_with(&self, driver: &str, file: &str) -> usize {
+        let volumes = self.node.var_lib().join("csi-hostpath-data/drivers").join(driver);
+        let entries = std::fs::read_dir(&volumes).expect("the driver's folder").flatten();
+        entries.filter(|entry| entry.path().join(file).is_file()).count()
     }
 }
 

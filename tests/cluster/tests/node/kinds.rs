@@ -93,12 +93,8 @@ fn an_inline_volume_lives_as_long_as_its_pod() {
     guest.wait_ready("user");
     let sum = guest.write("user", "/data/file-of-an-inline-volume");
     guest.check("user", "/data/file-of-an-inline-volume", &sum);
-    let volumes = guest.var_lib().join("csi-hostpath-data/drivers").join(DRIVER);
-    let has_file = || {
-        let entries = std::fs::read_dir(&volumes).expect("the driver's folder").flatten();
-        entries.filter(|entry| entry.path().join("file-of-an-inline-volume").is_file()).count()
-    };
-    assert_eq!(has_file(), 1);
+    let volumes = || guest.volumes_with(DRIVER, "file-of-an-inline-volume");
+    assert_eq!(volumes(), 1);
     guest.delete("pod/user");
-    guest.wait_for("the volume to be deleted", || has_file() == 0);
+    guest.wait_for("the volume to be deleted", || volumes() == 0);
 }
