@@ -19,6 +19,13 @@ pub enum Lack {
     Packages(&'static [&'static str]),
 }
 
+impl std::fmt::Display for Lack {
+    /// What is missing, and what to do about it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}; {}", self.why(), self.how())
+    }
+}
+
 impl Lack {
     fn why(self) -> String {
         match self {
@@ -53,7 +60,7 @@ impl Lack {
 /// When it may not be: see [`NOTHING`].
 #[allow(clippy::panic)]
 pub fn left_out(what: &str, lack: Lack) {
-    let line = format!("{what}: {}; {}", lack.why(), lack.how());
+    let line = format!("{what}: {lack}");
     if std::env::var_os(NOTHING).is_some() && !lack.is_always_excused() {
         panic!("this may not be left out while {NOTHING} is set: {line}");
     }

@@ -5,6 +5,7 @@
 # It runs in three cases: the node is stopped; the process that started it was killed (guard.rs); the next node finds
 # what a killed one left (space.rs). It may run again, and half-way through a run that was cut off.
 folder=$1
+mode=${2:-}
 [ -d "$folder" ] || exit 0
 cd / || exit 1
 
@@ -21,11 +22,20 @@ if [ -n "$init" ] && grep -qF "$folder" "/proc/$init/cmdline" 2>/dev/null; then
 fi
 rm -f "$folder/init.pid"
 
-# Loop devices belong to the machine, not to a namespace. A device of ours has a file of ours.
+# Loop devices belong to the machine, not to a namespace. One of ours has a file of ours, or is the kubelet's, which puts a loop
+# device on top of each block volume. The latter goes first.
 device_of() { stat -c '%Hd:%Ld' "$1" 2>/dev/null; }
-losetup --noheadings --list --output NAME,BACK-INO,BACK-MAJ:MIN 2>/dev/null | while read -r name inode device; do
+loops() { losetup --noheadings --list --output NAME,BACK-INO,BACK-MAJ:MIN 2>/dev/null; }
+ours=$(loops | while read -r name inode device; do
   [ "$device" = "$(device_of "$folder/var-lib")" ] || continue
-  if find "$folder/var-lib" -xdev -inum "$inode" 2>/dev/null | grep -q .; then losetup --detach "$name"; fi
+  if find "$folder/var-lib" -xdev -inum "$inode" 2>/dev/null | grep -q .; then echo "$name"; fi
+done)
+for name in $ours; do
+  own=$(stat -c %i "$name")
+  loops | while read -r upper inode device; do
+    [ "$device $inode" = "$(device_of /dev) $own" ] && losetup --detach "$upper"
+  done
+  losetup --detach "$name"
 done
 
 # The pods' groups of control (v1: one tree for each controller; v2: one tree). They are empty once the processes are.
@@ -41,7 +51,7 @@ if [ -n "$group" ]; then
     [ -d "$1" ] && sleep 0.1
   done
 fi
-[ "${2:-}" = reboot ] && exit 0
+[ "$mode" = reboot ] && exit 0
 
 bridge=$(cat "$folder/bridge" 2>/dev/null)
 [ -n "$bridge" ] && ip link delete "$bridge" 2>/dev/null

@@ -88,7 +88,9 @@ impl<N> Guest<N> {
         while !holds() {
             if Instant::now() > end {
                 let state = self.kubectl(&["get", "pods,pvc,pv,volumeattachments,events"]).unwrap_or_else(|error| error);
-                panic!("waited {} s for {what}:\n{state}", LIMIT.as_secs());
+                let logs = ["kubelet", "containerd", "node-init"]
+                    .map(|name| format!("---- {name}\n{}", self.site.control_plane.log(name, 12)));
+                panic!("waited {} s for {what}:\n{state}\n{}", LIMIT.as_secs(), logs.join("\n"));
             }
             std::thread::sleep(Duration::from_millis(200));
         }

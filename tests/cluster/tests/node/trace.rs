@@ -67,7 +67,7 @@ fn each_step_of_registration_use_and_teardown_is_in_order() {
             format!("drivername={DRIVER}"),
             format!("endpoint=unix://{FOLDER}/csi.sock"),
             format!("statedir={FOLDER}/state"),
-            format!("nodeid=id-of-{NODE}"),
+            format!("nodeid={NODE}"),
             "enable-attach=true".to_owned(),
         ],
     );
@@ -89,7 +89,7 @@ fn each_step_of_registration_use_and_teardown_is_in_order() {
         ],
     );
     // 5: the kubelet writes Node and CSINode; 6: and tells the registrar.
-    guest.wait_for("the driver to be registered", || csi_node(&guest, ".nodeID") == format!("id-of-{NODE}"));
+    guest.wait_for("the driver to be registered", || csi_node(&guest, ".nodeID") == NODE);
     guest.wait_for("the registrar to hear of it", || registrar.last_lines(100).contains("has registered"));
     let log = registrar.last_lines(1000);
     let order = [
@@ -104,7 +104,7 @@ fn each_step_of_registration_use_and_teardown_is_in_order() {
     assert_eq!(calls(&driver), ["NodeGetInfo"]);
     let ids = guest.field(&format!("node/{NODE}"), ".metadata.annotations.csi\\.volume\\.kubernetes\\.io/nodeid");
     let ids: Value = serde_json::from_str(&ids).expect("JSON");
-    assert_eq!(ids.get(DRIVER), Some(&json!(format!("id-of-{NODE}"))));
+    assert_eq!(ids.get(DRIVER), Some(&json!(NODE)));
     assert_eq!(csi_node(&guest, ".topologyKeys"), r#"["topology.hostpath.csi/node"]"#);
     assert!(registration.exists());
 
