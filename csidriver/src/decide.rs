@@ -79,7 +79,10 @@ mod tests {
         .unwrap();
         for (fields, expected) in [
             (json!({ "attachRequired": true }), Step::Nothing),
-            (json!({ "attachRequired": true, "volumeLifecycleModes": ["Ephemeral", "Persistent"] }), Step::Nothing),
+            (
+                json!({ "attachRequired": true, "volumeLifecycleModes": ["Ephemeral", "Persistent"] }),
+                Step::Nothing,
+            ),
             (
                 json!({ "attachRequired": true, "podInfoOnMount": true, "fsGroupPolicy": "File" }),
                 Step::Patch(json!({ "spec": { "podInfoOnMount": true } })),
@@ -89,7 +92,10 @@ mod tests {
                 json!({ "attachRequired": false, "podInfoOnMount": true }),
                 Step::Replace(vec!["attachRequired".to_owned()]),
             ),
-            (json!({ "volumeLifecycleModes": ["Persistent"] }), Step::Replace(vec!["volumeLifecycleModes".to_owned()])),
+            (
+                json!({ "volumeLifecycleModes": ["Persistent"] }),
+                Step::Replace(vec!["volumeLifecycleModes".to_owned()]),
+            ),
         ] {
             assert_eq!(decide(Some(&spec), &wanted(fields.clone())), expected, "{fields}");
         }

@@ -47,8 +47,12 @@ fn check(parsed: &Parsed) -> Result<(), Exit> {
     if !policies.contains(&flags.fs_group_policy.as_str()) {
         return Err(Exit::refuse("--fs-group-policy must be ReadWriteOnceWithFSType, File or None"));
     }
-    if let Some(other) = modes(&flags.modes).into_iter().find(|mode| !["Persistent", "Ephemeral"].contains(mode)) {
-        return Err(Exit::refuse(format!("--volume-lifecycle-modes: {other:?} is neither Persistent nor Ephemeral")));
+    if let Some(other) =
+        modes(&flags.modes).into_iter().find(|mode| !["Persistent", "Ephemeral"].contains(mode))
+    {
+        return Err(Exit::refuse(format!(
+            "--volume-lifecycle-modes: {other:?} is neither Persistent nor Ephemeral"
+        )));
     }
     Ok(())
 }
@@ -85,7 +89,10 @@ mod tests {
     #[test]
     fn only_flags_that_are_given_want_something() {
         assert_eq!(wanted(&parsed(&[]).unwrap()), Wanted::default());
-        let some = wanted(&parsed(&["--pod-info-on-mount=false", "--volume-lifecycle-modes=Persistent, Ephemeral"]).unwrap());
+        let some = wanted(
+            &parsed(&["--pod-info-on-mount=false", "--volume-lifecycle-modes=Persistent, Ephemeral"])
+                .unwrap(),
+        );
         let mut expected = Wanted::default();
         expected.set("podInfoOnMount", json!(false));
         expected.set("volumeLifecycleModes", json!(["Persistent", "Ephemeral"]));
@@ -94,7 +101,9 @@ mod tests {
 
     #[test]
     fn values_that_cannot_be_name_their_flag() {
-        for flag in ["--fs-group-policy=file", "--volume-lifecycle-modes=Forever", "--timeout=0s", "--resync=0s"] {
+        for flag in
+            ["--fs-group-policy=file", "--volume-lifecycle-modes=Forever", "--timeout=0s", "--resync=0s"]
+        {
             let exit = parsed(&[flag]).map(|_| ()).unwrap_err();
             assert!(exit.code == 1 && exit.stderr.contains(flag.split('=').next().unwrap()), "{exit:?}");
         }

@@ -41,7 +41,9 @@ enum CsiDriverError {
     #[error("CSIDriver {0}: {1}")]
     Api(String, String),
     /// The API server lets nobody change what differs.
-    #[error("CSIDriver {0}: {1} differs from what the driver needs and cannot be changed: delete the object, or give --replace")]
+    #[error(
+        "CSIDriver {0}: {1} differs from what the driver needs and cannot be changed: delete the object, or give --replace"
+    )]
     Fixed(String, String),
 }
 

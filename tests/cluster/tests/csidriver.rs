@@ -31,7 +31,8 @@ async fn the_object_is_made_and_corrected_with_the_sample_role() {
     let spec = async || objects.get(DRIVER).await.expect("there").spec;
     let uid = async || objects.get(DRIVER).await.expect("there").metadata.uid;
 
-    let (ended, said) = run(&stand, &["--pod-info-on-mount", "--volume-lifecycle-modes=Persistent,Ephemeral"]);
+    let (ended, said) =
+        run(&stand, &["--pod-info-on-mount", "--volume-lifecycle-modes=Persistent,Ephemeral"]);
     assert!(ended, "{said}");
     let made = spec().await;
     assert_eq!((made.attach_required, made.pod_info_on_mount), (Some(true), Some(true)));

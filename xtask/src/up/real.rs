@@ -33,7 +33,9 @@ pub(crate) struct RealStage {
 impl RealStage {
     /// Starts everything, saying what it does.
     pub(crate) async fn set(binaries: Binaries) -> Result<RealStage> {
-        println!("\n== a real node: kubelet, containerd, our images\nbuilding static executables for the images");
+        println!(
+            "\n== a real node: kubelet, containerd, our images\nbuilding static executables for the images"
+        );
         let [mooring, driver] = tokio::task::spawn_blocking(statically::for_images).await??;
         let started = Instant::now();
         let kubectl = binaries.path(Binary::Kubectl).to_owned();
@@ -80,7 +82,8 @@ impl RealStage {
             },
         }))
         .await?;
-        let phase = || self.kubectl(&["get", "pod", name, "-o", "jsonpath={.status.phase}"]).unwrap_or_default();
+        let phase =
+            || self.kubectl(&["get", "pod", name, "-o", "jsonpath={.status.phase}"]).unwrap_or_default();
         let what = format!("the pod {name} to end");
         let ended = wait::until(&what, PATIENCE, || {
             let phase = phase();

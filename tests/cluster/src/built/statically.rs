@@ -93,7 +93,14 @@ pub fn for_images() -> Result<[PathBuf; 2], BuildError> {
     let folder = folder.ok_or_else(|| failed(format!("{} is not in a target folder", this.display())))?;
     let target = target();
     let output = cargo()
-        .args(["build", "--quiet", "--package=mooring", "--package=driver", "--bin=mooring", "--bin=mooring-driver"])
+        .args([
+            "build",
+            "--quiet",
+            "--package=mooring",
+            "--package=driver",
+            "--bin=mooring",
+            "--bin=mooring-driver",
+        ])
         .args(["--config=profile.dev.debug=false", "--config=profile.dev.strip=true", "--target", &target])
         .arg("--target-dir")
         .arg(folder)

@@ -35,13 +35,16 @@ impl Archive {
 
     /// The names of the images, in the order in which they were added.
     pub fn names(&self) -> Vec<String> {
-        let name = |manifest: &Value| manifest.pointer("/annotations/io.containerd.image.name")?.as_str().map(str::to_owned);
+        let name = |manifest: &Value| {
+            manifest.pointer("/annotations/io.containerd.image.name")?.as_str().map(str::to_owned)
+        };
         self.manifests.iter().filter_map(name).collect()
     }
 
     /// Keeps `content`; gives the descriptor that names it.
     fn blob(&mut self, content: Vec<u8>, media_type: &str) -> Value {
-        let hex: String = digest(&SHA256, &content).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex: String =
+            digest(&SHA256, &content).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
         let descriptor =
             json!({ "mediaType": media_type, "digest": format!("sha256:{hex}"), "size": content.len() });
         self.blobs.insert(hex, content);
@@ -83,7 +86,8 @@ impl Archive {
             });
             let mut manifest = self.blob(manifest.to_string().into_bytes(), media_type);
             if let Some(manifest) = manifest.as_object_mut() {
-                manifest.insert("platform".to_owned(), json!({ "architecture": architecture, "os": "linux" }));
+                manifest
+                    .insert("platform".to_owned(), json!({ "architecture": architecture, "os": "linux" }));
                 let tag = image.name.rsplit(':').next().unwrap_or_default();
                 let names = json!({
                     "io.containerd.image.name": image.name,
@@ -123,7 +127,11 @@ mod tests {
     use super::*;
 
     fn image(name: &str) -> Image {
-        Image { name: format!("example.com/{name}:v1"), entrypoint: vec![format!("/{name}")], user: "0".to_owned() }
+        Image {
+            name: format!("example.com/{name}:v1"),
+            entrypoint: vec![format!("/{name}")],
+            user: "0".to_owned(),
+        }
     }
 
     fn entries(bytes: &[u8]) -> BTreeMap<String, Vec<u8>> {
@@ -146,14 +154,21 @@ mod tests {
         archive.write(&file).expect("written");
         let first = std::fs::read(&file).expect("read");
         let entries = entries(&first);
-        let blobs: Vec<_> = entries.iter().filter(|(path, _)| path.starts_with("blobs/sha256/") && !path.ends_with('/')).collect();
+        let blobs: Vec<_> = entries
+            .iter()
+            .filter(|(path, _)| path.starts_with("blobs/sha256/") && !path.ends_with('/'))
+            .collect();
         assert_eq!(blobs.len(), 1 + 2 + 2, "one layer, two configurations, two manifests");
         for (path, content) in blobs {
-            let hex: String = digest(&SHA256, content).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+            let hex: String =
+                digest(&SHA256, content).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
             assert_eq!(*path, format!("blobs/sha256/{hex}"));
         }
         let index: Value = serde_json::from_slice(&entries["index.json"]).expect("JSON");
-        assert_eq!(index.pointer("/manifests/1/annotations/io.containerd.image.name"), Some(&json!("example.com/two:v1")));
+        assert_eq!(
+            index.pointer("/manifests/1/annotations/io.containerd.image.name"),
+            Some(&json!("example.com/two:v1"))
+        );
         archive.write(&file).expect("written again");
         assert_eq!(std::fs::read(&file).expect("read"), first);
     }

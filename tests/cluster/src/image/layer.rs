@@ -122,7 +122,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("program");
         std::fs::write(&file, "#!/bin/sh\n").expect("written");
-        let layer = Layer::new().executable("bin/program", &file).expect("read").link("program", "/bin/program");
+        let layer =
+            Layer::new().executable("bin/program", &file).expect("read").link("program", "/bin/program");
         let bytes = layer.tar().expect("a tar");
         let mut archive = tar::Archive::new(bytes.as_slice());
         let seen: Vec<_> = archive
@@ -132,7 +133,10 @@ mod tests {
                 let entry = entry.expect("an entry");
                 let header = entry.header();
                 let path = entry.path().expect("a path").display().to_string();
-                assert_eq!((header.uid().ok(), header.gid().ok(), header.mtime().ok()), (Some(0), Some(0), Some(0)));
+                assert_eq!(
+                    (header.uid().ok(), header.gid().ok(), header.mtime().ok()),
+                    (Some(0), Some(0), Some(0))
+                );
                 (path, header.mode().expect("a mode"), header.size().expect("a size"))
             })
             .collect();

@@ -20,7 +20,11 @@ pub const BUSYBOX: &str = "mooring.invalid/busybox:v1";
 pub const SANDBOX: &str = "mooring.invalid/pause:v1";
 
 fn image(name: &str, executable: &str) -> Image {
-    Image { name: format!("{REPOSITORY}/{name}:{TAG}"), entrypoint: vec![executable.to_owned()], user: "0".to_owned() }
+    Image {
+        name: format!("{REPOSITORY}/{name}:{TAG}"),
+        entrypoint: vec![executable.to_owned()],
+        user: "0".to_owned(),
+    }
 }
 
 /// The names that `mooring --help` lists as sidecars.
@@ -77,6 +81,9 @@ pub fn for_tests(busybox: &Path) -> Result<Archive, ImageError> {
     };
     let mut archive = Archive::new();
     // A sandbox only has to be there: containerd ends it with SIGKILL.
-    archive.add(&layer, &[named(BUSYBOX, &[], "0"), named(SANDBOX, &["/bin/sleep", "2147483647"], "65535:65535")])?;
+    archive.add(
+        &layer,
+        &[named(BUSYBOX, &[], "0"), named(SANDBOX, &["/bin/sleep", "2147483647"], "65535:65535")],
+    )?;
     Ok(archive)
 }

@@ -16,8 +16,8 @@ const OVERLAY: i64 = 0x794c_7630;
 
 /// containerd's configuration, version 2.
 pub(super) fn containerd(folder: &Path) -> String {
-    let on_overlay =
-        rustix::fs::statfs(folder).is_ok_and(|statfs| i64::try_from(statfs.f_type).is_ok_and(|kind| kind == OVERLAY));
+    let on_overlay = rustix::fs::statfs(folder)
+        .is_ok_and(|statfs| i64::try_from(statfs.f_type).is_ok_and(|kind| kind == OVERLAY));
     // An overlay cannot be written on top of another one.
     let snapshotter = if on_overlay { "native" } else { "overlayfs" };
     let runc = program("runc").unwrap_or_else(|| "runc".into());

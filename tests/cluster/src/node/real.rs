@@ -125,7 +125,9 @@ impl RealNode {
             let answer = self.run("ctr", &["--address", config::RUNTIME_SOCKET, "version"]);
             async move { answer.is_ok().then_some(()) }
         });
-        answers.await.map_err(|_| NodeError::failed("containerd", "does not answer", &self.log("containerd")))?;
+        answers
+            .await
+            .map_err(|_| NodeError::failed("containerd", "does not answer", &self.log("containerd")))?;
         self.start_kubelet()
     }
 
@@ -188,7 +190,8 @@ impl RealNode {
     /// `ctr` fails.
     pub fn import(&self, archive: &Path) -> Result<(), NodeError> {
         let archive = archive.display().to_string();
-        let arguments = ["--address", config::RUNTIME_SOCKET, "--namespace", "k8s.io", "images", "import", &archive];
+        let arguments =
+            ["--address", config::RUNTIME_SOCKET, "--namespace", "k8s.io", "images", "import", &archive];
         self.run("ctr", &arguments).map(|_| ())
     }
 

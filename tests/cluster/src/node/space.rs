@@ -127,7 +127,18 @@ impl Space {
         let ready = folder.join("init.ready");
         let _ = std::fs::remove_file(&ready);
         let mut command = Command::new("unshare");
-        command.args(["--mount", "--pid", "--fork", "--kill-child", "--propagation", "private", "--", "/bin/sh", "-c", INIT]);
+        command.args([
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--propagation",
+            "private",
+            "--",
+            "/bin/sh",
+            "-c",
+            INIT,
+        ]);
         command.arg("mooring-node").arg(folder);
         let mut unshare = Process::start("node-init", command, log)?;
         let end = Instant::now() + Duration::from_secs(10);

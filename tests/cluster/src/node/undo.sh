@@ -22,27 +22,27 @@ if [ -n "$init" ] && grep -qF "$folder" "/proc/$init/cmdline" 2>/dev/null; then
 fi
 rm -f "$folder/init.pid"
 
-# Loop devices belong to the machine, not to a namespace. One of ours has a file of ours, or is the kubelet's, which puts a loop
-# device on top of each block volume. The latter goes first.
+# Loop devices belong to the machine, not to a namespace. One of ours has a file of ours; the kubelet puts another one on top
+# of it for each block volume, which outlives a file that is deleted.
 device_of() { stat -c '%Hd:%Ld' "$1" 2>/dev/null; }
 loops() { losetup --noheadings --list --output NAME,BACK-INO,BACK-MAJ:MIN 2>/dev/null; }
-ours=$(loops | while read -r name inode device; do
+loops | while read -r name inode device; do
   [ "$device" = "$(device_of "$folder/var-lib")" ] || continue
-  if find "$folder/var-lib" -xdev -inum "$inode" 2>/dev/null | grep -q .; then echo "$name"; fi
-done)
-for name in $ours; do
-  own=$(stat -c %i "$name")
+  find "$folder/var-lib" -xdev -inum "$inode" 2>/dev/null | grep -q . ||
+    grep -q '(deleted)$' "/sys/block/${name##*/}/loop/backing_file" 2>/dev/null || continue
+  node=$(stat -c %i "$name")
   loops | while read -r upper inode device; do
-    [ "$device $inode" = "$(device_of /dev) $own" ] && losetup --detach "$upper"
+    [ "$device $inode" = "$(device_of /dev) $node" ] && losetup --detach "$upper"
   done
-  losetup --detach "$name"
+  # A deleted file may be that of another program's device, which only lacks its last close.
+  find "$folder/var-lib" -xdev -inum "$inode" 2>/dev/null | grep -q . && losetup --detach "$name"
 done
 
 # The pods' groups of control (v1: one tree for each controller; v2: one tree). They are empty once the processes are.
 group=$(cat "$folder/cgroup" 2>/dev/null)
 if [ -n "$group" ]; then
   attempt=0
-  while [ $attempt -lt 50 ]; do
+  while [ $attempt -lt 300 ]; do
     set --
     for tree in "/sys/fs/cgroup/$group" /sys/fs/cgroup/*/"$group"; do [ -d "$tree" ] && set -- "$@" "$tree"; done
     [ $# -eq 0 ] && break

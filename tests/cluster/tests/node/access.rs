@@ -1,9 +1,9 @@
-//! Who may use a volume, and how.
+//! Who may use a volume, and how; and what our own containers may do.
 
 use serde_json::json;
 
 use crate::guest::{claimed, mounted};
-use crate::site::calm;
+use crate::site::{DRIVER, calm};
 
 #[test]
 fn two_pods_of_a_node_share_a_claim() {
@@ -93,4 +93,26 @@ fn a_sub_path_shows_its_part_only() {
     guest.delete("pod/user");
     guest.delete("pvc/data");
     guest.wait_gone(&volume);
+}
+
+#[test]
+fn containers_have_no_capability_that_they_do_not_need() {
+    let Some(guest) = calm("the capabilities of our containers") else { return };
+    let capabilities = |words: &str, set: &str| {
+        let pids = guest.run("pgrep", &["-f", "--", words]).expect("it runs");
+        let pid = pids.lines().next().expect("a process").to_owned();
+        let status = guest.run("cat", &[&format!("/proc/{pid}/status")]).expect("its status");
+        let line = status.lines().find_map(|line| line.strip_prefix(set)).expect("a set");
+        u64::from_str_radix(line.trim_start_matches(':').trim(), 16).expect("hexadecimal")
+    };
+    assert_eq!(
+        capabilities("--kubelet-registration-path=/var/lib/kubelet/plugins/csi-hostpath/", "CapEff"),
+        0
+    );
+    // chown, dac_override, dac_read_search, fowner, fsetid, sys_admin, sys_resource, mknod, setfcap
+    let needed: u64 = [0, 1, 2, 3, 4, 21, 24, 27, 31].iter().map(|bit| 1 << bit).sum();
+    for set in ["CapEff", "CapPrm", "CapBnd"] {
+        let has = capabilities(&format!("--drivername={DRIVER}"), set);
+        assert_eq!((has & !needed, has & (1 << 21)), (0, 1 << 21), "{set}: {has:x}");
+    }
 }

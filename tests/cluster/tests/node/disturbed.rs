@@ -68,7 +68,8 @@ fn a_pod_deleted_by_force_leaves_its_volume_to_the_next() {
 fn pods_go_on_while_the_kubelet_restarts() {
     let Some(mut guest) = alone("a kubelet that restarts") else { return };
     let sum = running(&guest);
-    let of_pod = |guest: &Guest<_>| of_driver(guest, &node_pod(guest), ".status.containerStatuses[*].restartCount");
+    let of_pod =
+        |guest: &Guest<_>| of_driver(guest, &node_pod(guest), ".status.containerStatuses[*].restartCount");
     let before = of_pod(&guest);
     guest.kill_kubelet();
     guest.start_kubelet().expect("started");
@@ -111,7 +112,8 @@ fn a_hung_driver_is_restarted_and_its_volumes_survive() {
     let before = count();
     signal(&guest, "STOP", &format!("--drivername={DRIVER}"));
     guest.wait_for("the liveness probe to have it restarted", || count() > before);
-    let events = guest.kubectl(&["get", "events", "--namespace", "default", "-o", "jsonpath={.items[*].message}"]);
+    let events =
+        guest.kubectl(&["get", "events", "--namespace", "default", "-o", "jsonpath={.items[*].message}"]);
     let events = events.expect("events");
     assert!(events.contains("Container hostpath failed liveness probe"), "{events}");
     assert_eq!(restarts(&guest, "pod/user"), "0");
@@ -170,9 +172,23 @@ fn two_drivers_of_a_node_leave_each_others_volumes_alone() {
     for (driver, pod) in [(DRIVER, node_pod(&guest)), (TEAM_DRIVER, String::new())] {
         signal(&guest, "KILL", &format!("--drivername={driver}"));
         if pod.is_empty() {
-            let arguments = ["wait", "--namespace", "team", "--for=condition=Ready=false", "--timeout=30s", "pod/csi-hostpathplugin-0"];
+            let arguments = [
+                "wait",
+                "--namespace",
+                "team",
+                "--for=condition=Ready=false",
+                "--timeout=30s",
+                "pod/csi-hostpathplugin-0",
+            ];
             guest.kubectl(&arguments).expect("it was seen to end");
-            let arguments = ["wait", "--namespace", "team", "--for=condition=Ready", "--timeout=90s", "pod/csi-hostpathplugin-0"];
+            let arguments = [
+                "wait",
+                "--namespace",
+                "team",
+                "--for=condition=Ready",
+                "--timeout=90s",
+                "pod/csi-hostpathplugin-0",
+            ];
             guest.kubectl(&arguments).expect("ready again");
         } else {
             guest.wait_for("the driver to run again", || {

@@ -47,7 +47,8 @@ impl<N: Deref<Target = RealNode>> Guest<N> {
 
 impl<N> Guest<N> {
     pub(crate) fn new(site: &'static Site, node: N) -> Guest<N> {
-        let namespace = site.runtime.block_on(site.control_plane.fresh_namespace("pods")).expect("a namespace");
+        let namespace =
+            site.runtime.block_on(site.control_plane.fresh_namespace("pods")).expect("a namespace");
         Guest { site, node, namespace }
     }
 
@@ -87,7 +88,9 @@ impl<N> Guest<N> {
         let end = Instant::now() + LIMIT;
         while !holds() {
             if Instant::now() > end {
-                let state = self.kubectl(&["get", "pods,pvc,pv,volumeattachments,events"]).unwrap_or_else(|error| error);
+                let state = self
+                    .kubectl(&["get", "pods,pvc,pv,volumeattachments,events"])
+                    .unwrap_or_else(|error| error);
                 let logs = ["kubelet", "containerd", "node-init"]
                     .map(|name| format!("---- {name}\n{}", self.site.control_plane.log(name, 12)));
                 panic!("waited {} s for {what}:\n{state}\n{}", LIMIT.as_secs(), logs.join("\n"));
@@ -131,7 +134,8 @@ impl<N> Guest<N> {
 
     /// Waits until a pod is ready.
     pub(crate) fn wait_ready(&self, pod: &str) {
-        let ready = || self.field(&format!("pod/{pod}"), ".status.conditions[?(@.type==\"Ready\")].status") == "True";
+        let ready =
+            || self.field(&format!("pod/{pod}"), ".status.conditions[?(@.type==\"Ready\")].status") == "True";
         self.wait_for(&format!("{pod} to be ready"), ready);
     }
 
@@ -142,7 +146,8 @@ impl<N> Guest<N> {
 
     /// Writes a mebibyte of noise to a file of a pod; gives its checksum.
     pub(crate) fn write(&self, pod: &str, file: &str) -> String {
-        let script = format!("dd if=/dev/urandom of={file} bs=64k count=16 2>/dev/null && sync && {}", sum(file));
+        let script =
+            format!("dd if=/dev/urandom of={file} bs=64k count=16 2>/dev/null && sync && {}", sum(file));
         self.exec(pod, &script).expect("written")
     }
 

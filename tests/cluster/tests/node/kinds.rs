@@ -56,7 +56,10 @@ fn a_block_volume_keeps_its_bytes() {
     guest.pod("writer", claimed("raw"), devices());
     guest.wait_ready("writer");
     let sum = guest.write("writer", "/dev/xvda");
-    assert_eq!(guest.exec("writer", "test -b /dev/xvda && blockdev --getsize64 /dev/xvda").as_deref(), Ok("67108864"));
+    assert_eq!(
+        guest.exec("writer", "test -b /dev/xvda && blockdev --getsize64 /dev/xvda").as_deref(),
+        Ok("67108864")
+    );
     guest.delete("pod/writer");
     guest.pod("reader", claimed("raw"), devices());
     guest.wait_ready("reader");
@@ -65,6 +68,8 @@ fn a_block_volume_keeps_its_bytes() {
     guest.delete("pod/reader");
     guest.delete("pvc/raw");
     guest.wait_gone(&volume);
+    let loops = guest.run("losetup", &["--list", "--output", "BACK-FILE"]).expect("losetup");
+    assert!(!loops.contains(&volume), "the kubelet's own device on top of ours: {loops}");
 }
 
 #[test]

@@ -68,7 +68,10 @@ impl Site {
             let archives = ["ours.tar", "tests.tar"].map(|name| control_plane.folder().join(name));
             let [ours, tests] = &archives;
             image::ours(&mooring, &driver).expect("our images").write(ours).expect("written");
-            image::for_tests("/bin/busybox".as_ref()).expect("images of tests").write(tests).expect("written");
+            image::for_tests("/bin/busybox".as_ref())
+                .expect("images of tests")
+                .write(tests)
+                .expect("written");
             let node = RealNode::start(&control_plane, &archives).await.expect("a node");
             (control_plane, node)
         });
@@ -81,7 +84,11 @@ impl Site {
     fn deploy(&self) {
         let kubectl = |arguments: &[&str]| {
             let mut command = Command::new(&self.kubectl);
-            command.arg("--kubeconfig").arg(self.control_plane.kubeconfig()).args(arguments).current_dir(ROOT);
+            command
+                .arg("--kubeconfig")
+                .arg(self.control_plane.kubeconfig())
+                .args(arguments)
+                .current_dir(ROOT);
             let output = command.output().expect("kubectl runs");
             if !output.status.success() {
                 let pods = Command::new(&self.kubectl)

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use cluster::node::NODE;
 use cluster::Process;
+use cluster::node::NODE;
 use serde_json::{Value, json};
 
 use crate::guest::Guest;
@@ -102,7 +102,8 @@ fn each_step_of_registration_use_and_teardown_is_in_order() {
     assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?}\n{log}");
     // 4: the kubelet asks the driver itself.
     assert_eq!(calls(&driver), ["NodeGetInfo"]);
-    let ids = guest.field(&format!("node/{NODE}"), ".metadata.annotations.csi\\.volume\\.kubernetes\\.io/nodeid");
+    let ids =
+        guest.field(&format!("node/{NODE}"), ".metadata.annotations.csi\\.volume\\.kubernetes\\.io/nodeid");
     let ids: Value = serde_json::from_str(&ids).expect("JSON");
     assert_eq!(ids.get(DRIVER), Some(&json!(NODE)));
     assert_eq!(csi_node(&guest, ".topologyKeys"), r#"["topology.hostpath.csi/node"]"#);
@@ -112,7 +113,12 @@ fn each_step_of_registration_use_and_teardown_is_in_order() {
     let beside = |sidecar: &str, more: &[&str]| {
         let mut command = Command::new(&guest.site.mooring);
         command.arg(sidecar).arg(format!("--csi-address={}", socket.display())).arg(format!("--{admin}"));
-        plane.spawn(&format!("trace-{sidecar}"), { command.args(more).env_remove("KUBECONFIG"); command }).expect("started")
+        plane
+            .spawn(&format!("trace-{sidecar}"), {
+                command.args(more).env_remove("KUBECONFIG");
+                command
+            })
+            .expect("started")
     };
     let _provisioner = beside("csi-provisioner", &["--feature-gates=Topology=false"]);
     let _attacher = beside("csi-attacher", &[]);
