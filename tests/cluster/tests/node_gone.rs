@@ -8,15 +8,15 @@ use cluster::node::{self, RealNode};
 use cluster::skip::left_out;
 use cluster::{ControlPlane, Options, wait};
 
-/// Set in the child of [`a_killed_node_leaves_nothing_behind`].
+/// Set in the child of [`a_node_leaves_nothing_behind_stopped_or_killed`].
 const ROLE: &str = "MOORING_TEST_NODE_FOLDER";
 
-/// What the kubelet and the network plugins set for the whole machine.
-const SYSCTLS: [&str; 3] =
-    ["/proc/sys/vm/overcommit_memory", "/proc/sys/kernel/panic", "/proc/sys/kernel/panic_on_oops"];
-
-fn sysctls() -> Vec<String> {
-    SYSCTLS.iter().map(|file| std::fs::read_to_string(file).expect("readable")).collect()
+/// Whether the machine's sysctls are what they were before the node in `folder`, which noted them.
+fn are_restored(noted: &str) -> bool {
+    noted
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .all(|(file, value)| std::fs::read_to_string(file).is_ok_and(|now| now.trim() == value))
 }
 
 /// What of a node with this folder is still there.
@@ -61,8 +61,18 @@ async fn start() -> (RealNode, ControlPlane) {
     (node, control_plane)
 }
 
+/// Stopped by its owner: everything is gone when the owner goes on.
+async fn stop() {
+    let (node, control_plane) = start().await;
+    let folder = control_plane.folder().join("node");
+    let noted = std::fs::read_to_string(folder.join("sysctls")).expect("noted");
+    drop(node);
+    assert_eq!(left(&folder), Vec::<String>::new());
+    assert!(are_restored(&noted), "{noted}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_node_leaves_nothing_behind() {
+async fn a_node_leaves_nothing_behind_stopped_or_killed() {
     if let Some(file) = std::env::var_os(ROLE).map(PathBuf::from) {
         let (_node, control_plane) = start().await;
         let name = control_plane.folder().display().to_string();
@@ -72,34 +82,23 @@ async fn a_killed_node_leaves_nothing_behind() {
         return;
     }
     if let Some(lack) = node::lack() {
-        left_out("a real node that is killed", lack);
+        left_out("what a real node leaves behind", lack);
         return;
     }
-    let before = sysctls();
+    stop().await;
     let scratch = tempfile::tempdir().expect("a folder");
     let file = scratch.path().join("folder");
     let mut parent = Command::new(std::env::current_exe().expect("our own program"));
-    parent.args(["--exact", "a_killed_node_leaves_nothing_behind"]).env(ROLE, &file);
+    parent.args(["--exact", "a_node_leaves_nothing_behind_stopped_or_killed"]).env(ROLE, &file);
     let mut parent = parent.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
     let started =
         wait::until("the node", Duration::from_secs(120), async || std::fs::read_to_string(&file).ok());
     let folder = PathBuf::from(started.await.expect("a node"));
+    let noted = std::fs::read_to_string(folder.join("node/sysctls")).expect("noted");
     parent.kill().expect("killed");
     parent.wait().expect("reaped");
-    let gone = async || (left(&folder).is_empty() && sysctls() == before).then_some(());
-    if wait::until("everything to go", Duration::from_secs(30), gone).await.is_err() {
-        panic!("left: {:?}; {:?}, before: {before:?}", left(&folder), sysctls());
+    let gone = async || (left(&folder).is_empty() && are_restored(&noted)).then_some(());
+    if wait::until("everything to go", Duration::from_secs(60), gone).await.is_err() {
+        panic!("left: {:?}; sysctls before: {noted}", left(&folder));
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stopped_node_is_gone_when_drop_returns() {
-    if let Some(lack) = node::lack() {
-        left_out("a real node that is stopped", lack);
-        return;
-    }
-    let (node, control_plane) = start().await;
-    let folder = control_plane.folder().join("node");
-    drop(node);
-    assert_eq!(left(&folder), Vec::<String>::new());
 }
