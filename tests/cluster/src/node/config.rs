@@ -12,12 +12,12 @@ use crate::image::SANDBOX;
 pub(super) const RUNTIME_SOCKET: &str = "/run/containerd/containerd.sock";
 
 /// The magic number of overlayfs, as statfs tells it.
-const OVERLAY: i64 = 0x794c_7630;
+const OVERLAY: u64 = 0x794c_7630;
 
 /// containerd's configuration, version 2.
 pub(super) fn containerd(folder: &Path) -> String {
     let on_overlay = rustix::fs::statfs(folder)
-        .is_ok_and(|statfs| i64::try_from(statfs.f_type).is_ok_and(|kind| kind == OVERLAY));
+        .is_ok_and(|statfs| u64::try_from(statfs.f_type).is_ok_and(|kind| kind == OVERLAY));
     // An overlay cannot be written on top of another one.
     let snapshotter = if on_overlay { "native" } else { "overlayfs" };
     let runc = program("runc").unwrap_or_else(|| "runc".into());

@@ -3,6 +3,8 @@
 //! One node for all tests of this program, with two drivers of ours: `hostpath.csi.k8s.io` as Deployment and DaemonSet, and
 //! `com.example.team.csi-driver` as a StatefulSet. A test that disturbs the node has it for itself.
 
+#![allow(clippy::panic, clippy::indexing_slicing)]
+
 mod access;
 mod disturbed;
 mod examples;

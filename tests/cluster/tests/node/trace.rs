@@ -2,20 +2,19 @@
 //!
 //! The driver and what is beside it run on the node, but in no pod, so that their logs can be read to the end.
 
+use std::ops::Deref;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use cluster::Process;
-use cluster::node::NODE;
+use cluster::node::{NODE, RealNode};
 use serde_json::{Value, json};
 
 use crate::guest::Guest;
 use crate::site::alone;
 
 const DRIVER: &str = "trace.example.com";
-/// The driver's folder on the node.
-const FOLDER: &str = "/var/lib/kubelet/plugins/trace";
 
 /// Methods that are asked again and again, and change nothing.
 const QUESTIONS: [&str; 7] = [
@@ -45,51 +44,42 @@ fn csi_node<N>(guest: &Guest<N>, field: &str) -> String {
     guest.field(&format!("csinode/{NODE}"), &format!(".spec.drivers[?(@.name==\"{DRIVER}\")]{field}"))
 }
 
-fn flags(list: &[String]) -> Vec<String> {
-    list.iter().map(|flag| format!("--{flag}")).chain(["--v=5".to_owned()]).collect()
+/// Starts a program of ours on the node.
+fn on_node<N: Deref<Target = RealNode>>(
+    guest: &Guest<N>,
+    name: &str,
+    program: &Path,
+    arguments: &[&str],
+) -> Process {
+    let mut command = guest.command(&program.display().to_string()).expect("the node is on");
+    command.args(arguments).arg("--v=5");
+    guest.site.control_plane.spawn(name, command).expect("started")
 }
 
-#[test]
-fn each_step_of_registration_use_and_teardown_is_in_order() {
-    let Some(guest) = alone("registration and teardown, step by step") else { return };
+/// Starts a sidecar that speaks to the API server, beside the node.
+fn beside<N>(guest: &Guest<N>, sidecar: &str, socket: &Path, flags: &[&str]) -> Process {
     let plane = &guest.site.control_plane;
-    guest.run("mkdir", &["-p", FOLDER]).expect("made");
-    let on_node = |name: &str, program: &Path, words: &[&str], list: &[String]| {
-        let mut command = guest.command(&program.display().to_string()).expect("the node is on");
-        command.args(words).args(flags(list));
-        plane.spawn(name, command).expect("started")
-    };
-    let driver = on_node(
-        "trace-driver",
-        &guest.site.driver,
-        &[],
-        &[
-            format!("drivername={DRIVER}"),
-            format!("endpoint=unix://{FOLDER}/csi.sock"),
-            format!("statedir={FOLDER}/state"),
-            format!("nodeid={NODE}"),
-            "enable-attach=true".to_owned(),
-        ],
-    );
-    let socket = guest.var_lib().join("kubelet/plugins/trace/csi.sock");
-    guest.wait_for("the driver to listen", || socket.exists());
-    assert_eq!(csi_node(&guest, ".name"), "");
+    let mut command = Command::new(&guest.site.mooring);
+    command.arg(sidecar).arg(format!("--csi-address={}", socket.display()));
+    command.arg(format!("--kubeconfig={}", plane.kubeconfig().display()));
+    command.args(flags).env_remove("KUBECONFIG");
+    plane.spawn(&format!("trace-{sidecar}"), command).expect("started")
+}
 
+/// The six steps of a driver's registration. Gives the registrar.
+fn register<N: Deref<Target = RealNode>>(guest: &Guest<N>, driver: &Process) -> Process {
+    assert_eq!(csi_node(guest, ".name"), "");
     // 1: the registrar asks the driver for its name; 2, 3: it serves its socket, where the kubelet asks it.
-    let registration = guest.var_lib().join(format!("kubelet/plugins_registry/{DRIVER}-reg.sock"));
-    let mut registrar = on_node(
-        "trace-node",
-        &guest.site.mooring,
-        &["node"],
-        &[
-            format!("csi-address={FOLDER}/csi.sock"),
-            format!("kubelet-registration-path={FOLDER}/csi.sock"),
-            "plugin-registration-path=/var/lib/kubelet/plugins_registry".to_owned(),
-            "http-endpoint=127.0.0.1:9877".to_owned(),
-        ],
-    );
+    let arguments = [
+        "node",
+        "--csi-address=/var/lib/kubelet/plugins/trace/csi.sock",
+        "--kubelet-registration-path=/var/lib/kubelet/plugins/trace/csi.sock",
+        "--plugin-registration-path=/var/lib/kubelet/plugins_registry",
+        "--http-endpoint=127.0.0.1:9877",
+    ];
+    let registrar = on_node(guest, "trace-node", &guest.site.mooring, &arguments);
     // 5: the kubelet writes Node and CSINode; 6: and tells the registrar.
-    guest.wait_for("the driver to be registered", || csi_node(&guest, ".nodeID") == NODE);
+    guest.wait_for("the driver to be registered", || csi_node(guest, ".nodeID") == NODE);
     guest.wait_for("the registrar to hear of it", || registrar.last_lines(100).contains("has registered"));
     let log = registrar.last_lines(1000);
     let order = [
@@ -101,29 +91,19 @@ fn each_step_of_registration_use_and_teardown_is_in_order() {
     let places: Vec<_> = order.iter().map(|step| log.find(step)).collect();
     assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?}\n{log}");
     // 4: the kubelet asks the driver itself.
-    assert_eq!(calls(&driver), ["NodeGetInfo"]);
-    let ids =
-        guest.field(&format!("node/{NODE}"), ".metadata.annotations.csi\\.volume\\.kubernetes\\.io/nodeid");
-    let ids: Value = serde_json::from_str(&ids).expect("JSON");
+    assert_eq!(calls(driver), ["NodeGetInfo"]);
+    let path = ".metadata.annotations.csi\\.volume\\.kubernetes\\.io/nodeid";
+    let ids: Value = serde_json::from_str(&guest.field(&format!("node/{NODE}"), path)).expect("JSON");
     assert_eq!(ids.get(DRIVER), Some(&json!(NODE)));
-    assert_eq!(csi_node(&guest, ".topologyKeys"), r#"["topology.hostpath.csi/node"]"#);
-    assert!(registration.exists());
+    assert_eq!(csi_node(guest, ".topologyKeys"), r#"["topology.hostpath.csi/node"]"#);
+    registrar
+}
 
-    let admin = format!("kubeconfig={}", plane.kubeconfig().display());
-    let beside = |sidecar: &str, more: &[&str]| {
-        let mut command = Command::new(&guest.site.mooring);
-        command.arg(sidecar).arg(format!("--csi-address={}", socket.display())).arg(format!("--{admin}"));
-        plane
-            .spawn(&format!("trace-{sidecar}"), {
-                command.args(more).env_remove("KUBECONFIG");
-                command
-            })
-            .expect("started")
-    };
-    let _provisioner = beside("csi-provisioner", &["--feature-gates=Topology=false"]);
-    let _attacher = beside("csi-attacher", &[]);
+/// A volume's way into a pod, and back.
+fn use_volume<N>(guest: &Guest<N>) {
     let class = json!({
-        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": { "name": "trace" }, "provisioner": DRIVER,
+        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
+        "metadata": { "name": "trace" }, "provisioner": DRIVER,
     });
     guest.apply(&class.to_string());
     guest.claim("data", "trace", json!({}));
@@ -138,6 +118,31 @@ fn each_step_of_registration_use_and_teardown_is_in_order() {
     });
     guest.delete("pvc/data");
     guest.wait_gone(&volume);
+    guest.delete("storageclass/trace");
+}
+
+#[test]
+fn each_step_of_registration_use_and_teardown_is_in_order() {
+    let Some(guest) = alone("registration and teardown, step by step") else { return };
+    guest.run("mkdir", &["-p", "/var/lib/kubelet/plugins/trace"]).expect("made");
+    let (name, node) = (format!("--drivername={DRIVER}"), format!("--nodeid={NODE}"));
+    let arguments = [
+        name.as_str(),
+        "--endpoint=unix:///var/lib/kubelet/plugins/trace/csi.sock",
+        "--statedir=/var/lib/kubelet/plugins/trace/state",
+        node.as_str(),
+        "--enable-attach=true",
+    ];
+    let driver = on_node(&guest, "trace-driver", &guest.site.driver, &arguments);
+    let socket = guest.var_lib().join("kubelet/plugins/trace/csi.sock");
+    guest.wait_for("the driver to listen", || socket.exists());
+    let mut registrar = register(&guest, &driver);
+    let registration = guest.var_lib().join(format!("kubelet/plugins_registry/{DRIVER}-reg.sock"));
+    assert!(registration.exists());
+
+    let _provisioner = beside(&guest, "csi-provisioner", &socket, &["--feature-gates=Topology=false"]);
+    let _attacher = beside(&guest, "csi-attacher", &socket, &[]);
+    use_volume(&guest);
     let mut seen = calls(&driver);
     // The kubelet may ask for the same again while it waits for the answer to be written.
     seen.dedup();
@@ -160,5 +165,4 @@ fn each_step_of_registration_use_and_teardown_is_in_order() {
     assert!(ended.is_some(), "{}", registrar.last_lines(10));
     assert!(!registration.exists());
     guest.wait_for("the driver to be gone from the CSINode", || csi_node(&guest, ".name").is_empty());
-    guest.delete("storageclass/trace");
 }
