@@ -30,6 +30,7 @@ mod node;
 pub mod options;
 pub mod plugin;
 pub mod refusal;
+pub mod rights;
 mod serve;
 pub mod service;
 pub mod store;

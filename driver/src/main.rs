@@ -8,6 +8,9 @@ fn main() {
     let (role, logging) = flags::parse(&program, args).unwrap_or_else(|exit| exit.leave());
     base::log::init(logging.options());
     driver::raise_file_limit();
+    if let Err(error) = driver::rights::give_back() {
+        base::warn!("Cannot give back capabilities"; "err" => error);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(256)

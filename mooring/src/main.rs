@@ -6,11 +6,12 @@
 //! mooring csi-provisioner --csi-address=/run/csi/socket
 //! mooring controller --controllers=provisioner,attacher   several in one process
 //! mooring migrate --dry-run                          what would become of in-tree volumes
+//! mooring csidriver --once                           the driver's CSIDriver object
 //! mooring --help
 //! ```
 
+mod command;
 mod controller;
-mod migration;
 mod sidecar;
 
 use std::process::ExitCode;
@@ -20,7 +21,8 @@ use sidecar::{Chosen, choose};
 fn main() -> ExitCode {
     match choose(std::env::args_os()) {
         Chosen::Sidecar { sidecar, program, args } => sidecar.run(&program, args),
-        Chosen::Migrate { args } => migration::run(args),
+        Chosen::Migrate { args } => command::migrate(args),
+        Chosen::CsiDriver { args } => command::csidriver(args),
         Chosen::Text { text, code: 0 } => {
             print!("{text}");
             ExitCode::SUCCESS

@@ -134,6 +134,8 @@ pub(crate) enum Chosen {
     Sidecar { sidecar: Sidecar, program: String, args: Vec<String> },
     /// Show what becomes of in-tree volumes.
     Migrate { args: Vec<String> },
+    /// Make the driver's CSIDriver object.
+    CsiDriver { args: Vec<String> },
     /// Print this and exit.
     Text { text: String, code: u8 },
 }
@@ -157,6 +159,7 @@ pub(crate) fn choose(argv: impl IntoIterator<Item = OsString>) -> Chosen {
         None => Chosen::Text { text: format!("mooring: name a sidecar\n\n{}", help()), code: 2 },
         Some("--help" | "-h" | "-help" | "help") => Chosen::Text { text: help(), code: 0 },
         Some("migrate") => Chosen::Migrate { args: words.collect() },
+        Some("csidriver") => Chosen::CsiDriver { args: words.collect() },
         Some("--version" | "version") => {
             Chosen::Text { text: format!("mooring v{}\n", env!("CARGO_PKG_VERSION")), code: 0 }
         }
@@ -181,7 +184,8 @@ fn help() -> String {
         let _ = writeln!(text, "  {:<27}{}", sidecar.name(), sidecar.about());
     }
     text.push_str(
-        "\nCommands:\n  migrate                    shows what in-tree volumes become as CSI volumes (--dry-run)\n",
+        "\nCommands:\n  migrate                    shows what in-tree volumes become as CSI volumes (--dry-run)\n  \
+         csidriver                  creates or corrects the driver's CSIDriver object\n",
     );
     text
 }
@@ -226,11 +230,13 @@ mod tests {
     }
 
     #[test]
-    fn migrate_is_a_command_with_flags_of_its_own() {
+    fn commands_have_flags_of_their_own() {
         let expected = Chosen::Migrate { args: vec!["--dry-run".to_owned()] };
         assert_eq!(choose(argv("mooring migrate --dry-run")), expected);
+        let expected = Chosen::CsiDriver { args: vec!["--once".to_owned()] };
+        assert_eq!(choose(argv("mooring csidriver --once")), expected);
         let Chosen::Text { text, code: 0 } = choose(argv("mooring --help")) else { panic!() };
-        assert!(text.contains("  migrate "), "{text}");
+        assert!(text.contains("  migrate ") && text.contains("\n  csidriver "), "{text}");
     }
 
     #[test]

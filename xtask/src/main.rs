@@ -2,6 +2,7 @@
 
 mod dist;
 mod fuzz;
+mod image;
 mod mutants;
 mod test;
 mod tidy;
@@ -22,6 +23,7 @@ usage: cargo xtask COMMAND
   mutants [PART]
                 breaks the code on purpose and says whether tests notice: at least 90 % must be (hours; not part of `test`)
   dist          the build that ships: static executables (adds Rust's musl target; needs musl-gcc, installs it as root)
+  image [FILE]  the container images in one OCI archive, of the build that ships; no container daemon is needed
   differences   writes docs/differences.md anew, from the `Differs:` notes in the code
 
 The first run builds Kubernetes from the Go module proxy (Go 1.26 or newer; minutes on two cores). `up` takes etcd,
@@ -39,6 +41,8 @@ fn main() -> ExitCode {
         ["fuzz", rest @ ..] => fuzz::run(rest),
         ["mutants", rest @ ..] => mutants::run(rest),
         ["dist"] => dist::run(),
+        ["image"] => image::run(None),
+        ["image", file] => image::run(Some(file)),
         ["tidy"] => tidy::run(),
         ["tidy", "--names"] => tidy::long_names(),
         ["differences"] => tidy::write_differences(),

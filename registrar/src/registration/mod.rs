@@ -17,6 +17,7 @@
 //! `Differs:` upstream serves a socket that nobody can find any more after the kubelet's folder was emptied. It handles
 //! SIGTERM only; ours takes SIGINT for the same.
 
+mod authority;
 mod flags;
 pub(crate) mod health;
 mod run;

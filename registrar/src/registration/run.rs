@@ -15,9 +15,11 @@ use csi::{Client, DialOptions, Endpoint, EndpointError};
 use thiserror::Error;
 use tokio::net::UnixListener;
 use tokio::time::{Instant, sleep};
+use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
+use super::authority::Connection;
 use super::flags::{Flags, warn_of_ignored};
 use super::health::{Answer, SocketState, View, judge};
 use super::service::{Service, Verdict};
@@ -156,7 +158,7 @@ impl Registrar {
             tokio::select! {
                 biased;
                 reason = self.service.refused() => return Err(RegistrarError::Refused(reason)),
-                ended = server.serve_with_incoming(UnixListenerStream::new(listener)) => ended?,
+                ended = server.serve_with_incoming(UnixListenerStream::new(listener).map(|stream| stream.map(Connection::from))) => ended?,
                 () = self.vanished() => base::warn!("The registration socket vanished, making it again"; "path" => self.path.display()),
             }
             listener = loop {

@@ -4,6 +4,7 @@
 //! cargo run --release -p bench -- size
 //! cargo run --release -p bench -- memory --pairs 10000 --sidecar controller
 //! cargo run --release -p bench -- provision --claims 1000
+//! cargo run --release -p bench -- node
 //! cargo run --release -p bench -- attach --attachments 1000 --nodes 10 --burst 0 --against-go
 //! cargo run --release -p bench -- resize --claims 1000 --pods 10000 --against-go
 //! ```
@@ -14,6 +15,7 @@
 mod attach;
 mod audit;
 mod memory;
+mod node;
 mod provision;
 mod resize;
 mod stand;
@@ -82,6 +84,18 @@ enum What {
         #[arg(long)]
         against_go: bool,
     },
+    /// Registrar and liveness probe: memory, time to be registered, CPU while nothing happens.
+    Node {
+        /// How long nothing happens.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// The Go csi-node-driver-registrar, to be measured in the same run.
+        #[arg(long, requires = "go_livenessprobe")]
+        go_registrar: Option<PathBuf>,
+        /// The Go livenessprobe, likewise.
+        #[arg(long, requires = "go_registrar")]
+        go_livenessprobe: Option<PathBuf>,
+    },
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -96,6 +110,11 @@ async fn main() -> anyhow::Result<()> {
         }
         What::Memory { pairs, sidecar } => memory::measure(&binaries, &sidecar, pairs).await,
         What::Provision { claims } => provision::measure(&binaries, claims).await,
+        What::Node { seconds, go_registrar, go_livenessprobe } => {
+            let go = go_registrar.zip(go_livenessprobe);
+            let go = go.map(|(registrar, livenessprobe)| node::Go { registrar, livenessprobe });
+            node::measure(&binaries, go, seconds.max(1)).await
+        }
         What::Attach { attachments, nodes, burst, against_go } => {
             let size = attach::Size { attachments, nodes: nodes.max(1), burst };
             attach::measure(&binaries, size, against_go).await

@@ -17,7 +17,7 @@ use crate::usage::cpu;
 /// The executables that are measured.
 pub(crate) struct Programs {
     pub(crate) mooring: PathBuf,
-    driver: PathBuf,
+    pub(crate) driver: PathBuf,
 }
 
 impl Programs {

@@ -50,6 +50,10 @@ pub(crate) fn api_server_flags(ports: &Ports, options: &Options) -> Vec<String> 
         "--authorization-mode=Node,RBAC",
         "--enable-admission-plugins=NodeRestriction",
         "--allow-privileged=true",
+        // Logs and commands of pods, where there is a real node.
+        "--kubelet-client-certificate=admin.crt",
+        "--kubelet-client-key=admin.key",
+        "--kubelet-preferred-address-types=InternalIP",
         "--cert-dir=apiserver-certificates",
         // Load runs are ours: no fair queueing between our own clients.
         "--max-requests-inflight=2000",

@@ -174,6 +174,11 @@ impl ControlPlane {
         &self.server
     }
 
+    /// What clients with the administrator's rights are made of.
+    pub(crate) fn config(&self) -> kube::Config {
+        self.config.clone()
+    }
+
     /// The certificate authority, PEM.
     pub(crate) fn authority(&self) -> &str {
         &self.authority

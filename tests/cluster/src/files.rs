@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::error::StartError;
-use crate::pki::{Authority, Identity, token_keys, write_private};
+use crate::pki::{Authority, Identity, NODE, token_keys, write_private};
 
 /// Keys, certificates and kubeconfigs; the authority's certificate is returned.
 pub(crate) fn write_files(folder: &Path, server: &str) -> Result<String, StartError> {
@@ -16,8 +16,14 @@ pub(crate) fn write_files(folder: &Path, server: &str) -> Result<String, StartEr
     let Identity { certificate, key } = authority.api_server()?;
     write_private(folder, "apiserver.crt", &certificate)?;
     write_private(folder, "apiserver.key", &key)?;
+    let admin = authority.client(Some("system:masters"), "admin")?;
+    // The API server shows it to the kubelet.
+    write_private(folder, "admin.crt", &admin.certificate)?;
+    write_private(folder, "admin.key", &admin.key)?;
+    let node = format!("system:node:{NODE}");
     for (name, organisation, user) in [
         ("admin", Some("system:masters"), "admin"),
+        ("kubelet", Some("system:nodes"), &node),
         ("kube-controller-manager", None, "system:kube-controller-manager"),
         ("kube-scheduler", None, "system:kube-scheduler"),
     ] {

@@ -11,17 +11,24 @@ use std::path::Path;
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 
-/// Reads `+ PID` (a process group to kill), `- PID` (it is gone), `d FOLDER` (a folder to remove) until end of file.
+/// Reads `+ PID` (a process group to kill), `- PID` (it is gone), `d FOLDER` (a folder to remove), `u FOLDER` (a folder with an
+/// `undo.sh` to run before) until end of file.
 const SCRIPT: &str = r#"
 pids=" "
+undo=
 while read -r what value; do
   case $what in
     +) pids="$pids$value " ;;
     -) case $pids in *" $value "*) pids="${pids%% "$value" *} ${pids#* "$value" }" ;; esac ;;
     d) set -- "$@" "$value" ;;
+    u) undo="$undo
+$value" ;;
   esac
 done
 for pid in $pids; do kill -s KILL -- "-$pid" 2>/dev/null; done
+printf '%s\n' "$undo" | while read -r folder; do
+  [ -f "$folder/undo.sh" ] && sh "$folder/undo.sh" "$folder" </dev/null
+done
 [ $# -eq 0 ] && exit 0
 for attempt in 1 2 3 4 5; do rm -rf -- "$@" 2>/dev/null && exit 0; sleep 0.2; done
 "#;
@@ -61,4 +68,9 @@ pub(crate) fn forget(pid: u32) {
 /// `folder` is to be removed when this process ends; removing it earlier is fine.
 pub(crate) fn remove_at_end(folder: &Path) {
     tell(&format!("d {}\n", folder.display()));
+}
+
+/// `undo.sh` in `folder` is to be run with the folder when this process ends; a folder that is gone by then needs nothing.
+pub(crate) fn run_at_end(folder: &Path) {
+    tell(&format!("u {}\n", folder.display()));
 }

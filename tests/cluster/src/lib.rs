@@ -6,6 +6,7 @@
 //! - [`ControlPlane`]: one control plane on free loopback ports in a temporary folder, ready in seconds, gone with the
 //!   value that owns it: on drop, on panic, and when the process that started it is killed.
 //! - [`wait`], [`apply`], [`account`], [`node`]: what a test needs to say what it wants and to see that it came.
+//! - [`node::RealNode`]: a kubelet and containerd beside it, so that pods run; [`image`]: the images they run.
 //! - [`stand`]: a control plane with our driver and our sidecars beside it.
 //! - [`skip`]: what a test leaves out is said, and is a failure where everything must run.
 //!
@@ -31,6 +32,7 @@ mod error;
 mod files;
 pub mod gate;
 mod guard;
+pub mod image;
 pub mod node;
 mod options;
 mod pki;

@@ -13,6 +13,9 @@ pub(crate) const SERVICE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
 /// Where cluster addresses of services come from.
 pub(crate) const SERVICE_RANGE: &str = "10.96.0.0/16";
 
+/// The name of the real node, whose kubelet gets a certificate.
+pub const NODE: &str = "node-1";
+
 /// A certificate authority.
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,

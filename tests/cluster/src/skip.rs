@@ -15,6 +15,15 @@ pub enum Lack {
     Capability(&'static str),
     /// This program.
     Tool(&'static str),
+    /// Some of these Debian packages.
+    Packages(&'static [&'static str]),
+}
+
+impl std::fmt::Display for Lack {
+    /// What is missing, and what to do about it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}; {}", self.why(), self.how())
+    }
 }
 
 impl Lack {
@@ -23,6 +32,7 @@ impl Lack {
             Self::Root => "needs root with the right to mount".to_owned(),
             Self::Capability(name) => format!("needs the capability {name}"),
             Self::Tool(name) => format!("needs the program {name}"),
+            Self::Packages(names) => format!("needs the packages {}", names.join(", ")),
         }
     }
 
@@ -31,6 +41,7 @@ impl Lack {
             Self::Root => "run the tests as root; in a container, as a privileged one",
             Self::Capability(_) => "run the tests as root outside of a container",
             Self::Tool(_) => "install it",
+            Self::Packages(_) => "install them (apt-get install --no-install-recommends)",
         }
     }
 
@@ -38,7 +49,7 @@ impl Lack {
     fn is_always_excused(self) -> bool {
         match self {
             Self::Root => false,
-            Self::Capability(_) | Self::Tool(_) => true,
+            Self::Capability(_) | Self::Tool(_) | Self::Packages(_) => true,
         }
     }
 }
@@ -49,7 +60,7 @@ impl Lack {
 /// When it may not be: see [`NOTHING`].
 #[allow(clippy::panic)]
 pub fn left_out(what: &str, lack: Lack) {
-    let line = format!("{what}: {}; {}", lack.why(), lack.how());
+    let line = format!("{what}: {lack}");
     if std::env::var_os(NOTHING).is_some() && !lack.is_always_excused() {
         panic!("this may not be left out while {NOTHING} is set: {line}");
     }

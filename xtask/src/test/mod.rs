@@ -15,7 +15,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use cluster::binaries::{BinariesError, Binary, Progress, ensure};
-use cluster::built::cargo;
+use cluster::built::{cargo, statically};
 use output::Tally;
 
 /// Tests that need a control plane, where there can be none: whole packages, and tests by name elsewhere.
@@ -56,6 +56,9 @@ pub(crate) fn run() -> ExitCode {
     tidy(&mut broken);
     deny(&mut skipped, &mut broken);
     let with_cluster = binaries(&mut skipped, &mut broken);
+    if with_cluster {
+        real_node(&mut broken);
+    }
     let tally = tests(with_cluster, &mut broken);
     report(&tally, &skipped, &broken, started)
 }
@@ -122,6 +125,20 @@ fn binaries(skipped: &mut Skipped, broken: &mut Vec<String>) -> bool {
             broken.push("there is no control plane to test on (above)".to_owned());
             false
         }
+    }
+}
+
+/// Sets up what a real node needs, where that can be done; tests that miss it say so themselves.
+fn real_node(broken: &mut Vec<String>) {
+    if !cluster::node::install() {
+        return;
+    }
+    eprintln!("== real node");
+    let built = ensure(&[Binary::Kubelet], &Progress::auto()).map_err(|error| error.to_string());
+    let built = built.and_then(|_| statically::for_images().map_err(|error| error.to_string()));
+    if let Err(error) = built {
+        eprintln!("{error}");
+        broken.push("there is nothing to make a real node of (above)".to_owned());
     }
 }
 

@@ -32,6 +32,7 @@ const PARTS: &[(&str, &[&str])] = &[
     ("Volumes of in-tree plugins", &["translation/"]),
     ("The hostpath driver", &["driver/"]),
     ("csc", &["csc/"]),
+    ("mooring csidriver", &["csidriver/"]),
 ];
 
 /// One note.

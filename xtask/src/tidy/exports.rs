@@ -13,6 +13,7 @@ const DOORS: &[&str] = &[
     "resizer/src/lib.rs",
     "snapshotter/src/lib.rs",
     "translation/src/lib.rs",
+    "csidriver/src/lib.rs",
     "migrate/src/lib.rs",
 ];
 

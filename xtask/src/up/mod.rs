@@ -1,8 +1,10 @@
 //! `cargo xtask up`: a control plane with our driver and sidecars, and a show of what they do.
 //!
+//! Where the machine can have a real node (root, the packages of [`cluster::node::PACKAGES`]), pods that really run are shown last.
 //! While Kubernetes is still being built, the same show is played on the in-memory API server of `tests/sim`.
 
 mod ground;
+mod real;
 mod show;
 mod stage;
 mod table;
@@ -13,8 +15,9 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 use cluster::binaries::{self, Binaries, Binary, Fit, Progress};
-use cluster::{ControlPlane, Options};
+use cluster::{ControlPlane, Options, node};
 use ground::{Ground, Simulation};
+use real::RealStage;
 use stage::{Programs, Stage};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -49,29 +52,42 @@ async fn interrupted() -> Result<()> {
     Ok(())
 }
 
+/// What is up.
+enum Place {
+    /// Nothing.
+    Empty,
+    /// The show's processes.
+    Stage(Box<Stage>),
+    /// A real node.
+    Real(Box<RealStage>),
+}
+
 async fn up(once: bool) -> Result<()> {
     let started = Instant::now();
-    let mut stage = None;
+    let mut place = Place::Empty;
     // Everything is dropped on the way out, by whichever door, and with it every process.
     let shown = tokio::select! {
-        shown = set_and_show(&mut stage, started) => shown,
+        shown = set_and_show(&mut place, started) => shown,
         result = interrupted() => {
             result?;
             println!();
             bail!("interrupted");
         }
     };
-    if let (Err(error), Some(stage)) = (&shown, &stage) {
+    if let (Err(error), Place::Stage(stage)) = (&shown, &place) {
         eprintln!("\n{}", stage.last_words());
         eprintln!("{error:#}");
         if once {
             bail!("the show did not go to its end");
         }
     }
-    let Some(stage) = stage.filter(|_| !once) else { return shown };
-    tokio::select! {
-        invitation = invitation(&stage) => println!("{}", invitation?),
-        result = interrupted() => return result,
+    match &place {
+        Place::Stage(stage) if !once => tokio::select! {
+            invitation = invitation(stage) => println!("{}", invitation?),
+            result = interrupted() => return result,
+        },
+        Place::Real(stage) if !once && shown.is_ok() => println!("{}", stage.invitation()),
+        Place::Empty | Place::Stage(_) | Place::Real(_) => return shown,
     }
     interrupted().await?;
     println!("\ntearing down");
@@ -81,9 +97,13 @@ async fn up(once: bool) -> Result<()> {
 /// Whether the background's progress may be shown: a show that is on has the terminal for itself.
 static BUILD_IS_SHOWN: AtomicBool = AtomicBool::new(false);
 
-async fn set_and_show(place: &mut Option<Stage>, started: Instant) -> Result<()> {
+async fn set_and_show(place: &mut Place, started: Instant) -> Result<()> {
     let options = Options::default();
-    let wanted = options.components();
+    let mut wanted = options.components();
+    let lack = node::lack();
+    if lack.is_none() {
+        wanted.extend([Binary::Scheduler, Binary::Kubectl, Binary::Kubelet]);
+    }
     let present = binaries::present(&wanted, Fit::Minor, &Progress::auto())?;
     present.origins().iter().for_each(|origin| println!("{origin}"));
     let missing: Vec<&str> =
@@ -101,11 +121,27 @@ async fn set_and_show(place: &mut Option<Stage>, started: Instant) -> Result<()>
         (programs, building.await??)
     };
     println!("\n== Kubernetes");
-    let control_plane = ControlPlane::start(Options { binaries: found, ..options }).await?;
+    let control_plane = ControlPlane::start(Options { binaries: found.clone(), ..options }).await?;
     let ground = Ground::Kubernetes(Box::new(control_plane));
-    let stage = place.insert(Stage::set(ground, &programs).await?);
+    play(place, ground, &programs, started).await.context("the show")?;
+    if let Some(lack) = lack {
+        println!("not shown: a pod that runs on a real node: {lack}");
+        return Ok(());
+    }
+    *place = Place::Empty;
+    let stage = Box::new(RealStage::set(found).await?);
+    let played = stage.play().await.context("the show on a real node");
+    *place = Place::Real(stage);
+    played
+}
+
+/// Sets the stage on `ground` and plays the show.
+async fn play(place: &mut Place, ground: Ground, programs: &Programs, started: Instant) -> Result<()> {
+    let mut stage = Box::new(Stage::set(ground, programs).await?);
     println!("ready after {:.1} s", started.elapsed().as_secs_f32());
-    show::play(stage).await.context("the show")
+    let played = show::play(&mut stage).await;
+    *place = Place::Stage(stage);
+    played
 }
 
 async fn built() -> Result<Programs> {
@@ -114,17 +150,15 @@ async fn built() -> Result<Programs> {
 }
 
 /// Plays the show on the simulation, which is gone afterwards.
-async fn show_simulation(place: &mut Option<Stage>, programs: &Programs, started: Instant) -> Result<()> {
+async fn show_simulation(place: &mut Place, programs: &Programs, started: Instant) -> Result<()> {
     println!(
         "\n== SIMULATION: not Kubernetes, but an API server in memory, until the real one is built.\n   \
          The sidecars, the driver and its volumes are the real ones."
     );
     let ground = Ground::Simulation(Box::new(Simulation::start(&programs.simulation).await?));
-    let stage = place.insert(Stage::set(ground, programs).await?);
-    println!("ready after {:.1} s", started.elapsed().as_secs_f32());
-    show::play(stage).await.context("the show on the simulation")?;
+    play(place, ground, programs, started).await.context("the show on the simulation")?;
     println!("== end of the simulation");
-    *place = None;
+    *place = Place::Empty;
     Ok(())
 }
 

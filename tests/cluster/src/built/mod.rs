@@ -1,5 +1,7 @@
 //! The workspace's own executables, for tests that run them as processes.
 
+pub mod statically;
+
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Mutex;

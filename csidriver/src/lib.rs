@@ -1,0 +1,20 @@
+//! `mooring csidriver`: creates the CSIDriver object of a driver, or corrects it, from what the driver says of itself.
+//!
+//! ```text
+//! mooring csidriver --csi-address=/csi/csi.sock --once
+//! ```
+//!
+//! `attachRequired` follows from the capability PUBLISH_UNPUBLISH_VOLUME. The other fields are no matter of capabilities: each
+//! is written only if its flag is given, and left alone otherwise.
+//!
+//! `Differs:` cluster-driver-registrar, which did this until 2019, writes `v1beta1`, takes an existing object for right whatever it
+//! says, fails for drivers without a Controller service, and deletes the object on SIGINT. Ours writes `v1`, corrects
+//! what differs, takes a driver without a Controller service for one that needs no attaching, and never leaves a driver without its
+//! object.
+
+mod decide;
+mod flags;
+mod run;
+
+pub use flags::parse;
+pub use run::main;
