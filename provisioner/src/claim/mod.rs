@@ -8,6 +8,7 @@
 //! - a volume that exists at the driver gets its object, however long that takes;
 //! - a volume of the same name that belongs to another claim is never touched.
 
+pub(crate) mod adopt;
 pub(crate) mod background;
 pub(crate) mod contest;
 pub(crate) mod create;

@@ -7,7 +7,7 @@ use base::queue::{Job, Outcome, Place, WorkQueue};
 use csi::v1;
 use kubernetes::collection::Collection;
 use kubernetes::event::{Event, Kind, ObjectRef};
-use kubernetes::object::{Claim, Class, Key, Uid, Volume};
+use kubernetes::object::{Claim, Class, Key, Volume};
 use kubernetes::store::Store;
 use process::Seat;
 use tokio::time::Instant;
@@ -81,8 +81,8 @@ pub(crate) struct Claims {
     memory: Mutex<Memory>,
     pub(super) unsaved: WorkQueue<ClaimId>,
     pub(super) metrics: ClaimMetrics,
-    intents: Arc<Intents>,
-    queue: WorkQueue<ClaimId>,
+    pub(super) intents: Arc<Intents>,
+    pub(super) queue: WorkQueue<ClaimId>,
 }
 
 impl Claims {
@@ -121,32 +121,6 @@ impl Claims {
             metrics,
             intents,
             queue,
-        }
-    }
-
-    /// The requests that are written down.
-    pub(crate) fn intents(&self) -> Arc<Intents> {
-        self.intents.clone()
-    }
-
-    /// A request that an earlier process may have sent: it is sent again until there is a final answer, unless the volume
-    /// has its object.
-    pub(crate) fn adopt(&self, sent: Sent) {
-        let (uid, id) = (sent.claim.meta.uid.clone(), ClaimId::of(&sent.claim));
-        let known = self.volumes.get(&Key::cluster(&sent.prepared.name));
-        if known.is_some_and(|known| known.claim.as_ref().is_some_and(|holder| holder.uid == uid)) {
-            self.intents.retain(&uid, &[]);
-            return;
-        }
-        self.memory().keep(sent);
-        self.queue.add(id, Place::lane(0));
-    }
-
-    /// Lets go of the intents whose requests have a final answer.
-    pub(super) fn settle_intents(&self, uid: &Uid) {
-        let open = self.memory().open(uid);
-        if let Some(open) = open {
-            self.intents.retain(uid, &open);
         }
     }
 

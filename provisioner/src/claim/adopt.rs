@@ -1,0 +1,39 @@
+//! Requests that outlive the process: those of an earlier one are taken over, and settled ones are let go.
+
+use std::sync::Arc;
+
+use base::queue::Place;
+use kubernetes::object::{Key, Uid};
+
+use super::background::Sent;
+use super::queue::ClaimId;
+use super::reconcile::Claims;
+use crate::intent::log::Intents;
+
+impl Claims {
+    /// The requests that are written down.
+    pub(crate) fn intents(&self) -> Arc<Intents> {
+        self.intents.clone()
+    }
+
+    /// A request that an earlier process may have sent: it is sent again until there is a final answer, unless the volume
+    /// has its object.
+    pub(crate) fn adopt(&self, sent: Sent) {
+        let (uid, id) = (sent.claim.meta.uid.clone(), ClaimId::of(&sent.claim));
+        let known = self.volumes.get(&Key::cluster(&sent.prepared.name));
+        if known.is_some_and(|known| known.claim.as_ref().is_some_and(|holder| holder.uid == uid)) {
+            self.intents.retain(&uid, &[]);
+            return;
+        }
+        self.memory().keep(sent);
+        self.queue.add(id, Place::lane(0));
+    }
+
+    /// Lets go of the intents whose requests have a final answer.
+    pub(super) fn settle_intents(&self, uid: &Uid) {
+        let open = self.memory().open(uid);
+        if let Some(open) = open {
+            self.intents.retain(uid, &open);
+        }
+    }
+}
