@@ -3,9 +3,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::Api;
 
 use super::config;
@@ -128,7 +130,28 @@ impl RealNode {
         answers
             .await
             .map_err(|_| NodeError::failed("containerd", "does not answer", &self.log("containerd")))?;
-        self.start_kubelet()
+        let before = self.heartbeat().await?;
+        self.start_kubelet()?;
+        let end = Instant::now() + PATIENCE;
+        while self.heartbeat().await? == before {
+            if Instant::now() > end {
+                return Err(NodeError::failed("kubelet", "sends no heartbeat", &self.log("kubelet")));
+            }
+            // It ends when containerd answers, but not yet for pods: a service would be started again, too.
+            if self.kubelet.as_mut().is_none_or(|kubelet| kubelet.exited().is_some()) {
+                self.start_kubelet()?;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        Ok(())
+    }
+
+    /// When the kubelet last said that it is there.
+    async fn heartbeat(&self) -> Result<Option<MicroTime>, NodeError> {
+        let client = kube::Client::try_from(self.client.clone()).map_err(StartError::from)?;
+        let leases: Api<Lease> = Api::namespaced(client, "kube-node-lease");
+        let lease = leases.get_opt(NODE).await.map_err(StartError::from)?;
+        Ok(lease.and_then(|lease| lease.spec?.renew_time))
     }
 
     fn space(&self) -> Result<&Space, NodeError> {
