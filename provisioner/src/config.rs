@@ -38,6 +38,8 @@ pub struct Config {
     pub extra_metadata: bool,
     /// Whether a volume is marked read-only if ReadOnlyMany is its only access mode.
     pub publish_read_only: bool,
+    /// Whether a snapshot may be restored in another volume mode only if its content allows it.
+    pub prevent_mode_conversion: bool,
     /// Whether the Topology gate is on.
     pub topology: bool,
     /// Whether a late-binding claim may be placed in the selected node's segment only.
@@ -115,6 +117,7 @@ impl Config {
             default_fs: flags.default_fstype.as_str().into(),
             extra_metadata: flags.extra_create_metadata,
             publish_read_only: flags.controller_publish_readonly,
+            prevent_mode_conversion: flags.prevent_volume_mode_conversion,
             topology: gates.topology,
             strict_topology: flags.strict_topology,
             immediate_topology: flags.immediate_topology,

@@ -27,6 +27,7 @@ pub(crate) fn config() -> Config {
         default_fs: "ext4".into(),
         extra_metadata: false,
         publish_read_only: false,
+        prevent_mode_conversion: true,
         topology: true,
         strict_topology: false,
         immediate_topology: true,

@@ -86,10 +86,9 @@ pub(crate) const FATAL: u8 = 255;
 
 /// Flags of features that this release lacks: they are accepted, and change nothing.
 ///
-/// `Differs:` the features of these flags are not there yet. The gate `CrossNamespaceVolumeDataSource` is refused. A claim
-/// with a data source gets an event.
-const WITHOUT_EFFECT: [&str; 3] =
-    ["cloning-protection-threads", "snapshot-orphan-sweep-interval", "prevent-volume-mode-conversion"];
+/// `Differs:` sources are not protected yet: a snapshot or claim that is deleted while a volume is filled from it goes at once.
+/// The gate `CrossNamespaceVolumeDataSource` is refused; a claim with a source in another namespace gets an event.
+const WITHOUT_EFFECT: [&str; 2] = ["cloning-protection-threads", "snapshot-orphan-sweep-interval"];
 
 /// The given flags that change nothing in this release, to be named in the log.
 pub(crate) fn without_effect(parsed: &Parsed) -> Vec<&'static str> {

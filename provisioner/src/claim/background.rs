@@ -71,7 +71,7 @@ impl Background {
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::prepare;
+    use super::super::request::{Found, prepare};
     use super::*;
     use crate::fixture::{claim, class, config};
     use crate::topology::Known;
@@ -84,7 +84,8 @@ mod tests {
 
     fn sent(uid: &str) -> Sent {
         let (claim, class) = (claim(), class_of(uid));
-        let prepared = prepare(&config(), &claim, &class, "pvc".into(), &Known::default()).unwrap();
+        let prepared =
+            prepare(&config(), &claim, &class, "pvc".into(), &Known::default(), &Found::default()).unwrap();
         Sent { claim: claim.into(), class: class.into(), prepared: prepared.into() }
     }
 

@@ -23,6 +23,7 @@ pub(crate) mod reconcile;
 pub(crate) mod request;
 pub(crate) mod reschedule;
 pub(crate) mod save;
+pub(crate) mod source;
 #[cfg(test)]
 mod tests;
 pub(crate) mod unplaced;

@@ -19,6 +19,8 @@ pub const MIGRATED_TO: &str = "pv.kubernetes.io/migrated-to";
 pub const STORAGE_RESIZER: &str = "volume.kubernetes.io/storage-resizer";
 /// `true` when the last expansion needed nothing from the node.
 pub const NODE_EXPANSION_NOT_REQUIRED: &str = "volume.kubernetes.io/node-expansion-not-required";
+/// Names the claim's class, and wins over `spec.storageClassName`.
+pub(super) const CLASS_BETA: &str = "volume.beta.kubernetes.io/storage-class";
 /// The annotation of kubectl apply. It is as large as the object, and we never read it.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
@@ -140,7 +142,7 @@ impl Object for Claim {
             .metadata
             .annotations
             .as_ref()
-            .and_then(|annotations| annotations.get("volume.beta.kubernetes.io/storage-class").cloned())
+            .and_then(|annotations| annotations.get(CLASS_BETA).cloned())
             .filter(|_| provisions);
         let claim = Self {
             meta: Meta::new(wire.metadata, keep),
