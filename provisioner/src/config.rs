@@ -28,6 +28,8 @@ pub struct Config {
     pub backoff: Backoff,
     /// How many claims, and how many volumes, are worked on at once.
     pub workers: usize,
+    /// How many deleted sources of clones are looked at at once.
+    pub clone_workers: usize,
     /// What volume names begin with.
     pub prefix: Box<str>,
     /// Characters of the uid; `None` means the whole uid.
@@ -112,6 +114,7 @@ impl Config {
             timeout: flags.timeout,
             backoff: Backoff { base: flags.retry_interval_start, max: flags.retry_interval_max },
             workers: flags.worker_threads as usize,
+            clone_workers: flags.cloning_protection_threads as usize,
             prefix: flags.volume_name_prefix.as_str().into(),
             uuid_length: usize::try_from(flags.volume_name_uuid_length).ok(),
             default_fs: flags.default_fstype.as_str().into(),

@@ -22,6 +22,7 @@ pub(crate) fn config() -> Config {
         timeout: Duration::from_secs(10),
         backoff: Backoff { base: Duration::from_secs(1), max: Duration::from_secs(300) },
         workers: 100,
+        clone_workers: 1,
         prefix: "test".into(),
         uuid_length: Some(5),
         default_fs: "ext4".into(),

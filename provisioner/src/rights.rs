@@ -12,9 +12,9 @@ enum When {
     Always,
     /// The driver attaches volumes.
     Attaches,
-    /// Not every node reaches every volume.
-    Topology,
-    /// The same, or capacities are published.
+    /// Claims are written: with topology, with a provisioner on each node, or because the driver clones volumes.
+    Updates,
+    /// Not every node reaches every volume, or capacities are published.
     Nodes,
     /// The driver restores snapshots.
     Snapshots,
@@ -73,7 +73,7 @@ const RIGHTS: [(When, Need); 12] = [
         },
     ),
     (
-        When::Topology,
+        When::Updates,
         Need { group: "", resource: "persistentvolumeclaims", verbs: &["update"], namespaced: false },
     ),
     (
@@ -138,7 +138,7 @@ pub(crate) fn needs(config: &Config) -> Vec<Need> {
     let wanted = |when: When| match when {
         When::Always => true,
         When::Attaches => config.can.publish,
-        When::Topology => config.uses_topology() || config.node.is_some(),
+        When::Updates => config.uses_topology() || config.node.is_some() || config.can.clones,
         When::Nodes => config.node.is_none() && (config.uses_topology() || config.capacity.is_some()),
         When::Snapshots => config.can.snapshots,
         When::Secrets | When::Attributes => false,
@@ -178,7 +178,7 @@ mod tests {
             let note = match when {
                 When::Always => "",
                 When::Attaches => "Only for drivers that attach volumes: an attached volume is not deleted.",
-                When::Topology => "Only for drivers with topology, or with --node-deployment.",
+                When::Updates => "Only for drivers with topology or clones, or with --node-deployment.",
                 When::Nodes => "Only for drivers with topology, or with --enable-capacity.",
                 When::Snapshots => "Only for drivers that restore snapshots.",
                 When::Attributes => "Only where claims name VolumeAttributesClasses.",

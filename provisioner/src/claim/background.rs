@@ -35,6 +35,11 @@ impl Background {
         self.sent.is_empty()
     }
 
+    /// Whether one of the requests is for such a claim.
+    pub(crate) fn any(&self, is_such: impl Fn(&Claim) -> bool) -> bool {
+        self.sent.iter().any(|sent| is_such(&sent.claim))
+    }
+
     /// uids of the classes whose requests are under way.
     pub(crate) fn classes(&self) -> Vec<Uid> {
         self.sent.iter().map(|sent| sent.class.meta.uid.clone()).collect()

@@ -64,7 +64,7 @@ impl Claims {
             base::v!(4, "No room on this node for the claim"; "claim" => claim.meta.key);
             return Ok(None);
         }
-        let edited = self.edit(claim, |live| select(live, &node.name)).await?;
+        let edited = self.edit(&claim.meta, |live| select(live, &node.name)).await?;
         if edited == Edited::Done {
             base::info!("Selected this node for the claim"; "claim" => claim.meta.key, "node" => node.name);
         }

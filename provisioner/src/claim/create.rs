@@ -54,8 +54,10 @@ impl Claims {
         }
     }
 
-    /// Frees the claim's volume name for other claims, unless something may still come of what was done.
+    /// The attempt is over: lets go of the source, and frees the claim's volume name for other claims, unless something may still
+    /// come of what was done.
     pub(super) fn free(&self, claim: &Claim) {
+        self.memory().end_clone(&claim.meta.uid);
         if names_may_collide(&self.config)
             && let Some(name) = volume_name(&self.config, &claim.meta.uid.to_string())
         {
@@ -141,6 +143,10 @@ impl Claims {
         let mut request = self.with_secrets(&prepared).await?;
         prepared.mutable_parameters = self.attributes(&prepared).await?;
         request.mutable_parameters = prepared.mutable_parameters.clone();
+        if let Some(source) = &found.claim {
+            self.memory().begin_clone(&claim.meta.uid, source.meta.key.clone());
+        }
+        self.protect(&found).await?;
         Ok((Sent { claim, class, prepared: prepared.into() }, request))
     }
 

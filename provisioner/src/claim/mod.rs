@@ -18,6 +18,7 @@ pub(crate) mod name;
 pub(crate) mod object;
 pub(crate) mod outcome;
 pub(crate) mod prefix;
+pub(crate) mod protection;
 pub(crate) mod queue;
 pub(crate) mod reconcile;
 pub(crate) mod request;

@@ -29,7 +29,7 @@ pub use attributes_class::{
     AttributesClass, AttributesVersion, WireAttributesClass, WireAttributesClassBeta,
 };
 pub use capacity::{Capacity, DRIVER_NAME, MANAGED_BY, WireCapacity};
-pub use claim::{Claim, DataSource, WireClaim};
+pub use claim::{CLONING_PROTECTION, Claim, DataSource, WireClaim};
 pub use claim_status::{ClaimStatus, Condition, ConditionKind, ModifyPhase, ModifyStatus, ResizeState};
 pub use class::{AllowedValues, BindingMode, Class, TopologyTerm, WireClass};
 pub use csi_node::{CsiNode, DriverOnNode, WireCsiNode};

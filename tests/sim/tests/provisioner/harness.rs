@@ -26,6 +26,7 @@ pub(crate) fn config() -> Config {
         timeout: Duration::from_secs(10),
         backoff: Backoff { base: Duration::from_secs(1), max: Duration::from_secs(300) },
         workers: 10,
+        clone_workers: 1,
         prefix: "pvc".into(),
         uuid_length: None,
         default_fs: "ext4".into(),

@@ -14,6 +14,9 @@ use tonic::Code;
 
 use crate::harness::{PROVISIONER, bound, calls, claim, events, intents, waiting, with_intents, writes};
 
+/// What is written for a clone.
+const CLONED: [&str; 2] = ["update persistentvolumeclaims 200", "create persistentvolumes 201"];
+const PROTECTION: &str = "provisioner.storage.kubernetes.io/cloning-protection";
 /// What the driver's snapshot is called there.
 const HANDLE: &str = "id-of-cut";
 const MADE: (&[&str], &[&str]) = (&["CreateVolume Some(Ok)"], &["create persistentvolumes 201"]);
@@ -105,6 +108,18 @@ fn sent(world: &World) -> Vec<Option<VolumeContentSource>> {
         .collect()
 }
 
+fn owned(words: &[&str]) -> Vec<String> {
+    words.iter().map(|&word| word.to_owned()).collect()
+}
+
+/// Whether the source is there, with our finalizer.
+fn is_held(world: &World) -> bool {
+    let source = world.api.get("persistentvolumeclaims", "source");
+    source.is_some_and(|source| {
+        source["metadata"]["finalizers"].as_array().is_some_and(|all| all.iter().any(|one| one == PROTECTION))
+    })
+}
+
 fn failed_with(world: &World, text: &str) -> bool {
     events(world).iter().any(|event| event.starts_with("ProvisioningFailed: ") && event.contains(text))
 }
@@ -119,8 +134,9 @@ async fn snapshot_of_the_claim_s_namespace_is_restored() {
 #[tokio::test(start_paused = true)]
 async fn claim_of_the_same_namespace_is_cloned() {
     let source = objects::bound("source", "source-volume");
-    let world = case("clone", source.into(), cloning(waiting("data"))).ends_with(MADE.0, MADE.1).await;
+    let world = case("clone", source.into(), cloning(waiting("data"))).ends_with(MADE.0, &CLONED).await;
     assert_eq!(sent(&world), [Some(from_volume())]);
+    assert!(is_held(&world), "it stays until the source is deleted");
 }
 
 /// Nothing is asked of the driver for a source that the claim may not have. What may change is looked at again.
@@ -162,9 +178,10 @@ async fn source_that_cannot_be_used_is_named_and_looked_at_again() {
         assert!(failed_with(&world, text), "{name}: {:?}", events(&world));
         world.api.put(mend.clone());
         sleep(Duration::from_secs(120)).await;
+        let written: &[&str] = if *wanted == clone { &CLONED } else { MADE.1 };
         assert_eq!(
-            (calls(&world), writes(&world)),
-            (vec![MADE.0[0].to_owned()], vec![MADE.1[0].to_owned()]),
+            (&*calls(&world), &*writes(&world)),
+            (&[MADE.0[0].to_owned()][..], &*owned(written)),
             "{name}"
         );
     }
@@ -284,4 +301,89 @@ fn crash_in_a_restore_that_is_given_up_leaks_none() {
     .check(nothing_leaked);
     let report = crash::everywhere(&scenario);
     assert!(report.steps.iter().any(|step| step.is_rpc("DeleteVolume")), "{:?}", report.steps);
+}
+
+/// The finalizer is taken off a deleted source of our driver that nothing is cloned from, and off no other.
+#[tokio::test(start_paused = true)]
+async fn deleted_source_is_released_if_nothing_is_cloned_from_it() {
+    let [claim, volume] = objects::bound("source", "source-volume");
+    let held = |claim: &Value| {
+        with(claim.clone(), json!({"metadata": {"finalizers": [PROTECTION, "example.com/other"]}}))
+    };
+    let foreign = with(volume.clone(), json!({"spec": {"csi": {"driver": "other.example"}}}));
+    let elsewhere = with(cloning(waiting("data")), json!({"metadata": {"namespace": "elsewhere"}}));
+    let released: &[&str] = &["update persistentvolumeclaims 200"];
+    for (name, objects, deleted, expected) in [
+        ("nothing is cloned", vec![held(&claim), volume.clone()], true, released),
+        ("its volume is gone", vec![held(&claim)], true, released),
+        ("another namespace's clone", vec![held(&claim), volume.clone(), elsewhere], true, released),
+        ("a clone waits", vec![held(&claim), volume.clone(), cloning(waiting("data"))], true, &[]),
+        ("another driver's", vec![held(&claim), foreign], true, &[]),
+        ("not ours to release", vec![claim.clone(), volume.clone()], true, &[]),
+        ("alive", vec![held(&claim), volume.clone()], false, &[]),
+    ] {
+        let case = PROVISIONER.case(name, objects.into_iter().chain([class()])).config(able);
+        let case = if deleted { case.deleted("persistentvolumeclaims", "source") } else { case };
+        let world = case.ends_with(&[], expected).await;
+        let left = world.api.get("persistentvolumeclaims", "source").expect("another finalizer holds it");
+        let others =
+            left["metadata"]["finalizers"].as_array().unwrap().iter().filter(|one| **one != PROTECTION);
+        assert!(others.count() >= 1, "{name}: {left}");
+        let stays = expected.is_empty() && name != "not ours to release";
+        assert_eq!(is_held(&world), stays, "{name}");
+    }
+}
+
+/// The source is deleted while it is cloned; in the second run the clone's claim too.
+#[tokio::test(start_paused = true)]
+async fn source_stays_until_its_clone_is_made() {
+    for gives_up in [false, true] {
+        let world = World::default();
+        begin_clone(&world);
+        let _binder = world.binder();
+        world.driver.script("CreateVolume", [Reply::Ok.after(Duration::from_secs(5))]);
+        let _running = PROVISIONER.run(&world, able);
+        world.api.put(cloning(claim("data")));
+        sleep(Duration::from_secs(1)).await;
+        world.api.delete("persistentvolumeclaims", "source");
+        if gives_up {
+            world.api.delete("persistentvolumeclaims", "data");
+        }
+        sleep(Duration::from_secs(3)).await;
+        assert!(is_held(&world), "{gives_up}");
+        sleep(Duration::from_secs(60)).await;
+        let left = usize::from(!gives_up);
+        assert_eq!(world.api.count("persistentvolumeclaims"), left, "{gives_up}");
+        assert_eq!(sent(&world), [Some(from_volume())], "{gives_up}");
+        assert_eq!(world.driver.volumes().len(), 1 + left, "{gives_up}");
+    }
+}
+
+fn begin_clone(world: &World) {
+    world.api.put(class());
+    objects::bound("source", "source-volume").into_iter().for_each(|object| drop(world.api.put(object)));
+    stock(world);
+}
+
+#[test]
+fn crash_anywhere_in_a_clone_leaves_one_and_no_held_source() {
+    let scenario = Scenario::new(remembering, |world: World| async move {
+        let _binder = world.binder();
+        world.api.put(cloning(claim("data")));
+        bound(&world, "data").await;
+        world.api.delete("persistentvolumeclaims", "source");
+        sleep(Duration::from_secs(120)).await;
+    })
+    .prepare(begin_clone)
+    .check(|world| {
+        let clones =
+            world.driver.volumes().into_values().filter(|one| one.source == Some(from_volume())).count();
+        match (clones, world.api.count("persistentvolumeclaims")) {
+            (1, 1) => Ok(()),
+            other => Err(format!("clones and claims: {other:?}")),
+        }
+    });
+    let report = crash::everywhere(&scenario);
+    let updates = report.steps.iter().filter(|step| step.is("update", "persistentvolumeclaims")).count();
+    assert!(updates >= 2, "{:?}", report.steps);
 }

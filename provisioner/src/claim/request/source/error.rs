@@ -27,6 +27,9 @@ pub(crate) enum SourceError {
     /// It cannot be read.
     #[error("cannot read the source {0}: {1}")]
     Unreadable(String, String),
+    /// It cannot be held while it is cloned.
+    #[error("cannot put a finalizer on the source {0}: {1}")]
+    Unprotected(String, String),
     /// It is being deleted.
     #[error("the source {0} is being deleted")]
     Deleting(String),
