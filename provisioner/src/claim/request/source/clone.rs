@@ -2,7 +2,8 @@
 
 use kubernetes::object::{Claim, SourceClaim, Volume, VolumePhase};
 
-use super::{Found, SourceError, check_size};
+use super::error::SourceError;
+use super::found::{Found, check_size};
 use crate::config::Config;
 
 /// The source volume's id at the driver.

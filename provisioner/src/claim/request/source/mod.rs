@@ -5,15 +5,16 @@
 
 mod clone;
 mod error;
+mod found;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 
-use base::quantity::Quantity;
 use csi::v1::{self, volume_content_source::Type};
-use kubernetes::object::{Claim, Snapshot, SnapshotContent, SourceClaim, Volume};
+use kubernetes::object::Claim;
 
 pub(crate) use self::error::SourceError;
+pub(crate) use self::found::Found;
 
 use super::super::eligible::{names_namespace, source};
 use super::super::error::ProvisionError;
@@ -29,19 +30,6 @@ pub(crate) enum Asked<'a> {
     Snapshot(&'a str),
     /// The claim of this name.
     Claim(&'a str),
-}
-
-/// What was read of the source: what the claim names, and what that names.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Found {
-    /// The VolumeSnapshot.
-    pub(crate) snapshot: Option<Snapshot>,
-    /// The VolumeSnapshotContent that it names.
-    pub(crate) content: Option<SnapshotContent>,
-    /// The claim.
-    pub(crate) claim: Option<SourceClaim>,
-    /// The PersistentVolume that it names.
-    pub(crate) volume: Option<Volume>,
 }
 
 /// What the claim names; `None` for an empty volume.
@@ -105,13 +93,4 @@ pub(super) fn content_source(
         }
     };
     Ok(Some(v1::VolumeContentSource { r#type: Some(r#type) }))
-}
-
-/// The request must be for as much as the source has.
-fn check_size(bytes: i64, source: &str, size: &str) -> Result<(), SourceError> {
-    match Quantity::parse(size).and_then(|quantity| quantity.value()) {
-        Ok(least) if bytes >= least => Ok(()),
-        Ok(least) => Err(SourceError::TooLarge { object: source.to_owned(), least, asked: bytes }),
-        Err(_) => Err(SourceError::Size { object: source.to_owned(), size: size.to_owned() }),
-    }
 }

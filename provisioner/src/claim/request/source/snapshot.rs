@@ -2,7 +2,8 @@
 
 use kubernetes::object::{ALLOW_MODE_CHANGE, Claim, Snapshot, SnapshotContent};
 
-use super::{Found, SourceError, check_size};
+use super::error::SourceError;
+use super::found::{Found, check_size};
 use crate::config::Config;
 
 /// Our finalizer on a snapshot from which a volume is being made.

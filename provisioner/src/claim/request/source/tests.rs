@@ -2,7 +2,9 @@
 //! cases"). What follows the decision, such as the cleanup after a reply without a source, is tested in the simulated world.
 
 use csi::v1;
-use kubernetes::object::{Snapshot, SnapshotContent, SourceClaim, Volume, WireSnapshot, WireSnapshotContent};
+use kubernetes::object::{
+    Snapshot, SnapshotContent, SourceClaim, Volume, WireSnapshot, WireSnapshotContent, WireSourceClaim,
+};
 use serde_json::{Value, json};
 
 use super::super::super::outcome::State;
@@ -77,7 +79,7 @@ fn found(world: &Value) -> Found {
     Found {
         snapshot: read::<WireSnapshot>(world, "snapshot").map(Snapshot::from),
         content: read::<WireSnapshotContent>(world, "content").map(SnapshotContent::from),
-        claim: read::<kubernetes::object::WireSourceClaim>(world, "source").map(SourceClaim::from),
+        claim: read::<WireSourceClaim>(world, "source").map(SourceClaim::from),
         volume: read::<Value>(world, "volume").map(volume) as Option<Volume>,
     }
 }
@@ -122,8 +124,7 @@ const OURS: &str = "provisioner.storage.kubernetes.io/volumesnapshot-as-source-p
 const THEN: &str = "2026-01-01T00:00:00Z";
 
 #[test]
-fn restoring_needs_a_snapshot_that_is_ready_and_the_claim_s_own() {
-    let not_bound = Err("VolumeSnapshot fake-ns/s is not what VolumeSnapshotContent content is bound to");
+fn restoring_needs_a_snapshot_that_is_ready_and_no_larger() {
     cases(
         &world(),
         &[
@@ -164,6 +165,16 @@ fn restoring_needs_a_snapshot_that_is_ready_and_the_claim_s_own() {
                 &[("snapshot/status/readyToUse", json!(null))],
                 Err("is not ready to use"),
             ),
+        ],
+    );
+}
+
+#[test]
+fn restoring_needs_a_content_that_is_the_snapshot_s_own() {
+    let not_bound = Err("VolumeSnapshot fake-ns/s is not what VolumeSnapshotContent content is bound to");
+    cases(
+        &world(),
+        &[
             ("bound to another uid", &[("content/spec/volumeSnapshotRef/uid", json!("x"))], not_bound),
             ("bound to no uid", &[("content/spec/volumeSnapshotRef/uid", json!(""))], not_bound),
             (
@@ -179,6 +190,15 @@ fn restoring_needs_a_snapshot_that_is_ready_and_the_claim_s_own() {
             ),
             ("content without status", &[("content/status", json!(null))], Err("has no snapshotHandle")),
             ("no handle", &[("content/status/snapshotHandle", json!(null))], Err("has no snapshotHandle")),
+        ],
+    );
+}
+
+#[test]
+fn snapshot_that_is_being_deleted_will_do_if_we_hold_it() {
+    cases(
+        &world(),
+        &[
             (
                 "being deleted",
                 &[("snapshot/metadata/deletionTimestamp", json!(THEN))],
