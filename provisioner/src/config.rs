@@ -28,6 +28,8 @@ pub struct Config {
     pub backoff: Backoff,
     /// How many claims, and how many volumes, are worked on at once.
     pub workers: usize,
+    /// How many deleted sources of clones are looked at at once.
+    pub clone_workers: usize,
     /// What volume names begin with.
     pub prefix: Box<str>,
     /// Characters of the uid; `None` means the whole uid.
@@ -38,6 +40,8 @@ pub struct Config {
     pub extra_metadata: bool,
     /// Whether a volume is marked read-only if ReadOnlyMany is its only access mode.
     pub publish_read_only: bool,
+    /// Whether a snapshot may be restored in another volume mode only if its content allows it.
+    pub prevent_mode_conversion: bool,
     /// Whether the Topology gate is on.
     pub topology: bool,
     /// Whether a late-binding claim may be placed in the selected node's segment only.
@@ -110,11 +114,13 @@ impl Config {
             timeout: flags.timeout,
             backoff: Backoff { base: flags.retry_interval_start, max: flags.retry_interval_max },
             workers: flags.worker_threads as usize,
+            clone_workers: flags.cloning_protection_threads as usize,
             prefix: flags.volume_name_prefix.as_str().into(),
             uuid_length: usize::try_from(flags.volume_name_uuid_length).ok(),
             default_fs: flags.default_fstype.as_str().into(),
             extra_metadata: flags.extra_create_metadata,
             publish_read_only: flags.controller_publish_readonly,
+            prevent_mode_conversion: flags.prevent_volume_mode_conversion,
             topology: gates.topology,
             strict_topology: flags.strict_topology,
             immediate_topology: flags.immediate_topology,

@@ -8,11 +8,13 @@ use base::queue::{Backoff, Limits, Place, WorkQueue};
 use kubernetes::api::Objects;
 use kubernetes::collection::Collection;
 use kubernetes::object::{Attachment, Claim, Class, CsiNode, Keep, Key, Node, Volume};
+use kubernetes::store::Store;
 use process::{Caches, Duty, Seat};
 use tokio_util::sync::CancellationToken;
 
 use crate::caches;
 use crate::capacity::Capacities;
+use crate::claim::protection::{self, Protected};
 use crate::claim::queue::ClaimId;
 use crate::claim::reconcile::Claims;
 use crate::claim::save::UnsavedVolumes;
@@ -64,6 +66,7 @@ pub fn provision_through(
         WorkQueue::new(config.backoff, Limits::plain(), vec![seat.metrics.queue("volumes")]);
     let (claim_metrics, volume_metrics) =
         (ClaimMetrics::new(&seat.metrics)?, VolumeMetrics::new(&seat.metrics)?);
+    let protected_queue = config.can.clones.then(|| protected(&config, &seat, &claims));
     let attached = attachments(&config, caches, &volume_queue);
     let nodes = (config.uses_topology() || config.capacity.is_some()).then(|| match &config.node {
         Some(node) => Nodes::own(node),
@@ -92,7 +95,8 @@ pub fn provision_through(
     let work = async move {
         base::info!("Provisioning"; "driver" => config.driver, "claims" => claims.len(), "volumes" => volumes.store().len());
         let unsaved = (&unsaved_queue, Arc::new(UnsavedVolumes(claim_job.clone())));
-        let claims = work_on_claims((&claim_queue, claim_job), unsaved, config.workers, &stop);
+        let protected = protected_queue.as_ref().map(|queue| (queue, config.clone_workers));
+        let claims = work_on_claims((&claim_queue, claim_job), unsaved, protected, config.workers, &stop);
         futures::join!(claims, volume_queue.run(config.workers, volume_job, stop.clone()), async {
             if let Some(capacities) = capacities {
                 capacities.run().await;
@@ -106,6 +110,7 @@ pub fn provision_through(
 async fn work_on_claims(
     (queue, job): (&WorkQueue<ClaimId>, Arc<Claims>),
     (unsaved_queue, unsaved_job): (&WorkQueue<ClaimId>, Arc<UnsavedVolumes>),
+    protected: Option<(&WorkQueue<Key>, usize)>,
     workers: usize,
     stop: &CancellationToken,
 ) {
@@ -116,6 +121,11 @@ async fn work_on_claims(
         futures::join!(
             queue.run(workers, job.clone(), stop.clone()),
             unsaved_queue.run(UNSAVED_WORKERS, unsaved_job, stop.clone()),
+            async {
+                if let Some((queue, workers)) = protected {
+                    queue.run(workers, Arc::new(Protected(job.clone())), stop.clone()).await;
+                }
+            },
         )
     };
     tokio::select! {
@@ -123,6 +133,14 @@ async fn work_on_claims(
         () = intents.run(|sent| job.adopt(sent)) => {}
     }
     intents.clean().await;
+}
+
+/// The queue of claims that were cloned and are deleted.
+fn protected(config: &Config, seat: &Seat, claims: &Store<Claim>) -> WorkQueue<Key> {
+    let metrics = vec![seat.metrics.queue("cloning-protection")];
+    let queue = WorkQueue::new(config.backoff, Limits::plain(), metrics);
+    protection::feed(&queue, claims);
+    queue
 }
 
 /// The attachments, which a volume's deletion waits for, if the driver attaches volumes.

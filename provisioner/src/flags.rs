@@ -86,10 +86,9 @@ pub(crate) const FATAL: u8 = 255;
 
 /// Flags of features that this release lacks: they are accepted, and change nothing.
 ///
-/// `Differs:` the features of these flags are not there yet. The gate `CrossNamespaceVolumeDataSource` is refused. A claim
-/// with a data source gets an event.
-const WITHOUT_EFFECT: [&str; 3] =
-    ["cloning-protection-threads", "snapshot-orphan-sweep-interval", "prevent-volume-mode-conversion"];
+/// `Differs:` snapshots are not protected yet: one that is deleted while a volume is filled from it goes at once.
+/// The gate `CrossNamespaceVolumeDataSource` is refused; a claim with a source in another namespace gets an event.
+const WITHOUT_EFFECT: [&str; 1] = ["snapshot-orphan-sweep-interval"];
 
 /// The given flags that change nothing in this release, to be named in the log.
 pub(crate) fn without_effect(parsed: &Parsed) -> Vec<&'static str> {
@@ -104,6 +103,9 @@ fn check(parsed: &Parsed) -> Result<(), Exit> {
     };
     if flags.worker_threads == 0 {
         return Err(Exit::refuse("--worker-threads must be greater than zero"));
+    }
+    if flags.cloning_protection_threads == 0 {
+        return Err(Exit::refuse("--cloning-protection-threads must be greater than zero"));
     }
     if flags.timeout.is_zero() {
         return Err(Exit::refuse("--timeout must be longer than 0"));
@@ -176,6 +178,7 @@ mod tests {
             "--volume-name-uuid-length=0",
             "--volume-name-uuid-length=33",
             "--worker-threads=0",
+            "--cloning-protection-threads=0",
             "--timeout=0s",
             "--retry-interval-start=0s",
             "--retry-interval-max=0s",
@@ -201,7 +204,7 @@ mod tests {
             "--v=2",
         ];
         let parsed = parse("csi-provisioner", args.map(str::to_owned).to_vec()).unwrap();
-        assert_eq!(without_effect(&parsed), ["cloning-protection-threads", "snapshot-orphan-sweep-interval"]);
+        assert_eq!(without_effect(&parsed), ["snapshot-orphan-sweep-interval"]);
         assert!(without_effect(&parse("csi-provisioner", vec![]).unwrap()).is_empty());
     }
 

@@ -12,17 +12,19 @@ enum When {
     Always,
     /// The driver attaches volumes.
     Attaches,
-    /// Not every node reaches every volume.
-    Topology,
-    /// The same, or capacities are published.
+    /// Claims are written: with topology, with a provisioner on each node, or because the driver clones volumes.
+    Updates,
+    /// Not every node reaches every volume, or capacities are published.
     Nodes,
+    /// The driver restores snapshots.
+    Snapshots,
     /// A claim names a VolumeAttributesClass. Nobody knows before, so it is not reviewed.
     Attributes,
     /// A class names Secrets. Nobody knows before, so it is not reviewed.
     Secrets,
 }
 
-const RIGHTS: [(When, Need); 10] = [
+const RIGHTS: [(When, Need); 12] = [
     (
         When::Always,
         Need {
@@ -71,8 +73,26 @@ const RIGHTS: [(When, Need); 10] = [
         },
     ),
     (
-        When::Topology,
+        When::Updates,
         Need { group: "", resource: "persistentvolumeclaims", verbs: &["update"], namespaced: false },
+    ),
+    (
+        When::Snapshots,
+        Need {
+            group: "snapshot.storage.k8s.io",
+            resource: "volumesnapshots",
+            verbs: &["get"],
+            namespaced: false,
+        },
+    ),
+    (
+        When::Snapshots,
+        Need {
+            group: "snapshot.storage.k8s.io",
+            resource: "volumesnapshotcontents",
+            verbs: &["get"],
+            namespaced: false,
+        },
     ),
     (
         When::Attributes,
@@ -118,8 +138,9 @@ pub(crate) fn needs(config: &Config) -> Vec<Need> {
     let wanted = |when: When| match when {
         When::Always => true,
         When::Attaches => config.can.publish,
-        When::Topology => config.uses_topology() || config.node.is_some(),
+        When::Updates => config.uses_topology() || config.node.is_some() || config.can.clones,
         When::Nodes => config.node.is_none() && (config.uses_topology() || config.capacity.is_some()),
+        When::Snapshots => config.can.snapshots,
         When::Secrets | When::Attributes => false,
     };
     RIGHTS.into_iter().filter(|(when, _)| wanted(*when)).map(|(_, need)| need).collect()
@@ -133,7 +154,7 @@ mod tests {
     const MANIFEST: &str = include_str!("../../manifests/rbac/provisioner.yaml");
 
     /// Upstream's sample role (docs/upstream/provisioner.md, "Permissions").
-    const UPSTREAM: [(&str, &str, &str); 12] = [
+    const UPSTREAM: [(&str, &str, &str); 14] = [
         ("", "persistentvolumes", "get list watch create patch delete"),
         ("", "persistentvolumeclaims", "get list watch update"),
         ("storage.k8s.io", "storageclasses", "get list watch"),
@@ -141,6 +162,8 @@ mod tests {
         ("storage.k8s.io", "volumeattachments", "get list watch"),
         ("", "nodes", "get list watch"),
         ("storage.k8s.io", "csinodes", "get list watch"),
+        ("snapshot.storage.k8s.io", "volumesnapshots", "get list watch update"),
+        ("snapshot.storage.k8s.io", "volumesnapshotcontents", "get list"),
         ("", "secrets", "get list"),
         ("storage.k8s.io", "csistoragecapacities", "get list watch create update patch delete"),
         ("", "pods", "get"),
@@ -155,8 +178,9 @@ mod tests {
             let note = match when {
                 When::Always => "",
                 When::Attaches => "Only for drivers that attach volumes: an attached volume is not deleted.",
-                When::Topology => "Only for drivers with topology, or with --node-deployment.",
+                When::Updates => "Only for drivers with topology or clones, or with --node-deployment.",
                 When::Nodes => "Only for drivers with topology, or with --enable-capacity.",
+                When::Snapshots => "Only for drivers that restore snapshots.",
                 When::Attributes => "Only where claims name VolumeAttributesClasses.",
                 When::Secrets => "Only where classes name Secrets.",
             };

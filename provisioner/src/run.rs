@@ -93,7 +93,6 @@ async fn take_seat(
     for flag in flags::without_effect(parsed) {
         base::warn!("This release accepts the flag but ignores it"; "flag" => flag);
     }
-    warn_of_gaps(&config);
     let seat = started.seat(&event_source(driver));
     let objects = match &config.capacity {
         None => seat.objects.clone(),
@@ -138,15 +137,6 @@ async fn configure(
 
 fn plugins(parsed: &Parsed) -> Plugins {
     Plugins { rbd: parsed.gates().is_enabled(flags::MIGRATE_RBD) }
-}
-
-/// Logs which features the driver has and this release lacks.
-fn warn_of_gaps(config: &Config) {
-    if config.can.clones || config.can.snapshots {
-        base::info!(
-            "The driver supports snapshots or clones, but this release does not: claims with a data source get an event"
-        );
-    }
 }
 
 /// The source of events, as upstream's: `<driver>_<host>_<uuid>`.

@@ -35,6 +35,11 @@ impl Background {
         self.sent.is_empty()
     }
 
+    /// Whether one of the requests is for such a claim.
+    pub(crate) fn any(&self, is_such: impl Fn(&Claim) -> bool) -> bool {
+        self.sent.iter().any(|sent| is_such(&sent.claim))
+    }
+
     /// uids of the classes whose requests are under way.
     pub(crate) fn classes(&self) -> Vec<Uid> {
         self.sent.iter().map(|sent| sent.class.meta.uid.clone()).collect()
@@ -71,7 +76,7 @@ impl Background {
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::prepare;
+    use super::super::request::{Found, prepare};
     use super::*;
     use crate::fixture::{claim, class, config};
     use crate::topology::Known;
@@ -84,7 +89,8 @@ mod tests {
 
     fn sent(uid: &str) -> Sent {
         let (claim, class) = (claim(), class_of(uid));
-        let prepared = prepare(&config(), &claim, &class, "pvc".into(), &Known::default()).unwrap();
+        let prepared =
+            prepare(&config(), &claim, &class, "pvc".into(), &Known::default(), &Found::default()).unwrap();
         Sent { claim: claim.into(), class: class.into(), prepared: prepared.into() }
     }
 

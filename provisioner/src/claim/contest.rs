@@ -64,7 +64,7 @@ impl Claims {
             base::v!(4, "No room on this node for the claim"; "claim" => claim.meta.key);
             return Ok(None);
         }
-        let edited = self.edit(claim, |live| select(live, &node.name)).await?;
+        let edited = self.edit(&claim.meta, |live| select(live, &node.name)).await?;
         if edited == Edited::Done {
             base::info!("Selected this node for the claim"; "claim" => claim.meta.key, "node" => node.name);
         }
@@ -79,7 +79,8 @@ impl Claims {
         class: &Class,
         node: &NodeSettings,
     ) -> Result<bool, ContestError> {
-        let Some(Prepared { request, placement, bytes, .. }) = self.prepared_here(claim, class, node) else {
+        let Some(Prepared { request, placement, bytes, .. }) = self.prepared_here(claim, class, node).await
+        else {
             return Ok(true);
         };
         for place in placement.iter().flat_map(|placement| placement.requirement().requisite) {
@@ -97,10 +98,11 @@ impl Claims {
         Ok(false)
     }
 
-    fn prepared_here(&self, claim: &Claim, class: &Class, node: &NodeSettings) -> Option<Prepared> {
+    async fn prepared_here(&self, claim: &Claim, class: &Class, node: &NodeSettings) -> Option<Prepared> {
         let name = volume_name(&self.config, &claim.meta.uid.to_string())?;
         let known = self.nodes.as_ref().map(|nodes| nodes.known(Some(&node.name))).unwrap_or_default();
-        prepare(&self.config, claim, class, name, &known).ok()
+        let found = self.found(claim).await.ok()?;
+        prepare(&self.config, claim, class, name, &known, &found).ok()
     }
 }
 

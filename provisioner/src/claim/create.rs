@@ -19,12 +19,13 @@ use tonic::Status;
 
 use k8s_openapi::api::core::v1::PersistentVolume;
 
+use super::background::Sent;
 use super::error::ProvisionError;
 use super::memory::Unsaved;
 use super::name::{names_may_collide, volume_name};
 use super::object::NewVolume;
-use super::reconcile::Claims;
-use super::request::{Prepared, mutable_parameters};
+use super::reconcile::{Attempt, Claims};
+use super::request::{Prepared, mutable_parameters, prepare};
 use crate::migration::in_tree;
 
 /// How often we try to delete a volume that is too small.
@@ -53,8 +54,10 @@ impl Claims {
         }
     }
 
-    /// Frees the claim's volume name for other claims, unless something may still come of what was done.
+    /// The attempt is over: lets go of the source, and frees the claim's volume name for other claims, unless something may still
+    /// come of what was done.
     pub(super) fn free(&self, claim: &Claim) {
+        self.memory().end_clone(&claim.meta.uid);
         if names_may_collide(&self.config)
             && let Some(name) = volume_name(&self.config, &claim.meta.uid.to_string())
         {
@@ -93,10 +96,7 @@ impl Claims {
     }
 
     /// The request with its topology terms, and with the content of its Secret as that is now.
-    pub(super) async fn with_secrets(
-        &self,
-        prepared: &Prepared,
-    ) -> Result<v1::CreateVolumeRequest, ProvisionError> {
+    async fn with_secrets(&self, prepared: &Prepared) -> Result<v1::CreateVolumeRequest, ProvisionError> {
         let mut request = prepared.whole();
         if let Some(reference) = &prepared.secrets.provision {
             let secrets = read(&self.seat.objects, reference)
@@ -108,10 +108,7 @@ impl Claims {
     }
 
     /// The parameters of the VolumeAttributesClass that the request names, as that is now.
-    pub(super) async fn attributes(
-        &self,
-        prepared: &Prepared,
-    ) -> Result<BTreeMap<String, String>, ProvisionError> {
+    async fn attributes(&self, prepared: &Prepared) -> Result<BTreeMap<String, String>, ProvisionError> {
         let name = &*prepared.attributes_class;
         let Some(version) = self.config.attributes_classes.filter(|_| !name.is_empty()) else {
             return Ok(BTreeMap::new());
@@ -126,6 +123,31 @@ impl Claims {
         let unreadable =
             |error| ProvisionError::AttributesUnreadable { name: name.to_owned(), reason: api::text(&error) };
         mutable_parameters(name, found.map_err(unreadable)?, &self.config.driver)
+    }
+
+    /// What to send: what was sent before, or what follows from the claim and its class now.
+    pub(super) async fn request(
+        &self,
+        attempt: Attempt,
+        name: String,
+    ) -> Result<(Sent, v1::CreateVolumeRequest), ProvisionError> {
+        let (claim, class) = match attempt {
+            Attempt::Again(sent) => {
+                let request = self.with_secrets(&sent.prepared).await?;
+                return Ok((sent, request));
+            }
+            Attempt::New(claim, class) => (claim, class),
+        };
+        let found = self.found(&claim).await?;
+        let mut prepared = prepare(&self.config, &claim, &class, name, &self.known(&claim), &found)?;
+        let mut request = self.with_secrets(&prepared).await?;
+        prepared.mutable_parameters = self.attributes(&prepared).await?;
+        request.mutable_parameters = prepared.mutable_parameters.clone();
+        if let Some(source) = &found.claim {
+            self.memory().begin_clone(&claim.meta.uid, source.meta.key.clone());
+        }
+        self.protect(&found).await?;
+        Ok((Sent { claim, class, prepared: prepared.into() }, request))
     }
 
     /// Calls CreateVolume. Returns the volume and its size in bytes.
@@ -150,6 +172,11 @@ impl Claims {
         if created != 0 && created < asked {
             let cleanup = self.clean_up(&made.volume_id, request, prepared).await.err();
             return Err(ProvisionError::TooSmall { asked, created, cleanup });
+        }
+        // `Differs:` upstream does not look at a source that is named by spec.dataSourceRef alone.
+        if request.volume_content_source.is_some() && made.content_source.is_none() {
+            let cleanup = self.clean_up(&made.volume_id, request, prepared).await.err();
+            return Err(ProvisionError::NotFilled { cleanup });
         }
         let bytes = if created == 0 { asked } else { created };
         Ok((made, bytes))

@@ -12,6 +12,7 @@ use crate::migration::InTreeError;
 use crate::topology::TopologyError;
 
 use super::outcome::{State, after_error, is_infeasible};
+use super::request::SourceError;
 
 /// Why one attempt failed. The text goes into the claim's event.
 #[derive(Debug, Error)]
@@ -64,6 +65,9 @@ pub(crate) enum ProvisionError {
         /// Why.
         reason: String,
     },
+    /// The claim may not be filled from its source.
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// The claim cannot be placed.
     #[error(transparent)]
     Topology(#[from] TopologyError),
@@ -91,6 +95,15 @@ pub(crate) enum ProvisionError {
         asked: i64,
         /// Bytes made.
         created: i64,
+        /// How the deletion failed, if it did.
+        cleanup: Option<Status>,
+    },
+    /// The driver made a volume without the content that was asked for; it was asked to delete it.
+    #[error(
+        "the CSI driver made an empty volume: it does not say that it has used the content source{}",
+        .cleanup.as_ref().map(|status| format!("; deleting it failed: {}", grpc_text(status))).unwrap_or_default()
+    )]
+    NotFilled {
         /// How the deletion failed, if it did.
         cleanup: Option<Status>,
     },
@@ -169,8 +182,10 @@ impl ProvisionError {
             | Self::Class(_)
             | Self::InTree { cleanup: None, .. }
             | Self::Refused { .. } => State::Finished,
+            Self::Source(error) if error.is_final() => State::Finished,
             Self::Topology(error) if error.node_is_gone().is_some() => State::Reschedule,
-            Self::AttributesMissing(_)
+            Self::Source(_)
+            | Self::AttributesMissing(_)
             | Self::AttributesUnreadable { .. }
             | Self::Topology(_)
             | Self::SecretReference(_)
@@ -179,9 +194,10 @@ impl ProvisionError {
             | Self::Lookup { .. } => State::NoChange,
             Self::Driver(status) => after_error(status, topology, node),
             // The driver may have a volume of our name: ask again until it is right or refused.
-            Self::TooSmall { .. } | Self::Malformed(_) | Self::InTree { cleanup: Some(_), .. } => {
-                State::InBackground
-            }
+            Self::TooSmall { .. }
+            | Self::NotFilled { .. }
+            | Self::Malformed(_)
+            | Self::InTree { cleanup: Some(_), .. } => State::InBackground,
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::PersistentVolume;
-use kubernetes::object::{Claim, Uid};
+use kubernetes::object::{Claim, Key, Uid};
 use kubernetes::secret::SecretRef;
 use tokio::time::Instant;
 
@@ -26,6 +26,7 @@ pub(crate) struct Memory {
     names: HashMap<String, Uid>,
     left: HashSet<Uid>,
     contests: HashMap<Uid, Contest>,
+    clones: HashMap<Uid, Key>,
 }
 
 /// A volume whose PersistentVolume is not created yet.
@@ -92,6 +93,22 @@ impl Memory {
     /// What may be under way for a claim.
     pub(crate) fn background(&self, uid: &Uid) -> Option<Background> {
         self.background.get(uid).cloned()
+    }
+
+    /// An attempt is made to clone the claim `source` for another.
+    pub(crate) fn begin_clone(&mut self, uid: &Uid, source: Key) {
+        self.clones.insert(uid.clone(), source);
+    }
+
+    /// The attempt for this claim is over.
+    pub(crate) fn end_clone(&mut self, uid: &Uid) {
+        self.clones.remove(uid);
+    }
+
+    /// Whether a call that clones `source` is running, or one for a claim that `clones` is true of may still be under way.
+    pub(crate) fn is_cloned(&self, source: &Key, clones: impl Fn(&Claim) -> bool) -> bool {
+        self.clones.values().any(|known| known == source)
+            || self.background.values().any(|background| background.any(&clones))
     }
 
     /// uids of the classes whose requests for this claim have no final answer. `None`: a volume was made and has no object

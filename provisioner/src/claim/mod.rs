@@ -19,11 +19,13 @@ pub(crate) mod name;
 pub(crate) mod object;
 pub(crate) mod outcome;
 pub(crate) mod prefix;
+pub(crate) mod protection;
 pub(crate) mod queue;
 pub(crate) mod reconcile;
 pub(crate) mod request;
 pub(crate) mod reschedule;
 pub(crate) mod save;
+pub(crate) mod source;
 #[cfg(test)]
 mod tests;
 pub(crate) mod unplaced;

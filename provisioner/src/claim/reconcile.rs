@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base::queue::{Job, Outcome, Place, WorkQueue};
-use csi::v1;
 use kubernetes::collection::Collection;
 use kubernetes::event::{Event, Kind, ObjectRef};
 use kubernetes::object::{Claim, Class, Key, Volume};
@@ -20,7 +19,6 @@ use super::name::volume_name;
 use super::object::new_volume;
 use super::outcome::State;
 use super::queue::{ClaimId, feed};
-use super::request::prepare;
 use super::unplaced::Unplaced;
 use crate::caches::Caches;
 use crate::capacity::Trigger;
@@ -35,7 +33,7 @@ use crate::topology::{Known, Nodes};
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// What to try for a claim.
-enum Attempt {
+pub(super) enum Attempt {
     /// The request that follows from the claim and its class.
     New(Arc<Claim>, Arc<Class>),
     /// The request that was sent earlier, unchanged.
@@ -272,7 +270,7 @@ impl Claims {
     }
 
     /// What is known of the nodes, for a claim.
-    fn known(&self, claim: &Claim) -> Known {
+    pub(super) fn known(&self, claim: &Claim) -> Known {
         self.nodes.as_ref().map(|nodes| nodes.known(selected_node(claim))).unwrap_or_default()
     }
 
@@ -320,26 +318,6 @@ impl Claims {
             self.unsaved.add(ClaimId::of(&claim), Place::lane(0));
         }
         Ok(saved.map(drop)?)
-    }
-
-    /// What to send: what was sent before, or what follows from the claim and its class now.
-    async fn request(
-        &self,
-        attempt: Attempt,
-        name: String,
-    ) -> Result<(Sent, v1::CreateVolumeRequest), ProvisionError> {
-        let (claim, class) = match attempt {
-            Attempt::Again(sent) => {
-                let request = self.with_secrets(&sent.prepared).await?;
-                return Ok((sent, request));
-            }
-            Attempt::New(claim, class) => (claim, class),
-        };
-        let mut prepared = prepare(&self.config, &claim, &class, name, &self.known(&claim))?;
-        let mut request = self.with_secrets(&prepared).await?;
-        prepared.mutable_parameters = self.attributes(&prepared).await?;
-        request.mutable_parameters = prepared.mutable_parameters.clone();
-        Ok((Sent { claim, class, prepared: prepared.into() }, request))
     }
 
     pub(super) fn tell(&self, claim: &Claim, kind: Kind, reason: &'static str, message: String) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use kubernetes::api;
 use kubernetes::collection::Collection;
 use kubernetes::object::annotation::SELECTED_NODE;
-use kubernetes::object::{Claim, WireClaim, WireCsiNode};
+use kubernetes::object::{Claim, Meta, WireClaim, WireCsiNode};
 use serde_json::Value;
 use tokio::time::sleep;
 
@@ -62,25 +62,25 @@ impl Claims {
     }
 
     async fn unselect(&self, claim: &Claim) -> Result<Edited, api::Error> {
-        self.edit(claim, |live| remove_selected(live, claim)).await
+        self.edit(&claim.meta, |live| remove_selected(live, claim)).await
     }
 
     /// Changes the claim as the API server has it. `change` says whether it did.
     pub(super) async fn edit(
         &self,
-        claim: &Claim,
+        meta: &Meta,
         change: impl FnOnce(&mut Value) -> bool,
     ) -> Result<Edited, api::Error> {
-        let (namespace, name) = (claim.meta.namespace(), claim.meta.name());
+        let (namespace, name) = (meta.namespace(), meta.name());
         let Some(mut live) = self.seat.objects.raw::<WireClaim>(namespace, name).await? else {
             return Ok(Edited::Not);
         };
         let uid = live.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
-        if claim.meta.uid != uid.into() || !change(&mut live) {
+        if meta.uid != uid.into() || !change(&mut live) {
             return Ok(Edited::Not);
         }
         let claims = Collection::new(self.seat.objects.clone(), self.claims.clone());
-        match claims.replace(&claim.meta, "", &live).await {
+        match claims.replace(meta, "", &live).await {
             Ok(_) => Ok(Edited::Done),
             Err(error) if api::is(&error, 409) => Ok(Edited::Conflict),
             Err(error) => Err(error),

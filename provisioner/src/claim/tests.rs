@@ -12,17 +12,17 @@ use serde_json::{Value, json};
 use super::error::ProvisionError;
 use super::object::new_volume;
 use super::outcome::State;
-use super::request::{Prepared, prepare};
+use super::request::{Found, Prepared, prepare};
 use crate::config::{Capabilities, Config};
 use crate::fixture::{claim, claim_from, class, class_from, config};
 use crate::topology::Known;
 
 fn prepared(config: &Config, claim: &Claim, class: &Class) -> Prepared {
-    prepare(config, claim, class, "test-testi".into(), &Known::default()).unwrap()
+    prepare(config, claim, class, "test-testi".into(), &Known::default(), &Found::default()).unwrap()
 }
 
 fn refused(config: &Config, claim: &Claim, class: &Class) -> ProvisionError {
-    prepare(config, claim, class, "test-testi".into(), &Known::default()).unwrap_err()
+    prepare(config, claim, class, "test-testi".into(), &Known::default(), &Found::default()).unwrap_err()
 }
 
 fn mode(prepared: &Prepared, index: usize) -> Mode {
@@ -284,7 +284,7 @@ fn what_cannot_be_served_is_refused_by_name_and_with_its_state() {
         (&bare, claim(), class(), "controller service", State::Finished),
         (&unable, claim(), class(), "CREATE_DELETE_VOLUME", State::Finished),
         (&config(), with(json!({"selector": {}})), class(), "Selector", State::Finished),
-        (&config(), with(source), class(), "dataSource", State::Finished),
+        (&config(), with(source), class(), "CREATE_DELETE_SNAPSHOT", State::Finished),
         (
             &config(),
             with(json!({"volumeAttributesClassName": "gold"})),

@@ -176,7 +176,7 @@ fn secrets_of(texts: &BTreeMap<String, String>) -> SecretRefs {
 mod tests {
     use super::*;
     use crate::claim::object::new_volume;
-    use crate::claim::request::prepare;
+    use crate::claim::request::{Found, prepare};
     use crate::fixture::{claim_from, class, config, scope};
     use crate::topology::Known;
 
@@ -185,7 +185,8 @@ mod tests {
         let mut class = class();
         class.parameters =
             parameters.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        let prepared = prepare(&config(), &claim, &class, "pvc-1".into(), &Known::default()).unwrap();
+        let prepared =
+            prepare(&config(), &claim, &class, "pvc-1".into(), &Known::default(), &Found::default()).unwrap();
         Sent { claim: claim.into(), class: class.into(), prepared: prepared.into() }
     }
 

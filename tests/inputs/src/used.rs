@@ -171,6 +171,8 @@ fn provisioner_config() -> provisioner::Config {
         default_fs: "ext4".into(),
         extra_metadata: true,
         publish_read_only: false,
+        prevent_mode_conversion: true,
+        clone_workers: 1,
         topology: true,
         strict_topology: false,
         immediate_topology: true,

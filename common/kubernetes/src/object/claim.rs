@@ -19,6 +19,10 @@ pub const MIGRATED_TO: &str = "pv.kubernetes.io/migrated-to";
 pub const STORAGE_RESIZER: &str = "volume.kubernetes.io/storage-resizer";
 /// `true` when the last expansion needed nothing from the node.
 pub const NODE_EXPANSION_NOT_REQUIRED: &str = "volume.kubernetes.io/node-expansion-not-required";
+/// Names the claim's class, and wins over `spec.storageClassName`.
+pub(super) const CLASS_BETA: &str = "volume.beta.kubernetes.io/storage-class";
+/// The finalizer of a claim whose volume is cloned.
+pub const CLONING_PROTECTION: &str = "provisioner.storage.kubernetes.io/cloning-protection";
 /// The annotation of kubectl apply. It is as large as the object, and we never read it.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
@@ -116,11 +120,13 @@ impl Object for Claim {
     type Wire = WireClaim;
 
     /// Keeps claims that wait for a volume of our driver. Keeps claims that have a volume only if somebody here resizes:
-    /// a claim does not say whose its volume is.
+    /// a claim does not say whose its volume is. Keeps those that are cloned if somebody here provisions.
     fn slim(wire: WireClaim, scope: &Scope) -> Option<Self> {
         let (provisions, resizes) = (scope.keep.has(Keep::PROVISION), scope.keep.has(Keep::RESIZE));
         let waits = wire.spec.volume_name.is_empty();
-        if !(if waits { provisions } else { resizes }) {
+        let finalizers = wire.metadata.finalizers.iter().flatten();
+        let cloned = provisions && finalizers.into_iter().any(|name| name == CLONING_PROTECTION);
+        if !(if waits { provisions } else { resizes || cloned }) {
             return None;
         }
         let mut spec = wire.spec;
@@ -140,7 +146,7 @@ impl Object for Claim {
             .metadata
             .annotations
             .as_ref()
-            .and_then(|annotations| annotations.get("volume.beta.kubernetes.io/storage-class").cloned())
+            .and_then(|annotations| annotations.get(CLASS_BETA).cloned())
             .filter(|_| provisions);
         let claim = Self {
             meta: Meta::new(wire.metadata, keep),
@@ -155,7 +161,7 @@ impl Object for Claim {
             attributes_class: spec.volume_attributes_class_name.unwrap_or_default(),
             status: (resizes && !waits).then(|| Box::new(ClaimStatus::from(wire.status))),
         };
-        (!waits || claim.waits_for(scope)).then_some(claim)
+        (!waits || cloned || claim.waits_for(scope)).then_some(claim)
     }
 
     fn meta(&self) -> &Meta {
@@ -172,6 +178,21 @@ mod tests {
         let metadata = json!({"name": "c", "namespace": "ns", "annotations": {PROVISIONER: "d"}});
         let wire = serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap();
         Claim::slim(wire, &Scope { driver: "d".into(), keep, ..Scope::default() }).is_some()
+    }
+
+    #[test]
+    fn bound_claim_that_is_cloned_is_kept_for_provisioning() {
+        for (finalizer, keep, expected) in [
+            (CLONING_PROTECTION, Keep::PROVISION, true),
+            (CLONING_PROTECTION, Keep::ATTACH, false),
+            ("kubernetes.io/pvc-protection", Keep::PROVISION, false),
+        ] {
+            let object =
+                json!({"metadata": {"name": "c", "finalizers": [finalizer]}, "spec": {"volumeName": "pv"}});
+            let scope = Scope { driver: "d".into(), keep, ..Scope::default() };
+            let kept = Claim::slim(serde_json::from_value(object).unwrap(), &scope);
+            assert_eq!(kept.is_some(), expected, "{finalizer} {keep:?}");
+        }
     }
 
     #[test]

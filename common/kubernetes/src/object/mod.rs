@@ -18,6 +18,7 @@ mod node;
 mod pod;
 mod secret;
 mod segment;
+mod source;
 mod uid;
 mod volume;
 mod wire;
@@ -28,7 +29,7 @@ pub use attributes_class::{
     AttributesClass, AttributesVersion, WireAttributesClass, WireAttributesClassBeta,
 };
 pub use capacity::{Capacity, DRIVER_NAME, MANAGED_BY, WireCapacity};
-pub use claim::{Claim, DataSource, WireClaim};
+pub use claim::{CLONING_PROTECTION, Claim, DataSource, WireClaim};
 pub use claim_status::{ClaimStatus, Condition, ConditionKind, ModifyPhase, ModifyStatus, ResizeState};
 pub use class::{AllowedValues, BindingMode, Class, TopologyTerm, WireClass};
 pub use csi_node::{CsiNode, DriverOnNode, WireCsiNode};
@@ -38,6 +39,10 @@ pub use meta::{Key, Meta, Pairs};
 pub use node::{Labels, Node, WireNode};
 pub use pod::{Pod, WirePod};
 pub use secret::WireSecret;
+pub use source::{
+    ALLOW_MODE_CHANGE, Snapshot, SnapshotContent, SnapshotRef, SourceClaim, WireSnapshot,
+    WireSnapshotContent, WireSourceClaim,
+};
 pub use uid::Uid;
 pub use volume::{
     ATTACHER_FINALIZER, ClaimRef, CsiSource, ReclaimPolicy, Volume, VolumePhase, VolumeSize, VolumeSpec,

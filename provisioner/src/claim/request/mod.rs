@@ -19,6 +19,7 @@ use kubernetes::object::{Claim, Class};
 
 pub(crate) use self::attributes::mutable_parameters;
 pub(crate) use self::secrets::SecretRefs;
+pub(crate) use self::source::{Asked, Found, SourceError, asked};
 
 use self::place::place;
 use self::secrets::secret_refs;
@@ -65,19 +66,21 @@ impl Prepared {
     }
 }
 
-/// Builds the request. The first part that refuses decides the error.
+/// Builds the request. `found` is what was read of the claim's source. The first part that refuses decides the error.
 pub(crate) fn prepare(
     config: &Config,
     claim: &Claim,
     class: &Class,
     name: String,
     known: &Known,
+    found: &Found,
 ) -> Result<Prepared, ProvisionError> {
+    let asked = asked(claim)?;
     let plugin = config.names().plugin(&class.provisioner);
     let translated = plugin.map(|plugin| migration::translated(config.plugins, plugin, class)).transpose()?;
     let class = translated.as_ref().unwrap_or(class);
-    let wanted = validate(config, claim, class)?;
-    let volume_content_source = content_source(claim)?;
+    let wanted = validate(config, claim, class, asked)?;
+    let volume_content_source = content_source(config, claim, wanted.bytes, asked, found)?;
     let placement = place(config, claim, class, known)?;
     let secrets = secret_refs(claim, class, &name)?;
     let parameters = parameters(config, claim, class, &name)?;

@@ -7,6 +7,7 @@ use kubernetes::object::{Claim, Class};
 use kubernetes::secret::fs_type;
 
 use super::super::error::ProvisionError;
+use super::source::{Asked, check_driver};
 use crate::config::Config;
 
 /// What a claim asks for.
@@ -21,7 +22,12 @@ pub(super) struct Wanted {
 /// # Errors
 /// The driver or this release cannot do it, or the claim cannot be read. The error names the field, so that nothing is
 /// ignored silently.
-pub(super) fn validate(config: &Config, claim: &Claim, class: &Class) -> Result<Wanted, ProvisionError> {
+pub(super) fn validate(
+    config: &Config,
+    claim: &Claim,
+    class: &Class,
+    asked: Option<Asked<'_>>,
+) -> Result<Wanted, ProvisionError> {
     use ProvisionError::NotSupported;
     if !config.can.controller {
         return Err(NotSupported("dynamic provisioning: controller service missing"));
@@ -29,6 +35,7 @@ pub(super) fn validate(config: &Config, claim: &Claim, class: &Class) -> Result<
     if !config.can.create_delete {
         return Err(NotSupported("dynamic provisioning: CREATE_DELETE_VOLUME missing"));
     }
+    check_driver(config, asked)?;
     if config.names_attributes(claim) && !config.can.modify {
         return Err(NotSupported("VolumeAttributesClass: MODIFY_VOLUME missing"));
     }

@@ -20,6 +20,7 @@ mod names;
 mod on_nodes;
 mod pairs;
 mod rights;
+mod sources;
 mod topology;
 mod unbound;
 mod unsaved;

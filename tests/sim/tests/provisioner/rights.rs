@@ -17,6 +17,7 @@ use crate::harness::{
     LIMIT, bound, calls, claim, class, logged, no_volumes, released, sidecar, sidecar_with,
 };
 use crate::leadership::candidate_of;
+use crate::sources::{able, cut, restoring, snapshot};
 use crate::topology::{SELECTED, late, put_node, selected};
 
 /// The rules of both roles.
@@ -44,6 +45,7 @@ async fn leading(world: World) {
         // With short names the API server is asked whether one is free.
         let mut config = Config { uuid_length: Some(8), ..publishing() };
         config.can.modify = true;
+        able(&mut config);
         sidecar_with(world.clone(), config, leadership.clone(), CancellationToken::new()).await;
     };
     tokio::select! {
@@ -72,6 +74,11 @@ async fn life(world: &World) {
     world.api.put(attributes_class("gold", "driver.example"));
     world.api.put(of_class("data", "gold"));
     bound(world, "data").await;
+    cut(world);
+    snapshot().into_iter().for_each(|object| drop(world.api.put(object)));
+    world.api.put(restoring(claim("restored")));
+    bound(world, "restored").await;
+    world.api.delete("persistentvolumeclaims", "restored");
     world.api.put(selected("on-a-node-that-is-gone", "node-2"));
     world
         .api

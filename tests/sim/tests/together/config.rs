@@ -18,6 +18,8 @@ pub(crate) fn provisioner_config(driver: &str) -> provisioner::Config {
         default_fs: "ext4".into(),
         extra_metadata: false,
         publish_read_only: false,
+        prevent_mode_conversion: true,
+        clone_workers: 1,
         topology: false,
         strict_topology: false,
         immediate_topology: true,

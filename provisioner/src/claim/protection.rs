@@ -1,0 +1,192 @@
+//! Holds the source of a clone until the clone is made.
+//!
+//! A finalizer is put on the source claim before the first call, and stays. It is taken off a claim that is being deleted once
+//! nothing is cloned from it: no claim that waits for us names it, and no request that names it may still be under way.
+
+use std::sync::Arc;
+
+use base::queue::{Job, Outcome, Place, WorkQueue};
+use kubernetes::api;
+use kubernetes::object::{CLONING_PROTECTION, Claim, Key};
+use kubernetes::store::{Change, Store};
+use serde_json::{Value, json};
+
+use super::error::ProvisionError;
+use super::reconcile::Claims;
+use super::request::{Asked, Found, SourceError, asked};
+use super::reschedule::Edited;
+
+impl Claims {
+    /// Puts our finalizer on the source claim that was found.
+    ///
+    /// `Differs:` upstream holds the source before it knows whether the rest of the request can be made.
+    pub(super) async fn protect(&self, found: &Found) -> Result<(), SourceError> {
+        let Some(source) =
+            found.claim.as_ref().filter(|source| !source.meta.has_finalizer(CLONING_PROTECTION))
+        else {
+            return Ok(());
+        };
+        let what = format!("PersistentVolumeClaim {}", source.meta.key);
+        let mut is_on = false;
+        let edited = self.edit(&source.meta, |live| {
+            is_on = true;
+            add_finalizer(live)
+        });
+        match edited.await {
+            Ok(Edited::Done) => Ok(()),
+            Ok(Edited::Not) if is_on => Ok(()),
+            Ok(Edited::Not) => Err(SourceError::Missing(what)),
+            Ok(Edited::Conflict) => Err(SourceError::Unprotected(what, "it has just changed".to_owned())),
+            Err(error) => Err(SourceError::Unprotected(what, api::text(&error))),
+        }
+    }
+
+    /// Takes our finalizer off, if the claim is being deleted and nothing is cloned from it.
+    async fn release(&self, key: &Key) -> Outcome {
+        let Some(source) = self.claims.get(key).filter(|source| is_held(source)) else {
+            return Outcome::Done;
+        };
+        if self.is_being_cloned(key) {
+            // The queue gets it when the clone is made; a request without a claim is asked for again.
+            return Outcome::Retry;
+        }
+        match self.is_another_driver_s(&source).await {
+            Ok(true) => return Outcome::Done,
+            Ok(false) => {}
+            Err(error) => {
+                base::error!(error, "Cannot tell whose the source of clones is; will retry"; "claim" => key);
+                return Outcome::Retry;
+            }
+        }
+        match self.edit(&source.meta, remove_finalizer).await {
+            Ok(Edited::Done) => {
+                base::info!("Nothing is cloned from the claim: it may go"; "claim" => key);
+                Outcome::Done
+            }
+            Ok(Edited::Not) => Outcome::Done,
+            Ok(Edited::Conflict) => Outcome::Retry,
+            // We may have failed only because we no longer lead; the next leader goes on.
+            Err(_) if !self.seat.leadership.holds() => Outcome::Retry,
+            Err(error) => {
+                base::error!(api::text(&error), "Cannot take the finalizer off the source of clones; will retry";
+                    "claim" => key);
+                Outcome::Retry
+            }
+        }
+    }
+
+    /// Whether a claim waits for a clone of this one, or one that is gone may still get it.
+    ///
+    /// `Differs:` upstream counts all claims of the namespace that are Pending, whosever they are, and forgets a call for a claim
+    /// that is gone.
+    fn is_being_cloned(&self, key: &Key) -> bool {
+        let waits = |claim: &Claim| claim.waits_for(self.claims.scope()) && is_clone_of(claim, key);
+        self.claims.list().iter().any(|claim| waits(claim))
+            || self.memory().is_cloned(key, |claim| is_clone_of(claim, key))
+    }
+
+    /// The clones of another driver's claims are not ours to know. A volume that is gone cannot be cloned by anybody.
+    ///
+    /// `Differs:` upstream takes the finalizer off any driver's claims.
+    async fn is_another_driver_s(&self, source: &Claim) -> Result<bool, ProvisionError> {
+        let known = match self.volumes.get(&Key::cluster(&source.volume)) {
+            Some(known) => Some(known),
+            None => self.read_volume(&source.volume).await?.map(Arc::new),
+        };
+        let driver = known.as_ref().map(|known| known.spec.csi.as_ref().map_or("", |csi| &*csi.driver));
+        Ok(driver.is_some_and(|driver| *driver != *self.config.driver))
+    }
+}
+
+/// Whether nothing but finalizers, among them ours, keeps the claim.
+fn is_held(claim: &Claim) -> bool {
+    claim.meta.deleting && claim.meta.has_finalizer(CLONING_PROTECTION)
+}
+
+/// The claim that this one is cloned from.
+fn source_of(claim: &Claim) -> Option<Key> {
+    match asked(claim) {
+        Ok(Some(Asked::Claim(name))) => Some(Key::new(claim.meta.namespace(), name)),
+        Ok(_) | Err(_) => None,
+    }
+}
+
+fn is_clone_of(claim: &Claim, source: &Key) -> bool {
+    source_of(claim).as_ref() == Some(source)
+}
+
+/// Queues claims that may have to be released: those that are deleted, and the sources of what was being cloned.
+pub(crate) fn feed(queue: &WorkQueue<Key>, claims: &Store<Claim>) {
+    let to = queue.clone();
+    claims.subscribe(move |change| {
+        let (old, new) = match change {
+            Change::Added(new) => (None, Some(new)),
+            Change::Updated { old, new } => (Some(old), Some(new)),
+            Change::Removed(old) | Change::Left(old) => (Some(old), None),
+        };
+        let held = new.filter(|claim| is_held(claim)).map(|claim| claim.meta.key.clone());
+        let source = old.and_then(|claim| source_of(claim));
+        held.into_iter().chain(source).for_each(|key| to.add(key, Place::lane(0)));
+    });
+}
+
+/// Puts the finalizer on a live claim. False if it is on.
+fn add_finalizer(live: &mut Value) -> bool {
+    let Some(metadata) = live.get_mut("metadata").and_then(Value::as_object_mut) else { return false };
+    let finalizers = metadata.entry("finalizers").or_insert_with(|| json!([]));
+    if finalizers.is_null() {
+        *finalizers = json!([]);
+    }
+    let Some(finalizers) = finalizers.as_array_mut() else { return false };
+    if finalizers.iter().any(|one| one == CLONING_PROTECTION) {
+        return false;
+    }
+    finalizers.push(json!(CLONING_PROTECTION));
+    true
+}
+
+/// Takes the finalizer off a live claim. False if it is off.
+fn remove_finalizer(live: &mut Value) -> bool {
+    let Some(finalizers) = live.pointer_mut("/metadata/finalizers").and_then(Value::as_array_mut) else {
+        return false;
+    };
+    let before = finalizers.len();
+    finalizers.retain(|one| one != CLONING_PROTECTION);
+    finalizers.len() < before
+}
+
+/// The queue of claims that may have to be released.
+pub(crate) struct Protected(pub(crate) Arc<Claims>);
+
+impl Job<Key> for Protected {
+    async fn run(&self, key: Key) -> Outcome {
+        if !self.0.seat.leadership.holds() {
+            return Outcome::Retry;
+        }
+        self.0.release(&key).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finalizer_is_put_on_once_and_taken_off_alone() {
+        let live = |finalizers: Value| json!({"metadata": {"name": "c", "finalizers": finalizers}});
+        for (mut object, changed, expected) in [
+            (json!({"metadata": {"name": "c"}}), true, live(json!([CLONING_PROTECTION]))),
+            (live(json!(["x"])), true, live(json!(["x", CLONING_PROTECTION]))),
+            (live(json!([CLONING_PROTECTION, "x"])), false, live(json!([CLONING_PROTECTION, "x"]))),
+        ] {
+            assert_eq!((add_finalizer(&mut object), object), (changed, expected));
+        }
+        for (mut object, changed, expected) in [
+            (live(json!(["x", CLONING_PROTECTION, "y"])), true, live(json!(["x", "y"]))),
+            (live(json!(["x"])), false, live(json!(["x"]))),
+            (json!({"metadata": {}}), false, json!({"metadata": {}})),
+        ] {
+            assert_eq!((remove_finalizer(&mut object), object), (changed, expected));
+        }
+    }
+}

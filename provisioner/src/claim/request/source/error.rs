@@ -1,0 +1,98 @@
+//! Why a claim may not be filled from its source.
+
+use thiserror::Error;
+
+/// Why a claim may not be filled from its source. Objects are named as `Kind namespace/name`.
+///
+/// `Differs:` upstream says `claim in dataSource not bound or invalid` for most of what can be wrong with a claim.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub(crate) enum SourceError {
+    /// No volume can be filled from such an object.
+    #[error(
+        "the claim's data source is a {kind} of the API group {group:?}: a driver can use VolumeSnapshots of the group \
+             snapshot.storage.k8s.io and PersistentVolumeClaims"
+    )]
+    Kind {
+        /// Its kind.
+        kind: String,
+        /// Its group.
+        group: String,
+    },
+    /// The claim does not say which object.
+    #[error("the claim's data source has no name")]
+    NoName,
+    /// There is no such object.
+    #[error("the source {0} is not found")]
+    Missing(String),
+    /// It cannot be read.
+    #[error("cannot read the source {0}: {1}")]
+    Unreadable(String, String),
+    /// It cannot be held while it is cloned.
+    #[error("cannot put a finalizer on the source {0}: {1}")]
+    Unprotected(String, String),
+    /// It is being deleted.
+    #[error("the source {0} is being deleted")]
+    Deleting(String),
+    /// It has nothing to be copied yet.
+    #[error("the source {0} is not bound")]
+    Unbound(String),
+    /// The snapshot is not finished.
+    #[error("the source {0} is not ready to use")]
+    NotReady(String),
+    /// The two objects do not name each other: one of them belongs to somebody else.
+    #[error("the source {0} is not what {1} is bound to")]
+    NotMutual(String, String),
+    /// Another driver has it.
+    #[error("the source {object} is of the driver {named}, not of {driver}")]
+    Foreign {
+        /// The object.
+        object: String,
+        /// Its driver.
+        named: String,
+        /// Ours.
+        driver: String,
+    },
+    /// It has no id at the driver.
+    #[error("{0} has no snapshotHandle")]
+    NoHandle(String),
+    /// The claim asks for less than the source has.
+    #[error("requested volume size {asked} is less than the size {least} of the source {object}")]
+    TooLarge {
+        /// The object.
+        object: String,
+        /// Its bytes.
+        least: i64,
+        /// The bytes asked for.
+        asked: i64,
+    },
+    /// Its size cannot be read.
+    #[error("the size {size:?} of the source {object} is not a quantity")]
+    Size {
+        /// The object.
+        object: String,
+        /// What it says.
+        size: String,
+    },
+    /// A claim names no class.
+    #[error("the source {0} names no StorageClass")]
+    NoClass(String),
+    /// The volume would have another mode.
+    #[error("the claim's volumeMode {wanted} is not the mode {mode} of the source {object}{}", .remedy)]
+    Mode {
+        /// The object.
+        object: String,
+        /// Its mode.
+        mode: String,
+        /// The claim's.
+        wanted: String,
+        /// What would help, if anything.
+        remedy: &'static str,
+    },
+}
+
+impl SourceError {
+    /// Whether nothing but another claim can help. Anything else may change any moment.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self, Self::Kind { .. } | Self::NoName)
+    }
+}

@@ -1,0 +1,28 @@
+//! What was read of a source, and what is asked of both kinds.
+
+use base::quantity::Quantity;
+use kubernetes::object::{Snapshot, SnapshotContent, SourceClaim, Volume};
+
+use super::error::SourceError;
+
+/// What was read of the source: what the claim names, and what that names.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Found {
+    /// The VolumeSnapshot.
+    pub(crate) snapshot: Option<Snapshot>,
+    /// The VolumeSnapshotContent that it names.
+    pub(crate) content: Option<SnapshotContent>,
+    /// The claim.
+    pub(crate) claim: Option<SourceClaim>,
+    /// The PersistentVolume that it names.
+    pub(crate) volume: Option<Volume>,
+}
+
+/// The request must be for as much as the source has.
+pub(super) fn check_size(bytes: i64, source: &str, size: &str) -> Result<(), SourceError> {
+    match Quantity::parse(size).and_then(|quantity| quantity.value()) {
+        Ok(least) if bytes >= least => Ok(()),
+        Ok(least) => Err(SourceError::TooLarge { object: source.to_owned(), least, asked: bytes }),
+        Err(_) => Err(SourceError::Size { object: source.to_owned(), size: size.to_owned() }),
+    }
+}
