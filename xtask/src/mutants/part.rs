@@ -40,7 +40,7 @@ pub(super) const PARTS: &[Part] = &[
     },
     Part {
         name: "provisioner",
-        files: &["provisioner/src/volume/decide.rs"],
+        files: &["provisioner/src/volume/decide.rs", "provisioner/src/claim/eligible.rs"],
         judges: &[UNIT, judge(&["--package", "sim", "--test", "provisioner"])],
     },
     Part {
