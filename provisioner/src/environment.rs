@@ -21,7 +21,7 @@ fn variable(name: &str, flag: &str) -> String {
     let value = std::env::var(name).unwrap_or_default();
     if value.is_empty() {
         let why = format!("the environment variable {name} is not set");
-        base::log::exit(why, &format!("{flag} needs it: set it from the pod's fields"));
+        base::log::fatal(why, &format!("{flag} needs it: set it from the pod's fields"));
     }
     value
 }
@@ -53,7 +53,7 @@ pub(crate) async fn capacity_settings(
         Ok(level) => {
             match owner(client, &namespace, &variable("POD_NAME", "--capacity-ownerref-level"), level).await {
                 Ok(owner) => Some(owner),
-                Err(error) => base::log::exit(error, "No owner of CSIStorageCapacity objects"),
+                Err(error) => base::log::fatal(error, "No owner of CSIStorageCapacity objects"),
             }
         }
     };

@@ -4,7 +4,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use base::flag::Parsed;
 use base::flag::standard::StandardFlags;
-use base::name::sanitize_driver_name;
 use csi::CallLog;
 use futures::FutureExt as _;
 use kubernetes::api::Objects;
@@ -86,10 +85,8 @@ async fn take_seat(
         releases: parsed.gates().is_enabled(flags::RELEASE_LEASE),
     };
     let mut config = configure(started, parsed, said).await?;
-    config.intents = own.volume_intents.then(|| Place {
-        namespace: election.namespace(),
-        name: format!("mooring-intents-{}", sanitize_driver_name(driver).to_lowercase()),
-    });
+    let node = config.node.as_ref().map(|node| &*node.name);
+    config.intents = own.volume_intents.then(|| Place::new(election.namespace(), driver, node));
     for flag in flags::without_effect(parsed) {
         base::warn!("This release accepts the flag but ignores it"; "flag" => flag);
     }

@@ -6,6 +6,7 @@ use base::queue::Place;
 use kubernetes::object::{Key, Uid};
 
 use super::background::Sent;
+use super::name::volume_name;
 use super::queue::ClaimId;
 use super::reconcile::Claims;
 use crate::intent::log::Intents;
@@ -17,8 +18,14 @@ impl Claims {
     }
 
     /// A request that an earlier process may have sent: it is sent again until there is a final answer, unless the volume
-    /// has its object.
+    /// has its object. A request that does not bear its claim's name is not ours.
     pub(crate) fn adopt(&self, sent: Sent) {
+        let name = volume_name(&self.config, &sent.claim.meta.uid.to_string());
+        if name.as_deref() != Some(&*sent.prepared.name) || sent.prepared.request.name != sent.prepared.name {
+            base::warn!("Ignoring a request that was written down under another name than its claim's";
+                "claim" => sent.claim.meta.key, "name" => sent.prepared.name);
+            return;
+        }
         let (uid, id) = (sent.claim.meta.uid.clone(), ClaimId::of(&sent.claim));
         let known = self.volumes.get(&Key::cluster(&sent.prepared.name));
         if known.is_some_and(|known| known.claim.as_ref().is_some_and(|holder| holder.uid == uid)) {

@@ -150,11 +150,13 @@ impl Claims {
         Ok((Sent { claim, class, prepared: prepared.into() }, request))
     }
 
-    /// Calls CreateVolume. Returns the volume and its size in bytes.
+    /// Calls CreateVolume. Returns the volume and its size in bytes. If the claim is gone (`waits` is false), the volume may have
+    /// got another object meanwhile, from an administrator who keeps it: then it is not ours.
     pub(super) async fn create(
         &self,
         request: &v1::CreateVolumeRequest,
         prepared: &Prepared,
+        waits: bool,
     ) -> Result<(v1::Volume, i64), ProvisionError> {
         let (driver, timeout, asked) = (&self.seat.driver, self.config.timeout, prepared.bytes);
         let reply = driver.call_migrated(request.clone(), timeout, prepared.migrated).await;
@@ -163,7 +165,7 @@ impl Claims {
         if made.volume_id.is_empty() {
             return Err(ProvisionError::Malformed("a volume id"));
         }
-        if names_may_collide(&self.config)
+        if (names_may_collide(&self.config) || !waits)
             && let Some(holder) = self.holder(&made.volume_id)
         {
             return Err(ProvisionError::VolumeTaken { handle: made.volume_id, holder });

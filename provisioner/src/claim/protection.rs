@@ -75,13 +75,15 @@ impl Claims {
         }
     }
 
-    /// Whether a claim waits for a clone of this one, or one that is gone may still get it.
+    /// Whether a call that clones this claim may be under way, even if the clone's claim is gone. A claim that is being
+    /// deleted is cloned no more, so those that only wait for it do not hold it. Where requests are not written down, we do not
+    /// know what an earlier process has sent: then they do.
     ///
-    /// `Differs:` upstream counts all claims of the namespace that are Pending, whosever they are, and forgets a call for a claim
-    /// that is gone.
+    /// `Differs:` upstream counts all claims of the namespace that are Pending, whosever they are: two of them can hold each
+    /// other for ever. And it forgets a call for a claim that is gone.
     fn is_being_cloned(&self, key: &Key) -> bool {
         let waits = |claim: &Claim| claim.waits_for(self.claims.scope()) && is_clone_of(claim, key);
-        self.claims.list().iter().any(|claim| waits(claim))
+        (self.config.intents.is_none() && self.claims.list().iter().any(|claim| waits(claim)))
             || self.memory().is_cloned(key, |claim| is_clone_of(claim, key))
     }
 
@@ -89,6 +91,9 @@ impl Claims {
     ///
     /// `Differs:` upstream takes the finalizer off any driver's claims.
     async fn is_another_driver_s(&self, source: &Claim) -> Result<bool, ProvisionError> {
+        if source.volume.is_empty() {
+            return Ok(false);
+        }
         let known = match self.volumes.get(&Key::cluster(&source.volume)) {
             Some(known) => Some(known),
             None => self.read_volume(&source.volume).await?.map(Arc::new),

@@ -296,7 +296,7 @@ impl Claims {
         let (sent, request) = self.request(attempt, name).await?;
         self.intents.record(&sent).await?;
         let made = async {
-            let (made, bytes) = self.create(&request, &sent.prepared).await?;
+            let (made, bytes) = self.create(&request, &sent.prepared, self.is_waiting(&claim)).await?;
             let volume = new_volume(&self.config, &claim, &sent.class, &sent.prepared, &made, bytes);
             let in_tree = self.in_tree(&volume, &request, &sent.prepared).await?;
             Ok((Arc::new(volume), in_tree.map(Arc::new)))

@@ -7,7 +7,9 @@ use kubernetes::object::Uid;
 
 use super::entry::{key, key_prefix};
 
-/// Most bytes of annotations in one Lease. The API server takes 262,144.
+/// Most bytes of annotations in one Lease, unless one intent needs more: each write sends all of them.
+const ENOUGH: usize = 32_000;
+/// Most bytes of one intent. The API server takes 262,144 bytes of annotations.
 const MOST: usize = 200_000;
 
 /// The intents of one Lease.
@@ -17,8 +19,8 @@ struct Page {
     entries: BTreeMap<String, (Arc<str>, bool)>,
     /// Of names and texts together.
     bytes: usize,
-    /// Whether entries were taken out since it was stored.
-    has_leftovers: bool,
+    /// Intents that were taken out and may still be in the Lease. If they are read there, they are not news.
+    leftovers: BTreeMap<String, Arc<str>>,
 }
 
 /// What to write to one Lease.
@@ -51,20 +53,21 @@ impl Book {
     /// Puts in the intent of a request.
     pub(crate) fn put(&mut self, claim: &Uid, class: &Uid, text: &str) -> Put {
         let key = key(claim, class);
-        for page in &mut self.pages {
-            match page.entries.get(&key) {
-                Some((known, stored)) if **known == *text => {
-                    return if *stored { Put::Stored } else { Put::Wanted };
-                }
-                Some(_) => page.remove(&key),
-                None => {}
-            }
-        }
         let bytes = key.len() + text.len();
         if bytes > MOST {
             return Put::TooLarge;
         }
-        let room = self.pages.iter_mut().find(|page| page.bytes + bytes <= MOST);
+        let has = |page: &&mut Page| page.entries.contains_key(&key);
+        if let Some(page) = self.pages.iter_mut().find(has) {
+            match page.entries.get(&key) {
+                Some((known, true)) if **known == *text => return Put::Stored,
+                Some((known, false)) if **known == *text => return Put::Wanted,
+                // One write replaces one text by the other.
+                Some(_) | None => page.insert(key, text),
+            }
+            return Put::Wanted;
+        }
+        let room = self.pages.iter_mut().find(|page| page.bytes + bytes <= ENOUGH || page.entries.is_empty());
         let page = match room {
             Some(page) => page,
             None => {
@@ -73,8 +76,7 @@ impl Book {
                 page
             }
         };
-        page.bytes += bytes;
-        page.entries.insert(key, (text.into(), false));
+        page.insert(key, text);
         Put::Wanted
     }
 
@@ -107,8 +109,15 @@ impl Book {
         let mut adopted = Vec::new();
         for (name, text) in annotations {
             let known = self.pages.iter().any(|page| page.entries.contains_key(&name));
-            let Some(page) = self.pages.get_mut(page).filter(|_| !known) else { continue };
+            let settled =
+                self.pages.iter().any(|page| page.leftovers.get(&name).is_some_and(|gone| **gone == *text));
+            let Some(page) = self.pages.get_mut(page) else { continue };
             let text: Arc<str> = text.into();
+            if known || settled {
+                // The next write takes it out of the Lease, or replaces it.
+                page.leftovers.insert(name, text);
+                continue;
+            }
             page.bytes += name.len() + text.len();
             page.entries.insert(name.clone(), (text.clone(), true));
             adopted.push((name, text));
@@ -118,13 +127,13 @@ impl Book {
 
     /// Whether a page has to be written, if only to clean it.
     pub(crate) fn has_leftovers(&self) -> bool {
-        self.pages.iter().any(|page| page.has_leftovers)
+        self.pages.iter().any(|page| !page.leftovers.is_empty())
     }
 
     /// The pages to write: those with intents that are not stored, or with `all` those with leftovers too.
     pub(crate) fn writes(&self, all: bool) -> Vec<Write> {
         let due = |(_, page): &(usize, &Page)| {
-            page.entries.values().any(|(_, stored)| !stored) || (all && page.has_leftovers)
+            page.entries.values().any(|(_, stored)| !stored) || (all && !page.leftovers.is_empty())
         };
         let write = |(number, page): (usize, &Page)| {
             let texts = page.entries.iter().map(|(name, (text, _))| (name.clone(), text.clone()));
@@ -139,15 +148,23 @@ impl Book {
         for (name, (text, stored)) in &mut page.entries {
             *stored |= write.annotations.get(name) == Some(text);
         }
-        page.has_leftovers = write.annotations.keys().any(|name| !page.entries.contains_key(name));
+        page.leftovers
+            .retain(|name, _| write.annotations.contains_key(name) && !page.entries.contains_key(name));
     }
 }
 
 impl Page {
+    fn insert(&mut self, name: String, text: &str) {
+        self.remove(&name);
+        self.bytes += name.len() + text.len();
+        self.entries.insert(name, (text.into(), false));
+    }
+
+    /// Even an intent that was not stored yet may be in the Lease: its write may have had no answer.
     fn remove(&mut self, name: &str) {
-        if let Some((text, stored)) = self.entries.remove(name) {
+        if let Some((text, _)) = self.entries.remove(name) {
             self.bytes = self.bytes.saturating_sub(name.len() + text.len());
-            self.has_leftovers |= stored;
+            self.leftovers.insert(name.to_owned(), text);
         }
     }
 }
@@ -222,7 +239,7 @@ mod tests {
 
     #[test]
     fn intents_that_do_not_fit_get_another_lease() {
-        let (mut book, text) = (Book::default(), "x".repeat(MOST / 2));
+        let (mut book, text) = (Book::default(), "x".repeat(ENOUGH / 2));
         assert_eq!(book.put(&uid(0), &class(), &"x".repeat(MOST)), Put::TooLarge);
         for number in 0..3 {
             assert_eq!(book.put(&uid(number), &class(), &text), Put::Wanted);
@@ -235,6 +252,18 @@ mod tests {
             [1],
             "room is used again"
         );
+    }
+
+    #[test]
+    fn settled_intent_that_is_read_again_is_no_news() {
+        let mut book = Book::default();
+        book.put(&uid(1), &class(), "text");
+        store(&mut book, false);
+        book.retain(&uid(1), &[]);
+        let found = BTreeMap::from([(key(&uid(1), &class()), "text".to_owned())]);
+        assert_eq!(book.adopt(0, found.clone()), [], "somebody else has written to the Lease");
+        assert_eq!((store(&mut book, true), book.has_leftovers()), (1, false));
+        assert_eq!(book.adopt(0, found).len(), 1, "it was taken out: this is another process's");
     }
 
     #[test]

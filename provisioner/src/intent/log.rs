@@ -18,9 +18,13 @@ use crate::claim::background::Sent;
 use crate::claim::error::ProvisionError;
 
 /// How long settled intents may stay in their Lease when nothing else is written to it.
-const LEISURE: Duration = Duration::from_secs(30);
+const LEISURE: Duration = Duration::from_secs(5);
 /// Pause after a failed attempt to read the Leases.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long no intents are written after the API server has refused one.
+const REFUSED: Duration = Duration::from_secs(60);
+/// So many Leases in a row that are not there end the reading: somebody may have deleted one between others.
+const GAP: usize = 3;
 
 type Told = oneshot::Sender<Result<(), String>>;
 
@@ -31,8 +35,10 @@ struct State {
     versions: Vec<Option<String>>,
     /// Who waits for the next write.
     waiting: Vec<Told>,
-    /// Nothing is written down any more.
-    off: bool,
+    /// Until then nothing is written down: the API server has refused it.
+    off_until: Option<Instant>,
+    /// Whether that was logged.
+    told: bool,
 }
 
 /// The intents of this process. Claims put theirs in; [`Intents::run`] writes.
@@ -48,8 +54,12 @@ pub(crate) struct Intents {
 impl Intents {
     /// No intents yet. Without a place, none are ever written down.
     pub(crate) fn new(place: Option<Place>, objects: Objects, scope: Arc<Scope>) -> Self {
-        let state = State { off: place.is_none(), ..State::default() };
-        Self { place, objects, scope, state: Mutex::new(state), changed: Notify::new() }
+        Self { place, objects, scope, state: Mutex::default(), changed: Notify::new() }
+    }
+
+    /// Whether nothing is written down at present.
+    fn is_off(&self) -> bool {
+        self.place.is_none() || self.state().off_until.is_some_and(|until| Instant::now() < until)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -59,13 +69,13 @@ impl Intents {
     /// Reads the Leases of an earlier leader. Returns the requests that may have no final answer. Repeats until the API
     /// server has answered.
     pub(crate) async fn load(&self) -> Vec<Sent> {
-        let (mut found, mut page) = (Vec::new(), 0);
-        while !self.state().off {
+        let (mut found, mut page, mut missing) = (Vec::new(), 0, 0);
+        while missing < GAP && !self.is_off() {
             match self.read(page).await {
-                Ok(None) => break,
+                Ok(None) => (page, missing) = (page + 1, missing + 1),
                 Ok(Some(sent)) => {
                     found.extend(sent);
-                    page += 1;
+                    (page, missing) = (page + 1, 0);
                 }
                 Err(error) if self.gives_up(&error) => break,
                 Err(error) => {
@@ -89,11 +99,11 @@ impl Intents {
     /// It is not stored: the request must not be sent.
     pub(crate) async fn record(&self, sent: &Sent) -> Result<(), ProvisionError> {
         let text = to_text(sent).map_err(|error| ProvisionError::Intent(error.to_string()))?;
+        if self.is_off() {
+            return Ok(());
+        }
         let told = {
             let mut state = self.state();
-            if state.off {
-                return Ok(());
-            }
             match state.book.put(&sent.claim.meta.uid, &sent.class.meta.uid, &text) {
                 Put::Stored => return Ok(()),
                 Put::TooLarge => {
@@ -155,12 +165,11 @@ impl Intents {
 
     /// Writes the Leases that are due, and tells those who waited.
     async fn write(&self, clean: bool, adopt: &impl Fn(Sent)) {
+        let off = self.is_off();
         let (writes, waiting) = {
             let mut state = self.state();
-            if state.off {
-                return;
-            }
-            (state.book.writes(clean), std::mem::take(&mut state.waiting))
+            let writes = if off { Vec::new() } else { state.book.writes(clean) };
+            (writes, std::mem::take(&mut state.waiting))
         };
         let mut failed = None;
         for write in writes {
@@ -169,6 +178,11 @@ impl Intents {
             {
                 failed = Some(api::text(&error));
             }
+        }
+        // If the API server has refused it, nobody waits: those who came meanwhile neither.
+        let mut waiting = waiting;
+        if self.is_off() {
+            waiting.append(&mut self.state().waiting);
         }
         for tell in waiting {
             // Whoever waited may be gone.
@@ -248,7 +262,7 @@ impl Intents {
         Ok(Some(adopted.into_iter().filter_map(read).collect()))
     }
 
-    /// Whether the error means that intents cannot be kept here. Then none are written down any more.
+    /// Whether the error means that intents cannot be kept here. Then none are written down for a while.
     fn gives_up(&self, error: &api::Error) -> bool {
         let refused = [403, 404, 405, 413, 422].into_iter().any(|code| api::is(error, code));
         let name = self.place.as_ref().map(|place| place.name.as_str()).unwrap_or_default();
@@ -260,7 +274,8 @@ impl Intents {
             return false;
         }
         let mut state = self.state();
-        if !std::mem::replace(&mut state.off, true) {
+        state.off_until = Some(Instant::now() + REFUSED);
+        if !std::mem::replace(&mut state.told, true) {
             base::warn!("Requests are not written down before they are sent: if a claim is deleted while its volume is being made and this process dies, the volume leaks";
                 "needs" => "get, create and update on leases", "namespace" => self.place.as_ref().map(|place| place.namespace.clone()).unwrap_or_default(), "err" => api::text(error));
         }

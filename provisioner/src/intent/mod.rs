@@ -11,14 +11,17 @@
 //!
 //! Intents are annotations of Lease objects in the namespace of leader election: `mooring-intents-<driver>-<number>`, as
 //! many as their size demands. Upstream's role grants get, create and update on Leases already. Nobody takes these
-//! Leases, and they may be deleted when no csi-provisioner runs.
+//! Leases, and they may be deleted when no csi-provisioner runs. With `--node-deployment` each node has its own. Whoever may write
+//! Leases in that namespace can have volumes made, so it must be as trusted as csi-provisioner; whoever may read them sees the
+//! parameters of classes.
 //!
 //! - [`entry`]: an intent as text, and back;
 //! - [`book`]: which intents there are, and which Lease has to be written;
 //! - [`log`]: reads and writes the Leases; [`place`]: which ones.
 //!
-//! `Differs:` upstream leaks the volume. `--volume-intents=false` makes ours do so too, and so does a service account that may
-//! not get, create and update Leases; one log line says so.
+//! `Differs:` upstream leaks the volume. The price: a new request waits for a write, which counts against `--kube-api-qps`; if the
+//! write fails, the claim gets an event and is retried. `--volume-intents=false` makes ours leak too, and so does a service
+//! account that may not get, create and update Leases; one log line says so.
 
 pub(crate) mod book;
 pub(crate) mod entry;

@@ -1,5 +1,7 @@
 //! Where the intents are kept.
 
+use base::name::sanitize_driver_name;
+
 /// The Leases that hold the intents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
@@ -10,8 +12,28 @@ pub struct Place {
 }
 
 impl Place {
+    /// The Leases of a driver's provisioner, or of the one on this node: provisioners on nodes work side by side, and each has
+    /// its own.
+    pub(crate) fn new(namespace: String, driver: &str, node: Option<&str>) -> Self {
+        let node = node.map(|node| format!("-{node}")).unwrap_or_default();
+        let name = format!("mooring-intents-{}{node}", sanitize_driver_name(driver).to_lowercase());
+        Self { namespace, name }
+    }
+
     /// The name of the Lease with this number.
     pub(super) fn lease(&self, page: usize) -> String {
         format!("{}-{page}", self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn provisioner_of_each_node_has_leases_of_its_own() {
+        let lease = |node| Place::new("ns".into(), "Hostpath.csi.k8s.io", node).lease(2);
+        assert_eq!(lease(None), "mooring-intents-hostpath-csi-k8s-io-2");
+        assert_eq!(lease(Some("node-1.example")), "mooring-intents-hostpath-csi-k8s-io-node-1.example-2");
     }
 }

@@ -94,7 +94,7 @@ impl Growths {
             Step::Grow(target) => target,
         };
         if let Some(left) = self.memory.pause(uid).filter(|_| view.is_infeasible(target)) {
-            base::v!(4, "skipping volume expansion, because expansion previously failed with infeasible error"; "claim" => claim.meta.key, "for" => format!("{left:?}"));
+            base::v!(4, format!("skipping volume expansion for pvc {}, because expansion previously failed with infeasible error", claim.meta.key); "for" => format!("{left:?}"));
             return Outcome::After(left);
         }
         match self.grow(claim, volume, target).await {

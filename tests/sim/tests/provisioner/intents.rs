@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base::leadership::Leadership;
 use csi::v1::CreateVolumeRequest;
-use serde_json::json;
+use serde_json::{Value, json};
 use sim::{ApiServer, Call, Fault, Reply, World};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +14,7 @@ use crate::harness::{
     INTENTS, bound, calls, claim, class, events, intents, logged, no_volumes, remembering, sidecar,
     sidecar_with, with_intents, writes,
 };
+use crate::sources::{begin_clone, cloning, remembering as remembering_sources};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -143,6 +144,49 @@ fn account_without_the_right_provisions_as_upstream_and_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn refusal_of_one_write_holds_up_nobody_who_came_meanwhile() {
+    let world = world();
+    let _binder = world.binder();
+    world.api.set_latency(Duration::from_millis(50));
+    world.steps.on(|step| step.is("create", "leases"), 1, Fault::ApiError(403));
+    for number in 0..10 {
+        world.api.put(claim(&format!("data-{number}")));
+        sleep(Duration::from_millis(20)).await;
+    }
+    let _running = world.run(SECOND, remembering);
+    sleep(30 * SECOND).await;
+    assert_eq!(calls(&world).len(), 10, "all of them go on without");
+    assert_eq!(intents(&world), Vec::<String>::new());
+    sleep(60 * SECOND).await;
+    world.api.put(claim("later"));
+    bound(&world, "later").await;
+    assert_eq!(intents(&world).len(), 1, "a minute later it is tried again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn request_under_a_foreign_name_is_not_taken_over() {
+    let world = world();
+    let _binder = world.binder();
+    world.driver.script("CreateVolume", [Reply::Ok.after(5 * SECOND)]);
+    world.api.put(claim("data"));
+    let running = world.run(20 * SECOND, remembering);
+    sleep(2 * SECOND).await;
+    running.kill();
+    world.api.edit("leases", &format!("{INTENTS}-0"), |lease| {
+        let annotations = lease["metadata"]["annotations"].as_object_mut().unwrap();
+        for (_, text) in annotations {
+            let mut intent: Value = serde_json::from_str(text.as_str().unwrap()).unwrap();
+            intent["name"] = json!("pvc-of-somebody-else");
+            *text = json!(intent.to_string());
+        }
+    });
+    world.api.delete("persistentvolumeclaims", "data");
+    let before = calls(&world).len();
+    sleep(600 * SECOND).await;
+    assert_eq!(calls(&world).len(), before, "nothing is sent for it");
+}
+
+#[tokio::test(start_paused = true)]
 async fn flag_turns_it_off() {
     let world = world();
     let _binder = world.binder();
@@ -193,4 +237,21 @@ async fn process_that_stops_leaves_nothing_written() {
     stop.cancel();
     sleep(SECOND).await;
     assert_eq!(intents(&world), Vec::<String>::new());
+}
+
+/// Where requests are written down, it is known that none is under way for the claim that waits.
+#[tokio::test(start_paused = true)]
+async fn claim_that_waits_holds_no_source_that_is_being_deleted() {
+    let world = world();
+    begin_clone(&world);
+    world.api.edit("persistentvolumeclaims", "source", |source| {
+        source["metadata"]["finalizers"] = json!(["provisioner.storage.kubernetes.io/cloning-protection"]);
+    });
+    world.api.delete("persistentvolumeclaims", "source");
+    world.api.put(cloning(claim("data")));
+    let _binder = world.binder();
+    let _running = world.run(SECOND, remembering_sources);
+    sleep(60 * SECOND).await;
+    assert_eq!(world.api.count("persistentvolumeclaims"), 1, "the source is gone");
+    assert_eq!(calls(&world), Vec::<String>::new());
 }

@@ -56,7 +56,7 @@ pub(crate) fn restoring(claim: Value) -> Value {
     from(claim, json!("snapshot.storage.k8s.io"), "VolumeSnapshot", "snap")
 }
 
-fn cloning(claim: Value) -> Value {
+pub(crate) fn cloning(claim: Value) -> Value {
     from(claim, Value::Null, "PersistentVolumeClaim", "source")
 }
 
@@ -236,7 +236,7 @@ async fn retry_sends_the_source_that_was_sent() {
     assert_eq!(sent(&world), [Some(from_snapshot()), Some(from_snapshot())]);
 }
 
-async fn remembering(world: World) {
+pub(crate) async fn remembering(world: World) {
     let mut config = with_intents();
     able(&mut config);
     crate::harness::sidecar_with(
@@ -359,7 +359,7 @@ async fn source_stays_until_its_clone_is_made() {
     }
 }
 
-fn begin_clone(world: &World) {
+pub(crate) fn begin_clone(world: &World) {
     world.api.put(class());
     objects::bound("source", "source-volume").into_iter().for_each(|object| drop(world.api.put(object)));
     stock(world);
