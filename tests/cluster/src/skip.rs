@@ -17,7 +17,14 @@ pub enum Lack {
     Tool(&'static str),
     /// Some of these Debian packages.
     Packages(&'static [&'static str]),
+    /// What static executables are built with.
+    Musl,
+    /// A machine on which a kubelet and containerd start: control groups, kernel, or a container around us are in the way.
+    Node,
 }
+
+/// Set (to anything) where a real node has to start: then a test fails that would be left out because it does not.
+pub const NEEDS_NODE: &str = "MOORING_NEEDS_NODE";
 
 impl std::fmt::Display for Lack {
     /// What is missing, and what to do about it.
@@ -33,6 +40,10 @@ impl Lack {
             Self::Capability(name) => format!("needs the capability {name}"),
             Self::Tool(name) => format!("needs the program {name}"),
             Self::Packages(names) => format!("needs the packages {}", names.join(", ")),
+            Self::Musl => "needs Rust's musl target and musl-gcc".to_owned(),
+            Self::Node => {
+                "needs a machine on which kubelet and containerd start (above is why they did not)".to_owned()
+            }
         }
     }
 
@@ -42,6 +53,10 @@ impl Lack {
             Self::Capability(_) => "run the tests as root outside of a container",
             Self::Tool(_) => "install it",
             Self::Packages(_) => "install them (apt-get install --no-install-recommends)",
+            Self::Musl => "rustup target add, and apt-get install musl-tools",
+            Self::Node => {
+                "run the tests as root of a virtual machine, and set MOORING_NEEDS_NODE to have it fail instead"
+            }
         }
     }
 
@@ -49,7 +64,8 @@ impl Lack {
     fn is_always_excused(self) -> bool {
         match self {
             Self::Root => false,
-            Self::Capability(_) | Self::Tool(_) | Self::Packages(_) => true,
+            Self::Capability(_) | Self::Tool(_) | Self::Packages(_) | Self::Musl => true,
+            Self::Node => std::env::var_os(NEEDS_NODE).is_none(),
         }
     }
 }
@@ -61,8 +77,9 @@ impl Lack {
 #[allow(clippy::panic)]
 pub fn left_out(what: &str, lack: Lack) {
     let line = format!("{what}: {lack}");
-    if std::env::var_os(NOTHING).is_some() && !lack.is_always_excused() {
-        panic!("this may not be left out while {NOTHING} is set: {line}");
+    let needed = std::env::var_os(NOTHING).is_some() || lack == Lack::Node;
+    if needed && !lack.is_always_excused() {
+        panic!("this may not be left out while {NOTHING} or {NEEDS_NODE} is set: {line}");
     }
     // To standard output: a test that runs in a process of its own is heard there too.
     println!("skipped: {line}");

@@ -24,13 +24,31 @@ pub fn have_target() -> Result<(), BuildError> {
     have_c_compiler(&target).map_err(failed)
 }
 
-/// Makes sure that Rust's standard library for `target` is there.
-fn have_libraries(target: &str) -> Result<(), String> {
+/// Whether they can be built as the machine is, without installing anything.
+pub fn can_build() -> bool {
+    has_libraries(&target()).unwrap_or(false) && has_c_compiler(&target())
+}
+
+fn has_libraries(target: &str) -> Result<bool, String> {
     let mut rustc = Command::new("rustc");
     let asked = rustc.args(["--print", "target-libdir", "--target", target]).output();
     let asked = asked.map_err(|error| format!("no rustc: {error}"))?;
     let libraries = PathBuf::from(String::from_utf8_lossy(&asked.stdout).trim());
-    if asked.status.success() && libraries.is_dir() {
+    Ok(asked.status.success() && libraries.is_dir())
+}
+
+/// The variables that ring's build script obeys.
+fn compiler_variables(target: &str) -> [String; 3] {
+    [format!("CC_{target}"), format!("CC_{}", target.replace('-', "_")), "TARGET_CC".to_owned()]
+}
+
+fn has_c_compiler(target: &str) -> bool {
+    compiler_variables(target).iter().any(|name| std::env::var_os(name).is_some()) || answers("musl-gcc")
+}
+
+/// Makes sure that Rust's standard library for `target` is there.
+fn have_libraries(target: &str) -> Result<(), String> {
+    if has_libraries(target)? {
         return Ok(());
     }
     println!("adding {target} to the toolchain");
@@ -45,15 +63,13 @@ fn have_libraries(target: &str) -> Result<(), String> {
 
 /// Makes sure that there is a C compiler for `target`.
 fn have_c_compiler(target: &str) -> Result<(), String> {
-    // The variables that ring's build script obeys.
-    let chosen = [format!("CC_{target}"), format!("CC_{}", target.replace('-', "_")), "TARGET_CC".to_owned()];
-    if chosen.iter().any(|name| std::env::var_os(name).is_some()) || answers("musl-gcc") {
+    if has_c_compiler(target) {
         return Ok(());
     }
+    let [_, chosen, _] = compiler_variables(target);
     let remedy = format!(
         "musl-gcc is missing, which compiles ring's C code: install it (Debian and Ubuntu: apt-get install musl-tools; \
-         Fedora: dnf install musl-gcc), or name another C compiler for musl in {}",
-        chosen.get(1).map_or("CC", String::as_str)
+         Fedora: dnf install musl-gcc), or name another C compiler for musl in {chosen}"
     );
     if !rustix::process::geteuid().is_root() || !answers("apt-get") {
         return Err(remedy);

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::built::statically;
 use crate::skip::Lack;
 
 /// Debian's and Ubuntu's packages that a real node is made of.
@@ -37,7 +38,10 @@ pub fn lack() -> Option<Lack> {
         return Some(Lack::Root);
     }
     let has_programs = PROGRAMS.iter().all(|name| program(name).is_some());
-    (!has_programs || network_plugins().is_none()).then_some(Lack::Packages(&PACKAGES))
+    if !has_programs || network_plugins().is_none() {
+        return Some(Lack::Packages(&PACKAGES));
+    }
+    (!statically::can_build()).then_some(Lack::Musl)
 }
 
 fn may_do_everything() -> bool {
@@ -47,7 +51,7 @@ fn may_do_everything() -> bool {
     rustix::process::geteuid().is_root() && CAPABILITIES.iter().all(|bit| effective & (1 << bit) != 0)
 }
 
-/// Installs the packages with apt-get where root may; tells whether a real node can be started now.
+/// Installs the packages with apt-get, and what static executables need, where root may; tells whether a real node can be started now.
 pub fn install() -> bool {
     if matches!(lack(), Some(Lack::Packages(_))) {
         let apt = |arguments: &[&str]| {
@@ -58,6 +62,11 @@ pub fn install() -> bool {
         let install = [&["install", "--yes", "--no-install-recommends"][..], &PACKAGES].concat();
         // A machine that has never updated its lists knows no package.
         let _ = apt(&install) || (apt(&["update", "--quiet"]) && apt(&install));
+    }
+    if lack() == Some(Lack::Musl)
+        && let Err(error) = statically::have_target()
+    {
+        eprintln!("{error}");
     }
     lack().is_none()
 }

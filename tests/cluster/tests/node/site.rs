@@ -8,7 +8,7 @@ use cluster::binaries::{Binary, Progress, ensure};
 use cluster::built::statically;
 use cluster::image;
 use cluster::node::{self, RealNode};
-use cluster::skip::left_out;
+use cluster::skip::{Lack, left_out};
 use cluster::{ControlPlane, Options};
 
 use crate::guest::Guest;
@@ -40,7 +40,11 @@ fn site(what: &str) -> Option<&'static Site> {
         left_out(what, lack);
         return None;
     }
-    SITE.get_or_init(|| Some(Site::start())).as_ref()
+    let site = SITE.get_or_init(Site::start).as_ref();
+    if site.is_none() {
+        left_out(what, Lack::Node);
+    }
+    site
 }
 
 /// A place on the node beside other tests.
@@ -56,13 +60,14 @@ pub(crate) fn alone(what: &str) -> Option<Guest<RwLockWriteGuard<'static, RealNo
 }
 
 impl Site {
-    fn start() -> Site {
+    /// `None` if no node starts on this machine.
+    fn start() -> Option<Site> {
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = runtime.worker_threads(2).enable_all().build().expect("a runtime");
         let [mooring, driver] = statically::for_images().expect("static executables");
         let kubectl = ensure(&[Binary::Kubectl], &Progress::auto()).expect("kubectl");
         let kubectl = kubectl.path(Binary::Kubectl).to_owned();
-        let (control_plane, node) = runtime.block_on(async {
+        let started = runtime.block_on(async {
             let options = Options { scheduler: true, ..Options::default() };
             let control_plane = ControlPlane::start(options).await.expect("a control plane");
             let archives = ["ours.tar", "tests.tar"].map(|name| control_plane.folder().join(name));
@@ -72,12 +77,18 @@ impl Site {
                 .expect("images of tests")
                 .write(tests)
                 .expect("written");
-            let node = RealNode::start(&control_plane, &archives).await.expect("a node");
-            (control_plane, node)
+            match RealNode::start(&control_plane, &archives).await {
+                Ok(node) => Some((control_plane, node)),
+                Err(error) => {
+                    println!("no real node: {error}");
+                    None
+                }
+            }
         });
+        let (control_plane, node) = started?;
         let site = Site { control_plane, node: RwLock::new(node), kubectl, runtime, mooring, driver };
         site.deploy();
-        site
+        Some(site)
     }
 
     /// Applies our manifests, as an operator does, and waits until every pod is ready.
