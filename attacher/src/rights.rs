@@ -17,16 +17,12 @@ enum When {
 }
 
 const RIGHTS: [(When, Need); 5] = [
-    (When::Publishes, need("", "persistentvolumes", &["get", "list", "watch", "patch"])),
-    (When::Publishes, need(STORAGE, "csinodes", &["list", "watch"])),
-    (When::Always, need(STORAGE, "volumeattachments", &["get", "list", "watch", "patch"])),
-    (When::Always, need(STORAGE, "volumeattachments/status", &["patch"])),
-    (When::Secrets, need("", "secrets", &["get"])),
+    (When::Publishes, Need::cluster("", "persistentvolumes", &["get", "list", "watch", "patch"])),
+    (When::Publishes, Need::cluster(STORAGE, "csinodes", &["list", "watch"])),
+    (When::Always, Need::cluster(STORAGE, "volumeattachments", &["get", "list", "watch", "patch"])),
+    (When::Always, Need::cluster(STORAGE, "volumeattachments/status", &["patch"])),
+    (When::Secrets, Need::cluster("", "secrets", &["get"])),
 ];
-
-const fn need(group: &'static str, resource: &'static str, verbs: &'static [&'static str]) -> Need {
-    Need { group, resource, verbs, namespaced: false }
-}
 
 /// The rights to review at start.
 pub(crate) fn needs(publishes: bool) -> Vec<Need> {

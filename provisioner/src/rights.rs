@@ -27,83 +27,19 @@ enum When {
 const RIGHTS: [(When, Need); 12] = [
     (
         When::Always,
-        Need {
-            group: "",
-            resource: "persistentvolumes",
-            verbs: &["get", "list", "watch", "create", "patch", "delete"],
-            namespaced: false,
-        },
+        Need::cluster("", "persistentvolumes", &["get", "list", "watch", "create", "patch", "delete"]),
     ),
-    (
-        When::Always,
-        Need {
-            group: "",
-            resource: "persistentvolumeclaims",
-            verbs: &["get", "list", "watch"],
-            namespaced: false,
-        },
-    ),
-    (
-        When::Always,
-        Need {
-            group: "storage.k8s.io",
-            resource: "storageclasses",
-            verbs: &["list", "watch"],
-            namespaced: false,
-        },
-    ),
-    (When::Always, Need { group: "", resource: "events", verbs: &["create", "patch"], namespaced: false }),
-    (
-        When::Attaches,
-        Need {
-            group: "storage.k8s.io",
-            resource: "volumeattachments",
-            verbs: &["get", "list", "watch"],
-            namespaced: false,
-        },
-    ),
-    (When::Nodes, Need { group: "", resource: "nodes", verbs: &["list", "watch"], namespaced: false }),
-    (
-        When::Nodes,
-        Need {
-            group: "storage.k8s.io",
-            resource: "csinodes",
-            verbs: &["get", "list", "watch"],
-            namespaced: false,
-        },
-    ),
-    (
-        When::Updates,
-        Need { group: "", resource: "persistentvolumeclaims", verbs: &["update"], namespaced: false },
-    ),
-    (
-        When::Snapshots,
-        Need {
-            group: "snapshot.storage.k8s.io",
-            resource: "volumesnapshots",
-            verbs: &["get"],
-            namespaced: false,
-        },
-    ),
-    (
-        When::Snapshots,
-        Need {
-            group: "snapshot.storage.k8s.io",
-            resource: "volumesnapshotcontents",
-            verbs: &["get"],
-            namespaced: false,
-        },
-    ),
-    (
-        When::Attributes,
-        Need {
-            group: "storage.k8s.io",
-            resource: "volumeattributesclasses",
-            verbs: &["get"],
-            namespaced: false,
-        },
-    ),
-    (When::Secrets, Need { group: "", resource: "secrets", verbs: &["get"], namespaced: false }),
+    (When::Always, Need::cluster("", "persistentvolumeclaims", &["get", "list", "watch"])),
+    (When::Always, Need::cluster("storage.k8s.io", "storageclasses", &["list", "watch"])),
+    (When::Always, Need::cluster("", "events", &["create", "patch"])),
+    (When::Attaches, Need::cluster("storage.k8s.io", "volumeattachments", &["get", "list", "watch"])),
+    (When::Nodes, Need::cluster("", "nodes", &["list", "watch"])),
+    (When::Nodes, Need::cluster("storage.k8s.io", "csinodes", &["get", "list", "watch"])),
+    (When::Updates, Need::cluster("", "persistentvolumeclaims", &["update"])),
+    (When::Snapshots, Need::cluster("snapshot.storage.k8s.io", "volumesnapshots", &["get"])),
+    (When::Snapshots, Need::cluster("snapshot.storage.k8s.io", "volumesnapshotcontents", &["get"])),
+    (When::Attributes, Need::cluster("storage.k8s.io", "volumeattributesclasses", &["get"])),
+    (When::Secrets, Need::cluster("", "secrets", &["get"])),
 ];
 
 /// What capacities need, in the namespace of their objects.

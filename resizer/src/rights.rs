@@ -21,18 +21,14 @@ enum When {
 }
 
 const RIGHTS: [(When, Need); 7] = [
-    (When::Always, need("", "persistentvolumes", &["get", "list", "watch", "patch"])),
-    (When::Always, need("", "persistentvolumeclaims", &["list", "watch"])),
-    (When::Always, need("", "persistentvolumeclaims/status", &["patch"])),
-    (When::Always, need("", "events", &["create", "patch"])),
-    (When::Modifies, need(STORAGE, "volumeattributesclasses", &["list", "watch"])),
-    (When::InUse, need("", "pods", &["list", "watch"])),
-    (When::Secrets, need("", "secrets", &["get"])),
+    (When::Always, Need::cluster("", "persistentvolumes", &["get", "list", "watch", "patch"])),
+    (When::Always, Need::cluster("", "persistentvolumeclaims", &["list", "watch"])),
+    (When::Always, Need::cluster("", "persistentvolumeclaims/status", &["patch"])),
+    (When::Always, Need::cluster("", "events", &["create", "patch"])),
+    (When::Modifies, Need::cluster(STORAGE, "volumeattributesclasses", &["list", "watch"])),
+    (When::InUse, Need::cluster("", "pods", &["list", "watch"])),
+    (When::Secrets, Need::cluster("", "secrets", &["get"])),
 ];
-
-const fn need(group: &'static str, resource: &'static str, verbs: &'static [&'static str]) -> Need {
-    Need { group, resource, verbs, namespaced: false }
-}
 
 /// The rights to review at start.
 pub(crate) fn needs(config: &Config) -> Vec<Need> {

@@ -24,6 +24,15 @@ pub struct Need {
 }
 
 impl Need {
+    /// Verbs on a resource of the whole cluster.
+    pub const fn cluster(
+        group: &'static str,
+        resource: &'static str,
+        verbs: &'static [&'static str],
+    ) -> Self {
+        Self { group, resource, verbs, namespaced: false }
+    }
+
     /// The rule as our manifests have it, below a comment if there is one.
     pub fn rule(&self, comment: &str) -> String {
         let comment = if comment.is_empty() { String::new() } else { format!("  # {comment}\n") };

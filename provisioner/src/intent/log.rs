@@ -98,10 +98,10 @@ impl Intents {
     /// # Errors
     /// It is not stored: the request must not be sent.
     pub(crate) async fn record(&self, sent: &Sent) -> Result<(), ProvisionError> {
-        let text = to_text(sent).map_err(|error| ProvisionError::Intent(error.to_string()))?;
         if self.is_off() {
             return Ok(());
         }
+        let text = to_text(sent).map_err(|error| ProvisionError::Intent(error.to_string()))?;
         let told = {
             let mut state = self.state();
             match state.book.put(&sent.claim.meta.uid, &sent.class.meta.uid, &text) {
@@ -166,7 +166,7 @@ impl Intents {
     /// Writes the Leases that are due, and tells those who waited.
     async fn write(&self, clean: bool, adopt: &impl Fn(Sent)) {
         let off = self.is_off();
-        let (writes, waiting) = {
+        let (writes, mut waiting) = {
             let mut state = self.state();
             let writes = if off { Vec::new() } else { state.book.writes(clean) };
             (writes, std::mem::take(&mut state.waiting))
@@ -180,7 +180,6 @@ impl Intents {
             }
         }
         // If the API server has refused it, nobody waits: those who came meanwhile neither.
-        let mut waiting = waiting;
         if self.is_off() {
             waiting.append(&mut self.state().waiting);
         }

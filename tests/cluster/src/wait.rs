@@ -61,3 +61,18 @@ where
         Err(_) => Err(late(String::new())),
     }
 }
+
+/// As [`until`], for a condition.
+///
+/// # Errors
+/// It did not come true in time.
+pub async fn until_true<F>(what: &str, limit: Duration, mut holds: impl FnMut() -> F) -> Result<(), Late>
+where
+    F: Future<Output = bool>,
+{
+    let look = || {
+        let holds = holds();
+        async move { holds.await.then_some(()) }
+    };
+    until(what, limit, look).await
+}

@@ -80,12 +80,8 @@ async fn attached(attachments: &Api<VolumeAttachment>) -> usize {
     all.items.iter().filter(|one| one.status.as_ref().is_some_and(|status| status.attached)).count()
 }
 
-async fn wait_for<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
-    let look = || {
-        let holds = holds();
-        async move { holds.await.then_some(()) }
-    };
-    wait::until(what, LIMIT, look).await.expect("in time");
+async fn wait_for<F: Future<Output = bool>>(what: &str, holds: impl FnMut() -> F) {
+    wait::until_true(what, LIMIT, holds).await.expect("in time");
 }
 
 /// Who holds a lease; empty if nobody.

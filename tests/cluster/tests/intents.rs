@@ -22,12 +22,8 @@ async fn intents(stand: &Stand) -> usize {
     names.filter(|(name, _)| name.starts_with("intent.mooring.dev/")).count()
 }
 
-async fn wait_for<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
-    let look = || {
-        let holds = holds();
-        async move { holds.await.then_some(()) }
-    };
-    wait::until(what, LIMIT, look).await.expect("in time");
+async fn wait_for<F: Future<Output = bool>>(what: &str, holds: impl FnMut() -> F) {
+    wait::until_true(what, LIMIT, holds).await.expect("in time");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use base::leadership::Leadership;
 use csi::v1::CreateVolumeRequest;
 use serde_json::{Value, json};
-use sim::{ApiServer, Call, Fault, Reply, World};
+use sim::{ApiServer, Call, Fault, Reply, Running, World};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
@@ -22,6 +22,16 @@ fn world() -> World {
     let world = World::default();
     world.api.put(class());
     world
+}
+
+/// A process that was killed while the driver made the volume of claim `data`. The next one comes 20 s later.
+async fn killed_in_the_call(world: &World) -> Running {
+    world.driver.script("CreateVolume", [Reply::Ok.after(5 * SECOND)]);
+    world.api.put(claim("data"));
+    let running = world.run(20 * SECOND, remembering);
+    sleep(2 * SECOND).await;
+    running.kill();
+    running
 }
 
 fn lease_writes(world: &World) -> Vec<String> {
@@ -87,11 +97,7 @@ async fn call_that_is_repeated_is_not_written_again() {
 async fn next_process_sends_again_for_a_claim_that_is_gone() {
     let world = world();
     let _binder = world.binder();
-    world.driver.script("CreateVolume", [Reply::Ok.after(5 * SECOND)]);
-    world.api.put(claim("data"));
-    let running = world.run(20 * SECOND, remembering);
-    sleep(2 * SECOND).await;
-    running.kill();
+    let _running = killed_in_the_call(&world).await;
     world.api.delete("persistentvolumeclaims", "data");
     world.api.edit("storageclasses", "fast", |class| class["parameters"] = json!({"kind": "slow"}));
     sleep(600 * SECOND).await;
@@ -167,11 +173,7 @@ async fn refusal_of_one_write_holds_up_nobody_who_came_meanwhile() {
 async fn request_under_a_foreign_name_is_not_taken_over() {
     let world = world();
     let _binder = world.binder();
-    world.driver.script("CreateVolume", [Reply::Ok.after(5 * SECOND)]);
-    world.api.put(claim("data"));
-    let running = world.run(20 * SECOND, remembering);
-    sleep(2 * SECOND).await;
-    running.kill();
+    let _running = killed_in_the_call(&world).await;
     world.api.edit("leases", &format!("{INTENTS}-0"), |lease| {
         let annotations = lease["metadata"]["annotations"].as_object_mut().unwrap();
         for (_, text) in annotations {
