@@ -247,6 +247,8 @@ fn run(scenario: &Scenario, faults: &[Planned]) -> Run {
         }
     };
     let world = runtime.block_on(async { World::new(scenario.settings.clone()) });
+    // Random pauses are the same whenever the run is repeated, and others in another run.
+    fastrand::seed(faults.iter().fold(0, |seed, (number, _)| 1000 * seed + *number as u64));
     for (number, fault) in faults {
         world.steps.plan(*number, fault.clone());
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use sim::crash::{self, Scenario};
-use sim::{Fault, Reply, World};
+use sim::{Fault, Reply, Settings, World};
 use tonic::Code;
 
 use crate::harness::{bound, calls, claim, class, intents, no_volumes, remembering, sidecar};
@@ -52,7 +52,8 @@ pub(crate) fn life() -> Scenario {
     .check(nothing_leaked)
 }
 
-/// Deleted by its user while its volume is being made. Nobody holds it: it is gone at once.
+/// Deleted by its user while its volume is being made. Nobody holds it: it is gone at once. The driver keeps its contract: a
+/// call of the process that died, and still goes on, must not make the volume after it was deleted.
 pub(crate) fn deleted_early() -> Scenario {
     Scenario::new(remembering, |world: World| async move {
         let _binder = world.binder();
@@ -64,6 +65,7 @@ pub(crate) fn deleted_early() -> Scenario {
         no_volumes(&world).await;
         tokio::time::sleep(Duration::from_secs(60)).await;
     })
+    .driver(Settings { keeps_contract: true, ..Settings::default() })
     .prepare(begin)
     .check(nothing_leaked)
 }
