@@ -14,7 +14,7 @@ use csi::identity::{
 };
 use csi::v1::plugin_capability::service::Type as Service;
 use csi::{CallLog, Connection, DialError, DialOptions, Endpoint, EndpointError};
-use kubernetes::client::{ClientError, ClientOptions, client};
+use kubernetes::client::{ClientError, ClientOptions, RequestMetrics, client};
 use thiserror::Error;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -111,11 +111,11 @@ impl StartError {
 pub async fn start(setup: &Setup<'_>) -> Result<Started, StartError> {
     let (standard, stop) = (setup.standard, CancellationToken::new());
     let signals = OnSignal::listen(stop.clone());
-    let options = client_options(setup);
+    let metrics = Metrics::new();
+    let options = ClientOptions { metrics: RequestMetrics::new(&metrics).ok(), ..client_options(setup) };
     let code = setup.fatal_code;
     let no_client = |cause| StartError::Client { cause, code };
     let main = client(&options).await.map_err(no_client)?;
-    let metrics = Metrics::new();
     let endpoint = Endpoint::parse(&standard.csi_address)?;
     let connection = Connection::dial(endpoint, DialOptions::default()).await?;
     // Every candidate asks the driver who it is. Only calls that change something wait for leadership.
@@ -188,6 +188,7 @@ fn client_options(setup: &Setup<'_>) -> ClientOptions {
             (qps, burst) => Some((qps.unwrap_or(5.0), burst.unwrap_or(10))),
         },
         ping: None,
+        metrics: None,
     }
 }
 

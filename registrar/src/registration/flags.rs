@@ -47,10 +47,15 @@ pub fn parse(program: &str, args: Vec<String>) -> Result<Parsed, Exit> {
     set.parse(args)
 }
 
-/// Logs the deprecated flag that is ignored, if it was set.
+/// Logs the flags that are ignored, if they were set.
+///
+/// `Differs:` upstream serves profiles of the Go runtime with `--enable-pprof`.
 pub(crate) fn warn_of_ignored(parsed: &Parsed) {
     if parsed.is_set("connection-timeout") {
         base::warn!("The flag is deprecated and ignored"; "flag" => "connection-timeout");
+    }
+    if parsed.is_set("enable-pprof") {
+        base::warn!("The flag has no effect: there is no Go runtime to profile"; "flag" => "enable-pprof");
     }
 }
 
@@ -71,11 +76,6 @@ pub(crate) fn check(parsed: &Parsed) -> Result<(), Exit> {
     if !flags.http_endpoint.is_empty() && flags.health_port > 0 {
         return Err(Exit::refuse(
             "only one of --health-port and --http-endpoint can be set: remove --health-port",
-        ));
-    }
-    if flags.enable_pprof {
-        return Err(Exit::refuse(
-            "--enable-pprof is not available: there is no Go runtime to profile; remove it",
         ));
     }
     if flags.timeout.is_zero() {
@@ -107,6 +107,12 @@ mod tests {
         let args = ["--kubelet-registration-path=/d/csi.sock", "--mode=kubelet-registration-probe"];
         assert_eq!(parsed(&args).unwrap_err(), Exit::default());
         assert!(parsed(&[args[0], "--mode=other"]).is_ok());
+    }
+
+    #[test]
+    fn profiling_is_accepted_as_charts_may_ask_for_it() {
+        let flags = parsed(&["--kubelet-registration-path=/var/lib/d/csi.sock", "--enable-pprof"]);
+        assert!(flags.is_ok_and(|flags| flags.enable_pprof));
     }
 
     #[test]

@@ -48,6 +48,12 @@ impl Growths {
                     let text = format!("External resizer is resizing volume {}", volume.meta.name());
                     tell(events, claim, Kind::Normal, "Resizing", text);
                 }
+                if self.expansion == Expansion::Controller
+                    && let Some(body) = caches.latest(claim).and_then(|latest| patch::repeated(&latest))
+                {
+                    let failed = |cause| GrowthError::Mark { claim: claim.meta.key.to_string(), cause };
+                    self.write(claim, body).await.map_err(failed)?;
+                }
                 self.expanded(volume, target).await?
             }
         };

@@ -35,6 +35,20 @@ pub(crate) fn marked(claim: &Claim, target: Quantity, now: &str) -> Option<Value
     body.done()
 }
 
+/// Before a call that repeats a refused one: the status no longer says that the last answer was final. `None` if it does
+/// not.
+///
+/// `Differs:` upstream leaves what the last answer was. If it then dies in the call, the volume may be growing to a size that
+/// the user, who asks for less by now, is no longer charged for.
+pub(crate) fn repeated(claim: &Claim) -> Option<Value> {
+    let mut body = Body::of(claim);
+    if body.state() == Some(ResizeState::ControllerResizeInfeasible) {
+        body.put_state(Some(ResizeState::ControllerResizeInProgress));
+    }
+    body.remove(&[ConditionKind::ControllerResizeError]);
+    body.done()
+}
+
 /// After a call that leaves the rest to the node.
 pub(crate) fn left_to_node(claim: &Claim, now: &str) -> Option<Value> {
     let mut body = Body::of(claim);

@@ -4,6 +4,7 @@
 //! HTTP/1.1, with one TLS connection for each watch and each request in flight. This client leaves retries to
 //! the queues, where metrics show them, and sends everything over one connection.
 
+mod count;
 mod error;
 mod transport;
 
@@ -15,6 +16,7 @@ use kube::client::{Body, ConfigExt};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tower::{BoxError, ServiceBuilder};
 
+pub use count::RequestMetrics;
 pub use error::ClientError;
 use error::chain;
 use transport::transport;
@@ -37,6 +39,8 @@ pub struct ClientOptions {
     pub rate: Option<(f64, u32)>,
     /// How often a quiet connection is pinged; half as long may an answer take. `None` means every 30 s.
     pub ping: Option<Duration>,
+    /// Where requests are counted, if anywhere.
+    pub metrics: Option<RequestMetrics>,
 }
 
 /// Loads the configuration and builds a client. Nothing is sent yet.
@@ -97,6 +101,7 @@ fn build(
             options.rate.map_or(Limit::adaptive(), |(qps, burst)| Limit::rate(qps, burst)),
         ))
         .layer(config.base_uri_layer())
+        .option_layer(options.metrics.clone())
         .option_layer(config.auth_layer().map_err(setup)?)
         .map_err(BoxError::from)
         .layer(config.extra_headers_layer().map_err(setup)?)

@@ -136,6 +136,26 @@ fn error_that_is_not_final_removes_a_final_one() {
 }
 
 #[test]
+fn repeated_call_forgets_that_the_last_answer_was_final() {
+    let gone = json!([{"type": "ControllerResizeError", "$patch": "delete"}]);
+    let refused = |state: &str| {
+        let conditions = conditions(&["Resizing", "ControllerResizeError"]);
+        with_status(json!({"conditions": conditions, "allocatedResourceStatuses": {"storage": state}}))
+    };
+    let progress = json!({"storage": "ControllerResizeInProgress"});
+    for (claim, expected) in [
+        (refused("ControllerResizeInProgress"), Some(json!({"status": {"conditions": gone}}))),
+        (
+            refused("ControllerResizeInfeasible"),
+            Some(json!({"status": {"allocatedResourceStatuses": progress, "conditions": gone}})),
+        ),
+        (with_status(json!({"conditions": conditions(&["Resizing"])})), None),
+    ] {
+        assert_eq!(repeated(&claim), expected);
+    }
+}
+
+#[test]
 fn volume_gets_its_size_and_remembers_the_first_one() {
     let plain = volume(json!({}));
     assert_eq!(resized(&plain, gi(2), None), Some(json!({"spec": {"capacity": {"storage": "2Gi"}}})));

@@ -19,7 +19,6 @@ async fn each_code_leaves_its_state_and_condition() {
         let refused = format!("expand id-of-pv to 2Gi {code:?}");
         let case = RESIZER.case("one answer", asking("2Gi"));
         let case = case.driver("ControllerExpandVolume", [Reply::error(code, "no")]);
-        let cleared = format!("{FINISHED} -ControllerResizeError");
         match code {
             Code::InvalidArgument | Code::OutOfRange | Code::NotFound => {
                 let infeasible = "state ControllerResizeInfeasible +ControllerResizeError";
@@ -34,7 +33,8 @@ async fn each_code_leaves_its_state_and_condition() {
                 case.ends_with(&[&refused, EXPANDED], &[MARKED, "volume 2Gi", FINISHED]).await;
             }
             _ => {
-                let writes = [MARKED, "+ControllerResizeError", "volume 2Gi", &cleared];
+                let writes =
+                    [MARKED, "+ControllerResizeError", "-ControllerResizeError", "volume 2Gi", FINISHED];
                 case.ends_with(&[&refused, EXPANDED], &writes).await;
             }
         }
@@ -74,7 +74,15 @@ async fn infeasible_size_is_asked_for_once_an_interval() {
     world.driver.always("ControllerExpandVolume", Reply::error(Code::OutOfRange, "no"));
     let times = seconds(&world, Instant::now()).await;
     assert_eq!(times, (0..12).map(|number| number * 300).collect::<Vec<_>>());
-    assert_eq!(writes(&world).len(), 2, "the status says so once");
+    let said = [
+        "state ControllerResizeInProgress -ControllerResizeError",
+        "state ControllerResizeInfeasible +ControllerResizeError",
+    ];
+    assert_eq!(
+        writes(&world)[1..],
+        [&said[1..], &said.repeat(11)].concat(),
+        "each call is open until it is answered"
+    );
     assert_eq!(events(&world), ["Resizing", "VolumeResizeFailed x12"]);
 }
 
@@ -178,7 +186,33 @@ async fn restart_asks_once_more_for_what_was_infeasible() {
         .case("the obstacle is gone", left("2Gi", status))
         .ends_with(
             &[EXPANDED],
-            &["volume 2Gi", "state null capacity 2Gi node done true -Resizing -ControllerResizeError"],
+            &["state ControllerResizeInProgress -ControllerResizeError", "volume 2Gi", FINISHED],
         )
         .await;
+}
+
+/// Otherwise the volume would have a size that the user is not charged for.
+#[tokio::test(start_paused = true)]
+async fn process_that_dies_in_a_repeated_call_is_followed_by_that_call() {
+    for code in [Code::Internal, Code::OutOfRange] {
+        let world = world_with(&["pv"]);
+        asking("5Gi").into_iter().for_each(|object| drop(world.api.put(object)));
+        world.driver.script("ControllerExpandVolume", [Reply::error(code, "no"), Reply::LostReply]);
+        let running = RESIZER.run(&world, |config| config.backoff.max = Duration::from_secs(3));
+        sleep(Duration::from_secs(5)).await;
+        running.stop();
+        request(&world, "2Gi");
+        let again = RESIZER.run(&world, |_| ());
+        sleep(Duration::from_secs(60)).await;
+        let refused = format!("expand id-of-pv to 5Gi {code:?}");
+        assert_eq!(calls(&world)[0], refused);
+        assert_eq!(calls(&world).last().map(String::as_str), Some("expand id-of-pv to 5Gi Ok"), "{code:?}");
+        let status = &claim(&world)["status"];
+        assert_eq!(
+            (&status["capacity"]["storage"], &status["allocatedResources"]["storage"]),
+            (&json!("5Gi"), &json!("5Gi")),
+            "{code:?}"
+        );
+        drop(again);
+    }
 }

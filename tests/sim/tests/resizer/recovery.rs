@@ -134,7 +134,7 @@ async fn infeasible_growth_is_taken_further() {
             "infeasible, the volume is large enough",
             state("2Gi", Some("3Gi"), INFEASIBLE, &["Resizing"], "2Gi"),
             vec!["3Gi"],
-            vec!["volume 3Gi".into(), done("3Gi")],
+            vec!["state ControllerResizeInProgress".into(), "volume 3Gi".into(), done("3Gi")],
         ),
     ])
     .await;
