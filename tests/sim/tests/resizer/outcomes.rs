@@ -193,7 +193,7 @@ async fn restart_asks_once_more_for_what_was_infeasible() {
 
 /// Otherwise the volume would have a size that the user is not charged for.
 #[tokio::test(start_paused = true)]
-async fn process_that_dies_in_a_repeated_call_is_followed_by_that_call() {
+async fn death_in_a_repeated_call_is_followed_by_that_call() {
     for code in [Code::Internal, Code::OutOfRange] {
         let world = world_with(&["pv"]);
         asking("5Gi").into_iter().for_each(|object| drop(world.api.put(object)));
