@@ -1,4 +1,4 @@
-//! The command line: every flag of the Go driver (`docs/upstream/hostpath.md`), and `--hidden-capabilities`,
+//! The command line: every flag of the Go driver (`docs/upstream/hostpath.md`), `--hidden-capabilities`, `--disable-online-expansion`,
 //! `--target-root` and `--sparse`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -75,6 +75,7 @@ base::flags! {
         "enable-volume-expansion" expansion: bool = true, "Serve ControllerExpandVolume and NodeExpandVolume.";
         "node-expand-required" node_expansion: bool = true, "Deprecated: use enable-volume-expansion, which is the same.";
         "disable-controller-expansion" no_controller_expansion: bool = false, "Do not advertise EXPAND_VOLUME for the controller.";
+        "disable-online-expansion" no_online_expansion: bool = false, "Refuse to grow a volume while it is published, with FAILED_PRECONDITION.";
         "disable-node-expansion" no_node_expansion: bool = false, "Do not advertise EXPAND_VOLUME for the node, and do not ask for it after the controller's.";
         "enable-controller-modify-volume" modify: bool = false, "Serve ControllerModifyVolume and mutable parameters.";
         "accepted-mutable-parameter-names" mutable_names: Words = "", "Mutable parameters that are accepted; may be repeated. Empty: all.";
@@ -175,6 +176,7 @@ impl DriverFlags {
             expansion: self.expansion && self.node_expansion,
             controller_expansion: !self.no_controller_expansion,
             node_expansion: !self.no_node_expansion,
+            online_expansion: !self.no_online_expansion,
             modify: self.modify,
             mutable_names: self.mutable_names.0,
             list_snapshots: self.list_snapshots,

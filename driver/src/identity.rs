@@ -31,7 +31,12 @@ impl Plugin {
         let entry = |kind: Type| v1::PluginCapability {
             r#type: Some(plugin::Type::Service(plugin::Service { r#type: kind as i32 })),
         };
-        v1::GetPluginCapabilitiesResponse { capabilities: kinds.into_iter().map(entry).collect() }
+        let offline = plugin::VolumeExpansion { r#type: plugin::volume_expansion::Type::Offline as i32 };
+        let offline = v1::PluginCapability { r#type: Some(plugin::Type::VolumeExpansion(offline)) };
+        let offline = (options.expansion && !options.online_expansion).then_some(offline);
+        v1::GetPluginCapabilitiesResponse {
+            capabilities: kinds.into_iter().map(entry).chain(offline).collect(),
+        }
     }
 
     /// What the GroupController service advertises.

@@ -45,6 +45,8 @@ pub struct Options {
     pub controller_expansion: bool,
     /// EXPAND_VOLUME is advertised by the node, and needed after the controller's.
     pub node_expansion: bool,
+    /// Volumes can grow while they are published.
+    pub online_expansion: bool,
     /// ControllerModifyVolume is served.
     pub modify: bool,
     /// Mutable parameters that are accepted; empty: all.
@@ -88,6 +90,7 @@ impl Options {
             expansion: true,
             controller_expansion: true,
             node_expansion: true,
+            online_expansion: true,
             modify: true,
             mutable_names: BTreeSet::new(),
             list_snapshots: true,

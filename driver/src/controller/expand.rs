@@ -17,7 +17,8 @@ impl Plugin {
     ///
     /// # Errors
     /// UNIMPLEMENTED when expansion is off; INVALID_ARGUMENT for a bad field; NOT_FOUND; OUT_OF_RANGE
-    /// above the largest size; RESOURCE_EXHAUSTED when the pool is full.
+    /// above the largest size; RESOURCE_EXHAUSTED when the pool is full; FAILED_PRECONDITION while the volume is published, with
+    /// `--disable-online-expansion`.
     pub fn expand_volume(
         &self,
         request: v1::ControllerExpandVolumeRequest,
@@ -48,6 +49,11 @@ impl Plugin {
         }
         let size = self.grown_size(&volume, &range)?;
         if volume.size < size {
+            if !self.options.online_expansion && !volume.published.is_empty() {
+                return Err(Refusal::WrongState(
+                    "the volume is published: it grows only while it is not".to_owned(),
+                ));
+            }
             self.grow(&volume, size)?;
         }
         let node_expansion_required = self.options.node_expansion;

@@ -8,6 +8,7 @@
 mod access;
 mod disturbed;
 mod examples;
+mod growth;
 mod guest;
 mod kinds;
 mod site;

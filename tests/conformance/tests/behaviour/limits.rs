@@ -71,6 +71,26 @@ with_driver!(an_attach_limit_is_enforced, ["--enable-attach", "--attach-limit=2"
     client.call(attach(&ids[2]), DEADLINE).await.unwrap();
 });
 
+with_driver!(published_volume_grows_once_it_is_not, ["--disable-online-expansion"], |folder, driver| {
+    use v1::plugin_capability::{Type, VolumeExpansion, volume_expansion};
+    let client = driver.client();
+    let can = client.call(v1::GetPluginCapabilitiesRequest {}, DEADLINE).await.unwrap().capabilities;
+    let offline = Type::VolumeExpansion(VolumeExpansion { r#type: volume_expansion::Type::Offline as i32 });
+    assert!(can.iter().any(|one| one.r#type == Some(offline)), "{can:?}");
+    let id = volume(client, request::create("v", false, MIB)).await.volume_id;
+    let target = folder.join("target").display().to_string();
+    client.call(request::publish(&id, &target, false), DEADLINE).await.unwrap();
+    let grow = |size| v1::ControllerExpandVolumeRequest {
+        volume_id: id.clone(),
+        capacity_range: Some(request::at_least(size)),
+        ..Default::default()
+    };
+    assert_eq!(code(client.call(grow(2 * MIB), DEADLINE).await.map(drop)), Code::FailedPrecondition);
+    client.call(grow(MIB), DEADLINE).await.unwrap();
+    client.call(request::unpublish(&id, &target), DEADLINE).await.unwrap();
+    assert_eq!(client.call(grow(2 * MIB), DEADLINE).await.unwrap().capacity_bytes, 2 * MIB);
+});
+
 with_driver!(
     hidden_capabilities_are_not_advertised,
     ["--hidden-capabilities=GET_SNAPSHOT,VOLUME_CONDITION", "--hidden-capabilities=GET_VOLUME"],
