@@ -10,7 +10,7 @@
 //! | PersistentVolume | finalizer `external-attacher/<driver>` | added before the first attach, removed when the volume is being deleted and attached nowhere |
 //! | VolumeAttachment | the same finalizer; annotations `csi.alpha.kubernetes.io/node-id` and, ours, `mooring.dev/volume-handle`, `mooring.dev/publish-secret` (its place, not what it holds) | added before ControllerPublishVolume; the finalizer is removed after ControllerUnpublishVolume |
 //! | VolumeAttachment, status | `attached`, `attachmentMetadata`, `attachError`, `detachError` | after a call, and after a failure that says something new |
-
+//!
 //! Words of this crate's own:
 //! - publish, unpublish: what the driver does to a volume on a node (ControllerPublishVolume and
 //!   ControllerUnpublishVolume).

@@ -40,11 +40,11 @@ pub(crate) fn register(metrics: &Metrics, queue: WorkQueue<Key>) -> Result<(), E
     let labels = &["operation", "node"];
     let depth = Opts::new(
         "mooring_attacher_waiting_attachments",
-        "Attachments ready and waiting, by operation and node; only the ten nodes whose oldest attachment has waited longest.",
+        "Attachments that wait for a free worker (not in back-off, not in work), by operation and node. Shows the ten nodes with the longest wait.",
     );
     let age = Opts::new(
         "mooring_attacher_oldest_waiting_seconds",
-        "Seconds that the oldest ready attachment has waited, by operation and node; only the ten nodes whose oldest attachment has waited longest.",
+        "Seconds that the oldest attachment has waited for a free worker, by operation and node. Shows the ten nodes with the longest wait.",
     );
     let backlog =
         Backlog { queue, depth: IntGaugeVec::new(depth, labels)?, age: GaugeVec::new(age, labels)? };

@@ -12,6 +12,7 @@ use csi::v1::node_server::NodeServer;
 use csi::v1::snapshot_metadata_server::SnapshotMetadataServer;
 use tokio::signal::unix::{SignalKind, signal};
 use tonic::transport::Server;
+use tonic::transport::server::Router;
 
 use crate::backend::Backend;
 use crate::backend::hostpath::{Hostpath, Space};
@@ -82,25 +83,15 @@ pub async fn serve(options: Options) -> Result<(), ServeError> {
     let cleaner = Arc::clone(&plugin);
     std::thread::spawn(move || cleaner.clean());
     // Kept to the end: with it goes the state folder's lock, and then a successor makes its socket.
-    let service = Service(Arc::clone(&plugin));
-    let metadata = service.0.options.metadata.then(|| SnapshotMetadataServer::new(service.clone()));
     let incoming = futures::stream::unfold(listener, |listener| async move {
         Some((Ok::<_, io::Error>(listener.next().await), listener))
     });
     let (stopping, stopped) = tokio::sync::oneshot::channel();
-    let server = Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE))
-        .add_service(IdentityServer::new(service.clone()))
-        .add_service(ControllerServer::new(service.clone()))
-        .add_service(GroupControllerServer::new(service.clone()))
-        .add_service(NodeServer::new(service))
-        .add_optional_service(metadata)
-        .serve_with_incoming_shutdown(incoming, async move {
-            stop.await;
-            // Nobody waits for it when the server failed first.
-            let _ = stopping.send(());
-        });
+    let server = services(&plugin).serve_with_incoming_shutdown(incoming, async move {
+        stop.await;
+        // Nobody waits for it when the server failed first.
+        let _ = stopping.send(());
+    });
     tokio::select! {
         served = server => served?,
         () = async {
@@ -114,6 +105,20 @@ pub async fn serve(options: Options) -> Result<(), ServeError> {
     }
     drop(plugin);
     Ok(())
+}
+
+/// What the driver serves on each connection.
+fn services(plugin: &Arc<Plugin>) -> Router {
+    let service = Service(Arc::clone(plugin));
+    let metadata = service.0.options.metadata.then(|| SnapshotMetadataServer::new(service.clone()));
+    Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .add_service(IdentityServer::new(service.clone()))
+        .add_service(ControllerServer::new(service.clone()))
+        .add_service(GroupControllerServer::new(service.clone()))
+        .add_service(NodeServer::new(service))
+        .add_optional_service(metadata)
 }
 
 /// Pairs each connection on `endpoint` with one on `other` and passes bytes between them, until a signal.
@@ -159,4 +164,32 @@ fn stop_signal() -> Result<impl Future<Output = ()>, ServeError> {
         futures::future::select_all(waiting).await;
         base::info!("Stopping");
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// A caller whose machine is gone: it says hello, and nothing more.
+    #[tokio::test(start_paused = true)]
+    async fn caller_that_answers_no_ping_is_let_go() {
+        const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+        let folder = tempfile::tempdir().unwrap();
+        let plugin = Arc::new(open(Options::for_tests(folder.path().to_owned())).unwrap());
+        let (mut caller, end) = tokio::io::duplex(1 << 16);
+        let callers = futures::StreamExt::chain(
+            futures::stream::iter([Ok::<_, io::Error>(end)]),
+            futures::stream::pending(),
+        );
+        tokio::spawn(services(&plugin).serve_with_incoming(callers));
+        let begun = Instant::now();
+        caller.write_all(HELLO).await.unwrap();
+        let mut said = Vec::new();
+        let closed = tokio::time::timeout(10 * KEEPALIVE, caller.read_to_end(&mut said));
+        closed.await.expect("closed").unwrap();
+        assert_eq!(begun.elapsed().as_secs(), 2 * KEEPALIVE.as_secs());
+    }
 }

@@ -12,7 +12,7 @@
 //! | claim | annotation `volume.kubernetes.io/node-expansion-not-required`, through the status | after ControllerExpandVolume |
 //! | PersistentVolume | `spec.capacity`, annotation `volume.alpha.kubernetes.io/pre-resize-capacity` | after ControllerExpandVolume |
 //! | PersistentVolume | `spec.volumeAttributesClassName` | after ControllerModifyVolume |
-
+//!
 //! Words of this crate's own:
 //! - growth: the way of a claim to the size that it requests; modification: its way to the attributes class that it names.
 //! - target: the size, or the class, that the driver is asked for.

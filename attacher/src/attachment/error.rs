@@ -206,7 +206,7 @@ fn secret_waits_on(cause: &SecretError) -> Option<On> {
 }
 
 /// When to call the driver again: soon if the call may be in progress, after the full back-off if it was refused. A driver
-/// without room (RESOURCE_EXHAUSTED) may have begun, but asking it soon would not make room: the full back-off too.
+/// without room (RESOURCE_EXHAUSTED) may have begun. But asking soon makes no room, so we wait for the full back-off too.
 ///
 /// `Differs:` upstream classes the codes and discards the result (docs/upstream/attacher.md, "gRPC codes").
 fn after_call(status: &Status) -> Outcome {
@@ -268,7 +268,7 @@ impl DetachError {
     }
 
     /// Whether the error goes into the status. `bound` says that our finalizer is on the attachment. Without
-    /// the finalizer the volume is detached, and the error would outlast its cause.
+    /// it the volume is detached, and nobody would ever remove the error.
     pub(crate) fn is_reported(&self, bound: bool) -> bool {
         bound || !matches!(self, Self::Mark(_))
     }

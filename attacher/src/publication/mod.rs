@@ -2,14 +2,17 @@
 //! is gone before that.
 //!
 //! Somebody may remove our finalizer from an attachment and delete it while we publish its volume. The volume
-//! is then published, and no object asks to unpublish it. An ordinary delete can race with us: the API server may have
-//! checked the finalizers just before we added ours. The steps:
+//! is then published, and no object asks to unpublish it. An ordinary delete can have the same effect:
+//! the API server checks the finalizers, and we add ours just after. The steps:
 //! 1. [`registry`] writes down each publication before the call. It forgets the publication when the attachment's status
 //!    says attached, or the driver refuses.
-//! 2. [`registry`] hears from the cache that the attachment is gone or has lost our finalizer. It marks the publication as
-//!    orphaned and queues its volume and node.
-//! 3. [`withdraw`] takes them from the queue, asks the API server whether the attachment is really gone, and unpublishes the
-//!    volume, unless another attachment with our finalizer is for the same volume and node ([`decide`]).
+//! 2. [`registry`] hears from the cache that the attachment is gone, or is being deleted without our finalizer. It marks the
+//!    publication as orphaned and queues its volume and node.
+//! 3. [`withdraw`] takes them from the queue ([`decide`] says what comes next). If another attachment with our finalizer is
+//!    for the same volume and node, it does nothing. Else it asks the API server whether the attachment is gone. If it is, it
+//!    unpublishes the volume.
+//! 4. A withdrawal that has to wait is tried again when the other call for its volume and node ends, when an attachment to
+//!    its node changes, and after 30 s.
 //!
 //! Promises:
 //! - a withdrawal never runs at the same time as another call for the same volume and node;
@@ -21,8 +24,8 @@
 //! - attachments that stay cause no extra calls.
 //!
 //! This memory ends with the process. If the process ends between the call and the withdrawal, no object
-//! records the publication and the volume stays published. If somebody removes the attachment by force when its status says attached, we do not withdraw the volume: they must
-//! unpublish it by hand.
+//! records the publication and the volume stays published. If somebody removes the attachment by force when its status says
+//! attached, we do not withdraw the volume: they must unpublish it by hand.
 //!
 //! `Differs:` upstream leaves such a volume published for ever.
 

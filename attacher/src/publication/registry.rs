@@ -38,8 +38,8 @@ impl fmt::Display for Pair {
     }
 }
 
-/// The calls under way, and who waits for its turn. `Some(key)`: the attachment that waits. `None`: the withdrawal; each
-/// pair has at most one.
+/// The calls under way, and who waits for its turn. A waiter is an attachment (`Some(key)`) or the
+/// pair's withdrawal (`None`). A pair has at most one withdrawal.
 pub(crate) type Calls = InFlight<Pair, Option<Key>>;
 
 /// A volume that the driver may have published, and what unpublishing it needs.
@@ -96,8 +96,8 @@ pub(crate) struct Publications {
 }
 
 impl Publications {
-    /// An empty registry. [`Publications::holds`] may have returned true for a volume. `released` is then called with the
-    /// volume's name when its last publication ends.
+    /// An empty registry. If [`Publications::holds`] returned true for a volume, `released` is called with its name when
+    /// its last publication ends.
     pub(crate) fn new(queue: WorkQueue<Pair>, released: impl Fn(&str) + Send + Sync + 'static) -> Arc<Self> {
         Arc::new(Self { state: Mutex::default(), queue, released: Box::new(released) })
     }

@@ -17,8 +17,7 @@ use crate::attachment::request;
 use crate::caches::Caches;
 use crate::config::{Config, TURN};
 
-/// How often we check again whether another attachment needs this volume on this node. A change of that attachment is
-/// checked at once.
+/// Pause before a withdrawal that has to wait is checked again. A change of an attachment to its node ends the pause.
 const CHECK: Duration = Duration::from_secs(30);
 
 /// Unpublishes what was published for attachments that are gone.

@@ -353,4 +353,29 @@ mod tests {
         assert!(error.is::<NotLeading>(), "{error}");
         assert_eq!(*sent.lock().unwrap(), 1, "its token came a second later, the lease ended before");
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn silent_server_is_given_up_after_a_minute() {
+        let silent =
+            tower::service_fn(|_: Request<Body>| std::future::pending::<Result<Response<()>, BoxError>>());
+        let start = Instant::now();
+        let asked = LimitLayer::new(Limit::adaptive()).layer(silent).call(Request::new(Body::empty()));
+        let error = asked.await.unwrap_err();
+        assert!(error.to_string().contains("did not answer"), "{error}");
+        assert_eq!(start.elapsed(), REPLY_TIMEOUT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_the_reply_of_a_watch_may_last_longer() {
+        for (path, lasts) in [("/api/v1/pods", false), ("/api/v1/pods?watch=true", true)] {
+            let endless = tower::service_fn(|_: Request<Body>| {
+                let frames = futures::stream::pending::<Result<http_body::Frame<Bytes>, BoxError>>();
+                std::future::ready(Ok::<_, BoxError>(Response::new(http_body_util::StreamBody::new(frames))))
+            });
+            let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+            let reply = LimitLayer::new(Limit::adaptive()).layer(endless).call(request).await.unwrap();
+            let read = tokio::time::timeout(10 * REPLY_TIMEOUT, reply.into_body().collect()).await;
+            assert_eq!(read.is_err(), lasts, "{path}");
+        }
+    }
 }

@@ -27,7 +27,7 @@ impl OnSignal {
                 tokio::spawn(this.clone().obey(term, int));
             }
             _ => base::warn!(
-                "Cannot listen for signals: SIGTERM will end the process without finishing its work"
+                "Cannot listen for signals: the process cannot finish its work before it is stopped"
             ),
         }
         this

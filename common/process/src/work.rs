@@ -10,9 +10,10 @@
 //! 6. The process exits, with 1 if leaders are elected, else with 0; the Go sidecars exit so too.
 //!
 //! All this needs the feature gate ReleaseLeaderElectionOnExit, which is on by default. If it is off, a signal ends the
-//! process at once.
+//! process at once, with 128 plus the signal's number (143 for SIGTERM).
 //!
-//! If a lease is lost, or the driver is gone for good, the process exits with 1. It waits for nothing and releases no lease.
+//! The process exits with 1, waits for nothing and releases no lease in three cases: a lease is lost; another driver answers,
+//! or the same one with other capabilities; the connection is lost and `--exit-on-connection-loss` is set.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -99,9 +100,9 @@ impl Started {
     }
 
     /// Waits for the leases (if leaders are elected), runs the duties, and returns the process's exit code. The leases are
-    /// taken one after the other, in the order of `duties`: two processes with the same order never hold one lease each
-    /// while they wait for the other's. Each duty begins when its own lease is won. `can` is what the driver answered at start. If it answers otherwise after a restart, the process exits, so that the next process
-    /// starts with the new answer.
+    /// taken one after the other, in the order of `duties`. So two processes can never each hold a lease that the other waits
+    /// for. Each duty begins when its own lease is won. `can` is what the driver answered at start. If it answers otherwise
+    /// after a restart, the process exits, so that the next process starts with the new answer.
     pub async fn work(self, can: Capabilities, caches: Caches, duties: Vec<(Election, Duty)>) -> u8 {
         let Self { host, lease_client, delivery, exit_on_loss, signals, leaderships: _, options: _, _server } =
             self;

@@ -24,8 +24,8 @@ pub(crate) enum Eligibility {
 /// a volume are not cached.
 ///
 /// A claim that is being deleted is provisioned too, as upstream does. After a crash nobody knows whether its
-/// volume was made. So we call the driver again and create the PersistentVolume. Then that is deleted together
-/// with the volume.
+/// volume was made. So we call the driver again and create the PersistentVolume. Kubernetes then deletes the
+/// PersistentVolume, and with it the volume.
 pub(crate) fn eligibility(claim: &Claim, class: Option<&Class>, names: Names<'_>) -> Eligibility {
     let driver = names.driver;
     let named = claim.provisioner();
@@ -33,7 +33,7 @@ pub(crate) fn eligibility(claim: &Claim, class: Option<&Class>, names: Names<'_>
         return Eligibility::Ignore;
     }
     let Some(class) = class else { return Eligibility::ClassMissing };
-    // Without an annotation nobody is asked to provision.
+    // A claim without the provisioner's annotation asks no provisioner.
     if !named.is_some_and(|name| names.has(name)) || !names.has(&class.provisioner) {
         return Eligibility::Ignore;
     }
@@ -67,8 +67,8 @@ pub(crate) fn names_namespace(claim: &Claim) -> bool {
     source.and_then(|source| source.namespace.as_deref()).is_some_and(|namespace| !namespace.is_empty())
 }
 
-/// Whether the data source is neither a snapshot nor a claim. A source with a namespace is refused before its
-/// kind is checked.
+/// Whether the data source is neither a snapshot nor a claim. A source with a namespace is
+/// no case for a populator: the attempt fails with an error, whatever the kind.
 fn is_for_populator(claim: &Claim) -> bool {
     !names_namespace(claim)
         && source(claim)

@@ -38,7 +38,8 @@ pub(super) fn feed(queue: &WorkQueue<ClaimId>, caches: &Caches, config: Arc<Conf
     let Caches { claims, classes, volumes, nodes: _, capacity: _ } = caches;
     let id = ClaimId::of;
     let to = queue.clone();
-    // A claim in the background is retried by itself. For any other removed claim only its memory is cleared.
+    // The queue retries a claim whose CreateVolume may still be running. For any other removed claim, we only forget what
+    // we remember of it.
     let scope = claims.scope().clone();
     claims.subscribe(move |change| match change.of(|claim| claim.waits_for(&scope)) {
         Some(Change::Added(claim) | Change::Removed(claim) | Change::Left(claim)) => {
@@ -92,7 +93,7 @@ fn bereft(gone: &Volume, claims: &Store<Claim>, config: &Config) -> Option<Arc<C
             let claim = claims.get(&Key::new(&holder.namespace, &holder.name))?;
             (claim.meta.uid == holder.uid).then_some(claim)
         }
-        // An administrator has taken the claim off: only the name tells.
+        // An administrator removed `spec.claimRef`. Only the PersistentVolume's name still says which claim it was for.
         None => claims.list().into_iter().find(|claim| named(claim)),
     };
     claim.filter(|claim| claim.waits_for(claims.scope()))

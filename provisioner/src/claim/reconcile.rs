@@ -28,8 +28,8 @@ use crate::metrics::ClaimMetrics;
 use crate::node::Ownership;
 use crate::topology::{Known, Nodes};
 
-/// The cache may not show a PersistentVolume that we created, or are about to create: it may be late, or the object was
-/// deleted. We check the claim again after this time.
+/// The cache may lack a PersistentVolume that we created or are about to create. The watch may be late, or somebody may have
+/// deleted the object. We check the claim again after this time.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// What to try for a claim.
@@ -197,7 +197,8 @@ impl Claims {
     }
 
     /// Writes one event to the claim, once in the life of this process. The event says that the claim waits for a volume
-    /// populator.
+    /// populator: its data source is neither a snapshot nor a claim, and names no namespace. We look at the claim again when
+    /// it, its class or its volume changes.
     ///
     /// `Differs:` upstream first writes that it provisions the claim, writes this event in another
     /// component's name, and repeats both at each change and resync.
@@ -257,7 +258,7 @@ impl Claims {
         if settled { Outcome::After(super::memory::INFEASIBLE_RETRY) } else { Outcome::Retry }
     }
 
-    /// What the error leaves behind. A claim that could not be placed waits for the topology that it lacks.
+    /// Says what may still happen at the driver after this error. A claim that could not be placed waits for the topology that it lacks.
     async fn state_after(&self, error: &ProvisionError, claim: &Claim) -> State {
         let node = selected_node(claim);
         if matches!(error, ProvisionError::Topology(_)) {

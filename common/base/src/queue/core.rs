@@ -94,20 +94,20 @@ impl<K: Clone + Eq + Hash> Core<K> {
     /// Makes `key` ready now, ending a back-off it may be in. Returns whether it was not ready before.
     ///
     /// While the key is worked on, it becomes ready again as soon as that ends. A key that waits in another
-    /// place moves to the end of this one.
+    /// place moves to the end of this one, and its wait begins anew: so the first key of a group is its oldest.
     pub fn add(&mut self, key: K, place: Place, now: Instant) -> bool {
         match self.items.get_mut(&key) {
             Some(Item { state: State::Running { again, .. }, place: old }) => {
                 *old = place;
                 !std::mem::replace(again, true)
             }
-            Some(Item { state: State::Ready { since }, place: old }) => {
+            Some(Item { state: State::Ready { .. }, place: old }) => {
                 if *old != place {
-                    let (old, since) = (old.clone(), *since);
+                    let old = old.clone();
                     if let Some(lane) = self.lanes.get_mut(old.lane) {
                         lane.withdraw(&key, &old.group);
                     }
-                    self.make_ready(key, place, since);
+                    self.make_ready(key, place, now);
                 }
                 false
             }

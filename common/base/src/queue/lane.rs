@@ -77,8 +77,8 @@ impl<K: Eq> Lane<K> {
         self.depth -= 1;
     }
 
-    /// The next key that may be worked on, with its group. A group may use more workers than its share while no other
-    /// group waits, as long as it leaves as many for whoever comes next: if all its calls hang, others go on.
+    /// The next key that may be worked on, with its group. While no other group waits, a group may use more workers
+    /// than its share. It always leaves one share free. So if all its calls hang, other groups still go on.
     pub(super) fn take(&mut self, limits: Limits) -> Option<(K, Option<Arc<str>>)> {
         if self.running >= limits.per_lane {
             return None;

@@ -87,9 +87,9 @@ fn a_key_that_waits_moves_when_it_is_added_elsewhere() {
         core.add(key, place(0, "n"), now);
     }
     assert!(!core.add("a", place(1, "n"), now + SECOND));
-    core.add("a", place(1, "n"), now + SECOND);
+    core.add("a", place(1, "n"), now + 2 * SECOND);
     assert_eq!((core.depth(0), core.depth(1)), (2, 1));
-    assert_eq!(core.oldest_since(1), Some(now), "it has been waiting since then");
+    assert_eq!(core.oldest_since(1), Some(now + SECOND), "its wait began anew, once");
     assert_eq!(keys(&mut core, now), ["b", "a"]);
     core.finish(&"b", Outcome::Done, now);
     assert_eq!(keys(&mut core, now), ["c"]);

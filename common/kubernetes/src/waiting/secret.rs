@@ -2,19 +2,20 @@
 //!
 //! Upstream's roles allow no watch on Secrets, so a missing one is polled: one request at a time, round-robin, and only
 //! while somebody waits. Slow answers lengthen the pause, so that polling does not use up `--kube-api-qps`. A poll reads
-//! metadata only. We ask until we find the Secret. A refusal does not stop us.
+//! metadata only. We ask as long as somebody waits. If the API server refuses the request, we ask again.
 //!
-//! When a poll finds the Secret:
+//! In csi-attacher, an attach or detach that finds no Secret begins the wait: `attacher/src/attachment/error.rs` says for which
+//! errors, and `reconcile.rs` beside it calls [`Waiting::wait`]. When a poll finds the Secret:
 //! 1. [`Waiting::came`] takes everybody who waits for it, and calls the closure `wake` with the key of each.
 //! 2. In csi-attacher that closure is `waker` of `attacher/src/attachment/attachments.rs`. It adds the key to the queue.
 //! 3. An added key is ready at once: the queue ends the back-off that the key was in.
 //!
-//! A waiter's own back-off goes on meanwhile. When it ends, the waiter reads the Secret itself. If the last poll did not find
-//! the Secret, and another object waits for it too, the waiter does not read it. So many objects that lack one Secret
-//! cost little more than one.
+//! A waiter's own back-off goes on meanwhile. When it ends, the waiter tries again. It reads the Secret itself, with one
+//! exception: a poll missed the Secret during the wait, and another object still waits for it. So many objects that lack one
+//! Secret cost little more than one.
 //!
-//! `Differs:` the Go sidecars find a late Secret only when the back-off ends, up to `--retry-interval-max` later. So does our
-//! csi-provisioner; csi-attacher polls.
+//! `Differs:` the Go sidecars find a late Secret only when the back-off ends, up to `--retry-interval-max` later. So do our
+//! csi-provisioner and csi-resizer. Only csi-attacher polls.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -41,8 +42,9 @@ fn pause(missing: usize, took: Duration) -> Duration {
 }
 
 impl<C: Copy + Ord + Send + Sync + 'static> Waiting<C> {
-    /// Reads a Secret in the form that a CSI request needs. `missing` is what [`Waiting::leave`] returned. If that is this
-    /// Secret, and another waiter still waits for it, the answer is "not found" without a request.
+    /// Reads a Secret in the form that a CSI request needs. `missing` is the Secret that [`Waiting::leave`] returned: the
+    /// last poll did not find it. If it is the Secret to read, and somebody else still waits for it, the answer is "not
+    /// found" without a request.
     ///
     /// # Errors
     /// The Secret is missing, cannot be read, or cannot be sent.
@@ -78,7 +80,7 @@ impl<C: Copy + Ord + Send + Sync + 'static> Waiting<C> {
                 }
                 Ok(false) => self.not_found(&place),
                 Err(error) => {
-                    base::v!(2, "Could not read a missing Secret; will ask again"; "secret" => place, "err" => api::text(&error));
+                    base::v!(2, "Could not ask whether a missing Secret exists now; will ask again"; "secret" => place, "err" => api::text(&error));
                 }
             }
             (last, took) = (Some(place), asked.elapsed());
