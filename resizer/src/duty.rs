@@ -31,7 +31,7 @@ pub fn resize(seat: Seat, caches: &mut process::Caches, config: Config) -> Duty 
     let queues = Queues::new(&config, &seat.metrics);
     let own = OwnWrites::new({
         let queues = queues.clone();
-        move |key| queues.add(key)
+        move |key| [Who::Growth, Who::Modification].iter().for_each(|who| queues.add(*who, key))
     });
     let wanted = Wanted::new(&config, &caches, &queues);
     follow(&wanted, &caches, &own);

@@ -1,13 +1,38 @@
 //! The objects that the tests of decisions start from.
 
+use std::time::Duration;
+
+use base::queue::Backoff;
 use kubernetes::object::{Claim, Keep, Object, Scope, Volume};
 use serde_json::{Value, json};
+use translation::Plugins;
+
+use crate::config::{Capabilities, Config};
 
 pub(crate) const DRIVER: &str = "driver.example";
 pub(crate) const NOW: &str = "2026-01-01T00:00:00Z";
 
 pub(crate) fn scope() -> Scope {
     Scope { driver: DRIVER.into(), keep: Keep::RESIZE, ..Scope::default() }
+}
+
+/// A configuration in which nothing can be done.
+pub(crate) fn config() -> Config {
+    let (short, long) = (Duration::from_secs(1), Duration::from_secs(300));
+    Config {
+        driver: DRIVER.into(),
+        expand_timeout: short,
+        modify_timeout: short,
+        backoff: Backoff { base: short, max: long },
+        workers: 1,
+        resync: long,
+        looks_at_pods: true,
+        extra_modify_metadata: false,
+        annotate: true,
+        plugins: Plugins::default(),
+        classes: None,
+        can: Capabilities::default(),
+    }
 }
 
 /// The usual claim, bound to the usual volume, changed by a merge patch.

@@ -67,7 +67,9 @@ impl InUse {
             self.namespaces().get(key.namespace()).filter(waits).map(|namespace| namespace.pods.clone());
         let Some(pods) = pods else { return false };
         if timeout(FIRST_LIST, pods.synced()).await.is_err() {
+            // The list may still come: it goes on.
             base::warn!("Cannot tell whether a pod uses the claim, will ask the driver"; "claim" => key);
+            return false;
         }
         let is_used = pods.list().iter().any(|pod| uses(pod, key));
         if !is_used {

@@ -17,13 +17,15 @@ pub(crate) enum Who {
     Modification,
 }
 
-/// The queues.
+/// The queues. Only those are filled that somebody works on.
 #[derive(Clone)]
 pub(crate) struct Queues {
     /// Claims whose volume may have to grow.
     pub(crate) growth: WorkQueue<Key>,
     /// Claims whose volume may have to be modified.
     pub(crate) modification: WorkQueue<Key>,
+    grows: bool,
+    modifies: bool,
 }
 
 impl Queues {
@@ -34,27 +36,56 @@ impl Queues {
     pub(crate) fn new(config: &Config, metrics: &Arc<Metrics>) -> Self {
         let queue = |name: &str| WorkQueue::new(config.backoff, Limits::plain(), vec![metrics.queue(name)]);
         let growth = format!("{}-pvc", config.driver);
-        Self { modification: queue(&format!("{growth}-modify")), growth: queue(&growth) }
-    }
-
-    /// The queue of one of the two.
-    pub(crate) fn of(&self, who: Who) -> &WorkQueue<Key> {
-        match who {
-            Who::Growth => &self.growth,
-            Who::Modification => &self.modification,
+        Self {
+            modification: queue(&format!("{growth}-modify")),
+            growth: queue(&growth),
+            grows: config.can.expansion.is_some(),
+            modifies: config.classes.is_some(),
         }
     }
 
-    /// Queues a claim for both.
-    pub(crate) fn add(&self, key: &Key) {
-        for queue in [&self.growth, &self.modification] {
+    /// Queues a claim for one of the two.
+    pub(crate) fn add(&self, who: Who, key: &Key) {
+        let (queue, is_served) = match who {
+            Who::Growth => (&self.growth, self.grows),
+            Who::Modification => (&self.modification, self.modifies),
+        };
+        if is_served {
             queue.add(key.clone(), Place::lane(0));
         }
     }
 
-    /// Queues one claim for one of the two.
+    /// Queues claims for one of the two.
     pub(crate) fn waker(&self, who: Who) -> impl Fn(&Key) + Send + Sync + 'static + use<> {
-        let queue = self.of(who).clone();
-        move |key: &Key| queue.add(key.clone(), Place::lane(0))
+        let queues = self.clone();
+        move |key: &Key| queues.add(who, key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Capabilities, Expansion};
+    use crate::fixture::config;
+
+    #[test]
+    fn queue_that_nobody_works_on_stays_empty() {
+        for (expansion, classes, depths) in [
+            (Some(Expansion::Controller), None, (1, 0)),
+            (None, Some("v1"), (0, 1)),
+            (Some(Expansion::Node), Some("v1"), (1, 1)),
+        ] {
+            let can = Capabilities { expansion, ..Capabilities::default() };
+            let metrics = Metrics::new();
+            let queues = Queues::new(&Config { can, classes, ..config() }, &metrics);
+            for who in [Who::Growth, Who::Modification] {
+                queues.add(who, &Key::new("ns", "claim"));
+            }
+            let page = metrics.render();
+            for (name, depth) in [("driver.example-pvc", depths.0), ("driver.example-pvc-modify", depths.1)] {
+                let line = format!("workqueue_depth{{name=\"{name}\"}} {depth}");
+                assert!(page.contains(&line), "{line} is not in {page}");
+            }
+        }
     }
 }

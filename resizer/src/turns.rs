@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use base::in_flight::{InFlight, Turn};
-use base::queue::Place;
 use kubernetes::api::{self, Format};
 use kubernetes::collection::Written;
 use kubernetes::object::{Claim, Scope, Uid};
@@ -50,8 +49,8 @@ impl Shared {
     /// `Differs:` upstream expands and modifies one volume at once, and the two then undo each other's status or fail with
     /// a conflict.
     pub(crate) fn take_turn(&self, claim: &Claim, who: Who) -> Option<Turn<Uid, Who>> {
-        let (queue, key) = (self.queues.of(who).clone(), claim.meta.key.clone());
-        self.turns.take_turn(&claim.meta.uid, who, move || queue.add(key, Place::lane(0)))
+        let (wake, key) = (self.queues.waker(who), claim.meta.key.clone());
+        self.turns.take_turn(&claim.meta.uid, who, move || wake(&key))
     }
 
     /// Sends one write to the status of a claim. The watch event of our own write does not queue the claim. But the reply
@@ -62,7 +61,7 @@ impl Shared {
             self.own.patch(&self.caches.claims, &claim.meta, "status", Format::Strategic, body).await;
         if let (Some(before), Some(after)) = (before, self.caches.latest(claim)) {
             for other in shown(who, &before, &after) {
-                self.queues.of(other).add(claim.meta.key.clone(), Place::lane(0));
+                self.queues.add(other, &claim.meta.key);
             }
         }
         written

@@ -5,7 +5,6 @@
 
 use std::sync::{Arc, Weak};
 
-use base::queue::Place;
 use kubernetes::object::{Claim, Key, ModifyPhase, Scope, Volume};
 use kubernetes::own_writes::OwnWrites;
 use kubernetes::store::{Change, Store};
@@ -45,7 +44,7 @@ impl Wanted {
     fn queue(&self, claim: &Claim, concerns: impl Fn(Who) -> bool) {
         for who in [Who::Growth, Who::Modification] {
             if concerns(who) && self.wants(who, claim) {
-                self.queues.of(who).add(claim.meta.key.clone(), Place::lane(0));
+                self.queues.add(who, &claim.meta.key);
             }
         }
     }

@@ -52,9 +52,11 @@ impl Growths {
                     && let Some(body) = caches.latest(claim).and_then(|latest| patch::repeated(&latest))
                 {
                     let failed = |cause| GrowthError::Mark { claim: claim.meta.key.to_string(), cause };
-                    self.write(claim, body).await.map_err(failed)?;
+                    if self.write(claim, body).await.map_err(failed)? == Written::Gone {
+                        return Ok(Progress::Gone);
+                    }
                 }
-                self.expanded(volume, target).await?
+                self.expanded(claim, volume, target).await?
             }
         };
         self.in_use.release(claim);
@@ -99,7 +101,7 @@ impl Growths {
     ///
     /// `Differs:` upstream asks for the capabilities again before each call. We know them: after a driver restart they are
     /// compared, and the process ends if they have changed. And upstream takes over a size below that of the volume.
-    async fn expanded(&self, volume: &Volume, target: Quantity) -> Result<Grown, GrowthError> {
+    async fn expanded(&self, claim: &Claim, volume: &Volume, target: Quantity) -> Result<Grown, GrowthError> {
         let (shared, config) = (&self.shared, &self.shared.config);
         // No size shrinks, whatever was asked for.
         let present = volume.size.as_ref().and_then(|size| Quantity::parse(&size.capacity).ok());
@@ -114,6 +116,8 @@ impl Growths {
             let failed = |cause| GrowthError::Secret { name: place.to_string(), cause };
             request.secrets = read(&shared.seat.objects, &place).await.map_err(failed)?.to_request();
         }
+        // However this call ends, even without leadership or in a panic: until there is an answer, it may be under way.
+        self.memory.note_open(&claim.meta.uid);
         let driver = &shared.seat.driver;
         let reply = driver.call_migrated(request, config.expand_timeout, form.migrated).await;
         let reply = reply.map_err(GrowthError::Driver)?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use base::quantity::Quantity;
 use base::queue::{Job, Outcome};
 use jiff::Timestamp;
 use kubernetes::api::{self, Format};
@@ -83,8 +84,7 @@ impl Growths {
         let Some(view) = View::new(claim, volume, self.memory.refused(uid)) else { return Outcome::Done };
         let target = match decide(&view, self.expansion) {
             Step::Nothing => {
-                self.memory.forget(uid);
-                self.in_use.release(claim);
+                self.forget(claim);
                 return Outcome::Done;
             }
             Step::NodesTurn => {
@@ -100,42 +100,66 @@ impl Growths {
         match self.grow(claim, volume, target).await {
             Ok(progress) => {
                 base::v!(2, "Grown"; "claim" => claim.meta.key, "to" => target, "progress" => format!("{progress:?}"));
+                if progress == Progress::Gone {
+                    self.forget(claim);
+                }
                 // What was under way is finished; the claim may request more.
-                if self.has_more(claim) { Outcome::After(Duration::ZERO) } else { Outcome::Done }
+                if self.next(claim, volume).is_some() {
+                    Outcome::After(Duration::ZERO)
+                } else {
+                    Outcome::Done
+                }
             }
-            Err(error) => self.failed(claim, volume, error).await,
+            Err(error) => self.failed(claim, volume, target, error).await,
         }
     }
 
-    fn has_more(&self, claim: &Claim) -> bool {
+    /// The size that the volume is to be grown to now, if any. `volume` counts where the cache has none, as for some in-tree
+    /// volumes.
+    fn next(&self, claim: &Claim, volume: &Volume) -> Option<Quantity> {
         let caches = &self.shared.caches;
-        let (latest, volume) = (caches.latest(claim), caches.volumes.get(&Key::cluster(&claim.volume)));
-        let view = latest.zip(volume).and_then(|(claim, volume)| View::new(&claim, &volume, None));
-        view.is_some_and(|view| matches!(decide(&view, self.expansion), Step::Grow(_)))
+        let (latest, cached) = (caches.latest(claim)?, caches.volumes.get(&Key::cluster(&claim.volume)));
+        let volume = cached.as_deref().unwrap_or(volume);
+        let view = View::new(&latest, volume, self.memory.refused(&claim.meta.uid))?;
+        match decide(&view, self.expansion) {
+            Step::Grow(target) => Some(target),
+            Step::Nothing | Step::NodesTurn => None,
+        }
     }
 
-    async fn failed(&self, claim: &Claim, volume: &Volume, error: GrowthError) -> Outcome {
-        if !self.shared.seat.leadership.holds() {
-            // Nobody's failure: whoever leads now goes on.
-            return Outcome::Retry;
-        }
+    /// The claim is gone, or needs nothing.
+    fn forget(&self, claim: &Claim) {
+        self.memory.forget(&claim.meta.uid);
+        self.in_use.release(claim);
+    }
+
+    async fn failed(&self, claim: &Claim, volume: &Volume, target: Quantity, error: GrowthError) -> Outcome {
         let (shared, slow) = (&self.shared, self.shared.config.backoff.max);
-        base::error!(error, "Failed to grow a volume"; "claim" => claim.meta.key, "volume" => volume.meta.name());
         let (uid, verdict) = (&claim.meta.uid, error.verdict());
+        // What the driver said is true whoever leads.
         match verdict {
             Verdict::Infeasible => self.memory.note_refusal(uid, Some(slow)),
             Verdict::Refused => self.memory.note_refusal(uid, None),
             Verdict::Open => self.memory.note_open(uid),
             Verdict::None => {}
         }
-        let body = self.shared.caches.latest(claim).and_then(|latest| match verdict {
+        if !shared.seat.leadership.holds() {
+            // Nobody's failure: whoever leads now goes on.
+            return Outcome::Retry;
+        }
+        base::error!(error, "Failed to grow a volume"; "claim" => claim.meta.key, "volume" => volume.meta.name());
+        let Some(latest) = shared.caches.latest(claim) else {
+            self.forget(claim);
+            return Outcome::Done;
+        };
+        let body = match verdict {
             Verdict::Infeasible | Verdict::Refused => {
                 let message = format!("failed to expand pvc with {error}");
                 patch::refused(&latest, &message, verdict == Verdict::Infeasible, &time(Timestamp::now()))
             }
             Verdict::Open => patch::open(&latest),
             Verdict::None => None,
-        });
+        };
         if let Some(body) = body
             && let Err(error) = self.write(claim, body).await
         {
@@ -148,7 +172,10 @@ impl Growths {
             let text = error.event(volume.meta.name(), &shared.config.driver);
             tell(&shared.seat.events, claim, Kind::Warning, "VolumeResizeFailed", text);
         }
-        error.outcome(slow)
+        // The size that the user asks for by now does not wait for the end of this one's pause.
+        let other = matches!(verdict, Verdict::Infeasible | Verdict::Refused)
+            && self.next(claim, volume).is_some_and(|next| next != target);
+        if other { Outcome::After(Duration::ZERO) } else { error.outcome(slow) }
     }
 
     /// Sends one write to the status of a claim (see [`Shared::write`]).

@@ -67,6 +67,8 @@ impl Modifications {
             let failed = |cause| ModifyError::Secret { name: place.to_string(), cause };
             request.secrets = read(&seat.objects, &place).await.map_err(failed)?.to_request();
         }
+        // However this call ends, even without leadership or in a panic: until there is an answer, it may be under way.
+        self.memory.note_open(&claim.meta.uid);
         let reply = seat.driver.call_migrated(request, config.modify_timeout, false).await;
         reply.map(drop).map_err(ModifyError::Driver)
     }

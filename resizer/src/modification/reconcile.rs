@@ -74,13 +74,25 @@ impl Modifications {
             Ok(()) => {
                 base::v!(2, "Modified"; "claim" => key, "class" => class);
                 // What was under way is finished; the claim may name another class.
-                let latest = self.shared.caches.latest(claim);
-                let view = latest.as_deref().and_then(|latest| View::new(latest, None));
-                let has_more = view.is_some_and(|view| decide(&view) != Step::Nothing);
-                if has_more { Outcome::After(Duration::ZERO) } else { Outcome::Done }
+                if self.is_next(claim, |step| step != Step::Nothing) {
+                    Outcome::After(Duration::ZERO)
+                } else {
+                    Outcome::Done
+                }
             }
             Err(error) => self.failed(claim, class, error).await,
         }
+    }
+
+    /// Whether the next step is one of these. Of a claim that is gone, nothing is remembered.
+    fn is_next(&self, claim: &Claim, wanted: impl Fn(Step<'_>) -> bool) -> bool {
+        let uid = &claim.meta.uid;
+        let Some(latest) = self.shared.caches.latest(claim) else {
+            self.memory.forget(uid);
+            self.waiting.leave(&claim.meta.key);
+            return false;
+        };
+        View::new(&latest, self.memory.is_uncertain(uid)).is_some_and(|view| wanted(decide(&view)))
     }
 
     async fn cancel(&self, claim: &Claim) -> Outcome {
@@ -95,12 +107,18 @@ impl Modifications {
     }
 
     async fn failed(&self, claim: &Claim, class: &str, error: ModifyError) -> Outcome {
-        if !self.shared.seat.leadership.holds() {
+        let (shared, slow) = (&self.shared, self.shared.config.backoff.max);
+        let uid = &claim.meta.uid;
+        // What the driver said is true whoever leads.
+        match error.answer() {
+            Some(status) if is_open(status) => self.memory.note_open(uid),
+            Some(status) => self.memory.note_refusal(uid, Some(slow).filter(|_| is_infeasible(status))),
+            None => {}
+        }
+        if !shared.seat.leadership.holds() {
             // Nobody's failure: whoever leads now goes on.
             return Outcome::Retry;
         }
-        let (shared, slow) = (&self.shared, self.shared.config.backoff.max);
-        let uid = &claim.meta.uid;
         base::error!(error, "Failed to modify a volume"; "claim" => claim.meta.key, "class" => class);
         let mut text = error.to_string();
         let mut body = None;
@@ -112,12 +130,8 @@ impl Modifications {
                 code: code_name(status.code()),
                 text: status.message(),
             };
-            match told.is_open {
-                true => {
-                    self.memory.note_open(uid);
-                    text.push_str(&format!(". Still modifying to VAC {class}"));
-                }
-                false => self.memory.note_refusal(uid, Some(slow).filter(|_| told.is_infeasible)),
+            if told.is_open {
+                text.push_str(&format!(". Still modifying to VAC {class}"));
             }
             body = latest.map(|latest| patch::failed(&latest, class, told, &time(Timestamp::now())));
         } else if error.waits_on().is_some() {
@@ -136,7 +150,14 @@ impl Modifications {
         if let Some(on) = error.waits_on() {
             self.waiting.wait(&claim.meta.key, on);
         }
-        error.outcome(slow)
+        // The class that the claim names by now does not wait for the end of this one's pause.
+        let is_refused = error.answer().is_some_and(|status| !is_open(status));
+        let other = |step: Step<'_>| matches!(step, Step::Start(next) if next != class);
+        if self.is_next(claim, other) && is_refused {
+            Outcome::After(Duration::ZERO)
+        } else {
+            error.outcome(slow)
+        }
     }
 }
 

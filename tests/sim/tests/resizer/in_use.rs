@@ -65,6 +65,21 @@ async fn claim_waits_for_its_pod_and_grows_when_that_goes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn claim_that_went_during_its_call_has_no_pods_followed() {
+    let (world, _running) = begun([pod("user", "data")], |_| ());
+    world.driver.always("ControllerExpandVolume", refusal().after(Duration::from_secs(5)));
+    sleep(Duration::from_secs(2)).await;
+    world.api.delete("persistentvolumeclaims", "data");
+    if world.api.get("persistentvolumeclaims", "data").is_some() {
+        world.api.edit("persistentvolumeclaims", "data", |claim| claim["metadata"]["finalizers"] = json!([]));
+    }
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(world.api.count("persistentvolumeclaims"), 0);
+    assert_eq!(calls(&world), [REFUSED]);
+    assert_eq!(asked_for_pods(&world), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
 async fn pod_that_has_ended_uses_nothing() {
     for phase in ["Succeeded", "Failed"] {
         let (world, _running) = begun([pod("user", "data")], |_| ());

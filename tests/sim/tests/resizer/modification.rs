@@ -211,6 +211,19 @@ async fn infeasible_class_is_tried_once_an_interval() {
 
 /// Whether the class changes at once, or the former one is finished first; in memory, and as the status tells a new process.
 #[tokio::test(start_paused = true)]
+async fn class_of_now_is_taken_once_the_former_is_refused() {
+    let (world, _running) = begun(with_class("gold", ""));
+    let replies = [Reply::error(Code::Aborted, "busy"), Reply::error(Code::InvalidArgument, "no")];
+    world.driver.script("ControllerModifyVolume", replies);
+    sleep(Duration::from_millis(500)).await;
+    name(&world, "silver");
+    sleep(Duration::from_secs(20)).await;
+    let expected = ["gold Aborted", "gold InvalidArgument", "silver Ok"];
+    assert_eq!(calls(&world), expected.map(|call| format!("modify id-of-pv iops={call}")));
+    assert_eq!(volume(&world)["spec"]["volumeAttributesClassName"], "silver");
+}
+
+#[tokio::test(start_paused = true)]
 async fn other_class_waits_only_for_a_call_that_may_be_under_way() {
     for (code, restart, next) in [
         (Code::Internal, false, &["silver"][..]),

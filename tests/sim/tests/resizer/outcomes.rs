@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use base::leadership::Leadership;
 use serde_json::json;
 use sim::{Reply, World};
 use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
 use crate::harness::{
-    EXPANDED, FINISHED, MARKED, RESIZER, asking, calls, claim, conditions, events, left, request, world_with,
-    writes,
+    EXPANDED, FINISHED, MARKED, RESIZER, asking, calls, claim, conditions, config, events, left, request,
+    world_with, writes,
 };
 
 #[tokio::test(start_paused = true)]
@@ -215,4 +217,41 @@ async fn death_in_a_repeated_call_is_followed_by_that_call() {
         );
         drop(again);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn size_of_now_is_asked_for_once_the_former_is_refused() {
+    let (world, _running) = begun(asking("5Gi"));
+    let replies = [Reply::error(Code::DeadlineExceeded, "slow"), Reply::error(Code::OutOfRange, "no")];
+    world.driver.script("ControllerExpandVolume", replies);
+    sleep(Duration::from_millis(500)).await;
+    request(&world, "2Gi");
+    sleep(Duration::from_secs(20)).await;
+    let expected =
+        ["5Gi DeadlineExceeded", "5Gi OutOfRange", "2Gi Ok"].map(|call| format!("expand id-of-pv to {call}"));
+    assert_eq!(calls(&world), expected);
+    assert_eq!(claim(&world)["status"]["capacity"]["storage"], "2Gi");
+}
+
+/// The answer to a call is remembered whoever leads: nobody else has learnt of it.
+#[tokio::test(start_paused = true)]
+async fn call_that_ends_without_leadership_may_still_be_under_way() {
+    let world = world_with(&["pv"]);
+    asking("5Gi").into_iter().for_each(|object| drop(world.api.put(object)));
+    let slow = Reply::error(Code::DeadlineExceeded, "slow").after(Duration::from_secs(5));
+    world.driver.script("ControllerExpandVolume", [Reply::error(Code::Internal, "no"), slow]);
+    let leadership = Leadership::candidate();
+    let leads_for = |seconds| leadership.extend(Instant::now() + Duration::from_secs(seconds));
+    leads_for(3);
+    let leads = leadership.clone();
+    let _running = world.run(Duration::from_secs(1), move |world| {
+        RESIZER.live(world, config(), leads.clone(), CancellationToken::new())
+    });
+    sleep(Duration::from_secs(8)).await;
+    assert_eq!(calls(&world).len(), 2);
+    request(&world, "2Gi");
+    leads_for(1000);
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(calls(&world)[2], "expand id-of-pv to 5Gi Ok");
+    assert_eq!(claim(&world)["status"]["allocatedResources"]["storage"], "5Gi");
 }

@@ -55,6 +55,12 @@ async fn each(rows: impl IntoIterator<Item = Row>) {
 async fn claim_without_state_is_taken_further() {
     each([
         (
+            "a smaller growth is finished, and the volume keeps its size",
+            state("3Gi", Some("2Gi"), None, &[], "3Gi"),
+            vec!["2Gi"],
+            vec!["+Resizing".into(), "capacity 3Gi node done true -Resizing".into()],
+        ),
+        (
             "nothing, and the volume is large enough",
             state("3Gi", None, None, &[], "3Gi"),
             vec!["3Gi"],
