@@ -14,7 +14,9 @@
 //! | TestStatefulSetSpreading, TestAllowedTopologies, TestTopologyAggregation, TestPreferredTopologies, TestDistinctTopologyKeySets, TestRegisteredTopologyKeys | `provisioner/src/topology/requirement/tests`, with each combination of the flags; the same rules as random claims in its `model.rs` |
 //! | TestProvisionWithDeletedNodeFromCache, TestNodeTopologyLabelFallback | `topology/retries.rs` |
 //! | TestTopologyTermSort, Compare, Subset | `common/csi/src/topology/tests.rs` |
-//! | TestCapacityController, TestRefresh, node topology informer | `capacity/`; TestRefresh in `provisioner/src/capacity/item.rs` |
+//! | TestCapacityController | `capacity/objects.rs`, `capacity/refresh.rs` |
+//! | TestNodeTopology | [`segments`] |
+//! | TestRefresh, TestTermToSegment | `provisioner/src/capacity/item.rs`, `common/kubernetes/src/object/segment.rs` |
 //! | package owner | [`owner`] |
 //! | TestController, TestShouldProvision of the library | `cases.rs`, `deletion.rs`, `unsaved.rs`, `background.rs`; `provisioner/src/claim/eligible.rs` |
 //! | TestShouldDelete, TestShouldDeleteWithFinalizer, TestIsProvisionerForVolume | `deletion.rs`; `provisioner/src/volume/decide.rs` |
@@ -28,7 +30,6 @@
 //!
 //! - "fail to make volume name": the API server gives every claim a uid. `provisioner/src/claim/name.rs` refuses one without.
 //! - "nil PV" of TestDelete, nil options elsewhere: there is no null.
-//! - TestTermToSegment: segments are read from labels, never from a term.
 //! - TestHasSynced and the queue of the node topology informer: no duty begins before all caches are filled.
 //! - cache_test (copies, concurrent use): what was sent is kept with the claim by the one thread that there is.
 //! - TestController's "raw block refused if unsupported": csi-provisioner always supports block.
@@ -41,3 +42,4 @@ mod deletion;
 mod owner;
 mod provision;
 mod secrets;
+mod segments;
