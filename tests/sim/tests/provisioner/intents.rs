@@ -103,7 +103,7 @@ async fn slow_or_failed_write_holds_up_only_its_own_claims() {
 
 /// Leases are written side by side: a process that dies then may leave the last without those before.
 #[tokio::test(start_paused = true)]
-async fn requests_are_found_though_leases_before_theirs_were_never_made() {
+async fn requests_are_found_though_earlier_leases_were_never_made() {
     let world = world();
     let _binder = world.binder();
     let _running = killed_in_the_call(&world).await;

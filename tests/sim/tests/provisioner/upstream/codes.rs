@@ -49,7 +49,7 @@ async fn each_code_leaves_upstream_s_state() {
             // After the answer, and before the next try.
             tokio::time::sleep(Duration::from_millis(500)).await;
             let first = format!("CreateVolume Some({code:?})");
-            assert_eq!(calls(&world), [first.clone()], "{row}");
+            assert_eq!(calls(&world), [first], "{row}");
             let lost_its_node = node && selection(&world, "data").is_none();
             let told = events(&world).iter().any(|event| {
                 event.starts_with("ProvisioningFailed: ")

@@ -13,6 +13,9 @@ use crate::topology::late;
 /// Labels of a Node, and the topology keys that a driver registered; `None`: the object is not there.
 type Described<'a> = (&'a str, Option<Value>, Option<(&'a str, &'a [&'a str])>);
 
+/// What somebody does afterwards.
+type Change<'a> = Box<dyn Fn(&World) + 'a>;
+
 fn registration(name: &str, driver: &str, keys: &[&str]) -> Value {
     csi_node_with(name, json!([{"name": driver, "nodeID": name, "topologyKeys": keys}]))
 }
@@ -113,10 +116,10 @@ async fn segments_follow_the_nodes_as_upstream_s_do() {
         }
     };
     let both: &[&str] = &["zone=a", "zone=b"];
-    let rows: [(&str, &[Described<'_>], Box<dyn Fn(&World)>, &[&str]); 10] = [
+    let rows: [(&str, &[Described<'_>], Change<'_>, &[&str]); 10] = [
         ("remove driver", &two, Box::new(register("other.example", &["zone"])), &["zone=a"]),
-        ("remove CSINode", &two, Box::new(|world| drop(world.api.delete("csinodes", "n2"))), &["zone=a"]),
-        ("remove node", &two, Box::new(|world| drop(world.api.delete("nodes", "n2"))), &["zone=a"]),
+        ("remove CSINode", &two, Box::new(|world| assert!(world.api.delete("csinodes", "n2"))), &["zone=a"]),
+        ("remove node", &two, Box::new(|world| assert!(world.api.delete("nodes", "n2"))), &["zone=a"]),
         ("remove labels", &two, Box::new(relabel(json!({}))), &["zone=a"]),
         ("change labels", &two, Box::new(relabel(json!({"zone": "c"}))), &["zone=a", "zone=c"]),
         ("change CSINode", &two, Box::new(register(DRIVER, &["zone", "rack"])), &["zone=a"]),
