@@ -135,9 +135,9 @@ async fn work_on_claims(
     intents.clean().await;
 }
 
-/// The queue of claims that were cloned and are deleted.
+/// The queue of claims that were cloned and are deleted. Upstream calls it as it calls the queue of all claims.
 fn protected(config: &Config, seat: &Seat, claims: &Store<Claim>) -> WorkQueue<Key> {
-    let metrics = vec![seat.metrics.queue("cloning-protection")];
+    let metrics = vec![seat.metrics.queue("claims")];
     let queue = WorkQueue::new(config.backoff, Limits::plain(), metrics);
     protection::feed(&queue, claims);
     queue

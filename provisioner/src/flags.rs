@@ -36,7 +36,7 @@ base::flags! {
         "node-deployment-base-delay" node_deployment_base_delay: Duration = Duration::from_secs(20), "On nodes, first pause before a claim is made one's own.";
         "node-deployment-max-delay" node_deployment_max_delay: Duration = Duration::from_secs(60), "On nodes, longest pause before a claim is made one's own.";
         "volume-intents" volume_intents: bool = true, "Write each request down, in a Lease, before it is sent, so that no volume leaks when a claim is deleted and this process dies.";
-        "enable-pprof" enable_pprof: bool = false, "Profiling of the Go runtime, which is not there.";
+        "enable-pprof" enable_pprof: bool = false, "Accepted for compatibility; there is no Go runtime to profile.";
     }
 }
 
@@ -95,6 +95,16 @@ pub(crate) fn without_effect(parsed: &Parsed) -> Vec<&'static str> {
     WITHOUT_EFFECT.into_iter().filter(|flag| parsed.is_set(flag)).collect()
 }
 
+const NO_PROFILES: &str = "--enable-pprof serves no profiles, and /debug/pprof/ is not found: there is no Go runtime here; perf can profile this process";
+
+/// What to log about `--enable-pprof`, if it is given.
+///
+/// `Differs:` upstream serves profiles of the Go runtime with `--enable-pprof`. Ours has none: it starts all the same, and one
+/// log line says so.
+pub(crate) fn no_profiles(parsed: &Parsed) -> Option<&'static str> {
+    parsed.read::<Flags>().enable_pprof.then_some(NO_PROFILES)
+}
+
 /// Refuses values that cannot work, and flags that turn on a feature that this release lacks.
 fn check(parsed: &Parsed) -> Result<(), Exit> {
     let flags: Flags = parsed.read();
@@ -129,9 +139,6 @@ fn check(parsed: &Parsed) -> Result<(), Exit> {
     if flags.enable_capacity {
         check_capacity(&flags)?;
     }
-    if flags.enable_pprof {
-        return not_yet("enable-pprof", "remove it: there is no Go runtime to profile");
-    }
     if parsed.gates().is_enabled(CROSS_NAMESPACE) {
         return not_yet("feature-gates=CrossNamespaceVolumeDataSource=true", "remove the gate");
     }
@@ -163,11 +170,20 @@ mod tests {
 
     #[test]
     fn what_is_not_built_yet_is_refused_by_name() {
-        for flag in ["--enable-pprof", "--feature-gates=CrossNamespaceVolumeDataSource=true"] {
-            let exit = refused(flag);
-            assert_eq!(exit.code, 1);
-            assert!(exit.stderr.contains(flag), "{}", exit.stderr);
-        }
+        let flag = "--feature-gates=CrossNamespaceVolumeDataSource=true";
+        let exit = refused(flag);
+        assert_eq!(exit.code, 1);
+        assert!(exit.stderr.contains(flag), "{}", exit.stderr);
+    }
+
+    #[test]
+    fn profiling_is_accepted_and_said_to_be_missing() {
+        let parsed = |args: &[&str]| {
+            parse("csi-provisioner", args.iter().map(|arg| (*arg).to_owned()).collect()).unwrap()
+        };
+        assert_eq!(no_profiles(&parsed(&["--enable-pprof"])), Some(NO_PROFILES));
+        assert_eq!(no_profiles(&parsed(&["--enable-pprof=false"])), None);
+        assert_eq!(no_profiles(&parsed(&[])), None);
     }
 
     #[test]

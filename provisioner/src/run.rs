@@ -90,6 +90,9 @@ async fn take_seat(
     for flag in flags::without_effect(parsed) {
         base::warn!("This release accepts the flag but ignores it"; "flag" => flag);
     }
+    if let Some(text) = flags::no_profiles(parsed) {
+        base::warn!(text);
+    }
     let seat = started.seat(&event_source(driver));
     let objects = match &config.capacity {
         None => seat.objects.clone(),

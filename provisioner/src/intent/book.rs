@@ -37,8 +37,8 @@ pub(crate) struct Write {
 pub(crate) enum Put {
     /// It is stored already.
     Stored,
-    /// It is stored once its page is written.
-    Wanted,
+    /// It is stored once this page is written.
+    Wanted(usize),
     /// It is too large for any page.
     TooLarge,
 }
@@ -57,27 +57,25 @@ impl Book {
         if bytes > MOST {
             return Put::TooLarge;
         }
-        let has = |page: &&mut Page| page.entries.contains_key(&key);
-        if let Some(page) = self.pages.iter_mut().find(has) {
+        let mut pages = self.pages.iter_mut().enumerate();
+        if let Some((number, page)) = pages.find(|(_, page)| page.entries.contains_key(&key)) {
             match page.entries.get(&key) {
                 Some((known, true)) if **known == *text => return Put::Stored,
-                Some((known, false)) if **known == *text => return Put::Wanted,
+                Some((known, false)) if **known == *text => {}
                 // One write replaces one text by the other.
                 Some(_) | None => page.insert(key, text),
             }
-            return Put::Wanted;
+            return Put::Wanted(number);
         }
-        let room = self.pages.iter_mut().find(|page| page.bytes + bytes <= ENOUGH || page.entries.is_empty());
-        let page = match room {
-            Some(page) => page,
-            None => {
-                self.pages.push(Page::default());
-                let Some(page) = self.pages.last_mut() else { return Put::TooLarge };
-                page
-            }
-        };
-        page.insert(key, text);
-        Put::Wanted
+        let has_room = |page: &Page| page.bytes + bytes <= ENOUGH || page.entries.is_empty();
+        let number = self.pages.iter().position(has_room).unwrap_or(self.pages.len());
+        if number == self.pages.len() {
+            self.pages.push(Page::default());
+        }
+        if let Some(page) = self.pages.get_mut(number) {
+            page.insert(key, text);
+        }
+        Put::Wanted(number)
     }
 
     /// Takes out the claim's intents whose class is not among `open`.
@@ -192,11 +190,11 @@ mod tests {
     fn claims_that_wait_share_one_write_and_a_repetition_needs_none() {
         let mut book = Book::default();
         for number in 0..100 {
-            assert_eq!(book.put(&uid(number), &class(), "text"), Put::Wanted);
+            assert_eq!(book.put(&uid(number), &class(), "text"), Put::Wanted(0));
         }
         assert_eq!((store(&mut book, false), store(&mut book, false)), (1, 0));
         assert_eq!(book.put(&uid(7), &class(), "text"), Put::Stored);
-        assert_eq!(book.put(&uid(7), &class(), "another"), Put::Wanted, "another request");
+        assert_eq!(book.put(&uid(7), &class(), "another"), Put::Wanted(0), "another request");
         assert_eq!(book.writes(false).first().map(|write| write.annotations.len()), Some(100));
     }
 
@@ -234,15 +232,15 @@ mod tests {
         writes.iter().for_each(|write| book.written(write));
         assert!(book.has_leftovers(), "the first is in the Lease although it is settled");
         assert_eq!(book.put(&uid(2), &class(), "two"), Put::Stored);
-        assert_eq!(book.put(&uid(3), &class(), "three"), Put::Wanted);
+        assert_eq!(book.put(&uid(3), &class(), "three"), Put::Wanted(0));
     }
 
     #[test]
     fn intents_that_do_not_fit_get_another_lease() {
         let (mut book, text) = (Book::default(), "x".repeat(ENOUGH / 2));
         assert_eq!(book.put(&uid(0), &class(), &"x".repeat(MOST)), Put::TooLarge);
-        for number in 0..3 {
-            assert_eq!(book.put(&uid(number), &class(), &text), Put::Wanted);
+        for (number, page) in [(0, 0), (1, 1), (2, 2)] {
+            assert_eq!(book.put(&uid(number), &class(), &text), Put::Wanted(page));
         }
         assert_eq!(store(&mut book, false), 3, "names count too");
         book.retain(&uid(1), &[]);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::stream::{self, StreamExt as _};
 use kubernetes::api::{self, Objects};
 use kubernetes::lease::Lease;
 use kubernetes::object::{Scope, Uid};
@@ -23,8 +24,11 @@ const LEISURE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long no intents are written after the API server has refused one.
 const REFUSED: Duration = Duration::from_secs(60);
-/// So many Leases in a row that are not there end the reading: somebody may have deleted one between others.
-const GAP: usize = 3;
+/// Leases that are written at once.
+const AT_ONCE: usize = 3;
+/// So many Leases in a row that are not there end the reading. Of those that were being written when the process died, all but
+/// the last may be missing; and somebody may have deleted one between others.
+const GAP: usize = AT_ONCE + 1;
 
 type Told = oneshot::Sender<Result<(), String>>;
 
@@ -33,8 +37,8 @@ struct State {
     book: Book,
     /// resourceVersion of each Lease; `None` where there is none yet.
     versions: Vec<Option<String>>,
-    /// Who waits for the next write.
-    waiting: Vec<Told>,
+    /// Who waits for the next write of which page.
+    waiting: Vec<(usize, Told)>,
     /// Until then nothing is written down: the API server has refused it.
     off_until: Option<Instant>,
     /// Whether that was logged.
@@ -111,11 +115,12 @@ impl Intents {
                         "claim" => sent.claim.meta.key);
                     return Ok(());
                 }
-                Put::Wanted => {}
+                Put::Wanted(page) => {
+                    let (tell, told) = oneshot::channel();
+                    state.waiting.push((page, tell));
+                    told
+                }
             }
-            let (tell, told) = oneshot::channel();
-            state.waiting.push(tell);
-            told
         };
         self.changed.notify_one();
         let written = told.await.unwrap_or_else(|_| Err("the process is stopping".to_owned()));
@@ -163,29 +168,30 @@ impl Intents {
         self.write(true, &|_| {}).await;
     }
 
-    /// Writes the Leases that are due, and tells those who waited.
+    /// Writes the Leases that are due, some at once, and tells those who waited for each.
     async fn write(&self, clean: bool, adopt: &impl Fn(Sent)) {
         let off = self.is_off();
-        let (writes, mut waiting) = {
+        let (writes, waiting) = {
             let mut state = self.state();
             let writes = if off { Vec::new() } else { state.book.writes(clean) };
             (writes, std::mem::take(&mut state.waiting))
         };
-        let mut failed = None;
-        for write in writes {
-            if let Err(error) = self.store(&write, adopt).await
-                && !self.gives_up(&error)
-            {
-                failed = Some(api::text(&error));
-            }
-        }
+        let mut shares: BTreeMap<usize, Vec<Told>> = BTreeMap::new();
+        waiting.into_iter().for_each(|(page, told)| shares.entry(page).or_default().push(told));
+        let with_share = |write: Write| (shares.remove(&write.page).unwrap_or_default(), write);
+        let writes: Vec<(Vec<Told>, Write)> = writes.into_iter().map(with_share).collect();
+        // What they wait for need not be written any more.
+        tell(shares.into_values().flatten(), None);
+        stream::iter(writes)
+            .for_each_concurrent(AT_ONCE, async |(share, write)| {
+                let failed = self.store(&write, adopt).await.err().filter(|error| !self.gives_up(error));
+                tell(share, failed.map(|error| api::text(&error)));
+            })
+            .await;
         // If the API server has refused it, nobody waits: those who came meanwhile neither.
         if self.is_off() {
-            waiting.append(&mut self.state().waiting);
-        }
-        for tell in waiting {
-            // Whoever waited may be gone.
-            let _ = tell.send(failed.clone().map_or(Ok(()), Err));
+            let late = std::mem::take(&mut self.state().waiting);
+            tell(late.into_iter().map(|(_, told)| told), None);
         }
     }
 
@@ -279,6 +285,14 @@ impl Intents {
                 "needs" => "get, create and update on leases", "namespace" => self.place.as_ref().map(|place| place.namespace.clone()).unwrap_or_default(), "err" => api::text(error));
         }
         true
+    }
+}
+
+/// Tells those who waited how it went.
+fn tell(waiting: impl IntoIterator<Item = Told>, failed: Option<String>) {
+    for told in waiting {
+        // Whoever waited may be gone.
+        let _ = told.send(failed.clone().map_or(Ok(()), Err));
     }
 }
 

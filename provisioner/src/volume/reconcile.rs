@@ -46,6 +46,10 @@ enum DeleteError {
     ForeignDriver { driver: String, named: String },
     #[error("persistentvolume {volume} is still attached to {node}, waiting for detach")]
     Attached { volume: String, node: String },
+    #[error(
+        "persistentvolume {0} is gone, and with it the id of its volume: delete it at the storage system"
+    )]
+    Missing(String),
     #[error("{}", grpc_text(.0))]
     Driver(Status),
     #[error("{}", api::text(.0))]
@@ -195,7 +199,7 @@ impl Volumes {
 
     async fn delete_at_driver(&self, volume: &Volume) -> Result<(), DeleteError> {
         let migrated = volume.spec.csi.is_none();
-        let Some((driver, handle)) = self.identity(volume).await? else { return Ok(()) };
+        let (driver, handle) = self.identity(volume).await?;
         if driver != *self.config.driver {
             let named = self.config.driver.to_string();
             return Err(DeleteError::ForeignDriver { driver, named });
@@ -224,15 +228,18 @@ impl Volumes {
         reply.map(drop).map_err(DeleteError::Driver)
     }
 
-    /// Driver and id of the volume. Those of an in-tree volume are not cached: it is read and translated. `None` if it
-    /// is gone by now.
-    async fn identity(&self, volume: &Volume) -> Result<Option<(String, String)>, DeleteError> {
+    /// Driver and id of the volume. Those of an in-tree volume are not cached: it is read and translated.
+    ///
+    /// `Differs:` upstream has them in its cache. If somebody removes an in-tree volume's object by force in the moment before
+    /// its deletion, upstream deletes the volume all the same; ours cannot, and says so.
+    async fn identity(&self, volume: &Volume) -> Result<(String, String), DeleteError> {
         if let Some(csi) = &volume.spec.csi {
-            return Ok(Some((csi.driver.to_string(), csi.volume_handle.to_string())));
+            return Ok((csi.driver.to_string(), csi.volume_handle.to_string()));
         }
-        let Some(live) = self.volumes.read::<PersistentVolume>(&volume.meta).await? else { return Ok(None) };
-        let csi = self.config.plugins.to_csi(live)?.spec.and_then(|spec| spec.csi);
-        Ok(csi.map(|csi| (csi.driver, csi.volume_handle)))
+        let missing = || DeleteError::Missing(volume.meta.name().to_owned());
+        let live = self.volumes.read::<PersistentVolume>(&volume.meta).await?.ok_or_else(missing)?;
+        let csi = self.config.plugins.to_csi(live)?.spec.and_then(|spec| spec.csi).ok_or_else(missing)?;
+        Ok((csi.driver, csi.volume_handle))
     }
 
     /// The Secret for the deletion. A class of the in-tree plugin names it once it is translated.
@@ -260,6 +267,7 @@ impl Volumes {
             | DeleteError::ForeignDriver { .. }
             | DeleteError::NotSupported(_)
             | DeleteError::SecretReference(_)
+            | DeleteError::Missing(_)
             | DeleteError::Driver(_)
             | DeleteError::Api(_) => (Kind::Warning, "VolumeFailedDelete"),
         };

@@ -3,7 +3,8 @@
 //! ```text
 //! cargo run --release -p bench -- size
 //! cargo run --release -p bench -- memory --pairs 10000 --sidecar controller
-//! cargo run --release -p bench -- provision --claims 1000
+//! cargo run --release -p bench -- provision --claims 1000 --against-no-intents --against-go
+//! cargo run --release -p bench -- capacity --nodes 1000 --classes 3
 //! cargo run --release -p bench -- node
 //! cargo run --release -p bench -- attach --attachments 1000 --nodes 10 --burst 0 --against-go
 //! cargo run --release -p bench -- resize --claims 1000 --pods 10000 --against-go
@@ -14,10 +15,13 @@
 
 mod attach;
 mod audit;
+mod capacity;
+mod latency;
 mod memory;
 mod node;
 mod provision;
 mod resize;
+mod scrape;
 mod stand;
 mod usage;
 
@@ -51,11 +55,38 @@ enum What {
         #[arg(long, default_value = "csi-provisioner")]
         sidecar: String,
     },
-    /// Claims made, bound and deleted: time, CPU, API requests.
+    /// Claims made, bound and deleted: time, latency, CPU, API requests, bytes into etcd.
     Provision {
         /// How many claims at once.
         #[arg(long, default_value_t = 1000)]
         claims: usize,
+        /// On how many of them the provisioner works at once.
+        #[arg(long, default_value_t = 100)]
+        workers: usize,
+        /// All claims are there when the provisioner starts.
+        #[arg(long)]
+        waiting: bool,
+        /// The same with --volume-intents=false.
+        #[arg(long)]
+        against_no_intents: bool,
+        /// The same with the Go provisioner.
+        #[arg(long)]
+        against_go: bool,
+    },
+    /// CSIStorageCapacity objects: time until they are there, and API requests while nothing changes.
+    Capacity {
+        /// Nodes, each a topology segment.
+        #[arg(long, default_value_t = 1000)]
+        nodes: usize,
+        /// Classes with late binding.
+        #[arg(long, default_value_t = 3)]
+        classes: usize,
+        /// How many polls long nothing changes.
+        #[arg(long, default_value_t = 3)]
+        polls: u32,
+        /// Seconds between two polls.
+        #[arg(long, default_value_t = 20)]
+        interval: u64,
     },
     /// Attachments made and withdrawn: time, latency, CPU, API requests.
     Attach {
@@ -109,7 +140,13 @@ async fn main() -> anyhow::Result<()> {
             Ok(())
         }
         What::Memory { pairs, sidecar } => memory::measure(&binaries, &sidecar, pairs).await,
-        What::Provision { claims } => provision::measure(&binaries, claims).await,
+        What::Provision { claims, workers, waiting, against_no_intents, against_go } => {
+            let size = provision::Size { claims, workers, waiting };
+            provision::measure(&binaries, size, against_no_intents, against_go).await
+        }
+        What::Capacity { nodes, classes, polls, interval } => {
+            capacity::measure(&binaries, capacity::Size { nodes, classes, polls, interval }).await
+        }
         What::Node { seconds, go_registrar, go_livenessprobe } => {
             let go = go_registrar.zip(go_livenessprobe);
             let go = go.map(|(registrar, livenessprobe)| node::Go { registrar, livenessprobe });

@@ -1,11 +1,10 @@
 //! Claims that grow at once: time, latency, CPU, API requests, memory, also with many pods in the cluster. The Go resizer goes
 //! through the same beside ours when asked for.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use base::metrics::Metrics;
 use cluster::Process;
 use csi::{CallLog, Client, Connection, DialOptions, Endpoint, v1};
@@ -16,6 +15,7 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::runtime::watcher::{self, Event, watcher};
 use serde_json::json;
 
+use crate::latency::Times;
 use crate::stand::{Programs, Stand, quiet, until_logged};
 use crate::usage::{Memory, cpu, memory};
 
@@ -127,7 +127,7 @@ async fn run(programs: &Programs, size: Size, resizer: Resizer) -> Result<Figure
     stand.audit.reset();
     let (used, begun) = (cpu(sidecar.id())?, Instant::now());
     request(&stand, &times, size.claims).await?;
-    until_grown(&times, size.claims).await?;
+    times.until_done(size.claims, PATIENCE).await?;
     let took = begun.elapsed();
     quiet(sidecar.id()).await?;
     let spent = cpu(sidecar.id())?.saturating_sub(used);
@@ -141,29 +141,8 @@ async fn run(programs: &Programs, size: Size, resizer: Resizer) -> Result<Figure
     pods(&stand, size.pods).await?;
     let sidecar = resizer.start(&stand, "pods").await?;
     let with_pods = memory(sidecar.id())?;
-    let latency = times.lock().unwrap_or_else(PoisonError::into_inner).quantiles();
+    let latency = times.quantiles();
     Ok(Figures { empty, filled, grown, with_pods, took, latency, cpu: spent, requests })
-}
-
-/// When each claim was asked to grow, and when it was seen grown.
-#[derive(Default)]
-struct Times {
-    asked: HashMap<String, Instant>,
-    grown: HashMap<String, Instant>,
-}
-
-impl Times {
-    /// Median, and what one in a hundred exceeds.
-    fn quantiles(&self) -> [Duration; 2] {
-        let took =
-            |(name, at): (&String, &Instant)| Some(at.saturating_duration_since(*self.asked.get(name)?));
-        let mut all: Vec<Duration> = self.grown.iter().filter_map(took).collect();
-        all.sort();
-        [0.5, 0.99].map(|share: f64| {
-            let index = (share * all.len().saturating_sub(1) as f64).round() as usize;
-            all.get(index).copied().unwrap_or_default()
-        })
-    }
 }
 
 fn name(number: usize) -> String {
@@ -248,13 +227,13 @@ async fn pods(stand: &Stand, count: usize) -> Result<()> {
 }
 
 /// Asks every claim to grow.
-async fn request(stand: &Stand, times: &Arc<Mutex<Times>>, count: usize) -> Result<()> {
+async fn request(stand: &Stand, times: &Times, count: usize) -> Result<()> {
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(stand.client.clone(), &stand.namespace);
     let one = |number: usize| {
         let (claims, times) = (claims.clone(), times.clone());
         async move {
             let larger = json!({"spec": {"resources": {"requests": {"storage": "2Mi"}}}});
-            times.lock().unwrap_or_else(PoisonError::into_inner).asked.insert(name(number), Instant::now());
+            times.asked(name(number));
             claims.patch(&name(number), &PatchParams::default(), &Patch::Merge(larger)).await?;
             anyhow::Ok(())
         }
@@ -264,8 +243,8 @@ async fn request(stand: &Stand, times: &Arc<Mutex<Times>>, count: usize) -> Resu
 }
 
 /// Notes when claims have their new size.
-fn follow(stand: &Stand) -> Arc<Mutex<Times>> {
-    let times = Arc::new(Mutex::new(Times::default()));
+fn follow(stand: &Stand) -> Times {
+    let times = Times::default();
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(stand.client.clone(), &stand.namespace);
     let noted = times.clone();
     tokio::spawn(async move {
@@ -274,24 +253,9 @@ fn follow(stand: &Stand) -> Arc<Mutex<Times>> {
             let Ok(Event::Apply(claim)) = event else { continue };
             let capacity = claim.status.and_then(|status| status.capacity?.remove("storage"));
             if capacity.is_some_and(|size| size.0 == "2Mi") {
-                let mut times = noted.lock().unwrap_or_else(PoisonError::into_inner);
-                times.grown.entry(claim.metadata.name.unwrap_or_default()).or_insert_with(Instant::now);
+                noted.done(claim.metadata.name.unwrap_or_default());
             }
         }
     });
     times
-}
-
-async fn until_grown(times: &Arc<Mutex<Times>>, count: usize) -> Result<()> {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        let grown = times.lock().unwrap_or_else(PoisonError::into_inner).grown.len();
-        if grown == count {
-            return Ok(());
-        }
-        if Instant::now() > end {
-            bail!("{grown} of {count} claims have grown after {PATIENCE:?}");
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }

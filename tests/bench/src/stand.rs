@@ -34,7 +34,8 @@ impl Programs {
             if !command.args(["--manifest-path", manifest]).status()?.success() {
                 bail!("cannot build {name}");
             }
-            let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target");
+            let usual = || concat!(env!("CARGO_MANIFEST_DIR"), "/../../target").into();
+            let root = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(usual);
             Ok(PathBuf::from(root).join(target.unwrap_or_default()).join(profile).join(name))
         };
         Ok(Self {
@@ -134,6 +135,12 @@ impl Stand {
         self.start(command, log, flags)
     }
 
+    /// Starts the Go csi-provisioner.
+    pub(crate) fn go_provisioner(&self, log: &str, flags: &[&str]) -> Result<Process> {
+        let binaries = ensure(&[Binary::CsiProvisioner], &Progress::auto())?;
+        self.start(Command::new(binaries.path(Binary::CsiProvisioner)), log, flags)
+    }
+
     /// Starts the Go csi-attacher.
     pub(crate) fn go_attacher(&self, log: &str, flags: &[&str]) -> Result<Process> {
         let binaries = ensure(&[Binary::CsiAttacher], &Progress::auto())?;
@@ -151,6 +158,7 @@ impl Stand {
             .arg(format!("--csi-address={}", self.control_plane.folder().join("csi.sock").display()))
             .arg(format!("--kubeconfig={}", self.kubeconfig.display()))
             .args(flags)
+            .env("NAMESPACE", &self.namespace)
             .env_remove("KUBECONFIG");
         Ok(self.control_plane.spawn(log, command)?)
     }

@@ -32,6 +32,7 @@ pub struct ControlPlane {
     config: kube::Config,
     authority: String,
     server: String,
+    etcd_address: String,
     folder: TempDir,
 }
 
@@ -85,6 +86,7 @@ impl ControlPlane {
             config,
             authority,
             server,
+            etcd_address: format!("127.0.0.1:{}", ports.etcd),
             folder,
         };
         this.components.append(&mut components);
@@ -172,6 +174,11 @@ impl ControlPlane {
     /// The API server's address, `https://127.0.0.1:PORT`.
     pub fn server(&self) -> &str {
         &self.server
+    }
+
+    /// Where etcd listens, without TLS, `127.0.0.1:PORT`: its metrics are at `/metrics` there.
+    pub fn etcd(&self) -> &str {
+        &self.etcd_address
     }
 
     /// What clients with the administrator's rights are made of.

@@ -72,8 +72,13 @@ pub fn roles(manifest: &str) -> String {
 impl Stand {
     /// A fresh control plane, the hostpath driver, and an account with the provisioner's sample role.
     pub async fn up(name: &str) -> Stand {
-        Self::with(name, &[], "csi-provisioner", include_str!("../../../manifests/rbac/provisioner.yaml"))
-            .await
+        Self::provisioning(name, &[]).await
+    }
+
+    /// The same with other flags for the driver.
+    pub async fn provisioning(name: &str, driver_flags: &[&str]) -> Stand {
+        let role = include_str!("../../../manifests/rbac/provisioner.yaml");
+        Self::with(name, driver_flags, "csi-provisioner", role).await
     }
 
     /// The same with other flags for the driver and another account.
@@ -167,6 +172,11 @@ impl Stand {
         let mut command = on_host(name);
         command.arg(executable("mooring", "mooring").expect("mooring")).arg(sidecar);
         self.start(command, sidecar, name, flags)
+    }
+
+    /// The same of the Go csi-provisioner.
+    pub fn go_provisioner(&self, name: &str, flags: &[&str]) -> Replica {
+        self.go_sidecar(Binary::CsiProvisioner, name, flags)
     }
 
     /// The same of the Go csi-attacher.

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::register::counter;
 
-/// The metrics of one work queue; clones share them.
+/// The metrics of the work queues of one name, mostly one; clones share them.
 ///
 /// The queue tells what happens; unfinished work and ages are computed when the page is read.
 #[derive(Clone)]
@@ -41,7 +41,8 @@ type Ask = dyn Fn() -> Waiting + Send + Sync;
 
 #[derive(Default)]
 struct State {
-    ask: Option<Arc<Ask>>,
+    /// One for each queue of the name.
+    ask: Vec<Arc<Ask>>,
     next: u64,
     /// When each piece of work in progress began.
     running: BTreeMap<u64, Instant>,
@@ -59,9 +60,10 @@ impl QueueMetrics {
         self.0.retries.inc();
     }
 
-    /// `ask` tells what waits; it is called whenever the page is requested.
+    /// `ask` tells what waits in one queue; it is called whenever the page is requested. Queues that share a name are summed
+    /// up, as client-go does.
     pub fn ask_what_waits(&self, ask: impl Fn() -> Waiting + Send + Sync + 'static) {
-        self.0.state().ask = Some(Arc::new(ask));
+        self.0.state().ask.push(Arc::new(ask));
     }
 
     /// A worker took an item that had waited this long; the work lasts until the result is
@@ -193,7 +195,9 @@ impl Collector for Ages {
         for (name, queue) in queues.iter() {
             // Asked without the lock: the queue has locks of its own.
             let ask = queue.state().ask.clone();
-            let Waiting { depth, oldest } = ask.map_or_else(Waiting::default, |ask| ask());
+            let waiting: Vec<Waiting> = ask.iter().map(|ask| ask()).collect();
+            let depth: usize = waiting.iter().map(|waiting| waiting.depth).sum();
+            let oldest = waiting.iter().filter_map(|waiting| waiting.oldest).min();
             let state = queue.state();
             let labels = &[name.as_str()];
             let ages = || state.running.values().map(age);

@@ -99,12 +99,32 @@ async fn ages_and_unfinished_work_are_those_of_the_moment_of_reading() {
     }
 
     drop(first);
-    queue.ask_what_waits(Waiting::default);
     for (family, want) in [
         ("workqueue_unfinished_work_seconds", 1),
         ("workqueue_longest_running_processor_seconds", 1),
-        ("mooring_workqueue_oldest_item_age_seconds", 0),
         ("workqueue_work_duration_seconds_sum", 6),
+    ] {
+        let line = format!("{family}{{name=\"claims\"}} {want}");
+        assert_eq!(samples(&metrics, &format!("{family}{{")), [line]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn queues_of_one_name_are_summed_up() {
+    let metrics = Metrics::new();
+    let (first, second) = (metrics.queue("claims"), metrics.queue("claims"));
+    let early = tokio::time::Instant::now();
+    tokio::time::advance(Duration::from_secs(3)).await;
+    let late = tokio::time::Instant::now();
+    first.ask_what_waits(move || Waiting { depth: 2, oldest: Some(late) });
+    second.ask_what_waits(move || Waiting { depth: 1, oldest: Some(early) });
+    metrics.queue("claims").ask_what_waits(Waiting::default);
+    first.count_adds(1);
+    second.count_adds(2);
+    for (family, want) in [
+        ("workqueue_depth", 3),
+        ("workqueue_adds_total", 3),
+        ("mooring_workqueue_oldest_item_age_seconds", 3),
     ] {
         let line = format!("{family}{{name=\"claims\"}} {want}");
         assert_eq!(samples(&metrics, &format!("{family}{{")), [line]);

@@ -1,5 +1,5 @@
-//! Finds etcd, the Kubernetes binaries, csi-sanity, the Go csi-attacher and our program around csi-translation-lib, and
-//! builds what is missing.
+//! Finds etcd, the Kubernetes binaries, csi-sanity, the Go csi-provisioner, csi-attacher and csi-resizer, and our program
+//! around csi-translation-lib, and builds what is missing.
 //!
 //! Each binary comes from the first of these that has it:
 //! 1. the folder in `MOORING_KUBE_BIN`, whatever its version (you asked for it);
@@ -147,6 +147,17 @@ pub fn complete(
         binaries.found.insert(binary, Found { file, by: "built now" });
     }
     Ok(binaries)
+}
+
+/// A file of a Go module that `binary` is made of, for example a manifest that upstream publishes with its code. Blocks
+/// while the module is downloaded.
+///
+/// # Errors
+/// See [`BinariesError`].
+pub fn upstream_file(binary: Binary, module: &str, file: &str) -> Result<String, BinariesError> {
+    let folder = cached_file(&cache_folder()?, binary).with_file_name("module");
+    let path = build::module_folder(binary, &folder, module)?.join(file);
+    std::fs::read_to_string(&path).map_err(|source| BinariesError::Cache { path, source })
 }
 
 fn cached_file(cache: &Path, binary: Binary) -> PathBuf {

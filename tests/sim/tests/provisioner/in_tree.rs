@@ -145,6 +145,35 @@ async fn its_volume_is_deleted_by_the_id_in_its_source() {
     assert_eq!(failures(&world), Vec::<String>::new());
 }
 
+/// Its id is in its object only, which is read just before the call.
+#[tokio::test(start_paused = true)]
+async fn an_object_removed_by_force_is_told_before_its_volume_leaks() {
+    let world = World::default();
+    world.api.put(json!({
+        "apiVersion": "v1", "kind": "PersistentVolume",
+        "metadata": {
+            "name": "pv", "finalizers": [FINALIZER],
+            "annotations": {"pv.kubernetes.io/provisioned-by": "kubernetes.io/cinder", "pv.kubernetes.io/migrated-to": CINDER},
+        },
+        "spec": {
+            "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, "persistentVolumeReclaimPolicy": "Delete",
+            "cinder": {"volumeID": "1"}, "claimRef": {"namespace": "default", "name": "gone", "uid": "gone"},
+        },
+        "status": {"phase": "Bound"},
+    }));
+    let _running = world.run(Duration::from_secs(1), cinder);
+    tokio::time::sleep(QUIET).await;
+    world.api.delay_watch(Duration::from_secs(10));
+    world.api.edit("persistentvolumes", "pv", |volume| volume["status"]["phase"] = json!("Released"));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    world.api.edit("persistentvolumes", "pv", |volume| volume["metadata"]["finalizers"] = json!([]));
+    world.api.delete("persistentvolumes", "pv");
+    tokio::time::sleep(QUIET).await;
+    assert_eq!((calls(&world), writes(&world), world.api.count("persistentvolumes")), (vec![], vec![], 0));
+    let text = "VolumeFailedDelete: persistentvolume pv is gone, and with it the id of its volume: delete it at the storage system";
+    assert_eq!(failures(&world), [text]);
+}
+
 /// The scripted driver gives ids that are no URIs of Azure disks.
 #[tokio::test(start_paused = true)]
 async fn a_volume_that_cannot_be_translated_back_is_deleted() {

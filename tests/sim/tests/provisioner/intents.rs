@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use base::leadership::Leadership;
 use csi::v1::CreateVolumeRequest;
+use provisioner::Config;
 use serde_json::{Value, json};
 use sim::{ApiServer, Call, Fault, Reply, Running, World};
 use tokio::time::sleep;
@@ -12,7 +13,7 @@ use tonic::Code;
 
 use crate::harness::{
     INTENTS, bound, calls, claim, class, events, intents, logged, no_volumes, remembering, sidecar,
-    sidecar_with, with_intents, writes,
+    sidecar_with, waiting, with_intents, writes,
 };
 use crate::sources::{begin_clone, cloning, remembering as remembering_sources};
 
@@ -76,6 +77,44 @@ async fn claims_that_come_together_share_writes() {
     // Ten workers: at least ten of them wait for each write.
     let written = lease_writes(&world).len();
     assert!((1..=20).contains(&written), "{written} writes for 100 claims");
+}
+
+/// Many requests need several Leases. Who is in one waits for no other.
+#[tokio::test(start_paused = true)]
+async fn slow_or_failed_write_holds_up_only_its_own_claims() {
+    for (fault, least) in [(Fault::LateReply(60 * SECOND), 1), (Fault::ApiError(500), 1)] {
+        let world = world();
+        for number in 0..200 {
+            world.api.put(waiting(&format!("data-{number}")));
+        }
+        world.steps.on(|step| step.is("create", "leases"), 1, fault.clone());
+        let _running = world.run(3600 * SECOND, |world| async move {
+            let config = Config { workers: 200, ..with_intents() };
+            sidecar_with(world, config, Leadership::always(), CancellationToken::new()).await;
+        });
+        sleep(Duration::from_millis(500)).await;
+        let (made, leases) = (calls(&world).len(), world.api.count("leases"));
+        assert!(leases >= 3, "{leases} Leases");
+        assert!((100..200 - least).contains(&made), "{fault:?}: {made} of 200 were sent");
+        sleep(120 * SECOND).await;
+        assert_eq!((calls(&world).len(), world.api.count("persistentvolumes")), (200, 200), "{fault:?}");
+    }
+}
+
+/// Leases are written side by side: a process that dies then may leave the last without those before.
+#[tokio::test(start_paused = true)]
+async fn requests_are_found_though_earlier_leases_were_never_made() {
+    let world = world();
+    let _binder = world.binder();
+    let _running = killed_in_the_call(&world).await;
+    let lease = world.api.get("leases", &format!("{INTENTS}-0")).unwrap();
+    world.api.delete("leases", &format!("{INTENTS}-0"));
+    let moved = json!({"name": format!("{INTENTS}-2"), "namespace": "default", "annotations": lease["metadata"]["annotations"]});
+    world.api.put(json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": moved}));
+    world.api.delete("persistentvolumeclaims", "data");
+    sleep(600 * SECOND).await;
+    assert_eq!(world.driver.calls_of("CreateVolume").len(), 2);
+    assert_eq!((world.driver.volumes().len(), intents(&world)), (0, vec![]));
 }
 
 #[tokio::test(start_paused = true)]

@@ -24,3 +24,4 @@ mod sources;
 mod topology;
 mod unbound;
 mod unsaved;
+mod upstream;

@@ -21,7 +21,9 @@ use crate::topology::{SELECTED, late, placed, selected, selection, terms};
 const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
 const GIB: i64 = 1 << 30;
 
-static ON_NODE: Sidecar<Config> = Sidecar { config: first, world: telling, calls, writes, ..PUBLISHING };
+/// The provisioner of node-1.
+pub(crate) static ON_NODE: Sidecar<Config> =
+    Sidecar { config: first, world: telling, calls, writes, ..PUBLISHING };
 
 fn first() -> Config {
     on("node-1")

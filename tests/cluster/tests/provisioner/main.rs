@@ -1,5 +1,13 @@
 //! csi-provisioner on a real control plane, with upstream's sample role only.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that looks where nothing is fails, as it should"
+)]
+
+mod against_go;
+
 use std::time::{Duration, Instant};
 
 use cluster::stand::{Replica, Stand, has_hosts};

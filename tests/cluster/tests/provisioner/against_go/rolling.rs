@@ -1,0 +1,209 @@
+//! A rolling change while claims come and go: each claim gets one volume, and no volume is left.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use cluster::stand::{Stand, has_hosts};
+use cluster::{Signal, wait};
+use csi::v1;
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use kube::Api;
+use kube::api::{DeleteParams, ListParams, PostParams};
+use serde_json::json;
+
+use super::{Implementation, driver};
+use crate::{leader, wait_bound, wait_no_volumes};
+
+const LIMIT: Duration = Duration::from_secs(120);
+/// How many claims are made and deleted again and again.
+const COUNT: usize = 40;
+/// How many claims each leader is to lose.
+const EACH: usize = 3 * COUNT;
+/// A pause between two looks at all: looking must not take the machine from what is looked at.
+const PACE: Duration = Duration::from_millis(50);
+/// Requests of ours in flight.
+const AT_ONCE: usize = 8;
+
+/// Which claims are deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Deletes {
+    /// Those that are bound. A Go process that ends leaks the volume of one that is not.
+    Bound,
+    /// One in eight of the others too.
+    Any,
+}
+
+/// Claims that come and go, and how many went.
+struct Churn {
+    stand: Stand,
+    claims: Api<PersistentVolumeClaim>,
+    names: Vec<String>,
+    /// Those that were there when last looked, by name: their uids.
+    there: BTreeMap<String, String>,
+    gone: usize,
+    random: fastrand::Rng,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rolling_change_leaks_and_loses_nothing() {
+    if !has_hosts("a rolling change of csi-provisioner under load") {
+        return;
+    }
+    let mut churn = Churn::up().await;
+    let mut first = Implementation::Go.start(&churn.stand, "first", &[]);
+    churn.until_led_by("first", Deletes::Bound).await;
+    let mut second = Implementation::Ours.start(&churn.stand, "second", &[]);
+    churn.goes_on(Deletes::Bound).await;
+
+    // The Go provisioner is killed in the middle of it.
+    first.kill();
+    churn.until_led_by("second", Deletes::Bound).await;
+    let mut third = Implementation::Go.start(&churn.stand, "third", &[]);
+    churn.goes_on(Deletes::Any).await;
+
+    // Ours is told to stop, while claims are deleted whose volumes are being made.
+    second.signal(Signal::TERM);
+    churn.until_led_by("third", Deletes::Bound).await;
+    churn.goes_on(Deletes::Bound).await;
+    assert_eq!(second.wait(LIMIT).await.and_then(|status| status.code()), Some(1));
+    let log = second.last_lines(100_000);
+    assert!(!log.contains("permission missing"), "{log}");
+    assert!(!log.lines().any(|line| line.starts_with('E')), "{log}");
+
+    // The Go provisioner is told to stop: it dies at once.
+    let fourth = Implementation::Ours.start(&churn.stand, "fourth", &[]);
+    third.signal(Signal::TERM);
+    churn.until_led_by("fourth", Deletes::Bound).await;
+    churn.goes_on(Deletes::Any).await;
+    churn.settle().await;
+    drop(fourth);
+}
+
+impl Churn {
+    async fn up() -> Self {
+        let stand = Stand::up("load").await;
+        stand.class("csi", "Delete", "Immediate", &[]).await;
+        let names: Vec<String> = (0..COUNT).map(|number| format!("c{number}")).collect();
+        let claims = Api::namespaced(stand.client.clone(), &stand.namespace);
+        let random = fastrand::Rng::with_seed(12);
+        Self { stand, claims, names, there: BTreeMap::new(), gone: 0, random }
+    }
+
+    /// Makes and deletes until the leader has done its share.
+    async fn goes_on(&mut self, deletes: Deletes) {
+        let goal = self.gone + EACH;
+        let end = Instant::now() + LIMIT;
+        while self.gone < goal {
+            assert!(Instant::now() < end, "{} of {goal} claims came and went", self.gone);
+            self.step(deletes).await;
+        }
+    }
+
+    /// Makes and deletes until this one leads.
+    async fn until_led_by(&mut self, name: &str, deletes: Deletes) {
+        let end = Instant::now() + LIMIT;
+        while leader(&self.stand).await.as_deref() != Some(name) {
+            assert!(Instant::now() < end, "{name} never led");
+            self.step(deletes).await;
+        }
+    }
+
+    /// Looks at all, then makes what is not there and deletes what has had its time.
+    async fn step(&mut self, deletes: Deletes) {
+        let mut there = BTreeMap::new();
+        let mut unwanted = Vec::new();
+        for claim in self.claims.list(&ListParams::default()).await.expect("claims") {
+            let name = claim.metadata.name.clone().unwrap_or_default();
+            let bound = phase(&claim) == "Bound";
+            let impatient = deletes == Deletes::Any && self.random.u8(0..8) == 0;
+            if claim.metadata.deletion_timestamp.is_none() && (bound || impatient) {
+                unwanted.push(name.clone());
+            }
+            there.insert(name, claim.metadata.uid.unwrap_or_default());
+        }
+        self.gone += self.there.iter().filter(|(name, uid)| there.get(*name) != Some(uid)).count();
+        let wanted: Vec<&String> = self.names.iter().filter(|name| !there.contains_key(*name)).collect();
+        let make = futures::stream::iter(wanted).for_each_concurrent(AT_ONCE, async |name| {
+            let claim = json!({
+                "metadata": {"name": name},
+                "spec": {
+                    "accessModes": ["ReadWriteOnce"], "storageClassName": "csi",
+                    "resources": {"requests": {"storage": "1Mi"}},
+                },
+            });
+            let claim = serde_json::from_value(claim).expect("a claim");
+            self.claims.create(&PostParams::default(), &claim).await.expect("created");
+        });
+        let delete = futures::stream::iter(&unwanted).for_each_concurrent(AT_ONCE, async |name| {
+            self.claims.delete(name, &DeleteParams::default()).await.expect("deleted");
+        });
+        futures::join!(make, delete);
+        self.there = there;
+        tokio::time::sleep(PACE).await;
+    }
+
+    /// Every claim is to be bound in the end, and is, to a volume of its own; then none.
+    async fn settle(&mut self) {
+        let end = Instant::now() + LIMIT;
+        let all = ListParams::default();
+        loop {
+            let claims = self.claims.list(&all).await.expect("claims").items;
+            let leaving = claims.iter().any(|claim| claim.metadata.deletion_timestamp.is_some());
+            if !leaving && claims.len() == COUNT {
+                break;
+            }
+            assert!(Instant::now() < end, "{} claims, not {COUNT}", claims.len());
+            // Nothing is deleted any more.
+            let there: BTreeSet<String> =
+                claims.into_iter().filter_map(|claim| claim.metadata.name).collect();
+            for name in self.names.iter().filter(|name| !there.contains(*name)) {
+                self.stand.claim(name, "csi", "1Mi").await;
+            }
+            tokio::time::sleep(PACE).await;
+        }
+        wait_bound(&self.claims, COUNT).await;
+        let volumes: Api<PersistentVolume> = Api::all(self.stand.client.clone());
+        let as_many = async || (volumes.list(&all).await.ok()?.items.len() == COUNT).then_some(());
+        wait::until("the other volumes to go", LIMIT, as_many).await.expect("a volume each");
+        self.are_each_other_s(&volumes).await;
+
+        self.claims.delete_collection(&DeleteParams::default(), &all).await.expect("deleted");
+        wait_no_volumes(&self.stand).await;
+        assert_eq!(self.stand.directories(), Vec::<String>::new());
+        println!("{} claims came and went", self.gone + COUNT);
+    }
+
+    /// Each claim has one volume, which has its claim, and the driver has no other.
+    async fn are_each_other_s(&self, volumes: &Api<PersistentVolume>) {
+        let claims = self.claims.list(&ListParams::default()).await.expect("claims");
+        let claims: BTreeSet<(String, String)> = claims
+            .into_iter()
+            .map(|claim| {
+                let volume = claim.spec.and_then(|spec| spec.volume_name).unwrap_or_default();
+                (claim.metadata.uid.unwrap_or_default(), volume)
+            })
+            .collect();
+        let mut handles = Vec::new();
+        let mut held = BTreeSet::new();
+        for volume in volumes.list(&ListParams::default()).await.expect("volumes") {
+            let spec = volume.spec.expect("a spec");
+            handles.push(spec.csi.expect("a CSI volume").volume_handle);
+            let claim = spec.claim_ref.and_then(|claim| claim.uid).unwrap_or_default();
+            held.insert((claim, volume.metadata.name.unwrap_or_default()));
+        }
+        handles.sort();
+        assert_eq!((claims.len(), &claims), (COUNT, &held));
+        let listed = driver(&self.stand).await.call(v1::ListVolumesRequest::default(), LIMIT).await;
+        let entries = listed.expect("a list").entries.into_iter();
+        let mut made: Vec<String> =
+            entries.filter_map(|entry| entry.volume).map(|volume| volume.volume_id).collect();
+        made.sort();
+        assert_eq!(handles, made, "the driver's volumes");
+        assert_eq!(self.stand.directories().len(), COUNT);
+    }
+}
+
+fn phase(claim: &PersistentVolumeClaim) -> &str {
+    claim.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
+}
