@@ -169,6 +169,11 @@ impl Stand {
         self.start(command, sidecar, name, flags)
     }
 
+    /// The same of the Go csi-provisioner.
+    pub fn go_provisioner(&self, name: &str, flags: &[&str]) -> Replica {
+        self.go_sidecar(Binary::CsiProvisioner, name, flags)
+    }
+
     /// The same of the Go csi-attacher.
     pub fn go_attacher(&self, name: &str, flags: &[&str]) -> Replica {
         self.go_sidecar(Binary::CsiAttacher, name, flags)

@@ -1,5 +1,5 @@
-//! Finds etcd, the Kubernetes binaries, csi-sanity, the Go csi-attacher and our program around csi-translation-lib, and
-//! builds what is missing.
+//! Finds etcd, the Kubernetes binaries, csi-sanity, the Go csi-provisioner, csi-attacher and csi-resizer, and our program
+//! around csi-translation-lib, and builds what is missing.
 //!
 //! Each binary comes from the first of these that has it:
 //! 1. the folder in `MOORING_KUBE_BIN`, whatever its version (you asked for it);

@@ -47,6 +47,13 @@ pub(super) const ATTACHER: Module = Module {
     go_sum: include_str!("../../go/attacher/go.sum"),
     program: None,
 };
+pub(super) const PROVISIONER: Module = Module {
+    name: "csi-provisioner",
+    main: "github.com/kubernetes-csi/external-provisioner/v6",
+    go_mod: include_str!("../../go/provisioner/go.mod"),
+    go_sum: include_str!("../../go/provisioner/go.sum"),
+    program: None,
+};
 pub(super) const RESIZER: Module = Module {
     name: "csi-resizer",
     main: "github.com/kubernetes-csi/external-resizer/v2",
@@ -158,6 +165,8 @@ pub enum Binary {
     Kubelet,
     /// The CSI conformance suite.
     CsiSanity,
+    /// The Go csi-provisioner, which ours takes over from and is compared with.
+    CsiProvisioner,
     /// The Go csi-attacher, which ours takes over from and is measured against.
     CsiAttacher,
     /// The Go csi-resizer, likewise.
@@ -202,20 +211,21 @@ impl Binary {
         [Binary::Etcd, Binary::ApiServer, Binary::ControllerManager, Binary::Scheduler, Binary::Kubectl];
 
     /// All that the tests of the workspace run.
-    pub const TESTS: [Binary; 9] = [
+    pub const TESTS: [Binary; 10] = [
         Binary::Etcd,
         Binary::ApiServer,
         Binary::ControllerManager,
         Binary::Scheduler,
         Binary::Kubectl,
         Binary::CsiSanity,
+        Binary::CsiProvisioner,
         Binary::CsiAttacher,
         Binary::CsiResizer,
         Binary::CsiTranslation,
     ];
 
     /// All that there are.
-    pub const ALL: [Binary; 10] = [
+    pub const ALL: [Binary; 11] = [
         Binary::Etcd,
         Binary::ApiServer,
         Binary::ControllerManager,
@@ -223,6 +233,7 @@ impl Binary {
         Binary::Kubectl,
         Binary::Kubelet,
         Binary::CsiSanity,
+        Binary::CsiProvisioner,
         Binary::CsiAttacher,
         Binary::CsiResizer,
         Binary::CsiTranslation,
@@ -270,6 +281,12 @@ impl Binary {
                 asked: &["--version"],
                 says: "Version = ",
             },
+            Binary::CsiProvisioner => sidecar(
+                "csi-provisioner",
+                PROVISIONER,
+                "github.com/kubernetes-csi/external-provisioner/v6/cmd/csi-provisioner",
+                "csi-provisioner ",
+            ),
             Binary::CsiAttacher => sidecar(
                 "csi-attacher",
                 ATTACHER,

@@ -4,6 +4,7 @@ use super::*;
 fn reads_the_releases_from_go_mod() {
     assert_eq!(KUBERNETES.release(), "v1.37.2");
     assert_eq!(SANITY.release(), "v5.6.0");
+    assert_eq!(PROVISIONER.release(), "v6.4.0");
     assert_eq!(ATTACHER.release(), "v4.13.0");
     assert_eq!(RESIZER.release(), "v2.3.0");
     assert_eq!(KUBERNETES.version_of(ETCD), "v3.7.0");
@@ -51,6 +52,7 @@ fn each_has_the_version_of_its_module() {
         (Binary::ApiServer, "v1.37.2"),
         (Binary::Kubectl, "v1.37.2"),
         (Binary::CsiSanity, "v5.6.0"),
+        (Binary::CsiProvisioner, "v6.4.0"),
         (Binary::CsiAttacher, "v4.13.0"),
         (Binary::CsiResizer, "v2.3.0"),
         (Binary::CsiTranslation, "v0.37.2"),
