@@ -13,7 +13,7 @@ use crate::change::ends_at;
 use crate::cluster::{Cluster, Uses};
 use crate::decide::{Told, claim_obstacle, in_use};
 use crate::error::MigrateError;
-use crate::hold::Hold;
+use crate::hold::{Hold, release};
 use crate::journal::Journal;
 use crate::prepare::{Prepared, bound_claim, claim_of, prepare};
 use crate::progress::Progress;
@@ -178,12 +178,13 @@ impl Work<'_> {
     /// Works on these volumes; those without a record are in the undo file.
     async fn all(&mut self, volumes: Vec<(String, Option<Record>)>) -> Result<(), MigrateError> {
         let requests = Requests::new(self.client.clone());
-        if volumes.is_empty() {
-            return Ok(());
-        }
         let file =
             std::path::absolute(self.journal.path()).unwrap_or_else(|_| self.journal.path().to_owned());
         let id = self.journal.id().to_owned();
+        if volumes.is_empty() {
+            // A run that was killed at its very end has left it.
+            return Ok(release(&requests, &id).await?);
+        }
         let mut hold = Hold::take(&requests, &id, &file, self.options.lag).await?;
         let mut uses: Option<(Instant, Uses)> = None;
         self.progress.begin(volumes.len());
@@ -209,7 +210,7 @@ impl Work<'_> {
         }
         self.progress.end();
         if self.journal.unfinished().is_empty() {
-            hold.release().await?;
+            release(&requests, &id).await?;
         }
         Ok(())
     }

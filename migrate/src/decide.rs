@@ -118,11 +118,6 @@ pub(crate) fn obstacles(
     let mut found = unsettled(volume);
     if !told.in_use {
         found.extend(in_use(users));
-        let attacher = |one: &&String| one.starts_with("external-attacher/");
-        let held = volume.metadata.finalizers.iter().flatten().find(attacher);
-        if let Some(finalizer) = held.filter(|_| users.nodes.is_empty()) {
-            found.push(format!("its attacher still holds it with the finalizer {finalizer}"));
-        }
     }
     let handle = converted.spec.as_ref().and_then(|spec| spec.csi.as_ref()).map(|csi| &csi.volume_handle);
     if handle.is_some_and(|handle| handle.split('/').any(|part| part == "UNSPECIFIED")) {

@@ -142,22 +142,24 @@ impl<'a> Hold<'a> {
         }
         Ok(())
     }
+}
 
-    /// Takes the policy away.
-    ///
-    /// # Errors
-    /// The API server refuses.
-    pub(crate) async fn release(self) -> Result<(), HoldError> {
-        for plural in ["validatingadmissionpolicybindings", "validatingadmissionpolicies"] {
-            let path = format!("{GROUP}/{plural}");
-            let Some(object) = self.requests.get(&path, NAME).await.map_err(|error| refused(&error))? else {
-                continue;
-            };
-            let gone = self.requests.delete(&path, NAME, text(&object, "/metadata/uid"), None).await;
+/// Takes the policy of the migration `id` away, if it is there.
+///
+/// # Errors
+/// The API server refuses.
+pub(crate) async fn release(requests: &Requests, id: &str) -> Result<(), HoldError> {
+    // The policy last: it says whose the binding is.
+    for plural in ["validatingadmissionpolicybindings", "validatingadmissionpolicies"] {
+        let path = format!("{GROUP}/{plural}");
+        let present = requests.get(&path, NAME).await;
+        let Some(object) = present.map_err(|error| refused(&error))? else { continue };
+        if annotation(&object, ID) == id {
+            let gone = requests.delete(&path, NAME, text(&object, "/metadata/uid"), None).await;
             gone.map_err(|error| refused(&error))?;
         }
-        Ok(())
     }
+    Ok(())
 }
 
 fn annotation<'a>(object: &'a Value, key: &str) -> &'a str {

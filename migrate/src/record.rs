@@ -152,7 +152,7 @@ pub(crate) fn policy(volume: &Value) -> String {
     text(volume, "/spec/persistentVolumeReclaimPolicy").to_owned()
 }
 
-/// Whether the finalizer is that of an attacher: it comes and goes with attachments.
+/// Whether the finalizer is that of an attacher. It is on every volume that was ever attached, until the volume is deleted.
 pub(crate) fn is_attachers(finalizer: &str) -> bool {
     finalizer.starts_with("external-attacher/")
 }

@@ -42,21 +42,23 @@ fn mortal(client: &Client, death: Death) -> (Client, Arc<AtomicUsize>) {
     (Client::new(service, "default"), count)
 }
 
+/// The command, or the one that undoes it, to its end.
+async fn run(site: &Site, client: &Client, back: bool) {
+    let options = Options::with_file(site.file());
+    let (mut progress, stop) = (Progress::silent(), CancellationToken::new());
+    let ended = match back {
+        false => convert(client, &options, &mut progress, &stop).await,
+        true => undo(client, &options, &mut progress, &stop).await,
+    };
+    assert!(ended.expect("nothing is refused").is_complete());
+}
+
 /// One run of the command that dies; `false`: it came to its end first.
 async fn dies(site: &Site, back: bool, death: Death) -> bool {
     let (client, count) = mortal(&site.stand.client, death);
-    let options = Options::with_file(site.file());
-    let (mut progress, stop) = (Progress::silent(), CancellationToken::new());
-    let run = async {
-        let ended = match back {
-            false => convert(&client, &options, &mut progress, &stop).await,
-            true => undo(&client, &options, &mut progress, &stop).await,
-        };
-        ended.expect("nothing is refused");
-    };
     let (Death::Before(at) | Death::After(at)) = death;
     tokio::select! {
-        () = run => false,
+        () = run(site, &client, back) => false,
         () = dead(&count, at) => true,
     }
 }
@@ -98,17 +100,17 @@ async fn broken_off_at_each_request_the_claim_stays_bound() {
                 look_at_claim(&site, number).await;
                 assert_eq!(site.claim("data").await["status"]["phase"], "Bound", "{back} {death:?}");
                 // Whatever was done: the same command takes it to its end, and the other one back to the beginning.
-                for (args, source) in [(["--undo-file"], "csi"), (["--undo"], "cinder")] {
-                    site.migrate(&[args[0], &site.file(), "--policy-lag=0s"]).await;
+                for (back, source) in [(false, "csi"), (true, "cinder")] {
+                    run(&site, &site.stand.client, back).await;
                     let volume = site.volume("data").await;
                     assert!(!volume["spec"][source].is_null(), "{back} {death:?} {volume}");
                     assert_eq!(volume["spec"]["persistentVolumeReclaimPolicy"], "Delete", "{back} {death:?}");
-                    let marked =
-                        site.claim("data").await["metadata"]["annotations"]["mooring.dev/migrating"].clone();
-                    assert!(marked.is_null(), "{back} {death:?}");
+                    let annotations = &site.claim("data").await["metadata"]["annotations"];
+                    assert!(annotations["mooring.dev/migrating"].is_null(), "{back} {death:?}");
+                    site.no_policy_is_left().await;
                 }
                 if back {
-                    site.migrate(&["--undo-file", &site.file(), "--policy-lag=0s"]).await;
+                    run(&site, &site.stand.client, false).await;
                 }
             }
             if ended {
@@ -117,7 +119,7 @@ async fn broken_off_at_each_request_the_claim_stays_bound() {
             }
         }
         if !back {
-            site.migrate(&["--undo-file", &site.file(), "--policy-lag=0s"]).await;
+            run(&site, &site.stand.client, false).await;
         }
     }
     println!("{requests} requests; {gone} times the volume was not there");

@@ -1,6 +1,7 @@
 //! A control plane with volumes of kubernetes.io/cinder, and our driver under the name of the one that replaced it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -21,6 +22,8 @@ pub(crate) const IN_TREE: &str = "kubernetes.io/cinder";
 
 pub(crate) struct Site {
     pub(crate) stand: Stand,
+    /// The executable: built once, before anything is timed or killed.
+    mooring: PathBuf,
 }
 
 /// Every phase that a claim has had since the watch began.
@@ -67,9 +70,7 @@ impl Site {
         ] {
             stand.control_plane.apply_object(object, "").await.expect("applied");
         }
-        // Built before anything is timed or killed.
-        executable("mooring", "mooring").expect("mooring");
-        Self { stand }
+        Self { stand, mooring: executable("mooring", "mooring").expect("mooring") }
     }
 
     pub(crate) async fn until<T, F: Future<Output = Option<T>>>(
@@ -236,7 +237,7 @@ impl Site {
 
     /// The command, with the administrator's rights.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(executable("mooring", "mooring").expect("mooring"));
+        let mut command = Command::new(&self.mooring);
         command.arg("migrate").args(args).env("KUBECONFIG", self.stand.control_plane.kubeconfig());
         command
     }
