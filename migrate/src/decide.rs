@@ -71,13 +71,17 @@ pub(crate) fn converted(
     Ok(volume)
 }
 
-/// The Secret that the volume's class names for its deletion, if a plugin's class does.
+/// The Secret that the volume's class names for its deletion, if a plugin's class does and the volume itself does not say.
 fn deletion_secret(
     told: &Told,
     plugin: Plugin,
     volume: &PersistentVolume,
     class: Option<&StorageClass>,
 ) -> Result<Option<SecretRef>, ConversionError> {
+    let annotations = volume.metadata.annotations.as_ref();
+    if annotations.is_some_and(|all| all.contains_key(DELETION_SECRET_NAME)) {
+        return Ok(None);
+    }
     let holder = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
     let Some(class) = class.filter(|class| class.provisioner == plugin.name()) else { return Ok(None) };
     let parameters = told.plugins.class(plugin, class.clone())?.parameters.unwrap_or_default();

@@ -120,13 +120,23 @@ fn the_secret_for_the_deletion_is_written_down() {
     let noted = json!({DELETION_SECRET_NAME: "px", DELETION_SECRET_NAMESPACE: "ns"});
     assert_eq!(found(Some(&class("kubernetes.io/portworx-volume", "px"))), Ok(noted));
     assert_eq!(found(Some(&class("other", "px"))), Ok(json!({})));
+    // The provisioner that made it has written down that there is none.
+    let none = json!({DELETION_SECRET_NAME: "", DELETION_SECRET_NAMESPACE: ""});
+    let class_of_plugin = class("kubernetes.io/portworx-volume", "px");
+    let after = converted(
+        &Told::default(),
+        Plugin::Portworx,
+        volume(none.clone(), spec.clone()),
+        Some(&class_of_plugin),
+    );
+    assert_eq!(json!(after.unwrap().metadata.annotations), none);
     assert_eq!(found(None), Ok(json!({})));
     let error = found(Some(&class("kubernetes.io/portworx-volume", "${pvc.annotations['a']}"))).unwrap_err();
     assert!(error.to_string().starts_with("the Secret for its deletion: "), "{error}");
 }
 
 #[test]
-fn a_volume_about_to_be_deleted_and_a_claim_half_bound_must_wait() {
+fn a_volume_on_its_way_out_and_a_claim_half_bound_must_wait() {
     for (policy, phase, expected) in [
         ("Delete", "Released", &["it is Released: its volume is about to be deleted"][..]),
         ("Retain", "Released", &[]),

@@ -205,6 +205,12 @@ fn sidecar(name: &'static str, module: Module, package: &'static str, says: &'st
     Recipe { name, module, package, stamp: Stamp::Variable("main.version"), asked: &["--version"], says }
 }
 
+/// A program of Kubernetes.
+fn component(name: &'static str, package: &'static str) -> Recipe {
+    let (stamp, module) = (Stamp::Kubernetes, kubernetes());
+    Recipe { name, module, package, stamp, asked: &["--version"], says: "Kubernetes " }
+}
+
 impl Binary {
     /// What a control plane needs, and kubectl beside it.
     pub const CONTROL_PLANE: [Binary; 5] =
@@ -245,14 +251,6 @@ impl Binary {
     }
 
     pub(super) fn recipe(self) -> Recipe {
-        let component = |name, package| Recipe {
-            name,
-            module: kubernetes(),
-            package,
-            stamp: Stamp::Kubernetes,
-            asked: &["--version"],
-            says: "Kubernetes ",
-        };
         match self {
             Binary::Etcd => Recipe {
                 name: "etcd",

@@ -5,7 +5,7 @@
 //! What kube-controller-manager does for such a class is upstream's own: the annotations of claim and volume, and the
 //! VolumeAttachment of an in-tree volume.
 
-#![allow(clippy::expect_used, reason = "a test")]
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test")]
 
 mod against_go;
 
