@@ -166,3 +166,6 @@ fn annotation<'a>(object: &'a Value, key: &str) -> &'a str {
     let all = object.pointer("/metadata/annotations");
     all.and_then(|all| all.get(key)).and_then(Value::as_str).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,8 @@ mod convert;
 mod decide;
 mod diff;
 mod error;
+#[cfg(test)]
+mod fixture;
 mod flags;
 mod hold;
 mod journal;

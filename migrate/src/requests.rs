@@ -110,3 +110,6 @@ fn is_for_now(error: &kube::Error) -> bool {
         None => matches!(error, kube::Error::Service(_) | kube::Error::HyperError(_)),
     }
 }
+
+#[cfg(test)]
+mod tests;
