@@ -1,10 +1,9 @@
 //! The same classes, claims and pods of in-tree plugins under the Go sidecars and under ours: provisioned, attached, grown,
 //! detached, deleted; equal objects at each moment (docs/upstream/migration.md).
 //!
-//! The driver is ours under the name of the one that replaced the plugin. Its volume ids are uuids: cinder, aws-ebs and
-//! portworx-volume take any id. What gce-pd, azure-disk and azure-file make of such an id is an error; ours leaves no volume
-//! then, the Go provisioner forgets it. A volume of vsphere-volume has the path that only its own driver tells. Neither Kubernetes nor the Go sidecars
-//! translate rbd any more.
+//! The driver is ours under the name of the one that replaced the plugin, with ids as that one has them (`ids`). With ids of
+//! another form a volume cannot become one of gce-pd, azure-disk or azure-file: ours leaves none then, the Go provisioner
+//! forgets it. Neither Kubernetes nor the Go sidecars translate rbd any more.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,10 +18,23 @@ use kube::api::DeleteParams;
 use serde_json::{Value, json};
 use translation::Plugin;
 
+use crate::ids;
+
 const LIMIT: Duration = Duration::from_secs(120);
 /// Both have every right: which ones ours need is shown elsewhere.
 const RIGHTS: &str = "{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: all}, \
     rules: [{apiGroups: ['*'], resources: ['*'], verbs: ['*']}]}";
+
+/// Where each plugin has the id.
+const SOURCES: [&str; 7] = [
+    "/spec/cinder/volumeID",
+    "/spec/awsElasticBlockStore/volumeID",
+    "/spec/portworxVolume/volumeID",
+    "/spec/gcePersistentDisk/pdName",
+    "/spec/azureDisk/diskName",
+    "/spec/azureFile/shareName",
+    "/spec/vsphereVolume/volumePath",
+];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Implementation {
@@ -36,12 +48,19 @@ struct Site<'a> {
     plugin: Plugin,
     /// The name of the node, of the class and of the driver's socket.
     short: &'static str,
+    /// The driver's ids are as those of the plugin's own driver.
+    lives: bool,
 }
 
 impl Site<'_> {
     fn volumes(&self) -> PathBuf {
         let folder = self.stand.control_plane.folder().join(format!("volumes-{}", self.short));
         folder.join("drivers").join(self.plugin.driver())
+    }
+
+    /// That of the driver, or of what stands before it.
+    fn socket(&self, end: &str) -> PathBuf {
+        self.stand.control_plane.folder().join(format!("csi-{}.{end}", self.short))
     }
 
     fn made(&self) -> usize {
@@ -51,7 +70,7 @@ impl Site<'_> {
 
     /// The three sidecars of the controller.
     fn sidecars(&self, who: Implementation) -> Vec<Replica> {
-        let socket = self.stand.control_plane.folder().join(format!("csi-{}.sock", self.short));
+        let socket = self.socket(if self.lives { "ids" } else { "sock" });
         let address = format!("--csi-address={}", socket.display());
         let flags = [address.as_str(), "--kube-api-qps=100", "--kube-api-burst=200"];
         let slow = [&flags[..], &["--retry-interval-start=500ms"]].concat();
@@ -119,13 +138,10 @@ impl Site<'_> {
         let id = |pointer: &str| claim.pointer(pointer).and_then(Value::as_str).unwrap_or("-").to_owned();
         text = text.replace(&id("/metadata/uid"), "CLAIM");
         for volume in self.volume_objects().await {
-            for pointer in [
-                "/spec/cinder/volumeID",
-                "/spec/awsElasticBlockStore/volumeID",
-                "/spec/portworxVolume/volumeID",
-            ] {
+            for pointer in SOURCES {
                 let id = volume.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-                text = if id.is_empty() { text } else { text.replace(id, "VOLUME") };
+                let id = ids::own(self.plugin, id);
+                text = if id.is_empty() { text } else { text.replace(&id, "VOLUME") };
             }
         }
         serde_json::from_str(&text).expect("JSON")
@@ -184,7 +200,7 @@ impl Site<'_> {
     }
 
     /// What there is while these sidecars serve a claim.
-    async fn under(&self, who: Implementation, lives: bool) -> BTreeMap<&'static str, Value> {
+    async fn under(&self, who: Implementation) -> BTreeMap<&'static str, Value> {
         let flags = [
             "--enable-attach",
             "--enable-topology=false",
@@ -198,12 +214,13 @@ impl Site<'_> {
             ..NodeDriver::default()
         };
         self.stand.control_plane.node(self.short, &BTreeMap::new(), &[node]).await.expect("a node");
+        let stand_in = ids::before(&self.socket("sock"), &self.socket("ids"), self.plugin).await;
         let mut sidecars = self.sidecars(who);
-        let seen = if lives { self.life().await } else { self.failure(who).await };
+        let seen = if self.lives { self.life().await } else { self.failure(who).await };
         for process in &mut sidecars {
             process.kill();
         }
-        if !lives && who == Implementation::Go {
+        if !self.lives && who == Implementation::Go {
             // Without its provisioner nobody holds the claim.
             let claims: Api<PersistentVolumeClaim> =
                 Api::namespaced(self.stand.client.clone(), &self.stand.namespace);
@@ -212,6 +229,7 @@ impl Site<'_> {
             // It gives its DeleteVolume no volume id, and the volume stays.
             assert_ne!(self.made(), 0, "upstream has mended this: compare what is left as well");
         }
+        drop(stand_in);
         driver.kill();
         seen
     }
@@ -320,9 +338,13 @@ async fn in_tree_volumes_live_the_same_life_under_both() {
         (Plugin::Cinder, "cinder", true),
         (Plugin::AwsEbs, "ebs", true),
         (Plugin::Portworx, "portworx", true),
-        (Plugin::GcePd, "gce", false),
-        (Plugin::AzureDisk, "azuredisk", false),
-        (Plugin::AzureFile, "azurefile", false),
+        (Plugin::GcePd, "gce", true),
+        (Plugin::AzureDisk, "azuredisk", true),
+        (Plugin::AzureFile, "azurefile", true),
+        (Plugin::Vsphere, "vsphere", true),
+        (Plugin::GcePd, "gce-uuid", false),
+        (Plugin::AzureDisk, "azuredisk-uuid", false),
+        (Plugin::AzureFile, "azurefile-uuid", false),
     ] {
         let class = json!({
             "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": short},
@@ -338,8 +360,8 @@ async fn in_tree_volumes_live_the_same_life_under_both() {
         }
         let mut ends = Vec::new();
         for who in [Implementation::Ours, Implementation::Go] {
-            let site = Site { stand: &stand, plugin, short };
-            ends.push(site.under(who, lives).await);
+            let site = Site { stand: &stand, plugin, short, lives };
+            ends.push(site.under(who).await);
         }
         let [ours, go] = &ends[..] else { panic!("two runs") };
         for (moment, object) in go {

@@ -8,6 +8,7 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test")]
 
 mod against_go;
+mod ids;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
