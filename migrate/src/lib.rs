@@ -11,8 +11,7 @@
 //! mooring migrate --undo before.jsonl        makes everything what it was
 //! ```
 //!
-//! `Differs:` Kubernetes translates in-tree volumes for ever and converts none. `mooring migrate` converts PersistentVolumes and
-//! claims.
+//! `Differs:` upstream has no such command: Kubernetes translates in-tree volumes for ever and converts none.
 
 mod change;
 mod cluster;
