@@ -13,7 +13,7 @@ use crate::change::ends_at;
 use crate::cluster::{Cluster, Uses};
 use crate::decide::{Told, claim_obstacle, in_use};
 use crate::error::MigrateError;
-use crate::hold::{Hold, release};
+use crate::hold::{Hold, HoldError, release};
 use crate::journal::Journal;
 use crate::prepare::{Prepared, bound_claim, claim_of, prepare};
 use crate::progress::Progress;
@@ -207,12 +207,15 @@ impl Work<'_> {
             let ended = swap.run(&name).await;
             let (how, why) = ended.map_err(|error| MigrateError::Swap(name.clone(), error))?;
             self.count(name, how, why);
+            if hold.is_vain() {
+                break;
+            }
         }
         self.progress.end();
         if self.journal.unfinished().is_empty() {
             release(&requests, &id).await?;
         }
-        Ok(())
+        if hold.is_vain() { Err(HoldError::NotFollowed.into()) } else { Ok(()) }
     }
 
     /// Who began to use the volume since it was planned.

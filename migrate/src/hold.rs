@@ -22,7 +22,7 @@ const ID: &str = "mooring.dev/migration";
 const FILE: &str = "mooring.dev/undo-file";
 
 /// How long an API server may take to follow the policy.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(100);
 /// Why claims cannot be kept.
 #[derive(Debug, thiserror::Error)]
@@ -52,8 +52,8 @@ pub(crate) struct Hold<'a> {
     requests: &'a Requests,
     /// How long other API servers than ours may take longer to follow the policy: kube-controller-manager may ask one of them.
     lag: Duration,
-    /// Some claim of this run was refused to be called Lost.
-    followed: bool,
+    /// Whether the API server follows the policy, as far as was tried.
+    followed: Option<bool>,
 }
 
 fn refused(error: &kube::Error) -> HoldError {
@@ -111,7 +111,7 @@ impl<'a> Hold<'a> {
                 Err(error) => return Err(refused(&error)),
             }
         }
-        Ok(Self { requests, lag, followed: false })
+        Ok(Self { requests, lag, followed: None })
     }
 
     /// Returns once the API server refuses to call this claim Lost.
@@ -131,16 +131,22 @@ impl<'a> Hold<'a> {
                 Err(error) => return Err(refused(&error)),
             }
             if waited >= LIMIT {
+                self.followed = Some(false);
                 return Err(HoldError::NotFollowed);
             }
             sleep(PAUSE).await;
             waited += PAUSE;
         }
-        if !self.followed {
-            self.followed = true;
+        if self.followed.is_none() {
+            self.followed = Some(true);
             sleep(self.lag).await;
         }
         Ok(())
+    }
+
+    /// Whether the API server was seen not to follow the policy: then nothing more should be tried.
+    pub(crate) fn is_vain(&self) -> bool {
+        self.followed == Some(false)
     }
 }
 

@@ -138,7 +138,11 @@ impl Swap<'_, '_> {
             Step::Unmark { undone } => ("free its claim", self.mark(known, Value::Null, undone).await),
             Step::Prove => {
                 if let Some(bound) = &known.record.claim {
-                    self.hold.prove(&bound.namespace, &bound.name).await?;
+                    match self.hold.prove(&bound.namespace, &bound.name).await {
+                        // Nothing is deleted yet: everything can be as it was.
+                        Err(error @ HoldError::NotFollowed) => known.refused = Some(error.to_string()),
+                        proved => proved?,
+                    }
                 }
                 known.proved = true;
                 return Ok(true);

@@ -7,6 +7,7 @@ mod anywhere;
 mod in_use;
 mod kills;
 mod site;
+mod unheld;
 
 use serde_json::json;
 
