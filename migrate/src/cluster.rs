@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
-use k8s_openapi::api::storage::v1::VolumeAttachment;
+use k8s_openapi::api::storage::v1::{StorageClass, VolumeAttachment};
 use kube::api::{ApiResource, DynamicObject, ListParams, Object};
 use kube::{Api, Client, Resource};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::Value;
 
 use crate::decide::Users;
 
@@ -68,10 +69,19 @@ struct IgnoredStatus {}
 /// The cluster as it was read.
 #[derive(Debug, Default)]
 pub(crate) struct Cluster {
-    /// Every PersistentVolume, by name.
-    pub(crate) volumes: BTreeMap<String, PersistentVolume>,
+    /// Every PersistentVolume, by name, as the API server has it.
+    pub(crate) volumes: BTreeMap<String, Value>,
+    /// Every StorageClass, by name.
+    pub(crate) classes: BTreeMap<String, StorageClass>,
     /// Every claim, by `namespace/name`.
     pub(crate) claims: BTreeMap<String, DynamicObject>,
+    /// Who uses the volumes.
+    pub(crate) uses: Uses,
+}
+
+/// Who uses which volume.
+#[derive(Debug, Default)]
+pub(crate) struct Uses {
     /// The nodes that volumes are attached to, by the volume's name.
     nodes: BTreeMap<String, Vec<String>>,
     /// The pods that have not ended, by the claim that they mount.
@@ -87,29 +97,47 @@ impl Cluster {
         let mut cluster = Self::default();
         let volumes = ApiResource::erase::<PersistentVolume>(&());
         for volume in all(Api::<DynamicObject>::all_with(client.clone(), &volumes)).await? {
-            let volume = serde_json::to_value(volume).and_then(serde_json::from_value::<PersistentVolume>);
-            let volume = volume.map_err(kube::Error::SerdeError)?;
-            cluster.volumes.insert(volume.metadata.name.clone().unwrap_or_default(), volume);
+            let name = volume.metadata.name.clone().unwrap_or_default();
+            let volume = serde_json::to_value(volume).map_err(kube::Error::SerdeError)?;
+            cluster.volumes.insert(name, volume);
         }
         let claims = ApiResource::erase::<PersistentVolumeClaim>(&());
         for claim in all(Api::<DynamicObject>::all_with(client.clone(), &claims)).await? {
             cluster.claims.insert(key(&claim), claim);
         }
+        let classes = ApiResource::erase::<StorageClass>(&());
+        for class in all(Api::<DynamicObject>::all_with(client.clone(), &classes)).await? {
+            let name = class.metadata.name.clone().unwrap_or_default();
+            let class = serde_json::to_value(class).and_then(serde_json::from_value);
+            cluster.classes.insert(name, class.map_err(kube::Error::SerdeError)?);
+        }
+        cluster.uses = Uses::read(client).await?;
+        Ok(cluster)
+    }
+}
+
+impl Uses {
+    /// Reads it, a page at a time.
+    ///
+    /// # Errors
+    /// The API server's refusal, or no answer.
+    pub(crate) async fn read(client: &Client) -> Result<Self, kube::Error> {
+        let mut uses = Self::default();
         let attachments = ApiResource::erase::<VolumeAttachment>(&());
         for attachment in all(Api::<UsingNode>::all_with(client.clone(), &attachments)).await? {
             if let Some(volume) = attachment.spec.source.persistent_volume_name {
-                cluster.nodes.entry(volume).or_default().push(attachment.spec.node_name);
+                uses.nodes.entry(volume).or_default().push(attachment.spec.node_name);
             }
         }
         let pods = ApiResource::erase::<Pod>(&());
         for pod in all(Api::<UsingPod>::all_with(client.clone(), &pods)).await? {
-            cluster.see(&pod);
+            uses.see(&pod);
         }
-        Ok(cluster)
+        Ok(uses)
     }
 
     /// Who uses a volume that this claim has.
-    pub(crate) fn users(&self, volume: &str, claim: Option<&str>) -> Users {
+    pub(crate) fn of(&self, volume: &str, claim: Option<&str>) -> Users {
         let pods = claim.and_then(|claim| self.pods.get(claim));
         Users {
             nodes: self.nodes.get(volume).cloned().unwrap_or_default(),
@@ -166,7 +194,7 @@ mod tests {
 
     #[test]
     fn pods_that_have_ended_use_nothing() {
-        let mut cluster = Cluster::default();
+        let mut uses = Uses::default();
         for (name, phase) in
             [("runs", "Running"), ("waits", "Pending"), ("done", "Succeeded"), ("failed", "Failed")]
         {
@@ -180,11 +208,11 @@ mod tests {
                 "metadata": {"namespace": "ns", "name": name}, "spec": {"containers": [], "volumes": volumes},
                 "status": {"phase": phase},
             });
-            cluster.see(&serde_json::from_value(pod).unwrap());
+            uses.see(&serde_json::from_value(pod).unwrap());
         }
-        assert_eq!(cluster.users("pv", Some("ns/data")).pods, ["ns/runs", "ns/waits"]);
-        assert_eq!(cluster.users("pv", Some("ns/runs-own")).pods, ["ns/runs"]);
-        assert_eq!(cluster.users("pv", Some("other/data")), Users::default());
-        assert_eq!(cluster.users("pv", None), Users::default());
+        assert_eq!(uses.of("pv", Some("ns/data")).pods, ["ns/runs", "ns/waits"]);
+        assert_eq!(uses.of("pv", Some("ns/runs-own")).pods, ["ns/runs"]);
+        assert_eq!(uses.of("pv", Some("other/data")), Users::default());
+        assert_eq!(uses.of("pv", None), Users::default());
     }
 }

@@ -1,9 +1,15 @@
 //! Decides what becomes of a volume and its claim.
 
 use k8s_openapi::api::core::v1::PersistentVolume;
+use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::DynamicObject;
-use kubernetes::object::annotation::{MIGRATED_TO, PROVISIONED_BY, PROVISIONER, PROVISIONER_BETA};
+use kubernetes::object::annotation::{
+    DELETION_SECRET_NAME, DELETION_SECRET_NAMESPACE, MIGRATED_TO, PROVISIONED_BY, PROVISIONER,
+    PROVISIONER_BETA,
+};
+use kubernetes::secret::{ClaimFacts, Facts, ReferenceError, SecretRef, Stage, reference};
+use thiserror::Error;
 use translation::{Plugin, Plugins, Translation as _, TranslationError};
 
 /// Who uses a volume now.
@@ -15,18 +21,77 @@ pub(crate) struct Users {
     pub(crate) pods: Vec<String>,
 }
 
-/// The volume as it would be stored: a CSI volume of the driver, which also counts as the one that made it.
+/// What is told of a conversion beside the objects.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Told {
+    /// The plugins whose volumes are converted.
+    pub(crate) plugins: Plugins,
+    /// Volumes that are in use too.
+    pub(crate) in_use: bool,
+    /// The project of GCE disks whose handle would lack it.
+    pub(crate) gce_project: Option<String>,
+}
+
+/// Why a volume cannot be converted.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ConversionError {
+    /// Its source, or its class, has no translation.
+    #[error(transparent)]
+    Translation(#[from] TranslationError),
+    /// Its class does not tell the Secret for its deletion.
+    #[error("the Secret for its deletion: {0}")]
+    Secret(#[from] ReferenceError),
+}
+
+/// The volume as it would be stored: a CSI volume of the driver, which also counts as the one that made it. The Secret for its
+/// deletion is written down as for every CSI volume, since nobody translates its class any more.
 ///
 /// # Errors
-/// The volume cannot be translated.
+/// The volume, or its class, cannot be translated.
 pub(crate) fn converted(
-    plugins: Plugins,
+    told: &Told,
     plugin: Plugin,
     volume: PersistentVolume,
-) -> Result<PersistentVolume, TranslationError> {
-    let mut volume = plugins.to_csi(volume)?;
+    class: Option<&StorageClass>,
+) -> Result<PersistentVolume, ConversionError> {
+    let secret = deletion_secret(told, plugin, &volume, class)?;
+    let mut volume = told.plugins.to_csi(volume)?;
     rename(&mut volume.metadata, plugin, &[PROVISIONED_BY]);
+    if let Some(secret) = secret {
+        let annotations = volume.metadata.annotations.get_or_insert_default();
+        annotations.insert(DELETION_SECRET_NAME.to_owned(), secret.name);
+        annotations.insert(DELETION_SECRET_NAMESPACE.to_owned(), secret.namespace);
+    }
+    let csi = volume.spec.as_mut().and_then(|spec| spec.csi.as_mut());
+    if let (Plugin::GcePd, Some(project), Some(csi)) = (plugin, &told.gce_project, csi)
+        && let Some(rest) = csi.volume_handle.strip_prefix("projects/UNSPECIFIED/")
+    {
+        csi.volume_handle = format!("projects/{project}/{rest}");
+    }
     Ok(volume)
+}
+
+/// The Secret that the volume's class names for its deletion, if a plugin's class does and the volume itself does not say.
+fn deletion_secret(
+    told: &Told,
+    plugin: Plugin,
+    volume: &PersistentVolume,
+    class: Option<&StorageClass>,
+) -> Result<Option<SecretRef>, ConversionError> {
+    let annotations = volume.metadata.annotations.as_ref();
+    if annotations.is_some_and(|all| all.contains_key(DELETION_SECRET_NAME)) {
+        return Ok(None);
+    }
+    let holder = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
+    let Some(class) = class.filter(|class| class.provisioner == plugin.name()) else { return Ok(None) };
+    let parameters = told.plugins.class(plugin, class.clone())?.parameters.unwrap_or_default();
+    let facts = |name: &'_ Option<String>| name.clone().unwrap_or_default();
+    let (namespace, name) =
+        holder.map_or_else(Default::default, |holder| (facts(&holder.namespace), facts(&holder.name)));
+    let claim = ClaimFacts { namespace: &namespace, name: &name, annotations: None };
+    let volume_name = volume.metadata.name.as_deref().unwrap_or_default();
+    let facts = Facts { volume_name, claim: holder.is_some().then_some(claim) };
+    Ok(reference(Stage::Provision, &parameters, &facts)?)
 }
 
 /// The claim as it would be stored: for the driver.
@@ -48,24 +113,24 @@ fn rename(metadata: &mut ObjectMeta, plugin: Plugin, keys: &[&str]) {
 
 /// What stands against converting the volume now.
 pub(crate) fn obstacles(
+    told: &Told,
     plugin: Plugin,
     volume: &PersistentVolume,
     converted: &PersistentVolume,
     users: &Users,
 ) -> Vec<String> {
-    let mut found = Vec::new();
-    if volume.metadata.deletion_timestamp.is_some() {
-        found.push("it is being deleted".to_owned());
-    }
-    if !users.nodes.is_empty() {
-        found.push(format!("it is attached to {}", users.nodes.join(", ")));
-    }
-    if !users.pods.is_empty() {
-        found.push(format!("it is used by {}", users.pods.join(", ")));
+    let mut found = unsettled(volume);
+    if !told.in_use {
+        found.extend(in_use(users));
     }
     let handle = converted.spec.as_ref().and_then(|spec| spec.csi.as_ref()).map(|csi| &csi.volume_handle);
     if handle.is_some_and(|handle| handle.split('/').any(|part| part == "UNSPECIFIED")) {
-        found.push("its handle lacks the project or the zone: both must be known".to_owned());
+        found.push(
+            "its handle lacks the project or the zone: give --gce-project, and the volume a zone".to_owned(),
+        );
+    }
+    if plugin == Plugin::GcePd && told.gce_project.is_some() && told.in_use && !users.nodes.is_empty() {
+        found.push("it is attached under a handle without the project".to_owned());
     }
     if plugin == Plugin::Vsphere {
         found.push(
@@ -76,74 +141,43 @@ pub(crate) fn obstacles(
     found
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::{Value, json};
-
-    fn volume(annotations: Value, spec: Value) -> PersistentVolume {
-        serde_json::from_value(json!({"metadata": {"name": "pv", "annotations": annotations}, "spec": spec}))
-            .unwrap()
+/// Who uses it, in words.
+pub(crate) fn in_use(users: &Users) -> Vec<String> {
+    let mut found = Vec::new();
+    if !users.nodes.is_empty() {
+        found.push(format!("it is attached to {}", users.nodes.join(", ")));
     }
-
-    #[test]
-    fn the_driver_counts_as_the_maker_of_a_converted_volume() {
-        for (before, after) in [
-            (
-                json!({PROVISIONED_BY: "kubernetes.io/cinder", MIGRATED_TO: "cinder.csi.openstack.org", "a": "b"}),
-                json!({PROVISIONED_BY: "cinder.csi.openstack.org", "a": "b"}),
-            ),
-            (json!({PROVISIONED_BY: "other"}), json!({PROVISIONED_BY: "other"})),
-            (json!({}), json!({})),
-        ] {
-            let given = volume(before, json!({"cinder": {"volumeID": "id"}}));
-            let found = converted(Plugins::default(), Plugin::Cinder, given).unwrap();
-            assert_eq!(json!(found.metadata.annotations.unwrap_or_default()), after);
-            assert_eq!(found.spec.unwrap().csi.unwrap().volume_handle, "id");
-        }
+    if !users.pods.is_empty() {
+        found.push(format!("it is used by {}", users.pods.join(", ")));
     }
-
-    #[test]
-    fn a_converted_claim_is_the_drivers() {
-        let (plugin, driver) = ("kubernetes.io/cinder", "cinder.csi.openstack.org");
-        let annotations = json!({PROVISIONER: plugin, PROVISIONER_BETA: plugin, MIGRATED_TO: driver});
-        let claim =
-            serde_json::from_value(json!({"metadata": {"name": "c", "annotations": annotations}})).unwrap();
-        let found = converted_claim(Plugin::Cinder, claim).metadata.annotations.unwrap();
-        assert_eq!(json!(found), json!({PROVISIONER: driver, PROVISIONER_BETA: driver}));
-    }
-
-    #[test]
-    fn obstacles_are_named() {
-        let users =
-            Users { nodes: vec!["n1".to_owned(), "n2".to_owned()], pods: vec!["default/web".to_owned()] };
-        for (plugin, spec, users, expected) in [
-            (Plugin::Cinder, json!({"cinder": {"volumeID": "id"}}), Users::default(), &[][..]),
-            (
-                Plugin::Cinder,
-                json!({"cinder": {"volumeID": "id"}}),
-                users,
-                &["it is attached to n1, n2", "it is used by default/web"],
-            ),
-            (
-                Plugin::GcePd,
-                json!({"gcePersistentDisk": {"pdName": "d"}}),
-                Users::default(),
-                &["its handle lacks the project or the zone: both must be known"],
-            ),
-            (
-                Plugin::Vsphere,
-                json!({"vsphereVolume": {"volumePath": "p"}}),
-                Users::default(),
-                &["its handle is the path of the disk: the driver must know the disk by an id of its own"],
-            ),
-        ] {
-            let before = volume(json!({}), spec);
-            let after = converted(Plugins::default(), plugin, before.clone()).unwrap();
-            assert_eq!(obstacles(plugin, &before, &after, &users), expected, "{plugin:?}");
-        }
-        let mut going = volume(json!({}), json!({"cinder": {"volumeID": "id"}}));
-        going.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
-        assert_eq!(obstacles(Plugin::Cinder, &going, &going, &Users::default()), ["it is being deleted"]);
-    }
+    found
 }
+
+/// A volume that others are about to change.
+fn unsettled(volume: &PersistentVolume) -> Vec<String> {
+    let phase = volume.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default();
+    let policy = volume.spec.as_ref().and_then(|spec| spec.persistent_volume_reclaim_policy.as_deref());
+    let mut found = Vec::new();
+    if volume.metadata.deletion_timestamp.is_some() {
+        found.push("it is being deleted".to_owned());
+    } else if matches!(phase, "Released" | "Failed") && policy != Some("Retain") {
+        found.push(format!("it is {phase}: its volume is about to be deleted"));
+    }
+    found
+}
+
+/// What stands against touching the claim of a volume now.
+pub(crate) fn claim_obstacle(volume: &PersistentVolume, claim: Option<&DynamicObject>) -> Option<String> {
+    let holder = volume.spec.as_ref()?.claim_ref.as_ref()?;
+    let claim = claim.filter(|claim| claim.metadata.uid == holder.uid)?;
+    let text =
+        |pointer: &str| claim.data.pointer(pointer).and_then(|value| value.as_str()).unwrap_or_default();
+    if text("/status/phase") == "Bound" && Some(text("/spec/volumeName")) == volume.metadata.name.as_deref() {
+        let is_going = claim.metadata.deletion_timestamp.is_some();
+        return is_going.then(|| "its claim is being deleted".to_owned());
+    }
+    Some("its claim is not bound to it".to_owned())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,20 @@
 //! The command line of `mooring migrate`.
 
+use std::time::Duration;
+
 use base::flag::{Dialect, Exit, FlagSet, Parsed};
 
 base::flags! {
     /// The flags of `mooring migrate`.
     pub(crate) struct Flags {
         "dry-run" dry_run: bool = false, "Only show what would become of each in-tree volume.";
+        "undo-file" undo_file: String = "", "Convert, and write into this file what everything was. With the file of an interrupted run: go on with it.";
+        "undo" undo: String = "", "Make every volume that was converted with this undo file what it was.";
         "kubeconfig" kubeconfig: String = "", "Path of the kubeconfig. Empty: KUBECONFIG, else ~/.kube/config, else the pod's service account.";
         "volume" volume: String = "", "Only the PersistentVolume of this name.";
+        "in-use" in_use: bool = false, "Volumes too that are attached or that pods use. Running pods keep them; one that starts in the moment of the change waits.";
+        "gce-project" gce_project: String = "", "The project of the disks of kubernetes.io/gce-pd: their handles need one.";
+        "policy-lag" policy_lag: Duration = Duration::from_secs(3), "How long the other API servers may take longer than the one that is asked to follow a new ValidatingAdmissionPolicy. 0 if there is one.";
         "rbd" rbd: bool = false, "Volumes of kubernetes.io/rbd too.";
     }
 }
@@ -24,12 +31,13 @@ pub fn parse(program: &str, args: Vec<String>) -> Result<Parsed, Exit> {
 
 fn check(parsed: &Parsed) -> Result<(), Exit> {
     let flags: Flags = parsed.read();
-    if !flags.dry_run {
-        return Err(Exit::refuse(
-            "this release converts nothing: give --dry-run to see what would be converted",
-        ));
+    match (flags.dry_run, flags.undo_file.is_empty(), flags.undo.is_empty()) {
+        (true, true, true) | (false, false, true) | (false, true, false) => Ok(()),
+        (false, true, true) => Err(Exit::refuse(
+            "give --dry-run to see what would be converted, or --undo-file=FILE to convert it",
+        )),
+        _ => Err(Exit::refuse("give one of --dry-run, --undo-file and --undo")),
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -37,9 +45,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_converted_without_being_shown() {
-        let exit = parse("mooring migrate", vec![]).map(|_| ()).unwrap_err();
-        assert!(exit.code == 1 && exit.stderr.contains("--dry-run"), "{}", exit.stderr);
-        assert!(parse("mooring migrate", vec!["--dry-run".to_owned()]).is_ok());
+    fn exactly_one_thing_is_to_be_done() {
+        for (args, expected) in [
+            ("", Some("--dry-run")),
+            ("--dry-run", None),
+            ("--undo-file=a", None),
+            ("--undo a", None),
+            ("--dry-run --undo-file=a", Some("one of")),
+            ("--undo-file=a --undo=a", Some("one of")),
+            ("--dry-run --undo=a", Some("one of")),
+        ] {
+            let found = parse("mooring migrate", args.split_whitespace().map(str::to_owned).collect());
+            match (found.map(|_| ()), expected) {
+                (Ok(()), None) => {}
+                (Err(exit), Some(text)) => {
+                    assert!(exit.code == 1 && exit.stderr.contains(text), "{args}: {}", exit.stderr);
+                    assert_eq!(exit.stderr.matches('\n').count(), 1);
+                }
+                (found, _) => panic!("{args}: {found:?}"),
+            }
+        }
     }
 }

@@ -1,8 +1,10 @@
-//! The plan as text.
+//! The plan, and what came of it, as text.
 
 use std::fmt;
 
-use translation::{Plugin, TranslationError};
+use translation::Plugin;
+
+use crate::decide::ConversionError;
 
 /// What would become of one in-tree volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,7 +16,7 @@ pub struct Entry {
     /// The plugin of its source.
     pub plugin: Plugin,
     /// How the PersistentVolume and the claim would differ, one line a field; or why the volume cannot become a CSI volume.
-    pub becomes: Result<(Vec<String>, Vec<String>), TranslationError>,
+    pub becomes: Result<(Vec<String>, Vec<String>), ConversionError>,
     /// What stands against it now.
     pub obstacles: Vec<String>,
 }
@@ -67,9 +69,57 @@ impl fmt::Display for Report {
     }
 }
 
+/// What came of a conversion, or of its undoing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// It was to be undone.
+    pub undo: bool,
+    /// The volumes that were replaced.
+    pub done: usize,
+    /// The volumes that were not begun with, and what stands against them.
+    pub left: Vec<Entry>,
+    /// Volumes that are as they were, or gone, and why.
+    pub failed: Vec<(String, String)>,
+    /// What is to be known of others.
+    pub notes: Vec<(String, String)>,
+    /// It was stopped before its end.
+    pub stopped: bool,
+}
+
+impl Outcome {
+    /// Whether nothing is left that could be done later.
+    pub fn is_complete(&self) -> bool {
+        let later = self.left.iter().any(|entry| entry.becomes.is_ok());
+        !later && self.failed.is_empty() && !self.stopped
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for entry in &self.left {
+            for obstacle in &entry.obstacles {
+                writeln!(f, "PersistentVolume {}: not now: {obstacle}", entry.volume)?;
+            }
+            if let Err(error) = &entry.becomes {
+                writeln!(f, "PersistentVolume {}: never: {error}", entry.volume)?;
+            }
+        }
+        for (volume, why) in self.failed.iter().chain(&self.notes) {
+            writeln!(f, "PersistentVolume {volume}: {why}")?;
+        }
+        let what = if self.undo { "in-tree again" } else { "converted" };
+        write!(f, "{} volumes {what}, {} left as they are", self.done, self.left.len() + self.failed.len())?;
+        if self.stopped {
+            write!(f, "; stopped before the end: the same command goes on from here")?;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use translation::TranslationError;
 
     #[test]
     fn the_last_line_counts_the_volumes() {
@@ -85,7 +135,7 @@ mod tests {
             entries: vec![
                 entry(fine(), &[]),
                 entry(fine(), &["it is being deleted"]),
-                entry(Err(TranslationError::NotCsi), &[]),
+                entry(Err(TranslationError::NotCsi.into()), &[]),
             ],
         };
         let text = report.to_string();
@@ -95,5 +145,40 @@ mod tests {
         );
         assert!(text.contains("  ! not now: it is being deleted\n  - a: b\n"), "{text}");
         assert!(Report::default().to_string().starts_with("0 in-tree volumes"));
+    }
+
+    #[test]
+    fn an_outcome_is_complete_when_nothing_can_be_done_later() {
+        let entry = |becomes, obstacles: &[&str]| Entry {
+            volume: "pv".to_owned(),
+            claim: None,
+            plugin: Plugin::Cinder,
+            becomes,
+            obstacles: obstacles.iter().map(|text| (*text).to_owned()).collect(),
+        };
+        let never = Outcome {
+            done: 3,
+            left: vec![entry(Err(TranslationError::NotCsi.into()), &[])],
+            ..Outcome::default()
+        };
+        assert!(never.is_complete());
+        assert!(never.to_string().ends_with("\n3 volumes converted, 1 left as they are"), "{never}");
+        let later = Outcome { left: vec![entry(Ok((vec![], vec![])), &["in use"])], ..Outcome::default() };
+        assert!(!later.is_complete());
+        assert!(later.to_string().starts_with("PersistentVolume pv: not now: in use\n"), "{later}");
+        let failed = Outcome {
+            failed: vec![("a".to_owned(), "it is gone".to_owned())],
+            undo: true,
+            ..Outcome::default()
+        };
+        assert!(!failed.is_complete());
+        assert_eq!(
+            failed.to_string(),
+            "PersistentVolume a: it is gone\n0 volumes in-tree again, 1 left as they are"
+        );
+        let stopped = Outcome { stopped: true, ..Outcome::default() };
+        assert!(
+            !stopped.is_complete() && stopped.to_string().ends_with("the same command goes on from here")
+        );
     }
 }

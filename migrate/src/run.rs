@@ -1,44 +1,28 @@
-//! Reads the cluster, makes the plan and shows it.
+//! Reads the command line's cluster, and shows the plan, carries it out, or undoes it.
 
 use std::path::PathBuf;
 
 use base::flag::Parsed;
 use kube::Client;
 use kubernetes::api;
-use kubernetes::client::{ClientError, ClientOptions, client};
-use thiserror::Error;
-use translation::{Plugin, Plugins};
+use kubernetes::client::{ClientOptions, client};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use translation::Plugins;
 
 use crate::cluster::Cluster;
-use crate::decide::{converted, converted_claim, obstacles};
-use crate::diff::diff;
+use crate::convert::{Options, convert, undo};
+use crate::decide::Told;
+use crate::error::MigrateError;
 use crate::flags::Flags;
-use crate::report::{Entry, Report};
+use crate::prepare::prepare;
+use crate::progress::Progress;
+use crate::report::Report;
 
-/// Why there is no plan.
-#[derive(Debug, Error)]
-pub enum MigrateError {
-    /// The cluster cannot be reached.
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    /// The API server refuses, or does not answer.
-    #[error("cannot read the cluster: {0}")]
-    Read(String),
-    /// An object cannot be shown.
-    #[error("cannot show PersistentVolume {0}: {1}")]
-    Shown(String, serde_json::Error),
-    /// There is no in-tree volume of the name.
-    #[error("{0} is no in-tree PersistentVolume of a plugin that a CSI driver has replaced")]
-    NotFound(String),
-}
-
-/// Shows the plan. Returns the exit code.
+/// Shows the plan, carries it out, or undoes it. Returns the exit code: 1 also if volumes are left that can be converted later.
 pub async fn main(parsed: &Parsed) -> u8 {
     match begin(&parsed.read()).await {
-        Ok(report) => {
-            println!("{report}");
-            0
-        }
+        Ok(is_complete) => u8::from(!is_complete),
         Err(error) => {
             eprintln!("mooring migrate: {error}");
             1
@@ -46,14 +30,58 @@ pub async fn main(parsed: &Parsed) -> u8 {
     }
 }
 
-async fn begin(flags: &Flags) -> Result<Report, MigrateError> {
-    let options = ClientOptions {
+async fn begin(flags: &Flags) -> Result<bool, MigrateError> {
+    let connection = ClientOptions {
         kubeconfig: kubeconfig(&flags.kubeconfig),
         user_agent: format!("mooring-migrate/{}", env!("CARGO_PKG_VERSION")),
         ..ClientOptions::default()
     };
-    let name = Some(flags.volume.as_str()).filter(|name| !name.is_empty());
-    plan(&client(&options).await?, Plugins { rbd: flags.rbd }, name).await
+    let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    let file = given(&flags.undo).or_else(|| given(&flags.undo_file));
+    let options = Options {
+        told: Told {
+            plugins: Plugins { rbd: flags.rbd },
+            in_use: flags.in_use,
+            gce_project: given(&flags.gce_project),
+        },
+        only: given(&flags.volume),
+        file: file.unwrap_or_default().into(),
+        lag: flags.policy_lag,
+    };
+    let client = client(&connection).await?;
+    if flags.dry_run {
+        println!("{}", plan(&client, &options).await?);
+        return Ok(true);
+    }
+    let (mut progress, stop) = (Progress::auto(), CancellationToken::new());
+    stop_on_signal(stop.clone());
+    let outcome = match flags.undo.is_empty() {
+        true => convert(&client, &options, &mut progress, &stop).await?,
+        false => undo(&client, &options, &mut progress, &stop).await?,
+    };
+    println!("{outcome}");
+    if outcome.done > 0 && !outcome.undo {
+        println!("To undo it: mooring migrate --undo {}", options.file.display());
+    }
+    Ok(outcome.is_complete())
+}
+
+/// The first SIGINT or SIGTERM lets the volume in hand be finished; the second ends the process.
+fn stop_on_signal(stop: CancellationToken) {
+    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    let (Ok(mut interrupt), Ok(mut terminate)) = signals else { return };
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if stop.is_cancelled() {
+                std::process::exit(130);
+            }
+            stop.cancel();
+        }
+    });
 }
 
 /// Where kubectl would look.
@@ -66,46 +94,21 @@ fn kubeconfig(flag: &str) -> Option<PathBuf> {
     set("KUBECONFIG").map(PathBuf::from).or_else(|| home().filter(|path| path.is_file()))
 }
 
-/// What would become of each in-tree volume, or of the one called `only`. Nothing is written.
+/// What would become of each in-tree volume that the options name. Nothing is written.
 ///
 /// # Errors
-/// The cluster cannot be read, or `only` is no in-tree volume.
-pub async fn plan(client: &Client, plugins: Plugins, only: Option<&str>) -> Result<Report, MigrateError> {
+/// The cluster cannot be read, or the volume named is no in-tree volume.
+pub async fn plan(client: &Client, options: &Options) -> Result<Report, MigrateError> {
     let cluster = Cluster::read(client).await.map_err(|error| MigrateError::Read(api::text(&error)))?;
-    let wanted = |name: &&String| only.is_none_or(|only| only == name.as_str());
+    let only = options.only.as_ref();
     let mut report = Report::default();
-    for name in cluster.volumes.keys().filter(wanted) {
-        let entry = entry(&cluster, plugins, name);
-        report.entries.extend(entry.map_err(|error| MigrateError::Shown(name.clone(), error))?);
+    for name in cluster.volumes.keys().filter(|name| only.is_none_or(|only| only == *name)) {
+        let prepared = prepare(&cluster, &options.told, name);
+        let prepared = prepared.map_err(|error| MigrateError::Shown(name.clone(), error))?;
+        report.entries.extend(prepared.map(|prepared| prepared.entry));
     }
     match only.filter(|_| report.entries.is_empty()) {
-        Some(name) => Err(MigrateError::NotFound(name.to_owned())),
+        Some(name) => Err(MigrateError::NotFound(name.clone())),
         None => Ok(report),
     }
-}
-
-/// The plan for one volume; `None` if it is not in-tree.
-fn entry(cluster: &Cluster, plugins: Plugins, name: &str) -> Result<Option<Entry>, serde_json::Error> {
-    let Some(volume) = cluster.volumes.get(name) else { return Ok(None) };
-    let Some(plugin) = volume.spec.as_ref().and_then(Plugin::of_volume) else { return Ok(None) };
-    let holder = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
-    let claim = holder.map(|holder| {
-        format!(
-            "{}/{}",
-            holder.namespace.as_deref().unwrap_or_default(),
-            holder.name.as_deref().unwrap_or_default()
-        )
-    });
-    let (becomes, obstacles) = match converted(plugins, plugin, volume.clone()) {
-        Ok(after) => {
-            let users = cluster.users(name, claim.as_deref());
-            let of_claim = match claim.as_ref().and_then(|claim| cluster.claims.get(claim)) {
-                Some(claim) => diff(claim, &converted_claim(plugin, claim.clone()))?,
-                None => Vec::new(),
-            };
-            (Ok((diff(volume, &after)?, of_claim)), obstacles(plugin, volume, &after, &users))
-        }
-        Err(error) => (Err(error), Vec::new()),
-    };
-    Ok(Some(Entry { volume: name.to_owned(), claim, plugin, becomes, obstacles }))
 }

@@ -5,7 +5,7 @@
 //! csi-provisioner --csi-address=/run/csi/socket      a hard link or symbolic link to mooring
 //! mooring csi-provisioner --csi-address=/run/csi/socket
 //! mooring controller --controllers=provisioner,attacher   several in one process
-//! mooring migrate --dry-run                          what would become of in-tree volumes
+//! mooring migrate --undo-file=before.jsonl           makes in-tree volumes CSI volumes
 //! mooring csidriver --once                           the driver's CSIDriver object
 //! mooring --help
 //! ```

@@ -132,7 +132,7 @@ impl Sidecar {
 pub(crate) enum Chosen {
     /// Run this sidecar.
     Sidecar { sidecar: Sidecar, program: String, args: Vec<String> },
-    /// Show what becomes of in-tree volumes.
+    /// Make in-tree volumes CSI volumes, or show what becomes of them.
     Migrate { args: Vec<String> },
     /// Make the driver's CSIDriver object.
     CsiDriver { args: Vec<String> },
@@ -184,7 +184,7 @@ fn help() -> String {
         let _ = writeln!(text, "  {:<27}{}", sidecar.name(), sidecar.about());
     }
     text.push_str(
-        "\nCommands:\n  migrate                    shows what in-tree volumes become as CSI volumes (--dry-run)\n  \
+        "\nCommands:\n  migrate                    makes in-tree volumes CSI volumes; --dry-run shows what they become\n  \
          csidriver                  creates or corrects the driver's CSIDriver object\n",
     );
     text

@@ -1,5 +1,6 @@
 //! What holds for every plugin.
 
+mod driver_made;
 mod round_trip;
 
 use k8s_openapi::api::storage::v1::StorageClass;

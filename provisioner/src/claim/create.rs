@@ -186,6 +186,8 @@ impl Claims {
 
     /// The object that is stored instead of `volume`, if the class is an in-tree plugin's. A volume that cannot be
     /// translated is deleted.
+    ///
+    /// `Differs:` upstream means to delete it too, but has forgotten by then which volume it was: it stays at the driver.
     pub(super) async fn in_tree(
         &self,
         volume: &NewVolume,

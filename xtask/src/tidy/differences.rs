@@ -30,6 +30,7 @@ const PARTS: &[(&str, &[&str])] = &[
     ("livenessprobe", &["registrar/src/liveness/"]),
     ("csi-node-driver-registrar", &["registrar/"]),
     ("Volumes of in-tree plugins", &["translation/"]),
+    ("mooring migrate", &["migrate/"]),
     ("The hostpath driver", &["driver/"]),
     ("csc", &["csc/"]),
     ("mooring csidriver", &["csidriver/"]),

@@ -1,9 +1,14 @@
 //! The driver that has replaced an in-tree plugin, on a real control plane: our hostpath driver under the name of cinder's.
 //!
+//! `against_go` compares what the Go sidecars make of such volumes with what ours do.
+//!
 //! What kube-controller-manager does for such a class is upstream's own: the annotations of claim and volume, and the
 //! VolumeAttachment of an in-tree volume.
 
-#![allow(clippy::expect_used, reason = "a test")]
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test")]
+
+mod against_go;
+mod ids;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,9 +29,9 @@ const PLUGIN: &str = "kubernetes.io/cinder";
 /// A control plane with the driver, a node that has it, and a class of the plugin.
 async fn stand() -> Stand {
     let rbac = concat!(
-        include_str!("../../../manifests/rbac/provisioner.yaml"),
+        include_str!("../../../../manifests/rbac/provisioner.yaml"),
         "\n---\n",
-        include_str!("../../../manifests/rbac/attacher.yaml")
+        include_str!("../../../../manifests/rbac/attacher.yaml")
     );
     let flags = ["--enable-attach", &format!("--drivername={DRIVER}")];
     let stand = Stand::with("in-tree", &flags, "csi-sidecars", rbac).await;

@@ -1,0 +1,171 @@
+use super::*;
+use serde_json::{Value, json};
+
+fn volume(annotations: Value, spec: Value) -> PersistentVolume {
+    serde_json::from_value(json!({"metadata": {"name": "pv", "annotations": annotations}, "spec": spec}))
+        .unwrap()
+}
+
+#[test]
+fn the_driver_counts_as_the_maker_of_a_converted_volume() {
+    for (before, after) in [
+        (
+            json!({PROVISIONED_BY: "kubernetes.io/cinder", MIGRATED_TO: "cinder.csi.openstack.org", "a": "b"}),
+            json!({PROVISIONED_BY: "cinder.csi.openstack.org", "a": "b"}),
+        ),
+        (json!({PROVISIONED_BY: "other"}), json!({PROVISIONED_BY: "other"})),
+        (json!({}), json!({})),
+    ] {
+        let given = volume(before, json!({"cinder": {"volumeID": "id"}}));
+        let found = converted(&Told::default(), Plugin::Cinder, given, None).unwrap();
+        assert_eq!(json!(found.metadata.annotations.unwrap_or_default()), after);
+        assert_eq!(found.spec.unwrap().csi.unwrap().volume_handle, "id");
+    }
+}
+
+#[test]
+fn a_converted_claim_is_the_drivers() {
+    let (plugin, driver) = ("kubernetes.io/cinder", "cinder.csi.openstack.org");
+    let annotations = json!({PROVISIONER: plugin, PROVISIONER_BETA: plugin, MIGRATED_TO: driver});
+    let claim =
+        serde_json::from_value(json!({"metadata": {"name": "c", "annotations": annotations}})).unwrap();
+    let found = converted_claim(Plugin::Cinder, claim).metadata.annotations.unwrap();
+    assert_eq!(json!(found), json!({PROVISIONER: driver, PROVISIONER_BETA: driver}));
+}
+
+#[test]
+fn obstacles_are_named() {
+    let users = Users { nodes: vec!["n1".to_owned(), "n2".to_owned()], pods: vec!["default/web".to_owned()] };
+    for (plugin, spec, users, expected) in [
+        (Plugin::Cinder, json!({"cinder": {"volumeID": "id"}}), Users::default(), &[][..]),
+        (
+            Plugin::Cinder,
+            json!({"cinder": {"volumeID": "id"}}),
+            users,
+            &["it is attached to n1, n2", "it is used by default/web"],
+        ),
+        (
+            Plugin::GcePd,
+            json!({"gcePersistentDisk": {"pdName": "d"}}),
+            Users::default(),
+            &["its handle lacks the project or the zone: give --gce-project, and the volume a zone"],
+        ),
+        (
+            Plugin::Vsphere,
+            json!({"vsphereVolume": {"volumePath": "p"}}),
+            Users::default(),
+            &["its handle is the path of the disk: the driver must know the disk by an id of its own"],
+        ),
+    ] {
+        let before = volume(json!({}), spec);
+        let after = converted(&Told::default(), plugin, before.clone(), None).unwrap();
+        assert_eq!(obstacles(&Told::default(), plugin, &before, &after, &users), expected, "{plugin:?}");
+    }
+    let mut going = volume(json!({}), json!({"cinder": {"volumeID": "id"}}));
+    going.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
+    assert_eq!(
+        obstacles(&Told::default(), Plugin::Cinder, &going, &going, &Users::default()),
+        ["it is being deleted"]
+    );
+}
+
+#[test]
+fn volumes_in_use_are_left_alone_unless_told() {
+    let users = Users { nodes: Vec::new(), pods: vec!["default/web".to_owned()] };
+    let given = volume(json!({}), json!({"cinder": {"volumeID": "id"}}));
+    let told = |in_use| Told { in_use, ..Told::default() };
+    let found = |in_use| obstacles(&told(in_use), Plugin::Cinder, &given, &given, &users);
+    assert_eq!(found(false), ["it is used by default/web"]);
+    assert!(found(true).is_empty());
+}
+
+#[test]
+fn a_disk_of_gce_needs_project_and_zone() {
+    let told = Told { gce_project: Some("p".to_owned()), in_use: true, ..Told::default() };
+    let disk = json!({"gcePersistentDisk": {"pdName": "d"}});
+    for (zone, handle, ready) in [
+        ("us-central1-a", "projects/p/zones/us-central1-a/disks/d", true),
+        ("", "projects/p/zones/UNSPECIFIED/disks/d", false),
+    ] {
+        let mut before = volume(json!({}), disk.clone());
+        if !zone.is_empty() {
+            before.metadata.labels =
+                Some([("topology.kubernetes.io/zone".to_owned(), zone.to_owned())].into());
+        }
+        let after = converted(&told, Plugin::GcePd, before.clone(), None).unwrap();
+        assert_eq!(after.spec.clone().unwrap().csi.unwrap().volume_handle, handle);
+        let found = |users: &Users| obstacles(&told, Plugin::GcePd, &before, &after, users);
+        assert_eq!(found(&Users::default()).is_empty(), ready, "{zone}");
+        let attached = Users { nodes: vec!["n".to_owned()], pods: Vec::new() };
+        assert!(
+            found(&attached).iter().any(|one| one == "it is attached under a handle without the project")
+        );
+    }
+}
+
+#[test]
+fn the_secret_for_the_deletion_is_written_down() {
+    let class = |provisioner: &str, name: &str| -> StorageClass {
+        let parameters = json!({"openstorage.io/auth-secret-name": name, "openstorage.io/auth-secret-namespace": "${pvc.namespace}"});
+        serde_json::from_value(
+            json!({"metadata": {"name": "c"}, "provisioner": provisioner, "parameters": parameters}),
+        )
+        .unwrap()
+    };
+    let spec = json!({"portworxVolume": {"volumeID": "id"}, "claimRef": {"namespace": "ns", "name": "data"}});
+    let found = |class: Option<&StorageClass>| {
+        let after = converted(&Told::default(), Plugin::Portworx, volume(json!({}), spec.clone()), class);
+        after.map(|volume| json!(volume.metadata.annotations.unwrap_or_default()))
+    };
+    let noted = json!({DELETION_SECRET_NAME: "px", DELETION_SECRET_NAMESPACE: "ns"});
+    assert_eq!(found(Some(&class("kubernetes.io/portworx-volume", "px"))), Ok(noted));
+    assert_eq!(found(Some(&class("other", "px"))), Ok(json!({})));
+    // The provisioner that made it has written down that there is none.
+    let none = json!({DELETION_SECRET_NAME: "", DELETION_SECRET_NAMESPACE: ""});
+    let class_of_plugin = class("kubernetes.io/portworx-volume", "px");
+    let after = converted(
+        &Told::default(),
+        Plugin::Portworx,
+        volume(none.clone(), spec.clone()),
+        Some(&class_of_plugin),
+    );
+    assert_eq!(json!(after.unwrap().metadata.annotations), none);
+    assert_eq!(found(None), Ok(json!({})));
+    let error = found(Some(&class("kubernetes.io/portworx-volume", "${pvc.annotations['a']}"))).unwrap_err();
+    assert!(error.to_string().starts_with("the Secret for its deletion: "), "{error}");
+}
+
+#[test]
+fn a_volume_on_its_way_out_and_a_claim_half_bound_must_wait() {
+    for (policy, phase, expected) in [
+        ("Delete", "Released", &["it is Released: its volume is about to be deleted"][..]),
+        ("Retain", "Released", &[]),
+        ("Delete", "Failed", &["it is Failed: its volume is about to be deleted"]),
+        ("Delete", "Bound", &[]),
+    ] {
+        let spec = json!({"cinder": {"volumeID": "id"}, "persistentVolumeReclaimPolicy": policy});
+        let mut volume = volume(json!({}), spec);
+        volume.status = serde_json::from_value(json!({"phase": phase})).unwrap();
+        let found = obstacles(&Told::default(), Plugin::Cinder, &volume, &volume, &Users::default());
+        assert_eq!(found, expected, "{policy} {phase}");
+    }
+    let spec =
+        json!({"cinder": {"volumeID": "id"}, "claimRef": {"namespace": "ns", "name": "c", "uid": "u"}});
+    let volume = volume(json!({}), spec);
+    let claim = |uid: &str, phase: &str, of: &str| -> DynamicObject {
+        let metadata = json!({"namespace": "ns", "name": "c", "uid": uid});
+        serde_json::from_value(
+            json!({"metadata": metadata, "spec": {"volumeName": of}, "status": {"phase": phase}}),
+        )
+        .unwrap()
+    };
+    for (claim, expected) in [
+        (claim("u", "Bound", "pv"), None),
+        (claim("u", "Pending", "pv"), Some("its claim is not bound to it")),
+        (claim("u", "Bound", "other"), Some("its claim is not bound to it")),
+        (claim("v", "Bound", "pv"), None),
+    ] {
+        assert_eq!(claim_obstacle(&volume, Some(&claim)).as_deref(), expected, "{claim:?}");
+    }
+    assert_eq!(claim_obstacle(&volume, None), None);
+}

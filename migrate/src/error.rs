@@ -1,0 +1,34 @@
+//! Why a command does not come to its end.
+
+use kubernetes::client::ClientError;
+use thiserror::Error;
+
+use crate::hold::HoldError;
+use crate::journal::JournalError;
+use crate::swap::SwapError;
+
+/// Why there is no plan, or why it was not carried out.
+#[derive(Debug, Error)]
+pub enum MigrateError {
+    /// The cluster cannot be reached.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The API server refuses, or does not answer.
+    #[error("cannot read the cluster: {0}")]
+    Read(String),
+    /// An object cannot be shown.
+    #[error("cannot show PersistentVolume {0}: {1}")]
+    Shown(String, serde_json::Error),
+    /// There is no in-tree volume of the name.
+    #[error("{0} is no in-tree PersistentVolume of a plugin that a CSI driver has replaced")]
+    NotFound(String),
+    /// The undo file cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// Claims cannot be kept from being called Lost.
+    #[error(transparent)]
+    Hold(#[from] HoldError),
+    /// A volume stays on its way.
+    #[error("PersistentVolume {0}: {1}; the same command goes on from here")]
+    Swap(String, SwapError),
+}

@@ -1,0 +1,177 @@
+//! Keeps marked claims from being called Lost.
+//!
+//! kube-controller-manager says of a bound claim whose PersistentVolume is not there that it is Lost, "Data on the volume is
+//! lost!", and forgets its capacity. While a volume is replaced there is none for a moment, or for as long as a crash lasts. A
+//! ValidatingAdmissionPolicy refuses that word for claims with our mark; kube-controller-manager tries again later, and by then
+//! the volume is there. The policy also says whose migration is under way: there is one at a time in a cluster.
+
+use std::path::Path;
+use std::time::Duration;
+
+use kubernetes::api;
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::record::{MARK, text};
+use crate::requests::{Requests, claims};
+
+const GROUP: &str = "/apis/admissionregistration.k8s.io/v1";
+/// The name of the policy and of its binding.
+const NAME: &str = "mooring-migrate";
+const ID: &str = "mooring.dev/migration";
+const FILE: &str = "mooring.dev/undo-file";
+
+/// How long an API server may take to follow the policy.
+const LIMIT: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(100);
+/// Why claims cannot be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum HoldError {
+    /// The API server refuses.
+    #[error("cannot keep claims from being called Lost: {0}")]
+    Api(String),
+    /// It knows no such policies.
+    #[error(
+        "the API server knows no ValidatingAdmissionPolicy, which keeps claims from being called Lost: Kubernetes 1.30 or later is needed"
+    )]
+    TooOld,
+    /// There is another migration.
+    #[error(
+        "another migration is not at its end: finish it with --undo-file={0} on the machine where that file is"
+    )]
+    Other(String),
+    /// It does not follow the policy.
+    #[error(
+        "the API server does not follow the ValidatingAdmissionPolicy mooring-migrate: claims would be called Lost"
+    )]
+    NotFollowed,
+}
+
+/// The policy, in force as long as there are volumes on their way.
+pub(crate) struct Hold<'a> {
+    requests: &'a Requests,
+    /// How long other API servers than ours may take longer to follow the policy: kube-controller-manager may ask one of them.
+    lag: Duration,
+    /// Whether the API server follows the policy, as far as was tried.
+    followed: Option<bool>,
+}
+
+fn refused(error: &kube::Error) -> HoldError {
+    HoldError::Api(api::text(error))
+}
+
+fn policy(id: &str, file: &Path) -> [(&'static str, Value); 2] {
+    let metadata = json!({"name": NAME, "annotations": {ID: id, FILE: file.display().to_string()}});
+    let marked = format!("has(oldObject.metadata.annotations) && '{MARK}' in oldObject.metadata.annotations");
+    let policy = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": metadata,
+        "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": {"resourceRules": [{
+                "apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"],
+                "resources": ["persistentvolumeclaims/status"],
+            }]},
+            "matchConditions": [{"name": "volume-is-being-replaced", "expression": marked}],
+            "validations": [{
+                "expression": "!has(object.status) || !has(object.status.phase) || object.status.phase != 'Lost'",
+                "message": "mooring migrate is replacing the claim's PersistentVolume",
+            }],
+        },
+    });
+    let binding = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding", "metadata": metadata,
+        "spec": {"policyName": NAME, "validationActions": ["Deny"]},
+    });
+    [("validatingadmissionpolicies", policy), ("validatingadmissionpolicybindings", binding)]
+}
+
+impl<'a> Hold<'a> {
+    /// Makes the policy of the migration `id`, unless it is there.
+    ///
+    /// # Errors
+    /// There is one of another migration, or none can be made.
+    pub(crate) async fn take(
+        requests: &'a Requests,
+        id: &str,
+        file: &Path,
+        lag: Duration,
+    ) -> Result<Self, HoldError> {
+        for (plural, object) in policy(id, file) {
+            let path = format!("{GROUP}/{plural}");
+            match requests.create(&path, &object, false).await {
+                Ok(_) => {}
+                Err(error) if api::is(&error, 409) => {
+                    let present = requests.get(&path, NAME).await.map_err(|error| refused(&error))?;
+                    let present = present.unwrap_or_default();
+                    if annotation(&present, ID) != id {
+                        return Err(HoldError::Other(annotation(&present, FILE).to_owned()));
+                    }
+                }
+                Err(error) if api::is(&error, 404) => return Err(HoldError::TooOld),
+                Err(error) => return Err(refused(&error)),
+            }
+        }
+        Ok(Self { requests, lag, followed: None })
+    }
+
+    /// Returns once the API server refuses to call this claim Lost.
+    ///
+    /// # Errors
+    /// It does not.
+    pub(crate) async fn prove(&mut self, namespace: &str, name: &str) -> Result<(), HoldError> {
+        let path = format!("{}/{name}/status?dryRun=All", claims(namespace));
+        let lost = json!({"status": {"phase": "Lost"}});
+        let mut waited = Duration::ZERO;
+        loop {
+            match self.requests.patch(&path, &lost).await {
+                Err(error) if api::text(&error).contains(NAME) => break,
+                // A claim that changes meanwhile, or the policy's first moments.
+                Ok(_) => {}
+                Err(error) if api::is(&error, 409) => {}
+                Err(error) => return Err(refused(&error)),
+            }
+            if waited >= LIMIT {
+                self.followed = Some(false);
+                return Err(HoldError::NotFollowed);
+            }
+            sleep(PAUSE).await;
+            waited += PAUSE;
+        }
+        if self.followed.is_none() {
+            self.followed = Some(true);
+            sleep(self.lag).await;
+        }
+        Ok(())
+    }
+
+    /// Whether the API server was seen not to follow the policy: then nothing more should be tried.
+    pub(crate) fn is_vain(&self) -> bool {
+        self.followed == Some(false)
+    }
+}
+
+/// Takes the policy of the migration `id` away, if it is there.
+///
+/// # Errors
+/// The API server refuses.
+pub(crate) async fn release(requests: &Requests, id: &str) -> Result<(), HoldError> {
+    // The policy last: it says whose the binding is.
+    for plural in ["validatingadmissionpolicybindings", "validatingadmissionpolicies"] {
+        let path = format!("{GROUP}/{plural}");
+        let present = requests.get(&path, NAME).await;
+        let Some(object) = present.map_err(|error| refused(&error))? else { continue };
+        if annotation(&object, ID) == id {
+            let gone = requests.delete(&path, NAME, text(&object, "/metadata/uid"), None).await;
+            gone.map_err(|error| refused(&error))?;
+        }
+    }
+    Ok(())
+}
+
+fn annotation<'a>(object: &'a Value, key: &str) -> &'a str {
+    let all = object.pointer("/metadata/annotations");
+    all.and_then(|all| all.get(key)).and_then(Value::as_str).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;
