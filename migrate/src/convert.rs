@@ -28,7 +28,8 @@ const FRESH: Duration = Duration::from_secs(5);
 /// What is to be done, and how.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    pub(crate) told: Told,
+    /// What is told of a conversion beside the objects.
+    pub told: Told,
     /// Only the PersistentVolume of this name.
     pub only: Option<String>,
     /// The undo file.

@@ -23,13 +23,13 @@ pub(crate) struct Users {
 
 /// What is told of a conversion beside the objects.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Told {
+pub struct Told {
     /// The plugins whose volumes are converted.
-    pub(crate) plugins: Plugins,
+    pub plugins: Plugins,
     /// Volumes that are in use too.
-    pub(crate) in_use: bool,
+    pub in_use: bool,
     /// The project of GCE disks whose handle would lack it.
-    pub(crate) gce_project: Option<String>,
+    pub gce_project: Option<String>,
 }
 
 /// Why a volume cannot be converted.

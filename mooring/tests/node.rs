@@ -236,6 +236,22 @@ async fn node_is_registrar_and_liveness_probe_on_one_port() {
     assert!(!node.socket().exists());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refused_node_answers_for_the_driver_and_offers_it_again() {
+    let (node, port) = (Node::new(), port());
+    let mut both = node.run("node", &[&format!("--http-endpoint=127.0.0.1:{port}")]);
+    let answer = tell(&node.socket(), false, "the driver is not ready").await;
+    assert!(answer.is_err(), "never answered");
+    assert_eq!(get(port, "/healthz").await.0, 200, "the driver lives");
+    assert_eq!(get(port, "/healthz/registration").await.0, 404);
+    assert!(node.log().contains("the driver is not ready"), "{}", node.log());
+    tell(&node.socket(), true, "").await.unwrap();
+    assert_eq!(get(port, "/healthz/registration").await.0, 200);
+    both.signal("-TERM");
+    assert_eq!(both.ended().code(), Some(0));
+    assert!(!node.socket().exists());
+}
+
 #[test]
 fn taken_port_and_missing_folder_exit_with_1_and_are_named() {
     let runtime = tokio::runtime::Runtime::new().unwrap();

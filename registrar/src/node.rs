@@ -2,23 +2,35 @@
 //!
 //! `/healthz` is livenessprobe's, for the driver's container; `/healthz/registration` is the registrar's; metrics are on the same
 //! page.
+//!
+//! The server outlives every attempt to register. If it did not, a kubelet that refuses the driver would take `/healthz` away,
+//! and with it the life of a driver that only needs more time.
 
-use std::sync::Arc;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base::flag::standard::add_logging;
 use base::flag::{Dialect, Exit, FlagSet, Parsed};
-use base::http::Routes;
+use base::http::{Reply, Routes, serve};
 use base::metrics::Metrics;
 use csi::Endpoint;
 
+use http::StatusCode;
+use tokio::time::sleep;
+
+use crate::end::signalled;
 use crate::liveness::probe::Probe;
 use crate::registration::{
-    Flags as RegistrarFlags, Registrar, check as check_registrar, run, warn_of_ignored,
+    Flags as RegistrarFlags, Registrar, RegistrarError, check as check_registrar, warn_of_ignored,
 };
 
 /// Where livenessprobe listens if nobody says otherwise.
 const ADDRESS: &str = "0.0.0.0:9808";
+
+/// Pause before a driver that could not be registered is offered again.
+const AGAIN: Duration = Duration::from_secs(5);
 
 base::flags! {
     /// What the node has beside the registrar's flags.
@@ -64,19 +76,82 @@ pub async fn main(parsed: &Parsed) -> u8 {
     };
     let metrics = Metrics::new();
     let probe = Probe { endpoint, timeout: own.probe_timeout, metrics: metrics.clone() };
-    let address = flags.listen_address().or_else(|| Some((ADDRESS.to_owned(), "--http-endpoint")));
-    let page = metrics.clone();
-    let routes = |registrar: Arc<Registrar>| {
-        Routes::new()
-            .route("/healthz", probe.answer())
-            .route("/healthz/registration", registrar.healthz())
-            .metrics(&own.metrics_path, page)
-    };
-    match run(&flags, address, metrics, routes).await {
+    let offered = Offered::default();
+    let routes = Routes::new()
+        .route("/healthz", probe.answer())
+        .route("/healthz/registration", offered.healthz())
+        .metrics(&own.metrics_path, metrics.clone());
+    match run(&flags, metrics, &offered, routes).await {
         Ok(()) => 0,
         Err(error) => {
             base::error!(error, "Cannot go on");
             1
+        }
+    }
+}
+
+async fn run(
+    flags: &RegistrarFlags,
+    metrics: Arc<Metrics>,
+    offered: &Offered,
+    routes: Routes,
+) -> Result<(), RegistrarError> {
+    let stop = signalled().map_err(RegistrarError::Signals)?;
+    let (address, flag) = flags.listen_address().unwrap_or_else(|| (ADDRESS.to_owned(), "--http-endpoint"));
+    let _server = serve(&address, routes).map_err(|cause| RegistrarError::Listen { flag, cause })?;
+    tokio::select! {
+        never = offered.keep(flags, metrics) => match never {},
+        _ = stop => offered.withdraw(),
+    }
+}
+
+/// The driver as it is offered to the kubelet at present, if it is. Clones share it.
+#[derive(Clone, Default)]
+struct Offered(Arc<Mutex<Option<Arc<Registrar>>>>);
+
+impl Offered {
+    fn now(&self) -> Option<Arc<Registrar>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Offers the driver, and again whenever that has ended.
+    async fn keep(&self, flags: &RegistrarFlags, metrics: Arc<Metrics>) -> std::convert::Infallible {
+        loop {
+            let ended = match Registrar::connect(flags, metrics.clone()).await {
+                Ok(registrar) => {
+                    let registrar = Arc::new(registrar);
+                    *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(registrar.clone());
+                    registrar.offer().await
+                }
+                Err(error) => Err(error),
+            };
+            // Without its socket, the kubelet takes the next one for a new plugin.
+            for error in [ended, self.withdraw()].into_iter().filter_map(Result::err) {
+                base::error!(error, "The driver is not registered, will offer it again");
+            }
+            sleep(AGAIN).await;
+        }
+    }
+
+    /// Removes the registration socket, if there is one of ours.
+    fn withdraw(&self) -> Result<(), RegistrarError> {
+        self.now().map_or(Ok(()), |registrar| registrar.remove_socket())
+    }
+
+    /// Answers `/healthz/registration`.
+    fn healthz(&self) -> impl Fn() -> Pin<Box<dyn Future<Output = Reply> + Send>> + Send + Sync + use<> {
+        let offered = self.clone();
+        move || {
+            let now = offered.now();
+            Box::pin(async move {
+                match now {
+                    Some(registrar) => registrar.health().await,
+                    None => Reply::text(
+                        StatusCode::INTERNAL_SERVER_ERROR,
+                        "the CSI driver has not said its name yet",
+                    ),
+                }
+            })
         }
     }
 }

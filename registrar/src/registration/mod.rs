@@ -10,7 +10,8 @@
 //!
 //! Promises:
 //! - a socket that vanishes is made again ([`socket`]);
-//! - a refusal of the kubelet ends the process with exit code 1 and its reason in the log: the restart is the retry;
+//! - a refusal of the kubelet ends csi-node-driver-registrar with exit code 1 and its reason in the log: the restart is the
+//!   retry; `mooring node`, which answers for the driver's container too, goes on and offers the driver again;
 //! - `/healthz` fails when the socket is not there, or when for a minute the driver has not answered or the kubelet has not
 //!   registered it ([`health`]).
 //!
@@ -27,4 +28,4 @@ pub(crate) mod socket;
 pub use flags::parse;
 pub(crate) use flags::{Flags, check, warn_of_ignored};
 pub use run::main;
-pub(crate) use run::{Registrar, run};
+pub(crate) use run::{Registrar, RegistrarError};

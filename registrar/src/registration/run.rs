@@ -21,7 +21,7 @@ use tonic::transport::Server;
 
 use super::authority::Connection;
 use super::flags::{Flags, warn_of_ignored};
-use super::health::{Answer, SocketState, View, judge};
+use super::health::{Answer, PATIENCE, SocketState, View, judge};
 use super::service::{Service, Verdict};
 use super::socket::{self, Identity};
 use crate::driver::{DriverError, connect};
@@ -29,6 +29,8 @@ use crate::end::signalled;
 
 /// Pause before a socket that vanished is made again, if that failed.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How often we look at the socket where the operating system cannot tell us that it vanished.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// Why the registrar ends with exit code 1; printed as one line.
 #[derive(Debug, Error)]
@@ -128,7 +130,7 @@ pub(crate) struct Registrar {
 
 impl Registrar {
     /// Connects to the driver, for at most 30 s, and asks for its name.
-    async fn connect(flags: &Flags, metrics: Arc<Metrics>) -> Result<Self, RegistrarError> {
+    pub(crate) async fn connect(flags: &Flags, metrics: Arc<Metrics>) -> Result<Self, RegistrarError> {
         let (endpoint, limit) = (Endpoint::parse(&flags.csi_address)?, DialOptions::default().limit);
         let (driver, name) = connect(endpoint, limit, flags.timeout, metrics).await?;
         let service = Service::new(&name, &flags.kubelet_path);
@@ -148,8 +150,9 @@ impl Registrar {
     /// Serves the registration socket for ever, and makes it again when it vanishes.
     ///
     /// # Errors
-    /// The socket cannot be made at first; the kubelet refused the driver; the server broke down.
-    async fn offer(&self) -> Result<(), RegistrarError> {
+    /// The socket cannot be made at first, or for a minute not again: if the host's folder was replaced, only a restarted
+    /// container sees the new one. The kubelet refused the driver; the server broke down.
+    pub(crate) async fn offer(&self) -> Result<(), RegistrarError> {
         let failed = |source| RegistrarError::Socket { path: self.path.display().to_string(), source };
         let mut listener = self.listen().map_err(failed)?;
         loop {
@@ -161,9 +164,11 @@ impl Registrar {
                 ended = server.serve_with_incoming(UnixListenerStream::new(listener).map(|stream| stream.map(Connection::from))) => ended?,
                 () = self.vanished() => base::warn!("The registration socket vanished, making it again"; "path" => self.path.display()),
             }
+            let vanished = Instant::now();
             listener = loop {
                 match self.listen() {
                     Ok(listener) => break listener,
+                    Err(error) if vanished.elapsed() > PATIENCE => return Err(failed(error)),
                     Err(error) => {
                         base::error!(error, "Cannot make the registration socket, will retry"; "path" => self.path.display())
                     }
@@ -182,13 +187,15 @@ impl Registrar {
 
     async fn vanished(&self) {
         if let Err(error) = socket::vanished(&self.path).await {
-            base::warn!("Cannot watch the registration socket"; "path" => self.path.display(), "err" => error);
-            std::future::pending::<()>().await;
+            base::warn!("Cannot watch the registration socket, will look at it every 5 s"; "path" => self.path.display(), "err" => error);
+            while std::fs::symlink_metadata(&self.path).is_ok() {
+                sleep(LOOK).await;
+            }
         }
     }
 
     /// Removes our socket, at the end.
-    fn remove_socket(&self) -> Result<(), RegistrarError> {
+    pub(crate) fn remove_socket(&self) -> Result<(), RegistrarError> {
         let Some(ours) = *locked(&self.socket) else { return Ok(()) };
         base::info!("Removing the registration socket"; "path" => self.path.display());
         let failed = |source| RegistrarError::Remove { path: self.path.display().to_string(), source };
@@ -205,8 +212,10 @@ impl Registrar {
         }
     }
 
-    async fn health(&self) -> Reply {
-        let driver = self.answer(driver_name(&self.driver, self.timeout).await);
+    /// Whether the driver is offered and registered, as an answer of `/healthz`.
+    pub(crate) async fn health(&self) -> Reply {
+        let said = driver_name(&self.driver, self.timeout).await;
+        let driver = heard(&mut locked(&self.silent_since), said);
         let unregistered = match self.service.verdict() {
             Verdict::Pending(since) => Some(since.elapsed()),
             Verdict::Registered | Verdict::Refused(_) => None,
@@ -215,24 +224,43 @@ impl Registrar {
         let socket = ours.map_or(SocketState::Missing, |ours| socket::state(&self.path, ours));
         judge(&View { socket, driver, expected: &self.name, unregistered })
     }
+}
 
-    /// What the driver said, and if it said nothing, for how long it has not.
-    fn answer(&self, said: Result<DriverName, NameError>) -> Answer {
-        let mut silent_since = locked(&self.silent_since);
-        match said {
-            Ok(name) => {
-                *silent_since = None;
-                Answer::Name(name.to_string())
-            }
-            Err(error) => {
-                base::error!(error.to_string(), "The CSI driver does not say its name");
-                let since = silent_since.get_or_insert_with(Instant::now);
-                Answer::Silent(since.elapsed(), error.to_string())
-            }
+/// What the driver said, and if it said nothing, for how long it has not: `silent_since` is kept from one time to the next.
+fn heard(silent_since: &mut Option<Instant>, said: Result<DriverName, NameError>) -> Answer {
+    match said {
+        Ok(name) => {
+            *silent_since = None;
+            Answer::Name(name.to_string())
+        }
+        Err(error) => {
+            base::error!(error.to_string(), "The CSI driver does not say its name");
+            let since = silent_since.get_or_insert_with(Instant::now);
+            Answer::Silent(since.elapsed(), error.to_string())
         }
     }
 }
 
 fn locked<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
     value.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_counted_from_its_first_question() {
+        let (mut since, silent) = (None, || Err(NameError::Empty));
+        let pause = Duration::from_secs(40);
+        for waited in [Duration::ZERO, pause, 2 * pause] {
+            let answer = heard(&mut since, silent());
+            assert!(matches!(answer, Answer::Silent(found, _) if found == waited), "{answer:?}");
+            sleep(pause).await;
+        }
+        let name = DriverName::new("driver.example").unwrap();
+        assert_eq!(heard(&mut since, Ok(name)), Answer::Name("driver.example".to_owned()));
+        sleep(pause).await;
+        assert!(matches!(heard(&mut since, silent()), Answer::Silent(Duration::ZERO, _)), "a new silence");
+    }
 }

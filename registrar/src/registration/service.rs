@@ -1,5 +1,7 @@
 //! What the kubelet asks and says on the registration socket.
 
+use std::time::Duration;
+
 use csi::registration::registration_server::Registration;
 use csi::registration::{InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse};
 use tokio::sync::watch;
@@ -10,6 +12,9 @@ use tonic::{Request, Response, Status};
 const KIND: &str = "CSIPlugin";
 /// The version of the kubelet's protocol with CSI drivers. It is not the version of CSI.
 const VERSIONS: [&str; 1] = ["1.0.0"];
+
+/// How long the kubelet waits for the answer to a refusal.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What the kubelet made of the driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,8 +94,9 @@ impl Registration for Service {
             return Ok(Response::new(RegistrationStatusResponse {}));
         }
         self.verdict.send_replace(Verdict::Refused(error));
-        // The process ends before it answers.
-        std::future::pending().await
+        // csi-node-driver-registrar ends before it answers. `mooring node` goes on, and must not keep the call.
+        tokio::time::sleep(FAREWELL).await;
+        Err(Status::aborted("the driver will be offered again"))
     }
 }
 
@@ -109,13 +115,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn refusal_is_told_and_never_answered() {
+    async fn refusal_is_told_before_it_is_answered() {
         let service = Service::new("driver.example", "/csi.sock");
         let status = |plugin_registered, error: &str| {
             Request::new(RegistrationStatus { plugin_registered, error: error.to_owned() })
         };
         service.notify_registration_status(status(true, "")).await.unwrap();
         assert_eq!(service.verdict(), Verdict::Registered);
+        service.offer_again();
+        assert_eq!(service.verdict(), Verdict::Pending(Instant::now()), "of the new socket it knows nothing");
         tokio::select! {
             _ = service.notify_registration_status(status(false, "no such socket")) => panic!("answered"),
             reason = service.refused() => assert_eq!(reason, "no such socket"),

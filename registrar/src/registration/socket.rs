@@ -74,7 +74,7 @@ pub(crate) fn state(path: &Path, ours: Identity) -> SocketState {
 /// another process that took the place is left there.
 ///
 /// # Errors
-/// The operating system's error. Then we do not notice that the socket vanishes. Upstream never does.
+/// The operating system's error. Then it does not tell us.
 pub(crate) async fn vanished(path: &Path) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     let name = CString::new(folder.as_os_str().as_encoded_bytes()).map_err(io::Error::other)?;

@@ -41,6 +41,18 @@ fn a_key_added_while_worked_on_comes_back_when_that_ends() {
 }
 
 #[test]
+fn a_key_added_elsewhere_while_worked_on_comes_back_there() {
+    let limits = Limits { lanes: 2, per_lane: 2, per_group: 1 };
+    let (mut core, now) = (core(limits), Instant::now());
+    core.add("a", place(0, "n"), now);
+    core.pop(now);
+    core.add("a", place(1, "m"), now);
+    core.finish(&"a", Outcome::Done, now);
+    assert_eq!((core.depth(0), core.depth(1)), (0, 1));
+    assert_eq!(core.by_group(1, now).map(|(name, ..)| name.map(|name| &**name)).next(), Some(Some("m")));
+}
+
+#[test]
 fn failures_double_the_pause_and_success_resets_it() {
     let (mut core, mut now) = (core(Limits::plain()), Instant::now());
     core.add("a", Place::lane(0), now);

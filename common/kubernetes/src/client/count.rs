@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use base::metrics::{HistogramVec, IntCounterVec, MetricError, Metrics};
-use http::{Request, Response};
+use http::{Method, Request, Response, StatusCode, Uri};
 use tokio::time::Instant;
 use tower::{BoxError, Layer, Service};
 
@@ -41,12 +41,36 @@ impl RequestMetrics {
         )?;
         Ok(Self { requests, durations })
     }
+}
 
-    /// `code` is `<error>` where no answer came.
-    fn observe(&self, method: &str, host: &str, code: &str, seconds: f64) {
-        self.requests.with_label_values(&[code, method, host]).inc();
-        self.durations.with_label_values(&[method, host]).observe(seconds);
+/// A request under way. It is counted when this is dropped: also if nobody waits for the answer any more.
+struct UnderWay {
+    metrics: RequestMetrics,
+    method: Method,
+    /// Name and port; no user information, which may be secret.
+    host: String,
+    begun: Instant,
+    status: Option<StatusCode>,
+}
+
+impl UnderWay {
+    fn answered(&mut self, status: Option<StatusCode>) {
+        self.status = status;
     }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let (method, host) = (self.method.as_str(), self.host.as_str());
+        let code = self.status.as_ref().map_or("<error>", StatusCode::as_str);
+        self.metrics.requests.with_label_values(&[code, method, host]).inc();
+        self.metrics.durations.with_label_values(&[method, host]).observe(self.begun.elapsed().as_secs_f64());
+    }
+}
+
+fn host(uri: &Uri) -> String {
+    let name = uri.host().unwrap_or_default();
+    uri.port().map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"))
 }
 
 impl<S> Layer<S> for RequestMetrics {
@@ -80,13 +104,12 @@ where
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
         let (metrics, method) = (self.metrics.clone(), request.method().clone());
-        let host = request.uri().authority().map(ToString::to_string).unwrap_or_default();
-        let (begun, reply) = (Instant::now(), self.inner.call(request));
+        let (host, begun) = (host(request.uri()), Instant::now());
+        let mut under_way = UnderWay { metrics, method, host, begun, status: None };
+        let reply = self.inner.call(request);
         Box::pin(async move {
             let reply = reply.await;
-            let status = reply.as_ref().ok().map(Response::status);
-            let code = status.as_ref().map_or("<error>", |status| status.as_str());
-            metrics.observe(method.as_str(), &host, code, begun.elapsed().as_secs_f64());
+            under_way.answered(reply.as_ref().ok().map(Response::status));
             reply
         })
     }
@@ -113,20 +136,27 @@ mod tests {
         });
         let counted = RequestMetrics::new(&metrics).unwrap().layer(server);
         for (method, path) in [("GET", "/"), ("GET", "/"), ("PATCH", "/busy"), ("GET", "/lost")] {
-            let request = Request::builder().method(method).uri(format!("https://api:6443{path}?watch=true"));
+            let request =
+                Request::builder().method(method).uri(format!("https://user:word@api:6443{path}?watch=true"));
             let _ = counted.clone().oneshot(request.body(()).unwrap()).await;
         }
+        // Nobody waits for this one to its end.
+        let request = Request::builder().method("DELETE").uri("https://api:6443/").body(()).unwrap();
+        let given_up = tokio::time::timeout(Duration::from_millis(50), counted.oneshot(request));
+        assert!(given_up.await.is_err());
         let page = metrics.render();
         let lines: Vec<&str> = page.lines().filter(|line| line.starts_with("rest_client_")).collect();
         for expected in [
             r#"rest_client_requests_total{code="200",host="api:6443",method="GET"} 2"#,
             r#"rest_client_requests_total{code="429",host="api:6443",method="PATCH"} 1"#,
             r#"rest_client_requests_total{code="<error>",host="api:6443",method="GET"} 1"#,
+            r#"rest_client_requests_total{code="<error>",host="api:6443",method="DELETE"} 1"#,
             r#"rest_client_request_duration_seconds_bucket{host="api:6443",verb="GET",le="0.1"} 0"#,
             r#"rest_client_request_duration_seconds_bucket{host="api:6443",verb="GET",le="0.25"} 3"#,
         ] {
             assert!(lines.contains(&expected), "{expected} is not in {lines:#?}");
         }
-        assert_eq!(lines.iter().filter(|line| line.contains("requests_total")).count(), 3);
+        assert_eq!(lines.iter().filter(|line| line.contains("requests_total")).count(), 4);
+        assert!(!page.contains("word"), "{page}");
     }
 }

@@ -23,8 +23,10 @@ fn end<N>(guest: &Guest<N>, claim: &str) {
     guest.wait_gone(&volume);
 }
 
+/// The driver's file systems are folders: what is seen is the claim's way to its size, kubelet included, under a pod that
+/// writes. That what a pod uses really grows is seen with devices, below.
 #[test]
-fn file_system_grows_while_its_pod_writes() {
+fn claim_grows_while_its_pod_writes() {
     let Some(guest) = calm("growth while a pod writes") else { return };
     guest.claim("data", "csi-hostpath-sc", json!({}));
     guest.pod_with_claim("user", "data");
@@ -44,8 +46,8 @@ fn file_system_grows_while_its_pod_writes() {
     guest.exec("user", whole).expect("no line is missing and no write failed");
     let volume = guest.volume("data");
     assert_eq!(guest.field(&format!("pv/{volume}"), ".spec.capacity.storage"), "128Mi");
-    assert_eq!(guest.field("pvc/data", ".status.conditions[?(@.type==\"Resizing\")].type"), "");
-    assert_eq!(guest.field("pvc/data", ".status.allocatedResourceStatuses"), "");
+    let status = guest.kubectl(&["get", "pvc", "data", "-o", "jsonpath={.status}"]).expect("the claim");
+    assert!(!status.contains("Resizing") && !status.contains("allocatedResourceStatuses"), "{status}");
     assert_eq!(guest.field("pod/user", ".status.containerStatuses[0].restartCount"), "0");
     end(&guest, "data");
 }

@@ -175,6 +175,25 @@ async fn late_reply_does_not_lengthen_the_leadership() {
     elector.abort();
 }
 
+/// The same for a renewal: sent after five seconds, answered six seconds later.
+#[tokio::test(start_paused = true)]
+async fn late_renewal_does_not_lengthen_the_leadership() {
+    let world = ready();
+    let leadership = Leadership::candidate();
+    let begun = tokio::time::Instant::now();
+    let elector = run(candidate(&world, "first"), leadership.clone(), CancellationToken::new(), |_| {});
+    let elector = tokio::spawn(elector);
+    leadership.acquired().await;
+    world.api.set_latency(Duration::from_secs(3));
+    tokio::time::sleep_until(begun + Duration::from_secs(10)).await;
+    world.api.grant_only("first-lease", Vec::new());
+    tokio::time::sleep_until(begun + Duration::from_millis(14_900)).await;
+    assert!(leadership.holds(), "renewed");
+    tokio::time::sleep_until(begun + Duration::from_millis(15_100)).await;
+    assert!(!leadership.holds(), "ten seconds after the renewal was sent");
+    elector.abort();
+}
+
 #[tokio::test(start_paused = true)]
 async fn cut_off_leader_sends_nothing_after_its_deadline() {
     let world = ready();
