@@ -164,9 +164,17 @@ impl Churn {
         }
         wait_bound(&self.claims, COUNT).await;
         let volumes: Api<PersistentVolume> = Api::all(self.stand.client.clone());
-        let as_many = async || (volumes.list(&all).await.ok()?.items.len() == COUNT).then_some(());
-        wait::until("the other volumes to go", LIMIT, as_many).await.expect("a volume each");
-        self.are_each_other_s(&volumes).await;
+        // A volume whose claim went while it was made may still be on its way to its object, and from there to its end.
+        let right = async || {
+            let seen = self.seen(&volumes).await;
+            (seen.claims == seen.objects && seen.handles == seen.made).then_some(())
+        };
+        if wait::until("a volume each, and no other", LIMIT, right).await.is_err() {
+            let seen = self.seen(&volumes).await;
+            assert_eq!(seen.claims, seen.objects, "claims with their volumes, and volumes with their claims");
+            assert_eq!(seen.handles, seen.made, "the objects' volumes, and the driver's");
+        }
+        assert_eq!((self.seen(&volumes).await.claims.len(), self.stand.directories().len()), (COUNT, COUNT));
 
         self.claims.delete_collection(&DeleteParams::default(), &all).await.expect("deleted");
         wait_no_volumes(&self.stand).await;
@@ -174,34 +182,37 @@ impl Churn {
         println!("{} claims came and went", self.gone + COUNT);
     }
 
-    /// Each claim has one volume, which has its claim, and the driver has no other.
-    async fn are_each_other_s(&self, volumes: &Api<PersistentVolume>) {
+    async fn seen(&self, volumes: &Api<PersistentVolume>) -> Seen {
         let claims = self.claims.list(&ListParams::default()).await.expect("claims");
-        let claims: BTreeSet<(String, String)> = claims
-            .into_iter()
-            .map(|claim| {
-                let volume = claim.spec.and_then(|spec| spec.volume_name).unwrap_or_default();
-                (claim.metadata.uid.unwrap_or_default(), volume)
-            })
-            .collect();
-        let mut handles = Vec::new();
-        let mut held = BTreeSet::new();
+        let pair = |claim: PersistentVolumeClaim| {
+            let volume = claim.spec.and_then(|spec| spec.volume_name).unwrap_or_default();
+            (claim.metadata.uid.unwrap_or_default(), volume)
+        };
+        let mut seen = Seen { claims: claims.into_iter().map(pair).collect(), ..Seen::default() };
         for volume in volumes.list(&ListParams::default()).await.expect("volumes") {
             let spec = volume.spec.expect("a spec");
-            handles.push(spec.csi.expect("a CSI volume").volume_handle);
+            seen.handles.insert(spec.csi.expect("a CSI volume").volume_handle);
             let claim = spec.claim_ref.and_then(|claim| claim.uid).unwrap_or_default();
-            held.insert((claim, volume.metadata.name.unwrap_or_default()));
+            seen.objects.insert((claim, volume.metadata.name.unwrap_or_default()));
         }
-        handles.sort();
-        assert_eq!((claims.len(), &claims), (COUNT, &held));
         let listed = driver(&self.stand).await.call(v1::ListVolumesRequest::default(), LIMIT).await;
         let entries = listed.expect("a list").entries.into_iter();
-        let mut made: Vec<String> =
-            entries.filter_map(|entry| entry.volume).map(|volume| volume.volume_id).collect();
-        made.sort();
-        assert_eq!(handles, made, "the driver's volumes");
-        assert_eq!(self.stand.directories().len(), COUNT);
+        seen.made.extend(entries.filter_map(|entry| entry.volume).map(|volume| volume.volume_id));
+        seen
     }
+}
+
+/// What there is at one moment.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Uid of each claim, and its volume.
+    claims: BTreeSet<(String, String)>,
+    /// The same as the PersistentVolumes say it.
+    objects: BTreeSet<(String, String)>,
+    /// The ids in the PersistentVolumes.
+    handles: BTreeSet<String>,
+    /// The ids that the driver lists.
+    made: BTreeSet<String>,
 }
 
 fn phase(claim: &PersistentVolumeClaim) -> &str {
