@@ -60,6 +60,11 @@ fn world() -> World {
         }),
     ];
     objects.into_iter().for_each(|object| drop(world.api.put(object)));
+    // Bound both ways, as kube-controller-manager leaves them.
+    let claim = world.api.get("persistentvolumeclaims", "data").unwrap();
+    world.api.edit("persistentvolumes", "pv-bound", |volume| {
+        volume["spec"]["claimRef"]["uid"] = claim["metadata"]["uid"].clone();
+    });
     world
 }
 
@@ -83,6 +88,8 @@ async fn each_in_tree_volume_is_shown_and_nothing_is_written() {
         "  + spec.csi.driver: cinder.csi.openstack.org",
         "  + spec.csi.fsType: xfs",
         "  + spec.csi.volumeHandle: vol-1",
+        "  claim - metadata.annotations.\"volume.kubernetes.io/storage-provisioner\": kubernetes.io/cinder",
+        "  claim + metadata.annotations.\"volume.kubernetes.io/storage-provisioner\": cinder.csi.openstack.org",
     ];
     assert_eq!(bound.lines().collect::<Vec<_>>(), expected);
     let text = report.to_string();
