@@ -87,9 +87,6 @@ async fn take_seat(
     let mut config = configure(started, parsed, said).await?;
     let node = config.node.as_ref().map(|node| &*node.name);
     config.intents = own.volume_intents.then(|| Place::new(election.namespace(), driver, node));
-    for flag in flags::without_effect(parsed) {
-        base::warn!("This release accepts the flag but ignores it"; "flag" => flag);
-    }
     let seat = started.seat(&event_source(driver));
     let objects = match &config.capacity {
         None => seat.objects.clone(),
@@ -117,6 +114,7 @@ async fn configure(
     let (own, driver): (Flags, _) = (parsed.read(), started.host.driver_name.as_str());
     let gates = Gates {
         topology: parsed.gates().is_enabled(flags::TOPOLOGY),
+        cross_namespace: parsed.gates().is_enabled(flags::CROSS_NAMESPACE),
         attributes_classes: attributes_version(parsed, &started.host.client).await,
         plugins: plugins(parsed),
     };

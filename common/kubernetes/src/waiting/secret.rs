@@ -13,8 +13,7 @@
 //! the Secret, and another object waits for it too, the waiter does not read it. So many objects that lack one Secret
 //! cost little more than one.
 //!
-//! `Differs:` the Go sidecars find a late Secret only when the back-off ends, up to `--retry-interval-max` later. So does our
-//! csi-provisioner; csi-attacher polls.
+//! `Differs:` the Go sidecars find a late Secret only when the back-off ends, up to `--retry-interval-max` later.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -35,7 +34,7 @@ const SLOWEST: Duration = Duration::from_secs(10);
 
 /// The pause before the next request, given how many Secrets are missing and how long the last request took. `took` includes
 /// the wait for the request limit. After a slow request, the pause is four times its duration, at most 10 s.
-fn pause(missing: usize, took: Duration) -> Duration {
+pub(super) fn pause(missing: usize, took: Duration) -> Duration {
     let share = u32::try_from(missing.max(1)).map_or(Duration::ZERO, |missing| ROUND / missing);
     share.max(BETWEEN).max(took.saturating_mul(4).min(SLOWEST))
 }
