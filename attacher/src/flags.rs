@@ -35,7 +35,7 @@ pub(crate) const RELEASE_LEASE: &str = "ReleaseLeaderElectionOnExit";
 pub(crate) const MIGRATE_RBD: &str = "CSIMigrationRBD";
 
 /// Upstream's gates, and our own for rbd. `Differs:` the lease is released on exit unless the gate is set to false.
-const GATES: &[Gate] = &[Gate::ga(ERROR_CODE), Gate::beta(RELEASE_LEASE, true), Gate::alpha(MIGRATE_RBD)];
+const GATES: &[Gate] = &[Gate::ga(ERROR_CODE), Gate::beta(RELEASE_LEASE, true), Gate::own(MIGRATE_RBD)];
 
 /// Reads the command line (without the program's name).
 pub(crate) fn parse(program: &str, args: Vec<String>) -> Result<Parsed, Exit> {

@@ -42,6 +42,14 @@ pub struct Config {
     pub publish_read_only: bool,
     /// Whether a snapshot may be restored in another volume mode only if its content allows it.
     pub prevent_mode_conversion: bool,
+    /// Longest pause until a snapshot that our finalizer could not be taken off is looked at again. `None`: finalizers that an
+    /// earlier process left are not looked for.
+    ///
+    /// `Differs:` upstream looks at all snapshots once in each `--snapshot-orphan-sweep-interval`, and caches them. Ours are told
+    /// by a watch, and only those that bear the finalizer are kept.
+    pub snapshot_sweep: Option<Duration>,
+    /// Whether a claim may name a source in another namespace, where a ReferenceGrant allows it.
+    pub cross_namespace: bool,
     /// Whether the Topology gate is on.
     pub topology: bool,
     /// Whether a late-binding claim may be placed in the selected node's segment only.
@@ -121,6 +129,8 @@ impl Config {
             extra_metadata: flags.extra_create_metadata,
             publish_read_only: flags.controller_publish_readonly,
             prevent_mode_conversion: flags.prevent_volume_mode_conversion,
+            snapshot_sweep: Some(flags.snapshot_orphan_sweep_interval).filter(|interval| !interval.is_zero()),
+            cross_namespace: gates.cross_namespace,
             topology: gates.topology,
             strict_topology: flags.strict_topology,
             immediate_topology: flags.immediate_topology,
@@ -154,6 +164,8 @@ impl Config {
 pub(crate) struct Gates {
     /// `Topology`.
     pub(crate) topology: bool,
+    /// `CrossNamespaceVolumeDataSource`.
+    pub(crate) cross_namespace: bool,
     /// `VolumeAttributesClass`, already off when the cluster has no such kind.
     pub(crate) attributes_classes: Option<AttributesVersion>,
     /// What `CSIMigrationRBD` says.

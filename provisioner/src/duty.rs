@@ -126,11 +126,13 @@ async fn work_on_claims(
                     queue.run(workers, Arc::new(Protected(job.clone())), stop.clone()).await;
                 }
             },
+            job.release_snapshots(stop),
         )
     };
     tokio::select! {
         _ = queues => {}
         () = intents.run(|sent| job.adopt(sent)) => {}
+        () = job.poll() => {}
     }
     intents.clean().await;
 }

@@ -7,7 +7,7 @@ use base::flag::Parsed;
 use csi::identity::{controller_capabilities, plugin_capabilities};
 use csi::v1;
 use kubernetes::object::AttributesVersion;
-use process::StartError;
+use process::{StartError, attributes_classes};
 
 use crate::capacity::{CapacitySettings, owner};
 use crate::flags::{self, FATAL, Flags};
@@ -69,25 +69,11 @@ pub(crate) async fn capacity_settings(
     }
 }
 
-/// In which version VolumeAttributesClasses are read. `None` if the gate is off, or if it was not set and the API server
-/// has no such kind.
-///
-/// `Differs:` upstream reads storage.k8s.io/v1 only. Where the API server serves only v1beta1, we read that.
-pub(crate) async fn attributes_classes(parsed: &Parsed, client: &kube::Client) -> Option<AttributesVersion> {
-    let (gates, gate) = (parsed.gates(), flags::VOLUME_ATTRIBUTES_CLASS);
-    if !gates.is_enabled(gate) {
-        return None;
-    }
-    let has = async |version: &str| {
-        let found = client.list_api_group_resources(version).await;
-        found.map(|list| list.resources.iter().any(|resource| resource.kind == gate))
-    };
-    match has("storage.k8s.io/v1").await {
-        // Every API server that we support has this group, so a 404 is a proxy's. If we cannot tell, we do not ignore what
-        // a claim asks for.
-        Ok(true) | Err(_) => Some(AttributesVersion::V1),
-        Ok(false) if matches!(has("storage.k8s.io/v1beta1").await, Ok(true)) => Some(AttributesVersion::Beta),
-        Ok(false) => gates.is_set(gate).then_some(AttributesVersion::V1),
+/// In which version VolumeAttributesClasses are read. `None` if the gate is off, or if the cluster serves no such kind.
+pub(crate) async fn attributes_version(parsed: &Parsed, client: &kube::Client) -> Option<AttributesVersion> {
+    match parsed.gates().is_enabled(flags::VOLUME_ATTRIBUTES_CLASS) {
+        true => attributes_classes(client).await,
+        false => None,
     }
 }
 

@@ -29,6 +29,8 @@ pub(crate) fn config() -> Config {
         extra_metadata: false,
         publish_read_only: false,
         prevent_mode_conversion: true,
+        snapshot_sweep: Some(Duration::from_secs(300)),
+        cross_namespace: false,
         topology: true,
         strict_topology: false,
         immediate_topology: true,

@@ -21,7 +21,7 @@ base::flags! {
         "strict-topology" strict_topology: bool = false, "With late binding, ask for the selected node's segment only.";
         "immediate-topology" immediate_topology: bool = true, "With immediate binding, ask for the segments of the cluster.";
         "cloning-protection-threads" cloning_protection_threads: u32 = 1, "Workers that remove the protection of cloned claims.";
-        "snapshot-orphan-sweep-interval" snapshot_orphan_sweep_interval: Duration = Duration::from_secs(300), "Pause between sweeps for left-over protection of snapshots; 0 disables them.";
+        "snapshot-orphan-sweep-interval" snapshot_orphan_sweep_interval: Duration = Duration::from_secs(300), "Longest pause until a snapshot whose protection could not be removed is looked at again; 0: protection that an earlier process left is not looked for.";
         "prevent-volume-mode-conversion" prevent_volume_mode_conversion: bool = true, "Refuse to restore a snapshot in another volume mode unless its content allows it.";
         "controller-publish-readonly" controller_publish_readonly: bool = false, "Mark volumes read-only whose only access mode is ReadOnlyMany.";
         "enable-capacity" enable_capacity: bool = false, "Publish CSIStorageCapacity objects.";
@@ -58,13 +58,13 @@ pub(crate) const RELEASE_LEASE: &str = "ReleaseLeaderElectionOnExit";
 /// Gate: classes and volumes of kubernetes.io/rbd are translated too.
 pub(crate) const MIGRATE_RBD: &str = "CSIMigrationRBD";
 
-/// Upstream's gates, and our own for rbd. `Differs:` the lease is released on exit unless the gate is set to false.
+/// Upstream's gates, and our own for rbd, which upstream has dropped: `AllAlpha` does not turn it on. `Differs:` the lease is released on exit unless the gate is set to false.
 const GATES: &[Gate] = &[
     Gate::ga(TOPOLOGY),
     Gate::ga(VOLUME_ATTRIBUTES_CLASS),
     Gate::alpha(CROSS_NAMESPACE),
     Gate::beta(RELEASE_LEASE, true),
-    Gate::alpha(MIGRATE_RBD),
+    Gate::own(MIGRATE_RBD),
     Gate::removed("HonorPVReclaimPolicy"),
 ];
 
@@ -84,17 +84,6 @@ pub(crate) fn add_flags(set: &mut FlagSet) {
 /// Exit code of what upstream calls fatal.
 pub(crate) const FATAL: u8 = 255;
 
-/// Flags of features that this release lacks: they are accepted, and change nothing.
-///
-/// `Differs:` snapshots are not protected yet: one that is deleted while a volume is filled from it goes at once.
-/// The gate `CrossNamespaceVolumeDataSource` is refused; a claim with a source in another namespace gets an event.
-const WITHOUT_EFFECT: [&str; 1] = ["snapshot-orphan-sweep-interval"];
-
-/// The given flags that change nothing in this release, to be named in the log.
-pub(crate) fn without_effect(parsed: &Parsed) -> Vec<&'static str> {
-    WITHOUT_EFFECT.into_iter().filter(|flag| parsed.is_set(flag)).collect()
-}
-
 const NO_PROFILES: &str = "--enable-pprof serves no profiles, and /debug/pprof/ is not found: there is no Go runtime here; perf can profile this process";
 
 /// What to log about `--enable-pprof`, if it is given.
@@ -105,12 +94,9 @@ pub(crate) fn no_profiles(parsed: &Parsed) -> Option<&'static str> {
     parsed.read::<Flags>().enable_pprof.then_some(NO_PROFILES)
 }
 
-/// Refuses values that cannot work, and flags that turn on a feature that this release lacks.
+/// Refuses values that cannot work.
 fn check(parsed: &Parsed) -> Result<(), Exit> {
     let flags: Flags = parsed.read();
-    let not_yet = |flag: &str, instead: &str| {
-        Err(Exit::refuse(format!("--{flag} is not available in this release; {instead}")))
-    };
     if flags.worker_threads == 0 {
         return Err(Exit::refuse("--worker-threads must be greater than zero"));
     }
@@ -139,8 +125,6 @@ fn check(parsed: &Parsed) -> Result<(), Exit> {
     if flags.enable_capacity {
         check_capacity(&flags)?;
     }
-    if parsed.gates().is_enabled(CROSS_NAMESPACE) {
-        return not_yet("feature-gates=CrossNamespaceVolumeDataSource=true", "remove the gate");
     }
     Ok(())
 }
@@ -166,14 +150,6 @@ mod tests {
 
     fn refused(arg: &str) -> Exit {
         parse("csi-provisioner", arg.split(' ').map(str::to_owned).collect()).map(|_| ()).unwrap_err()
-    }
-
-    #[test]
-    fn what_is_not_built_yet_is_refused_by_name() {
-        let flag = "--feature-gates=CrossNamespaceVolumeDataSource=true";
-        let exit = refused(flag);
-        assert_eq!(exit.code, 1);
-        assert!(exit.stderr.contains(flag), "{}", exit.stderr);
     }
 
     #[test]
@@ -212,16 +188,18 @@ mod tests {
     }
 
     #[test]
-    fn flags_of_later_releases_are_named_when_they_are_given() {
-        let args = [
-            "--strict-topology",
-            "--cloning-protection-threads=2",
-            "--snapshot-orphan-sweep-interval=1m",
-            "--v=2",
-        ];
-        let parsed = parse("csi-provisioner", args.map(str::to_owned).to_vec()).unwrap();
-        assert_eq!(without_effect(&parsed), ["snapshot-orphan-sweep-interval"]);
-        assert!(without_effect(&parse("csi-provisioner", vec![]).unwrap()).is_empty());
+    fn all_alpha_gates_turn_on_those_of_upstream_only() {
+        for (gates, cross, rbd) in [
+            ("AllAlpha=true", true, false),
+            ("AllAlpha=true,CSIMigrationRBD=true", true, true),
+            ("AllAlpha=true,CrossNamespaceVolumeDataSource=false", false, false),
+            ("CrossNamespaceVolumeDataSource=true", true, false),
+            ("AllBeta=true", false, false),
+        ] {
+            let parsed = parse("csi-provisioner", vec![format!("--feature-gates={gates}")]).unwrap();
+            let on = |gate| parsed.gates().is_enabled(gate);
+            assert_eq!((on(CROSS_NAMESPACE), on(MIGRATE_RBD)), (cross, rbd), "{gates}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Drop-in for external-provisioner 6.4.0 (docs/upstream/provisioner.md). This release provisions with
 //! immediate and late binding, where the driver's topology allows it ([`topology`]). It translates the classes and
 //! volumes of in-tree plugins ([`translation`]). It publishes capacities ([`capacity`]). It may
-//! run on each node ([`node`]). It fills volumes from snapshots and other claims ([`claim::request`]), of the claim's own namespace only.
+//! run on each node ([`node`]). It fills volumes from snapshots and other claims ([`claim::request`]).
 
 mod caches;
 mod capacity;

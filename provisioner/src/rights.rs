@@ -18,13 +18,15 @@ enum When {
     Nodes,
     /// The driver restores snapshots.
     Snapshots,
+    /// The gate CrossNamespaceVolumeDataSource is on.
+    Grants,
     /// A claim names a VolumeAttributesClass. Nobody knows before, so it is not reviewed.
     Attributes,
     /// A class names Secrets. Nobody knows before, so it is not reviewed.
     Secrets,
 }
 
-const RIGHTS: [(When, Need); 12] = [
+const RIGHTS: [(When, Need); 13] = [
     (
         When::Always,
         Need::cluster("", "persistentvolumes", &["get", "list", "watch", "create", "patch", "delete"]),
@@ -36,8 +38,12 @@ const RIGHTS: [(When, Need); 12] = [
     (When::Nodes, Need::cluster("", "nodes", &["list", "watch"])),
     (When::Nodes, Need::cluster("storage.k8s.io", "csinodes", &["get", "list", "watch"])),
     (When::Updates, Need::cluster("", "persistentvolumeclaims", &["update"])),
-    (When::Snapshots, Need::cluster("snapshot.storage.k8s.io", "volumesnapshots", &["get"])),
+    (
+        When::Snapshots,
+        Need::cluster("snapshot.storage.k8s.io", "volumesnapshots", &["get", "list", "watch", "update"]),
+    ),
     (When::Snapshots, Need::cluster("snapshot.storage.k8s.io", "volumesnapshotcontents", &["get"])),
+    (When::Grants, Need::cluster("gateway.networking.k8s.io", "referencegrants", &["list", "watch"])),
     (When::Attributes, Need::cluster("storage.k8s.io", "volumeattributesclasses", &["get"])),
     (When::Secrets, Need::cluster("", "secrets", &["get"])),
 ];
@@ -77,6 +83,7 @@ pub(crate) fn needs(config: &Config) -> Vec<Need> {
         When::Updates => config.uses_topology() || config.node.is_some() || config.can.clones,
         When::Nodes => config.node.is_none() && (config.uses_topology() || config.capacity.is_some()),
         When::Snapshots => config.can.snapshots,
+        When::Grants => config.cross_namespace,
         When::Secrets | When::Attributes => false,
     };
     RIGHTS.into_iter().filter(|(when, _)| wanted(*when)).map(|(_, need)| need).collect()
@@ -90,7 +97,7 @@ mod tests {
     const MANIFEST: &str = include_str!("../../manifests/rbac/provisioner.yaml");
 
     /// Upstream's sample role (docs/upstream/provisioner.md, "Permissions").
-    const UPSTREAM: [(&str, &str, &str); 14] = [
+    const UPSTREAM: [(&str, &str, &str); 15] = [
         ("", "persistentvolumes", "get list watch create patch delete"),
         ("", "persistentvolumeclaims", "get list watch update"),
         ("storage.k8s.io", "storageclasses", "get list watch"),
@@ -100,6 +107,7 @@ mod tests {
         ("storage.k8s.io", "csinodes", "get list watch"),
         ("snapshot.storage.k8s.io", "volumesnapshots", "get list watch update"),
         ("snapshot.storage.k8s.io", "volumesnapshotcontents", "get list"),
+        ("gateway.networking.k8s.io", "referencegrants", "get list watch"),
         ("", "secrets", "get list"),
         ("storage.k8s.io", "csistoragecapacities", "get list watch create update patch delete"),
         ("", "pods", "get"),
@@ -117,6 +125,7 @@ mod tests {
                 When::Updates => "Only for drivers with topology or clones, or with --node-deployment.",
                 When::Nodes => "Only for drivers with topology, or with --enable-capacity.",
                 When::Snapshots => "Only for drivers that restore snapshots.",
+                When::Grants => "Only with the feature gate CrossNamespaceVolumeDataSource.",
                 When::Attributes => "Only where claims name VolumeAttributesClasses.",
                 When::Secrets => "Only where classes name Secrets.",
             };

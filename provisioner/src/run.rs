@@ -14,7 +14,7 @@ use translation::Plugins;
 
 use crate::config::{Capabilities, Config, Gates};
 use crate::duty::{KEEP, provision_through};
-use crate::environment::{attributes_classes, capabilities, capacity_settings, node_settings};
+use crate::environment::{attributes_version, capabilities, capacity_settings, node_settings};
 use crate::flags::{self, FATAL, Flags, ServerFlags};
 use crate::intent::place::Place;
 use crate::rights::capacity_needs;
@@ -87,9 +87,6 @@ async fn take_seat(
     let mut config = configure(started, parsed, said).await?;
     let node = config.node.as_ref().map(|node| &*node.name);
     config.intents = own.volume_intents.then(|| Place::new(election.namespace(), driver, node));
-    for flag in flags::without_effect(parsed) {
-        base::warn!("This release accepts the flag but ignores it"; "flag" => flag);
-    }
     if let Some(text) = flags::no_profiles(parsed) {
         base::warn!(text);
     }
@@ -120,7 +117,8 @@ async fn configure(
     let (own, driver): (Flags, _) = (parsed.read(), started.host.driver_name.as_str());
     let gates = Gates {
         topology: parsed.gates().is_enabled(flags::TOPOLOGY),
-        attributes_classes: attributes_classes(parsed, &started.host.client).await,
+        cross_namespace: parsed.gates().is_enabled(flags::CROSS_NAMESPACE),
+        attributes_classes: attributes_version(parsed, &started.host.client).await,
         plugins: plugins(parsed),
     };
     let mut config = Config::new(&own, gates, driver, identity(driver), Capabilities::new(&said.0, said.1));

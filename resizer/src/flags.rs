@@ -43,7 +43,7 @@ const GATES: &[Gate] = &[
     Gate::ga(VOLUME_ATTRIBUTES_CLASS),
     Gate::beta(ANNOTATE, true),
     Gate::beta(RELEASE_LEASE, true),
-    Gate::alpha(MIGRATE_RBD),
+    Gate::own(MIGRATE_RBD),
     Gate::removed("RecoverVolumeExpansionFailure"),
 ];
 

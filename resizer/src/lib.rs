@@ -23,7 +23,6 @@
 
 mod caches;
 mod capability;
-mod classes;
 mod config;
 mod duty;
 mod eligible;

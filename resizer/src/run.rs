@@ -10,10 +10,10 @@ use csi::v1::controller_service_capability::rpc::Type as Rpc;
 use csi::v1::plugin_capability::service::Type as Service;
 use csi::{CallLog, Client};
 use futures::FutureExt as _;
-use process::{Caches, Duty, Election, Program, Setup, StartError, Started, start};
+use kubernetes::object::AttributesVersion;
+use process::{Caches, Duty, Election, Program, Setup, StartError, Started, attributes_classes, start};
 use translation::Plugins;
 
-use crate::classes::served;
 use crate::config::{Capabilities, Cluster, Config};
 use crate::duty::{KEEP, resize};
 use crate::flags::{self, ServerFlags};
@@ -79,7 +79,7 @@ async fn take_seat(
         annotate: parsed.gates().is_enabled(flags::ANNOTATE),
         plugins: plugins(parsed),
         classes: match can.modify && parsed.gates().is_enabled(flags::VOLUME_ATTRIBUTES_CLASS) {
-            true => served(&started.host.client).await,
+            true => attributes_classes(&started.host.client).await.map(AttributesVersion::name),
             false => None,
         },
     };

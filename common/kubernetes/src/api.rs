@@ -5,7 +5,10 @@
 
 use http::header::{CONTENT_TYPE, HeaderValue};
 use kube::Client;
-use kube::api::{DeleteParams, GetParams, Patch, PatchParams, PostParams, Preconditions, Request};
+use kube::api::{
+    DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams, Preconditions, Request,
+};
+use kube::core::ListMeta;
 use kube::core::response::Status;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
@@ -13,7 +16,7 @@ use serde_json::Value;
 
 use thiserror::Error as ThisError;
 
-use super::object::{Uid, Wire};
+use super::object::{NoObject, Uid, Wire, version_number};
 use base::leadership::Leadership;
 
 /// Why a request failed.
@@ -80,6 +83,39 @@ impl Objects {
             Ok(_) => Ok(true),
             Err(error) if is_missing(&error, name) => Ok(false),
             Err(error) => Err(error),
+        }
+    }
+
+    /// resourceVersion of an object; `None` if there is no such object. Asks for its metadata only.
+    pub async fn version<W: Wire>(&self, namespace: &str, name: &str) -> Result<Option<u64>, Error> {
+        let request = path::<W>(namespace).get_metadata(name, &GetParams::default());
+        match self.client.request::<NoObject>(request.map_err(Error::BuildRequest)?).await {
+            Ok(object) => Ok(Some(version_number(object.metadata.resource_version.as_deref()))),
+            Err(error) if is_missing(&error, name) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads all objects of a namespace. One that cannot be parsed is logged and left out. The number is the list's
+    /// version: what changes later has a greater one.
+    pub async fn list<W: Wire>(&self, namespace: &str) -> Result<(Vec<W>, u64), Error> {
+        let (mut objects, mut params) = (Vec::new(), ListParams::default().limit(PAGE));
+        loop {
+            let request = path::<W>(namespace).list(&params).map_err(Error::BuildRequest)?;
+            let page = self.client.request::<Page>(request).await?;
+            for item in page.items {
+                match serde_json::from_value(item) {
+                    Ok(object) => objects.push(object),
+                    Err(error) => {
+                        base::error!(error, "Skipped a malformed object";
+                            "resource" => W::plural(&()), "namespace" => namespace);
+                    }
+                }
+            }
+            params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+            if params.continue_token.is_none() {
+                return Ok((objects, version_number(page.metadata.resource_version.as_deref())));
+            }
         }
     }
 
@@ -171,6 +207,17 @@ impl Objects {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Objects of one page of a list.
+const PAGE: u32 = 500;
+
+#[derive(Deserialize)]
+struct Page {
+    #[serde(default)]
+    metadata: ListMeta,
+    #[serde(default = "Vec::new")]
+    items: Vec<Value>,
 }
 
 /// What kind of thing a reply is.

@@ -133,6 +133,17 @@ fn grants(rule: &ResourceRule, need: &Need, verb: &str) -> bool {
     unnamed && verbs && has(&rule.api_groups, need.group) && has(&rule.resources, need.resource)
 }
 
+/// Whether every verb of the need is granted, in the whole cluster. Says nothing if not.
+pub async fn has(client: &Client, need: &Need) -> bool {
+    for verb in need.verbs {
+        let asked = Missing { group: need.group, resource: need.resource, verb };
+        if !is_allowed(client, "", need, &asked).await {
+            return false;
+        }
+    }
+    true
+}
+
 async fn is_allowed(client: &Client, namespace: &str, need: &Need, missing: &Missing) -> bool {
     let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
     let (resource, subresource) = match missing.resource.split_once('/') {

@@ -14,6 +14,7 @@
 //! - another driver answers on the socket: exit 1. If the driver only goes away, the process waits for it.
 //!   `Differs:` upstream exits whenever the driver goes away; `--exit-on-connection-loss` does that here.
 
+mod attributes_classes;
 mod caches;
 mod driver_loss;
 mod duty;
@@ -24,6 +25,7 @@ mod signal;
 mod start;
 mod work;
 
+pub use attributes_classes::attributes_classes;
 pub use caches::Caches;
 pub use duty::Duty;
 pub use host::{Host, Seat, host_name};

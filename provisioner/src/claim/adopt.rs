@@ -17,6 +17,11 @@ impl Claims {
         self.intents.clone()
     }
 
+    /// Polls for what claims wait for. Never ends.
+    pub(crate) async fn poll(&self) {
+        self.uncached.poll().await;
+    }
+
     /// A request that an earlier process may have sent: it is sent again until there is a final answer, unless the volume
     /// has its object. A request that does not bear its claim's name is not ours.
     pub(crate) fn adopt(&self, sent: Sent) {

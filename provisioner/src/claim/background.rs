@@ -27,6 +27,8 @@ pub(crate) struct Background {
     sent: Vec<Sent>,
     /// uid of the class that the last attempt was made with.
     last: Uid,
+    /// The last failure that was told since the claim is gone.
+    told: String,
 }
 
 impl Background {
@@ -43,6 +45,15 @@ impl Background {
     /// uids of the classes whose requests are under way.
     pub(crate) fn classes(&self) -> Vec<Uid> {
         self.sent.iter().map(|sent| sent.class.meta.uid.clone()).collect()
+    }
+
+    /// Whether this failure is another than the last one.
+    pub(crate) fn is_news(&mut self, text: &str) -> bool {
+        let is_news = self.told != text;
+        if is_news {
+            text.clone_into(&mut self.told);
+        }
+        is_news
     }
 
     /// An attempt with this class begins.

@@ -12,8 +12,10 @@ use csi::v1;
 use kubernetes::api;
 use kubernetes::object::{
     AttributesVersion, Claim, Key, Volume, WireAttributesClass, WireAttributesClassBeta, WireVolume,
+    version_of,
 };
-use kubernetes::secret::read;
+use kubernetes::secret::{SecretError, read};
+use kubernetes::waiting::{self, Seen};
 use tokio::time::Instant;
 use tonic::Status;
 
@@ -57,7 +59,8 @@ impl Claims {
     /// The attempt is over: lets go of the source, and frees the claim's volume name for other claims, unless something may still
     /// come of what was done.
     pub(super) fn free(&self, claim: &Claim) {
-        self.memory().end_clone(&claim.meta.uid);
+        self.memory().end_use(&claim.meta.uid);
+        self.settle_snapshot(claim);
         if names_may_collide(&self.config)
             && let Some(name) = volume_name(&self.config, &claim.meta.uid.to_string())
         {
@@ -96,33 +99,50 @@ impl Claims {
     }
 
     /// The request with its topology terms, and with the content of its Secret as that is now.
-    async fn with_secrets(&self, prepared: &Prepared) -> Result<v1::CreateVolumeRequest, ProvisionError> {
+    async fn with_secrets(
+        &self,
+        claim: &Claim,
+        prepared: &Prepared,
+    ) -> Result<v1::CreateVolumeRequest, ProvisionError> {
         let mut request = prepared.whole();
         if let Some(reference) = &prepared.secrets.provision {
-            let secrets = read(&self.seat.objects, reference)
-                .await
-                .map_err(|reason| ProvisionError::Secret { name: reference.to_string(), reason })?;
+            let secrets = read(&self.seat.objects, reference).await.map_err(|reason| {
+                if matches!(reason, SecretError::NotFound { .. }) {
+                    let key = Key::new(&reference.namespace, &reference.name);
+                    self.wait_for(claim, &[Seen::new(waiting::Kind::Secret, key, None)]);
+                }
+                ProvisionError::Secret { name: reference.to_string(), reason }
+            })?;
             request.secrets = secrets.to_request();
         }
         Ok(request)
     }
 
     /// The parameters of the VolumeAttributesClass that the request names, as that is now.
-    async fn attributes(&self, prepared: &Prepared) -> Result<BTreeMap<String, String>, ProvisionError> {
+    async fn attributes(
+        &self,
+        claim: &Claim,
+        prepared: &Prepared,
+    ) -> Result<BTreeMap<String, String>, ProvisionError> {
         let name = &*prepared.attributes_class;
         let Some(version) = self.config.attributes_classes.filter(|_| !name.is_empty()) else {
             return Ok(BTreeMap::new());
         };
-        let found = match version {
-            AttributesVersion::V1 => self.seat.objects.get::<WireAttributesClass>("", name).await,
+        let (kind, found) = match version {
+            AttributesVersion::V1 => {
+                let found = self.seat.objects.get::<WireAttributesClass>("", name).await;
+                (waiting::Kind::AttributesClass, found)
+            }
             AttributesVersion::Beta => {
                 let found = self.seat.objects.get::<WireAttributesClassBeta>("", name).await;
-                found.map(|class| class.map(|beta| beta.0))
+                (waiting::Kind::AttributesClassBeta, found.map(|class| class.map(|beta| beta.0)))
             }
         };
         let unreadable =
             |error| ProvisionError::AttributesUnreadable { name: name.to_owned(), reason: api::text(&error) };
-        mutable_parameters(name, found.map_err(unreadable)?, &self.config.driver)
+        let found = found.map_err(unreadable)?;
+        let seen = Seen::new(kind, Key::cluster(name), found.as_ref().map(version_of));
+        mutable_parameters(name, found, &self.config.driver).inspect_err(|_| self.wait_for(claim, &[seen]))
     }
 
     /// What to send: what was sent before, or what follows from the claim and its class now.
@@ -133,20 +153,24 @@ impl Claims {
     ) -> Result<(Sent, v1::CreateVolumeRequest), ProvisionError> {
         let (claim, class) = match attempt {
             Attempt::Again(sent) => {
-                let request = self.with_secrets(&sent.prepared).await?;
+                let request = self.with_secrets(&sent.claim, &sent.prepared).await?;
                 return Ok((sent, request));
             }
             Attempt::New(claim, class) => (claim, class),
         };
+        self.begin_use(&claim).await;
         let found = self.found(&claim).await?;
-        let mut prepared = prepare(&self.config, &claim, &class, name, &self.known(&claim), &found)?;
-        let mut request = self.with_secrets(&prepared).await?;
-        prepared.mutable_parameters = self.attributes(&prepared).await?;
+        let prepared = prepare(&self.config, &claim, &class, name, &self.known(&claim), &found);
+        let mut prepared = prepared.inspect_err(|error| {
+            if matches!(error, ProvisionError::Source(_)) {
+                self.wait_for(&claim, &found.seen);
+            }
+        })?;
+        let mut request = self.with_secrets(&claim, &prepared).await?;
+        prepared.mutable_parameters = self.attributes(&claim, &prepared).await?;
         request.mutable_parameters = prepared.mutable_parameters.clone();
-        if let Some(source) = &found.claim {
-            self.memory().begin_clone(&claim.meta.uid, source.meta.key.clone());
-        }
         self.protect(&found).await?;
+        self.hold_snapshot(&found).await?;
         Ok((Sent { claim, class, prepared: prepared.into() }, request))
     }
 

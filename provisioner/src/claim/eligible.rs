@@ -60,17 +60,17 @@ pub(crate) fn source(claim: &Claim) -> Option<&DataSource> {
     claim.data_source.as_deref().or(claim.data_source_ref.as_deref())
 }
 
-/// Whether the data source names a namespace.
-pub(crate) fn names_namespace(claim: &Claim) -> bool {
+/// The namespace that the data source names, if it names one.
+pub(crate) fn other_namespace(claim: &Claim) -> Option<&str> {
     // Only the newer of the two fields has a namespace.
     let source = claim.data_source_ref.as_ref().filter(|_| claim.data_source.is_none());
-    source.and_then(|source| source.namespace.as_deref()).is_some_and(|namespace| !namespace.is_empty())
+    source.and_then(|source| source.namespace.as_deref()).filter(|namespace| !namespace.is_empty())
 }
 
 /// Whether the data source is neither a snapshot nor a claim. A source with a namespace is
 /// no case for a populator: the attempt fails with an error, whatever the kind.
 fn is_for_populator(claim: &Claim) -> bool {
-    !names_namespace(claim)
+    other_namespace(claim).is_none()
         && source(claim)
             .is_some_and(|source| !["VolumeSnapshot", "PersistentVolumeClaim"].contains(&&*source.kind))
 }

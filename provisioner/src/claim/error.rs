@@ -20,9 +20,6 @@ pub(crate) enum ProvisionError {
     /// The driver lacks a capability that the claim needs.
     #[error("CSI driver does not support {0}")]
     NotSupported(&'static str),
-    /// The claim needs a feature that this release lacks.
-    #[error("{0} is not available in this release of the provisioner")]
-    NotAvailable(&'static str),
     /// The claim has a label selector.
     #[error("claim Selector is not supported: remove spec.selector from the claim")]
     Selector,
@@ -168,7 +165,6 @@ impl ProvisionError {
     pub(crate) fn state(&self, topology: bool, node: bool) -> State {
         match self {
             Self::NotSupported(_)
-            | Self::NotAvailable(_)
             | Self::Selector
             | Self::NoName
             | Self::Parameter(_)

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::background::{Background, Sent};
 use super::object::NewVolume;
+use super::request::{Asked, fills_from};
 use crate::node::NodeSettings;
 
 /// How long a refused claim waits before it is retried, whatever the back-off flags say.
@@ -26,7 +27,10 @@ pub(crate) struct Memory {
     names: HashMap<String, Uid>,
     left: HashSet<Uid>,
     contests: HashMap<Uid, Contest>,
-    clones: HashMap<Uid, Key>,
+    uses: HashMap<Uid, Asked>,
+    releasing: HashSet<Key>,
+    /// Snapshots of our driver that may bear our finalizer.
+    pub(super) ours: HashSet<Key>,
 }
 
 /// A volume whose PersistentVolume is not created yet.
@@ -67,6 +71,11 @@ impl Memory {
         }
     }
 
+    /// Whether this is news about a claim that is gone and whose requests are under way. Else everything is.
+    pub(crate) fn is_news(&mut self, uid: &Uid, text: &str) -> bool {
+        self.background.get_mut(uid).is_none_or(|background| background.is_news(text))
+    }
+
     /// Keeps a request until the driver gives a final answer to it.
     pub(crate) fn keep(&mut self, sent: Sent) {
         let background = self.background.entry(sent.claim.meta.uid.clone()).or_default();
@@ -95,20 +104,36 @@ impl Memory {
         self.background.get(uid).cloned()
     }
 
-    /// An attempt is made to clone the claim `source` for another.
-    pub(crate) fn begin_clone(&mut self, uid: &Uid, source: Key) {
-        self.clones.insert(uid.clone(), source);
+    /// An attempt begins that may fill the claim's volume from this. False: it has to wait, because our finalizer is just being
+    /// taken off.
+    pub(crate) fn begin_use(&mut self, uid: &Uid, source: &Asked) -> bool {
+        let free = !self.releasing.contains(source.key());
+        if free {
+            self.uses.insert(uid.clone(), source.clone());
+        }
+        free
     }
 
     /// The attempt for this claim is over.
-    pub(crate) fn end_clone(&mut self, uid: &Uid) {
-        self.clones.remove(uid);
+    pub(crate) fn end_use(&mut self, uid: &Uid) {
+        self.uses.remove(uid);
     }
 
-    /// Whether a call that clones `source` is running, or one for a claim that `clones` is true of may still be under way.
-    pub(crate) fn is_cloned(&self, source: &Key, clones: impl Fn(&Claim) -> bool) -> bool {
-        self.clones.values().any(|known| known == source)
-            || self.background.values().any(|background| background.any(&clones))
+    /// Whether an attempt to use the source is being made, or a request that names it may still be under way.
+    pub(crate) fn is_used(&self, source: &Asked) -> bool {
+        self.uses.values().any(|used| used == source)
+            || self.background.values().any(|background| background.any(|claim| fills_from(claim, source)))
+    }
+
+    /// Our finalizer is about to be taken off the source, and no attempt to use it may begin until [`Memory::end_release`].
+    /// False: it is in use.
+    pub(crate) fn begin_release(&mut self, source: &Asked) -> bool {
+        !self.is_used(source) && self.releasing.insert(source.key().clone())
+    }
+
+    /// The finalizer is off, or was not to be had.
+    pub(crate) fn end_release(&mut self, source: &Key) {
+        self.releasing.remove(source);
     }
 
     /// uids of the classes whose requests for this claim have no final answer. `None`: a volume was made and has no object
@@ -174,6 +199,7 @@ impl Memory {
     pub(crate) fn forget(&mut self, uid: &Uid) {
         self.infeasible.remove(uid);
         self.left.remove(uid);
+        self.end_use(uid);
         self.end_contest(uid);
     }
 
@@ -226,5 +252,19 @@ mod tests {
         memory.forget(&another);
         assert!(memory.left.is_empty());
         assert!(memory.note_populator(&claim));
+    }
+
+    #[test]
+    fn source_that_is_let_go_of_is_not_used_until_that_is_done() {
+        let (mut memory, [claim, another]) = (Memory::default(), ["claim", "another"].map(Uid::from));
+        let snapshot = Asked::Snapshot(Key::new("ns", "s"));
+        assert!(memory.begin_use(&claim, &snapshot) && !memory.begin_release(&snapshot));
+        memory.end_use(&claim);
+        assert!(memory.begin_release(&snapshot) && !memory.begin_use(&another, &snapshot));
+        assert!(!memory.is_used(&snapshot));
+        memory.end_release(snapshot.key());
+        assert!(memory.begin_use(&another, &snapshot) && memory.is_used(&snapshot));
+        memory.forget(&another);
+        assert!(!memory.is_used(&snapshot), "a claim that is gone uses nothing");
     }
 }

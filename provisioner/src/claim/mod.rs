@@ -26,6 +26,7 @@ pub(crate) mod request;
 pub(crate) mod reschedule;
 pub(crate) mod save;
 pub(crate) mod source;
+pub(crate) mod tell;
 #[cfg(test)]
 mod tests;
 pub(crate) mod unplaced;

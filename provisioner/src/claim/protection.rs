@@ -1,7 +1,7 @@
-//! Holds the source of a clone until the clone is made.
+//! Holds the source of a clone until the clone is made; [`snapshot`] does so with snapshots.
 //!
 //! A finalizer is put on the source claim before the first call, and stays. It is taken off a claim that is being deleted once
-//! nothing is cloned from it: no claim that waits for us names it, and no request that names it may still be under way.
+//! nothing is cloned from it: no request that names it may still be under way.
 
 use std::sync::Arc;
 
@@ -9,12 +9,19 @@ use base::queue::{Job, Outcome, Place, WorkQueue};
 use kubernetes::api;
 use kubernetes::object::{CLONING_PROTECTION, Claim, Key};
 use kubernetes::store::{Change, Store};
-use serde_json::{Value, json};
 
+mod finalizer;
+pub(crate) mod held;
+pub(crate) mod snapshot;
+
+use self::finalizer::{add_finalizer, remove_finalizer};
 use super::error::ProvisionError;
 use super::reconcile::Claims;
-use super::request::{Asked, Found, SourceError, asked};
+use super::request::{Asked, Found, SourceError, fills_from, named};
 use super::reschedule::Edited;
+
+/// How often the finalizer is put on when somebody else changes the claim at the same time.
+const TRIES: usize = 4;
 
 impl Claims {
     /// Puts our finalizer on the source claim that was found.
@@ -27,18 +34,22 @@ impl Claims {
             return Ok(());
         };
         let what = format!("PersistentVolumeClaim {}", source.meta.key);
-        let mut is_on = false;
-        let edited = self.edit(&source.meta, |live| {
-            is_on = true;
-            add_finalizer(live)
-        });
-        match edited.await {
-            Ok(Edited::Done) => Ok(()),
-            Ok(Edited::Not) if is_on => Ok(()),
-            Ok(Edited::Not) => Err(SourceError::Missing(what)),
-            Ok(Edited::Conflict) => Err(SourceError::Unprotected(what, "it has just changed".to_owned())),
-            Err(error) => Err(SourceError::Unprotected(what, api::text(&error))),
+        for _ in 0..TRIES {
+            let mut is_on = false;
+            let edited = self.edit(&source.meta, |live| {
+                is_on = true;
+                add_finalizer(live, CLONING_PROTECTION)
+            });
+            match edited.await {
+                Ok(Edited::Done) => return Ok(()),
+                Ok(Edited::Not) if is_on => return Ok(()),
+                Ok(Edited::Not) => return Err(SourceError::Missing(what)),
+                // Perhaps another worker, which clones it too.
+                Ok(Edited::Conflict) => {}
+                Err(error) => return Err(SourceError::Unprotected(what, api::text(&error))),
+            }
         }
+        Err(SourceError::Unprotected(what, "it keeps changing".to_owned()))
     }
 
     /// Takes our finalizer off, if the claim is being deleted and nothing is cloned from it.
@@ -58,7 +69,7 @@ impl Claims {
                 return Outcome::Retry;
             }
         }
-        match self.edit(&source.meta, remove_finalizer).await {
+        match self.edit(&source.meta, |live| remove_finalizer(live, CLONING_PROTECTION)).await {
             Ok(Edited::Done) => {
                 base::info!("Nothing is cloned from the claim: it may go"; "claim" => key);
                 Outcome::Done
@@ -80,11 +91,22 @@ impl Claims {
     /// know what an earlier process has sent: then they do.
     ///
     /// `Differs:` upstream counts all claims of the namespace that are Pending, whosever they are: two of them can hold each
-    /// other for ever. And it forgets a call for a claim that is gone.
+    /// other for ever. And it forgets a call for a claim that is gone, and does not see clones in other namespaces.
     fn is_being_cloned(&self, key: &Key) -> bool {
-        let waits = |claim: &Claim| claim.waits_for(self.claims.scope()) && is_clone_of(claim, key);
-        (self.config.intents.is_none() && self.claims.list().iter().any(|claim| waits(claim)))
-            || self.memory().is_cloned(key, |claim| is_clone_of(claim, key))
+        let asked = Asked::Claim(key.clone());
+        (!self.knows_what_was_sent() && self.waits_for_source(&asked)) || self.memory().is_used(&asked)
+    }
+
+    /// Whether every request that may be under way is known to this process: each was written down, and nobody works beside it.
+    fn knows_what_was_sent(&self) -> bool {
+        self.config.intents.is_some() && self.config.node.is_none()
+    }
+
+    /// Whether a claim waits for a volume to be filled from this.
+    fn waits_for_source(&self, asked: &Asked) -> bool {
+        let scope = self.claims.scope();
+        let waits = |claim: &Claim| fills_from(claim, asked) && claim.waits_for(scope);
+        self.claims.list().iter().any(|claim| waits(claim) && !self.has_object(claim))
     }
 
     /// The clones of another driver's claims are not ours to know. A volume that is gone cannot be cloned by anybody.
@@ -110,14 +132,10 @@ fn is_held(claim: &Claim) -> bool {
 
 /// The claim that this one is cloned from.
 fn source_of(claim: &Claim) -> Option<Key> {
-    match asked(claim) {
-        Ok(Some(Asked::Claim(name))) => Some(Key::new(claim.meta.namespace(), name)),
+    match named(claim) {
+        Ok(Some(Asked::Claim(key))) => Some(key),
         Ok(_) | Err(_) => None,
     }
-}
-
-fn is_clone_of(claim: &Claim, source: &Key) -> bool {
-    source_of(claim).as_ref() == Some(source)
 }
 
 /// Queues claims that may have to be released: those that are deleted, and the sources of what was being cloned.
@@ -135,31 +153,6 @@ pub(crate) fn feed(queue: &WorkQueue<Key>, claims: &Store<Claim>) {
     });
 }
 
-/// Puts the finalizer on a live claim. False if it is on.
-fn add_finalizer(live: &mut Value) -> bool {
-    let Some(metadata) = live.get_mut("metadata").and_then(Value::as_object_mut) else { return false };
-    let finalizers = metadata.entry("finalizers").or_insert_with(|| json!([]));
-    if finalizers.is_null() {
-        *finalizers = json!([]);
-    }
-    let Some(finalizers) = finalizers.as_array_mut() else { return false };
-    if finalizers.iter().any(|one| one == CLONING_PROTECTION) {
-        return false;
-    }
-    finalizers.push(json!(CLONING_PROTECTION));
-    true
-}
-
-/// Takes the finalizer off a live claim. False if it is off.
-fn remove_finalizer(live: &mut Value) -> bool {
-    let Some(finalizers) = live.pointer_mut("/metadata/finalizers").and_then(Value::as_array_mut) else {
-        return false;
-    };
-    let before = finalizers.len();
-    finalizers.retain(|one| one != CLONING_PROTECTION);
-    finalizers.len() < before
-}
-
 /// The queue of claims that may have to be released.
 pub(crate) struct Protected(pub(crate) Arc<Claims>);
 
@@ -169,29 +162,5 @@ impl Job<Key> for Protected {
             return Outcome::Retry;
         }
         self.0.release(&key).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn finalizer_is_put_on_once_and_taken_off_alone() {
-        let live = |finalizers: Value| json!({"metadata": {"name": "c", "finalizers": finalizers}});
-        for (mut object, changed, expected) in [
-            (json!({"metadata": {"name": "c"}}), true, live(json!([CLONING_PROTECTION]))),
-            (live(json!(["x"])), true, live(json!(["x", CLONING_PROTECTION]))),
-            (live(json!([CLONING_PROTECTION, "x"])), false, live(json!([CLONING_PROTECTION, "x"]))),
-        ] {
-            assert_eq!((add_finalizer(&mut object), object), (changed, expected));
-        }
-        for (mut object, changed, expected) in [
-            (live(json!(["x", CLONING_PROTECTION, "y"])), true, live(json!(["x", "y"]))),
-            (live(json!(["x"])), false, live(json!(["x"]))),
-            (json!({"metadata": {}}), false, json!({"metadata": {}})),
-        ] {
-            assert_eq!((remove_finalizer(&mut object), object), (changed, expected));
-        }
     }
 }

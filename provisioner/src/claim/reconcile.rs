@@ -5,19 +5,21 @@ use std::time::Duration;
 
 use base::queue::{Job, Outcome, Place, WorkQueue};
 use kubernetes::collection::Collection;
-use kubernetes::event::{Event, Kind, ObjectRef};
+use kubernetes::event::Kind;
 use kubernetes::object::{Claim, Class, Key, Volume};
 use kubernetes::store::Store;
+use kubernetes::waiting::Uncached;
 use process::Seat;
 use tokio::time::Instant;
 
 use super::background::Sent;
-use super::eligible::{Eligibility, eligibility, selected_node, source};
+use super::eligible::{Eligibility, eligibility, selected_node};
 use super::error::ProvisionError;
 use super::memory::{Memory, Unsaved};
 use super::name::volume_name;
 use super::object::new_volume;
 use super::outcome::State;
+use super::protection::held::Snapshots;
 use super::queue::{ClaimId, feed};
 use super::unplaced::Unplaced;
 use crate::caches::Caches;
@@ -54,15 +56,17 @@ impl Attempt {
     }
 }
 
-/// Why an attempt failed. `sent` is the request that failed. `None`: the attempt failed before the call.
+/// Why an attempt failed. `sent` is the request that failed. `None`: the attempt failed before the call. `is_first`: the
+/// request was not under way before.
 struct Failure {
     error: ProvisionError,
     sent: Option<Sent>,
+    is_first: bool,
 }
 
 impl From<ProvisionError> for Failure {
     fn from(error: ProvisionError) -> Self {
-        Self { error, sent: None }
+        Self { error, sent: None, is_first: false }
     }
 }
 
@@ -80,6 +84,10 @@ pub(crate) struct Claims {
     pub(super) unsaved: WorkQueue<ClaimId>,
     pub(super) metrics: ClaimMetrics,
     pub(super) intents: Arc<Intents>,
+    /// The sources of claims, where they are snapshots.
+    pub(super) snapshots: Option<Snapshots>,
+    /// Objects that claims wait for.
+    pub(super) uncached: Arc<Uncached<ClaimId>>,
     pub(super) queue: WorkQueue<ClaimId>,
 }
 
@@ -103,6 +111,14 @@ impl Claims {
             });
         }
         let (memory, queue) = (Mutex::default(), queue.clone());
+        let snapshots = config.can.snapshots.then(|| Snapshots::new(&config, &seat, &claims));
+        let to = queue.clone();
+        let uncached = Uncached::new(
+            seat.objects.clone(),
+            seat.metrics.clone(),
+            seat.streaming_lists,
+            move |id: &ClaimId| to.add(id.clone(), Place::lane(0)),
+        );
         let intents =
             Intents::new(config.intents.clone(), seat.objects.clone(), claims.scope().clone()).into();
         Self {
@@ -118,6 +134,8 @@ impl Claims {
             unsaved,
             metrics,
             intents,
+            snapshots,
+            uncached,
             queue,
         }
     }
@@ -189,36 +207,13 @@ impl Claims {
         node.ownership(claim, class) == Ownership::Others
     }
 
-    fn class_missing(&self, claim: &Claim) -> Outcome {
-        base::error!("StorageClass not found", "Cannot provision the claim";
-            "claim" => claim.meta.key, "class" => claim.class);
-        self.metrics.failed_without_class(claim);
-        Outcome::Retry
-    }
-
-    /// Writes one event to the claim, once in the life of this process. The event says that the claim waits for a volume
-    /// populator: its data source is neither a snapshot nor a claim, and names no namespace. We look at the claim again when
-    /// it, its class or its volume changes.
-    ///
-    /// `Differs:` upstream first writes that it provisions the claim, writes this event in another
-    /// component's name, and repeats both at each change and resync.
-    fn left_to_populator(&self, claim: &Claim) -> Outcome {
-        if !self.memory().note_populator(&claim.meta.uid) {
-            return Outcome::Done;
-        }
-        let kind = source(claim).map_or("", |source| &source.kind);
-        let message = format!("Waiting for a volume populator: CSI cannot fill a volume from a {kind}");
-        self.tell(claim, Kind::Normal, "Provisioning", message);
-        Outcome::Done
-    }
-
     /// Makes one attempt, and remembers a volume that the driver may still create.
     async fn attempt(&self, attempt: Attempt) -> Outcome {
         let (begun, claim, class) = (Instant::now(), attempt.claim().clone(), attempt.class().clone());
         let uid = &claim.meta.uid;
         self.memory().begin(uid, &class.meta.uid);
         self.unplaced.forget(&ClaimId::of(&claim));
-        let Failure { error, sent } = match self.provision(attempt, begun).await {
+        let Failure { error, sent, is_first } = match self.provision(attempt, begun).await {
             Ok(()) => {
                 self.memory().settle_all(uid);
                 self.free(&claim);
@@ -233,6 +228,8 @@ impl Claims {
             match state {
                 State::InBackground => self.memory().keep(sent),
                 State::Finished | State::Reschedule => self.memory().settle(&sent),
+                // It did not reach the driver.
+                State::NoChange if is_first => self.memory().settle(&sent),
                 State::NoChange => {}
             }
         }
@@ -275,27 +272,24 @@ impl Claims {
         self.nodes.as_ref().map(|nodes| nodes.known(selected_node(claim))).unwrap_or_default()
     }
 
-    fn tell_failure(&self, claim: &Claim, error: &ProvisionError) {
-        self.metrics.failed(claim);
-        base::error!(error, "Provisioning failed"; "claim" => claim.meta.key, "uid" => claim.meta.uid);
-        let text = if error.is_infeasible() {
-            format!("Volume provisioning failed with infeasible error. Retries will be delayed. {error}")
-        } else {
-            error.to_string()
-        };
-        self.tell(claim, Kind::Warning, "ProvisioningFailed", text);
-    }
-
     async fn provision(&self, attempt: Attempt, begun: Instant) -> Result<(), Failure> {
         let claim = attempt.claim().clone();
         let name = volume_name(&self.config, &claim.meta.uid.to_string()).ok_or(ProvisionError::NoName)?;
         if self.has_volume(&claim, &name).await? {
             return Ok(());
         }
-        let message = format!("External provisioner is provisioning volume for claim \"{}\"", claim.meta.key);
-        self.tell(&claim, Kind::Normal, "Provisioning", message);
+        if self.is_waiting(&claim) {
+            let message =
+                format!("External provisioner is provisioning volume for claim \"{}\"", claim.meta.key);
+            self.tell(&claim, Kind::Normal, "Provisioning", message);
+        }
+        let is_first = matches!(attempt, Attempt::New(..));
         let (sent, request) = self.request(attempt, name).await?;
         self.intents.record(&sent).await?;
+        if is_first {
+            // Before it is sent: even if this worker panics in the middle, the request is not forgotten.
+            self.memory().keep(sent.clone());
+        }
         let made = async {
             let (made, bytes) = self.create(&request, &sent.prepared, self.is_waiting(&claim)).await?;
             let volume = new_volume(&self.config, &claim, &sent.class, &sent.prepared, &made, bytes);
@@ -304,7 +298,7 @@ impl Claims {
         };
         let (volume, in_tree) = match made.await {
             Ok(made) => made,
-            Err(error) => return Err(Failure { error, sent: Some(sent) }),
+            Err(error) => return Err(Failure { error, sent: Some(sent), is_first }),
         };
         self.capacity.volume_in(volume.segments().iter().map(String::as_str), sent.class.meta.name());
         let secret = sent.prepared.secrets.provision.clone();
@@ -321,20 +315,8 @@ impl Claims {
         Ok(saved.map(drop)?)
     }
 
-    pub(super) fn tell(&self, claim: &Claim, kind: Kind, reason: &'static str, message: String) {
-        let object = ObjectRef {
-            api_version: "v1",
-            kind: "PersistentVolumeClaim",
-            namespace: claim.meta.namespace().into(),
-            name: claim.meta.name().into(),
-            uid: claim.meta.uid.clone(),
-            version: claim.meta.version,
-        };
-        self.seat.events.record(Event { object, kind, reason, message });
-    }
-
     /// Whether the cache has a PersistentVolume of the claim's volume name.
-    fn has_object(&self, claim: &Claim) -> bool {
+    pub(super) fn has_object(&self, claim: &Claim) -> bool {
         let name = volume_name(&self.config, &claim.meta.uid.to_string());
         name.is_some_and(|name| self.volumes.get(&Key::cluster(&name)).is_some())
     }
@@ -354,6 +336,7 @@ impl Job<ClaimId> for Claims {
     async fn run(&self, id: ClaimId) -> Outcome {
         let outcome = self.pass(&id).await;
         self.settle_intents(&id.uid);
+        self.uncached.settle(&id);
         outcome
     }
 }

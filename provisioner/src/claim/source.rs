@@ -1,56 +1,99 @@
 //! Reads what a claim is to be filled from, as the API server has it now. What is read is judged in [`super::request`].
 
+use kube::Resource;
 use kubernetes::api;
-use kubernetes::object::{Claim, Wire, WireSnapshot, WireSnapshotContent, WireSourceClaim};
+use kubernetes::object::{
+    Claim, Key, Wire, WireGrant, WireSnapshot, WireSnapshotContent, WireSourceClaim, version_of,
+};
+use kubernetes::waiting::{Kind, Seen};
+use serde_json::Value;
 
 use super::error::ProvisionError;
+use super::queue::ClaimId;
 use super::reconcile::Claims;
-use super::request::{Asked, Found, SourceError, asked};
+use super::request::{Asked, Found, SourceError, asked, may_refer, named};
 
 impl Claims {
+    /// From now on until [`Claims::free`] the claim's source is not let go of, if it has one.
+    pub(super) async fn begin_use(&self, claim: &Claim) {
+        let Ok(Some(source)) = named(claim) else { return };
+        loop {
+            let released = self.released();
+            if self.memory().begin_use(&claim.meta.uid, &source) {
+                return;
+            }
+            // Our finalizer is just being taken off: what we would read of it may be wrong a moment later.
+            released.await;
+        }
+    }
+
     /// What there is of the claim's source; nothing for a claim whose source will be refused unseen.
     ///
     /// `Differs:` upstream takes the source claim from its cache, which may still show a claim that is gone.
     pub(super) async fn found(&self, claim: &Claim) -> Result<Found, ProvisionError> {
-        let namespace = claim.meta.namespace();
         let mut found = Found::default();
-        match asked(claim) {
-            Ok(Some(Asked::Snapshot(name))) if self.config.can.snapshots => {
-                let snapshot = self.read_source::<WireSnapshot>("VolumeSnapshot", namespace, name).await?;
-                found.snapshot = snapshot.map(Into::into);
-                if let Some(name) = found.snapshot.as_ref().map(|snapshot| &*snapshot.content)
-                    && !name.is_empty()
-                {
-                    let content =
-                        self.read_source::<WireSnapshotContent>("VolumeSnapshotContent", "", name).await?;
-                    found.content = content.map(Into::into);
-                }
+        let Ok(Some(asked)) = asked(&self.config, claim) else { return Ok(found) };
+        let namespace = asked.key().namespace();
+        if namespace != claim.meta.namespace() {
+            let what = || format!("ReferenceGrants of the namespace {namespace}");
+            let read = self.seat.objects.list::<WireGrant>(namespace).await;
+            let (grants, version) =
+                read.map_err(|error| SourceError::Unreadable(what(), api::text(&error)))?;
+            found.grants = grants;
+            if !may_refer(claim, &asked, &found.grants) {
+                found.seen.push(Seen::new(Kind::Grant, Key::new(namespace, ""), Some(version)));
+                return Ok(found);
             }
-            Ok(Some(Asked::Claim(name))) if self.config.can.clones => {
-                let source =
-                    self.read_source::<WireSourceClaim>("PersistentVolumeClaim", namespace, name).await?;
-                found.claim = source.map(Into::into);
-                if let Some(name) = found.claim.as_ref().map(|source| &*source.volume)
-                    && !name.is_empty()
-                {
-                    found.volume = self.read_volume(name).await?;
-                }
-            }
-            Ok(_) | Err(_) => {}
+        }
+        match asked {
+            Asked::Snapshot(key) if self.config.can.snapshots => self.find_snapshot(key, &mut found).await?,
+            Asked::Claim(key) if self.config.can.clones => self.find_claim(key, &mut found).await?,
+            Asked::Snapshot(_) | Asked::Claim(_) => {}
         }
         Ok(found)
     }
 
-    async fn read_source<W: Wire>(
-        &self,
-        kind: &str,
-        namespace: &str,
-        name: &str,
-    ) -> Result<Option<W>, SourceError> {
-        let found = self.seat.objects.get::<W>(namespace, name).await;
-        found.map_err(|error| {
-            let slash = if namespace.is_empty() { "" } else { "/" };
-            SourceError::Unreadable(format!("{kind} {namespace}{slash}{name}"), api::text(&error))
-        })
+    async fn find_snapshot(&self, key: Key, found: &mut Found) -> Result<(), ProvisionError> {
+        let live = self.read_source::<WireSnapshot>("VolumeSnapshot", &key).await?;
+        let wire = parsed::<WireSnapshot>("VolumeSnapshot", &key, live.clone())?;
+        found.seen.push(Seen::new(Kind::Snapshot, key, wire.as_ref().map(version_of)));
+        (found.live_snapshot, found.snapshot) = (live, wire.map(Into::into));
+        let named = found.snapshot.as_ref().map(|snapshot| Key::cluster(&snapshot.content));
+        let Some(key) = named.filter(|key| !key.name().is_empty()) else { return Ok(()) };
+        let live = self.read_source::<WireSnapshotContent>("VolumeSnapshotContent", &key).await?;
+        let wire = parsed::<WireSnapshotContent>("VolumeSnapshotContent", &key, live)?;
+        found.seen.push(Seen::new(Kind::Content, key, wire.as_ref().map(version_of)));
+        found.content = wire.map(Into::into);
+        Ok(())
     }
+
+    async fn find_claim(&self, key: Key, found: &mut Found) -> Result<(), ProvisionError> {
+        let live = self.read_source::<WireSourceClaim>("PersistentVolumeClaim", &key).await?;
+        let wire = parsed::<WireSourceClaim>("PersistentVolumeClaim", &key, live)?;
+        found.seen.push(Seen::new(Kind::Claim, key, wire.as_ref().map(version_of)));
+        found.claim = wire.map(Into::into);
+        let named = found.claim.as_ref().map(|source| Key::cluster(&source.volume));
+        let Some(key) = named.filter(|key| !key.name().is_empty()) else { return Ok(()) };
+        found.volume = self.read_volume(key.name()).await?;
+        let version = found.volume.as_ref().map(|volume| volume.meta.version);
+        found.seen.push(Seen::new(Kind::Volume, key, version));
+        Ok(())
+    }
+
+    async fn read_source<W: Wire>(&self, kind: &str, key: &Key) -> Result<Option<Value>, SourceError> {
+        let found = self.seat.objects.raw::<W>(key.namespace(), key.name()).await;
+        found.map_err(|error| SourceError::Unreadable(format!("{kind} {key}"), api::text(&error)))
+    }
+
+    /// The claim goes on at once, and not at the end of its back-off, when something of this changes.
+    ///
+    /// `Differs:` upstream tries such a claim again only at the end of its back-off.
+    pub(super) fn wait_for(&self, claim: &Claim, seen: &[Seen]) {
+        self.uncached.wait(&ClaimId::of(claim), seen);
+    }
+}
+
+fn parsed<W: Wire + Resource>(kind: &str, key: &Key, live: Option<Value>) -> Result<Option<W>, SourceError> {
+    let read = live.map(serde_json::from_value).transpose();
+    read.map_err(|error| SourceError::Unreadable(format!("{kind} {key}"), error.to_string()))
 }

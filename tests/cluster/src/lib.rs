@@ -39,6 +39,7 @@ mod pki;
 mod ports;
 pub mod process;
 pub mod skip;
+pub mod snapshots;
 pub mod stand;
 pub mod wait;
 

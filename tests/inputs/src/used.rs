@@ -172,6 +172,8 @@ fn provisioner_config() -> provisioner::Config {
         extra_metadata: true,
         publish_read_only: false,
         prevent_mode_conversion: true,
+        snapshot_sweep: Some(Duration::from_secs(300)),
+        cross_namespace: false,
         clone_workers: 1,
         topology: true,
         strict_topology: false,

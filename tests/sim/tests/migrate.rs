@@ -62,6 +62,7 @@ fn world() -> World {
     objects.into_iter().for_each(|object| drop(world.api.put(object)));
     // Bound both ways, as kube-controller-manager leaves them.
     let claim = world.api.get("persistentvolumeclaims", "data").unwrap();
+    world.api.edit("persistentvolumeclaims", "data", |claim| claim["status"] = json!({"phase": "Bound"}));
     world.api.edit("persistentvolumes", "pv-bound", |volume| {
         volume["spec"]["claimRef"]["uid"] = claim["metadata"]["uid"].clone();
     });

@@ -26,6 +26,8 @@ fn config() -> provisioner::Config {
         extra_metadata: false,
         publish_read_only: false,
         prevent_mode_conversion: true,
+        snapshot_sweep: Some(Duration::from_secs(300)),
+        cross_namespace: false,
         clone_workers: 1,
         topology: true,
         strict_topology: false,

@@ -20,6 +20,8 @@ pub enum Stage {
     Ga,
     /// The feature itself is about to go.
     Deprecated,
+    /// Ours, and off unless named: upstream has no such gate, so the groups do not set it.
+    Own,
     /// The gate is gone. Charts still name it, so it is accepted without effect.
     Removed,
 }
@@ -51,6 +53,11 @@ impl Gate {
     /// A GA gate, on by default, that may still be switched off.
     pub const fn ga(name: &'static str) -> Self {
         Self { name, default: true, stage: Stage::Ga, locked: false }
+    }
+
+    /// A gate that upstream's sidecar does not have, off by default.
+    pub const fn own(name: &'static str) -> Self {
+        Self { name, default: false, stage: Stage::Own, locked: false }
     }
 
     /// A gate that is gone upstream.
@@ -107,7 +114,7 @@ impl FeatureGates {
         let group = match gate.stage {
             Stage::Alpha => self.set.get(ALL_ALPHA),
             Stage::Beta => self.set.get(ALL_BETA),
-            Stage::Ga | Stage::Deprecated | Stage::Removed => None,
+            Stage::Ga | Stage::Deprecated | Stage::Own | Stage::Removed => None,
         };
         group.copied().unwrap_or(gate.default)
     }
@@ -139,7 +146,7 @@ impl FeatureGates {
                     Stage::Ga => Some("GA and will be removed in a future release"),
                     Stage::Deprecated => Some("deprecated and will be removed in a future release"),
                     Stage::Removed => Some("gone and changes nothing"),
-                    Stage::Alpha | Stage::Beta => None,
+                    Stage::Alpha | Stage::Beta | Stage::Own => None,
                 };
                 if let Some(stage) = stage {
                     notices.push(format!("--feature-gates sets {name}={value}: the gate is {stage}"));
@@ -169,6 +176,7 @@ pub(super) fn help(known: &[Gate]) -> String {
                 Stage::Beta => "BETA",
                 Stage::Ga => "GA",
                 Stage::Deprecated => "DEPRECATED",
+                Stage::Own => "not of AllAlpha",
                 Stage::Removed => return None,
             };
             Some(format!("{}=true|false ({stage} - default={})", gate.name, gate.default))

@@ -29,6 +29,16 @@ pub enum AttributesVersion {
     Beta,
 }
 
+impl AttributesVersion {
+    /// As in the API server's paths.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::V1 => "v1",
+            Self::Beta => "v1beta1",
+        }
+    }
+}
+
 /// A VolumeAttributesClass as the API server sends it.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]

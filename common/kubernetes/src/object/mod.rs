@@ -13,6 +13,8 @@ mod claim_status;
 mod class;
 mod csi_node;
 mod event;
+mod grant;
+mod identity;
 mod meta;
 mod node;
 mod pod;
@@ -34,14 +36,16 @@ pub use claim_status::{ClaimStatus, Condition, ConditionKind, ModifyPhase, Modif
 pub use class::{AllowedValues, BindingMode, Class, TopologyTerm, WireClass};
 pub use csi_node::{CsiNode, DriverOnNode, WireCsiNode};
 pub use event::WireEvent;
+pub use grant::{GrantFrom, GrantSpec, GrantTo, WireGrant};
+pub use identity::{Identity, version_of};
 pub(crate) use meta::version_number;
 pub use meta::{Key, Meta, Pairs};
 pub use node::{Labels, Node, WireNode};
 pub use pod::{Pod, WirePod};
 pub use secret::WireSecret;
 pub use source::{
-    ALLOW_MODE_CHANGE, Snapshot, SnapshotContent, SnapshotRef, SourceClaim, WireSnapshot,
-    WireSnapshotContent, WireSourceClaim,
+    ALLOW_MODE_CHANGE, HeldSnapshot, SNAPSHOT_PROTECTION, Snapshot, SnapshotContent, SnapshotRef,
+    SourceClaim, WireSnapshot, WireSnapshotContent, WireSourceClaim,
 };
 pub use uid::Uid;
 pub use volume::{

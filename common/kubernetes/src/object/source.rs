@@ -1,5 +1,5 @@
 //! What a new volume can be filled from: VolumeSnapshots with their contents, and other claims. The provisioner reads them one
-//! at a time, when a claim names them.
+//! at a time, when a claim names them. It caches the snapshots that it holds.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,13 @@ use serde_json::Value;
 
 use super::claim::CLASS_BETA;
 use super::wire::wire;
-use super::{Meta, Uid};
+use super::{Meta, Object, Scope, Uid};
 
 /// The annotation with which an administrator lets volumes of another mode be made from a snapshot.
 pub const ALLOW_MODE_CHANGE: &str = "snapshot.storage.kubernetes.io/allow-volume-mode-change";
+
+/// The finalizer of a snapshot from which a volume is being made.
+pub const SNAPSHOT_PROTECTION: &str = "provisioner.storage.kubernetes.io/volumesnapshot-as-source-protection";
 
 /// A VolumeSnapshot.
 #[derive(Debug, Clone)]
@@ -25,6 +28,13 @@ pub struct Snapshot {
     pub ready: bool,
     /// `status.restoreSize` as written.
     pub restore_size: Option<Box<str>>,
+}
+
+/// A VolumeSnapshot that bears the finalizer [`SNAPSHOT_PROTECTION`]. Of others nothing is kept.
+#[derive(Debug, Clone)]
+pub struct HeldSnapshot {
+    /// Identity, with all finalizers.
+    pub meta: Meta,
 }
 
 /// A VolumeSnapshotContent.
@@ -178,6 +188,22 @@ impl From<WireSnapshot> for Snapshot {
             ready: status.ready_to_use.unwrap_or_default(),
             restore_size: status.restore_size,
         }
+    }
+}
+
+impl Object for HeldSnapshot {
+    type Wire = WireSnapshot;
+
+    const METADATA_ONLY: bool = true;
+
+    fn slim(wire: WireSnapshot, _: &Scope) -> Option<Self> {
+        let finalizers = wire.metadata.finalizers.iter().flatten();
+        let is_held = finalizers.into_iter().any(|name| name == SNAPSHOT_PROTECTION);
+        is_held.then(|| Self { meta: Meta::new(wire.metadata, |_| false) })
+    }
+
+    fn meta(&self) -> &Meta {
+        &self.meta
     }
 }
 

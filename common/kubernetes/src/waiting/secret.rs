@@ -14,8 +14,8 @@
 //! exception: a poll missed the Secret during the wait, and another object still waits for it. So many objects that lack one
 //! Secret cost little more than one.
 //!
-//! `Differs:` the Go sidecars find a late Secret only when the back-off ends, up to `--retry-interval-max` later. So do our
-//! csi-provisioner and csi-resizer. Only csi-attacher polls.
+//! `Differs:` the Go sidecars find a late Secret only when the back-off ends, up to `--retry-interval-max` later. So does our
+//! csi-resizer. csi-attacher and csi-provisioner poll.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -36,7 +36,7 @@ const SLOWEST: Duration = Duration::from_secs(10);
 
 /// The pause before the next request, given how many Secrets are missing and how long the last request took. `took` includes
 /// the wait for the request limit. After a slow request, the pause is four times its duration, at most 10 s.
-fn pause(missing: usize, took: Duration) -> Duration {
+pub(super) fn pause(missing: usize, took: Duration) -> Duration {
     let share = u32::try_from(missing.max(1)).map_or(Duration::ZERO, |missing| ROUND / missing);
     share.max(BETWEEN).max(took.saturating_mul(4).min(SLOWEST))
 }

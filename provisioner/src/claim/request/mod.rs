@@ -19,7 +19,7 @@ use kubernetes::object::{Claim, Class};
 
 pub(crate) use self::attributes::mutable_parameters;
 pub(crate) use self::secrets::SecretRefs;
-pub(crate) use self::source::{Asked, Found, SourceError, asked};
+pub(crate) use self::source::{Asked, Found, SourceError, asked, fills_from, may_refer, named};
 
 use self::place::place;
 use self::secrets::secret_refs;
@@ -75,12 +75,12 @@ pub(crate) fn prepare(
     known: &Known,
     found: &Found,
 ) -> Result<Prepared, ProvisionError> {
-    let asked = asked(claim)?;
+    let asked = asked(config, claim)?;
     let plugin = config.names().plugin(&class.provisioner);
     let translated = plugin.map(|plugin| migration::translated(config.plugins, plugin, class)).transpose()?;
     let class = translated.as_ref().unwrap_or(class);
-    let wanted = validate(config, claim, class, asked)?;
-    let volume_content_source = content_source(config, claim, wanted.bytes, asked, found)?;
+    let wanted = validate(config, claim, class, asked.as_ref())?;
+    let volume_content_source = content_source(config, claim, wanted.bytes, asked.as_ref(), found)?;
     let placement = place(config, claim, class, known)?;
     let secrets = secret_refs(claim, class, &name)?;
     let parameters = parameters(config, claim, class, &name)?;

@@ -26,7 +26,7 @@ pub(super) fn validate(
     config: &Config,
     claim: &Claim,
     class: &Class,
-    asked: Option<Asked<'_>>,
+    asked: Option<&Asked>,
 ) -> Result<Wanted, ProvisionError> {
     use ProvisionError::NotSupported;
     if !config.can.controller {

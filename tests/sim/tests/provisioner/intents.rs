@@ -296,3 +296,56 @@ async fn claim_that_waits_holds_no_source_that_is_being_deleted() {
     assert_eq!(world.api.count("persistentvolumeclaims"), 1, "the source is gone");
     assert_eq!(calls(&world), Vec::<String>::new());
 }
+
+/// No call can be made within such a time: the worker panics when it is about to make it.
+#[tokio::test(start_paused = true)]
+async fn worker_that_panics_in_its_call_forgets_no_request() {
+    let world = world();
+    let _binder = world.binder();
+    world.api.put(claim("data"));
+    let lives = std::sync::atomic::AtomicUsize::new(0);
+    let running = world.run(20 * SECOND, move |world| {
+        let mut config = with_intents();
+        if lives.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0 {
+            config.timeout = Duration::MAX;
+        }
+        sidecar_with(world, config, Leadership::always(), CancellationToken::new())
+    });
+    sleep(2 * SECOND).await;
+    world.api.delete("persistentvolumeclaims", "data");
+    sleep(600 * SECOND).await;
+    assert_eq!((calls(&world).len(), intents(&world).len()), (0, 1), "nobody knows how far the call came");
+    running.kill();
+    sleep(600 * SECOND).await;
+    assert_eq!(calls(&world), ["CreateVolume Some(Ok)", "DeleteVolume Some(Ok)"]);
+    assert_eq!((world.driver.volumes().len(), intents(&world)), (0, vec![]));
+}
+
+/// Its claim and its Secret are gone: it is tried again without end, and told once.
+#[test]
+fn request_whose_secret_is_gone_waits_for_it_and_is_told_once() {
+    let log = logged(async {
+        let world = world();
+        let key = json!({"csi.storage.k8s.io/provisioner-secret-name": "key", "csi.storage.k8s.io/provisioner-secret-namespace": "default"});
+        world.api.put(sim::objects::with(class(), json!({"parameters": key})));
+        let secret = sim::objects::secret("default", "key", json!({"token": "aHVzaA=="}));
+        world.api.put(secret.clone());
+        let _binder = world.binder();
+        let _running = killed_in_the_call(&world).await;
+        world.api.delete("persistentvolumeclaims", "data");
+        world.api.delete("secrets", "key");
+        let before = events(&world).len();
+        sleep(24 * 3600 * SECOND).await;
+        assert_eq!((calls(&world).len(), intents(&world).len()), (1, 1), "it is not forgotten");
+        let told = events(&world).split_off(before);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].contains("secrets \"key\" not found"), "{told:?}");
+        world.api.put(secret);
+        sleep(5 * SECOND).await;
+        assert_eq!(calls(&world)[1], "CreateVolume Some(Ok)", "at once");
+        no_volumes(&world).await;
+        sleep(60 * SECOND).await;
+        assert_eq!((world.driver.volumes().len(), intents(&world)), (0, vec![]));
+    });
+    assert_eq!(log.matches("Provisioning failed").count(), 1, "{log}");
+}

@@ -17,7 +17,7 @@ use crate::harness::{
     LIMIT, bound, calls, claim, class, logged, no_volumes, released, sidecar, sidecar_with,
 };
 use crate::leadership::candidate_of;
-use crate::sources::{able, cut, restoring, snapshot};
+use crate::sources::{able, cut, elsewhere, restoring, snapshot};
 use crate::topology::{SELECTED, late, put_node, selected};
 
 /// The rules of both roles.
@@ -46,6 +46,7 @@ async fn leading(world: World) {
         let mut config = Config { uuid_length: Some(8), ..publishing() };
         config.can.modify = true;
         able(&mut config);
+        config.cross_namespace = true;
         sidecar_with(world.clone(), config, leadership.clone(), CancellationToken::new()).await;
     };
     tokio::select! {
@@ -79,6 +80,12 @@ async fn life(world: &World) {
     world.api.put(restoring(claim("restored")));
     bound(world, "restored").await;
     world.api.delete("persistentvolumeclaims", "restored");
+    elsewhere::put_snapshot(world);
+    world.api.put(elsewhere::restoring(claim("across")));
+    sleep(Duration::from_secs(5)).await;
+    world.api.put(elsewhere::grant("snapshot.storage.k8s.io", "VolumeSnapshot"));
+    bound(world, "across").await;
+    world.api.delete("persistentvolumeclaims", "across");
     world.api.put(selected("on-a-node-that-is-gone", "node-2"));
     world
         .api

@@ -1,25 +1,35 @@
 //! Claims that are filled from a snapshot or another claim (docs/upstream/provisioner.md, "Content sources").
 
+mod crashes;
+pub(crate) mod elsewhere;
+mod holding;
+mod meddled;
+mod waking;
+
 use std::time::Duration;
 
 use csi::v1::volume_content_source::{SnapshotSource, Type, VolumeSource};
 use csi::v1::{CreateVolumeRequest, VolumeContentSource, controller_service_capability::rpc::Type as Rpc};
 use provisioner::Config;
 use serde_json::{Value, json};
-use sim::crash::{self, Scenario};
 use sim::objects::{self, DRIVER, class, with};
 use sim::{Case, Reply, Snapshot, Volume, World};
 use tokio::time::sleep;
 use tonic::Code;
 
-use crate::harness::{PROVISIONER, bound, calls, claim, events, intents, waiting, with_intents, writes};
+use crate::harness::{PROVISIONER, calls, claim, events, waiting, writes};
 
 /// What is written for a clone.
 const CLONED: [&str; 2] = ["update persistentvolumeclaims 200", "create persistentvolumes 201"];
 const PROTECTION: &str = "provisioner.storage.kubernetes.io/cloning-protection";
 /// What the driver's snapshot is called there.
 const HANDLE: &str = "id-of-cut";
-const MADE: (&[&str], &[&str]) = (&["CreateVolume Some(Ok)"], &["create persistentvolumes 201"]);
+/// What is written for a restore: the snapshot is held meanwhile.
+const RESTORED: [&str; 3] =
+    ["update volumesnapshots 200", "create persistentvolumes 201", "update volumesnapshots 200"];
+const MADE: &[&str] = &["CreateVolume Some(Ok)"];
+
+pub(crate) use crashes::{begin_clone, remembering};
 
 pub(crate) fn able(config: &mut Config) {
     (config.can.snapshots, config.can.clones) = (true, true);
@@ -127,14 +137,14 @@ fn failed_with(world: &World, text: &str) -> bool {
 #[tokio::test(start_paused = true)]
 async fn snapshot_of_the_claim_s_namespace_is_restored() {
     let case = case("restore", snapshot().into(), restoring(waiting("data")));
-    let world = case.ends_with(MADE.0, MADE.1).await;
+    let world = case.ends_with(MADE, &RESTORED).await;
     assert_eq!(sent(&world), [Some(from_snapshot())]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn claim_of_the_same_namespace_is_cloned() {
     let source = objects::bound("source", "source-volume");
-    let world = case("clone", source.into(), cloning(waiting("data"))).ends_with(MADE.0, &CLONED).await;
+    let world = case("clone", source.into(), cloning(waiting("data"))).ends_with(MADE, &CLONED).await;
     assert_eq!(sent(&world), [Some(from_volume())]);
     assert!(is_held(&world), "it stays until the source is deleted");
 }
@@ -178,10 +188,10 @@ async fn source_that_cannot_be_used_is_named_and_looked_at_again() {
         assert!(failed_with(&world, text), "{name}: {:?}", events(&world));
         world.api.put(mend.clone());
         sleep(Duration::from_secs(120)).await;
-        let written: &[&str] = if *wanted == clone { &CLONED } else { MADE.1 };
+        let written: &[&str] = if *wanted == clone { &CLONED } else { &RESTORED };
         assert_eq!(
             (&*calls(&world), &*writes(&world)),
-            (&[MADE.0[0].to_owned()][..], &*owned(written)),
+            (&[MADE[0].to_owned()][..], &*owned(written)),
             "{name}"
         );
     }
@@ -213,7 +223,7 @@ async fn volume_without_the_content_is_deleted_and_made_again() {
     });
     let case = case("empty", snapshot().into(), restoring(waiting("data"))).driver("CreateVolume", [empty]);
     let world = case
-        .ends_with(&["CreateVolume Some(Ok)", "DeleteVolume Some(Ok)", "CreateVolume Some(Ok)"], MADE.1)
+        .ends_with(&["CreateVolume Some(Ok)", "DeleteVolume Some(Ok)", "CreateVolume Some(Ok)"], &RESTORED)
         .await;
     assert_eq!(sent(&world), [Some(from_snapshot()), Some(from_snapshot())]);
     assert!(failed_with(&world, "the CSI driver made an empty volume"), "{:?}", events(&world));
@@ -232,75 +242,8 @@ async fn retry_sends_the_source_that_was_sent() {
             assert!(world.api.delete("volumesnapshots", "default/snap"));
         });
     let world =
-        case.ends_with(&["CreateVolume Some(DeadlineExceeded)", "CreateVolume Some(Ok)"], MADE.1).await;
+        case.ends_with(&["CreateVolume Some(DeadlineExceeded)", "CreateVolume Some(Ok)"], &RESTORED).await;
     assert_eq!(sent(&world), [Some(from_snapshot()), Some(from_snapshot())]);
-}
-
-pub(crate) async fn remembering(world: World) {
-    let mut config = with_intents();
-    able(&mut config);
-    crate::harness::sidecar_with(
-        world,
-        config,
-        base::leadership::Leadership::always(),
-        tokio_util::sync::CancellationToken::new(),
-    )
-    .await;
-}
-
-fn begin(world: &World) {
-    world.api.put(class());
-    snapshot().into_iter().for_each(|object| drop(world.api.put(object)));
-    stock(world);
-}
-
-/// Besides the source nothing is left at the driver, and nothing is written down.
-fn nothing_leaked(world: &World) -> Result<(), String> {
-    let (left, written) = (world.driver.volumes(), intents(world));
-    if left.len() == 1 && written.is_empty() {
-        return Ok(());
-    }
-    Err(format!("left: {left:?}, written down: {written:?}"))
-}
-
-#[test]
-fn crash_anywhere_in_a_restore_leaves_one_full_volume() {
-    let scenario = Scenario::new(remembering, |world: World| async move {
-        let _binder = world.binder();
-        world.api.put(restoring(claim("data")));
-        bound(&world, "data").await;
-        sleep(Duration::from_secs(60)).await;
-    })
-    .prepare(begin)
-    .check(|world| {
-        let made: Vec<_> = world.driver.volumes().into_values().filter(|one| one.source.is_some()).collect();
-        let full = made.iter().all(|one| one.source == Some(from_snapshot()));
-        match (made.len(), full, world.api.count("persistentvolumes")) {
-            (1, true, 1) => Ok(()),
-            other => Err(format!("{other:?}: {made:?}")),
-        }
-    });
-    let report = crash::everywhere(&scenario);
-    assert!(report.steps.iter().any(|step| step.is("get", "volumesnapshotcontents")), "{:?}", report.steps);
-    assert!(report.fired >= 2 * report.steps.len());
-}
-
-/// The claim and the snapshot go while the volume is being made.
-#[test]
-fn crash_in_a_restore_that_is_given_up_leaks_none() {
-    let scenario = Scenario::new(remembering, |world: World| async move {
-        let _binder = world.binder();
-        world.driver.script("CreateVolume", [Reply::Ok.after(Duration::from_secs(5))]);
-        world.api.put(restoring(claim("data")));
-        sleep(Duration::from_secs(2)).await;
-        world.api.delete("persistentvolumeclaims", "data");
-        world.api.delete("volumesnapshots", "default/snap");
-        sleep(Duration::from_secs(240)).await;
-    })
-    .prepare(begin)
-    .check(nothing_leaked);
-    let report = crash::everywhere(&scenario);
-    assert!(report.steps.iter().any(|step| step.is_rpc("DeleteVolume")), "{:?}", report.steps);
 }
 
 /// The finalizer is taken off a deleted source of our driver that nothing is cloned from, and off no other.
@@ -357,33 +300,4 @@ async fn source_stays_until_its_clone_is_made() {
         assert_eq!(sent(&world), [Some(from_volume())], "{gives_up}");
         assert_eq!(world.driver.volumes().len(), 1 + left, "{gives_up}");
     }
-}
-
-pub(crate) fn begin_clone(world: &World) {
-    world.api.put(class());
-    objects::bound("source", "source-volume").into_iter().for_each(|object| drop(world.api.put(object)));
-    stock(world);
-}
-
-#[test]
-fn crash_anywhere_in_a_clone_leaves_one_and_no_held_source() {
-    let scenario = Scenario::new(remembering, |world: World| async move {
-        let _binder = world.binder();
-        world.api.put(cloning(claim("data")));
-        bound(&world, "data").await;
-        world.api.delete("persistentvolumeclaims", "source");
-        sleep(Duration::from_secs(120)).await;
-    })
-    .prepare(begin_clone)
-    .check(|world| {
-        let clones =
-            world.driver.volumes().into_values().filter(|one| one.source == Some(from_volume())).count();
-        match (clones, world.api.count("persistentvolumeclaims")) {
-            (1, 1) => Ok(()),
-            other => Err(format!("clones and claims: {other:?}")),
-        }
-    });
-    let report = crash::everywhere(&scenario);
-    let updates = report.steps.iter().filter(|step| step.is("update", "persistentvolumeclaims")).count();
-    assert!(updates >= 2, "{:?}", report.steps);
 }

@@ -19,6 +19,8 @@ pub(crate) fn provisioner_config(driver: &str) -> provisioner::Config {
         extra_metadata: false,
         publish_read_only: false,
         prevent_mode_conversion: true,
+        snapshot_sweep: Some(Duration::from_secs(300)),
+        cross_namespace: false,
         clone_workers: 1,
         topology: false,
         strict_topology: false,

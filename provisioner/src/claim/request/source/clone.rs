@@ -1,6 +1,6 @@
 //! Who may clone a volume.
 
-use kubernetes::object::{Claim, SourceClaim, Volume, VolumePhase};
+use kubernetes::object::{Claim, Key, SourceClaim, Volume, VolumePhase};
 
 use super::error::SourceError;
 use super::found::{Found, check_size};
@@ -14,10 +14,10 @@ pub(super) fn clone_of(
     config: &Config,
     claim: &Claim,
     bytes: i64,
-    name: &str,
+    key: &Key,
     found: &Found,
 ) -> Result<String, SourceError> {
-    let what = format!("PersistentVolumeClaim {}/{name}", claim.meta.namespace());
+    let what = format!("PersistentVolumeClaim {key}");
     let Some(source) = &found.claim else { return Err(SourceError::Missing(what)) };
     if source.meta.deleting {
         return Err(SourceError::Deleting(what));

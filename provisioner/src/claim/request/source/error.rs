@@ -21,13 +21,22 @@ pub(crate) enum SourceError {
     /// The claim does not say which object.
     #[error("the claim's data source has no name")]
     NoName,
+    /// The source is in another namespace, and the gate for that is off.
+    #[error(
+        "spec.dataSourceRef.namespace: filling a volume from another namespace needs the feature gate \
+         CrossNamespaceVolumeDataSource"
+    )]
+    Gate,
+    /// The source is in another namespace, which does not allow that.
+    #[error("no ReferenceGrant in its namespace lets the claim use the source {0}")]
+    NotGranted(String),
     /// There is no such object.
     #[error("the source {0} is not found")]
     Missing(String),
     /// It cannot be read.
     #[error("cannot read the source {0}: {1}")]
     Unreadable(String, String),
-    /// It cannot be held while it is cloned.
+    /// It cannot be held while it is used.
     #[error("cannot put a finalizer on the source {0}: {1}")]
     Unprotected(String, String),
     /// It is being deleted.
@@ -91,8 +100,8 @@ pub(crate) enum SourceError {
 }
 
 impl SourceError {
-    /// Whether nothing but another claim can help. Anything else may change any moment.
+    /// Whether the claim is refused for what it names, as upstream counts it. Anything else leaves things as they were.
     pub(crate) fn is_final(&self) -> bool {
-        matches!(self, Self::Kind { .. } | Self::NoName)
+        matches!(self, Self::Kind { .. } | Self::NoName | Self::Gate | Self::NotGranted(_))
     }
 }

@@ -1,7 +1,9 @@
 //! What was read of a source, and what is asked of both kinds.
 
 use base::quantity::Quantity;
-use kubernetes::object::{Snapshot, SnapshotContent, SourceClaim, Volume};
+use kubernetes::object::{Snapshot, SnapshotContent, SourceClaim, Volume, WireGrant};
+use kubernetes::waiting::Seen;
+use serde_json::Value;
 
 use super::error::SourceError;
 
@@ -10,12 +12,18 @@ use super::error::SourceError;
 pub(crate) struct Found {
     /// The VolumeSnapshot.
     pub(crate) snapshot: Option<Snapshot>,
+    /// The same as it was read, to be written back.
+    pub(crate) live_snapshot: Option<Value>,
     /// The VolumeSnapshotContent that it names.
     pub(crate) content: Option<SnapshotContent>,
     /// The claim.
     pub(crate) claim: Option<SourceClaim>,
     /// The PersistentVolume that it names.
     pub(crate) volume: Option<Volume>,
+    /// The ReferenceGrants of the source's namespace, if that is another.
+    pub(crate) grants: Vec<WireGrant>,
+    /// What was looked at. If the claim may not be filled yet, a change of this may help.
+    pub(crate) seen: Vec<Seen>,
 }
 
 /// The request must be for as much as the source has.

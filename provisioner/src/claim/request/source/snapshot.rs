@@ -1,14 +1,10 @@
 //! Who may restore a snapshot.
 
-use kubernetes::object::{ALLOW_MODE_CHANGE, Claim, Snapshot, SnapshotContent};
+use kubernetes::object::{ALLOW_MODE_CHANGE, Claim, Key, SNAPSHOT_PROTECTION, Snapshot, SnapshotContent};
 
 use super::error::SourceError;
 use super::found::{Found, check_size};
 use crate::config::Config;
-
-/// Our finalizer on a snapshot from which a volume is being made.
-pub(crate) const SNAPSHOT_FINALIZER: &str =
-    "provisioner.storage.kubernetes.io/volumesnapshot-as-source-protection";
 
 /// The snapshot's id at the driver.
 ///
@@ -20,13 +16,12 @@ pub(super) fn restore(
     config: &Config,
     claim: &Claim,
     bytes: i64,
-    name: &str,
+    key: &Key,
     found: &Found,
 ) -> Result<String, SourceError> {
-    let namespace = claim.meta.namespace();
-    let what = format!("VolumeSnapshot {namespace}/{name}");
+    let what = format!("VolumeSnapshot {key}");
     let Some(snapshot) = &found.snapshot else { return Err(SourceError::Missing(what)) };
-    if snapshot.meta.deleting && !snapshot.meta.has_finalizer(SNAPSHOT_FINALIZER) {
+    if snapshot.meta.deleting && !snapshot.meta.has_finalizer(SNAPSHOT_PROTECTION) {
         return Err(SourceError::Deleting(what));
     }
     if snapshot.content.is_empty() {

@@ -1,9 +1,12 @@
 //! Upstream's TestProvisionFromSnapshot and TestProvisionFromPVC, within one namespace (docs/upstream/provisioner.md, "Test
 //! cases"). What follows the decision, such as the cleanup after a reply without a source, is tested in the simulated world.
 
+mod grants;
+
 use csi::v1;
 use kubernetes::object::{
-    Snapshot, SnapshotContent, SourceClaim, Volume, WireSnapshot, WireSnapshotContent, WireSourceClaim,
+    Snapshot, SnapshotContent, SourceClaim, Volume, WireGrant, WireSnapshot, WireSnapshotContent,
+    WireSourceClaim,
 };
 use serde_json::{Value, json};
 
@@ -81,6 +84,8 @@ fn found(world: &Value) -> Found {
         content: read::<WireSnapshotContent>(world, "content").map(SnapshotContent::from),
         claim: read::<WireSourceClaim>(world, "source").map(SourceClaim::from),
         volume: read::<Value>(world, "volume").map(volume) as Option<Volume>,
+        grants: read::<WireGrant>(world, "grant").into_iter().collect(),
+        ..Found::default()
     }
 }
 

@@ -1,0 +1,304 @@
+//! Waiting for objects that no cache of this process has.
+//!
+//! Whoever waits says what it has looked at, and in which version. It is woken, once, when one of these objects appears or is
+//! newer than that. How we learn of it depends on the kind:
+//! - snapshots, claims and grants are watched, metadata only, in each namespace in which somebody waits for one, and no longer;
+//! - Secrets, snapshots' contents, volumes and attributes classes are polled, as `secret.rs` describes: roles do not allow to
+//!   watch them, or the watch would be of the whole cluster.
+//!
+//! While nobody waits, this costs neither requests nor memory. Without the permission to watch or to read, waiters are left to
+//! their back-off.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::hash::Hash;
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use base::metrics::Metrics;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use super::secret::pause;
+use crate::api::{self, Objects};
+use crate::object::{
+    Identity, Key, Object, Scope, Wire, WireAttributesClass, WireAttributesClassBeta, WireGrant, WireSecret,
+    WireSnapshot, WireSnapshotContent, WireSourceClaim, WireVolume,
+};
+use crate::store::{Change, cache};
+use crate::watch::{WatchOptions, reflect};
+
+/// Kinds that can be waited for. Those that are watched come first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// VolumeSnapshots.
+    Snapshot,
+    /// PersistentVolumeClaims.
+    Claim,
+    /// ReferenceGrants.
+    Grant,
+    /// Secrets.
+    Secret,
+    /// VolumeSnapshotContents.
+    Content,
+    /// PersistentVolumes.
+    Volume,
+    /// VolumeAttributesClasses, as v1.
+    AttributesClass,
+    /// VolumeAttributesClasses, as v1beta1.
+    AttributesClassBeta,
+}
+
+/// The first of the kinds that are polled.
+const FIRST_POLLED: Kind = Kind::Secret;
+
+/// What was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its key. A key without a name stands for all objects of its namespace; only for kinds that are watched.
+    pub key: Key,
+    /// In which version; 0 if it was not there. For all objects of a namespace, the version of their list.
+    pub version: u64,
+}
+
+impl Seen {
+    /// The object of this key, in this version; `None` if it was not there.
+    pub fn new(kind: Kind, key: Key, version: Option<u64>) -> Self {
+        Self { kind, key, version: version.unwrap_or_default() }
+    }
+}
+
+type Place = (Kind, Key);
+type IsNewer = Box<dyn Fn(&Key, u64) -> bool + Send + Sync>;
+
+/// Who waits for which objects. `W` names a waiter.
+pub struct Uncached<W> {
+    objects: Objects,
+    metrics: Arc<Metrics>,
+    /// Whether the API server streams its lists.
+    streaming: bool,
+    wake: Box<dyn Fn(&W) + Send + Sync>,
+    state: Mutex<State<W>>,
+    /// Notified when somebody begins to wait for an object that is polled.
+    wanted: Notify,
+}
+
+impl<W> fmt::Debug for Uncached<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Uncached").finish_non_exhaustive()
+    }
+}
+
+struct State<W> {
+    /// By object: its waiters, and the version that each has seen.
+    waiters: BTreeMap<Place, HashMap<W, u64>>,
+    waits: HashMap<W, Wait>,
+    /// By kind and namespace.
+    watches: HashMap<(Kind, Box<str>), Watch>,
+}
+
+struct Wait {
+    on: Vec<Place>,
+    /// Whether it began in the pass that is going on.
+    is_new: bool,
+}
+
+struct Watch {
+    /// Whether an object of this key, or any for a key without a name, is newer than this version.
+    is_newer: IsNewer,
+    /// It ends when this is dropped.
+    _task: JoinSet<()>,
+}
+
+impl<W: Clone + Eq + Hash + Send + Sync + 'static> Uncached<W> {
+    /// Nobody waits yet. `wake` is called for a waiter when something that it waits for has changed.
+    pub fn new(
+        objects: Objects,
+        metrics: Arc<Metrics>,
+        streaming: bool,
+        wake: impl Fn(&W) + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        let state = State { waiters: BTreeMap::new(), waits: HashMap::new(), watches: HashMap::new() };
+        let (wake, state) = (Box::new(wake), Mutex::new(state));
+        Arc::new(Self { objects, metrics, streaming, wake, state, wanted: Notify::new() })
+    }
+
+    /// `who` waits from now on for a change of what it has seen, and for nothing else.
+    pub fn wait(self: &Arc<Self>, who: &W, seen: &[Seen]) {
+        let (mut has_changed, mut is_polled) = (false, false);
+        {
+            let mut state = self.state();
+            state.join(who, seen);
+            for Seen { kind, key, version } in seen {
+                if *kind >= FIRST_POLLED {
+                    is_polled = true;
+                    continue;
+                }
+                let place = (*kind, Box::from(key.namespace()));
+                let watch = state.watches.entry(place).or_insert_with(|| self.watch(*kind, key.namespace()));
+                has_changed |= (watch.is_newer)(key, *version);
+            }
+            if has_changed {
+                state.part(who);
+            }
+        }
+        if has_changed {
+            (self.wake)(who);
+        } else if is_polled {
+            self.wanted.notify_one();
+        }
+    }
+
+    /// A pass over `who` has ended. If it did not say anew what it waits for, it waits for nothing.
+    pub fn settle(&self, who: &W) {
+        let mut state = self.state();
+        match state.waits.get_mut(who) {
+            Some(wait) if wait.is_new => wait.is_new = false,
+            Some(_) => state.part(who),
+            None => {}
+        }
+        state.end_watches();
+    }
+
+    /// Polls for what is not watched. Never ends.
+    pub async fn poll(&self) {
+        let (mut last, mut took) = (None, Duration::ZERO);
+        loop {
+            let Some((_, count)) = self.polled_after(last.as_ref()) else {
+                self.wanted.notified().await;
+                continue;
+            };
+            sleep(pause(count, took)).await;
+            // Whoever waited may have given up meanwhile.
+            let Some(((kind, key), _)) = self.polled_after(last.as_ref()) else { continue };
+            let asked = Instant::now();
+            match self.version(kind, &key).await {
+                Ok(Some(version)) => self.changed(kind, &key, version),
+                Ok(None) => {}
+                Err(error) => {
+                    base::v!(2, "Could not read an object that is waited for; will ask again";
+                        "kind" => format!("{kind:?}"), "object" => key, "err" => api::text(&error));
+                }
+            }
+            (last, took) = (Some((kind, key)), asked.elapsed());
+        }
+    }
+
+    /// The object is there, in this version.
+    fn changed(&self, kind: Kind, key: &Key, version: u64) {
+        let woken = self.state().changed(kind, key, version);
+        woken.iter().for_each(&self.wake);
+    }
+
+    fn watch(self: &Arc<Self>, kind: Kind, namespace: &str) -> Watch {
+        match kind {
+            Kind::Snapshot => self.watch_kind::<WireSnapshot>(kind, namespace),
+            Kind::Grant => self.watch_kind::<WireGrant>(kind, namespace),
+            _ => self.watch_kind::<WireSourceClaim>(kind, namespace),
+        }
+    }
+
+    fn watch_kind<K: Wire>(self: &Arc<Self>, kind: Kind, namespace: &str) -> Watch {
+        let (writer, store) = cache::<Identity<K>>(Arc::new(Scope::default()));
+        let told = Arc::downgrade(self);
+        store.subscribe(move |change| {
+            if let (Change::Added(new) | Change::Updated { new, .. }, Some(told)) = (change, told.upgrade()) {
+                told.changed(kind, &new.meta().key, new.meta().version);
+            }
+        });
+        let options = WatchOptions {
+            streaming: self.streaming,
+            metadata_only: true,
+            namespace: namespace.to_owned(),
+            ..WatchOptions::default()
+        };
+        let mut task = JoinSet::new();
+        task.spawn(reflect(self.objects.client().clone(), writer, options, self.metrics.clone()));
+        let is_newer = move |key: &Key, version: u64| match key.name() {
+            "" => store.list().iter().any(|object| object.meta.version > version),
+            _ => store.get(key).is_some_and(|object| object.meta.version > version),
+        };
+        Watch { is_newer: Box::new(is_newer), _task: task }
+    }
+
+    async fn version(&self, kind: Kind, key: &Key) -> Result<Option<u64>, api::Error> {
+        let (objects, namespace, name) = (&self.objects, key.namespace(), key.name());
+        match kind {
+            Kind::Snapshot => objects.version::<WireSnapshot>(namespace, name).await,
+            Kind::Claim => objects.version::<WireSourceClaim>(namespace, name).await,
+            Kind::Grant => objects.version::<WireGrant>(namespace, name).await,
+            Kind::Secret => objects.version::<WireSecret>(namespace, name).await,
+            Kind::Content => objects.version::<WireSnapshotContent>(namespace, name).await,
+            Kind::Volume => objects.version::<WireVolume>(namespace, name).await,
+            Kind::AttributesClass => objects.version::<WireAttributesClass>(namespace, name).await,
+            Kind::AttributesClassBeta => objects.version::<WireAttributesClassBeta>(namespace, name).await,
+        }
+    }
+
+    /// The object to ask for after this one (round-robin), and how many are polled; `None` if nobody waits for one.
+    fn polled_after(&self, last: Option<&Place>) -> Option<(Place, usize)> {
+        let state = self.state();
+        let polled = || state.waiters.range((FIRST_POLLED, Key::cluster(""))..).map(|(place, _)| place);
+        let next = last.and_then(|last| {
+            let after = (Bound::Excluded(last.clone()), Bound::Unbounded);
+            state.waiters.range(after).map(|(place, _)| place).find(|(kind, _)| *kind >= FIRST_POLLED)
+        });
+        let count = polled().count();
+        next.or_else(|| polled().next()).cloned().map(|place| (place, count))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<W>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<W: Clone + Eq + Hash> State<W> {
+    fn join(&mut self, who: &W, seen: &[Seen]) {
+        self.part(who);
+        for Seen { kind, key, version } in seen {
+            self.waiters.entry((*kind, key.clone())).or_default().insert(who.clone(), *version);
+        }
+        let on = seen.iter().map(|seen| (seen.kind, seen.key.clone())).collect();
+        self.waits.insert(who.clone(), Wait { on, is_new: true });
+    }
+
+    fn part(&mut self, who: &W) {
+        for place in self.waits.remove(who).into_iter().flat_map(|wait| wait.on) {
+            let Some(waiters) = self.waiters.get_mut(&place) else { continue };
+            waiters.remove(who);
+            if waiters.is_empty() {
+                self.waiters.remove(&place);
+            }
+        }
+    }
+
+    /// Takes those who have not seen this version.
+    fn changed(&mut self, kind: Kind, key: &Key, version: u64) -> Vec<W> {
+        let mut woken = Vec::new();
+        for key in [key.clone(), Key::new(key.namespace(), "")] {
+            for (who, seen) in self.waiters.get(&(kind, key)).into_iter().flatten() {
+                if version > *seen {
+                    woken.push(who.clone());
+                }
+            }
+        }
+        woken.iter().for_each(|who| self.part(who));
+        woken
+    }
+
+    /// Ends the watches of namespaces in which nobody waits any more.
+    fn end_watches(&mut self) {
+        let waiters = &self.waiters;
+        self.watches.retain(|(kind, namespace), _| {
+            let first = waiters.range((*kind, Key::new(namespace, ""))..).next();
+            first.is_some_and(|((known, key), _)| known == kind && key.namespace() == &**namespace)
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,63 @@
+//! What is told about claims: events, log lines, counts.
+
+use base::queue::Outcome;
+use kubernetes::event::{Event, Kind, ObjectRef};
+use kubernetes::object::Claim;
+
+use super::eligible::source;
+use super::error::ProvisionError;
+use super::reconcile::Claims;
+
+impl Claims {
+    pub(super) fn class_missing(&self, claim: &Claim) -> Outcome {
+        base::error!("StorageClass not found", "Cannot provision the claim";
+            "claim" => claim.meta.key, "class" => claim.class);
+        self.metrics.failed_without_class(claim);
+        Outcome::Retry
+    }
+
+    /// Writes one event to the claim, once in the life of this process. The event says that the claim waits for a volume
+    /// populator: its data source is neither a snapshot nor a claim, and names no namespace. We look at the claim again when
+    /// it, its class or its volume changes.
+    ///
+    /// `Differs:` upstream first writes that it provisions the claim, writes this event in another
+    /// component's name, and repeats both at each change and resync.
+    pub(super) fn left_to_populator(&self, claim: &Claim) -> Outcome {
+        if !self.memory().note_populator(&claim.meta.uid) {
+            return Outcome::Done;
+        }
+        let kind = source(claim).map_or("", |source| &source.kind);
+        let message = format!("Waiting for a volume populator: CSI cannot fill a volume from a {kind}");
+        self.tell(claim, Kind::Normal, "Provisioning", message);
+        Outcome::Done
+    }
+
+    /// Tells why an attempt failed. Of a claim that is gone, each failure is told once in a row: what is tried again for it may
+    /// fail for days, for instance until somebody makes its Secret anew.
+    pub(super) fn tell_failure(&self, claim: &Claim, error: &ProvisionError) {
+        self.metrics.failed(claim);
+        if !self.is_waiting(claim) && !self.memory().is_news(&claim.meta.uid, &error.to_string()) {
+            base::v!(4, "Provisioning failed as before for a claim that is gone"; "claim" => claim.meta.key);
+            return;
+        }
+        base::error!(error, "Provisioning failed"; "claim" => claim.meta.key, "uid" => claim.meta.uid);
+        let text = if error.is_infeasible() {
+            format!("Volume provisioning failed with infeasible error. Retries will be delayed. {error}")
+        } else {
+            error.to_string()
+        };
+        self.tell(claim, Kind::Warning, "ProvisioningFailed", text);
+    }
+
+    pub(super) fn tell(&self, claim: &Claim, kind: Kind, reason: &'static str, message: String) {
+        let object = ObjectRef {
+            api_version: "v1",
+            kind: "PersistentVolumeClaim",
+            namespace: claim.meta.namespace().into(),
+            name: claim.meta.name().into(),
+            uid: claim.meta.uid.clone(),
+            version: claim.meta.version,
+        };
+        self.seat.events.record(Event { object, kind, reason, message });
+    }
+}

@@ -1,0 +1,133 @@
+//! Sources in another namespace, where a ReferenceGrant allows them.
+
+use std::time::Duration;
+
+use provisioner::Config;
+use serde_json::{Value, json};
+use sim::World;
+use sim::objects::{self, class, with};
+use tokio::time::sleep;
+
+use super::{able, failed_with, from_snapshot, from_volume, sent, snapshot, stock};
+use crate::harness::{PROVISIONER, bound, calls, claim, events};
+
+const THERE: &str = "theirs";
+
+pub(super) fn across(config: &mut Config) {
+    able(config);
+    config.cross_namespace = true;
+}
+
+/// The claim is filled from an object of this group, kind and name in the other namespace.
+fn from(claim: Value, group: Value, kind: &str, name: &str) -> Value {
+    let source = json!({"apiGroup": group, "kind": kind, "name": name, "namespace": THERE});
+    with(claim, json!({"spec": {"dataSourceRef": source}}))
+}
+
+pub(crate) fn restoring(claim: Value) -> Value {
+    from(claim, json!("snapshot.storage.k8s.io"), "VolumeSnapshot", "snap")
+}
+
+fn cloning(claim: Value) -> Value {
+    from(claim, Value::Null, "PersistentVolumeClaim", "source")
+}
+
+/// Lets claims of the default namespace use objects of this group and kind.
+pub(crate) fn grant(group: &str, kind: &str) -> Value {
+    json!({
+        "apiVersion": "gateway.networking.k8s.io/v1beta1", "kind": "ReferenceGrant",
+        "metadata": {"name": "grant", "namespace": THERE},
+        "spec": {
+            "from": [{"group": "", "kind": "PersistentVolumeClaim", "namespace": "default"}],
+            "to": [{"group": group, "kind": kind}],
+        },
+    })
+}
+
+/// Puts the object into the other namespace. Gives what refers to it.
+fn put_there(world: &World, object: Value) -> Value {
+    let there = with(object, json!({"metadata": {"namespace": THERE}}));
+    json!({"namespace": THERE, "uid": world.api.put(there)["metadata"]["uid"]})
+}
+
+/// The snapshot, in the other namespace.
+pub(crate) fn put_snapshot(world: &World) {
+    let [snapshot, content] = snapshot();
+    let reference = put_there(world, snapshot);
+    world.api.put(with(content, json!({"spec": {"volumeSnapshotRef": reference}})));
+}
+
+/// Both sources, in the other namespace.
+pub(super) fn sources(world: &World) {
+    put_snapshot(world);
+    let [claim, volume] = objects::bound("source", "source-volume");
+    let reference = put_there(world, claim);
+    world.api.put(with(volume, json!({"spec": {"claimRef": reference}})));
+    world.api.put(class());
+    stock(world);
+}
+
+#[tokio::test(start_paused = true)]
+async fn granted_source_is_used_and_held_in_its_own_namespace() {
+    let snapshots = grant("snapshot.storage.k8s.io", "VolumeSnapshot");
+    let claims = grant("", "PersistentVolumeClaim");
+    for (name, wanted, grant, source, held) in [
+        ("restore", restoring(claim("data")), snapshots, from_snapshot(), "theirs/snap"),
+        ("clone", cloning(claim("data")), claims, from_volume(), "theirs/source"),
+    ] {
+        let world = World::default();
+        sources(&world);
+        world.api.put(grant);
+        let _binder = world.binder();
+        let _running = PROVISIONER.run(&world, across);
+        world.api.put(wanted);
+        bound(&world, "data").await;
+        sleep(Duration::from_secs(5)).await;
+        assert_eq!(sent(&world), [Some(source)], "{name}");
+        let updated = |request: &&sim::Request| request.verb == "update" && request.who == "sidecar";
+        let objects: Vec<String> = world
+            .api
+            .requests()
+            .iter()
+            .filter(updated)
+            .map(|request| format!("{}/{}", request.namespace, request.name))
+            .collect();
+        assert!(objects.iter().all(|object| object == held) && !objects.is_empty(), "{name}: {objects:?}");
+        assert!(!super::holding::is_held(&world), "{name}");
+    }
+}
+
+/// Nothing is said about, or read of, what lies in a namespace that does not allow it.
+#[tokio::test(start_paused = true)]
+async fn source_that_is_not_granted_is_not_looked_at() {
+    for (name, wanted) in [("restore", restoring(claim("data"))), ("clone", cloning(claim("data")))] {
+        let world = World::default();
+        sources(&world);
+        world.api.put(grant("", "Secret"));
+        let _binder = world.binder();
+        let _running = PROVISIONER.run(&world, across);
+        world.api.put(wanted);
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(calls(&world), Vec::<String>::new(), "{name}");
+        assert!(failed_with(&world, "no ReferenceGrant in its namespace"), "{name}: {:?}", events(&world));
+        let looked = |request: &&sim::Request| {
+            request.who == "sidecar" && request.namespace == THERE && request.resource != "referencegrants"
+        };
+        let requests = world.api.requests();
+        assert_eq!(requests.iter().filter(looked).count(), 0, "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_gate_another_namespace_is_refused() {
+    let world = World::default();
+    sources(&world);
+    world.api.put(grant("snapshot.storage.k8s.io", "VolumeSnapshot"));
+    let _binder = world.binder();
+    let _running = PROVISIONER.run(&world, able);
+    world.api.put(restoring(claim("data")));
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(calls(&world), Vec::<String>::new());
+    assert!(failed_with(&world, "CrossNamespaceVolumeDataSource"), "{:?}", events(&world));
+    assert!(world.api.requests().iter().all(|request| request.resource != "referencegrants"));
+}
