@@ -125,7 +125,6 @@ fn check(parsed: &Parsed) -> Result<(), Exit> {
     if flags.enable_capacity {
         check_capacity(&flags)?;
     }
-    }
     Ok(())
 }
 
