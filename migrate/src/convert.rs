@@ -8,6 +8,7 @@ use kube::Client;
 use kubernetes::api;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use translation::Plugins;
 
 use crate::change::ends_at;
 use crate::cluster::{Cluster, Uses};
@@ -28,8 +29,7 @@ const FRESH: Duration = Duration::from_secs(5);
 /// What is to be done, and how.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// What is told of a conversion beside the objects.
-    pub told: Told,
+    pub(crate) told: Told,
     /// Only the PersistentVolume of this name.
     pub only: Option<String>,
     /// The undo file.
@@ -42,6 +42,12 @@ impl Options {
     /// Those for every volume of the plugins that Kubernetes translates, with this undo file.
     pub fn with_file(file: impl Into<PathBuf>) -> Self {
         Self { file: file.into(), ..Self::default() }
+    }
+
+    /// Those for the volumes of these plugins.
+    pub fn of(mut self, plugins: Plugins) -> Self {
+        self.told.plugins = plugins;
+        self
     }
 
     fn wants(&self, name: &str) -> bool {

@@ -23,13 +23,13 @@ pub(crate) struct Users {
 
 /// What is told of a conversion beside the objects.
 #[derive(Debug, Clone, Default)]
-pub struct Told {
+pub(crate) struct Told {
     /// The plugins whose volumes are converted.
-    pub plugins: Plugins,
+    pub(crate) plugins: Plugins,
     /// Volumes that are in use too.
-    pub in_use: bool,
+    pub(crate) in_use: bool,
     /// The project of GCE disks whose handle would lack it.
-    pub gce_project: Option<String>,
+    pub(crate) gce_project: Option<String>,
 }
 
 /// Why a volume cannot be converted.

@@ -33,7 +33,6 @@ mod run;
 mod swap;
 
 pub use convert::{Options, convert, undo};
-pub use decide::Told;
 pub use error::MigrateError;
 pub use flags::parse;
 pub use progress::Progress;

@@ -1,7 +1,7 @@
 //! `mooring migrate --dry-run` on a cluster with volumes of every sort.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-use migrate::{MigrateError, Options, Told, plan};
+use migrate::{MigrateError, Options, plan};
 use serde_json::{Value, json};
 use sim::World;
 use translation::Plugins;
@@ -101,8 +101,9 @@ async fn each_in_tree_volume_is_shown_and_nothing_is_written() {
 }
 
 fn only(name: &str, plugins: Plugins) -> Options {
-    let told = Told { plugins, ..Told::default() };
-    Options { told, only: Some(name.to_owned()), ..Options::default() }
+    let mut options = Options::default().of(plugins);
+    options.only = Some(name.to_owned());
+    options
 }
 
 #[tokio::test(start_paused = true)]
