@@ -59,6 +59,7 @@ async fn rolling_change_leaks_and_loses_nothing() {
     // The Go provisioner is killed in the middle of it.
     first.kill();
     churn.until_led_by("second", Deletes::Bound).await;
+    churn.until_inherited().await;
     let mut third = Implementation::Go.start(&churn.stand, "third", &[]);
     churn.goes_on(Deletes::Any).await;
 
@@ -75,6 +76,7 @@ async fn rolling_change_leaks_and_loses_nothing() {
     let fourth = Implementation::Ours.start(&churn.stand, "fourth", &[]);
     third.signal(Signal::TERM);
     churn.until_led_by("fourth", Deletes::Bound).await;
+    churn.until_inherited().await;
     churn.goes_on(Deletes::Any).await;
     churn.settle().await;
     drop(fourth);
@@ -106,6 +108,25 @@ impl Churn {
         while leader(&self.stand).await.as_deref() != Some(name) {
             assert!(Instant::now() < end, "{name} never led");
             self.step(deletes).await;
+        }
+    }
+
+    /// Waits until each claim of now has its volume: a Go process that has died may have made it, and told nobody. If such a
+    /// claim were deleted before its successor has begun with it, the Go process would have leaked the volume.
+    async fn until_inherited(&mut self) {
+        let end = Instant::now() + LIMIT;
+        let uid = |claim: &PersistentVolumeClaim| claim.metadata.uid.clone();
+        let all = ListParams::default();
+        let mut waiting: BTreeSet<_> =
+            self.claims.list(&all).await.expect("claims").iter().filter_map(uid).collect();
+        while !waiting.is_empty() {
+            assert!(Instant::now() < end, "{} claims were not taken over", waiting.len());
+            let unbound: BTreeSet<_> = (self.claims.list(&all).await.expect("claims").iter())
+                .filter(|claim| phase(claim) != "Bound")
+                .filter_map(uid)
+                .collect();
+            waiting.retain(|uid| unbound.contains(uid));
+            self.step(Deletes::Bound).await;
         }
     }
 
