@@ -120,10 +120,15 @@ fn claim_value(claim: &Claim) -> Value {
     let waits = |key: &str| key.ends_with("/storage-provisioner") || key.ends_with("/migrated-to");
     let annotations: BTreeMap<&str, &str> =
         claim.meta.annotations.iter().filter(|(key, _)| waits(key) || *key == SELECTED_NODE).collect();
-    // The kind of the data source is the label of a metric.
+    // The kind of the data source is the label of a metric; and a source is held as long as its request is open.
     let source = claim.data_source.as_ref();
     let source =
         source.map(|source| json!({"kind": source.kind, "name": source.name, "apiGroup": source.api_group}));
+    let elsewhere = claim.data_source_ref.as_ref().map(|source| {
+        json!({
+            "kind": source.kind, "name": source.name, "apiGroup": source.api_group, "namespace": source.namespace,
+        })
+    });
     json!({
         "metadata": {
             "namespace": claim.meta.namespace(), "name": claim.meta.name(), "uid": claim.meta.uid,
@@ -133,6 +138,7 @@ fn claim_value(claim: &Claim) -> Value {
             "accessModes": claim.access_modes, "storageClassName": claim.class, "volumeMode": claim.volume_mode,
             "resources": {"requests": {"storage": claim.request}},
             "volumeAttributesClassName": claim.attributes_class, "dataSource": source,
+            "dataSourceRef": elsewhere,
         },
     })
 }
@@ -215,10 +221,29 @@ mod tests {
             assert_eq!(object(&after), object(&before));
             let facts = |sent: &Sent| {
                 let node = sent.claim.meta.annotations.get(SELECTED_NODE).map(str::to_owned);
-                (sent.claim.meta.key.clone(), sent.claim.meta.uid.clone(), sent.class.meta.uid.clone(), node)
+                let source = sent.claim.data_source_ref.as_ref();
+                let source =
+                    source.map(|source| (source.kind.clone(), source.name.clone(), source.namespace.clone()));
+                (
+                    sent.claim.meta.key.clone(),
+                    sent.claim.meta.uid.clone(),
+                    sent.class.meta.uid.clone(),
+                    node,
+                    source,
+                )
             };
             assert_eq!(facts(&after), facts(&before));
         }
+    }
+
+    #[test]
+    fn source_in_another_namespace_comes_back() {
+        let elsewhere = json!({"kind": "PersistentVolumeClaim", "name": "source", "namespace": "theirs"});
+        let mut before = sent(json!({}), &[]);
+        before.claim = claim_from(json!({}), json!({"dataSourceRef": elsewhere})).into();
+        let after = from_text(&to_text(&before).unwrap(), &scope()).unwrap();
+        let source = after.claim.data_source_ref.as_ref().unwrap();
+        assert_eq!((&*source.name, source.namespace.as_deref()), ("source", Some("theirs")));
     }
 
     #[test]
