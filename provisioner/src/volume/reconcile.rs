@@ -271,14 +271,7 @@ impl Volumes {
             | DeleteError::Driver(_)
             | DeleteError::Api(_) => (Kind::Warning, "VolumeFailedDelete"),
         };
-        let object = ObjectRef {
-            api_version: "v1",
-            kind: "PersistentVolume",
-            namespace: Box::default(),
-            name: volume.meta.name().into(),
-            uid: volume.meta.uid.clone(),
-            version: volume.meta.version,
-        };
+        let object = ObjectRef::core("PersistentVolume", &volume.meta);
         self.seat.events.record(Event { object, kind, reason, message: error.to_string() });
     }
 

@@ -2,7 +2,7 @@
 
 use tokio::sync::mpsc;
 
-use crate::object::Uid;
+use crate::object::{Meta, Uid};
 
 /// How many events may wait to be written. Further ones are dropped, as upstream does.
 const WAITING: usize = 4096;
@@ -41,6 +41,20 @@ pub struct ObjectRef {
     pub uid: Uid,
     /// The object's resourceVersion; 0 when not known.
     pub version: u64,
+}
+
+impl ObjectRef {
+    /// An object of the core group, such as a PersistentVolumeClaim.
+    pub fn core(kind: &'static str, meta: &Meta) -> Self {
+        Self {
+            api_version: "v1",
+            kind,
+            namespace: meta.namespace().into(),
+            name: meta.name().into(),
+            uid: meta.uid.clone(),
+            version: meta.version,
+        }
+    }
 }
 
 /// One event.
