@@ -38,7 +38,8 @@ pub(crate) const MIGRATE_RBD: &str = "CSIMigrationRBD";
 
 /// Upstream's gates, and our own for rbd. `Differs:` the lease is released on exit unless the gate is set to false. And
 /// upstream ends when `RecoverVolumeExpansionFailure` is named, which charts still do. Here recovery is always on, and either
-/// value is accepted with one log line.
+/// value is accepted with one log line. With `false`, upstream asked for an infeasible size again after each back-off; here it
+/// is asked for after `--retry-interval-max`, and a shorter pause comes with a smaller value of that flag.
 const GATES: &[Gate] = &[
     Gate::ga(VOLUME_ATTRIBUTES_CLASS),
     Gate::beta(ANNOTATE, true),

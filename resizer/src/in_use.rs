@@ -5,7 +5,8 @@
 //! any more, its pods are no longer followed.
 //!
 //! `Differs:` upstream keeps all pods of the cluster in memory from the start, unless `--handle-volume-inuse-error=false`.
-//! And a pod that ends queues nothing: the claim waits for the end of its back-off.
+//! And a pod that ends queues nothing: the claim waits for the end of its back-off, and is told at each try that its volume is
+//! in use. Here it is told once in `--retry-interval-max`.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

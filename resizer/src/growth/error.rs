@@ -120,7 +120,7 @@ impl GrowthError {
     /// When to try again; `slow` is the pause after what is infeasible.
     ///
     /// `Differs:` upstream tries an infeasible size twice in quick succession, because its own write ends the pause. And it
-    /// waits up to `--retry-interval-max` for a call that may be in progress.
+    /// waits up to `--retry-interval-max` for a call that may be in progress, or for a driver that is away. Here it is 30 s.
     pub(crate) fn outcome(&self, slow: Duration) -> Outcome {
         match (self, self.verdict()) {
             (Self::InUse { .. }, _) | (_, Verdict::Infeasible) => Outcome::After(slow),

@@ -21,7 +21,7 @@ use crate::events::tell;
 impl Growths {
     /// Grows the volume to at least this size.
     ///
-    /// `Differs:` upstream tells Resizing at each try. We tell it once a size: with the mark.
+    /// `Differs:` upstream tells Resizing at each try. We tell it once a size, when the driver is asked.
     pub(super) async fn grow(
         &self,
         claim: &Arc<Claim>,
@@ -29,9 +29,7 @@ impl Growths {
         target: Quantity,
     ) -> Result<Progress, GrowthError> {
         let (caches, events) = (&self.shared.caches, &self.shared.seat.events);
-        let marked = patch::marked(claim, target, &time(Timestamp::now()));
-        let is_new = marked.is_some();
-        if let Some(body) = marked {
+        if let Some(body) = patch::marked(claim, target, &time(Timestamp::now())) {
             let failed = |cause| GrowthError::Mark { claim: claim.meta.key.to_string(), cause };
             if self.write(claim, body).await.map_err(failed)? == Written::Gone {
                 return Ok(Progress::Gone);
@@ -44,7 +42,7 @@ impl Growths {
         let grown = match self.memory.grown(&claim.meta.uid, target) {
             Some(grown) => grown,
             None => {
-                if is_new {
+                if self.memory.note_told(&claim.meta.uid, target) {
                     let text = format!("External resizer is resizing volume {}", volume.meta.name());
                     tell(events, claim, Kind::Normal, "Resizing", text);
                 }
@@ -100,7 +98,8 @@ impl Growths {
     /// Asks the driver.
     ///
     /// `Differs:` upstream asks for the capabilities again before each call. We know them: after a driver restart they are
-    /// compared, and the process ends if they have changed. And upstream takes over a size below that of the volume.
+    /// compared, and the process ends if they have changed. Upstream takes over a size below that of the volume. And an answer
+    /// of zero bytes names no size: the volume has what was asked for. Upstream writes the zero, which the API server refuses.
     async fn expanded(&self, claim: &Claim, volume: &Volume, target: Quantity) -> Result<Grown, GrowthError> {
         let (shared, config) = (&self.shared, &self.shared.config);
         // No size shrinks, whatever was asked for.
@@ -121,7 +120,10 @@ impl Growths {
         let driver = &shared.seat.driver;
         let reply = driver.call_migrated(request, config.expand_timeout, form.migrated).await;
         let reply = reply.map_err(GrowthError::Driver)?;
-        let size = Quantity::from_bytes(reply.capacity_bytes);
+        let size = match reply.capacity_bytes {
+            0 => target,
+            bytes => Quantity::from_bytes(bytes),
+        };
         if size < target {
             return Err(GrowthError::TooSmall { answered: reply.capacity_bytes, required: target });
         }

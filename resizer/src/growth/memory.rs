@@ -28,6 +28,8 @@ struct Known {
     slow_until: Option<Instant>,
     /// The answer that has not reached both objects yet.
     grown: Option<Grown>,
+    /// The size of which event Resizing has told.
+    told: Option<Quantity>,
 }
 
 /// The claims about which something is known, by uid.
@@ -56,22 +58,34 @@ impl Memory {
     /// The driver refused. If the size is infeasible, it is not asked for again before `pause` is over.
     pub(crate) fn note_refusal(&self, claim: &Uid, pause: Option<Duration>) {
         let slow_until = pause.map(|pause| Instant::now() + pause);
-        self.known().insert(claim.clone(), Known { refused: Some(true), slow_until, grown: None });
+        self.note(claim, Known { refused: Some(true), slow_until, ..Known::default() });
     }
 
     /// The driver may be at it.
     pub(crate) fn note_open(&self, claim: &Uid) {
-        self.known().insert(claim.clone(), Known { refused: Some(false), ..Known::default() });
+        self.note(claim, Known { refused: Some(false), ..Known::default() });
     }
 
     /// The driver has grown the volume.
     pub(crate) fn note_grown(&self, claim: &Uid, grown: Grown) {
-        self.known().insert(claim.clone(), Known { grown: Some(grown), ..Known::default() });
+        self.note(claim, Known { grown: Some(grown), ..Known::default() });
+    }
+
+    /// The user is told that the volume grows to this size. Whether that is new.
+    pub(crate) fn note_told(&self, claim: &Uid, target: Quantity) -> bool {
+        let mut known = self.known();
+        known.entry(claim.clone()).or_default().told.replace(target) != Some(target)
     }
 
     /// The growth is over, or the claim is gone.
     pub(crate) fn forget(&self, claim: &Uid) {
         self.known().remove(claim);
+    }
+
+    fn note(&self, claim: &Uid, new: Known) {
+        let mut known = self.known();
+        let known = known.entry(claim.clone()).or_default();
+        *known = Known { told: known.told, ..new };
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<Uid, Known>> {

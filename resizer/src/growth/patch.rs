@@ -88,13 +88,6 @@ pub(crate) fn refused(claim: &Claim, message: &str, is_infeasible: bool, now: &s
     body.done()
 }
 
-/// After an error that is not final: the status no longer says that the last one was. `None` if it does not.
-pub(crate) fn open(claim: &Claim) -> Option<Value> {
-    let mut body = Body::of(claim);
-    body.remove(&[ConditionKind::ControllerResizeError]);
-    body.done()
-}
-
 /// The volume has this size. `before` is what the claim had, if the node has to go on and the volume is to remember it; it
 /// does not forget an earlier one. `None` if the volume says so already.
 pub(crate) fn resized(volume: &Volume, size: Quantity, before: Option<&str>) -> Option<Value> {

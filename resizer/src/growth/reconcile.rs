@@ -140,8 +140,8 @@ impl Growths {
         match verdict {
             Verdict::Infeasible => self.memory.note_refusal(uid, Some(slow)),
             Verdict::Refused => self.memory.note_refusal(uid, None),
-            Verdict::Open => self.memory.note_open(uid),
-            Verdict::None => {}
+            // That was noted when the call was sent.
+            Verdict::Open | Verdict::None => {}
         }
         if !shared.seat.leadership.holds() {
             // Nobody's failure: whoever leads now goes on.
@@ -157,8 +157,7 @@ impl Growths {
                 let message = format!("failed to expand pvc with {error}");
                 patch::refused(&latest, &message, verdict == Verdict::Infeasible, &time(Timestamp::now()))
             }
-            Verdict::Open => patch::open(&latest),
-            Verdict::None => None,
+            Verdict::Open | Verdict::None => None,
         };
         if let Some(body) = body
             && let Err(error) = self.write(claim, body).await

@@ -87,6 +87,8 @@ impl ModifyError {
     }
 
     /// When to try again; `slow` is the pause after what is infeasible.
+    ///
+    /// `Differs:` upstream waits up to `--retry-interval-max` for a call that may be in progress. Here it is 30 s.
     pub(super) fn outcome(&self, slow: Duration) -> Outcome {
         match self {
             Self::NoClass(_) | Self::Foreign { .. } => Outcome::Done,

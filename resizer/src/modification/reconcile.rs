@@ -111,7 +111,8 @@ impl Modifications {
         let uid = &claim.meta.uid;
         // What the driver said is true whoever leads.
         match error.answer() {
-            Some(status) if is_open(status) => self.memory.note_open(uid),
+            // That was noted when the call was sent.
+            Some(status) if is_open(status) => {}
             Some(status) => self.memory.note_refusal(uid, Some(slow).filter(|_| is_infeasible(status))),
             None => {}
         }

@@ -128,14 +128,6 @@ fn final_error_is_written_once() {
 }
 
 #[test]
-fn error_that_is_not_final_removes_a_final_one() {
-    let failed = with_status(json!({"conditions": conditions(&["Resizing", "ControllerResizeError"])}));
-    let gone = json!([{"type": "ControllerResizeError", "$patch": "delete"}]);
-    assert_eq!(open(&failed), Some(json!({"status": {"conditions": gone}})));
-    assert_eq!(open(&claim(json!({}))), None);
-}
-
-#[test]
 fn repeated_call_forgets_that_the_last_answer_was_final() {
     let gone = json!([{"type": "ControllerResizeError", "$patch": "delete"}]);
     let refused = |state: &str| {

@@ -165,7 +165,12 @@ async fn size_is_what_the_driver_says_if_it_is_enough() {
         .driver("ControllerExpandVolume", [answers(3 << 30)])
         .ends_with(&[EXPANDED], &[MARKED, "volume 3Gi", finished])
         .await;
-    for bytes in [0, -1, 1 << 30, (2 << 30) - 1] {
+    RESIZER
+        .case("no size", asking("2Gi"))
+        .driver("ControllerExpandVolume", [answers(0)])
+        .ends_with(&[EXPANDED], &[MARKED, "volume 2Gi", FINISHED])
+        .await;
+    for bytes in [-1, 1 << 30, (2 << 30) - 1] {
         let world = RESIZER
             .case("smaller", asking("2Gi"))
             .driver("ControllerExpandVolume", [answers(bytes)])
