@@ -42,8 +42,8 @@ pub(crate) enum VolumeError {
     #[error("PersistentVolume \"{0}\" has no csi source, and no in-tree source that a CSI driver serves")]
     NotCsi(Box<str>),
     /// It has no handle.
-    #[error("PersistentVolume \"{0}\" has an empty volume handle")]
-    NoHandle(Box<str>),
+    #[error("empty volume handle")]
+    NoHandle,
 }
 
 impl Caches {
@@ -95,7 +95,7 @@ impl Caches {
             }
         };
         if form.source.volume_handle.is_empty() {
-            return Err(VolumeError::NoHandle(name()));
+            return Err(VolumeError::NoHandle);
         }
         Ok(form)
     }

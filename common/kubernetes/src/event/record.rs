@@ -92,8 +92,10 @@ impl Recorder {
 
     /// Records an event without waiting. If too many wait already, it is dropped and logged.
     pub fn record(&self, event: Event) {
-        base::v!(2, "Event occurred"; "object" => event.object.name, "kind" => event.object.kind,
-            "type" => event.kind.as_str(), "reason" => event.reason, "message" => event.message);
+        let object = &event.object;
+        let place = if object.namespace.is_empty() { "" } else { "/" };
+        base::info!("Event occurred"; "object" => format!("{}{place}{}", object.namespace, object.name),
+            "kind" => object.kind, "apiVersion" => object.api_version, "type" => event.kind.as_str(), "reason" => event.reason, "message" => event.message);
         if self.queue.try_send((self.source.clone(), event)).is_err() {
             base::warn!("Event dropped: too many are waiting to be written"; "waiting" => WAITING);
         }

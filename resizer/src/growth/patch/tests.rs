@@ -64,7 +64,7 @@ fn annotation_of_an_earlier_growth_goes_with_the_mark() {
     let annotated = claim(json!({"metadata": {"annotations": {NODE_EXPANSION_NOT_REQUIRED: "true"}}}));
     let gone = json!({"annotations": {NODE_EXPANSION_NOT_REQUIRED: null}});
     assert_eq!(marked(&annotated, gi(2), NOW).unwrap()["metadata"], gone);
-    assert_eq!(left_to_node(&annotated, NOW).unwrap()["metadata"], gone);
+    assert_eq!(left_to_node(&annotated, false, NOW).unwrap()["metadata"], gone);
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn node_is_told_by_state_and_condition() {
     }));
     let pending = json!({"type": "FileSystemResizePending", "status": "True", "lastTransitionTime": NOW, "message": WAITS_FOR_POD});
     assert_eq!(
-        left_to_node(&busy, NOW),
+        left_to_node(&busy, false, NOW),
         Some(
             json!({"status": {"allocatedResourceStatuses": {"storage": "NodeResizePending"}, "conditions": [pending]}})
         )
@@ -84,7 +84,7 @@ fn node_is_told_by_state_and_condition() {
         "allocatedResourceStatuses": {"storage": "NodeResizePending"},
         "conditions": conditions(&["Resizing", "FileSystemResizePending"]),
     }));
-    assert_eq!(left_to_node(&told, NOW), None);
+    assert_eq!(left_to_node(&told, false, NOW), None);
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn finished_growth_leaves_the_size_and_no_condition() {
 #[test]
 fn final_error_is_written_once() {
     let busy = with_status(json!({"allocatedResourceStatuses": {"storage": "ControllerResizeInProgress"}}));
-    let error = json!({"type": "ControllerResizeError", "status": "True", "lastTransitionTime": NOW, "message": "no"});
+    let error = json!({"type": "ControllerResizeError", "status": "True", "lastTransitionTime": NOW, "message": "no", "reason": "Refused"});
     assert_eq!(refused(&busy, "no", false, NOW), Some(json!({"status": {"conditions": [error]}})));
     assert_eq!(
         refused(&busy, "no", true, NOW),
