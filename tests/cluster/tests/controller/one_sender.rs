@@ -33,7 +33,7 @@ struct Leader {
 }
 
 fn flags() -> Vec<&'static str> {
-    [&IN_TURN[..], &["--v=5", "--retry-interval-start=200ms", "--timeout=60s"]].concat()
+    [&IN_TURN[..], &["--v=5", "--timeout=60s"]].concat()
 }
 
 fn ours(stand: &Stand, name: &'static str) -> Leader {
@@ -65,7 +65,10 @@ impl Leader {
     }
 
     /// Waits until it holds every lease, and has sent calls of every kind.
-    async fn leads(&self, stand: &Stand) {
+    async fn leads(&mut self, stand: &Stand) {
+        for process in &mut self.processes {
+            assert!(process.wait(Duration::from_millis(100)).await.is_none(), "{}", process.last_lines(20));
+        }
         for (lease, _, end, methods) in KINDS {
             let held = async || holder(stand, lease).await == self.identity(end);
             wait_for(&format!("{} to hold {lease}", self.name), held).await;
@@ -203,7 +206,7 @@ async fn whatever_befalls_the_leader_only_one_process_sends() {
     fifth.ends().await;
     sixth.leads(&stand).await;
 
-    let last = ours(&stand, "ours-4");
+    let mut last = ours(&stand, "ours-4");
     sixth.kill();
     last.leads(&stand).await;
     stop.store(true, Ordering::Relaxed);
