@@ -19,7 +19,7 @@ const REFUSED: &str = "Refused";
 /// Whether condition ControllerResizeError says that the driver's last answer was final.
 ///
 /// `Differs:` upstream gives the condition no reason, and leaves it while it calls the driver again: its condition says nothing
-/// about the last call.
+/// about the last call. Ours has the reason `Refused`, unless the size is infeasible, which the state says.
 pub(crate) fn is_refusal(status: &ClaimStatus) -> bool {
     status.condition(ConditionKind::ControllerResizeError).is_some_and(|known| *known.reason == *REFUSED)
 }
@@ -99,8 +99,10 @@ pub(crate) fn refused(claim: &Claim, message: &str, is_infeasible: bool, now: &s
         body.put_state(infeasible);
     }
     let known = body.status.and_then(|status| status.condition(ConditionKind::ControllerResizeError));
-    if known.is_none_or(|known| *known.message != *message || *known.reason != *REFUSED) {
-        body.refuse(message, now);
+    // What is infeasible needs no reason: its state says so.
+    let reason = if is_infeasible { "" } else { REFUSED };
+    if known.is_none_or(|known| *known.message != *message || *known.reason != *reason) {
+        body.refuse(message, reason, now);
     }
     body.done()
 }
@@ -162,11 +164,11 @@ impl<'a> Body<'a> {
         self.conditions.push(set(kind.as_str(), message, now));
     }
 
-    /// Sets condition ControllerResizeError, with the reason by which [`is_refusal`] knows it.
-    fn refuse(&mut self, message: &str, now: &str) {
+    /// Sets condition ControllerResizeError, without a reason if that is empty.
+    fn refuse(&mut self, message: &str, reason: &str, now: &str) {
         let mut condition = set(ConditionKind::ControllerResizeError.as_str(), message, now);
-        if let Some(condition) = condition.as_object_mut() {
-            condition.insert("reason".to_owned(), json!(REFUSED));
+        if let (false, Some(condition)) = (reason.is_empty(), condition.as_object_mut()) {
+            condition.insert("reason".to_owned(), json!(reason));
         }
         self.conditions.push(condition);
     }
