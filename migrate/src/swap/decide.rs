@@ -11,7 +11,9 @@
 //! 6. Once the new volume and the claim are bound, the policy becomes what it was, and the mark goes.
 //!
 //! The next step follows from the objects alone, and from what the undo file says. What others do meanwhile is respected: an
-//! object that we have not deleted is not created anew, a policy or a mark that is not ours is left alone.
+//! object that we have not deleted is not created anew, a policy or a mark that is not ours is left alone. Two moments stay open:
+//! a crash between the line that says that we delete and the deletion, and one between the creation and the line that says that.
+//! If somebody else deletes the volume after such a crash, it is created anew: one volume too many is better than one too few.
 
 use serde_json::Value;
 

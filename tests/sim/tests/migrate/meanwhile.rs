@@ -1,13 +1,14 @@
 //! `mooring migrate` while users work on: before each request that it sends, a user does something. Whatever that is, no volume
 //! is lost, nothing of the user's is undone, claims stay Bound, and the undoing puts back what was the conversion's, no more.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
 use sim::ApiServer;
+use tokio::sync::Notify;
 
 use crate::site::{CLAIMS, MARK, RETAINED, Site, VOLUMES, claim, id};
 
@@ -114,14 +115,20 @@ fn disturbed(site: &Site, at: usize, action: Action) -> (Client, Arc<AtomicUsize
     (Client::new(service, "default"), count, acted)
 }
 
-/// What must hold once the command has come to its end.
+/// What must hold once the command has come to its end, and the user has acted or not.
 fn check(site: &Site, action: Action, acted: bool, told: &str) {
+    check_but(site, action, acted, None, told);
+}
+
+/// The same; of the volume `open` nobody can tell who deleted it, so it may be there again.
+fn check_but(site: &Site, action: Action, acted: bool, open: Option<&str>, told: &str) {
     for name in ["data", "free"] {
         let volume = site.get(VOLUMES, name);
         let is_going = !volume["metadata"]["deletionTimestamp"].is_null();
         let theirs = [("data", Action::DeleteVolume), ("free", Action::DeleteFree)].contains(&(name, action));
         if acted && theirs {
-            assert!(volume.is_null() || is_going, "{told}: a deletion was undone: {volume}");
+            let is_open = open == Some(name) && id(&volume) == format!("id-of-{name}");
+            assert!(volume.is_null() || is_going || is_open, "{told}: a deletion was undone: {volume}");
         } else {
             assert_eq!(id(&volume), format!("id-of-{name}"), "{told}: {volume}");
             assert!(!is_going, "{told}: {volume}");
@@ -208,4 +215,102 @@ async fn what_users_do_during_a_conversion_is_respected() {
 #[tokio::test(start_paused = true)]
 async fn what_users_do_during_its_undoing_is_respected() {
     at_every_request(true).await;
+}
+
+/// At which request the process dies: before it is sent, or before its answer comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Death {
+    Before(usize),
+    After(usize),
+}
+
+/// A client whose process dies at a request. Also: says so, with the request's method and path, and the last request's number.
+fn mortal(site: &Site, death: Death) -> (Client, Arc<Mutex<String>>, Arc<Notify>) {
+    let (inner, died, last) =
+        (site.world.client(), Arc::new(Notify::new()), Arc::new(Mutex::new(String::new())));
+    let (dies, deadly, count) = (died.clone(), last.clone(), AtomicUsize::new(0));
+    let service = tower::service_fn(move |request: http::Request<Body>| {
+        let number = count.fetch_add(1, Ordering::SeqCst) + 1;
+        let (inner, dies, deadly) = (inner.clone(), dies.clone(), deadly.clone());
+        async move {
+            let (head, body) = request.into_parts();
+            let bytes = body.collect_bytes().await.unwrap();
+            let name = serde_json::from_slice(&bytes)
+                .map_or(Value::Null, |body: Value| body["metadata"]["name"].clone());
+            let what = format!("{} {} {}", head.method, head.uri, name.as_str().unwrap_or_default());
+            let die = async || {
+                deadly.lock().unwrap().clone_from(&what);
+                dies.notify_one();
+                std::future::pending::<()>().await;
+            };
+            if death == Death::Before(number) {
+                die().await;
+            }
+            let answer = inner.send(http::Request::from_parts(head, Body::from(bytes))).await;
+            if death == Death::After(number) {
+                die().await;
+            }
+            answer
+        }
+    });
+    (Client::new(service, "default"), last, died)
+}
+
+/// The volume of which nobody can tell who has deleted it when a user does so after this death: between the line that says it and
+/// the deletion, and between the creation and the line that says that.
+fn open_question(death: Death, last: &str) -> Option<&'static str> {
+    ["data", "free"].into_iter().find(|name| match death {
+        Death::Before(_) => last == format!("DELETE /api/v1/{VOLUMES}/{name} "),
+        Death::After(_) => last == format!("POST /api/v1/{VOLUMES} {name}"),
+    })
+}
+
+/// A run that dies, a user who acts then, and all that comes after it. `false`: it came to its end before.
+async fn die(back: bool, death: Death, action: Action) -> bool {
+    let site = Site::new().await;
+    let before = site.parts();
+    if back {
+        assert!(site.run_alone(false).await.is_complete());
+    }
+    let (client, last, died) = mortal(&site, death);
+    let died = tokio::select! {
+        _ = site.run(&client, back) => false,
+        () = died.notified() => true,
+    };
+    let open = open_question(death, &last.lock().unwrap());
+    site.rest().await;
+    let acted = action.act(&site.world.api);
+    site.rest().await;
+    let told = format!("undo {back}, {death:?}, {action:?} {acted}");
+    let first = site.run_alone(back).await;
+    assert!(first.half_done.is_empty(), "{told}: {first}");
+    check_but(&site, action, acted, open, &format!("{told}: {first}"));
+    action.make_way(&site.world.api);
+    let second = site.run_alone(back).await;
+    check_but(&site, action, acted, open, &format!("{told}: {first}, again: {second}"));
+    let last = site.run_alone(true).await;
+    let told = format!("{told}, undone: {last}");
+    check_but(&site, action, acted, open, &told);
+    if !acted || matches!(action, Action::AddFinalizer | Action::StartPod) {
+        let mut now = site.parts();
+        now[1].as_array_mut().unwrap().retain(|claim| claim[0] != "late");
+        assert_eq!(now, before, "{told}");
+    }
+    died
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_users_do_after_a_crash_is_respected() {
+    use Action::{Bind, DeleteClaim, DeleteFree, DeleteVolume, Retain};
+    for back in [false, true] {
+        for action in [DeleteClaim, DeleteVolume, DeleteFree, Retain, Bind] {
+            for at in 1.. {
+                let before = die(back, Death::Before(at), action).await;
+                let after = die(back, Death::After(at), action).await;
+                if !before && !after {
+                    break;
+                }
+            }
+        }
+    }
 }

@@ -243,6 +243,29 @@ async fn only_pods_of_the_claims_namespace_are_listed_for_each_volume() {
     assert_eq!(everywhere, 1, "for the plan");
 }
 
+/// The process dies right before the deletion; then somebody puts a finalizer on the volume and deletes it.
+#[tokio::test(start_paused = true)]
+async fn finalizers_of_others_stay_on_a_deleted_volume() {
+    const KEEPER: &str = "backup.example/keep";
+    let site = Site::new().await;
+    site.world.steps.on(|step| step.is("delete", VOLUMES), 1, Fault::CrashBefore);
+    assert!(tokio::time::timeout(Duration::from_secs(60), site.run_alone(false)).await.is_err(), "it died");
+    site.world.api.edit(VOLUMES, "data", |volume| {
+        volume["metadata"]["finalizers"].as_array_mut().unwrap().push(json!(KEEPER));
+    });
+    site.world.api.delete(VOLUMES, "data");
+    let client = site.world.api.client("again");
+    let told = site.run(&client, false).await;
+    assert_eq!(site.get(VOLUMES, "data")["metadata"]["finalizers"], json!([KEEPER]), "{told}");
+    let kept =
+        "PersistentVolume data: half done: it is deleted, but the finalizer backup.example/keep keeps it";
+    assert!(told.to_string().contains(kept) && told.done == 1, "{told}");
+    site.world.api.edit(VOLUMES, "data", |volume| volume["metadata"]["finalizers"] = json!([]));
+    assert!(site.run(&client, false).await.is_complete());
+    assert!(!site.get(VOLUMES, "data")["spec"]["csi"].is_null());
+    site.no_policy_is_left("");
+}
+
 /// A site with a disk of GCE whose handle lacks the project.
 async fn with_disk() -> Site {
     let site = Site::new().await;
