@@ -29,8 +29,8 @@ pub(crate) struct Memory {
     contests: HashMap<Uid, Contest>,
     uses: HashMap<Uid, Asked>,
     releasing: HashSet<Key>,
-    /// Snapshots of our driver that may bear our finalizer.
-    pub(super) ours: HashSet<Key>,
+    /// Snapshots of our driver that may bear our finalizer, with the uid of each: another may get its name.
+    pub(super) ours: HashMap<Key, Uid>,
 }
 
 /// A volume whose PersistentVolume is not created yet.
@@ -119,10 +119,12 @@ impl Memory {
         self.uses.remove(uid);
     }
 
-    /// Whether an attempt to use the source is being made, or a request that names it may still be under way.
+    /// Whether an attempt to use the source is being made, or a request that names it is open: it may still be under way, or
+    /// its volume has no object yet. If we die, the next process sends such a request again.
     pub(crate) fn is_used(&self, source: &Asked) -> bool {
         self.uses.values().any(|used| used == source)
             || self.background.values().any(|background| background.any(|claim| fills_from(claim, source)))
+            || self.unsaved.values().any(|unsaved| fills_from(&unsaved.claim, source))
     }
 
     /// Our finalizer is about to be taken off the source, and no attempt to use it may begin until [`Memory::end_release`].

@@ -83,7 +83,7 @@ impl Claims {
     pub(in super::super) async fn hold_snapshot(&self, found: &Found) -> Result<(), SourceError> {
         let (Some(snapshot), Some(live)) = (&found.snapshot, &found.live_snapshot) else { return Ok(()) };
         let key = &snapshot.meta.key;
-        self.memory().ours.insert(key.clone());
+        self.memory().ours.insert(key.clone(), snapshot.meta.uid.clone());
         let what = || format!("VolumeSnapshot {key}");
         let unprotected = |error| SourceError::Unprotected(what(), api::text(&error));
         let mut live = live.clone();
@@ -132,18 +132,17 @@ impl Claims {
         }
         let _releasing = Releasing { claims: self, key };
         match self.take_off(key).await {
-            Ok(true) => {
-                base::v!(2, "Nothing is made from the snapshot: it may go"; "snapshot" => key);
+            Ok(is_off) => {
+                if is_off {
+                    base::v!(2, "Nothing is made from the snapshot: it may go"; "snapshot" => key);
+                }
                 self.memory().ours.remove(key);
                 Outcome::Done
             }
-            Ok(false) => {
-                self.memory().ours.remove(key);
-                Outcome::Done
-            }
+            // The right may come: an administrator adds the rule that we have asked for.
             Err(error) if api::is(&error, 403) => {
-                base::v!(2, "The service account may not let go of the snapshot"; "snapshot" => key, "err" => api::text(&error));
-                Outcome::Done
+                base::v!(2, "The service account may not let go of the snapshot; will retry"; "snapshot" => key, "err" => api::text(&error));
+                Outcome::Retry
             }
             Err(error) => {
                 if !api::is(&error, 409) && self.seat.leadership.holds() {
@@ -165,7 +164,8 @@ impl Claims {
             return Ok(false);
         }
         let snapshot: Snapshot = read.map_err(api::Error::SerdeError)?.into();
-        if !self.memory().ours.contains(key) && !snapshot.content.is_empty() {
+        let is_ours = self.memory().ours.get(key) == Some(&snapshot.meta.uid);
+        if !is_ours && !snapshot.content.is_empty() {
             let content = objects.get::<WireSnapshotContent>("", &snapshot.content).await?;
             let content = content.map(SnapshotContent::from);
             // From a content that is gone nobody can make anything.

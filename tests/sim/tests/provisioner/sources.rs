@@ -4,6 +4,7 @@ mod crashes;
 pub(crate) mod elsewhere;
 mod holding;
 mod meddled;
+mod open;
 mod waking;
 
 use std::time::Duration;

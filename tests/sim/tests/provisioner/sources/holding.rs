@@ -15,7 +15,7 @@ use crate::harness::{
     PROVISIONER, bound, calls, claim, events, logged, sidecar_with, waiting, with_intents, writes,
 };
 
-const HOLD: &str = "provisioner.storage.kubernetes.io/volumesnapshot-as-source-protection";
+pub(super) const HOLD: &str = "provisioner.storage.kubernetes.io/volumesnapshot-as-source-protection";
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Whether the snapshot is there, and held by us.
