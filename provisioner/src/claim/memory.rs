@@ -76,6 +76,13 @@ impl Memory {
         self.background.get_mut(uid).is_none_or(|background| background.is_news(text))
     }
 
+    /// The requests for this claim cannot be sent now, and perhaps never again: until the next attempt they hold no source.
+    pub(crate) fn give_up(&mut self, uid: &Uid) {
+        if let Some(background) = self.background.get_mut(uid) {
+            background.give_up();
+        }
+    }
+
     /// Keeps a request until the driver gives a final answer to it.
     pub(crate) fn keep(&mut self, sent: Sent) {
         let background = self.background.entry(sent.claim.meta.uid.clone()).or_default();
@@ -123,7 +130,7 @@ impl Memory {
     /// its volume has no object yet. If we die, the next process sends such a request again.
     pub(crate) fn is_used(&self, source: &Asked) -> bool {
         self.uses.values().any(|used| used == source)
-            || self.background.values().any(|background| background.any(|claim| fills_from(claim, source)))
+            || self.background.values().any(|background| background.holds(|claim| fills_from(claim, source)))
             || self.unsaved.values().any(|unsaved| fills_from(&unsaved.claim, source))
     }
 

@@ -31,7 +31,7 @@ impl Claims {
     ///
     /// `Differs:` upstream takes the source claim from its cache, which may still show a claim that is gone.
     pub(super) async fn found(&self, claim: &Claim) -> Result<Found, ProvisionError> {
-        let mut found = Found::default();
+        let mut found = Found { may_be_half_made: self.may_have_been_sent(claim), ..Found::default() };
         let Ok(Some(asked)) = asked(&self.config, claim) else { return Ok(found) };
         let namespace = asked.key().namespace();
         if namespace != claim.meta.namespace() {

@@ -2,7 +2,7 @@
 //!
 //! Our finalizer is put on before the first call, and taken off once nothing is made from the snapshot any more: no request
 //! that names it may still be under way, and no claim waits for it. A snapshot that is being deleted is not held by claims that
-//! only wait, if we know that nothing was sent for them.
+//! only wait, unless somebody else may have sent a request for them.
 //!
 //! An earlier process, ours or the Go csi-provisioner, may have left the finalizer on. So snapshots that bear it are watched,
 //! and of no others anything is kept. Only the snapshots of our own driver are let go of.
@@ -40,9 +40,8 @@ const PAUSE: Duration = Duration::from_secs(30);
 /// may be under way. It sweeps the snapshots of all drivers, and a claim that stays Pending holds a deleted snapshot for ever.
 ///
 /// `under_way`: a request that names it may be under way. `waits`: a claim waits for it.
-/// `knows`: every request that may be under way is known.
-fn is_needed(under_way: bool, waits: bool, deleting: bool, knows: bool) -> bool {
-    under_way || (waits && !(deleting && knows))
+fn is_needed(under_way: bool, waits: bool, deleting: bool) -> bool {
+    under_way || (waits && !deleting)
 }
 
 /// While this lives, the snapshot is being let go of, and no attempt to use it begins.
@@ -122,11 +121,10 @@ impl Claims {
     async fn let_go(&self, snapshots: &Snapshots, key: &Key) -> Outcome {
         let asked = Asked::Snapshot(key.clone());
         let deleting = snapshots.held.get(key).is_some_and(|held| held.meta.deleting);
-        let waits = self.waits_for_source(&asked);
-        let under_way = self.memory().is_used(&asked);
-        if is_needed(under_way, waits, deleting, self.knows_what_was_sent())
-            || !self.memory().begin_release(&asked)
-        {
+        let waits = self.waits_for_source(&asked, |_| true);
+        let under_way = self.memory().is_used(&asked)
+            || self.waits_for_source(&asked, |claim| self.may_have_been_sent(claim));
+        if is_needed(under_way, waits, deleting) || !self.memory().begin_release(&asked) {
             // It is queued again when the claim is gone or has its volume, and when the request has an answer.
             return Outcome::Done;
         }
@@ -246,16 +244,16 @@ mod tests {
 
     #[test]
     fn snapshot_stays_while_it_is_used_or_waited_for() {
-        for (under_way, waits, deleting, knows, expected) in [
-            (true, false, true, true, true),
-            (false, true, false, true, true),
-            (false, true, true, false, true),
-            (false, true, true, true, false),
-            (false, false, false, false, false),
-            (false, false, true, true, false),
+        for (under_way, waits, deleting, expected) in [
+            (true, false, true, true),
+            (true, true, true, true),
+            (false, true, false, true),
+            (false, true, true, false),
+            (false, false, false, false),
+            (false, false, true, false),
         ] {
-            let case = (under_way, waits, deleting, knows);
-            assert_eq!(is_needed(under_way, waits, deleting, knows), expected, "{case:?}");
+            let case = (under_way, waits, deleting);
+            assert_eq!(is_needed(under_way, waits, deleting), expected, "{case:?}");
         }
     }
 }

@@ -15,7 +15,6 @@ use crate::harness::{
     INTENTS, bound, calls, claim, class, events, intents, logged, no_volumes, remembering, sidecar,
     sidecar_with, waiting, with_intents, writes,
 };
-use crate::sources::{begin_clone, cloning, remembering as remembering_sources};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -278,23 +277,6 @@ async fn process_that_stops_leaves_nothing_written() {
     stop.cancel();
     sleep(SECOND).await;
     assert_eq!(intents(&world), Vec::<String>::new());
-}
-
-/// Where requests are written down, it is known that none is under way for the claim that waits.
-#[tokio::test(start_paused = true)]
-async fn claim_that_waits_holds_no_source_that_is_being_deleted() {
-    let world = world();
-    begin_clone(&world);
-    world.api.edit("persistentvolumeclaims", "source", |source| {
-        source["metadata"]["finalizers"] = json!(["provisioner.storage.kubernetes.io/cloning-protection"]);
-    });
-    world.api.delete("persistentvolumeclaims", "source");
-    world.api.put(cloning(claim("data")));
-    let _binder = world.binder();
-    let _running = world.run(SECOND, remembering_sources);
-    sleep(60 * SECOND).await;
-    assert_eq!(world.api.count("persistentvolumeclaims"), 1, "the source is gone");
-    assert_eq!(calls(&world), Vec::<String>::new());
 }
 
 /// No call can be made within such a time: the worker panics when it is about to make it.

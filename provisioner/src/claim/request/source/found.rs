@@ -18,6 +18,8 @@ pub(crate) struct Found {
     pub(crate) content: Option<SnapshotContent>,
     /// The claim.
     pub(crate) claim: Option<SourceClaim>,
+    /// Whether somebody else may have sent a request for the claim that is to be filled: a clone may be half made.
+    pub(crate) may_be_half_made: bool,
     /// The PersistentVolume that it names.
     pub(crate) volume: Option<Volume>,
     /// The ReferenceGrants of the source's namespace, if that is another.

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use serde_json::json;
-use sim::objects::with;
-use sim::{Fault, Reply, World};
+use serde_json::{Value, json};
+use sim::objects::{self, class, with};
+use sim::{Fault, Reply, Settings, World};
 use tokio::time::sleep;
 use tonic::Code;
 
 use super::holding::{self, HOLD};
-use super::{able, begin_clone, cloning, failed_with, from_snapshot, restoring, sent, snapshot};
+use super::{PROTECTION, able, begin_clone, cloning, failed_with, from_snapshot, restoring, sent, snapshot};
 use crate::harness::{PROVISIONER, bound, calls, claim, intents, with_intents, writes};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -145,4 +145,102 @@ async fn refused_release_of_a_snapshot_is_tried_again() {
     sleep(60 * SECOND).await;
     assert!(!holding::is_held(&world), "{:?}", writes(&world));
     assert_eq!(sent(&world), [Some(from_snapshot())]);
+}
+
+/// For the second claim somebody else may have sent a request: only a final answer tells that there is none.
+#[tokio::test(start_paused = true)]
+async fn deleted_source_is_held_only_for_a_claim_older_than_us() {
+    for is_older in [false, true] {
+        let world = world();
+        world.api.edit("persistentvolumeclaims", "source", |source| {
+            source["metadata"]["finalizers"] = json!([PROTECTION, "example.com/other"]);
+        });
+        world.api.delete("persistentvolumeclaims", "source");
+        let _binder = world.binder();
+        let _running = if is_older {
+            world.api.put(cloning(claim("data")));
+            sleep(SECOND).await;
+            PROVISIONER.run(&world, knowing)
+        } else {
+            let hold = |source: &mut Value| source["metadata"]["finalizers"] = json!([PROTECTION]);
+            let running = PROVISIONER.run(&world, knowing);
+            sleep(20 * SECOND).await;
+            assert!(!super::is_held(&world), "nothing is cloned from it");
+            world.api.edit("persistentvolumeclaims", "source", hold);
+            world.api.put(cloning(claim("data")));
+            running
+        };
+        sleep(60 * SECOND).await;
+        assert_eq!(sent(&world).len(), usize::from(is_older), "{is_older}");
+        assert!(!super::is_held(&world), "{is_older}");
+    }
+}
+
+/// The clone's claim is there or gone when the Go csi-provisioner, or ours with intents off, dies in its call.
+#[tokio::test(start_paused = true)]
+async fn request_of_a_process_without_intents_holds_its_source() {
+    for (plural, source, wanted) in [
+        ("volumesnapshots", "snap", restoring(claim("data"))),
+        ("persistentvolumeclaims", "source", cloning(claim("data"))),
+    ] {
+        let world = World::new(Settings { keeps_contract: true, ..Settings::default() });
+        begin_clone(&world);
+        snapshot().into_iter().for_each(|object| drop(world.api.put(object)));
+        let _binder = world.binder();
+        world.driver.script("CreateVolume", [Reply::Ok.after(100 * SECOND)]);
+        let without = PROVISIONER.run(&world, able);
+        world.api.put(wanted);
+        sleep(2 * SECOND).await;
+        without.stop();
+        world.api.delete(plural, source);
+        let _running = PROVISIONER.run(&world, knowing);
+        sleep(60 * SECOND).await;
+        assert!(
+            world.api.get(plural, source).is_some(),
+            "{source}: the driver is filling the volume from it"
+        );
+        bound(&world, "data").await;
+        sleep(60 * SECOND).await;
+        assert!(world.api.get(plural, source).is_none(), "{source}");
+    }
+}
+
+/// The namespace of a clone and its source is deleted, with its Secrets, while the clone is made.
+#[tokio::test(start_paused = true)]
+async fn request_that_lacks_claim_and_secret_holds_no_source() {
+    for (plural, source, wanted) in [
+        ("volumesnapshots", "snap", restoring(claim("data"))),
+        ("persistentvolumeclaims", "source", cloning(claim("data"))),
+    ] {
+        let world = world();
+        let key = json!({"csi.storage.k8s.io/provisioner-secret-name": "key", "csi.storage.k8s.io/provisioner-secret-namespace": "default"});
+        world.api.put(with(class(), json!({"parameters": key})));
+        let secret = objects::secret("default", "key", json!({"token": "aHVzaA=="}));
+        world.api.put(secret.clone());
+        let _binder = world.binder();
+        world.driver.script("CreateVolume", [Reply::error(Code::DeadlineExceeded, "slow")]);
+        let _running = PROVISIONER.run(&world, knowing);
+        world.api.put(wanted);
+        while calls(&world).is_empty() {
+            sleep(Duration::from_millis(1)).await;
+        }
+        for (plural, name) in [("persistentvolumeclaims", "data"), ("secrets", "key"), (plural, source)] {
+            assert!(world.api.delete(plural, name));
+        }
+        sleep(600 * SECOND).await;
+        assert!(world.api.get(plural, source).is_none(), "{source}");
+        assert_eq!(
+            (calls(&world).len(), intents(&world).len()),
+            (1, 1),
+            "{source}: the request is not forgotten"
+        );
+        world.api.put(secret);
+        sleep(600 * SECOND).await;
+        assert_eq!(
+            (world.api.count("persistentvolumes"), intents(&world)),
+            (1, vec![]),
+            "{source}: the source's"
+        );
+        assert!(!world.driver.volumes().values().any(|one| one.source.is_some()), "{source}");
+    }
 }
