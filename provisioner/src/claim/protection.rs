@@ -60,7 +60,7 @@ impl Claims {
         let Some(source) = self.claims.get(key).filter(|source| is_held(source)) else {
             return Outcome::Done;
         };
-        if self.is_being_cloned(key) {
+        if self.intents.may_have_more() || self.is_being_cloned(key) {
             // The queue gets it when the clone is made; a request without a claim is asked for again.
             return Outcome::Retry;
         }

@@ -20,6 +20,12 @@ impl Place {
         Self { namespace, name }
     }
 
+    /// The number of the Lease of this name, if it is one of these.
+    pub(super) fn page(&self, name: &str) -> Option<usize> {
+        let page = name.strip_prefix(&*self.name)?.strip_prefix('-')?.parse().ok()?;
+        (self.lease(page) == name).then_some(page)
+    }
+
     /// The name of the Lease with this number.
     pub(super) fn lease(&self, page: usize) -> String {
         format!("{}-{page}", self.name)
@@ -34,6 +40,16 @@ mod tests {
     fn provisioner_of_each_node_has_leases_of_its_own() {
         let lease = |node| Place::new("ns".into(), "Hostpath.csi.k8s.io", node).lease(2);
         assert_eq!(lease(None), "mooring-intents-hostpath-csi-k8s-io-2");
+        let page = |name: &str| Place::new("ns".into(), "driver", None).page(name);
+        assert_eq!(
+            (page("mooring-intents-driver-0"), page("mooring-intents-driver-12")),
+            (Some(0), Some(12))
+        );
+        for other in
+            ["mooring-intents-driver-node-1-0", "mooring-intents-driver-01", "mooring-intents-driver-", "x-0"]
+        {
+            assert_eq!(page(other), None, "{other}");
+        }
         assert_eq!(lease(Some("node-1.example")), "mooring-intents-hostpath-csi-k8s-io-node-1.example-2");
     }
 }

@@ -119,6 +119,9 @@ impl Claims {
 
     /// Takes our finalizer off the snapshot if nothing is made from it any more.
     async fn let_go(&self, snapshots: &Snapshots, key: &Key) -> Outcome {
+        if self.intents.may_have_more() {
+            return Outcome::Retry;
+        }
         let asked = Asked::Snapshot(key.clone());
         let deleting = snapshots.held.get(key).is_some_and(|held| held.meta.deleting);
         let waits = self.waits_for_source(&asked, |_| true);

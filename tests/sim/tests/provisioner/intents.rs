@@ -1,5 +1,7 @@
 //! Requests are written down before they are sent.
 
+mod reading;
+
 use std::time::Duration;
 
 use base::leadership::Leadership;
@@ -25,7 +27,7 @@ fn world() -> World {
 }
 
 /// A process that was killed while the driver made the volume of claim `data`. The next one comes 20 s later.
-async fn killed_in_the_call(world: &World) -> Running {
+pub(crate) async fn killed_in_the_call(world: &World) -> Running {
     world.driver.script("CreateVolume", [Reply::Ok.after(5 * SECOND)]);
     world.api.put(claim("data"));
     let running = world.run(20 * SECOND, remembering);
@@ -98,22 +100,6 @@ async fn slow_or_failed_write_holds_up_only_its_own_claims() {
         sleep(120 * SECOND).await;
         assert_eq!((calls(&world).len(), world.api.count("persistentvolumes")), (200, 200), "{fault:?}");
     }
-}
-
-/// Leases are written side by side: a process that dies then may leave the last without those before.
-#[tokio::test(start_paused = true)]
-async fn requests_are_found_though_earlier_leases_were_never_made() {
-    let world = world();
-    let _binder = world.binder();
-    let _running = killed_in_the_call(&world).await;
-    let lease = world.api.get("leases", &format!("{INTENTS}-0")).unwrap();
-    world.api.delete("leases", &format!("{INTENTS}-0"));
-    let moved = json!({"name": format!("{INTENTS}-2"), "namespace": "default", "annotations": lease["metadata"]["annotations"]});
-    world.api.put(json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": moved}));
-    world.api.delete("persistentvolumeclaims", "data");
-    sleep(600 * SECOND).await;
-    assert_eq!(world.driver.calls_of("CreateVolume").len(), 2);
-    assert_eq!((world.driver.volumes().len(), intents(&world)), (0, vec![]));
 }
 
 #[tokio::test(start_paused = true)]
