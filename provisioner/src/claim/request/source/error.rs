@@ -100,6 +100,29 @@ pub(crate) enum SourceError {
 }
 
 impl SourceError {
+    /// Whether it says that something is wrong with this object.
+    pub(crate) fn names(&self, object: &str) -> bool {
+        match self {
+            Self::Missing(named)
+            | Self::Deleting(named)
+            | Self::Unbound(named)
+            | Self::NotReady(named)
+            | Self::NoHandle(named)
+            | Self::NoClass(named)
+            | Self::Foreign { object: named, .. }
+            | Self::TooLarge { object: named, .. }
+            | Self::Size { object: named, .. }
+            | Self::Mode { object: named, .. } => named == object,
+            Self::NotMutual(one, other) => one == object || other == object,
+            Self::Kind { .. }
+            | Self::NoName
+            | Self::Gate
+            | Self::NotGranted(_)
+            | Self::Unreadable(..)
+            | Self::Unprotected(..) => false,
+        }
+    }
+
     /// Whether the claim is refused for what it names, as upstream counts it. Anything else leaves things as they were.
     pub(crate) fn is_final(&self) -> bool {
         matches!(self, Self::Kind { .. } | Self::NoName | Self::Gate | Self::NotGranted(_))
