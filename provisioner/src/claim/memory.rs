@@ -29,6 +29,8 @@ pub(crate) struct Memory {
     contests: HashMap<Uid, Contest>,
     uses: HashMap<Uid, Asked>,
     releasing: HashSet<Key>,
+    /// When this node may let go of a source that is another node's, perhaps.
+    turns: HashMap<Asked, Instant>,
     /// Snapshots of our driver that may bear our finalizer, with the uid of each: another may get its name.
     pub(super) ours: HashMap<Key, Uid>,
 }
@@ -138,6 +140,23 @@ impl Memory {
     /// False: it is in use.
     pub(crate) fn begin_release(&mut self, source: &Asked) -> bool {
         !self.is_used(source) && self.releasing.insert(source.key().clone())
+    }
+
+    /// How long this node still leaves it to others to let go of the source. With the first call a random time begins, so that
+    /// not all nodes ask at once.
+    pub(crate) fn turn(&mut self, source: &Asked, node: &NodeSettings, now: Instant) -> Option<Duration> {
+        let first = || now + node.base_delay.mul_f64(fastrand::f64());
+        let at = *self.turns.entry(source.clone()).or_insert_with(first);
+        let left = Some(at.saturating_duration_since(now)).filter(|left| !left.is_zero());
+        if left.is_none() {
+            self.end_turn(source);
+        }
+        left
+    }
+
+    /// There is nothing to let go of.
+    pub(crate) fn end_turn(&mut self, source: &Asked) {
+        self.turns.remove(source);
     }
 
     /// The finalizer is off, or was not to be had.

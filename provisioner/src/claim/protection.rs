@@ -11,6 +11,7 @@ use kubernetes::api;
 use kubernetes::object::{CLONING_PROTECTION, Claim, Key, WireClaim};
 use kubernetes::secret::SecretError;
 use kubernetes::store::{Change, Store};
+use tokio::time::Instant;
 
 mod finalizer;
 pub(crate) mod held;
@@ -57,7 +58,9 @@ impl Claims {
 
     /// Takes our finalizer off, if the claim is being deleted and nothing is cloned from it.
     async fn release(&self, key: &Key) -> Outcome {
+        let asked = Asked::Claim(key.clone());
         let Some(source) = self.claims.get(key).filter(|source| is_held(source)) else {
+            self.memory().end_turn(&asked);
             return Outcome::Done;
         };
         if self.intents.may_have_more() || self.is_being_cloned(key) {
@@ -72,6 +75,9 @@ impl Claims {
                 return Outcome::Retry;
             }
         }
+        if let Some(later) = self.is_for_others(&asked, false).await {
+            return later;
+        }
         match self.edit(&source.meta, |live| remove_finalizer(live, CLONING_PROTECTION)).await {
             Ok(Edited::Done) => {
                 base::info!("Nothing is cloned from the claim: it may go"; "claim" => key);
@@ -85,6 +91,25 @@ impl Claims {
                 base::error!(api::text(&error), "Cannot take the finalizer off the source of clones; will retry";
                     "claim" => key);
                 Outcome::Retry
+            }
+        }
+    }
+
+    /// With a provisioner on each node: when to look at a source again that others may use, or may let go of. `is_ours`: we hold
+    /// it, so we let go of it at once.
+    ///
+    /// `Differs:` upstream lets all nodes try at once, and lets go of a source that another node uses for a claim that is gone.
+    async fn is_for_others(&self, asked: &Asked, is_ours: bool) -> Option<Outcome> {
+        let node = self.config.node.as_ref()?;
+        if !is_ours && let Some(left) = self.memory().turn(asked, node, Instant::now()) {
+            return Some(Outcome::After(left));
+        }
+        match self.intents.is_open_elsewhere(|claim| fills_from(claim, asked)).await {
+            Ok(false) => None,
+            Ok(true) => Some(Outcome::Retry),
+            Err(error) => {
+                base::error!(api::text(&error), "Cannot tell whether another node uses the source; will retry"; "source" => asked.key());
+                Some(Outcome::Retry)
             }
         }
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use kubernetes::api;
 use kubernetes::lease::Lease;
+use kubernetes::object::{Claim, WireCsiNode};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::entry::{from_text, is_key};
@@ -136,6 +137,39 @@ impl Intents {
             }
         };
         adopted.into_iter().filter_map(read).collect()
+    }
+}
+
+impl Intents {
+    /// Whether the provisioner of another node has written down a request for such a claim, which it may still send. A node
+    /// that is gone sends nothing. Without the right to look, we go on as if there were none.
+    pub(crate) async fn is_open_elsewhere(
+        &self,
+        is_such: impl Fn(&Claim) -> bool,
+    ) -> Result<bool, api::Error> {
+        let Some(place) = self.place.as_ref().filter(|place| place.shared.is_some()) else {
+            return Ok(false);
+        };
+        let leases = match self.objects.list::<Lease>(&place.namespace).await {
+            Ok((leases, _)) => leases,
+            Err(error) if api::is(&error, 403) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        for lease in leases {
+            let name = lease.metadata.name.clone().unwrap_or_default();
+            let Some(node) = place.other_node(&name) else { continue };
+            let is_open = |text: &String| from_text(text, &self.scope).is_ok_and(|sent| is_such(&sent.claim));
+            if !intents_of(lease).values().any(is_open) {
+                continue;
+            }
+            match self.objects.exists::<WireCsiNode>("", node).await {
+                Ok(true) => return Ok(true),
+                Ok(false) => {}
+                Err(error) if api::is(&error, 403) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
     }
 }
 

@@ -127,8 +127,19 @@ impl Claims {
         let waits = self.waits_for_source(&asked, |_| true);
         let under_way = self.memory().is_used(&asked)
             || self.waits_for_source(&asked, |claim| self.may_have_been_sent(claim));
-        if is_needed(under_way, waits, deleting) || !self.memory().begin_release(&asked) {
-            // It is queued again when the claim is gone or has its volume, and when the request has an answer.
+        // It is queued again when the claim is gone or has its volume, and when the request has an answer.
+        if is_needed(under_way, waits, deleting) {
+            return Outcome::Done;
+        }
+        let is_ours = self.memory().ours.contains_key(key);
+        if self.config.node.is_some() && !is_ours && snapshots.held.get(key).is_none() {
+            self.memory().end_turn(&asked);
+            return Outcome::Done;
+        }
+        if let Some(later) = self.is_for_others(&asked, is_ours).await {
+            return later;
+        }
+        if !self.memory().begin_release(&asked) {
             return Outcome::Done;
         }
         let _releasing = Releasing { claims: self, key };

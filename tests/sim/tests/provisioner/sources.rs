@@ -2,7 +2,7 @@
 
 mod crashes;
 pub(crate) mod elsewhere;
-mod holding;
+pub(crate) mod holding;
 mod meddled;
 mod open;
 mod waking;
@@ -22,7 +22,7 @@ use crate::harness::{PROVISIONER, calls, claim, events, waiting, writes};
 
 /// What is written for a clone.
 const CLONED: [&str; 2] = ["update persistentvolumeclaims 200", "create persistentvolumes 201"];
-const PROTECTION: &str = "provisioner.storage.kubernetes.io/cloning-protection";
+pub(crate) const PROTECTION: &str = "provisioner.storage.kubernetes.io/cloning-protection";
 /// What the driver's snapshot is called there.
 const HANDLE: &str = "id-of-cut";
 /// What is written for a restore: the snapshot is held meanwhile.

@@ -10,7 +10,7 @@ use crate::config::Config;
 const SNAPSHOTS: &str = "snapshot.storage.k8s.io";
 
 /// What a claim is to be filled from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Asked {
     /// This VolumeSnapshot.
     Snapshot(Key),
