@@ -211,6 +211,11 @@ impl ProvisionError {
         }
     }
 
+    /// Whether it says only that others have worked at the same object at the same time: nothing is wrong.
+    pub(crate) fn is_collision(&self) -> bool {
+        matches!(self, Self::Source(SourceError::Changing(_)))
+    }
+
     /// Whether to retry slowly.
     pub(crate) fn is_infeasible(&self) -> bool {
         matches!(self, Self::Driver(status) if is_infeasible(status))

@@ -53,7 +53,7 @@ impl Claims {
                 Err(error) => return Err(SourceError::Unprotected(what, api::text(&error))),
             }
         }
-        Err(SourceError::Unprotected(what, "it keeps changing".to_owned()))
+        Err(SourceError::Changing(what))
     }
 
     /// Takes our finalizer off, if the claim is being deleted and nothing is cloned from it.

@@ -109,7 +109,7 @@ impl Claims {
                 return Err(SourceError::Missing(what()));
             }
         }
-        Err(SourceError::Unprotected(what(), "it keeps changing".to_owned()))
+        Err(SourceError::Changing(what()))
     }
 
     async fn write_snapshot(&self, key: &Key, live: &Value) -> Result<(), api::Error> {

@@ -39,6 +39,9 @@ pub(crate) enum SourceError {
     /// It cannot be held while it is used.
     #[error("cannot put a finalizer on the source {0}: {1}")]
     Unprotected(String, String),
+    /// Somebody else changes it each time when it is to be held.
+    #[error("cannot put a finalizer on the source {0}: it keeps changing")]
+    Changing(String),
     /// It is being deleted.
     #[error("the source {0} is being deleted")]
     Deleting(String),
@@ -119,7 +122,8 @@ impl SourceError {
             | Self::Gate
             | Self::NotGranted(_)
             | Self::Unreadable(..)
-            | Self::Unprotected(..) => false,
+            | Self::Unprotected(..)
+            | Self::Changing(_) => false,
         }
     }
 

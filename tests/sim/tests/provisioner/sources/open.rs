@@ -244,3 +244,27 @@ async fn request_that_lacks_claim_and_secret_holds_no_source() {
         assert!(!world.driver.volumes().values().any(|one| one.source.is_some()), "{source}");
     }
 }
+
+/// All put the finalizer on at the same moment; another controller writes to the source meanwhile.
+#[tokio::test(start_paused = true)]
+async fn clones_that_meet_at_their_source_fail_nobody() {
+    for others in [0, 80] {
+        let world = world();
+        let _binder = world.binder();
+        world.api.set_latency(Duration::from_millis(20));
+        world.steps.on(|step| step.is("update", "persistentvolumeclaims"), others, Fault::Conflict);
+        let _running = PROVISIONER.run(&world, |config| {
+            knowing(config);
+            config.workers = 20;
+        });
+        sleep(SECOND).await;
+        for number in 0..20 {
+            world.api.put(cloning(claim(&format!("data-{number}"))));
+        }
+        for number in 0..20 {
+            bound(&world, &format!("data-{number}")).await;
+        }
+        assert_eq!(calls(&world).len(), 20);
+        assert!(!failed_with(&world, ""), "{others}: {:?}", crate::harness::events(&world));
+    }
+}
