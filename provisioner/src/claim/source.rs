@@ -94,6 +94,11 @@ impl Claims {
 }
 
 fn parsed<W: Wire + Resource>(kind: &str, key: &Key, live: Option<Value>) -> Result<Option<W>, SourceError> {
-    let read = live.map(serde_json::from_value).transpose();
-    read.map_err(|error| SourceError::Unreadable(format!("{kind} {key}"), error.to_string()))
+    let read: Result<Option<W>, _> = live.map(serde_json::from_value).transpose();
+    let read = read.map_err(|error| SourceError::Unreadable(format!("{kind} {key}"), error.to_string()))?;
+    // What has another name is not what the claim names, whoever answered so.
+    Ok(read.filter(|object| {
+        let (meta, text) = (object.meta(), |text: &Option<String>| text.clone().unwrap_or_default());
+        (&*text(&meta.namespace), &*text(&meta.name)) == (key.namespace(), key.name())
+    }))
 }

@@ -214,6 +214,40 @@ async fn driver_that_cannot_fill_volumes_is_not_asked() {
     }
 }
 
+/// The API server takes any text as the name of a source. None of these may lead to another object.
+#[tokio::test(start_paused = true)]
+async fn name_that_no_object_can_have_is_refused_unseen() {
+    let names = [
+        "snap?a=b",
+        "snap#a",
+        "snap/status",
+        "./snap",
+        "..",
+        ".",
+        "sna%70",
+        "../volumesnapshots/snap",
+        "Snap",
+        "snap ",
+    ];
+    for name in names {
+        for (kind, group) in
+            [("VolumeSnapshot", json!("snapshot.storage.k8s.io")), ("PersistentVolumeClaim", Value::Null)]
+        {
+            let objects = snapshot().into_iter().chain(objects::bound("snap", "source-volume"));
+            let wanted = from(waiting("data"), group, kind, name);
+            let world = case("bad name", objects.collect(), wanted).ends_with(&[], &[]).await;
+            assert!(
+                failed_with(&world, "which no object can have as its name"),
+                "{kind} {name}: {:?}",
+                events(&world)
+            );
+            let kinds = ["volumesnapshots", "persistentvolumeclaims"];
+            let read = |one: &&sim::Request| one.verb == "get" && kinds.contains(&&*one.resource);
+            assert_eq!(world.api.requests().iter().filter(read).count(), 0, "{kind} {name}");
+        }
+    }
+}
+
 /// A driver that answers without the source may have made an empty volume.
 #[tokio::test(start_paused = true)]
 async fn volume_without_the_content_is_deleted_and_made_again() {

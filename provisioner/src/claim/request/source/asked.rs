@@ -1,6 +1,6 @@
 //! What a claim names as its source.
 
-use kubernetes::object::{Claim, Key};
+use kubernetes::object::{Claim, Key, is_label, is_subdomain};
 
 use super::super::super::eligible::{other_namespace, source};
 use super::error::SourceError;
@@ -51,6 +51,11 @@ pub(crate) fn named(claim: &Claim) -> Result<Option<Asked>, SourceError> {
     };
     if source.name.is_empty() {
         return Err(SourceError::NoName);
+    }
+    // The API server takes any text, and the text would become part of a path: it might lead to another object.
+    let key = asked.key();
+    if !is_subdomain(key.name()) || !is_label(key.namespace()) {
+        return Err(SourceError::Name(key.to_string()));
     }
     Ok(Some(asked))
 }

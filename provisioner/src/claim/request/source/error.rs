@@ -21,6 +21,9 @@ pub(crate) enum SourceError {
     /// The claim does not say which object.
     #[error("the claim's data source has no name")]
     NoName,
+    /// What it says leads to no object.
+    #[error("the claim's data source is {0:?}, which no object can have as its name")]
+    Name(String),
     /// The source is in another namespace, and the gate for that is off.
     #[error(
         "spec.dataSourceRef.namespace: filling a volume from another namespace needs the feature gate \
@@ -119,6 +122,7 @@ impl SourceError {
             Self::NotMutual(one, other) => one == object || other == object,
             Self::Kind { .. }
             | Self::NoName
+            | Self::Name(_)
             | Self::Gate
             | Self::NotGranted(_)
             | Self::Unreadable(..)
@@ -129,6 +133,6 @@ impl SourceError {
 
     /// Whether the claim is refused for what it names, as upstream counts it. Anything else leaves things as they were.
     pub(crate) fn is_final(&self) -> bool {
-        matches!(self, Self::Kind { .. } | Self::NoName | Self::Gate | Self::NotGranted(_))
+        matches!(self, Self::Kind { .. } | Self::NoName | Self::Name(_) | Self::Gate | Self::NotGranted(_))
     }
 }
