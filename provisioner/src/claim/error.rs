@@ -211,6 +211,11 @@ impl ProvisionError {
         }
     }
 
+    /// Whether the claim is not ours to provision.
+    pub(crate) fn is_for_populator(&self) -> bool {
+        matches!(self, Self::Source(SourceError::ForPopulator(_)))
+    }
+
     /// Whether it says only that others have worked at the same object at the same time: nothing is wrong.
     pub(crate) fn is_collision(&self) -> bool {
         matches!(self, Self::Source(SourceError::Changing(_)))

@@ -225,6 +225,10 @@ impl Claims {
             }
             Err(failure) => failure,
         };
+        if error.is_for_populator() {
+            self.free(&claim);
+            return self.left_to_populator(&claim);
+        }
         let state = self.state_after(&error, &claim).await;
         // If this attempt sent no call, what we know of earlier calls stays.
         if let Some(sent) = sent {

@@ -48,7 +48,7 @@ impl Claims {
         match asked {
             Asked::Snapshot(key) if self.config.can.snapshots => self.find_snapshot(key, &mut found).await?,
             Asked::Claim(key) if self.config.can.clones => self.find_claim(key, &mut found).await?,
-            Asked::Snapshot(_) | Asked::Claim(_) => {}
+            Asked::Snapshot(_) | Asked::Claim(_) | Asked::Other(..) => {}
         }
         Ok(found)
     }

@@ -16,13 +16,15 @@ pub(crate) enum Asked {
     Snapshot(Key),
     /// This claim.
     Claim(Key),
+    /// An object of this kind, in a namespace that the claim names. No driver can fill a volume from it.
+    Other(Box<str>, Key),
 }
 
 impl Asked {
     /// Namespace and name.
     pub(crate) fn key(&self) -> &Key {
         match self {
-            Self::Snapshot(key) | Self::Claim(key) => key,
+            Self::Snapshot(key) | Self::Claim(key) | Self::Other(_, key) => key,
         }
     }
 
@@ -31,6 +33,7 @@ impl Asked {
         match self {
             Self::Snapshot(key) => format!("VolumeSnapshot {key}"),
             Self::Claim(key) => format!("PersistentVolumeClaim {key}"),
+            Self::Other(kind, key) => format!("{kind} {key}"),
         }
     }
 }
@@ -47,6 +50,7 @@ pub(crate) fn named(claim: &Claim) -> Result<Option<Asked>, SourceError> {
         "VolumeSnapshot" if group == SNAPSHOTS => Asked::Snapshot(key),
         // As upstream, whatever the group is.
         "PersistentVolumeClaim" => Asked::Claim(key),
+        _ if other_namespace(claim).is_some() => Asked::Other(kind.into(), key),
         _ => return Err(SourceError::Kind { kind: kind.to_owned(), group: group.to_owned() }),
     };
     if source.name.is_empty() {

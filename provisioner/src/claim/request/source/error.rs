@@ -30,6 +30,9 @@ pub(crate) enum SourceError {
          CrossNamespaceVolumeDataSource"
     )]
     Gate,
+    /// A volume populator fills the volume.
+    #[error("CSI cannot fill a volume from the source {0}: a volume populator may")]
+    ForPopulator(String),
     /// The source is in another namespace, which does not allow that.
     #[error("no ReferenceGrant in its namespace lets the claim use the source {0}")]
     NotGranted(String),
@@ -124,6 +127,7 @@ impl SourceError {
             | Self::NoName
             | Self::Name(_)
             | Self::Gate
+            | Self::ForPopulator(_)
             | Self::NotGranted(_)
             | Self::Unreadable(..)
             | Self::Unprotected(..)
@@ -133,6 +137,14 @@ impl SourceError {
 
     /// Whether the claim is refused for what it names, as upstream counts it. Anything else leaves things as they were.
     pub(crate) fn is_final(&self) -> bool {
-        matches!(self, Self::Kind { .. } | Self::NoName | Self::Name(_) | Self::Gate | Self::NotGranted(_))
+        matches!(
+            self,
+            Self::Kind { .. }
+                | Self::NoName
+                | Self::Name(_)
+                | Self::Gate
+                | Self::ForPopulator(_)
+                | Self::NotGranted(_)
+        )
     }
 }
