@@ -114,6 +114,7 @@ async fn work_on_claims(
     workers: usize,
     stop: &CancellationToken,
 ) {
+    job.begin_to_lead();
     let intents = job.intents();
     let Some(sent) = stop.run_until_cancelled(intents.load()).await else { return };
     sent.into_iter().for_each(|sent| job.adopt(sent));

@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use thiserror::Error as ThisError;
 
+use super::object::name::is_path_segment;
 use super::object::{NoObject, Uid, Wire, version_number};
 use base::leadership::Leadership;
 
@@ -41,6 +42,8 @@ pub enum Format {
 pub struct NotLeading;
 
 /// The objects of the API server, as this process may change them.
+///
+/// Some names come from texts that users write. One that would lead a request elsewhere is the name of no object.
 #[derive(Clone)]
 pub struct Objects {
     client: Client,
@@ -78,6 +81,9 @@ impl Objects {
 
     /// Whether there is such an object; asks for its metadata only.
     pub async fn exists<W: Wire>(&self, namespace: &str, name: &str) -> Result<bool, Error> {
+        if !is_path_segment(name) {
+            return Ok(false);
+        }
         let request = path::<W>(namespace).get_metadata(name, &GetParams::default());
         match self.client.request::<IgnoredAny>(request.map_err(Error::BuildRequest)?).await {
             Ok(_) => Ok(true),
@@ -88,6 +94,9 @@ impl Objects {
 
     /// resourceVersion of an object; `None` if there is no such object. Asks for its metadata only.
     pub async fn version<W: Wire>(&self, namespace: &str, name: &str) -> Result<Option<u64>, Error> {
+        if !is_path_segment(name) {
+            return Ok(None);
+        }
         let request = path::<W>(namespace).get_metadata(name, &GetParams::default());
         match self.client.request::<NoObject>(request.map_err(Error::BuildRequest)?).await {
             Ok(object) => Ok(Some(version_number(object.metadata.resource_version.as_deref()))),
@@ -178,6 +187,9 @@ impl Objects {
 
     /// Reads one object whole; `None` when there is none.
     pub async fn raw<W: Wire>(&self, namespace: &str, name: &str) -> Result<Option<Value>, Error> {
+        if !is_path_segment(name) {
+            return Ok(None);
+        }
         let request = path::<W>(namespace).get(name, &GetParams::default()).map_err(Error::BuildRequest)?;
         match self.client.request::<Value>(request).await {
             Ok(object) => Ok(Some(object)),
@@ -314,6 +326,20 @@ mod tests {
         });
         let objects = Objects::new(Client::new(service, "default"), Leadership::always());
         objects.exists::<WireSecret>("ns", "key").await
+    }
+
+    #[tokio::test]
+    async fn name_that_leads_elsewhere_is_no_object_s() {
+        let service = tower::service_fn(|_: http::Request<Body>| {
+            std::future::ready(http::Response::builder().body(Body::from(b"{\"metadata\": {}}".to_vec())))
+        });
+        let objects = Objects::new(Client::new(service, "default"), Leadership::always());
+        for name in ["", ".", "..", "a/b", "../key", "key?a=b", "key#a", "%2e%2e"] {
+            assert!(!objects.exists::<WireSecret>("ns", name).await.unwrap(), "{name}");
+            assert_eq!(objects.version::<WireSecret>("ns", name).await.unwrap(), None, "{name}");
+            assert_eq!(objects.raw::<WireSecret>("ns", name).await.unwrap(), None, "{name}");
+        }
+        assert!(objects.exists::<WireSecret>("ns", "a.key").await.unwrap());
     }
 
     #[tokio::test]

@@ -12,6 +12,11 @@ use super::reconcile::Claims;
 use crate::intent::log::Intents;
 
 impl Claims {
+    /// We begin to lead: from now on nobody else sends requests.
+    pub(crate) fn begin_to_lead(&self) {
+        self.inherited.begin();
+    }
+
     /// The requests that are written down.
     pub(crate) fn intents(&self) -> Arc<Intents> {
         self.intents.clone()

@@ -29,6 +29,8 @@ pub(crate) struct Background {
     last: Uid,
     /// The last failure that was told since the claim is gone.
     told: String,
+    /// Whether nothing can be sent at present, and perhaps never again.
+    given_up: bool,
 }
 
 impl Background {
@@ -37,9 +39,14 @@ impl Background {
         self.sent.is_empty()
     }
 
-    /// Whether one of the requests is for such a claim.
-    pub(crate) fn any(&self, is_such: impl Fn(&Claim) -> bool) -> bool {
-        self.sent.iter().any(|sent| is_such(&sent.claim))
+    /// Whether one of the requests, which may be sent again, is for such a claim.
+    pub(crate) fn holds(&self, is_such: impl Fn(&Claim) -> bool) -> bool {
+        !self.given_up && self.sent.iter().any(|sent| is_such(&sent.claim))
+    }
+
+    /// Nothing can be sent until the next attempt begins.
+    pub(crate) fn give_up(&mut self) {
+        self.given_up = true;
     }
 
     /// uids of the classes whose requests are under way.
@@ -59,6 +66,7 @@ impl Background {
     /// An attempt with this class begins.
     pub(crate) fn begin(&mut self, class: &Uid) {
         self.last = class.clone();
+        self.given_up = false;
     }
 
     /// The request has no final answer: it is sent again after the others.

@@ -162,8 +162,8 @@ impl Claims {
         let found = self.found(&claim).await?;
         let prepared = prepare(&self.config, &claim, &class, name, &self.known(&claim), &found);
         let mut prepared = prepared.inspect_err(|error| {
-            if matches!(error, ProvisionError::Source(_)) {
-                self.wait_for(&claim, &found.seen);
+            if let ProvisionError::Source(error) = error {
+                self.wait_for(&claim, &found.seen_for(error));
             }
         })?;
         let mut request = self.with_secrets(&claim, &prepared).await?;

@@ -67,8 +67,8 @@ pub(crate) fn other_namespace(claim: &Claim) -> Option<&str> {
     source.and_then(|source| source.namespace.as_deref()).filter(|namespace| !namespace.is_empty())
 }
 
-/// Whether the data source is neither a snapshot nor a claim. A source with a namespace is
-/// no case for a populator: the attempt fails with an error, whatever the kind.
+/// Whether the data source is neither a snapshot nor a claim. Whether the claim may have a source with a namespace, whatever
+/// the kind, has to be looked up first: that is part of the attempt.
 fn is_for_populator(claim: &Claim) -> bool {
     other_namespace(claim).is_none()
         && source(claim)

@@ -162,6 +162,9 @@ pub(crate) enum ProvisionError {
 
 impl ProvisionError {
     /// The state that the error leaves the claim in. For `topology` and `node` see [`after_error`].
+    ///
+    /// `Differs:` a useless volume that was deleted again is the end of its request. Upstream sends it again, for a claim that
+    /// is gone without end.
     pub(crate) fn state(&self, topology: bool, node: bool) -> State {
         match self {
             Self::NotSupported(_)
@@ -176,6 +179,9 @@ impl ProvisionError {
             | Self::NameInUse(_)
             | Self::VolumeTaken { .. }
             | Self::Class(_)
+            // The volume is deleted again: nothing is left of the request.
+            | Self::TooSmall { cleanup: None, .. }
+            | Self::NotFilled { cleanup: None }
             | Self::InTree { cleanup: None, .. }
             | Self::Refused { .. } => State::Finished,
             Self::Source(error) if error.is_final() => State::Finished,
@@ -190,8 +196,8 @@ impl ProvisionError {
             | Self::Lookup { .. } => State::NoChange,
             Self::Driver(status) => after_error(status, topology, node),
             // The driver may have a volume of our name: ask again until it is right or refused.
-            Self::TooSmall { .. }
-            | Self::NotFilled { .. }
+            Self::TooSmall { cleanup: Some(_), .. }
+            | Self::NotFilled { cleanup: Some(_) }
             | Self::Malformed(_)
             | Self::InTree { cleanup: Some(_), .. } => State::InBackground,
         }
@@ -203,6 +209,16 @@ impl ProvisionError {
             Self::Topology(error) => error.node_is_gone(),
             _ => None,
         }
+    }
+
+    /// Whether the claim is not ours to provision.
+    pub(crate) fn is_for_populator(&self) -> bool {
+        matches!(self, Self::Source(SourceError::ForPopulator(_)))
+    }
+
+    /// Whether it says only that others have worked at the same object at the same time: nothing is wrong.
+    pub(crate) fn is_collision(&self) -> bool {
+        matches!(self, Self::Source(SourceError::Changing(_)))
     }
 
     /// Whether to retry slowly.

@@ -29,8 +29,10 @@ pub(crate) struct Memory {
     contests: HashMap<Uid, Contest>,
     uses: HashMap<Uid, Asked>,
     releasing: HashSet<Key>,
-    /// Snapshots of our driver that may bear our finalizer.
-    pub(super) ours: HashSet<Key>,
+    /// When this node may let go of a source that is another node's, perhaps.
+    turns: HashMap<Asked, Instant>,
+    /// Snapshots of our driver that may bear our finalizer, with the uid of each: another may get its name.
+    pub(super) ours: HashMap<Key, Uid>,
 }
 
 /// A volume whose PersistentVolume is not created yet.
@@ -76,6 +78,13 @@ impl Memory {
         self.background.get_mut(uid).is_none_or(|background| background.is_news(text))
     }
 
+    /// The requests for this claim cannot be sent now, and perhaps never again: until the next attempt they hold no source.
+    pub(crate) fn give_up(&mut self, uid: &Uid) {
+        if let Some(background) = self.background.get_mut(uid) {
+            background.give_up();
+        }
+    }
+
     /// Keeps a request until the driver gives a final answer to it.
     pub(crate) fn keep(&mut self, sent: Sent) {
         let background = self.background.entry(sent.claim.meta.uid.clone()).or_default();
@@ -119,16 +128,35 @@ impl Memory {
         self.uses.remove(uid);
     }
 
-    /// Whether an attempt to use the source is being made, or a request that names it may still be under way.
+    /// Whether an attempt to use the source is being made, or a request that names it is open: it may still be under way, or
+    /// its volume has no object yet. If we die, the next process sends such a request again.
     pub(crate) fn is_used(&self, source: &Asked) -> bool {
         self.uses.values().any(|used| used == source)
-            || self.background.values().any(|background| background.any(|claim| fills_from(claim, source)))
+            || self.background.values().any(|background| background.holds(|claim| fills_from(claim, source)))
+            || self.unsaved.values().any(|unsaved| fills_from(&unsaved.claim, source))
     }
 
     /// Our finalizer is about to be taken off the source, and no attempt to use it may begin until [`Memory::end_release`].
     /// False: it is in use.
     pub(crate) fn begin_release(&mut self, source: &Asked) -> bool {
         !self.is_used(source) && self.releasing.insert(source.key().clone())
+    }
+
+    /// How long this node still leaves it to others to let go of the source. With the first call a random time begins, so that
+    /// not all nodes ask at once.
+    pub(crate) fn turn(&mut self, source: &Asked, node: &NodeSettings, now: Instant) -> Option<Duration> {
+        let first = || now + node.base_delay.mul_f64(fastrand::f64());
+        let at = *self.turns.entry(source.clone()).or_insert_with(first);
+        let left = Some(at.saturating_duration_since(now)).filter(|left| !left.is_zero());
+        if left.is_none() {
+            self.end_turn(source);
+        }
+        left
+    }
+
+    /// There is nothing to let go of.
+    pub(crate) fn end_turn(&mut self, source: &Asked) {
+        self.turns.remove(source);
     }
 
     /// The finalizer is off, or was not to be had.

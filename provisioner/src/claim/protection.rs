@@ -6,15 +6,19 @@
 use std::sync::Arc;
 
 use base::queue::{Job, Outcome, Place, WorkQueue};
+use kube::Resource as _;
 use kubernetes::api;
-use kubernetes::object::{CLONING_PROTECTION, Claim, Key};
+use kubernetes::object::{CLONING_PROTECTION, Claim, Key, WireClaim};
+use kubernetes::secret::SecretError;
 use kubernetes::store::{Change, Store};
+use tokio::time::Instant;
 
 mod finalizer;
 pub(crate) mod held;
 pub(crate) mod snapshot;
 
 use self::finalizer::{add_finalizer, remove_finalizer};
+use super::eligible::source;
 use super::error::ProvisionError;
 use super::reconcile::Claims;
 use super::request::{Asked, Found, SourceError, fills_from, named};
@@ -49,15 +53,17 @@ impl Claims {
                 Err(error) => return Err(SourceError::Unprotected(what, api::text(&error))),
             }
         }
-        Err(SourceError::Unprotected(what, "it keeps changing".to_owned()))
+        Err(SourceError::Changing(what))
     }
 
     /// Takes our finalizer off, if the claim is being deleted and nothing is cloned from it.
     async fn release(&self, key: &Key) -> Outcome {
+        let asked = Asked::Claim(key.clone());
         let Some(source) = self.claims.get(key).filter(|source| is_held(source)) else {
+            self.memory().end_turn(&asked);
             return Outcome::Done;
         };
-        if self.is_being_cloned(key) {
+        if self.intents.may_have_more() || self.is_being_cloned(key) {
             // The queue gets it when the clone is made; a request without a claim is asked for again.
             return Outcome::Retry;
         }
@@ -68,6 +74,9 @@ impl Claims {
                 base::error!(error, "Cannot tell whose the source of clones is; will retry"; "claim" => key);
                 return Outcome::Retry;
             }
+        }
+        if let Some(later) = self.is_for_others(&asked, false).await {
+            return later;
         }
         match self.edit(&source.meta, |live| remove_finalizer(live, CLONING_PROTECTION)).await {
             Ok(Edited::Done) => {
@@ -86,27 +95,58 @@ impl Claims {
         }
     }
 
+    /// With a provisioner on each node: when to look at a source again that others may use, or may let go of. `is_ours`: we hold
+    /// it, so we let go of it at once.
+    ///
+    /// `Differs:` upstream lets all nodes try at once, and lets go of a source that another node uses for a claim that is gone.
+    async fn is_for_others(&self, asked: &Asked, is_ours: bool) -> Option<Outcome> {
+        let node = self.config.node.as_ref()?;
+        if !is_ours && let Some(left) = self.memory().turn(asked, node, Instant::now()) {
+            return Some(Outcome::After(left));
+        }
+        match self.intents.is_open_elsewhere(|claim| fills_from(claim, asked)).await {
+            Ok(false) => None,
+            Ok(true) => Some(Outcome::Retry),
+            Err(error) => {
+                base::error!(api::text(&error), "Cannot tell whether another node uses the source; will retry"; "source" => asked.key());
+                Some(Outcome::Retry)
+            }
+        }
+    }
+
     /// Whether a call that clones this claim may be under way, even if the clone's claim is gone. A claim that is being
-    /// deleted is cloned no more, so those that only wait for it do not hold it. Where requests are not written down, we do not
-    /// know what an earlier process has sent: then they do.
+    /// deleted is cloned no more, so those that only wait for it do not hold it, unless an earlier process may have sent a
+    /// request for them ([`Claims::may_have_been_sent`]).
     ///
     /// `Differs:` upstream counts all claims of the namespace that are Pending, whosever they are: two of them can hold each
     /// other for ever. And it forgets a call for a claim that is gone, and does not see clones in other namespaces.
     fn is_being_cloned(&self, key: &Key) -> bool {
         let asked = Asked::Claim(key.clone());
-        (!self.knows_what_was_sent() && self.waits_for_source(&asked)) || self.memory().is_used(&asked)
+        self.waits_for_source(&asked, |claim| self.may_have_been_sent(claim)) || self.memory().is_used(&asked)
     }
 
-    /// Whether every request that may be under way is known to this process: each was written down, and nobody works beside it.
-    fn knows_what_was_sent(&self) -> bool {
-        self.config.intents.is_some() && self.config.node.is_none()
+    /// Whether somebody else may have sent a request for this claim: an earlier process, or one on another node.
+    pub(super) fn may_have_been_sent(&self, claim: &Claim) -> bool {
+        self.config.node.is_some() || self.inherited.has(&claim.meta.uid)
     }
 
-    /// Whether a claim waits for a volume to be filled from this.
-    fn waits_for_source(&self, asked: &Asked) -> bool {
+    /// Whether such a claim waits for a volume to be filled from this.
+    fn waits_for_source(&self, asked: &Asked, is_such: impl Fn(&Claim) -> bool) -> bool {
         let scope = self.claims.scope();
-        let waits = |claim: &Claim| fills_from(claim, asked) && claim.waits_for(scope);
+        let waits = |claim: &Claim| fills_from(claim, asked) && claim.waits_for(scope) && is_such(claim);
         self.claims.list().iter().any(|claim| waits(claim) && !self.has_object(claim))
+    }
+
+    /// Whether the requests for this claim may never be sent again: the claim is gone, and so is the Secret that they need. In
+    /// a namespace that is being deleted the Secret cannot come back, and a source there would keep the namespace for ever.
+    pub(super) async fn waits_in_vain(&self, claim: &Claim, error: &ProvisionError) -> bool {
+        let lacks_secret =
+            matches!(error, ProvisionError::Secret { reason: SecretError::NotFound { .. }, .. });
+        if !lacks_secret || source(claim).is_none() || self.is_waiting(claim) {
+            return false;
+        }
+        let live = self.seat.objects.get::<WireClaim>(claim.meta.namespace(), claim.meta.name()).await;
+        live.is_ok_and(|live| live.is_none_or(|live| claim.meta.uid != live.meta().uid.clone().into()))
     }
 
     /// The clones of another driver's claims are not ours to know. A volume that is gone cannot be cloned by anybody.

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::background::Sent;
 use super::eligible::{Eligibility, eligibility, selected_node};
 use super::error::ProvisionError;
+use super::inherited::Inherited;
 use super::memory::{Memory, Unsaved};
 use super::name::volume_name;
 use super::object::new_volume;
@@ -81,6 +82,7 @@ pub(crate) struct Claims {
     capacity: Trigger,
     unplaced: Unplaced,
     memory: Mutex<Memory>,
+    pub(super) inherited: Inherited,
     pub(super) unsaved: WorkQueue<ClaimId>,
     pub(super) metrics: ClaimMetrics,
     pub(super) intents: Arc<Intents>,
@@ -110,7 +112,7 @@ impl Claims {
                 waiting.take(node).into_iter().for_each(|id| to.add(id, Place::lane(0)))
             });
         }
-        let (memory, queue) = (Mutex::default(), queue.clone());
+        let (memory, inherited, queue) = (Mutex::default(), Inherited::follow(&claims), queue.clone());
         let snapshots = config.can.snapshots.then(|| Snapshots::new(&config, &seat, &claims));
         let to = queue.clone();
         let uncached = Uncached::new(
@@ -131,6 +133,7 @@ impl Claims {
             capacity,
             unplaced,
             memory,
+            inherited,
             unsaved,
             metrics,
             intents,
@@ -222,16 +225,26 @@ impl Claims {
             }
             Err(failure) => failure,
         };
+        if error.is_for_populator() {
+            self.free(&claim);
+            return self.left_to_populator(&claim);
+        }
         let state = self.state_after(&error, &claim).await;
         // If this attempt sent no call, what we know of earlier calls stays.
         if let Some(sent) = sent {
             match state {
                 State::InBackground => self.memory().keep(sent),
-                State::Finished | State::Reschedule => self.memory().settle(&sent),
+                State::Finished | State::Reschedule => {
+                    self.inherited.settle(uid);
+                    self.memory().settle(&sent);
+                }
                 // It did not reach the driver.
                 State::NoChange if is_first => self.memory().settle(&sent),
                 State::NoChange => {}
             }
+        }
+        if self.waits_in_vain(&claim, &error).await {
+            self.memory().give_up(uid);
         }
         self.free(&claim);
         if state != State::NoChange {

@@ -31,7 +31,7 @@ impl Claims {
     ///
     /// `Differs:` upstream takes the source claim from its cache, which may still show a claim that is gone.
     pub(super) async fn found(&self, claim: &Claim) -> Result<Found, ProvisionError> {
-        let mut found = Found::default();
+        let mut found = Found { may_be_half_made: self.may_have_been_sent(claim), ..Found::default() };
         let Ok(Some(asked)) = asked(&self.config, claim) else { return Ok(found) };
         let namespace = asked.key().namespace();
         if namespace != claim.meta.namespace() {
@@ -48,7 +48,7 @@ impl Claims {
         match asked {
             Asked::Snapshot(key) if self.config.can.snapshots => self.find_snapshot(key, &mut found).await?,
             Asked::Claim(key) if self.config.can.clones => self.find_claim(key, &mut found).await?,
-            Asked::Snapshot(_) | Asked::Claim(_) => {}
+            Asked::Snapshot(_) | Asked::Claim(_) | Asked::Other(..) => {}
         }
         Ok(found)
     }
@@ -94,6 +94,11 @@ impl Claims {
 }
 
 fn parsed<W: Wire + Resource>(kind: &str, key: &Key, live: Option<Value>) -> Result<Option<W>, SourceError> {
-    let read = live.map(serde_json::from_value).transpose();
-    read.map_err(|error| SourceError::Unreadable(format!("{kind} {key}"), error.to_string()))
+    let read: Result<Option<W>, _> = live.map(serde_json::from_value).transpose();
+    let read = read.map_err(|error| SourceError::Unreadable(format!("{kind} {key}"), error.to_string()))?;
+    // What has another name is not what the claim names, whoever answered so.
+    Ok(read.filter(|object| {
+        let (meta, text) = (object.meta(), |text: &Option<String>| text.clone().unwrap_or_default());
+        (&*text(&meta.namespace), &*text(&meta.name)) == (key.namespace(), key.name())
+    }))
 }

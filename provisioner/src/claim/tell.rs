@@ -34,7 +34,13 @@ impl Claims {
 
     /// Tells why an attempt failed. Of a claim that is gone, each failure is told once in a row: what is tried again for it may
     /// fail for days, for instance until somebody makes its Secret anew.
+    ///
+    /// `Differs:` upstream also warns of a source that others hold at the same moment, for instance of another clone.
     pub(super) fn tell_failure(&self, claim: &Claim, error: &ProvisionError) {
+        if error.is_collision() {
+            base::v!(2, "Others have changed what the claim needs; will retry"; "claim" => claim.meta.key, "err" => error);
+            return;
+        }
         self.metrics.failed(claim);
         if !self.is_waiting(claim) && !self.memory().is_news(&claim.meta.uid, &error.to_string()) {
             base::v!(4, "Provisioning failed as before for a claim that is gone"; "claim" => claim.meta.key);

@@ -1,6 +1,6 @@
 //! Which intents there are, in which Lease each is, and what has to be written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kubernetes::object::Uid;
@@ -19,8 +19,9 @@ struct Page {
     entries: BTreeMap<String, (Arc<str>, bool)>,
     /// Of names and texts together.
     bytes: usize,
-    /// Intents that were taken out and may still be in the Lease. If they are read there, they are not news.
-    leftovers: BTreeMap<String, Arc<str>>,
+    /// Intents that were taken out and may still be in the Lease: all texts that one may have there. If they are read there,
+    /// they are not news.
+    leftovers: BTreeMap<String, BTreeSet<Arc<str>>>,
 }
 
 /// What to write to one Lease.
@@ -107,13 +108,15 @@ impl Book {
         let mut adopted = Vec::new();
         for (name, text) in annotations {
             let known = self.pages.iter().any(|page| page.entries.contains_key(&name));
-            let settled =
-                self.pages.iter().any(|page| page.leftovers.get(&name).is_some_and(|gone| **gone == *text));
+            let settled = self
+                .pages
+                .iter()
+                .any(|page| page.leftovers.get(&name).is_some_and(|gone| gone.contains(&*text)));
             let Some(page) = self.pages.get_mut(page) else { continue };
             let text: Arc<str> = text.into();
             if known || settled {
                 // The next write takes it out of the Lease, or replaces it.
-                page.leftovers.insert(name, text);
+                page.leftovers.entry(name).or_default().insert(text);
                 continue;
             }
             page.bytes += name.len() + text.len();
@@ -162,7 +165,7 @@ impl Page {
     fn remove(&mut self, name: &str) {
         if let Some((text, _)) = self.entries.remove(name) {
             self.bytes = self.bytes.saturating_sub(name.len() + text.len());
-            self.leftovers.insert(name.to_owned(), text);
+            self.leftovers.entry(name.to_owned()).or_default().insert(text);
         }
     }
 }
@@ -262,6 +265,21 @@ mod tests {
         assert_eq!(book.adopt(0, found.clone()), [], "somebody else has written to the Lease");
         assert_eq!((store(&mut book, true), book.has_leftovers()), (1, false));
         assert_eq!(book.adopt(0, found).len(), 1, "it was taken out: this is another process's");
+    }
+
+    /// Neither write has had an answer: any of the texts may be in the Lease.
+    #[test]
+    fn settled_texts_of_one_name_are_no_news() {
+        let mut book = Book::default();
+        for text in ["first", "second"] {
+            book.put(&uid(1), &class(), text);
+            book.retain(&uid(1), &[]);
+        }
+        for text in ["first", "second"] {
+            let found = BTreeMap::from([(key(&uid(1), &class()), text.to_owned())]);
+            assert_eq!(book.adopt(0, found), [], "{text}");
+        }
+        assert_eq!((store(&mut book, true), book.has_leftovers()), (1, false));
     }
 
     #[test]

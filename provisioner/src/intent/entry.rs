@@ -182,7 +182,7 @@ fn secrets_of(texts: &BTreeMap<String, String>) -> SecretRefs {
 mod tests {
     use super::*;
     use crate::claim::object::new_volume;
-    use crate::claim::request::{Found, prepare};
+    use crate::claim::request::{Found, fills_from, named, prepare};
     use crate::fixture::{claim_from, class, config, scope};
     use crate::topology::Known;
 
@@ -244,6 +244,17 @@ mod tests {
         let after = from_text(&to_text(&before).unwrap(), &scope()).unwrap();
         let source = after.claim.data_source_ref.as_ref().unwrap();
         assert_eq!((&*source.name, source.namespace.as_deref()), ("source", Some("theirs")));
+    }
+
+    #[test]
+    fn source_in_the_claim_s_namespace_comes_back() {
+        let source = json!({"kind": "VolumeSnapshot", "name": "snap", "apiGroup": "snapshot.storage.k8s.io"});
+        let mut before = sent(json!({}), &[]);
+        before.claim = claim_from(json!({}), json!({"dataSource": source})).into();
+        let after = from_text(&to_text(&before).unwrap(), &scope()).unwrap();
+        let asked = named(&before.claim).unwrap().unwrap();
+        assert!(fills_from(&after.claim, &asked), "{:?}", after.claim.data_source);
+        assert_eq!(after.claim.data_source, before.claim.data_source);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Reads and writes the Leases that hold the intents.
+//! Writes the Leases that hold the intents.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,48 +8,48 @@ use futures::stream::{self, StreamExt as _};
 use kubernetes::api::{self, Objects};
 use kubernetes::lease::Lease;
 use kubernetes::object::{Scope, Uid};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::{Notify, oneshot};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use super::book::{Book, Put, Write};
-use super::entry::{from_text, is_key, to_text};
+use super::entry::to_text;
 use super::place::Place;
+use super::rest::Rest;
 use crate::claim::background::Sent;
 use crate::claim::error::ProvisionError;
 
 /// How long settled intents may stay in their Lease when nothing else is written to it.
 const LEISURE: Duration = Duration::from_secs(5);
-/// Pause after a failed attempt to read the Leases.
-const PAUSE: Duration = Duration::from_secs(1);
 /// How long no intents are written after the API server has refused one.
 const REFUSED: Duration = Duration::from_secs(60);
 /// Leases that are written at once.
 const AT_ONCE: usize = 3;
-/// So many Leases in a row that are not there end the reading. Of those that were being written when the process died, all but
-/// the last may be missing; and somebody may have deleted one between others.
-const GAP: usize = AT_ONCE + 1;
 
 type Told = oneshot::Sender<Result<(), String>>;
 
 #[derive(Default)]
-struct State {
-    book: Book,
+pub(super) struct State {
+    pub(super) book: Book,
     /// resourceVersion of each Lease; `None` where there is none yet.
     versions: Vec<Option<String>>,
     /// Who waits for the next write of which page.
     waiting: Vec<(usize, Told)>,
-    /// Until then nothing is written down: the API server has refused it.
+    /// Until then nothing is written down or read: the API server has refused it.
     off_until: Option<Instant>,
+    /// What an earlier leader has written down and is not read yet.
+    pub(super) rest: Rest,
+    /// When the rest is asked for again.
+    pub(super) read_at: Option<Instant>,
     /// Whether that was logged.
     told: bool,
 }
 
 /// The intents of this process. Claims put theirs in; [`Intents::run`] writes.
 pub(crate) struct Intents {
-    place: Option<Place>,
-    objects: Objects,
-    scope: Arc<Scope>,
+    pub(super) place: Option<Place>,
+    pub(super) objects: Objects,
+    pub(super) scope: Arc<Scope>,
     state: Mutex<State>,
     /// Notified when somebody waits, or something was settled.
     changed: Notify,
@@ -58,7 +58,9 @@ pub(crate) struct Intents {
 impl Intents {
     /// No intents yet. Without a place, none are ever written down.
     pub(crate) fn new(place: Option<Place>, objects: Objects, scope: Arc<Scope>) -> Self {
-        Self { place, objects, scope, state: Mutex::default(), changed: Notify::new() }
+        let rest = if place.is_some() { Rest::default() } else { Rest::Nothing };
+        let state = State { rest, ..State::default() }.into();
+        Self { place, objects, scope, state, changed: Notify::new() }
     }
 
     /// Whether nothing is written down at present.
@@ -66,35 +68,8 @@ impl Intents {
         self.place.is_none() || self.state().off_until.is_some_and(|until| Instant::now() < until)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Reads the Leases of an earlier leader. Returns the requests that may have no final answer. Repeats until the API
-    /// server has answered.
-    pub(crate) async fn load(&self) -> Vec<Sent> {
-        let (mut found, mut page, mut missing) = (Vec::new(), 0, 0);
-        while missing < GAP && !self.is_off() {
-            match self.read(page).await {
-                Ok(None) => (page, missing) = (page + 1, missing + 1),
-                Ok(Some(sent)) => {
-                    found.extend(sent);
-                    (page, missing) = (page + 1, 0);
-                }
-                Err(error) if self.gives_up(&error) => break,
-                Err(error) => {
-                    base::error!(
-                        api::text(&error),
-                        "Cannot read the requests that an earlier process may have sent; will retry"
-                    );
-                    sleep(PAUSE).await;
-                }
-            }
-        }
-        if !found.is_empty() {
-            base::info!("Found requests that an earlier process may have sent"; "requests" => found.len());
-        }
-        found
     }
 
     /// Writes down a request. Returns when that is stored.
@@ -137,7 +112,8 @@ impl Intents {
         }
     }
 
-    /// Writes what has to be written; never ends. `adopt` is given requests that somebody else has written down meanwhile.
+    /// Writes what has to be written, and reads what could not be read yet; never ends. `adopt` is given requests that an
+    /// earlier leader or somebody else has written down.
     pub(crate) async fn run(&self, adopt: impl Fn(Sent)) {
         let mut clean_at: Option<Instant> = None;
         loop {
@@ -151,6 +127,11 @@ impl Intents {
                 biased;
                 () = self.changed.notified() => false,
                 () = at_leisure => true,
+                () = self.rest_is_due() => {
+                    // Claims wait for writes meanwhile: one attempt.
+                    self.read_on(false).await.into_iter().for_each(&adopt);
+                    false
+                }
             };
             self.write(clean, &adopt).await;
             let has_leftovers = self.state().book.has_leftovers();
@@ -242,33 +223,8 @@ impl Intents {
         }
     }
 
-    /// Reads a Lease. Returns the requests in it that were not known; `None` if there is no such Lease.
-    async fn read(&self, page: usize) -> Result<Option<Vec<Sent>>, api::Error> {
-        let Some(place) = &self.place else { return Ok(None) };
-        let lease = self.objects.raw::<Lease>(&place.namespace, &place.lease(page)).await?;
-        let Some(lease) = lease else {
-            self.state().set_version(page, None);
-            return Ok(None);
-        };
-        let version = lease.pointer("/metadata/resourceVersion").and_then(Value::as_str).map(str::to_owned);
-        let adopted = {
-            let mut state = self.state();
-            state.set_version(page, version);
-            state.book.adopt(page, intents_of(&lease))
-        };
-        let read = |(name, text): (String, Arc<str>)| match from_text(&text, &self.scope) {
-            Ok(sent) => Some(sent),
-            Err(error) => {
-                // Another version may be able to read it: it stays.
-                base::error!(error, "Cannot read the request that an earlier process may have sent"; "lease" => place.lease(page), "annotation" => name);
-                None
-            }
-        };
-        Ok(Some(adopted.into_iter().filter_map(read).collect()))
-    }
-
     /// Whether the error means that intents cannot be kept here. Then none are written down for a while.
-    fn gives_up(&self, error: &api::Error) -> bool {
+    pub(super) fn gives_up(&self, error: &api::Error) -> bool {
         let refused = [403, 404, 405, 413, 422].into_iter().any(|code| api::is(error, code));
         let name = self.place.as_ref().map(|place| place.name.as_str()).unwrap_or_default();
         // One of our own Leases that somebody has deleted is made anew.
@@ -279,7 +235,8 @@ impl Intents {
             return false;
         }
         let mut state = self.state();
-        state.off_until = Some(Instant::now() + REFUSED);
+        let until = Some(Instant::now() + REFUSED);
+        (state.off_until, state.read_at) = (until, until);
         if !std::mem::replace(&mut state.told, true) {
             base::warn!("Requests are not written down before they are sent: if a claim is deleted while its volume is being made and this process dies, the volume leaks";
                 "needs" => "get, create and update on leases", "namespace" => self.place.as_ref().map(|place| place.namespace.clone()).unwrap_or_default(), "err" => api::text(error));
@@ -297,7 +254,7 @@ fn tell(waiting: impl IntoIterator<Item = Told>, failed: Option<String>) {
 }
 
 impl State {
-    fn set_version(&mut self, page: usize, version: Option<String>) {
+    pub(super) fn set_version(&mut self, page: usize, version: Option<String>) {
         if self.versions.len() <= page {
             self.versions.resize(page + 1, None);
         }
@@ -305,10 +262,4 @@ impl State {
             *known = version;
         }
     }
-}
-
-fn intents_of(lease: &Value) -> BTreeMap<String, String> {
-    let annotations = lease.pointer("/metadata/annotations").and_then(Value::as_object);
-    let text = |(name, text): (&String, &Value)| Some((name.clone(), text.as_str()?.to_owned()));
-    annotations.into_iter().flatten().filter(|(name, _)| is_key(name)).filter_map(text).collect()
 }

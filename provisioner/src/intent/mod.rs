@@ -10,14 +10,14 @@
 //! - an intent holds no content of Secrets, only their names.
 //!
 //! Intents are annotations of Lease objects in the namespace of leader election: `mooring-intents-<driver>-<number>`, as
-//! many as their size demands. Upstream's role grants get, create and update on Leases already. Nobody takes these
+//! many as their size demands. Upstream's role grants get, list, create and update on Leases already. Nobody takes these
 //! Leases, and they may be deleted when no csi-provisioner runs. With `--node-deployment` each node has its own. Whoever may write
 //! Leases in that namespace can have volumes made, so it must be as trusted as csi-provisioner; whoever may read them sees the
 //! parameters of classes.
 //!
 //! - [`entry`]: an intent as text, and back;
 //! - [`book`]: which intents there are, and which Lease has to be written;
-//! - [`log`]: reads and writes the Leases; [`place`]: which ones.
+//! - [`log`] writes the Leases, [`read`] reads those of an earlier leader; [`place`]: which ones.
 //!
 //! `Differs:` upstream leaks the volume. The price: a new request waits for a write, which counts against `--kube-api-qps`; if the
 //! write fails, the claim gets an event and is retried. `--volume-intents=false` makes ours leak too, and so does a service
@@ -27,3 +27,5 @@ pub(crate) mod book;
 pub(crate) mod entry;
 pub(crate) mod log;
 pub(crate) mod place;
+mod read;
+mod rest;

@@ -9,15 +9,32 @@ pub struct Place {
     pub namespace: String,
     /// Their names, without the number at the end.
     pub name: String,
+    /// The same without the node, if there is a provisioner on each node.
+    pub shared: Option<String>,
 }
 
 impl Place {
     /// The Leases of a driver's provisioner, or of the one on this node: provisioners on nodes work side by side, and each has
     /// its own.
     pub(crate) fn new(namespace: String, driver: &str, node: Option<&str>) -> Self {
-        let node = node.map(|node| format!("-{node}")).unwrap_or_default();
-        let name = format!("mooring-intents-{}{node}", sanitize_driver_name(driver).to_lowercase());
-        Self { namespace, name }
+        let all = format!("mooring-intents-{}", sanitize_driver_name(driver).to_lowercase());
+        match node {
+            None => Self { namespace, name: all, shared: None },
+            Some(node) => Self { namespace, name: format!("{all}-{node}"), shared: Some(all) },
+        }
+    }
+
+    /// The number of the Lease of this name, if it is one of these.
+    pub(super) fn page(&self, name: &str) -> Option<usize> {
+        let page = name.strip_prefix(&*self.name)?.strip_prefix('-')?.parse().ok()?;
+        (self.lease(page) == name).then_some(page)
+    }
+
+    /// The node whose provisioner has the Lease of this name, if it is one of another node's.
+    pub(super) fn other_node<'a>(&self, name: &'a str) -> Option<&'a str> {
+        let rest = name.strip_prefix(self.shared.as_deref()?)?.strip_prefix('-')?;
+        let (node, page) = rest.rsplit_once('-')?;
+        (page.parse::<usize>().is_ok() && self.page(name).is_none()).then_some(node)
     }
 
     /// The name of the Lease with this number.
@@ -34,6 +51,24 @@ mod tests {
     fn provisioner_of_each_node_has_leases_of_its_own() {
         let lease = |node| Place::new("ns".into(), "Hostpath.csi.k8s.io", node).lease(2);
         assert_eq!(lease(None), "mooring-intents-hostpath-csi-k8s-io-2");
+        let other =
+            |name| Place::new("ns".into(), "driver", Some("node-1")).other_node(name).map(str::to_owned);
+        assert_eq!(other("mooring-intents-driver-node-2.example-12").as_deref(), Some("node-2.example"));
+        for own in
+            ["mooring-intents-driver-node-1-0", "mooring-intents-driver-0", "mooring-intents-else-node-2-0"]
+        {
+            assert_eq!(other(own), None, "{own}");
+        }
+        let page = |name: &str| Place::new("ns".into(), "driver", None).page(name);
+        assert_eq!(
+            (page("mooring-intents-driver-0"), page("mooring-intents-driver-12")),
+            (Some(0), Some(12))
+        );
+        for other in
+            ["mooring-intents-driver-node-1-0", "mooring-intents-driver-01", "mooring-intents-driver-", "x-0"]
+        {
+            assert_eq!(page(other), None, "{other}");
+        }
         assert_eq!(lease(Some("node-1.example")), "mooring-intents-hostpath-csi-k8s-io-node-1.example-2");
     }
 }

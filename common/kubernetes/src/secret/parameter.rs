@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::template::{Facts, Part, TemplateError, resolve};
+use crate::object::{is_label, is_subdomain};
 use base::log::quote::quoted;
 
 /// Parameters with this prefix are for sidecars; an unknown one is an error.
@@ -229,29 +230,14 @@ fn resolved((key, template): Found<'_>, part: Part, facts: &Facts<'_>) -> Result
         source,
     })?;
     let valid = match part {
-        Part::Name => is_dns1123_subdomain(&resolved),
-        Part::Namespace => is_dns1123_label(&resolved),
+        Part::Name => is_subdomain(&resolved),
+        Part::Namespace => is_label(&resolved),
     };
     if valid {
         return Ok(resolved);
     }
     let template = template.to_owned();
     Err(ReferenceError::Invalid { key, template, resolved, is_name: part == Part::Name })
-}
-
-/// Whether a text can be a namespace: at most 63 characters of `[a-z0-9-]`, no dash at either end.
-fn is_dns1123_label(text: &str) -> bool {
-    text.len() <= 63 && is_dns1123_word(text)
-}
-
-/// Whether a text can be a Secret's name: at most 253 characters, labels joined by dots.
-fn is_dns1123_subdomain(text: &str) -> bool {
-    text.len() <= 253 && text.split('.').all(is_dns1123_word)
-}
-
-fn is_dns1123_word(text: &str) -> bool {
-    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    !text.is_empty() && text.bytes().all(allowed) && !text.starts_with('-') && !text.ends_with('-')
 }
 
 /// A parameter that only we could mean and nobody knows.

@@ -8,6 +8,7 @@
 //! `Differs:` the Go sidecars try again only after the back-off. Our csi-attacher also tries at once when the object appears,
 //! and within seconds when a Secret does, and so does our csi-provisioner.
 
+mod floor;
 mod secret;
 mod uncached;
 mod waiters;

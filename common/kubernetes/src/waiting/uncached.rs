@@ -7,20 +7,22 @@
 //!   watch them, or the watch would be of the whole cluster.
 //!
 //! While nobody waits, this costs neither requests nor memory. Without the permission to watch or to read, waiters are left to
-//! their back-off.
+//! their back-off, and one log line says so. Nobody is woken again and again without pause ([`floor`](super::floor)).
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::hash::Hash;
 use std::ops::Bound;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base::metrics::Metrics;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
+use super::floor::Floor;
 use super::secret::pause;
 use crate::api::{self, Objects};
 use crate::object::{
@@ -85,6 +87,8 @@ pub struct Uncached<W> {
     state: Mutex<State<W>>,
     /// Notified when somebody begins to wait for an object that is polled.
     wanted: Notify,
+    /// Notified when somebody is to be woken later.
+    postponed: Notify,
 }
 
 impl<W> fmt::Debug for Uncached<W> {
@@ -99,6 +103,9 @@ struct State<W> {
     waits: HashMap<W, Wait>,
     /// By kind and namespace.
     watches: HashMap<(Kind, Box<str>), Watch>,
+    /// By kind: whether it was logged that we may not watch it.
+    refusals: BTreeMap<Kind, Arc<AtomicBool>>,
+    floor: Floor<W>,
 }
 
 struct Wait {
@@ -122,9 +129,16 @@ impl<W: Clone + Eq + Hash + Send + Sync + 'static> Uncached<W> {
         streaming: bool,
         wake: impl Fn(&W) + Send + Sync + 'static,
     ) -> Arc<Self> {
-        let state = State { waiters: BTreeMap::new(), waits: HashMap::new(), watches: HashMap::new() };
+        let state = State {
+            waiters: BTreeMap::new(),
+            waits: HashMap::new(),
+            watches: HashMap::new(),
+            refusals: BTreeMap::new(),
+            floor: Floor::default(),
+        };
         let (wake, state) = (Box::new(wake), Mutex::new(state));
-        Arc::new(Self { objects, metrics, streaming, wake, state, wanted: Notify::new() })
+        let (wanted, postponed) = (Notify::new(), Notify::new());
+        Arc::new(Self { objects, metrics, streaming, wake, state, wanted, postponed })
     }
 
     /// `who` waits from now on for a change of what it has seen, and for nothing else.
@@ -133,13 +147,16 @@ impl<W: Clone + Eq + Hash + Send + Sync + 'static> Uncached<W> {
         {
             let mut state = self.state();
             state.join(who, seen);
+            state.floor.looked(who);
             for Seen { kind, key, version } in seen {
                 if *kind >= FIRST_POLLED {
                     is_polled = true;
                     continue;
                 }
                 let place = (*kind, Box::from(key.namespace()));
-                let watch = state.watches.entry(place).or_insert_with(|| self.watch(*kind, key.namespace()));
+                let refusal = state.refusals.entry(*kind).or_default().clone();
+                let begin = || self.watch(*kind, key.namespace(), refusal);
+                let watch = state.watches.entry(place).or_insert_with(begin);
                 has_changed |= (watch.is_newer)(key, *version);
             }
             if has_changed {
@@ -147,7 +164,7 @@ impl<W: Clone + Eq + Hash + Send + Sync + 'static> Uncached<W> {
             }
         }
         if has_changed {
-            (self.wake)(who);
+            self.wake_all(vec![who.clone()]);
         } else if is_polled {
             self.wanted.notify_one();
         }
@@ -161,11 +178,36 @@ impl<W: Clone + Eq + Hash + Send + Sync + 'static> Uncached<W> {
             Some(_) => state.part(who),
             None => {}
         }
+        if !state.waits.contains_key(who) {
+            state.floor.settle(who);
+        }
         state.end_watches();
     }
 
-    /// Polls for what is not watched. Never ends.
+    /// Polls for what is not watched, and wakes those who are to be woken later. Never ends.
     pub async fn poll(&self) {
+        futures::join!(self.poll_objects(), self.wake_late());
+    }
+
+    async fn wake_late(&self) {
+        loop {
+            let due = self.state().floor.next_due();
+            let at_due = async {
+                match due {
+                    Some(due) => sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = at_due => {}
+                () = self.postponed.notified() => continue,
+            }
+            let woken = self.state().floor.take_due(Instant::now());
+            woken.iter().for_each(&self.wake);
+        }
+    }
+
+    async fn poll_objects(&self) {
         let (mut last, mut took) = (None, Duration::ZERO);
         loop {
             let Some((_, count)) = self.polled_after(last.as_ref()) else {
@@ -191,18 +233,32 @@ impl<W: Clone + Eq + Hash + Send + Sync + 'static> Uncached<W> {
     /// The object is there, in this version.
     fn changed(&self, kind: Kind, key: &Key, version: u64) {
         let woken = self.state().changed(kind, key, version);
-        woken.iter().for_each(&self.wake);
+        self.wake_all(woken);
     }
 
-    fn watch(self: &Arc<Self>, kind: Kind, namespace: &str) -> Watch {
-        match kind {
-            Kind::Snapshot => self.watch_kind::<WireSnapshot>(kind, namespace),
-            Kind::Grant => self.watch_kind::<WireGrant>(kind, namespace),
-            _ => self.watch_kind::<WireSourceClaim>(kind, namespace),
+    /// Wakes them, now or when they may be woken again.
+    fn wake_all(&self, mut woken: Vec<W>) {
+        let count = woken.len();
+        {
+            let mut state = self.state();
+            let now = Instant::now();
+            woken.retain(|who| state.floor.may_wake(who, now));
+        }
+        woken.iter().for_each(&self.wake);
+        if woken.len() < count {
+            self.postponed.notify_one();
         }
     }
 
-    fn watch_kind<K: Wire>(self: &Arc<Self>, kind: Kind, namespace: &str) -> Watch {
+    fn watch(self: &Arc<Self>, kind: Kind, namespace: &str, refusal: Arc<AtomicBool>) -> Watch {
+        match kind {
+            Kind::Snapshot => self.watch_kind::<WireSnapshot>(kind, namespace, refusal),
+            Kind::Grant => self.watch_kind::<WireGrant>(kind, namespace, refusal),
+            _ => self.watch_kind::<WireSourceClaim>(kind, namespace, refusal),
+        }
+    }
+
+    fn watch_kind<K: Wire>(self: &Arc<Self>, kind: Kind, namespace: &str, refusal: Arc<AtomicBool>) -> Watch {
         let (writer, store) = cache::<Identity<K>>(Arc::new(Scope::default()));
         let told = Arc::downgrade(self);
         store.subscribe(move |change| {
@@ -214,6 +270,7 @@ impl<W: Clone + Eq + Hash + Send + Sync + 'static> Uncached<W> {
             streaming: self.streaming,
             metadata_only: true,
             namespace: namespace.to_owned(),
+            refusal: Some(refusal),
             ..WatchOptions::default()
         };
         let mut task = JoinSet::new();

@@ -1,6 +1,7 @@
 //! What listing and watching one kind share: client, cache, options, pauses.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use base::metrics::Metrics;
@@ -46,6 +47,11 @@ impl<T: Object> Reflector<T> {
     }
 
     pub(super) fn warn(&self, text: &str, error: &api::Error) {
+        let refusal = self.options.refusal.as_ref().filter(|_| api::is(error, 403));
+        if refusal.is_some_and(|told| told.swap(true, Ordering::Relaxed)) {
+            base::v!(2, text; "resource" => plural::<T>(), "err" => api::text(error));
+            return;
+        }
         base::warn!(text; "resource" => plural::<T>(), "err" => api::text(error));
     }
 

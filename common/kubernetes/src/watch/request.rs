@@ -1,5 +1,8 @@
 //! The requests of lists and watches.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use kube::Resource;
 use kube::api::{ListParams, Request, WatchParams};
 
@@ -25,6 +28,8 @@ pub struct WatchOptions {
     pub namespace: String,
     /// Ask for metadata only: name, labels, annotations, finalizers. The rest of the wire object stays at its default.
     pub metadata_only: bool,
+    /// Without the permission, work goes on: a refusal is logged once, by whoever shares this flag.
+    pub refusal: Option<Arc<AtomicBool>>,
     /// Another version of the API group than that of the wire type, for a cluster that serves only that one.
     pub version: Option<&'static str>,
 }

@@ -2,7 +2,7 @@
 //!
 //! Our finalizer is put on before the first call, and taken off once nothing is made from the snapshot any more: no request
 //! that names it may still be under way, and no claim waits for it. A snapshot that is being deleted is not held by claims that
-//! only wait, if we know that nothing was sent for them.
+//! only wait, unless somebody else may have sent a request for them.
 //!
 //! An earlier process, ours or the Go csi-provisioner, may have left the finalizer on. So snapshots that bear it are watched,
 //! and of no others anything is kept. Only the snapshots of our own driver are let go of.
@@ -40,9 +40,8 @@ const PAUSE: Duration = Duration::from_secs(30);
 /// may be under way. It sweeps the snapshots of all drivers, and a claim that stays Pending holds a deleted snapshot for ever.
 ///
 /// `under_way`: a request that names it may be under way. `waits`: a claim waits for it.
-/// `knows`: every request that may be under way is known.
-fn is_needed(under_way: bool, waits: bool, deleting: bool, knows: bool) -> bool {
-    under_way || (waits && !(deleting && knows))
+fn is_needed(under_way: bool, waits: bool, deleting: bool) -> bool {
+    under_way || (waits && !deleting)
 }
 
 /// While this lives, the snapshot is being let go of, and no attempt to use it begins.
@@ -83,7 +82,7 @@ impl Claims {
     pub(in super::super) async fn hold_snapshot(&self, found: &Found) -> Result<(), SourceError> {
         let (Some(snapshot), Some(live)) = (&found.snapshot, &found.live_snapshot) else { return Ok(()) };
         let key = &snapshot.meta.key;
-        self.memory().ours.insert(key.clone());
+        self.memory().ours.insert(key.clone(), snapshot.meta.uid.clone());
         let what = || format!("VolumeSnapshot {key}");
         let unprotected = |error| SourceError::Unprotected(what(), api::text(&error));
         let mut live = live.clone();
@@ -110,7 +109,7 @@ impl Claims {
                 return Err(SourceError::Missing(what()));
             }
         }
-        Err(SourceError::Unprotected(what(), "it keeps changing".to_owned()))
+        Err(SourceError::Changing(what()))
     }
 
     async fn write_snapshot(&self, key: &Key, live: &Value) -> Result<(), api::Error> {
@@ -120,30 +119,42 @@ impl Claims {
 
     /// Takes our finalizer off the snapshot if nothing is made from it any more.
     async fn let_go(&self, snapshots: &Snapshots, key: &Key) -> Outcome {
+        if self.intents.may_have_more() {
+            return Outcome::Retry;
+        }
         let asked = Asked::Snapshot(key.clone());
         let deleting = snapshots.held.get(key).is_some_and(|held| held.meta.deleting);
-        let waits = self.waits_for_source(&asked);
-        let under_way = self.memory().is_used(&asked);
-        if is_needed(under_way, waits, deleting, self.knows_what_was_sent())
-            || !self.memory().begin_release(&asked)
-        {
-            // It is queued again when the claim is gone or has its volume, and when the request has an answer.
+        let waits = self.waits_for_source(&asked, |_| true);
+        let under_way = self.memory().is_used(&asked)
+            || self.waits_for_source(&asked, |claim| self.may_have_been_sent(claim));
+        // It is queued again when the claim is gone or has its volume, and when the request has an answer.
+        if is_needed(under_way, waits, deleting) {
+            return Outcome::Done;
+        }
+        let is_ours = self.memory().ours.contains_key(key);
+        if self.config.node.is_some() && !is_ours && snapshots.held.get(key).is_none() {
+            self.memory().end_turn(&asked);
+            return Outcome::Done;
+        }
+        if let Some(later) = self.is_for_others(&asked, is_ours).await {
+            return later;
+        }
+        if !self.memory().begin_release(&asked) {
             return Outcome::Done;
         }
         let _releasing = Releasing { claims: self, key };
         match self.take_off(key).await {
-            Ok(true) => {
-                base::v!(2, "Nothing is made from the snapshot: it may go"; "snapshot" => key);
+            Ok(is_off) => {
+                if is_off {
+                    base::v!(2, "Nothing is made from the snapshot: it may go"; "snapshot" => key);
+                }
                 self.memory().ours.remove(key);
                 Outcome::Done
             }
-            Ok(false) => {
-                self.memory().ours.remove(key);
-                Outcome::Done
-            }
+            // The right may come: an administrator adds the rule that we have asked for.
             Err(error) if api::is(&error, 403) => {
-                base::v!(2, "The service account may not let go of the snapshot"; "snapshot" => key, "err" => api::text(&error));
-                Outcome::Done
+                base::v!(2, "The service account may not let go of the snapshot; will retry"; "snapshot" => key, "err" => api::text(&error));
+                Outcome::Retry
             }
             Err(error) => {
                 if !api::is(&error, 409) && self.seat.leadership.holds() {
@@ -165,7 +176,8 @@ impl Claims {
             return Ok(false);
         }
         let snapshot: Snapshot = read.map_err(api::Error::SerdeError)?.into();
-        if !self.memory().ours.contains(key) && !snapshot.content.is_empty() {
+        let is_ours = self.memory().ours.get(key) == Some(&snapshot.meta.uid);
+        if !is_ours && !snapshot.content.is_empty() {
             let content = objects.get::<WireSnapshotContent>("", &snapshot.content).await?;
             let content = content.map(SnapshotContent::from);
             // From a content that is gone nobody can make anything.
@@ -246,16 +258,16 @@ mod tests {
 
     #[test]
     fn snapshot_stays_while_it_is_used_or_waited_for() {
-        for (under_way, waits, deleting, knows, expected) in [
-            (true, false, true, true, true),
-            (false, true, false, true, true),
-            (false, true, true, false, true),
-            (false, true, true, true, false),
-            (false, false, false, false, false),
-            (false, false, true, true, false),
+        for (under_way, waits, deleting, expected) in [
+            (true, false, true, true),
+            (true, true, true, true),
+            (false, true, false, true),
+            (false, true, true, false),
+            (false, false, false, false),
+            (false, false, true, false),
         ] {
-            let case = (under_way, waits, deleting, knows);
-            assert_eq!(is_needed(under_way, waits, deleting, knows), expected, "{case:?}");
+            let case = (under_way, waits, deleting);
+            assert_eq!(is_needed(under_way, waits, deleting), expected, "{case:?}");
         }
     }
 }

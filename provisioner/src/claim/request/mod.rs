@@ -23,7 +23,7 @@ pub(crate) use self::source::{Asked, Found, SourceError, asked, fills_from, may_
 
 use self::place::place;
 use self::secrets::secret_refs;
-use self::source::content_source;
+use self::source::{check_kind, content_source};
 use self::strip::parameters;
 use self::validate::validate;
 use super::error::ProvisionError;
@@ -76,6 +76,7 @@ pub(crate) fn prepare(
     found: &Found,
 ) -> Result<Prepared, ProvisionError> {
     let asked = asked(config, claim)?;
+    check_kind(claim, asked.as_ref(), found)?;
     let plugin = config.names().plugin(&class.provisioner);
     let translated = plugin.map(|plugin| migration::translated(config.plugins, plugin, class)).transpose()?;
     let class = translated.as_ref().unwrap_or(class);

@@ -74,7 +74,10 @@ pub(crate) async fn remembering(world: World) {
 }
 
 pub(crate) fn with_intents() -> Config {
-    Config { intents: Some(Place { namespace: "default".into(), name: INTENTS.into() }), ..config() }
+    Config {
+        intents: Some(Place { namespace: "default".into(), name: INTENTS.into(), shared: None }),
+        ..config()
+    }
 }
 
 /// What is written down at present: the annotations of all Leases.

@@ -1,5 +1,7 @@
 //! Requests are written down before they are sent.
 
+mod reading;
+
 use std::time::Duration;
 
 use base::leadership::Leadership;
@@ -15,7 +17,6 @@ use crate::harness::{
     INTENTS, bound, calls, claim, class, events, intents, logged, no_volumes, remembering, sidecar,
     sidecar_with, waiting, with_intents, writes,
 };
-use crate::sources::{begin_clone, cloning, remembering as remembering_sources};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -26,7 +27,7 @@ fn world() -> World {
 }
 
 /// A process that was killed while the driver made the volume of claim `data`. The next one comes 20 s later.
-async fn killed_in_the_call(world: &World) -> Running {
+pub(crate) async fn killed_in_the_call(world: &World) -> Running {
     world.driver.script("CreateVolume", [Reply::Ok.after(5 * SECOND)]);
     world.api.put(claim("data"));
     let running = world.run(20 * SECOND, remembering);
@@ -99,22 +100,6 @@ async fn slow_or_failed_write_holds_up_only_its_own_claims() {
         sleep(120 * SECOND).await;
         assert_eq!((calls(&world).len(), world.api.count("persistentvolumes")), (200, 200), "{fault:?}");
     }
-}
-
-/// Leases are written side by side: a process that dies then may leave the last without those before.
-#[tokio::test(start_paused = true)]
-async fn requests_are_found_though_earlier_leases_were_never_made() {
-    let world = world();
-    let _binder = world.binder();
-    let _running = killed_in_the_call(&world).await;
-    let lease = world.api.get("leases", &format!("{INTENTS}-0")).unwrap();
-    world.api.delete("leases", &format!("{INTENTS}-0"));
-    let moved = json!({"name": format!("{INTENTS}-2"), "namespace": "default", "annotations": lease["metadata"]["annotations"]});
-    world.api.put(json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": moved}));
-    world.api.delete("persistentvolumeclaims", "data");
-    sleep(600 * SECOND).await;
-    assert_eq!(world.driver.calls_of("CreateVolume").len(), 2);
-    assert_eq!((world.driver.volumes().len(), intents(&world)), (0, vec![]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -278,23 +263,6 @@ async fn process_that_stops_leaves_nothing_written() {
     stop.cancel();
     sleep(SECOND).await;
     assert_eq!(intents(&world), Vec::<String>::new());
-}
-
-/// Where requests are written down, it is known that none is under way for the claim that waits.
-#[tokio::test(start_paused = true)]
-async fn claim_that_waits_holds_no_source_that_is_being_deleted() {
-    let world = world();
-    begin_clone(&world);
-    world.api.edit("persistentvolumeclaims", "source", |source| {
-        source["metadata"]["finalizers"] = json!(["provisioner.storage.kubernetes.io/cloning-protection"]);
-    });
-    world.api.delete("persistentvolumeclaims", "source");
-    world.api.put(cloning(claim("data")));
-    let _binder = world.binder();
-    let _running = world.run(SECOND, remembering_sources);
-    sleep(60 * SECOND).await;
-    assert_eq!(world.api.count("persistentvolumeclaims"), 1, "the source is gone");
-    assert_eq!(calls(&world), Vec::<String>::new());
 }
 
 /// No call can be made within such a time: the worker panics when it is about to make it.

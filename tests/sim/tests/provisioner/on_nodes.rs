@@ -1,5 +1,7 @@
 //! One provisioner on each node (docs/upstream/provisioner.md, "Node deployment").
 
+mod sources;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -2,8 +2,9 @@
 
 mod crashes;
 pub(crate) mod elsewhere;
-mod holding;
+pub(crate) mod holding;
 mod meddled;
+mod open;
 mod waking;
 
 use std::time::Duration;
@@ -21,7 +22,7 @@ use crate::harness::{PROVISIONER, calls, claim, events, waiting, writes};
 
 /// What is written for a clone.
 const CLONED: [&str; 2] = ["update persistentvolumeclaims 200", "create persistentvolumes 201"];
-const PROTECTION: &str = "provisioner.storage.kubernetes.io/cloning-protection";
+pub(crate) const PROTECTION: &str = "provisioner.storage.kubernetes.io/cloning-protection";
 /// What the driver's snapshot is called there.
 const HANDLE: &str = "id-of-cut";
 /// What is written for a restore: the snapshot is held meanwhile.
@@ -29,7 +30,7 @@ const RESTORED: [&str; 3] =
     ["update volumesnapshots 200", "create persistentvolumes 201", "update volumesnapshots 200"];
 const MADE: &[&str] = &["CreateVolume Some(Ok)"];
 
-pub(crate) use crashes::{begin_clone, remembering};
+pub(crate) use crashes::begin_clone;
 
 pub(crate) fn able(config: &mut Config) {
     (config.can.snapshots, config.can.clones) = (true, true);
@@ -213,6 +214,40 @@ async fn driver_that_cannot_fill_volumes_is_not_asked() {
     }
 }
 
+/// The API server takes any text as the name of a source. None of these may lead to another object.
+#[tokio::test(start_paused = true)]
+async fn name_that_no_object_can_have_is_refused_unseen() {
+    let names = [
+        "snap?a=b",
+        "snap#a",
+        "snap/status",
+        "./snap",
+        "..",
+        ".",
+        "sna%70",
+        "../volumesnapshots/snap",
+        "Snap",
+        "snap ",
+    ];
+    for name in names {
+        for (kind, group) in
+            [("VolumeSnapshot", json!("snapshot.storage.k8s.io")), ("PersistentVolumeClaim", Value::Null)]
+        {
+            let objects = snapshot().into_iter().chain(objects::bound("snap", "source-volume"));
+            let wanted = from(waiting("data"), group, kind, name);
+            let world = case("bad name", objects.collect(), wanted).ends_with(&[], &[]).await;
+            assert!(
+                failed_with(&world, "which no object can have as its name"),
+                "{kind} {name}: {:?}",
+                events(&world)
+            );
+            let kinds = ["volumesnapshots", "persistentvolumeclaims"];
+            let read = |one: &&sim::Request| one.verb == "get" && kinds.contains(&&*one.resource);
+            assert_eq!(world.api.requests().iter().filter(read).count(), 0, "{kind} {name}");
+        }
+    }
+}
+
 /// A driver that answers without the source may have made an empty volume.
 #[tokio::test(start_paused = true)]
 async fn volume_without_the_content_is_deleted_and_made_again() {
@@ -255,6 +290,8 @@ async fn deleted_source_is_released_if_nothing_is_cloned_from_it() {
     };
     let foreign = with(volume.clone(), json!({"spec": {"csi": {"driver": "other.example"}}}));
     let elsewhere = with(cloning(waiting("data")), json!({"metadata": {"namespace": "elsewhere"}}));
+    // A claim that waits has no node yet: what an earlier process may have sent for it, nobody knows.
+    let late = with(class(), json!({"volumeBindingMode": "WaitForFirstConsumer"}));
     let released: &[&str] = &["update persistentvolumeclaims 200"];
     for (name, objects, deleted, expected) in [
         ("nothing is cloned", vec![held(&claim), volume.clone()], true, released),
@@ -265,7 +302,7 @@ async fn deleted_source_is_released_if_nothing_is_cloned_from_it() {
         ("not ours to release", vec![claim.clone(), volume.clone()], true, &[]),
         ("alive", vec![held(&claim), volume.clone()], false, &[]),
     ] {
-        let case = PROVISIONER.case(name, objects.into_iter().chain([class()])).config(able);
+        let case = PROVISIONER.case(name, objects.into_iter().chain([late.clone()])).config(able);
         let case = if deleted { case.deleted("persistentvolumeclaims", "source") } else { case };
         let world = case.ends_with(&[], expected).await;
         let left = world.api.get("persistentvolumeclaims", "source").expect("another finalizer holds it");

@@ -87,6 +87,39 @@ async fn missing_object_is_polled_until_it_is_there() {
     task.abort();
 }
 
+/// However many there are, each is asked for every two seconds, while that is no more than five requests a second.
+#[tokio::test(start_paused = true)]
+async fn each_of_many_missing_objects_is_asked_for_in_two_seconds() {
+    for (missing, in_twenty_seconds) in [(1, 10), (5, 50), (10, 100), (50, 100)] {
+        let (uncached, _, asked) = uncached(usize::MAX);
+        let seen: Vec<Seen> = (0..missing).map(|number| secret(&format!("s{number}"), None)).collect();
+        uncached.wait(&"a", &seen);
+        let polling = uncached.clone();
+        let task = tokio::spawn(async move { polling.poll().await });
+        sleep(Duration::from_millis(20_100)).await;
+        assert_eq!(asked.load(Ordering::Relaxed), in_twenty_seconds, "{missing} missing");
+        task.abort();
+    }
+}
+
+/// The watch shows a version that the waiter, who reads an API server that lags behind, does not see.
+#[tokio::test(start_paused = true)]
+async fn waiter_that_sees_an_old_version_is_woken_with_pauses() {
+    let (uncached, log, _) = uncached(0);
+    let polling = uncached.clone();
+    let task = tokio::spawn(async move { polling.poll().await });
+    let mut times = 0;
+    for _ in 0..100 {
+        uncached.wait(&"a", &[secret("key", Some(6))]);
+        uncached.changed(Kind::Secret, &Key::new("ns", "key"), 7);
+        uncached.settle(&"a");
+        sleep(Duration::from_millis(100)).await;
+        times += woken(&log).len();
+    }
+    assert_eq!(times, 4, "at once, after one second, two and four more");
+    task.abort();
+}
+
 #[tokio::test]
 async fn namespace_is_watched_while_somebody_waits_in_it() {
     let (uncached, log, _) = uncached(0);

@@ -1,6 +1,6 @@
 //! What a claim names as its source.
 
-use kubernetes::object::{Claim, Key};
+use kubernetes::object::{Claim, Key, is_label, is_subdomain};
 
 use super::super::super::eligible::{other_namespace, source};
 use super::error::SourceError;
@@ -10,19 +10,21 @@ use crate::config::Config;
 const SNAPSHOTS: &str = "snapshot.storage.k8s.io";
 
 /// What a claim is to be filled from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Asked {
     /// This VolumeSnapshot.
     Snapshot(Key),
     /// This claim.
     Claim(Key),
+    /// An object of this kind, in a namespace that the claim names. No driver can fill a volume from it.
+    Other(Box<str>, Key),
 }
 
 impl Asked {
     /// Namespace and name.
     pub(crate) fn key(&self) -> &Key {
         match self {
-            Self::Snapshot(key) | Self::Claim(key) => key,
+            Self::Snapshot(key) | Self::Claim(key) | Self::Other(_, key) => key,
         }
     }
 
@@ -31,6 +33,7 @@ impl Asked {
         match self {
             Self::Snapshot(key) => format!("VolumeSnapshot {key}"),
             Self::Claim(key) => format!("PersistentVolumeClaim {key}"),
+            Self::Other(kind, key) => format!("{kind} {key}"),
         }
     }
 }
@@ -47,10 +50,16 @@ pub(crate) fn named(claim: &Claim) -> Result<Option<Asked>, SourceError> {
         "VolumeSnapshot" if group == SNAPSHOTS => Asked::Snapshot(key),
         // As upstream, whatever the group is.
         "PersistentVolumeClaim" => Asked::Claim(key),
+        _ if other_namespace(claim).is_some() => Asked::Other(kind.into(), key),
         _ => return Err(SourceError::Kind { kind: kind.to_owned(), group: group.to_owned() }),
     };
     if source.name.is_empty() {
         return Err(SourceError::NoName);
+    }
+    // The API server takes any text, and the text would become part of a path: it might lead to another object.
+    let key = asked.key();
+    if !is_subdomain(key.name()) || !is_label(key.namespace()) {
+        return Err(SourceError::Name(key.to_string()));
     }
     Ok(Some(asked))
 }

@@ -1,12 +1,17 @@
 //! Who may clone a volume.
 
-use kubernetes::object::{Claim, Key, SourceClaim, Volume, VolumePhase};
+use kubernetes::object::{CLONING_PROTECTION, Claim, Key, SourceClaim, Volume, VolumePhase};
 
 use super::error::SourceError;
 use super::found::{Found, check_size};
 use crate::config::Config;
 
 /// The source volume's id at the driver.
+///
+/// A source that is being deleted will do if our finalizer is on it and the clone may be half made: only a final answer of the
+/// driver tells.
+///
+/// `Differs:` upstream refuses such a source, and the claim that waits in vain holds it.
 ///
 /// # Errors
 /// The claim may not clone it, or not yet.
@@ -19,7 +24,8 @@ pub(super) fn clone_of(
 ) -> Result<String, SourceError> {
     let what = format!("PersistentVolumeClaim {key}");
     let Some(source) = &found.claim else { return Err(SourceError::Missing(what)) };
-    if source.meta.deleting {
+    let may_be_half_made = found.may_be_half_made && source.meta.has_finalizer(CLONING_PROTECTION);
+    if source.meta.deleting && !may_be_half_made {
         return Err(SourceError::Deleting(what));
     }
     if !source.bound || source.volume.is_empty() {

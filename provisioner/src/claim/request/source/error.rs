@@ -21,12 +21,18 @@ pub(crate) enum SourceError {
     /// The claim does not say which object.
     #[error("the claim's data source has no name")]
     NoName,
+    /// What it says leads to no object.
+    #[error("the claim's data source is {0:?}, which no object can have as its name")]
+    Name(String),
     /// The source is in another namespace, and the gate for that is off.
     #[error(
         "spec.dataSourceRef.namespace: filling a volume from another namespace needs the feature gate \
          CrossNamespaceVolumeDataSource"
     )]
     Gate,
+    /// A volume populator fills the volume.
+    #[error("CSI cannot fill a volume from the source {0}: a volume populator may")]
+    ForPopulator(String),
     /// The source is in another namespace, which does not allow that.
     #[error("no ReferenceGrant in its namespace lets the claim use the source {0}")]
     NotGranted(String),
@@ -39,6 +45,9 @@ pub(crate) enum SourceError {
     /// It cannot be held while it is used.
     #[error("cannot put a finalizer on the source {0}: {1}")]
     Unprotected(String, String),
+    /// Somebody else changes it each time when it is to be held.
+    #[error("cannot put a finalizer on the source {0}: it keeps changing")]
+    Changing(String),
     /// It is being deleted.
     #[error("the source {0} is being deleted")]
     Deleting(String),
@@ -100,8 +109,42 @@ pub(crate) enum SourceError {
 }
 
 impl SourceError {
+    /// Whether it says that something is wrong with this object.
+    pub(crate) fn names(&self, object: &str) -> bool {
+        match self {
+            Self::Missing(named)
+            | Self::Deleting(named)
+            | Self::Unbound(named)
+            | Self::NotReady(named)
+            | Self::NoHandle(named)
+            | Self::NoClass(named)
+            | Self::Foreign { object: named, .. }
+            | Self::TooLarge { object: named, .. }
+            | Self::Size { object: named, .. }
+            | Self::Mode { object: named, .. } => named == object,
+            Self::NotMutual(one, other) => one == object || other == object,
+            Self::Kind { .. }
+            | Self::NoName
+            | Self::Name(_)
+            | Self::Gate
+            | Self::ForPopulator(_)
+            | Self::NotGranted(_)
+            | Self::Unreadable(..)
+            | Self::Unprotected(..)
+            | Self::Changing(_) => false,
+        }
+    }
+
     /// Whether the claim is refused for what it names, as upstream counts it. Anything else leaves things as they were.
     pub(crate) fn is_final(&self) -> bool {
-        matches!(self, Self::Kind { .. } | Self::NoName | Self::Gate | Self::NotGranted(_))
+        matches!(
+            self,
+            Self::Kind { .. }
+                | Self::NoName
+                | Self::Name(_)
+                | Self::Gate
+                | Self::ForPopulator(_)
+                | Self::NotGranted(_)
+        )
     }
 }

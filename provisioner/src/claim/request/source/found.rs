@@ -2,7 +2,7 @@
 
 use base::quantity::Quantity;
 use kubernetes::object::{Snapshot, SnapshotContent, SourceClaim, Volume, WireGrant};
-use kubernetes::waiting::Seen;
+use kubernetes::waiting::{Kind, Seen};
 use serde_json::Value;
 
 use super::error::SourceError;
@@ -18,12 +18,33 @@ pub(crate) struct Found {
     pub(crate) content: Option<SnapshotContent>,
     /// The claim.
     pub(crate) claim: Option<SourceClaim>,
+    /// Whether somebody else may have sent a request for the claim that is to be filled: a clone may be half made.
+    pub(crate) may_be_half_made: bool,
     /// The PersistentVolume that it names.
     pub(crate) volume: Option<Volume>,
     /// The ReferenceGrants of the source's namespace, if that is another.
     pub(crate) grants: Vec<WireGrant>,
     /// What was looked at. If the claim may not be filled yet, a change of this may help.
     pub(crate) seen: Vec<Seen>,
+}
+
+impl Found {
+    /// What was looked at and may mend this error when it changes.
+    pub(crate) fn seen_for(&self, error: &SourceError) -> Vec<Seen> {
+        let may_mend = |seen: &&Seen| match seen.kind {
+            Kind::Grant => matches!(error, SourceError::NotGranted(_)),
+            Kind::Snapshot => error.names(&format!("VolumeSnapshot {}", seen.key)),
+            Kind::Content => {
+                // The mode is that of the volume that the snapshot was cut from; the content says it.
+                error.names(&format!("VolumeSnapshotContent {}", seen.key))
+                    || matches!(error, SourceError::Mode { .. })
+            }
+            Kind::Claim => error.names(&format!("PersistentVolumeClaim {}", seen.key)),
+            Kind::Volume => error.names(&format!("PersistentVolume {}", seen.key)),
+            Kind::Secret | Kind::AttributesClass | Kind::AttributesClassBeta => false,
+        };
+        self.seen.iter().filter(may_mend).cloned().collect()
+    }
 }
 
 /// The request must be for as much as the source has.

@@ -34,7 +34,19 @@ pub(super) fn check_driver(config: &Config, asked: Option<&Asked>) -> Result<(),
         Some(Asked::Claim(_)) if !config.can.clones => {
             Err(NotSupported("cloning a volume: CLONE_VOLUME missing"))
         }
-        Some(_) | None => Ok(()),
+        Some(Asked::Snapshot(_) | Asked::Claim(_) | Asked::Other(..)) | None => Ok(()),
+    }
+}
+
+/// A source of a kind that CSI does not know, in a namespace that the claim names, is a populator's if the claim may have it:
+/// then nothing else about the claim is ours to judge.
+pub(super) fn check_kind(claim: &Claim, asked: Option<&Asked>, found: &Found) -> Result<(), SourceError> {
+    match asked {
+        Some(asked @ Asked::Other(..)) if may_refer(claim, asked, &found.grants) => {
+            Err(SourceError::ForPopulator(asked.text()))
+        }
+        Some(asked @ Asked::Other(..)) => Err(SourceError::NotGranted(asked.text())),
+        Some(Asked::Snapshot(_) | Asked::Claim(_)) | None => Ok(()),
     }
 }
 
@@ -55,6 +67,7 @@ pub(super) fn content_source(
         Some(asked) if !may_refer(claim, asked, &found.grants) => {
             return Err(SourceError::NotGranted(asked.text()));
         }
+        Some(asked @ Asked::Other(..)) => return Err(SourceError::ForPopulator(asked.text())),
         Some(Asked::Snapshot(key)) => {
             let snapshot_id = snapshot::restore(config, claim, bytes, key, found)?;
             Type::Snapshot(v1::volume_content_source::SnapshotSource { snapshot_id })

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{able, cloning, from_snapshot, from_volume, restoring, snapshot, stock};
 use crate::harness::{bound, claim, intents, sidecar_with, with_intents};
 
-pub(crate) async fn remembering(world: World) {
+async fn remembering(world: World) {
     let mut config = with_intents();
     able(&mut config);
     sidecar_with(world, config, Leadership::always(), CancellationToken::new()).await;

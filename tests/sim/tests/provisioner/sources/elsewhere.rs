@@ -9,7 +9,7 @@ use sim::objects::{self, class, with};
 use tokio::time::sleep;
 
 use super::{able, failed_with, from_snapshot, from_volume, sent, snapshot, stock};
-use crate::harness::{PROVISIONER, bound, calls, claim, events};
+use crate::harness::{PROVISIONER, bound, calls, claim, events, waiting};
 
 const THERE: &str = "theirs";
 
@@ -94,6 +94,32 @@ async fn granted_source_is_used_and_held_in_its_own_namespace() {
             .collect();
         assert!(objects.iter().all(|object| object == held) && !objects.is_empty(), "{name}: {objects:?}");
         assert!(!super::holding::is_held(&world), "{name}");
+    }
+}
+
+/// A populator's source, with a namespace: as without one, if a grant allows it.
+#[tokio::test(start_paused = true)]
+async fn kind_that_csi_does_not_know_is_a_populator_s_there_too() {
+    let notice = "Provisioning: Waiting for a volume populator: CSI cannot fill a volume from a Dump";
+    for own in [false, true] {
+        let world = World::default();
+        sources(&world);
+        let mut wanted = from(waiting("data"), json!("example.com"), "Dump", "dump");
+        if own {
+            wanted["spec"]["dataSourceRef"]["namespace"] = json!("default");
+        }
+        let _running = PROVISIONER.run(&world, across);
+        world.api.put(wanted);
+        sleep(Duration::from_secs(60)).await;
+        let refused = failed_with(&world, "lets the claim use the source Dump theirs/dump");
+        assert_eq!(refused, !own, "{:?}", events(&world));
+        world.api.put(grant("example.com", "Dump"));
+        sleep(Duration::from_secs(5)).await;
+        let told = events(&world);
+        assert_eq!(told.iter().filter(|event| *event == notice).count(), 1, "{own}: {told:?}");
+        assert!(own != failed_with(&world, ""), "{told:?}");
+        sleep(Duration::from_secs(600)).await;
+        assert_eq!((events(&world), calls(&world)), (told, Vec::<String>::new()), "{own}: it is left alone");
     }
 }
 

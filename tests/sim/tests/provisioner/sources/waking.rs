@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sim::objects::{self, DRIVER, attributes_class, with};
-use sim::{Request, World};
+use sim::{ApiServer, Request, World};
 use tokio::time::sleep;
 
 use super::elsewhere::{self, across};
 use super::{cloning, restoring, snapshot, stock};
 use crate::attributes::of_class;
-use crate::harness::{PROVISIONER, bound, calls, class, waiting};
+use crate::harness::{PROVISIONER, bound, calls, class, logged, waiting};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// After so long the pause between two attempts is more than two minutes.
@@ -134,4 +134,67 @@ async fn many_claims_that_lack_the_same_object_ask_for_it_as_one_does() {
     snapshot().into_iter().for_each(|object| drop(world.api.put(object)));
     sleep(5 * SECOND).await;
     assert_eq!(calls(&world).len(), 100);
+}
+
+/// The snapshot is not ready: only it can become so, and its content need not be read.
+#[tokio::test(start_paused = true)]
+async fn only_what_the_error_names_is_asked_for() {
+    let [good, content] = snapshot();
+    let [source, volume] = objects::bound("source", "source-volume");
+    let unready = with(good, json!({"status": {"readyToUse": false}}));
+    let classless = with(source, json!({"spec": {"storageClassName": null}}));
+    for (resource, objects, wanted) in [
+        ("volumesnapshotcontents", [content, unready], restoring(waiting("data"))),
+        ("persistentvolumes", [volume, classless], cloning(waiting("data"))),
+    ] {
+        let world = World::default();
+        objects.into_iter().chain([class(), wanted]).for_each(|object| drop(world.api.put(object)));
+        let _running = PROVISIONER.run(&world, across);
+        sleep(LONG).await;
+        let requests = asked(&world, 0);
+        let read = requests.iter().filter(|one| one.resource == resource && one.verb == "get").count();
+        assert!((1..12).contains(&read), "once an attempt: {read} {resource}");
+    }
+}
+
+/// Something writes to the snapshot each second.
+#[tokio::test(start_paused = true)]
+async fn object_that_keeps_changing_does_not_wake_without_pause() {
+    let [good, content] = snapshot();
+    let unready = with(good, json!({"status": {"readyToUse": false}}));
+    let world = World::default();
+    [unready, content, class(), restoring(waiting("data"))]
+        .into_iter()
+        .for_each(|object| drop(world.api.put(object)));
+    let _running = PROVISIONER.run(&world, across);
+    for second in 0..600 {
+        world.api.edit("volumesnapshots", "snap", |snapshot| {
+            snapshot["metadata"]["annotations"] = json!({"example.com/seen": second.to_string()});
+        });
+        sleep(SECOND).await;
+    }
+    let read =
+        asked(&world, 0).iter().filter(|one| one.resource == "volumesnapshots" && one.verb == "get").count();
+    assert!(read < 40, "{read} attempts in ten minutes");
+}
+
+/// The role allows to get snapshots only, as upstream's may.
+#[test]
+fn watch_that_is_refused_is_told_once() {
+    let log = logged(async {
+        let world = World::default();
+        let rules = json!([
+            {"apiGroups": ["", "storage.k8s.io"], "resources": ["*"], "verbs": ["*"]},
+            {"apiGroups": ["snapshot.storage.k8s.io"], "resources": ["*"], "verbs": ["get"]},
+        ]);
+        world.api.grant_only("sidecar", ApiServer::rules(rules).expect("rules"));
+        world.api.put(class());
+        world.api.put(restoring(waiting("data")));
+        let _running = PROVISIONER.run(&world, across);
+        sleep(LONG).await;
+        world.api.delete("persistentvolumeclaims", "data");
+        world.api.put(restoring(waiting("more")));
+        sleep(LONG).await;
+    });
+    assert_eq!(log.matches("Listing failed").count(), 1, "{log}");
 }

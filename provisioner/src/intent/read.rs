@@ -1,0 +1,179 @@
+//! Reads the Leases that hold the intents of an earlier leader.
+//!
+//! One list shows them all. Where the service account may not list Leases they are read one by one: then we do not know how
+//! many there are. What the API server refuses is asked for again later.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kubernetes::api;
+use kubernetes::lease::Lease;
+use kubernetes::object::{Claim, WireCsiNode};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::entry::{from_text, is_key};
+use super::log::Intents;
+use super::rest::Rest;
+use crate::claim::background::Sent;
+
+/// Pause after a failed attempt to read the Leases.
+const PAUSE: Duration = Duration::from_secs(1);
+/// So many Leases in a row that are not there end the reading one by one. Of those that were being written when the process
+/// died, all but the last may be missing; and somebody may have deleted some between others.
+const GAP: usize = 16;
+
+impl Intents {
+    /// Reads the Leases of an earlier leader. Returns the requests that may have no final answer. Repeats until the API server
+    /// has answered; what it refuses to show, [`Intents::run`] reads later.
+    pub(crate) async fn load(&self) -> Vec<Sent> {
+        self.read_on(true).await
+    }
+
+    /// Whether requests of an earlier leader may be written down that nobody has read. Where the API server has refused twice
+    /// to show them, we go on without.
+    pub(crate) fn may_have_more(&self) -> bool {
+        matches!(self.state().rest, Rest::From(_, refused) if refused < 2)
+    }
+
+    /// Resolves when what could not be read is to be asked for again.
+    pub(super) async fn rest_is_due(&self) {
+        let at = {
+            let state = self.state();
+            match state.rest {
+                Rest::From(..) => Some(state.read_at.unwrap_or_else(Instant::now)),
+                Rest::Nothing => None,
+            }
+        };
+        match at {
+            Some(at) => sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Reads what is not read yet, as far as the API server allows. `repeats`: until it has answered.
+    pub(super) async fn read_on(&self, repeats: bool) -> Vec<Sent> {
+        let mut found = Vec::new();
+        loop {
+            let rest = self.state().rest;
+            let Rest::From(first, refused) = rest else { break };
+            match self.read_rest(first, refused, &mut found).await {
+                Ok(()) => self.state().rest = Rest::Nothing,
+                Err(error) if self.gives_up(&error) => {
+                    let mut state = self.state();
+                    state.rest = state.rest.refused();
+                    break;
+                }
+                Err(error) => {
+                    base::error!(
+                        api::text(&error),
+                        "Cannot read the requests that an earlier process may have sent; will retry"
+                    );
+                    if !repeats {
+                        self.state().read_at = Some(Instant::now() + PAUSE);
+                        break;
+                    }
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+        if !found.is_empty() {
+            base::info!("Found requests that an earlier process may have sent"; "requests" => found.len());
+        }
+        found
+    }
+
+    async fn read_rest(&self, first: usize, refused: u32, found: &mut Vec<Sent>) -> Result<(), api::Error> {
+        let Some(place) = &self.place else { return Ok(()) };
+        match self.objects.list::<Lease>(&place.namespace).await {
+            Ok((leases, _)) => {
+                for lease in leases {
+                    let name = lease.metadata.name.as_deref().unwrap_or_default();
+                    if let Some(page) = place.page(name) {
+                        found.extend(self.take(page, lease));
+                    }
+                }
+                return Ok(());
+            }
+            Err(error) if api::is(&error, 403) => {}
+            Err(error) => return Err(error),
+        }
+        let (mut page, mut missing) = (first, 0);
+        while missing < GAP {
+            match self.read(page).await? {
+                Some(sent) => (missing, _) = (0, found.extend(sent)),
+                None => missing += 1,
+            }
+            page += 1;
+            self.state().rest = Rest::From(page, refused);
+        }
+        Ok(())
+    }
+
+    /// Reads a Lease. Returns the requests in it that were not known; `None` if there is no such Lease.
+    pub(super) async fn read(&self, page: usize) -> Result<Option<Vec<Sent>>, api::Error> {
+        let Some(place) = &self.place else { return Ok(None) };
+        let lease = self.objects.get::<Lease>(&place.namespace, &place.lease(page)).await?;
+        let Some(lease) = lease else {
+            self.state().set_version(page, None);
+            return Ok(None);
+        };
+        Ok(Some(self.take(page, lease)))
+    }
+
+    /// The requests in this Lease that were not known.
+    fn take(&self, page: usize, lease: Lease) -> Vec<Sent> {
+        let adopted = {
+            let mut state = self.state();
+            state.set_version(page, lease.metadata.resource_version.clone());
+            state.book.adopt(page, intents_of(lease))
+        };
+        let read = |(name, text): (String, Arc<str>)| match from_text(&text, &self.scope) {
+            Ok(sent) => Some(sent),
+            Err(error) => {
+                // Another version may be able to read it: it stays.
+                base::error!(error, "Cannot read the request that an earlier process may have sent"; "page" => page, "annotation" => name);
+                None
+            }
+        };
+        adopted.into_iter().filter_map(read).collect()
+    }
+}
+
+impl Intents {
+    /// Whether the provisioner of another node has written down a request for such a claim, which it may still send. A node
+    /// that is gone sends nothing. Without the right to look, we go on as if there were none.
+    pub(crate) async fn is_open_elsewhere(
+        &self,
+        is_such: impl Fn(&Claim) -> bool,
+    ) -> Result<bool, api::Error> {
+        let Some(place) = self.place.as_ref().filter(|place| place.shared.is_some()) else {
+            return Ok(false);
+        };
+        let leases = match self.objects.list::<Lease>(&place.namespace).await {
+            Ok((leases, _)) => leases,
+            Err(error) if api::is(&error, 403) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        for lease in leases {
+            let name = lease.metadata.name.clone().unwrap_or_default();
+            let Some(node) = place.other_node(&name) else { continue };
+            let is_open = |text: &String| from_text(text, &self.scope).is_ok_and(|sent| is_such(&sent.claim));
+            if !intents_of(lease).values().any(is_open) {
+                continue;
+            }
+            match self.objects.exists::<WireCsiNode>("", node).await {
+                Ok(true) => return Ok(true),
+                Ok(false) => {}
+                Err(error) if api::is(&error, 403) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+}
+
+fn intents_of(lease: Lease) -> BTreeMap<String, String> {
+    let annotations = lease.metadata.annotations.unwrap_or_default();
+    annotations.into_iter().filter(|(name, _)| is_key(name)).collect()
+}

@@ -1,0 +1,138 @@
+//! Sources that the provisioners of several nodes use, hold and let go of.
+
+use std::time::Duration;
+
+use provisioner::{Config, Place};
+use serde_json::{Value, json};
+use sim::{Reply, Running, Settings, World};
+use tokio::time::sleep;
+
+use super::{ON_NODE, on};
+use crate::harness::{INTENTS, bound, calls, intents};
+use crate::sources::{PROTECTION, able, begin_clone, cloning, holding, restoring, snapshot};
+use crate::topology::selected;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn config(node: &str, remembers: bool) -> Config {
+    let place = Place {
+        namespace: "default".into(),
+        name: format!("{INTENTS}-{node}"),
+        shared: Some(INTENTS.into()),
+    };
+    let mut config = Config { intents: Some(place).filter(|_| remembers), ..on("node-1") };
+    let node = Box::from(node);
+    config.node.as_mut().unwrap().name = node;
+    able(&mut config);
+    config
+}
+
+fn csi_node(name: &str) -> Value {
+    json!({"apiVersion": "storage.k8s.io/v1", "kind": "CSINode", "metadata": {"name": name}, "spec": {"drivers": []}})
+}
+
+/// Both sources, and so many nodes.
+fn nodes(count: usize, remembers: bool) -> (World, Vec<Running>) {
+    let world = World::new(Settings { keeps_contract: true, ..Settings::default() });
+    begin_clone(&world);
+    snapshot().into_iter().for_each(|object| drop(world.api.put(object)));
+    let running = (1..=count).map(|number| {
+        let node = format!("node-{number}");
+        world.api.put(csi_node(&node));
+        ON_NODE.run(&world.other(&node), move |usual| *usual = config(&node, remembers))
+    });
+    let running = running.collect();
+    (world, running)
+}
+
+fn is_there(world: &World, plural: &str, name: &str) -> bool {
+    world.api.get(plural, name).is_some()
+}
+
+/// How many requests of all nodes there were for such objects, as `verb`.
+fn asked(world: &World, plural: &str, verb: &str) -> usize {
+    let requests = world.api.requests();
+    requests.iter().filter(|one| one.resource == plural && one.verb == verb).count()
+}
+
+/// The claim is there or gone; its request is under way on the first node, written down or not.
+#[tokio::test(start_paused = true)]
+async fn source_that_another_node_uses_is_not_let_go_of() {
+    for (gives_up, remembers) in [(false, true), (true, true), (false, false)] {
+        for (plural, source, wanted) in [
+            ("volumesnapshots", "snap", restoring(selected("data", "node-1"))),
+            ("persistentvolumeclaims", "source", cloning(selected("data", "node-1"))),
+        ] {
+            let (world, _running) = nodes(3, remembers);
+            let _binder = world.binder();
+            sleep(60 * SECOND).await;
+            world.driver.script("CreateVolume", [Reply::Ok.after(150 * SECOND)]);
+            world.api.put(wanted);
+            sleep(2 * SECOND).await;
+            world.api.delete(plural, source);
+            if gives_up {
+                world.api.delete("persistentvolumeclaims", "data");
+            }
+            sleep(120 * SECOND).await;
+            assert!(
+                is_there(&world, plural, source),
+                "{source} {gives_up} {remembers}: the driver reads from it"
+            );
+            sleep(900 * SECOND).await;
+            assert!(!is_there(&world, plural, source), "{source} {gives_up} {remembers}");
+            assert_eq!(
+                world.driver.volumes().len(),
+                2 - usize::from(gives_up),
+                "{source} {gives_up} {remembers}"
+            );
+        }
+    }
+}
+
+/// Its node has died in the call: it sends the request again, unless it is gone for good.
+#[tokio::test(start_paused = true)]
+async fn node_that_is_gone_holds_no_source() {
+    let (world, mut running) = nodes(2, true);
+    let _binder = world.binder();
+    sleep(60 * SECOND).await;
+    world.driver.script("CreateVolume", [Reply::Hang]);
+    world.api.put(cloning(selected("data", "node-1")));
+    sleep(2 * SECOND).await;
+    running.remove(0).stop();
+    world.api.delete("persistentvolumeclaims", "data");
+    world.api.delete("persistentvolumeclaims", "source");
+    sleep(600 * SECOND).await;
+    assert!(is_there(&world, "persistentvolumeclaims", "source"), "the node may come back");
+    assert_eq!(intents(&world).len(), 1);
+    world.api.delete("csinodes", "node-1");
+    sleep(600 * SECOND).await;
+    assert!(!is_there(&world, "persistentvolumeclaims", "source"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_do_not_all_ask_for_a_source_at_once() {
+    const NODES: usize = 30;
+    let (world, _running) = nodes(NODES, true);
+    let _binder = world.binder();
+    sleep(60 * SECOND).await;
+    world.api.put(restoring(selected("data", "node-1")));
+    bound(&world, "data").await;
+    sleep(120 * SECOND).await;
+    assert!(!holding::is_held(&world));
+    let read = asked(&world, "volumesnapshots", "get");
+    assert!((1..=4).contains(&read), "{read} reads of one snapshot");
+    // Somebody has left the finalizers.
+    world.api.clear_requests();
+    world.api.edit("volumesnapshots", "snap", |one| one["metadata"]["finalizers"] = json!([holding::HOLD]));
+    world
+        .api
+        .edit("persistentvolumeclaims", "source", |one| one["metadata"]["finalizers"] = json!([PROTECTION]));
+    world.api.delete("persistentvolumeclaims", "source");
+    sleep(120 * SECOND).await;
+    assert!(!holding::is_held(&world) && !is_there(&world, "persistentvolumeclaims", "source"));
+    for plural in ["volumesnapshots", "persistentvolumeclaims"] {
+        let read = asked(&world, plural, "get");
+        assert!((1..=4).contains(&read), "{read} reads of one of the {plural}");
+    }
+    assert_eq!(calls(&world), ["CreateVolume Some(Ok)"]);
+}
