@@ -51,6 +51,8 @@ impl Caches {
     /// `None` if there is none, or if it is another driver's. When our volume of that name appears in the cache, the claim is
     /// looked at again.
     ///
+    /// `Differs:` upstream fails, and tries again with a back-off, while its cache does not have the volume of a claim.
+    ///
     /// # Errors
     /// The API server did not answer.
     pub(crate) async fn volume_of(

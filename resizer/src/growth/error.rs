@@ -63,7 +63,9 @@ pub(crate) enum GrowthError {
     /// The driver says that the volume is smaller than what was required.
     ///
     /// `Differs:` upstream believes the driver, gives volume and claim the smaller size, and calls again at once, for ever.
-    #[error("the CSI driver answered that the volume has {answered} bytes, but {required} were required")]
+    #[error(
+        "the CSI driver answered that the volume has {answered} bytes, but {required} were required: a driver that rounds must round up"
+    )]
     TooSmall {
         /// What the driver answered.
         answered: i64,

@@ -59,6 +59,7 @@ impl Growths {
         self.in_use.release(claim);
         self.memory.note_done(uid, target, grown);
         let before = claim.status.as_ref().map(|status| &*status.capacity);
+        let before = before.map(|capacity| if capacity.is_empty() { "0" } else { capacity });
         let before = before.filter(|_| grown.needs_node && shared.config.annotate);
         if let Some(body) = patch::resized(volume, grown.size, before) {
             let saved = shared.caches.volumes.patch(&volume.meta, "", Format::Strategic, body).await;

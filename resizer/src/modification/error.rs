@@ -74,6 +74,8 @@ pub(super) enum ModifyError {
 
 impl ModifyError {
     /// The driver's answer, if it was asked. No answer is one too: the driver may be at it.
+    ///
+    /// `Differs:` if the driver is away and the call was not sent, upstream writes into the status that it is still modifying.
     pub(super) fn answer(&self) -> Option<&Status> {
         if let Self::Driver(status) = self { Some(status).filter(|status| was_sent(status)) } else { None }
     }
