@@ -36,7 +36,7 @@ pub(crate) enum VolumeError {
         cause: api::Error,
     },
     /// The in-tree volume cannot be translated.
-    #[error(transparent)]
+    #[error("failed to translate persistent volume: {0}")]
     Translation(#[from] TranslationError),
     /// It has no CSI source, and no in-tree source that a CSI driver serves.
     #[error("PersistentVolume \"{0}\" has no csi source, and no in-tree source that a CSI driver serves")]
@@ -90,8 +90,8 @@ impl Caches {
                 let read = self.volumes.read::<PersistentVolume>(&volume.meta).await;
                 let found = read.map_err(|cause| VolumeError::Read { volume: name(), cause })?;
                 let translated = plugins.to_csi(found.ok_or_else(|| VolumeError::NotCsi(name()))?)?;
-                let spec = cut(&translated, self.volumes.store().scope());
-                let spec = spec.ok_or_else(|| VolumeError::NotCsi(name()))?;
+                let ours = Volume::from_library(&translated, self.volumes.store().scope());
+                let spec = ours.ok_or_else(|| VolumeError::NotCsi(name()))?.spec;
                 let source = spec.csi.as_deref().cloned().ok_or_else(|| VolumeError::NotCsi(name()))?;
                 CsiForm { spec, source, migrated: true }
             }
@@ -117,10 +117,4 @@ pub(crate) struct CsiForm {
 /// Whether the claim says that our driver, which replaces an in-tree plugin, must resize its volume.
 pub(crate) fn is_named_resizer(claim: &Claim, scope: &Scope) -> bool {
     scope.in_tree.is_some() && claim.meta.annotations.get(STORAGE_RESIZER) == Some(&*scope.driver)
-}
-
-/// Cuts a volume of the API library's type to the fields that we keep.
-fn cut(volume: &PersistentVolume, scope: &Scope) -> Option<VolumeSpec> {
-    let wire = serde_json::from_value(serde_json::to_value(volume).ok()?).ok()?;
-    Some(Volume::from_wire(wire, scope).spec)
 }

@@ -67,7 +67,7 @@ pub(crate) enum SourceError {
         driver: Box<str>,
     },
     /// The in-tree volume cannot be translated.
-    #[error(transparent)]
+    #[error("failed to translate in tree pv to CSI: {0}")]
     Translation(#[from] TranslationError),
 }
 
