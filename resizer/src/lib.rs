@@ -16,7 +16,8 @@
 //! Words of this crate's own:
 //! - growth: the way of a claim to the size that it requests; modification: its way to the attributes class that it names.
 //! - target: the size, or the class, that the driver is asked for.
-//! - refused: the driver answered with a final error. Nothing is under way, so the target may be given up.
+//! - refused: the driver answered with a final error, or that the volume has less than was asked for. Nothing is under way, so
+//!   the target may be given up.
 //! - infeasible: refused with a code that says that trying again does not help.
 //! - in use: the driver expands volumes only while no pod uses them, and one does.
 

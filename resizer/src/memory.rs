@@ -22,11 +22,13 @@ pub(crate) struct Known<T, D> {
     done: Option<(T, D)>,
     /// The target of which an event has told that it is begun.
     told: Option<T>,
+    /// The refusal may not have reached the claim, or it may have.
+    is_unsure: bool,
 }
 
 impl<T, D> Default for Known<T, D> {
     fn default() -> Self {
-        Self { may_run: None, slow_until: None, done: None, told: None }
+        Self { may_run: None, slow_until: None, done: None, told: None, is_unsure: false }
     }
 }
 
@@ -76,9 +78,20 @@ impl<T: PartialEq + Clone, D: Clone> Memory<T, D> {
         self.note(claim, Known { may_run: Some(false), slow_until, ..Known::default() });
     }
 
+    /// The last refusal was to be written into the claim, and nobody knows whether it was.
+    pub(crate) fn note_unsure(&self, claim: &Uid) {
+        self.known().entry(claim.clone()).or_default().is_unsure = true;
+    }
+
+    /// Whether the last refusal may stand in the claim although the cache does not show it.
+    pub(crate) fn is_unsure(&self, claim: &Uid) -> bool {
+        self.known().get(claim).is_some_and(|known| known.is_unsure)
+    }
+
     /// A new target is begun, and no call has been sent for it yet.
     pub(crate) fn note_begun(&self, claim: &Uid) {
-        self.note(claim, Known { may_run: Some(false), ..Known::default() });
+        let is_unsure = self.is_unsure(claim);
+        self.note(claim, Known { may_run: Some(false), is_unsure, ..Known::default() });
     }
 
     /// A call is sent. What was known before, in case it turns out that it was not.

@@ -42,6 +42,17 @@ impl Own {
     }
 }
 
+/// How the write of a failure ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FailureWrite {
+    /// The status tells what the claim waits for.
+    Done,
+    /// The claim is gone.
+    Gone,
+    /// It was refused, or its reply was lost: the status may tell it or not.
+    Unknown,
+}
+
 /// What both share.
 ///
 /// `Differs:` upstream's two controllers undo each other's status, or fail with a conflict. Here each names its own fields
@@ -89,6 +100,24 @@ impl Shared {
             self.queues.add(operation, &claim.meta.key);
         }
         written
+    }
+
+    /// Writes a failure into the status of a claim, if there is anything to write.
+    pub(crate) async fn write_failure(
+        &self,
+        operation: Operation,
+        claim: &Claim,
+        body: Option<Value>,
+    ) -> FailureWrite {
+        let Some(body) = body else { return FailureWrite::Done };
+        match self.write(operation, claim, body).await {
+            Ok(Written::Kept { .. }) => FailureWrite::Done,
+            Ok(Written::Gone) => FailureWrite::Gone,
+            Err(error) => {
+                base::error!(api::text(&error), "Cannot write the failure into the status; will retry"; "claim" => claim.meta.key);
+                FailureWrite::Unknown
+            }
+        }
     }
 
     /// Records an event about a claim.

@@ -56,6 +56,11 @@ impl View {
         })
     }
 
+    /// Whether nothing is under way because the driver has refused.
+    pub(crate) fn says_refused(&self) -> bool {
+        self.refused || self.state == Some(ResizeState::ControllerResizeInfeasible)
+    }
+
     /// Whether the driver said before that it cannot do this size.
     pub(crate) fn is_infeasible(&self, target: Quantity) -> bool {
         self.state == Some(ResizeState::ControllerResizeInfeasible) && self.allocated == Some(target)

@@ -117,8 +117,8 @@ impl GrowthError {
                 }
                 (ErrorClass::Final, _) => Verdict::Refused,
             },
-            // It said that it has done something.
-            Self::TooSmall { .. } => Verdict::MayRun,
+            // The driver has answered, so nothing is under way.
+            Self::TooSmall { .. } => Verdict::Refused,
             Self::Mark { .. }
             | Self::InUse { .. }
             | Self::Volume(_)
@@ -159,9 +159,14 @@ impl GrowthError {
         }
     }
 
-    /// Whether the claim gets an event: not if the claim could not be marked, as that is the API server's matter.
+    /// Whether the claim gets an event: not if the claim could not be marked, as that is the API server's matter, and not if it
+    /// has changed meanwhile.
     pub(crate) fn is_told(&self) -> bool {
-        !matches!(self, Self::Mark { .. })
+        match self {
+            Self::Mark { .. } => false,
+            Self::SaveClaim { cause, .. } => !api::is(cause, 409),
+            _ => true,
+        }
     }
 }
 

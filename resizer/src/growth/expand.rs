@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use kubernetes::api::Format;
 use kubernetes::collection::Written;
 use kubernetes::event::Kind;
-use kubernetes::object::{Claim, Volume};
+use kubernetes::object::{Claim, ResizeState, Volume};
 use kubernetes::report::time;
 use kubernetes::secret::{SecretRef, read};
 use serde_json::Value;
@@ -31,6 +31,7 @@ impl Growths {
     ) -> Result<Progress, GrowthError> {
         let (shared, uid) = (&self.shared, &claim.meta.uid);
         if !patch::is_allocated(claim, target) {
+            self.tell_recorded(claim);
             // Nothing is under way, or another size would not be asked for.
             self.memory.note_begun(uid);
         }
@@ -101,6 +102,19 @@ impl Growths {
         Ok(self.tell_grown(claim, grown))
     }
 
+    /// Tells of a growth whose last write has arrived although its reply was lost.
+    pub(super) fn tell_recorded(&self, claim: &Claim) {
+        let Some(grown) = self.memory.take_done(&claim.meta.uid) else { return };
+        let status = claim.status.as_deref();
+        let is_recorded = match grown.needs_node {
+            true => status.is_some_and(|status| status.state == Some(ResizeState::NodeResizePending)),
+            false => status.is_some_and(|status| *status.capacity == grown.size.to_string()),
+        };
+        if is_recorded {
+            self.tell_grown(claim, grown);
+        }
+    }
+
     /// Tells the user what the driver has done.
     pub(super) fn tell_grown(&self, claim: &Claim, grown: Grown) -> Progress {
         if grown.needs_node {
@@ -139,8 +153,9 @@ impl Growths {
             let secret = read(&shared.seat.objects, &place).await;
             request.secrets = secret.map_err(|cause| GrowthError::Secret { place, cause })?.to_request();
         }
-        let repeated = shared.caches.latest(claim).and_then(|latest| patch::repeated(&latest));
-        if self.mark(claim, repeated).await? == Written::Gone {
+        let Some(latest) = shared.caches.latest(claim) else { return Ok(None) };
+        let is_unsure = self.memory.is_unsure(&claim.meta.uid);
+        if self.mark(claim, patch::repeated(&latest, is_unsure)).await? == Written::Gone {
             return Ok(None);
         }
         // However this call ends, even without leadership or in a panic: until there is an answer, it may be under way.

@@ -19,7 +19,8 @@ const REFUSED: &str = "Refused";
 /// Whether condition ControllerResizeError says that the driver's last answer was final.
 ///
 /// `Differs:` upstream gives the condition no reason, and leaves it while it calls the driver again: its condition says nothing
-/// about the last call. Ours has the reason `Refused`, unless the size is infeasible, which the state says.
+/// about the last call. Ours has the reason `Refused`, unless the size is infeasible, which the state says. If the Go resizer
+/// comes between two of ours and repeats the call in vain, it leaves our reason; so change over once, not back and forth.
 pub(crate) fn is_refusal(status: &ClaimStatus) -> bool {
     status.condition(ConditionKind::ControllerResizeError).is_some_and(|known| *known.reason == *REFUSED)
 }
@@ -55,12 +56,17 @@ pub(crate) fn marked(claim: &Claim, target: Quantity, now: &str) -> Option<Value
 /// `Differs:` upstream leaves the mark. If it then dies in the call, the volume may be growing to a size that the user, who
 /// asks for less by now, is no longer charged for. So condition ControllerResizeError is gone during each call, and after a
 /// call without an answer the user can ask for less only once the size before is answered.
-pub(crate) fn repeated(claim: &Claim) -> Option<Value> {
+///
+/// `is_unsure`: the mark may be there although the cache does not show it, because the reply to its write was lost.
+pub(crate) fn repeated(claim: &Claim, is_unsure: bool) -> Option<Value> {
     let mut body = Body::of(claim);
-    if body.state() == Some(ResizeState::ControllerResizeInfeasible) {
+    if is_unsure || body.state() == Some(ResizeState::ControllerResizeInfeasible) {
         body.put_state(Some(ResizeState::ControllerResizeInProgress));
     }
-    body.remove(&[ConditionKind::ControllerResizeError]);
+    match is_unsure {
+        true => body.conditions.push(removed(ConditionKind::ControllerResizeError.as_str())),
+        false => body.remove(&[ConditionKind::ControllerResizeError]),
+    }
     body.done()
 }
 
@@ -167,8 +173,11 @@ impl<'a> Body<'a> {
     /// Sets condition ControllerResizeError, without a reason if that is empty.
     fn refuse(&mut self, message: &str, reason: &str, now: &str) {
         let mut condition = set(ConditionKind::ControllerResizeError.as_str(), message, now);
-        if let (false, Some(condition)) = (reason.is_empty(), condition.as_object_mut()) {
-            condition.insert("reason".to_owned(), json!(reason));
+        let known = self.status.and_then(|status| status.condition(ConditionKind::ControllerResizeError));
+        let known = known.map_or("", |known| &*known.reason);
+        if let (true, Some(condition)) = (reason != known, condition.as_object_mut()) {
+            let reason = if reason.is_empty() { Value::Null } else { json!(reason) };
+            condition.insert("reason".to_owned(), reason);
         }
         self.conditions.push(condition);
     }

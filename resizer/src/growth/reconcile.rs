@@ -19,7 +19,7 @@ use crate::eligible::is_ours;
 use crate::in_use::InUse;
 use crate::memory::Memory;
 use crate::queues::Operation;
-use crate::shared::Shared;
+use crate::shared::{FailureWrite, Shared};
 
 /// Grows volumes.
 pub(crate) struct Growths {
@@ -93,12 +93,7 @@ impl Growths {
         let Some(view) = View::new(claim, volume, self.memory.may_run(uid)) else { return Outcome::Done };
         let target = match decide(&view, self.expansion) {
             step @ (Step::Nothing | Step::WaitForNode) => {
-                // The reply to the last write was lost, and the write was not.
-                if let Some(grown) = self.memory.take_done(uid)
-                    && grown.needs_node == (step == Step::WaitForNode)
-                {
-                    self.tell_grown(claim, grown);
-                }
+                self.tell_recorded(claim);
                 self.forget(claim);
                 if step == Step::WaitForNode {
                     base::v!(4, "Waiting for the kubelet to expand the file system"; "claim" => claim.meta.key);
@@ -107,6 +102,10 @@ impl Growths {
             }
             Step::Grow(target) => target,
         };
+        if self.memory.may_run(uid).is_none() && view.says_refused() {
+            // The next call takes the mark off, and it may turn out that it was not sent.
+            self.memory.note_begun(uid);
+        }
         if let Some(left) = self.memory.pause(uid).filter(|_| view.is_infeasible(target)) {
             base::v!(4, format!("skipping volume expansion for pvc {}, because expansion previously failed with infeasible error", claim.meta.key); "for" => format!("{left:?}"));
             return Outcome::After(left);
@@ -184,12 +183,16 @@ impl Growths {
             }
             Verdict::MayRun | Verdict::Unasked => None,
         };
-        if let Some(body) = body
-            && let Err(error) = shared.write(Operation::Growth, claim, body).await
-        {
-            base::error!(api::text(&error), "Cannot write the failure into the status; will retry"; "claim" => claim.meta.key);
-            // Nobody would see what the claim waits for.
-            return Outcome::Retry;
+        match shared.write_failure(Operation::Growth, claim, body).await {
+            FailureWrite::Done => {}
+            FailureWrite::Gone => {
+                self.forget(claim);
+                return Outcome::Done;
+            }
+            FailureWrite::Unknown => {
+                self.memory.note_unsure(uid);
+                return Outcome::Retry;
+            }
         }
         // The size that the user asks for by now does not wait for the end of this one's pause.
         let other = matches!(verdict, Verdict::Infeasible | Verdict::Refused)

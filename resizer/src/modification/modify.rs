@@ -50,7 +50,9 @@ impl Modifications {
 
     /// Marks the claim.
     async fn begin(&self, claim: &Claim, class: &str) -> Result<Progress, ModifyError> {
-        let Some(body) = patch::begun(claim, class, &time(Timestamp::now())) else {
+        let Some(body) =
+            patch::begun(claim, class, self.memory.is_unsure(&claim.meta.uid), &time(Timestamp::now()))
+        else {
             return Ok(Progress::Finished);
         };
         let failed = |cause| ModifyError::Mark { claim: claim.meta.name().to_owned(), cause };

@@ -38,12 +38,16 @@ pub(super) fn pending(claim: &Claim) -> Option<Value> {
     (!is_said).then(|| json!({"status": {"modifyVolumeStatus": {"status": ModifyPhase::Pending.as_str()}}}))
 }
 
-/// Before the call. `None` if the status says so already, so that a crash during the call leaves it uncertain.
-pub(super) fn begun(claim: &Claim, class: &str, now: &str) -> Option<Value> {
+/// Before the call. `None` if the status says so already, so that a crash during the call leaves it uncertain. `is_unsure`: it
+/// may say that the last call failed although the cache does not show it, because the reply to that write was lost.
+pub(super) fn begun(claim: &Claim, class: &str, is_unsure: bool, now: &str) -> Option<Value> {
     let known = message(claim, ConditionKind::ModifyingVolume);
     let is_said =
         last(claim).is_some_and(|last| last.phase == ModifyPhase::InProgress && *last.target == *class);
-    if is_said && known.is_some_and(|known| *known == begun_text(class) || *known == open_text(class)) {
+    if !is_unsure
+        && is_said
+        && known.is_some_and(|known| *known == begun_text(class) || *known == open_text(class))
+    {
         return None;
     }
     let conditions = json!([condition(claim, ConditionKind::ModifyingVolume, "", &begun_text(class), now)]);
@@ -132,18 +136,22 @@ mod tests {
 
     #[test]
     fn begun_is_written_once_a_try() {
-        let body = begun(&claim(json!({})), "gold", NOW).unwrap();
+        let body = begun(&claim(json!({})), "gold", false, NOW).unwrap();
         let condition = json!({
             "type": "ModifyingVolume", "status": "True", "lastProbeTime": NOW, "lastTransitionTime": NOW,
             "message": "Modifying volume to \"gold\" is in progress.",
         });
         let last = json!({"status": "InProgress", "targetVolumeAttributesClassName": "gold"});
         assert_eq!(body, json!({"status": {"modifyVolumeStatus": last, "conditions": [condition]}}));
-        assert_eq!(begun(&after(&body), "gold", LATER), None);
-        assert!(begun(&after(&body), "silver", LATER).is_some());
+        assert_eq!(begun(&after(&body), "gold", false, LATER), None);
+        assert!(begun(&after(&body), "silver", false, LATER).is_some());
         let told = |is_open| Failure { is_open, is_infeasible: false, code: "Internal", text: "no" };
-        assert_eq!(begun(&after(&failed(&after(&body), "gold", told(true), NOW)), "gold", LATER), None);
-        let again = begun(&after(&failed(&after(&body), "gold", told(false), NOW)), "gold", LATER).unwrap();
+        assert_eq!(
+            begun(&after(&failed(&after(&body), "gold", told(true), NOW)), "gold", false, LATER),
+            None
+        );
+        let again =
+            begun(&after(&failed(&after(&body), "gold", told(false), NOW)), "gold", false, LATER).unwrap();
         let condition = &again["status"]["conditions"][0];
         assert_eq!((condition.get("lastTransitionTime"), &condition["lastProbeTime"]), (None, &json!(LATER)));
     }

@@ -18,7 +18,7 @@ use super::patch::{self, Failure};
 use crate::eligible::is_ours;
 use crate::memory::Memory;
 use crate::queues::Operation;
-use crate::shared::Shared;
+use crate::shared::{FailureWrite, Shared};
 
 /// Modifies volumes.
 pub(crate) struct Modifications {
@@ -75,8 +75,12 @@ impl Modifications {
             Step::Resume(class) => class,
             Step::Start(class) => {
                 let (known, refused) = (ModifyPhase::InProgress, ModifyPhase::Infeasible);
-                if ![Some((known, class)), Some((refused, class))].contains(&view.last) {
-                    // Nothing is under way, or another class would not be begun.
+                let is_new = ![Some((known, class)), Some((refused, class))].contains(&view.last);
+                if is_new && self.memory.take_done(uid).is_some() && view.last.is_none() {
+                    self.tell_modified(claim, view.current);
+                }
+                if is_new || self.memory.may_run(uid).is_none() {
+                    // Nothing is under way, or a modification would be resumed.
                     self.memory.note_begun(uid);
                 }
                 class
@@ -163,7 +167,7 @@ impl Modifications {
                 }
                 Some(patch::failed(&latest, class, failure, &time(Timestamp::now())))
             }
-            None if error.waits_on().is_some() && *latest.attributes_class == *class => {
+            None if error.waits_on().is_some() && ["", class].contains(&&*latest.attributes_class) => {
                 patch::pending(&latest)
             }
             None => None,
@@ -171,12 +175,16 @@ impl Modifications {
         if error.is_told() {
             shared.tell(claim, Kind::Warning, "VolumeModifyFailed", text);
         }
-        if let Some(body) = body
-            && let Err(error) = shared.write(Operation::Modification, claim, body).await
-        {
-            base::error!(api::text(&error), "Cannot write the failure into the status; will retry"; "claim" => claim.meta.key);
-            // Nobody would see what the claim waits for.
-            return Outcome::Retry;
+        match shared.write_failure(Operation::Modification, claim, body).await {
+            FailureWrite::Done => {}
+            FailureWrite::Gone => {
+                self.forget(claim);
+                return Outcome::Done;
+            }
+            FailureWrite::Unknown => {
+                self.memory.note_unsure(uid);
+                return Outcome::Retry;
+            }
         }
         if let Some(on) = error.waits_on() {
             // Nobody can finish what a class began that is gone: the one that the claim names is free.

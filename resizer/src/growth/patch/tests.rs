@@ -147,7 +147,7 @@ fn repeated_call_forgets_that_the_last_answer_was_final() {
         ),
         (with_status(json!({"conditions": conditions(&["Resizing"])})), None),
     ] {
-        assert_eq!(repeated(&claim), expected);
+        assert_eq!(repeated(&claim, false), expected);
     }
 }
 

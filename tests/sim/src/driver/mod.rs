@@ -312,7 +312,6 @@ impl Driver {
     }
 }
 
-/// Whether two calls about (volume, node) may not be under way at once. An empty node stands for all of the volume.
 /// What a call is about; node and subject are empty if it names none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct About {

@@ -18,7 +18,7 @@ pub(crate) fn node_needed() -> Reply {
 }
 
 /// The driver answers with this size.
-fn answers(bytes: i64) -> Reply {
+pub(crate) fn answers(bytes: i64) -> Reply {
     Reply::edit(move |reply: &mut ControllerExpandVolumeResponse| reply.capacity_bytes = bytes)
 }
 
@@ -176,7 +176,10 @@ async fn size_is_what_the_driver_says_if_it_is_enough() {
         let world = RESIZER
             .case("smaller", asking("2Gi"))
             .driver("ControllerExpandVolume", [answers(bytes)])
-            .ends_with(&[EXPANDED, EXPANDED], &[MARKED, "volume 2Gi", FINISHED])
+            .ends_with(
+                &[EXPANDED, EXPANDED],
+                &[MARKED, "+ControllerResizeError", "-ControllerResizeError", "volume 2Gi", FINISHED],
+            )
             .await;
         let [text] = &messages(&world, "VolumeResizeFailed")[..] else { panic!("{:?}", events(&world)) };
         assert!(text.contains(&format!("{bytes} bytes")), "{text}");

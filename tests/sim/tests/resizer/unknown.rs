@@ -9,7 +9,7 @@ use sim::{Fault, Reply, Running, Step, World};
 use tokio::time::{Instant, sleep};
 use tonic::Code;
 
-use crate::growth::node_needed;
+use crate::growth::{answers, node_needed};
 use crate::harness::{
     DRIVER, EXPANDED, RESIZER, asking, calls, claim, conditions, events, messages, request, volume, with,
     world_with, writes,
@@ -83,6 +83,8 @@ async fn node_that_finished_after_a_lost_reply_is_not_asked_again() {
     assert_eq!(calls(&world), [EXPANDED]);
     assert_eq!(conditions(&world), Vec::<String>::new(), "{:?}", writes(&world));
     assert_eq!(claim(&world)["status"]["allocatedResourceStatuses"], json!({}));
+    let told = messages(&world, "VolumeResizeFailed");
+    assert!(told.iter().all(|text| !text.contains("Conflict") && !text.contains("changed")), "{told:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -97,6 +99,95 @@ async fn call_that_was_not_sent_binds_nobody_to_a_refused_target() {
     after(120).await;
     let expected = ["expand id-of-pv to 5Gi Internal", EXPANDED];
     assert_eq!(calls(&world), expected);
+}
+
+/// The status says that it was refused. The next call takes that off, and is not sent.
+#[tokio::test(start_paused = true)]
+async fn call_that_a_new_process_could_not_send_binds_nobody_either() {
+    let world = world_with(&["pv"]);
+    asking("5Gi").into_iter().for_each(|object| drop(world.api.put(object)));
+    world.driver.script("ControllerExpandVolume", [Reply::error(Code::Internal, "no")]);
+    let running = RESIZER.run(&world, |config| config.backoff.base = Duration::from_secs(100));
+    after(5).await;
+    running.stop();
+    let _running = RESIZER.run(&world, |config| config.resync = Duration::ZERO);
+    sleep(Duration::from_millis(1)).await;
+    world.driver.stop();
+    after(20).await;
+    request(&world, "2Gi");
+    world.driver.start();
+    after(120).await;
+    assert_eq!(calls(&world).last().map(String::as_str), Some(EXPANDED), "{:?}", calls(&world));
+    assert!(!calls(&world).contains(&"expand id-of-pv to 5Gi Ok".to_owned()), "{:?}", calls(&world));
+}
+
+/// Claim `default/data` that names gold; gold and silver are there.
+fn modifying() -> Vec<serde_json::Value> {
+    let [claim, volume] = asking("1Gi");
+    let names = json!({"spec": {"volumeAttributesClassName": "gold"}});
+    let classes = ["gold", "silver"].map(|name| attributes_class(name, DRIVER));
+    [with(claim, names), volume].into_iter().chain(classes).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn class_whose_call_was_not_sent_binds_nobody() {
+    let (world, _running) = begun(modifying());
+    world.driver.script("ControllerModifyVolume", [Reply::error(Code::Internal, "no")]);
+    sleep(Duration::from_millis(500)).await;
+    world.driver.stop();
+    after(20).await;
+    name(&world, "silver");
+    world.driver.start();
+    after(120).await;
+    let expected = ["gold Internal", "silver Ok"];
+    assert_eq!(calls(&world), expected.map(|call| format!("modify id-of-pv iops={call}")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn lost_reply_of_the_last_write_leaves_the_modification_told() {
+    let world = world_with(&["pv"]);
+    modifying().into_iter().for_each(|object| drop(world.api.put(object)));
+    world.steps.on(second_status(), 1, Fault::LoseReply);
+    let _running = RESIZER.run(&world, |config| config.resync = Duration::ZERO);
+    after(60).await;
+    assert_eq!(events(&world), ["VolumeModify", "VolumeModifySuccessful"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_class_that_cannot_be_written_is_asked_again_soon() {
+    let world = world_with(&["pv"]);
+    modifying().into_iter().for_each(|object| drop(world.api.put(object)));
+    world.driver.always("ControllerModifyVolume", Reply::error(Code::InvalidArgument, "no"));
+    world.steps.on(second_status(), 1, Fault::ApiError(500));
+    let _running = RESIZER.run(&world, |config| config.resync = Duration::ZERO);
+    after(100).await;
+    assert_eq!(calls(&world).len(), 2);
+    assert_eq!(claim(&world)["status"]["modifyVolumeStatus"]["status"], "Infeasible");
+}
+
+#[tokio::test(start_paused = true)]
+async fn class_that_vanished_is_cancelled_if_none_is_named() {
+    let (world, _running) = begun(modifying());
+    world.driver.script("ControllerModifyVolume", [Reply::error(Code::Aborted, "busy")]);
+    sleep(Duration::from_millis(500)).await;
+    world.api.edit("volumeattributesclasses", "gold", |class| class["metadata"]["finalizers"] = json!([]));
+    world.api.delete("volumeattributesclasses", "gold");
+    name(&world, "");
+    after(100).await;
+    assert_eq!(calls(&world), ["modify id-of-pv iops=gold Aborted"]);
+    assert_eq!(claim(&world)["status"]["modifyVolumeStatus"]["status"], "Pending");
+    assert!(!conditions(&world).contains(&"ModifyingVolume".to_owned()), "{:?}", conditions(&world));
+}
+
+#[tokio::test(start_paused = true)]
+async fn size_that_the_driver_rounds_down_can_be_given_up() {
+    let (world, _running) = begun(asking("1536Mi"));
+    let rounds_down = answers(1 << 30);
+    world.driver.script("ControllerExpandVolume", vec![rounds_down; 3]);
+    after(5).await;
+    request(&world, "2Gi");
+    after(60).await;
+    assert_eq!(claim(&world)["status"]["capacity"]["storage"], "2Gi");
 }
 
 #[tokio::test(start_paused = true)]
