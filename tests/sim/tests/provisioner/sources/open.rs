@@ -268,3 +268,25 @@ async fn clones_that_meet_at_their_source_fail_nobody() {
         assert!(!failed_with(&world, ""), "{others}: {:?}", crate::harness::events(&world));
     }
 }
+
+/// It is deleted when it was read and is about to be held.
+#[tokio::test(start_paused = true)]
+async fn source_that_goes_just_before_it_is_held_is_not_used() {
+    for (plural, source, wanted) in [
+        ("volumesnapshots", "snap", restoring(claim("data"))),
+        ("persistentvolumeclaims", "source", cloning(claim("data"))),
+    ] {
+        let world = world();
+        let _binder = world.binder();
+        world.steps.on(move |step| step.is("update", plural), 1, Fault::Delay(SECOND));
+        let _running = PROVISIONER.run(&world, knowing);
+        world.api.put(wanted);
+        while !world.steps.taken().iter().any(|step| step.is("update", plural)) {
+            sleep(Duration::from_millis(1)).await;
+        }
+        assert!(world.api.delete(plural, source));
+        sleep(60 * SECOND).await;
+        assert_eq!((calls(&world), intents(&world)), (vec![], vec![]), "{source}");
+        assert!(failed_with(&world, &format!("default/{source} is not found")), "{source}");
+    }
+}
