@@ -65,10 +65,10 @@ pub(crate) fn apply(object: &mut Value, changes: &[Change]) {
     }
 }
 
-/// The merge patch that makes these changes.
-pub(crate) fn merge_patch(changes: &[Change]) -> Value {
+/// The merge patch that makes these changes of the object, but for those of fields that somebody else has changed.
+pub(crate) fn merge_patch(object: &Value, changes: &[Change]) -> Value {
     let mut patch = Value::Object(Map::new());
-    for change in changes {
+    for change in changes.iter().filter(|change| is_there(object, change, change.from.as_ref())) {
         let path: Vec<&str> = change.path.iter().map(String::as_str).collect();
         put(&mut patch, &path, change.to.clone().unwrap_or_default());
     }

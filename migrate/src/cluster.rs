@@ -14,6 +14,26 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 
 use crate::decide::Users;
+use crate::prepare::{Objects, claim_key};
+use crate::requests::patiently;
+
+/// Who uses this volume now, which this claim (`namespace/name`) has. Only pods of the claim's namespace are read: those of a
+/// large cluster take longer to list than a volume to convert.
+///
+/// # Errors
+/// The API server's refusal, or no answer.
+pub(crate) async fn users(client: &Client, volume: &str, claim: Option<&str>) -> Result<Users, kube::Error> {
+    let mut uses = Uses::default();
+    uses.read_attachments(client).await?;
+    if let Some((namespace, _)) = claim.and_then(|claim| claim.split_once('/')) {
+        let pods = ApiResource::erase::<Pod>(&());
+        uses.read_pods(Api::namespaced_with(client.clone(), namespace, &pods)).await?;
+    }
+    Ok(uses.of(volume, claim))
+}
+
+/// Pods that may use a volume.
+const NOT_ENDED: &str = "status.phase!=Succeeded,status.phase!=Failed";
 
 /// Objects in one page of a list.
 const PAGE: u32 = 500;
@@ -71,8 +91,6 @@ struct IgnoredStatus {}
 pub(crate) struct Cluster {
     /// Every PersistentVolume, by name, as the API server has it.
     pub(crate) volumes: BTreeMap<String, Value>,
-    /// Every StorageClass, by name.
-    pub(crate) classes: BTreeMap<String, StorageClass>,
     /// Every claim, by `namespace/name`.
     pub(crate) claims: BTreeMap<String, DynamicObject>,
     /// Who uses the volumes.
@@ -96,44 +114,75 @@ impl Cluster {
     pub(crate) async fn read(client: &Client) -> Result<Self, kube::Error> {
         let mut cluster = Self::default();
         let volumes = ApiResource::erase::<PersistentVolume>(&());
-        for volume in all(Api::<DynamicObject>::all_with(client.clone(), &volumes)).await? {
+        for volume in
+            all(Api::<DynamicObject>::all_with(client.clone(), &volumes), ListParams::default()).await?
+        {
             let name = volume.metadata.name.clone().unwrap_or_default();
             let volume = serde_json::to_value(volume).map_err(kube::Error::SerdeError)?;
             cluster.volumes.insert(name, volume);
         }
         let claims = ApiResource::erase::<PersistentVolumeClaim>(&());
-        for claim in all(Api::<DynamicObject>::all_with(client.clone(), &claims)).await? {
+        for claim in
+            all(Api::<DynamicObject>::all_with(client.clone(), &claims), ListParams::default()).await?
+        {
             cluster.claims.insert(key(&claim), claim);
-        }
-        let classes = ApiResource::erase::<StorageClass>(&());
-        for class in all(Api::<DynamicObject>::all_with(client.clone(), &classes)).await? {
-            let name = class.metadata.name.clone().unwrap_or_default();
-            let class = serde_json::to_value(class).and_then(serde_json::from_value);
-            cluster.classes.insert(name, class.map_err(kube::Error::SerdeError)?);
         }
         cluster.uses = Uses::read(client).await?;
         Ok(cluster)
     }
+
+    /// The volume of this name, and what hangs on it.
+    pub(crate) fn objects<'a>(&'a self, name: &str) -> Option<Objects<'a>> {
+        let volume = self.volumes.get(name)?;
+        let key = claim_key(volume);
+        let claim = key.as_ref().and_then(|key| self.claims.get(key));
+        Some(Objects { volume, claim, users: self.uses.of(name, key.as_deref()) })
+    }
+}
+
+/// Every StorageClass, by name.
+///
+/// # Errors
+/// The API server's refusal, or no answer.
+pub(crate) async fn classes(client: &Client) -> Result<BTreeMap<String, StorageClass>, kube::Error> {
+    let mut found = BTreeMap::new();
+    let classes = ApiResource::erase::<StorageClass>(&());
+    for class in all(Api::<DynamicObject>::all_with(client.clone(), &classes), ListParams::default()).await? {
+        let name = class.metadata.name.clone().unwrap_or_default();
+        let class = serde_json::to_value(class).and_then(serde_json::from_value);
+        found.insert(name, class.map_err(kube::Error::SerdeError)?);
+    }
+    Ok(found)
 }
 
 impl Uses {
-    /// Reads it, a page at a time.
+    /// Reads those of every volume, a page at a time.
     ///
     /// # Errors
     /// The API server's refusal, or no answer.
-    pub(crate) async fn read(client: &Client) -> Result<Self, kube::Error> {
+    async fn read(client: &Client) -> Result<Self, kube::Error> {
         let mut uses = Self::default();
+        uses.read_attachments(client).await?;
+        uses.read_pods(Api::all_with(client.clone(), &ApiResource::erase::<Pod>(&()))).await?;
+        Ok(uses)
+    }
+
+    async fn read_attachments(&mut self, client: &Client) -> Result<(), kube::Error> {
         let attachments = ApiResource::erase::<VolumeAttachment>(&());
-        for attachment in all(Api::<UsingNode>::all_with(client.clone(), &attachments)).await? {
+        let attachments = Api::<UsingNode>::all_with(client.clone(), &attachments);
+        for attachment in all(attachments, ListParams::default()).await? {
             if let Some(volume) = attachment.spec.source.persistent_volume_name {
-                uses.nodes.entry(volume).or_default().push(attachment.spec.node_name);
+                self.nodes.entry(volume).or_default().push(attachment.spec.node_name);
             }
         }
-        let pods = ApiResource::erase::<Pod>(&());
-        for pod in all(Api::<UsingPod>::all_with(client.clone(), &pods)).await? {
-            uses.see(&pod);
+        Ok(())
+    }
+
+    async fn read_pods(&mut self, pods: Api<UsingPod>) -> Result<(), kube::Error> {
+        for pod in all(pods, ListParams::default().fields(NOT_ENDED)).await? {
+            self.see(&pod);
         }
-        Ok(uses)
+        Ok(())
     }
 
     /// Who uses a volume that this claim has.
@@ -171,14 +220,14 @@ fn key(object: &impl Resource) -> String {
 }
 
 /// Every object of a kind.
-async fn all<K>(api: Api<K>) -> Result<Vec<K>, kube::Error>
+async fn all<K>(api: Api<K>, params: ListParams) -> Result<Vec<K>, kube::Error>
 where
     K: Clone + DeserializeOwned + std::fmt::Debug,
 {
-    let mut params = ListParams::default().limit(PAGE);
+    let mut params = params.limit(PAGE);
     let mut found = Vec::new();
     loop {
-        let page = api.list(&params).await?;
+        let page = patiently(|| api.list(&params)).await.0?;
         found.extend(page.items);
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params = params.continue_token(&token),

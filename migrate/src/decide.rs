@@ -123,15 +123,12 @@ pub(crate) fn obstacles(
     if !told.in_use {
         found.extend(in_use(users));
     }
-    let handle = converted.spec.as_ref().and_then(|spec| spec.csi.as_ref()).map(|csi| &csi.volume_handle);
-    if handle.is_some_and(|handle| handle.split('/').any(|part| part == "UNSPECIFIED")) {
+    if handle(converted).is_some_and(|handle| handle.split('/').any(|part| part == "UNSPECIFIED")) {
         found.push(
             "its handle lacks the project or the zone: give --gce-project, and the volume a zone".to_owned(),
         );
     }
-    if plugin == Plugin::GcePd && told.gce_project.is_some() && told.in_use && !users.nodes.is_empty() {
-        found.push("it is attached under a handle without the project".to_owned());
-    }
+    found.extend(other_handle(told, volume, converted, users));
     if plugin == Plugin::Vsphere {
         found.push(
             "its handle is the path of the disk: the driver must know the disk by an id of its own"
@@ -139,6 +136,27 @@ pub(crate) fn obstacles(
         );
     }
     found
+}
+
+fn handle(volume: &PersistentVolume) -> Option<&String> {
+    volume.spec.as_ref()?.csi.as_ref().map(|csi| &csi.volume_handle)
+}
+
+/// Nodes know a volume in use by the handle of its CSI form: that must not change under them, whichever way the volume goes.
+pub(crate) fn other_handle(
+    told: &Told,
+    before: &PersistentVolume,
+    after: &PersistentVolume,
+    users: &Users,
+) -> Option<String> {
+    let form = |volume: &PersistentVolume| {
+        let translated = || told.plugins.to_csi(volume.clone()).ok().and_then(|csi| handle(&csi).cloned());
+        handle(volume).cloned().or_else(translated)
+    };
+    let (before, after) = (form(before)?, form(after)?);
+    let is_used = !users.nodes.is_empty() || !users.pods.is_empty();
+    (is_used && before != after)
+        .then(|| format!("it is in use under the handle {before}, which would become {after}"))
 }
 
 /// Who uses it, in words.
@@ -154,7 +172,7 @@ pub(crate) fn in_use(users: &Users) -> Vec<String> {
 }
 
 /// A volume that others are about to change.
-fn unsettled(volume: &PersistentVolume) -> Vec<String> {
+pub(crate) fn unsettled(volume: &PersistentVolume) -> Vec<String> {
     let phase = volume.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default();
     let policy = volume.spec.as_ref().and_then(|spec| spec.persistent_volume_reclaim_policy.as_deref());
     let mut found = Vec::new();
@@ -166,10 +184,17 @@ fn unsettled(volume: &PersistentVolume) -> Vec<String> {
     found
 }
 
-/// What stands against touching the claim of a volume now.
+/// What stands against touching the claim of a volume now. `claim` is the one of the name that the volume gives.
 pub(crate) fn claim_obstacle(volume: &PersistentVolume, claim: Option<&DynamicObject>) -> Option<String> {
     let holder = volume.spec.as_ref()?.claim_ref.as_ref()?;
-    let claim = claim.filter(|claim| claim.metadata.uid == holder.uid)?;
+    if holder.uid.as_ref().is_none_or(String::is_empty) {
+        return Some("it is kept for a claim that is not bound to it yet".to_owned());
+    }
+    let phase = volume.status.as_ref().and_then(|status| status.phase.as_deref());
+    let Some(claim) = claim.filter(|claim| claim.metadata.uid == holder.uid) else {
+        let is_free = matches!(phase, Some("Released" | "Failed"));
+        return (!is_free).then(|| "its claim is gone: it is about to be released".to_owned());
+    };
     let text =
         |pointer: &str| claim.data.pointer(pointer).and_then(|value| value.as_str()).unwrap_or_default();
     if text("/status/phase") == "Bound" && Some(text("/spec/volumeName")) == volume.metadata.name.as_deref() {

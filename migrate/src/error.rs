@@ -5,7 +5,6 @@ use thiserror::Error;
 
 use crate::hold::HoldError;
 use crate::journal::JournalError;
-use crate::swap::SwapError;
 
 /// Why there is no plan, or why it was not carried out.
 #[derive(Debug, Error)]
@@ -28,7 +27,7 @@ pub enum MigrateError {
     /// Claims cannot be kept from being called Lost.
     #[error(transparent)]
     Hold(#[from] HoldError),
-    /// A volume stays on its way.
-    #[error("PersistentVolume {0}: {1}; the same command goes on from here")]
-    Swap(String, SwapError),
+    /// The API server has fallen silent.
+    #[error("the API server does not answer any more; the same command goes on from here")]
+    NoAnswer,
 }

@@ -13,13 +13,17 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::record::{MARK, text};
-use crate::requests::{Requests, claims};
+use crate::requests::{Deletion, Requests, claims, is_refusal};
 
 const GROUP: &str = "/apis/admissionregistration.k8s.io/v1";
 /// The name of the policy and of its binding.
 const NAME: &str = "mooring-migrate";
 const ID: &str = "mooring.dev/migration";
 const FILE: &str = "mooring.dev/undo-file";
+/// The flag that the file was given with.
+const FLAG: &str = "mooring.dev/flag";
+/// What the API server says where it follows the policy.
+const MESSAGE: &str = "mooring migrate is replacing the claim's PersistentVolume";
 
 /// How long an API server may take to follow the policy.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -36,16 +40,42 @@ pub enum HoldError {
     )]
     TooOld,
     /// There is another migration.
-    #[error(
-        "another migration is not at its end: finish it with --undo-file={0} on the machine where that file is"
-    )]
+    #[error("another migration is not at its end: finish it with {0} on the machine where that file is")]
     Other(String),
+    /// The undo file is a copy.
+    #[error(
+        "this migration is not at its end, and it was begun with {0}: a copy of that undo file may not know all. Finish it with {0}; if that file is lost, delete the ValidatingAdmissionPolicy mooring-migrate first"
+    )]
+    Copied(String),
     /// It does not follow the policy.
     #[error(
         "the API server does not follow the ValidatingAdmissionPolicy mooring-migrate: claims would be called Lost"
     )]
     NotFollowed,
+    /// This claim cannot be kept.
+    #[error("cannot try whether its claim can be called Lost: {0}")]
+    Claim(String),
 }
+
+/// Whose migration it is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Owner<'a> {
+    /// The name of all runs with the undo file.
+    pub(crate) id: &'a str,
+    /// Where the undo file is.
+    pub(crate) file: &'a Path,
+    /// It is being undone.
+    pub(crate) undo: bool,
+}
+
+impl Owner<'_> {
+    fn flag(&self) -> &'static str {
+        if self.undo { UNDO } else { CONVERT }
+    }
+}
+
+const CONVERT: &str = "--undo-file";
+const UNDO: &str = "--undo";
 
 /// The policy, in force as long as there are volumes on their way.
 pub(crate) struct Hold<'a> {
@@ -60,8 +90,9 @@ fn refused(error: &kube::Error) -> HoldError {
     HoldError::Api(api::text(error))
 }
 
-fn policy(id: &str, file: &Path) -> [(&'static str, Value); 2] {
-    let metadata = json!({"name": NAME, "annotations": {ID: id, FILE: file.display().to_string()}});
+fn policy(owner: Owner<'_>) -> [(&'static str, Value); 2] {
+    let file = owner.file.display().to_string();
+    let metadata = json!({"name": NAME, "annotations": {ID: owner.id, FILE: file, FLAG: owner.flag()}});
     let marked = format!("has(oldObject.metadata.annotations) && '{MARK}' in oldObject.metadata.annotations");
     let policy = json!({
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": metadata,
@@ -74,7 +105,7 @@ fn policy(id: &str, file: &Path) -> [(&'static str, Value); 2] {
             "matchConditions": [{"name": "volume-is-being-replaced", "expression": marked}],
             "validations": [{
                 "expression": "!has(object.status) || !has(object.status.phase) || object.status.phase != 'Lost'",
-                "message": "mooring migrate is replacing the claim's PersistentVolume",
+                "message": MESSAGE,
             }],
         },
     });
@@ -86,27 +117,20 @@ fn policy(id: &str, file: &Path) -> [(&'static str, Value); 2] {
 }
 
 impl<'a> Hold<'a> {
-    /// Makes the policy of the migration `id`, unless it is there.
+    /// Makes the policy of the owner's migration, unless it is there.
     ///
     /// # Errors
     /// There is one of another migration, or none can be made.
     pub(crate) async fn take(
         requests: &'a Requests,
-        id: &str,
-        file: &Path,
+        owner: Owner<'_>,
         lag: Duration,
     ) -> Result<Self, HoldError> {
-        for (plural, object) in policy(id, file) {
+        for (plural, object) in policy(owner) {
             let path = format!("{GROUP}/{plural}");
             match requests.create(&path, &object, false).await {
                 Ok(_) => {}
-                Err(error) if api::is(&error, 409) => {
-                    let present = requests.get(&path, NAME).await.map_err(|error| refused(&error))?;
-                    let present = present.unwrap_or_default();
-                    if annotation(&present, ID) != id {
-                        return Err(HoldError::Other(annotation(&present, FILE).to_owned()));
-                    }
-                }
+                Err(error) if api::is(&error, 409) => share(requests, &path, owner).await?,
                 Err(error) if api::is(&error, 404) => return Err(HoldError::TooOld),
                 Err(error) => return Err(refused(&error)),
             }
@@ -114,24 +138,26 @@ impl<'a> Hold<'a> {
         Ok(Self { requests, lag, followed: None })
     }
 
-    /// Returns once the API server refuses to call this claim Lost.
+    /// Comes back once the API server refuses to call this claim Lost. `false`: the claim is gone.
     ///
     /// # Errors
-    /// It does not.
-    pub(crate) async fn prove(&mut self, namespace: &str, name: &str) -> Result<(), HoldError> {
+    /// It does not refuse that, or not for our reason.
+    pub(crate) async fn prove(&mut self, namespace: &str, name: &str) -> Result<bool, HoldError> {
         let path = format!("{}/{name}/status?dryRun=All", claims(namespace));
         let lost = json!({"status": {"phase": "Lost"}});
         let mut waited = Duration::ZERO;
         loop {
             match self.requests.patch(&path, &lost).await {
-                Err(error) if api::text(&error).contains(NAME) => break,
+                Err(error) if is_kept(&error) => break,
                 // A claim that changes meanwhile, or the policy's first moments.
                 Ok(_) => {}
                 Err(error) if api::is(&error, 409) => {}
+                Err(error) if api::is_missing(&error, name) => return Ok(false),
+                Err(error) if is_refusal(&error) => return Err(HoldError::Claim(api::text(&error))),
                 Err(error) => return Err(refused(&error)),
             }
             if waited >= LIMIT {
-                self.followed = Some(false);
+                self.followed.get_or_insert(false);
                 return Err(HoldError::NotFollowed);
             }
             sleep(PAUSE).await;
@@ -141,7 +167,7 @@ impl<'a> Hold<'a> {
             self.followed = Some(true);
             sleep(self.lag).await;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Whether the API server was seen not to follow the policy: then nothing more should be tried.
@@ -150,19 +176,49 @@ impl<'a> Hold<'a> {
     }
 }
 
-/// Takes the policy of the migration `id` away, if it is there.
+/// Whether the claim is kept from being called Lost, by our policy and nothing else.
+fn is_kept(error: &kube::Error) -> bool {
+    api::status(error).is_some_and(|status| {
+        (status.code, status.reason.as_str()) == (422, "Invalid") && status.message.contains(MESSAGE)
+    })
+}
+
+/// Goes on under the policy that is there.
+async fn share(requests: &Requests, path: &str, owner: Owner<'_>) -> Result<(), HoldError> {
+    let present = requests.get(path, NAME).await.map_err(|error| refused(&error))?.unwrap_or_default();
+    let (file, flag) = (annotation(&present, FILE), annotation(&present, FLAG));
+    if annotation(&present, ID) != owner.id {
+        let flag = if flag == UNDO { UNDO } else { CONVERT };
+        return Err(HoldError::Other(format!("{flag}={file}")));
+    }
+    if Path::new(file) != owner.file {
+        return Err(HoldError::Copied(file.to_owned()));
+    }
+    if flag != owner.flag() {
+        let patch = json!({"metadata": {"annotations": {FLAG: owner.flag()}}});
+        let patched = requests.patch(&format!("{path}/{NAME}"), &patch).await;
+        patched.map_err(|error| refused(&error))?;
+    }
+    Ok(())
+}
+
+/// Takes the policy of the owner's migration away, if it is there.
 ///
 /// # Errors
 /// The API server refuses.
-pub(crate) async fn release(requests: &Requests, id: &str) -> Result<(), HoldError> {
+pub(crate) async fn release(requests: &Requests, owner: Owner<'_>) -> Result<(), HoldError> {
     // The policy last: it says whose the binding is.
     for plural in ["validatingadmissionpolicybindings", "validatingadmissionpolicies"] {
         let path = format!("{GROUP}/{plural}");
         let present = requests.get(&path, NAME).await;
         let Some(object) = present.map_err(|error| refused(&error))? else { continue };
-        if annotation(&object, ID) == id {
-            let gone = requests.delete(&path, NAME, text(&object, "/metadata/uid"), None).await;
-            gone.map_err(|error| refused(&error))?;
+        if annotation(&object, ID) != owner.id || Path::new(annotation(&object, FILE)) != owner.file {
+            continue;
+        }
+        match requests.delete(&path, NAME, text(&object, "/metadata/uid"), None).await {
+            Ok(Deletion::NotDone(error)) if !api::is_gone(&error, NAME) => return Err(refused(&error)),
+            Ok(_) => {}
+            Err(error) => return Err(refused(&error)),
         }
     }
     Ok(())

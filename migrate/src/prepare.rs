@@ -1,17 +1,39 @@
 //! What becomes of one volume of the cluster that was read.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::PersistentVolume;
+use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::DynamicObject;
 use serde_json::Value;
 use translation::Plugin;
 
-use crate::change::changes;
-use crate::cluster::Cluster;
-use crate::decide::{ConversionError, Told, claim_obstacle, converted, converted_claim, obstacles};
+use crate::change::{Change, changes, ends_at, reversed};
+use crate::decide::{
+    ConversionError, Told, Users, claim_obstacle, converted, converted_claim, in_use, obstacles,
+    other_handle, unsettled,
+};
 use crate::diff::diff;
-use crate::record::{BoundClaim, Direction, Record, policy, without_managers};
+use crate::record::{BoundClaim, Direction, Record, plain, text};
 use crate::report::Entry;
 use crate::swap::held;
+
+/// What is told, and what hardly ever changes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Terms {
+    pub(crate) told: Told,
+    /// Every StorageClass, by name.
+    pub(crate) classes: BTreeMap<String, StorageClass>,
+}
+
+/// A volume and what hangs on it, read at one moment; without what we ourselves have changed of them.
+#[derive(Debug)]
+pub(crate) struct Objects<'a> {
+    pub(crate) volume: &'a Value,
+    /// The claim of the name that the volume gives.
+    pub(crate) claim: Option<&'a DynamicObject>,
+    pub(crate) users: Users,
+}
 
 /// An in-tree volume.
 pub(crate) struct Prepared {
@@ -20,27 +42,25 @@ pub(crate) struct Prepared {
     pub(crate) record: Option<Record>,
 }
 
+/// `namespace/name` of the claim that the volume names.
+pub(crate) fn claim_key(volume: &Value) -> Option<String> {
+    let holder = volume.pointer("/spec/claimRef")?;
+    Some(format!("{}/{}", text(holder, "/namespace"), text(holder, "/name")))
+}
+
 /// The plan for one volume; `None` if it is not in-tree.
 ///
 /// # Errors
 /// The object is none that the API server would have.
-pub(crate) fn prepare(
-    cluster: &Cluster,
-    told: &Told,
-    name: &str,
-) -> Result<Option<Prepared>, serde_json::Error> {
-    let Some(stored) = cluster.volumes.get(name) else { return Ok(None) };
-    let volume: PersistentVolume = serde_json::from_value(stored.clone())?;
+pub(crate) fn prepare(terms: &Terms, objects: &Objects<'_>) -> Result<Option<Prepared>, serde_json::Error> {
+    let Terms { told, classes } = terms;
+    let volume: PersistentVolume = serde_json::from_value(objects.volume.clone())?;
     let Some(plugin) = volume.spec.as_ref().and_then(Plugin::of_volume) else { return Ok(None) };
-    let holder = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
-    let text = |text: &Option<String>| text.clone().unwrap_or_default();
-    let key = holder.map(|holder| format!("{}/{}", text(&holder.namespace), text(&holder.name)));
-    let claim = key.as_ref().and_then(|key| cluster.claims.get(key));
     let class = volume.spec.as_ref().and_then(|spec| spec.storage_class_name.as_ref());
-    let class = class.and_then(|class| cluster.classes.get(class));
+    let class = class.and_then(|class| classes.get(class));
     let entry = |becomes, obstacles| Entry {
-        volume: name.to_owned(),
-        claim: key.clone(),
+        volume: text(objects.volume, "/metadata/name").to_owned(),
+        claim: claim_key(objects.volume),
         plugin,
         becomes,
         obstacles,
@@ -49,26 +69,72 @@ pub(crate) fn prepare(
         Ok(after) => after,
         Err(error) => return Ok(Some(Prepared { entry: entry(Err(error), Vec::new()), record: None })),
     };
-    let mut against = obstacles(told, plugin, &volume, &after, &cluster.uses.of(name, key.as_deref()));
-    against.extend(claim_obstacle(&volume, claim));
-    against.extend(held(stored));
-    // Only of the claim that it is bound to: another may have the name by now.
-    let uid = holder.and_then(|holder| holder.uid.as_ref());
-    let claim = claim.filter(|claim| uid.is_some() && claim.metadata.uid.as_ref() == uid);
+    let mut against = obstacles(told, plugin, &volume, &after, &objects.users);
+    against.extend(claim_obstacle(&volume, objects.claim));
+    against.extend(held(objects.volume));
     let (before_json, after_json) = (serde_json::to_value(&volume)?, serde_json::to_value(&after)?);
-    let (bound, of_claim) = match claim {
+    let (bound, of_claim) = match bound(objects) {
         Some(claim) => of_claim(plugin, claim)?,
         None => (None, Vec::new()),
     };
     let record = Record {
         direction: Direction::ToCsi,
         changes: changes(&before_json, &after_json),
-        policy: policy(stored),
-        volume: without_managers(stored.clone()),
+        volume: plain(objects.volume.clone()),
         claim: bound,
     };
     let becomes: Result<_, ConversionError> = Ok((diff(&before_json, &after_json)?, of_claim));
     Ok(Some(Prepared { entry: entry(becomes, against), record: Some(record) }))
+}
+
+/// How a volume goes back that `there` has converted, or what stands against it.
+///
+/// # Errors
+/// The object is none that the API server would have.
+pub(crate) fn prepare_back(
+    terms: &Terms,
+    objects: &Objects<'_>,
+    there: &Record,
+) -> Result<Result<Record, String>, serde_json::Error> {
+    if !ends_at(objects.volume, &there.changes) {
+        return Ok(Err("it is no longer the volume that was converted".to_owned()));
+    }
+    let volume: PersistentVolume = serde_json::from_value(objects.volume.clone())?;
+    let claim = bound(objects).map(|claim| {
+        let own = there.claim.as_ref().filter(|bound| Some(&bound.uid) == claim.metadata.uid.as_ref());
+        bound_claim(claim, own.map_or_else(Vec::new, |bound| reversed(&bound.changes)))
+    });
+    let record = there.back(objects.volume.clone(), claim);
+    let after: PersistentVolume = serde_json::from_value(record.created(None))?;
+    let mut against = unsettled(&volume);
+    against.extend(claim_obstacle(&volume, objects.claim));
+    against.extend(held(objects.volume));
+    against.extend(other_handle(&terms.told, &volume, &after, &objects.users));
+    if !terms.told.in_use {
+        against.extend(in_use(&objects.users));
+    }
+    Ok(if against.is_empty() { Ok(record) } else { Err(against.join(", ")) })
+}
+
+/// The plan for a volume that has one already, as things are now; or what stands against it now.
+pub(crate) fn prepare_anew(terms: &Terms, objects: &Objects<'_>, old: &Record) -> Result<Record, String> {
+    let unreadable = |error: serde_json::Error| format!("it cannot be read: {error}");
+    if old.direction == Direction::ToInTree {
+        return prepare_back(terms, objects, &old.conversion()).map_err(unreadable)?;
+    }
+    let Some(Prepared { entry, record }) = prepare(terms, objects).map_err(unreadable)? else {
+        return Err("it is not in-tree any more".to_owned());
+    };
+    match record.filter(|_| entry.is_ready()) {
+        Some(record) => Ok(record),
+        None => Err(entry.becomes.err().map_or(entry.obstacles.join(", "), |error| error.to_string())),
+    }
+}
+
+/// The very claim that the volume is bound to: another may have the name by now.
+fn bound<'a>(objects: &Objects<'a>) -> Option<&'a DynamicObject> {
+    let uid = text(objects.volume, "/spec/claimRef/uid");
+    objects.claim.filter(|claim| !uid.is_empty() && claim.metadata.uid.as_deref() == Some(uid))
 }
 
 type OfClaim = (Option<BoundClaim>, Vec<String>);
@@ -82,7 +148,7 @@ fn of_claim(plugin: Plugin, claim: &DynamicObject) -> Result<OfClaim, serde_json
 }
 
 /// The claim, with what changes of it.
-pub(crate) fn bound_claim(claim: &DynamicObject, changes: Vec<crate::change::Change>) -> BoundClaim {
+fn bound_claim(claim: &DynamicObject, changes: Vec<Change>) -> BoundClaim {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     BoundClaim {
         namespace: text(&claim.metadata.namespace),
@@ -92,9 +158,5 @@ pub(crate) fn bound_claim(claim: &DynamicObject, changes: Vec<crate::change::Cha
     }
 }
 
-/// The claim that a stored volume is bound to, if it is there.
-pub(crate) fn claim_of<'a>(cluster: &'a Cluster, volume: &Value) -> Option<&'a DynamicObject> {
-    let text = |name: &str| volume.pointer(&format!("/spec/claimRef/{name}")).and_then(Value::as_str);
-    let key = format!("{}/{}", text("namespace")?, text("name")?);
-    cluster.claims.get(&key).filter(|claim| claim.metadata.uid.as_deref() == text("uid"))
-}
+#[cfg(test)]
+mod tests;

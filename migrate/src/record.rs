@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::change::{Change, apply, essence, reversed};
+use crate::change::{Change, apply, essence, put, reversed};
 
 /// Which way a volume goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,10 +42,8 @@ pub(crate) struct BoundClaim {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Record {
     pub(crate) direction: Direction,
-    /// The PersistentVolume before.
+    /// The PersistentVolume before, as [`plain`] gives it.
     pub(crate) volume: Value,
-    /// Its reclaim policy, which it has again at the end.
-    pub(crate) policy: String,
     pub(crate) changes: Vec<Change>,
     pub(crate) claim: Option<BoundClaim>,
 }
@@ -55,6 +53,10 @@ pub(crate) const RETAIN: &str = "Retain";
 
 /// The claim's annotation while its volume is being replaced; its value is the volume's name.
 pub(crate) const MARK: &str = "mooring.dev/migrating";
+
+/// The volume's annotation while we hold its reclaim policy at Retain; its value is the policy before. It comes and goes in the
+/// same write as our Retain, so that a Retain which somebody else has set is never taken for ours.
+pub(crate) const RETAINED: &str = "mooring.dev/policy-before";
 
 /// What the server gives to an object and takes from nobody.
 const OF_THE_SERVER: [&str; 8] = [
@@ -79,18 +81,31 @@ impl Record {
         text(&self.volume, "/metadata/name")
     }
 
-    /// The same volume on its way back, from what it is now.
+    /// The same volume on its way back, from what it is now. `claim` comes with its own changes.
     pub(crate) fn back(&self, volume: Value, claim: Option<BoundClaim>) -> Self {
         let direction = match self.direction {
             Direction::ToCsi => Direction::ToInTree,
             Direction::ToInTree => Direction::ToCsi,
         };
-        let changes = reversed(&self.changes);
-        Self { direction, policy: policy(&volume), volume: without_managers(volume), changes, claim }
+        Self { direction, volume: plain(volume), changes: reversed(&self.changes), claim }
     }
 
-    /// The PersistentVolume as it is created anew: with policy Retain until everything else is done.
-    pub(crate) fn created(&self) -> Value {
+    /// The conversion that this record belongs to: itself, or what it takes back.
+    pub(crate) fn conversion(&self) -> Self {
+        match self.direction {
+            Direction::ToCsi => self.clone(),
+            Direction::ToInTree => {
+                let claim = self.claim.as_ref();
+                let claim =
+                    claim.map(|claim| BoundClaim { changes: reversed(&claim.changes), ..claim.clone() });
+                self.back(self.volume.clone(), claim)
+            }
+        }
+    }
+
+    /// The PersistentVolume as it is created anew: with policy Retain until everything else is done. `retained` is the policy
+    /// that it is to have again then.
+    pub(crate) fn created(&self, retained: Option<&str>) -> Value {
         let mut volume = self.volume.clone();
         apply(&mut volume, &self.changes);
         if let Some(metadata) = map(&mut volume, "metadata") {
@@ -99,6 +114,9 @@ impl Record {
                 // The others are given again by those whose they are.
                 finalizers.retain(|one| one.as_str().is_some_and(is_attachers));
             }
+        }
+        if let Some(retained) = retained {
+            put(&mut volume, &["metadata", "annotations", RETAINED], retained.into());
         }
         if let Some(spec) = map(&mut volume, "spec") {
             spec.insert("persistentVolumeReclaimPolicy".to_owned(), RETAIN.into());
@@ -114,9 +132,10 @@ impl Record {
         volume
     }
 
-    /// Whether `volume` is what is written down: policy, finalizers and status do not matter.
-    pub(crate) fn is_of(&self, volume: &Value) -> bool {
-        essence(Some(&cut(volume))) == essence(Some(&cut(&self.volume)))
+    /// Whether the other says the same of the same object. What the server counts and the object's state do not matter.
+    pub(crate) fn says(&self, other: &Self) -> bool {
+        (self.direction, &self.changes, &self.claim) == (other.direction, &other.changes, &other.claim)
+            && essence(Some(&cut(&self.volume))) == essence(Some(&cut(&other.volume)))
     }
 }
 
@@ -124,14 +143,14 @@ fn map<'a>(object: &'a mut Value, part: &str) -> Option<&'a mut Map<String, Valu
     object.get_mut(part).and_then(Value::as_object_mut)
 }
 
+/// What a volume is created anew from. Finalizers that come again by themselves are no part of it.
 fn cut(volume: &Value) -> Value {
     let mut volume = volume.clone();
     if let Some(metadata) = map(&mut volume, "metadata") {
-        let beside = ["finalizers", "resourceVersion", "managedFields", "generation"];
-        metadata.retain(|key, _| !beside.contains(&key.as_str()));
-    }
-    if let Some(spec) = map(&mut volume, "spec") {
-        spec.remove("persistentVolumeReclaimPolicy");
+        metadata.retain(|key, _| !matches!(key.as_str(), "resourceVersion" | "managedFields" | "generation"));
+        if let Some(Value::Array(finalizers)) = metadata.get_mut("finalizers") {
+            finalizers.retain(|one| one.as_str().is_some_and(is_attachers));
+        }
     }
     if let Some(object) = volume.as_object_mut() {
         object.retain(|key, _| matches!(key.as_str(), "metadata" | "spec"));
@@ -139,12 +158,43 @@ fn cut(volume: &Value) -> Value {
     volume
 }
 
-/// The volume without the list of who wrote which field.
-pub(crate) fn without_managers(mut volume: Value) -> Value {
+/// The volume as it is without us: with the policy that we hold at Retain, and without the list of who wrote which field.
+pub(crate) fn plain(mut volume: Value) -> Value {
+    let before = retained(&volume).map(str::to_owned);
+    if let (Some(before), true) = (before, policy(&volume) == RETAIN)
+        && let Some(spec) = map(&mut volume, "spec")
+    {
+        spec.insert("persistentVolumeReclaimPolicy".to_owned(), before.into());
+    }
     if let Some(metadata) = map(&mut volume, "metadata") {
         metadata.remove("managedFields");
+        let annotations = metadata.get_mut("annotations").and_then(Value::as_object_mut);
+        if annotations.is_some_and(|all| all.remove(RETAINED).is_some() && all.is_empty()) {
+            metadata.remove("annotations");
+        }
     }
     volume
+}
+
+/// The claim as it is without us, if these are our changes of it.
+pub(crate) fn plain_claim(mut claim: Value, bound: Option<&BoundClaim>) -> Value {
+    if let (true, Some(bound)) = (is_marked(&claim), bound) {
+        apply(&mut claim, &reversed(&bound.changes));
+    }
+    if let Some(Value::Object(annotations)) = claim.pointer_mut("/metadata/annotations") {
+        annotations.remove(MARK);
+    }
+    claim
+}
+
+/// Whether the claim has our mark.
+pub(crate) fn is_marked(claim: &Value) -> bool {
+    claim.pointer("/metadata/annotations").and_then(|all| all.get(MARK)).is_some()
+}
+
+/// The policy before, if we hold the volume's policy at Retain.
+pub(crate) fn retained(volume: &Value) -> Option<&str> {
+    volume.pointer("/metadata/annotations")?.get(RETAINED)?.as_str()
 }
 
 /// The volume's reclaim policy.
@@ -200,8 +250,7 @@ mod tests {
         Record {
             direction: Direction::ToCsi,
             changes: changes(&volume(), &csi),
-            volume: without_managers(volume()),
-            policy: policy(&volume()),
+            volume: plain(volume()),
             claim: None,
         }
     }
@@ -216,28 +265,72 @@ mod tests {
                 "csi": {"driver": "d", "volumeHandle": "id"}, "claimRef": {"namespace": "ns", "name": "c", "uid": "cu"},
             },
         });
-        assert_eq!(record().created(), expected);
-        let back = record().back(expected, None).created();
+        assert_eq!(record().created(None), expected);
+        let back = record().back(expected.clone(), None).created(None);
         assert_eq!(
             (&back["spec"]["cinder"], &back["spec"]["csi"]),
             (&json!({"volumeID": "id"}), &Value::Null)
         );
+        let mut retained = expected;
+        retained["metadata"]["annotations"] = json!({RETAINED: "Delete"});
+        assert_eq!(record().created(Some("Delete")), retained);
     }
 
     #[test]
-    fn a_record_is_of_the_very_object_whatever_its_state() {
+    fn records_of_one_object_say_the_same_whatever_its_state() {
+        let of = |volume: Value| Record { volume: plain(volume), ..record() };
         let mut same = volume();
         same["metadata"]["resourceVersion"] = json!("8");
-        same["metadata"]["finalizers"] = json!([]);
+        same["metadata"]["finalizers"] = json!(["external-attacher/d"]);
+        same["metadata"]["annotations"] = json!({RETAINED: "Delete"});
         same["spec"]["persistentVolumeReclaimPolicy"] = json!("Retain");
         same["status"]["phase"] = json!("Released");
-        assert!(record().is_of(&same));
-        for (pointer, value) in
-            [("/spec/capacity/storage", "2Gi"), ("/metadata/uid", "v"), ("/metadata/labels/a", "c")]
-        {
+        assert!(record().says(&of(same.clone())));
+        for (pointer, value) in [
+            ("/spec/capacity/storage", json!("2Gi")),
+            ("/metadata/uid", json!("v")),
+            ("/metadata/labels/a", json!("c")),
+            ("/metadata/finalizers", json!([])),
+            ("/metadata/annotations", json!({})),
+        ] {
             let mut other = same.clone();
-            *other.pointer_mut(pointer).unwrap() = json!(value);
-            assert!(!record().is_of(&other), "{pointer}");
+            *other.pointer_mut(pointer).unwrap() = value;
+            assert!(!record().says(&of(other)), "{pointer}");
         }
+    }
+
+    #[test]
+    fn a_claims_own_state_is_seen_through_our_mark() {
+        let before = json!({"metadata": {"annotations": {"by": "plugin", "x": "1"}}});
+        let after = json!({"metadata": {"annotations": {"by": "driver", "x": "1"}}});
+        let bound = BoundClaim {
+            namespace: "ns".into(),
+            name: "c".into(),
+            uid: "u".into(),
+            changes: changes(&before, &after),
+        };
+        let mut marked = after.clone();
+        marked["metadata"]["annotations"][MARK] = json!("pv");
+        assert_eq!(plain_claim(marked, Some(&bound)), before);
+        assert_eq!(plain_claim(after.clone(), Some(&bound)), after, "without a mark it is not ours");
+    }
+
+    #[test]
+    fn the_conversion_behind_a_way_back_is_the_way_there() {
+        let bound = BoundClaim {
+            namespace: "ns".into(),
+            name: "c".into(),
+            uid: "u".into(),
+            changes: changes(&json!({"spec": {"a": "1"}}), &json!({"spec": {"a": "2"}})),
+        };
+        let there = Record { claim: Some(bound.clone()), ..record() };
+        let claim = BoundClaim { changes: reversed(&bound.changes), ..bound };
+        let back = there.back(there.created(None), Some(claim));
+        let again = back.conversion();
+        assert_eq!(
+            (again.direction, &again.changes, &again.claim),
+            (Direction::ToCsi, &there.changes, &there.claim)
+        );
+        assert_eq!(there.conversion(), there);
     }
 }

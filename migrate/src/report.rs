@@ -82,15 +82,30 @@ pub struct Outcome {
     pub failed: Vec<(String, String)>,
     /// What is to be known of others.
     pub notes: Vec<(String, String)>,
+    /// Volumes that are on their way, and why they do not go on.
+    pub half_done: Vec<(String, String)>,
     /// It was stopped before its end.
     pub stopped: bool,
+    /// What broke it off.
+    pub broken_off: Option<String>,
+    /// The command that goes on from here.
+    pub command: String,
 }
 
 impl Outcome {
     /// Whether nothing is left that could be done later.
     pub fn is_complete(&self) -> bool {
         let later = self.left.iter().any(|entry| entry.becomes.is_ok());
-        !later && self.failed.is_empty() && !self.stopped
+        !later
+            && self.failed.is_empty()
+            && self.half_done.is_empty()
+            && !self.stopped
+            && self.broken_off.is_none()
+    }
+
+    /// Whether no volume was worked on.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.done == 0 && [&self.failed, &self.notes, &self.half_done].iter().all(|list| list.is_empty())
     }
 }
 
@@ -107,10 +122,19 @@ impl fmt::Display for Outcome {
         for (volume, why) in self.failed.iter().chain(&self.notes) {
             writeln!(f, "PersistentVolume {volume}: {why}")?;
         }
+        for (volume, why) in &self.half_done {
+            writeln!(f, "PersistentVolume {volume}: half done: {why}")?;
+        }
         let what = if self.undo { "in-tree again" } else { "converted" };
         write!(f, "{} volumes {what}, {} left as they are", self.done, self.left.len() + self.failed.len())?;
+        if !self.half_done.is_empty() {
+            write!(f, ", {} half done", self.half_done.len())?;
+        }
         if self.stopped {
             write!(f, "; stopped before the end: the same command goes on from here")?;
+        }
+        if !self.half_done.is_empty() || self.broken_off.is_some() {
+            write!(f, "\nTo finish it: {}", self.command)?;
         }
         Ok(())
     }
@@ -180,5 +204,20 @@ mod tests {
         assert!(
             !stopped.is_complete() && stopped.to_string().ends_with("the same command goes on from here")
         );
+        let half = Outcome {
+            done: 2,
+            half_done: vec![("b".to_owned(), "cannot create it anew: no".to_owned())],
+            command: "mooring migrate --undo-file=/f".to_owned(),
+            ..Outcome::default()
+        };
+        assert!(!half.is_complete());
+        assert_eq!(
+            half.to_string(),
+            "PersistentVolume b: half done: cannot create it anew: no\n\
+             2 volumes converted, 0 left as they are, 1 half done\nTo finish it: mooring migrate --undo-file=/f"
+        );
+        let broken = Outcome { broken_off: Some("no answer".to_owned()), ..half };
+        assert!(!Outcome { half_done: vec![], ..broken.clone() }.is_complete());
+        assert!(broken.to_string().ends_with("To finish it: mooring migrate --undo-file=/f"));
     }
 }

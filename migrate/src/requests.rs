@@ -26,15 +26,31 @@ pub(crate) fn claims(namespace: &str) -> String {
 #[derive(Clone)]
 pub(crate) struct Requests(Client);
 
+/// What came of a request to delete an object.
+#[derive(Debug)]
+pub(crate) enum Deletion {
+    /// It is done. The object is still there if it waits for its finalizers.
+    Done(Option<Value>),
+    /// It was not done: the object has changed, is another one, or was gone before; or the API server refuses.
+    NotDone(kube::Error),
+    /// The same, but the request was sent before and its answer was lost: that one may have been done.
+    Unknown,
+}
+
 impl Requests {
     pub(crate) fn new(client: Client) -> Self {
         Self(client)
     }
 
+    /// For lists.
+    pub(crate) fn client(&self) -> &Client {
+        &self.0
+    }
+
     /// The object; `None` if there is none.
     pub(crate) async fn get(&self, kind: &str, name: &str) -> Result<Option<Value>, kube::Error> {
-        match self.send(http::Method::GET, &format!("{kind}/{name}"), "application/json", &Value::Null).await
-        {
+        let path = format!("{kind}/{name}");
+        match self.send(http::Method::GET, &path, "application/json", &Value::Null).await.0 {
             Ok(object) => Ok(Some(object)),
             Err(error) if api::is_missing(&error, name) => Ok(None),
             Err(error) => Err(error),
@@ -44,56 +60,74 @@ impl Requests {
     /// Creates an object; a `dry` request only asks whether that could be done.
     pub(crate) async fn create(&self, kind: &str, object: &Value, dry: bool) -> Result<Value, kube::Error> {
         let query = if dry { "?dryRun=All" } else { "" };
-        self.send(http::Method::POST, &format!("{kind}{query}"), "application/json", object).await
+        self.send(http::Method::POST, &format!("{kind}{query}"), "application/json", object).await.0
     }
 
     /// Sends a merge patch; `path` may name a subresource and a query.
     pub(crate) async fn patch(&self, path: &str, patch: &Value) -> Result<Value, kube::Error> {
-        self.send(http::Method::PATCH, path, "application/merge-patch+json", patch).await
+        self.send(http::Method::PATCH, path, "application/merge-patch+json", patch).await.0
     }
 
-    /// Deletes an object if it is this very one, in this version if one is given. `None`: it is gone; otherwise it waits for
-    /// its finalizers.
+    /// Deletes an object if it is this very one, in this version if one is given.
+    ///
+    /// # Errors
+    /// Nobody can tell whether it was done.
     pub(crate) async fn delete(
         &self,
         kind: &str,
         name: &str,
         uid: &str,
         version: Option<&str>,
-    ) -> Result<Option<Value>, kube::Error> {
+    ) -> Result<Deletion, kube::Error> {
         let preconditions = json!({"uid": uid, "resourceVersion": version});
         let body = json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": preconditions});
         let path = format!("{kind}/{name}");
         match self.send(http::Method::DELETE, &path, "application/json", &body).await {
-            Ok(object) => Ok(Some(object).filter(waits)),
-            Err(error) if api::is_missing(&error, name) => Ok(None),
-            Err(error) => Err(error),
+            (Ok(object), _) => Ok(Deletion::Done(Some(object).filter(waits))),
+            (Err(error), again) if is_refusal(&error) => {
+                Ok(if again { Deletion::Unknown } else { Deletion::NotDone(error) })
+            }
+            (Err(error), _) => Err(error),
         }
     }
 
+    /// Sends a request. With the answer: whether it was sent more than once.
     async fn send(
         &self,
         method: http::Method,
         path: &str,
         content: &str,
         body: &Value,
-    ) -> Result<Value, kube::Error> {
-        let begun = Instant::now();
-        let mut pause = PAUSES.0;
+    ) -> (Result<Value, kube::Error>, bool) {
         let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-        loop {
+        patiently(|| {
             let request = http::Request::builder()
                 .method(method.clone())
                 .uri(path)
                 .header(http::header::CONTENT_TYPE, content)
-                .body(body.clone())
-                .map_err(|error| kube::Error::Service(Box::new(error)))?;
-            match self.0.request::<Value>(request).await {
-                Err(error) if is_for_now(&error) && begun.elapsed() < PATIENCE => sleep(pause).await,
-                answer => return answer,
+                .body(body.clone());
+            async {
+                let request = request.map_err(|error| kube::Error::Service(Box::new(error)))?;
+                self.0.request::<Value>(request).await
             }
-            pause = (2 * pause).min(PAUSES.1);
+        })
+        .await
+    }
+}
+
+/// Asks until there is an answer that stands. With it: whether it was asked for more than once.
+pub(crate) async fn patiently<T, F>(ask: impl Fn() -> F) -> (Result<T, kube::Error>, bool)
+where
+    F: Future<Output = Result<T, kube::Error>>,
+{
+    let begun = Instant::now();
+    let (mut pause, mut again) = (PAUSES.0, false);
+    loop {
+        match ask().await {
+            Err(error) if is_for_now(&error) && begun.elapsed() < PATIENCE => sleep(pause).await,
+            answer => return (answer, again),
         }
+        (pause, again) = ((2 * pause).min(PAUSES.1), true);
     }
 }
 
@@ -109,6 +143,11 @@ fn is_for_now(error: &kube::Error) -> bool {
         Some(status) => status.code == 429 || (500..600).contains(&status.code),
         None => matches!(error, kube::Error::Service(_) | kube::Error::HyperError(_)),
     }
+}
+
+/// Whether the API server has answered that it does not do it.
+pub(crate) fn is_refusal(error: &kube::Error) -> bool {
+    api::status(error).is_some_and(|status| (400..500).contains(&status.code) && status.code != 429)
 }
 
 #[cfg(test)]

@@ -5,17 +5,18 @@ use std::path::PathBuf;
 use base::flag::Parsed;
 use kube::Client;
 use kubernetes::api;
-use kubernetes::client::{ClientOptions, client};
+use kubernetes::client::{ClientOptions, client_and_server};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use translation::Plugins;
 
-use crate::cluster::Cluster;
-use crate::convert::{Options, convert, undo};
+use crate::cluster::{Cluster, classes};
+use crate::convert::{convert, undo};
 use crate::decide::Told;
 use crate::error::MigrateError;
 use crate::flags::Flags;
-use crate::prepare::prepare;
+use crate::options::Options;
+use crate::prepare::{Terms, prepare};
 use crate::progress::Progress;
 use crate::report::Report;
 
@@ -38,6 +39,7 @@ async fn begin(flags: &Flags) -> Result<bool, MigrateError> {
     };
     let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
     let file = given(&flags.undo).or_else(|| given(&flags.undo_file));
+    let (client, server) = client_and_server(&connection).await?;
     let options = Options {
         told: Told {
             plugins: Plugins { rbd: flags.rbd },
@@ -47,8 +49,8 @@ async fn begin(flags: &Flags) -> Result<bool, MigrateError> {
         only: given(&flags.volume),
         file: file.unwrap_or_default().into(),
         lag: flags.policy_lag,
+        server,
     };
-    let client = client(&connection).await?;
     if flags.dry_run {
         println!("{}", plan(&client, &options).await?);
         return Ok(true);
@@ -60,6 +62,9 @@ async fn begin(flags: &Flags) -> Result<bool, MigrateError> {
         false => undo(&client, &options, &mut progress, &stop).await?,
     };
     println!("{outcome}");
+    if let Some(error) = &outcome.broken_off {
+        eprintln!("mooring migrate: {error}");
+    }
     if outcome.done > 0 && !outcome.undo {
         println!("To undo it: mooring migrate --undo {}", options.file.display());
     }
@@ -99,11 +104,14 @@ fn kubeconfig(flag: &str) -> Option<PathBuf> {
 /// # Errors
 /// The cluster cannot be read, or the volume named is no in-tree volume.
 pub async fn plan(client: &Client, options: &Options) -> Result<Report, MigrateError> {
-    let cluster = Cluster::read(client).await.map_err(|error| MigrateError::Read(api::text(&error)))?;
+    let read = |error: kube::Error| MigrateError::Read(api::text(&error));
+    let terms = Terms { told: options.told.clone(), classes: classes(client).await.map_err(read)? };
+    let cluster = Cluster::read(client).await.map_err(read)?;
     let only = options.only.as_ref();
     let mut report = Report::default();
     for name in cluster.volumes.keys().filter(|name| only.is_none_or(|only| only == *name)) {
-        let prepared = prepare(&cluster, &options.told, name);
+        let Some(objects) = cluster.objects(name) else { continue };
+        let prepared = prepare(&terms, &objects);
         let prepared = prepared.map_err(|error| MigrateError::Shown(name.clone(), error))?;
         report.entries.extend(prepared.map(|prepared| prepared.entry));
     }

@@ -36,20 +36,22 @@ pub(crate) enum VolumeError {
         cause: api::Error,
     },
     /// The in-tree volume cannot be translated.
-    #[error(transparent)]
+    #[error("failed to translate persistent volume: {0}")]
     Translation(#[from] TranslationError),
     /// It has no CSI source, and no in-tree source that a CSI driver serves.
     #[error("PersistentVolume \"{0}\" has no csi source, and no in-tree source that a CSI driver serves")]
     NotCsi(Box<str>),
     /// It has no handle.
-    #[error("PersistentVolume \"{0}\" has an empty volume handle")]
-    NoHandle(Box<str>),
+    #[error("empty volume handle")]
+    NoHandle,
 }
 
 impl Caches {
     /// The volume of a claim: from the cache, else from the API server if the claim says that our driver must resize it.
     /// `None` if there is none, or if it is another driver's. When our volume of that name appears in the cache, the claim is
     /// looked at again.
+    ///
+    /// `Differs:` upstream fails, and tries again with a back-off, while its cache does not have the volume of a claim.
     ///
     /// # Errors
     /// The API server did not answer.
@@ -88,14 +90,14 @@ impl Caches {
                 let read = self.volumes.read::<PersistentVolume>(&volume.meta).await;
                 let found = read.map_err(|cause| VolumeError::Read { volume: name(), cause })?;
                 let translated = plugins.to_csi(found.ok_or_else(|| VolumeError::NotCsi(name()))?)?;
-                let spec = cut(&translated, self.volumes.store().scope());
-                let spec = spec.ok_or_else(|| VolumeError::NotCsi(name()))?;
+                let ours = Volume::from_library(&translated, self.volumes.store().scope());
+                let spec = ours.ok_or_else(|| VolumeError::NotCsi(name()))?.spec;
                 let source = spec.csi.as_deref().cloned().ok_or_else(|| VolumeError::NotCsi(name()))?;
                 CsiForm { spec, source, migrated: true }
             }
         };
         if form.source.volume_handle.is_empty() {
-            return Err(VolumeError::NoHandle(name()));
+            return Err(VolumeError::NoHandle);
         }
         Ok(form)
     }
@@ -115,10 +117,4 @@ pub(crate) struct CsiForm {
 /// Whether the claim says that our driver, which replaces an in-tree plugin, must resize its volume.
 pub(crate) fn is_named_resizer(claim: &Claim, scope: &Scope) -> bool {
     scope.in_tree.is_some() && claim.meta.annotations.get(STORAGE_RESIZER) == Some(&*scope.driver)
-}
-
-/// Cuts a volume of the API library's type to the fields that we keep.
-fn cut(volume: &PersistentVolume, scope: &Scope) -> Option<VolumeSpec> {
-    let wire = serde_json::from_value(serde_json::to_value(volume).ok()?).ok()?;
-    Some(Volume::from_wire(wire, scope).spec)
 }

@@ -10,9 +10,6 @@ use translation::Plugins;
 
 use crate::flags::{Flags, Timeouts};
 
-/// How long one waits at most for the other's turn with the same claim. The end of that turn wakes it earlier.
-pub(crate) const TURN: Duration = Duration::from_secs(60);
-
 /// What decisions depend on, beside the objects.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -22,7 +19,7 @@ pub struct Config {
     pub expand_timeout: Duration,
     /// Longest time for one ControllerModifyVolume.
     pub modify_timeout: Duration,
-    /// Back-off of claims. Its longest pause follows an infeasible request at once.
+    /// Back-off of claims. After an infeasible request, the pause is the longest at once.
     pub backoff: Backoff,
     /// How many volumes are expanded at once, and how many are modified at once.
     pub workers: usize,
@@ -83,9 +80,9 @@ impl Capabilities {
     }
 }
 
-/// The gates, and what the cluster serves.
+/// The gates, and what the cluster serves for them.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Cluster {
+pub(crate) struct Gates {
     /// `AnnotateFsResize`.
     pub(crate) annotate: bool,
     /// What `CSIMigrationRBD` says.
@@ -99,7 +96,7 @@ impl Config {
     pub(crate) fn new(
         flags: &Flags,
         timeouts: Timeouts,
-        cluster: Cluster,
+        gates: Gates,
         driver: &str,
         can: Capabilities,
     ) -> Self {
@@ -112,9 +109,9 @@ impl Config {
             resync: flags.resync_period,
             looks_at_pods: flags.handle_in_use,
             extra_modify_metadata: flags.extra_modify_metadata,
-            annotate: cluster.annotate,
-            plugins: cluster.plugins,
-            classes: cluster.classes.filter(|_| can.modify),
+            annotate: gates.annotate,
+            plugins: gates.plugins,
+            classes: gates.classes.filter(|_| can.modify),
             can,
         }
     }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use kubernetes::collection::Collection;
 use kubernetes::object::{AttributesClass, Claim, Keep, Volume};
-use kubernetes::own_writes::OwnWrites;
 use kubernetes::store::cache;
 use kubernetes::watch::WatchOptions;
 use process::{Duty, Seat};
@@ -15,9 +14,9 @@ use crate::config::Config;
 use crate::growth::reconcile::Growths;
 use crate::in_use::InUse;
 use crate::modification::reconcile::Modifications;
-use crate::queues::{Queues, Who};
+use crate::queues::{Operation, Queues};
 use crate::rights::needs;
-use crate::turns::Shared;
+use crate::shared::{Own, Shared};
 use crate::wanted::{Wanted, follow};
 
 /// What the caches must keep for resizing.
@@ -29,16 +28,15 @@ pub fn resize(seat: Seat, caches: &mut process::Caches, config: Config) -> Duty 
     let config = Arc::new(config);
     let caches = stores(&seat, caches, &config);
     let queues = Queues::new(&config, &seat.metrics);
-    let own = OwnWrites::new({
-        let queues = queues.clone();
-        move |key| [Who::Growth, Who::Modification].iter().for_each(|who| queues.add(*who, key))
-    });
+    let own = Own::new(&queues);
     let wanted = Wanted::new(&config, &caches, &queues);
     follow(&wanted, &caches, &own);
     let (needs, stop) = (needs(&config), seat.stop.clone());
     let shared = Shared::new(config.clone(), seat.clone(), caches.clone(), queues.clone(), own);
-    let in_use =
-        InUse::new(seat.clone(), config.looks_at_pods.then(|| Arc::new(queues.waker(Who::Growth)) as Arc<_>));
+    let in_use = InUse::new(
+        seat.clone(),
+        config.looks_at_pods.then(|| Arc::new(queues.waker(Operation::Growth)) as Arc<_>),
+    );
     shared.when_gone({
         let in_use = Arc::downgrade(&in_use);
         move |claim| {
@@ -50,7 +48,7 @@ pub fn resize(seat: Seat, caches: &mut process::Caches, config: Config) -> Duty 
     let growths = config.can.expansion.map(|expansion| Growths::new(shared.clone(), expansion, in_use));
     let modifications = config.classes.map(|_| Modifications::new(shared.clone()));
     Duty::new(&seat, needs, async move {
-        base::info!("Resizing"; "driver" => config.driver, "claims" => caches.claims.store().len(),
+        base::info!("Starting external resizer"; "driver" => config.driver, "claims" => caches.claims.store().len(),
             "volumes" => caches.volumes.store().len());
         let grow = async {
             if let Some(growths) = growths {
@@ -66,7 +64,7 @@ pub fn resize(seat: Seat, caches: &mut process::Caches, config: Config) -> Duty 
             queues.modification.run(config.workers, Arc::new(modifications), stop.clone()).await;
         };
         let background = async { stop.run_until_cancelled(resync(&config, &wanted)).await };
-        // A driver that can neither expand nor be modified here leaves nothing to do; the process stays.
+        // If volumes can be neither expanded nor modified, there is nothing to do; the process stays.
         let stopped = stop.cancelled();
         futures::join!(stopped, background, grow, modify);
     })

@@ -6,6 +6,9 @@ use crate::caches::is_named_resizer;
 
 /// Whether the volume is this driver's to resize, and it and the claim name each other. The volume names the claim by
 /// uid: a new claim of the same name does not get the old one's volume.
+///
+/// `Differs:` for modification, upstream looks at the driver and the claim's phase only. And if a claim says that our driver,
+/// which replaces an in-tree plugin, must resize its volume, upstream does so for a CSI volume of another driver too.
 pub(crate) fn is_ours(claim: &Claim, volume: &Volume, scope: &Scope) -> bool {
     let named = match &volume.spec.csi {
         Some(source) => *source.driver == *scope.driver,

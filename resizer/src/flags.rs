@@ -13,7 +13,7 @@ base::flags! {
         "modify-timeout" modify_timeout: Duration = Duration::from_secs(10), "Longest time one ControllerModifyVolume may take.";
         "workers" workers: u32 = 10, "How many volumes are expanded at once, and how many are modified at once.";
         "retry-interval-start" retry_interval_start: Duration = Duration::from_secs(1), "Pause after the first failure of a claim; it doubles with each further one.";
-        "retry-interval-max" retry_interval_max: Duration = Duration::from_secs(300), "Longest pause between two tries, and the pause after the driver said that it cannot do what is asked.";
+        "retry-interval-max" retry_interval_max: Duration = Duration::from_secs(300), "Longest pause between two tries, and the pause after the driver said that it cannot (INVALID_ARGUMENT, OUT_OF_RANGE, NOT_FOUND).";
         "resync-period" resync_period: Duration = Duration::from_secs(600), "How often everything unfinished is looked at again; 0 disables it.";
         "handle-volume-inuse-error" handle_in_use: bool = true, "If the driver expands only unused volumes, wait until no pod uses the claim.";
         "extra-modify-metadata" extra_modify_metadata: bool = false, "Add the names of claim and volume to the parameters of ControllerModifyVolume.";
@@ -38,7 +38,8 @@ pub(crate) const MIGRATE_RBD: &str = "CSIMigrationRBD";
 
 /// Upstream's gates, and our own for rbd. `Differs:` the lease is released on exit unless the gate is set to false. And
 /// upstream ends when `RecoverVolumeExpansionFailure` is named, which charts still do. Here recovery is always on, and either
-/// value is accepted with one log line.
+/// value is accepted with one log line. With `false`, upstream asked for an infeasible size again after each back-off; here it
+/// is asked for after `--retry-interval-max`, and a shorter pause comes with a smaller value of that flag.
 const GATES: &[Gate] = &[
     Gate::ga(VOLUME_ATTRIBUTES_CLASS),
     Gate::beta(ANNOTATE, true),

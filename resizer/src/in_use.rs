@@ -5,7 +5,8 @@
 //! any more, its pods are no longer followed.
 //!
 //! `Differs:` upstream keeps all pods of the cluster in memory from the start, unless `--handle-volume-inuse-error=false`.
-//! And a pod that ends queues nothing: the claim waits for the end of its back-off.
+//! And a pod that ends queues nothing: the claim waits for the end of its back-off, and is told at each try that its volume is
+//! in use. Here it is told once in `--retry-interval-max`.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,6 +37,8 @@ pub(crate) struct InUse {
 struct Namespace {
     claims: HashSet<Key>,
     pods: Arc<Store<Pod>>,
+    /// Whether we have waited for the first list in vain: once is enough.
+    is_late: bool,
     /// The watch; it ends when this is dropped.
     _watch: JoinSet<()>,
 }
@@ -63,12 +66,21 @@ impl InUse {
     pub(crate) async fn holds(&self, claim: &Claim) -> bool {
         let key = &claim.meta.key;
         let waits = |namespace: &&Namespace| namespace.claims.contains(key);
-        let pods =
-            self.namespaces().get(key.namespace()).filter(waits).map(|namespace| namespace.pods.clone());
-        let Some(pods) = pods else { return false };
-        if timeout(FIRST_LIST, pods.synced()).await.is_err() {
+        let found = self
+            .namespaces()
+            .get(key.namespace())
+            .filter(waits)
+            .map(|namespace| (namespace.pods.clone(), namespace.is_late));
+        let Some((pods, is_late)) = found else { return false };
+        let limit = if is_late { Duration::ZERO } else { FIRST_LIST };
+        if timeout(limit, pods.synced()).await.is_err() {
             // The list may still come: it goes on.
-            base::warn!("Cannot tell whether a pod uses the claim, will ask the driver"; "claim" => key);
+            if !is_late {
+                base::warn!("No list of the pods within 5 s (may we list and watch them?), will ask the driver"; "namespace" => key.namespace());
+            }
+            if let Some(namespace) = self.namespaces().get_mut(key.namespace()) {
+                namespace.is_late = true;
+            }
             return false;
         }
         let is_used = pods.list().iter().any(|pod| uses(pod, key));
@@ -114,7 +126,7 @@ impl Namespace {
         };
         let mut watch = JoinSet::new();
         watch.spawn(reflect(seat.objects.client().clone(), writer, options, seat.metrics.clone()));
-        Self { claims: HashSet::new(), pods, _watch: watch }
+        Self { claims: HashSet::new(), pods, is_late: false, _watch: watch }
     }
 }
 

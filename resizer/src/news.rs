@@ -1,54 +1,62 @@
-//! What an update of a claim says that is new, and to whom (docs/upstream/resizer.md, "Which claims").
+//! What an update of a claim says that is new, and to which operation (docs/upstream/resizer.md, "Which claims").
+//!
+//! Each field that a `View` of `growth::decide` or `modification::decide` reads must be looked at here too, except the
+//! conditions of errors, which are our own.
 
 use kubernetes::object::annotation::STORAGE_RESIZER;
 use kubernetes::object::{Claim, ConditionKind};
 
-use crate::queues::Who;
+use crate::queues::Operation;
 
 /// Whether an update says something new about the size, or about whose the volume is.
-pub(crate) fn is_growth_news(old: &Claim, new: &Claim) -> bool {
+fn is_growth_news(old: &Claim, new: &Claim) -> bool {
     let about = |claim: &Claim| {
         let status = claim.status.as_deref();
         status.map(|status| {
             let pending = status.has(ConditionKind::FileSystemResizePending);
-            (status.bound, status.capacity.clone(), status.allocated.clone(), status.state, pending)
+            (status.capacity.clone(), status.allocated.clone(), status.state, pending)
         })
     };
-    let resizer = |claim: &Claim| claim.meta.annotations.get(STORAGE_RESIZER).map(str::to_owned);
-    old.meta.uid != new.meta.uid
-        || old.request != new.request
-        || old.volume != new.volume
-        || resizer(old) != resizer(new)
-        || about(old) != about(new)
+    asks_for_another_size(old, new) || about(old) != about(new)
 }
 
 /// Whether an update says something new about the attributes.
-pub(crate) fn is_modification_news(old: &Claim, new: &Claim) -> bool {
+fn is_modification_news(old: &Claim, new: &Claim) -> bool {
     let about = |claim: &Claim| {
         let status = claim.status.as_deref();
-        status.map(|status| (status.bound, status.attributes_class.clone(), status.modify.clone()))
+        status.map(|status| (status.attributes_class.clone(), status.modify.clone()))
     };
-    old.meta.uid != new.meta.uid
-        || old.volume != new.volume
-        || old.attributes_class != new.attributes_class
-        || about(old) != about(new)
+    names_another_class(old, new) || about(old) != about(new)
 }
 
-/// Whom it concerns what a claim shows after a write of `who`, beside what the write itself has changed: the user may have
-/// changed the specification, and the other, or the kubelet, the rest of the status.
-pub(crate) fn shown(who: Who, before: &Claim, after: &Claim) -> Vec<Who> {
-    let growth = match who {
-        Who::Growth => before.request != after.request,
-        Who::Modification => is_growth_news(before, after),
-    };
-    let modification = match who {
-        Who::Modification => before.attributes_class != after.attributes_class,
-        Who::Growth => is_modification_news(before, after),
-    };
-    [(Who::Growth, growth), (Who::Modification, modification)]
-        .into_iter()
-        .filter_map(|(who, concerned)| concerned.then_some(who))
-        .collect()
+fn asks_for_another_size(old: &Claim, new: &Claim) -> bool {
+    let resizer = |claim: &Claim| claim.meta.annotations.get(STORAGE_RESIZER).map(str::to_owned);
+    has_another_volume(old, new) || old.request != new.request || resizer(old) != resizer(new)
+}
+
+fn names_another_class(old: &Claim, new: &Claim) -> bool {
+    has_another_volume(old, new) || old.attributes_class != new.attributes_class
+}
+
+fn has_another_volume(old: &Claim, new: &Claim) -> bool {
+    let bound = |claim: &Claim| claim.status.as_deref().map(|status| status.bound);
+    old.meta.uid != new.meta.uid || old.volume != new.volume || bound(old) != bound(new)
+}
+
+/// Whether an update says something new about what is asked for, beside what this operation itself writes.
+pub(crate) fn asks_for_something_else(operation: Operation, old: &Claim, new: &Claim) -> bool {
+    match operation {
+        Operation::Growth => asks_for_another_size(old, new),
+        Operation::Modification => names_another_class(old, new),
+    }
+}
+
+/// Whether an update says something new to this operation.
+pub(crate) fn is_news(operation: Operation, old: &Claim, new: &Claim) -> bool {
+    match operation {
+        Operation::Growth => is_growth_news(old, new),
+        Operation::Modification => is_modification_news(old, new),
+    }
 }
 
 #[cfg(test)]
@@ -65,6 +73,12 @@ mod tests {
             ("a final error", condition("ControllerResizeError"), false, false),
             ("a failed modification", condition("ModifyVolumeError"), false, false),
             ("the node has still to expand", condition("FileSystemResizePending"), true, false),
+            (
+                "the allocated size",
+                json!({"status": {"allocatedResources": {"storage": "2Gi"}}}),
+                true,
+                false,
+            ),
             ("a request", json!({"spec": {"resources": {"requests": {"storage": "2Gi"}}}}), true, false),
             ("the capacity", json!({"status": {"capacity": {"storage": "2Gi"}}}), true, false),
             (
@@ -96,34 +110,25 @@ mod tests {
     }
 
     #[test]
-    fn reply_tells_what_others_have_changed() {
-        use Who::*;
+    fn own_writes_ask_for_nothing_else() {
+        use Operation::*;
         let before = claim(json!({}));
-        for (name, change, after_growth, after_modification) in [
-            ("nothing", json!({}), &[][..], &[][..]),
+        for (name, change, growth, modification) in [
+            ("nothing", json!({}), false, false),
+            ("a request", json!({"spec": {"resources": {"requests": {"storage": "2Gi"}}}}), true, false),
+            ("a class", json!({"spec": {"volumeAttributesClassName": "c"}}), false, true),
+            ("the capacity", json!({"status": {"capacity": {"storage": "2Gi"}}}), false, false),
             (
-                "a request",
-                json!({"spec": {"resources": {"requests": {"storage": "2Gi"}}}}),
-                &[Growth],
-                &[Growth],
-            ),
-            (
-                "a class",
-                json!({"spec": {"volumeAttributesClassName": "c"}}),
-                &[Modification],
-                &[Modification],
-            ),
-            ("the kubelet", json!({"status": {"capacity": {"storage": "2Gi"}}}), &[], &[Growth]),
-            (
-                "the other's status",
+                "the class's state",
                 json!({"status": {"modifyVolumeStatus": {"status": "Pending"}}}),
-                &[Modification],
-                &[],
+                false,
+                false,
             ),
+            ("no longer bound", json!({"status": {"phase": "Lost"}}), true, true),
         ] {
             let after = claim(change);
-            assert_eq!(shown(Growth, &before, &after), after_growth, "{name}");
-            assert_eq!(shown(Modification, &before, &after), after_modification, "{name}");
+            assert_eq!(asks_for_something_else(Growth, &before, &after), growth, "{name}");
+            assert_eq!(asks_for_something_else(Modification, &before, &after), modification, "{name}");
         }
     }
 }

@@ -8,16 +8,16 @@ use kubernetes::object::Key;
 
 use crate::config::Config;
 
-/// Who works on a claim.
+/// What is done about a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Who {
+pub(crate) enum Operation {
     /// The growth of its volume.
     Growth,
     /// The modification of its volume.
     Modification,
 }
 
-/// The queues. Only those are filled that somebody works on.
+/// The queues. A queue without workers stays empty.
 #[derive(Clone)]
 pub(crate) struct Queues {
     /// Claims whose volume may have to grow.
@@ -45,20 +45,20 @@ impl Queues {
     }
 
     /// Queues a claim for one of the two.
-    pub(crate) fn add(&self, who: Who, key: &Key) {
-        let (queue, is_served) = match who {
-            Who::Growth => (&self.growth, self.grows),
-            Who::Modification => (&self.modification, self.modifies),
+    pub(crate) fn add(&self, operation: Operation, key: &Key) {
+        let (queue, is_served) = match operation {
+            Operation::Growth => (&self.growth, self.grows),
+            Operation::Modification => (&self.modification, self.modifies),
         };
         if is_served {
             queue.add(key.clone(), Place::lane(0));
         }
     }
 
-    /// Queues claims for one of the two.
-    pub(crate) fn waker(&self, who: Who) -> impl Fn(&Key) + Send + Sync + 'static + use<> {
+    /// Gives a function that queues a claim for one of the two.
+    pub(crate) fn waker(&self, operation: Operation) -> impl Fn(&Key) + Send + Sync + 'static + use<> {
         let queues = self.clone();
-        move |key: &Key| queues.add(who, key)
+        move |key: &Key| queues.add(operation, key)
     }
 }
 
@@ -78,8 +78,8 @@ mod tests {
             let can = Capabilities { expansion, ..Capabilities::default() };
             let metrics = Metrics::new();
             let queues = Queues::new(&Config { can, classes, ..config() }, &metrics);
-            for who in [Who::Growth, Who::Modification] {
-                queues.add(who, &Key::new("ns", "claim"));
+            for operation in [Operation::Growth, Operation::Modification] {
+                queues.add(operation, &Key::new("ns", "claim"));
             }
             let page = metrics.render();
             for (name, depth) in [("driver.example-pvc", depths.0), ("driver.example-pvc-modify", depths.1)] {

@@ -1,9 +1,10 @@
-//! Starts csi-resizer: reads the flags, asks the driver, takes a seat (docs/upstream/resizer.md, "Start-up").
+//! Starts csi-resizer: reads the flags, asks the driver, builds the duty (docs/upstream/resizer.md, "Start-up").
 
 use std::time::Duration;
 
 use base::flag::Parsed;
 use base::flag::standard::StandardFlags;
+use base::name::sanitize_driver_name;
 use csi::capability::NodeCapabilities;
 use csi::identity::node_capabilities;
 use csi::v1::controller_service_capability::rpc::Type as Rpc;
@@ -14,7 +15,7 @@ use kubernetes::object::AttributesVersion;
 use process::{Caches, Duty, Election, Program, Setup, StartError, Started, attributes_classes, start};
 use translation::Plugins;
 
-use crate::config::{Capabilities, Cluster, Config};
+use crate::config::{Capabilities, Config, Expansion, Gates};
 use crate::duty::{KEEP, resize};
 use crate::flags::{self, ServerFlags};
 
@@ -61,7 +62,7 @@ async fn begin(parsed: &Parsed, standard: &StandardFlags) -> Result<u8, StartErr
     Ok(started.work(said, caches, vec![seat]).await)
 }
 
-/// The resizer of a process that has started: how its leader is elected, and its duty. `said` is what the driver answered
+/// Builds the resizer for a process that has started: its election and its duty. `said` is what the driver answered
 /// about its capabilities. `parsed` holds csi-resizer's flags under their own names.
 ///
 /// # Errors
@@ -75,7 +76,7 @@ async fn take_seat(
     let (standard, timeouts): (StandardFlags, _) = (parsed.read(), flags::timeouts(parsed));
     let driver = started.host.driver_name.as_str();
     let can = capabilities(&started.host.driver, said, timeouts.expand).await?;
-    let cluster = Cluster {
+    let gates = Gates {
         annotate: parsed.gates().is_enabled(flags::ANNOTATE),
         plugins: plugins(parsed),
         classes: match can.modify && parsed.gates().is_enabled(flags::VOLUME_ATTRIBUTES_CLASS) {
@@ -83,13 +84,15 @@ async fn take_seat(
             false => None,
         },
     };
-    if can.modify && cluster.classes.is_none() {
-        base::info!("VolumeAttributesClasses are off or not served: volumes are not modified");
+    if can.modify && gates.classes.is_none() {
+        base::info!(
+            "Feature gate VolumeAttributesClass is off, or the cluster does not serve the kind: volumes are not modified"
+        );
     }
-    let config = Config::new(&parsed.read(), timeouts, cluster, driver, can);
+    let config = Config::new(&parsed.read(), timeouts, gates, driver, can);
     let election = Election {
         flags: standard.leader_election,
-        lock: format!("external-resizer-{driver}"),
+        lock: sanitize_driver_name(&format!("external-resizer-{driver}")),
         releases: parsed.gates().is_enabled(flags::RELEASE_LEASE),
     };
     Ok((election, resize(started.seat(&format!("external-resizer {driver}")), caches, config)))
@@ -105,20 +108,28 @@ async fn capabilities(
     (plugin, controller): &process::Capabilities,
     timeout: Duration,
 ) -> Result<Capabilities, StartError> {
-    let refused = |cause: &str, code| StartError::Capabilities { cause: cause.to_owned(), code };
     if !plugin.has(Service::ControllerService) {
-        return Err(refused("the driver has no controller service (CONTROLLER_SERVICE)", 1));
+        let why = "CSI driver does not support controller service (CONTROLLER_SERVICE)";
+        return Err(StartError::Useless { why, code: 1 });
     }
     let node = match controller.has(Rpc::ExpandVolume) {
         true => NodeCapabilities::default(),
         false => {
-            node_capabilities(driver, timeout).await.map_err(|status| refused(&csi::grpc_text(&status), 1))?
+            let asked = node_capabilities(driver, timeout).await;
+            let failed = |status| StartError::Capabilities { cause: csi::grpc_text(&status), code: 1 };
+            asked.map_err(failed)?
         }
     };
     let can = Capabilities::new(*controller, node);
     if !can.is_useful() {
-        let text = "the driver has neither EXPAND_VOLUME, of its controller or its node, nor MODIFY_VOLUME";
-        return Err(refused(text, USELESS));
+        let why = "CSI driver does not support resize nor modify: it has neither EXPAND_VOLUME, of its controller or its \
+            node, nor MODIFY_VOLUME, so csi-resizer has nothing to do";
+        return Err(StartError::Useless { why, code: USELESS });
+    }
+    if can.expansion == Some(Expansion::Node) {
+        base::info!(
+            "The CSI driver supports node resize only, using trivial resizer to handle resize requests"
+        );
     }
     Ok(can)
 }

@@ -6,16 +6,16 @@
 use std::sync::{Arc, Weak};
 
 use kubernetes::object::{Claim, Key, ModifyPhase, Scope, Volume};
-use kubernetes::own_writes::OwnWrites;
 use kubernetes::store::{Change, Store};
 
 use crate::caches::{Caches, is_named_resizer};
 use crate::config::Config;
 use crate::eligible::is_ours;
-use crate::growth::decide::{Step, View, asks_for_more, decide, remembers_too_much};
+use crate::growth::decide::{Step, View, asks_for_more, decide, has_stale_annotation};
 use crate::modification;
-use crate::news::{is_growth_news, is_modification_news};
-use crate::queues::{Queues, Who};
+use crate::news::is_news;
+use crate::queues::{Operation, Queues};
+use crate::shared::Own;
 
 /// What is left to do about a claim. The stores are held weakly, because their subscribers hold this.
 #[derive(Clone)]
@@ -40,16 +40,21 @@ impl Wanted {
         }
     }
 
-    /// Queues a claim for those who have something to do, out of those whom it concerns.
-    fn queue(&self, claim: &Claim, concerns: impl Fn(Who) -> bool) {
-        for who in [Who::Growth, Who::Modification] {
-            if concerns(who) && self.wants(who, claim) {
-                self.queues.add(who, &claim.meta.key);
+    /// Queues a claim for each operation that the event concerns and that has something to do.
+    fn queue(
+        &self,
+        claim: &Claim,
+        concerns: impl Fn(Operation) -> bool,
+        is_held_back: impl Fn(Operation) -> bool,
+    ) {
+        for operation in [Operation::Growth, Operation::Modification] {
+            if concerns(operation) && self.wants(operation, claim) && !is_held_back(operation) {
+                self.queues.add(operation, &claim.meta.key);
             }
         }
     }
 
-    /// Queues every claim that is not done, but not for a class that it waits for.
+    /// Queues every unfinished claim, but not for a class that it waits for: the class queues it.
     ///
     /// `Differs:` upstream queues every claim.
     pub(crate) fn resync(&self) {
@@ -58,15 +63,15 @@ impl Wanted {
             last.is_some_and(|last| last.phase == ModifyPhase::Pending)
         };
         for claim in self.claims.upgrade().into_iter().flat_map(|claims| claims.list()) {
-            self.queue(&claim, |who| who == Who::Growth || !waits(&claim));
+            self.queue(&claim, |operation| operation == Operation::Growth || !waits(&claim), |_| false);
         }
     }
 
-    fn wants(&self, who: Who, claim: &Claim) -> bool {
+    fn wants(&self, operation: Operation, claim: &Claim) -> bool {
         let volume = self.volumes.upgrade().and_then(|volumes| volumes.get(&Key::cluster(&claim.volume)));
         let Some(volume) = volume else {
             // Another driver's, or an in-tree volume that the cache does not know as ours.
-            return who == Who::Growth
+            return operation == Operation::Growth
                 && self.config.can.expansion.is_some()
                 && is_named_resizer(claim, &self.scope)
                 && asks_for_more(claim);
@@ -74,37 +79,35 @@ impl Wanted {
         if !is_ours(claim, &volume, &self.scope) {
             return false;
         }
-        match who {
-            Who::Growth => self.has_to_grow(claim, &volume),
-            Who::Modification => self.config.classes.is_some() && modification::is_wanted(claim, &volume),
+        match operation {
+            Operation::Growth => self.has_to_grow(claim, &volume),
+            Operation::Modification => {
+                self.config.classes.is_some() && modification::is_wanted(claim, &volume)
+            }
         }
     }
 
     fn has_to_grow(&self, claim: &Claim, volume: &Volume) -> bool {
         let Some(expansion) = self.config.can.expansion else { return false };
         let Some(view) = View::new(claim, volume, None) else { return false };
-        matches!(decide(&view, expansion), Step::Grow(_)) || remembers_too_much(claim, volume)
+        matches!(decide(&view, expansion), Step::Grow(_)) || has_stale_annotation(claim, volume)
     }
 }
 
 /// Adds claims to the queues when an event leaves something to do about them.
-pub(crate) fn follow(wanted: &Wanted, caches: &Caches, own: &Arc<OwnWrites>) {
-    let (of_claims, held) = (wanted.clone(), own.clone());
+pub(crate) fn follow(wanted: &Wanted, caches: &Caches, own: &Own) {
+    let (of_claims, own) = (wanted.clone(), own.clone());
     caches.claims.store().subscribe(move |change| {
         let (old, new) = match change {
             Change::Added(new) => (None, new),
             Change::Updated { old, new } => (Some(old), new),
             Change::Removed(_) | Change::Left(_) => return,
         };
-        if held.holds_back(&new.meta.key, new.meta.version) {
-            return;
-        }
-        of_claims.queue(new, |who| {
-            old.as_ref().is_none_or(|old| match who {
-                Who::Growth => is_growth_news(old, new),
-                Who::Modification => is_modification_news(old, new),
-            })
-        });
+        of_claims.queue(
+            new,
+            |operation| old.as_ref().is_none_or(|old| is_news(operation, old, new)),
+            |operation| own.of(operation).holds_back(&new.meta.key, new.meta.version),
+        );
     });
     let of_volumes = wanted.clone();
     caches.volumes.store().subscribe(move |change| {
@@ -116,7 +119,7 @@ pub(crate) fn follow(wanted: &Wanted, caches: &Caches, own: &Arc<OwnWrites>) {
         let Some(holder) = &new.claim else { return };
         let key = Key::new(&holder.namespace, &holder.name);
         if let Some(claim) = of_volumes.claims.upgrade().and_then(|claims| claims.get(&key)) {
-            of_volumes.queue(&claim, |_| true);
+            of_volumes.queue(&claim, |_| true, |_| false);
         }
     });
 }

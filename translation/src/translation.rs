@@ -63,7 +63,8 @@ impl Plugins {
         Plugin::of_driver(driver).filter(|plugin| self.has(*plugin))
     }
 
-    fn has(self, plugin: Plugin) -> bool {
+    /// Whether volumes of this plugin are translated.
+    pub fn has(self, plugin: Plugin) -> bool {
         plugin != Plugin::Rbd || self.rbd
     }
 

@@ -1,9 +1,8 @@
 //! Why an attach or a detach failed. The texts go into the status of the attachment.
 
-use std::time::Duration;
-
 use base::queue::Outcome;
 use csi::access::AccessError;
+use csi::code::OPEN_CALL_RETRY;
 use csi::{ErrorClass, attach_class, grpc_text};
 use kubernetes::api;
 use kubernetes::object::Key;
@@ -12,9 +11,6 @@ use kubernetes::waiting;
 use thiserror::Error;
 use tonic::{Code, Status};
 use translation::TranslationError;
-
-/// Longest pause after an answer that leaves the call in progress: it may succeed at any moment.
-pub(crate) const OPEN_CALL_RETRY: Duration = Duration::from_secs(30);
 
 /// What an attachment may wait for, beside a Secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,7 +67,7 @@ pub(crate) enum SourceError {
         driver: Box<str>,
     },
     /// The in-tree volume cannot be translated.
-    #[error(transparent)]
+    #[error("failed to translate in tree pv to CSI: {0}")]
     Translation(#[from] TranslationError),
 }
 

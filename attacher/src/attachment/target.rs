@@ -5,7 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::PersistentVolume;
 use kubernetes::api::Objects;
 use kubernetes::collection::Collection;
-use kubernetes::object::{Attachment, CsiSource, Key, Scope, Volume, VolumeSpec, WireVolume};
+use kubernetes::object::{Attachment, CsiSource, Key, Volume, VolumeSpec, WireVolume};
 use translation::{Translation, TranslationError};
 
 use super::error::SourceError;
@@ -106,14 +106,9 @@ impl Targets {
             TranslationError::NotInTree => not_csi(),
             error => error.into(),
         })?;
-        let spec = cut(&translated, self.volumes.store().scope()).ok_or_else(not_csi)?;
+        let ours = Volume::from_library(&translated, self.volumes.store().scope());
+        let spec = ours.ok_or_else(not_csi)?.spec;
         self.check_driver(spec.csi.as_ref().ok_or_else(not_csi)?)?;
         Ok(spec)
     }
-}
-
-/// Cuts a volume of the API library's type to the fields that we keep.
-fn cut(volume: &PersistentVolume, scope: &Scope) -> Option<VolumeSpec> {
-    let wire = serde_json::from_value(serde_json::to_value(volume).ok()?).ok()?;
-    Some(Volume::from_wire(wire, scope).spec)
 }

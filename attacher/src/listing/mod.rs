@@ -106,7 +106,13 @@ impl Listing {
             volume.is_some_and(|volume| volume.spec.csi.is_none())
         });
         let handle = match self.config.plugins.of_driver(driver).filter(|_| in_tree) {
-            Some(plugin) => self.translation.repaired_handle(plugin, &handle, &node_id).ok()?.into(),
+            Some(plugin) => match self.translation.repaired_handle(plugin, &handle, &node_id) {
+                Ok(handle) => handle.into(),
+                Err(error) => {
+                    base::error!(error, "Failed to repair volume handle for driver"; "handle" => handle, "driver" => driver);
+                    return None;
+                }
+            },
             None => handle,
         };
         Some(Expected { key: attachment.meta.key.clone(), handle, node_id, attached: attachment.attached })

@@ -67,8 +67,12 @@ impl Volumes {
 
     async fn roll_back(&self, volume: &Volume) -> Result<(), api::Error> {
         let found = self.volumes.read::<PersistentVolume>(&volume.meta).await?;
-        let in_tree = found.and_then(|found| Plugin::of_volume(&found.spec?)).is_some();
-        if in_tree { self.release(volume).await } else { Ok(()) }
+        let plugin = found.and_then(|found| Plugin::of_volume(&found.spec?));
+        if plugin.is_some_and(|plugin| self.config.plugins.has(plugin)) {
+            self.release(volume).await
+        } else {
+            Ok(())
+        }
     }
 
     async fn release(&self, volume: &Volume) -> Result<(), api::Error> {

@@ -1,7 +1,12 @@
 //! What a gRPC status means to a caller: its name and text as in Go, and whether it is final.
 
+use std::time::Duration;
+
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
+
+/// Longest pause after an answer that leaves the operation open: it may succeed at any moment.
+pub const OPEN_CALL_RETRY: Duration = Duration::from_secs(30);
 
 /// Whether an operation may still be running in the driver after its call failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

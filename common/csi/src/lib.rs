@@ -40,57 +40,40 @@ pub use reconnect::{DriverChanged, Identity, watch_identity};
 pub use redact::{Redact, redacted, redacted_by_key, shown};
 pub use rpc::{Rpc, StreamRpc};
 
-/// Messages and servers of CSI 1.13.0 (package `csi.v1`), generated from `proto/csi.proto`.
-#[allow(
-    clippy::all,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::too_many_lines,
-    clippy::unwrap_used,
-    missing_docs,
-    rustdoc::all,
-    unreachable_pub,
-    rust_2018_idioms
-)]
-pub mod v1 {
-    tonic::include_proto!("csi.v1");
-    include!(concat!(env!("OUT_DIR"), "/csi.v1.mooring.rs"));
+/// A module of generated code, which our lints do not judge.
+macro_rules! generated {
+    ($(#[$doc:meta])* $name:ident from $package:literal) => {
+        $(#[$doc])*
+        #[allow(
+            clippy::all,
+            clippy::indexing_slicing,
+            clippy::panic,
+            clippy::too_many_lines,
+            clippy::unwrap_used,
+            missing_docs,
+            rustdoc::all,
+            unreachable_pub,
+            rust_2018_idioms
+        )]
+        pub mod $name {
+            tonic::include_proto!($package);
+            include!(concat!(env!("OUT_DIR"), "/", $package, ".mooring.rs"));
+        }
+    };
 }
 
-/// Replies as drivers of CSI 1.12 send them, with a VolumeCondition; generated from `proto/csi_1_12.proto`.
-///
-/// The calls are those of [`v1`]. A reply of 1.13 reads the same, without the condition. A caller that has no use for
-/// conditions takes the reply of [`v1`], which drops them.
-#[allow(
-    clippy::all,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::too_many_lines,
-    clippy::unwrap_used,
-    missing_docs,
-    rustdoc::all,
-    unreachable_pub,
-    rust_2018_idioms
-)]
-pub mod v1_12 {
-    tonic::include_proto!("csi.v1_12");
-    include!(concat!(env!("OUT_DIR"), "/csi.v1_12.mooring.rs"));
+generated! {
+    /// Messages and servers of CSI 1.13.0 (package `csi.v1`), generated from `proto/csi.proto`.
+    v1 from "csi.v1"
 }
-
-/// Messages and server of the kubelet's plugin registration, generated from
-/// `proto/pluginregistration.proto`.
-#[allow(
-    clippy::all,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::too_many_lines,
-    clippy::unwrap_used,
-    missing_docs,
-    rustdoc::all,
-    unreachable_pub,
-    rust_2018_idioms
-)]
-pub mod registration {
-    tonic::include_proto!("pluginregistration");
-    include!(concat!(env!("OUT_DIR"), "/pluginregistration.mooring.rs"));
+generated! {
+    /// Replies as drivers of CSI 1.12 send them, with a VolumeCondition; generated from `proto/csi_1_12.proto`.
+    ///
+    /// The calls are those of [`v1`]. A reply of 1.13 reads the same, without the condition. A caller that has no use for
+    /// conditions takes the reply of [`v1`], which drops them.
+    v1_12 from "csi.v1_12"
+}
+generated! {
+    /// Messages and server of the kubelet's plugin registration, generated from `proto/pluginregistration.proto`.
+    registration from "pluginregistration"
 }

@@ -12,7 +12,8 @@ const KIND: &str = "VolumeAttributesClass";
 ///
 /// `Differs:` upstream knows v1 only. It asks only if the gate is not set; with the gate set to true on an older cluster,
 /// csi-resizer waits for ever for a list that is not there, and csi-provisioner fails each claim that names such a class.
-/// AWS's fork reads v1beta1 if the environment says `ENABLE_VAC_FALLBACK=true`; that changes nothing here.
+/// AWS's fork reads v1beta1 if the environment says `ENABLE_VAC_FALLBACK=true`; that changes nothing here. What is found at the
+/// start holds until the process is started anew, also if the control plane is upgraded meanwhile.
 pub async fn attributes_classes(client: &Client) -> Option<AttributesVersion> {
     let mut newest = None;
     for version in VERSIONS {

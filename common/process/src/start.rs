@@ -16,7 +16,6 @@ use csi::v1::plugin_capability::service::Type as Service;
 use csi::{CallLog, Connection, DialError, DialOptions, Endpoint, EndpointError};
 use kubernetes::client::{ClientError, ClientOptions, RequestMetrics, client};
 use thiserror::Error;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::host::{Host, streams_lists};
@@ -81,6 +80,14 @@ pub enum StartError {
         /// The sidecar's exit code for it.
         code: u8,
     },
+    /// The driver has nothing that this sidecar works with.
+    #[error("{why}")]
+    Useless {
+        /// What it lacks.
+        why: &'static str,
+        /// The sidecar's exit code for it.
+        code: u8,
+    },
     /// The metrics address cannot be listened on.
     #[error("{flag}: {cause}")]
     Listen {
@@ -100,6 +107,7 @@ impl StartError {
             Self::Client { code, .. }
             | Self::Name { code, .. }
             | Self::Capabilities { code, .. }
+            | Self::Useless { code, .. }
             | Self::Listen { code, .. } => *code,
             Self::Endpoint(_) | Self::Dial(_) | Self::Probe(_) => 1,
         }
@@ -153,7 +161,7 @@ pub async fn start(setup: &Setup<'_>) -> Result<Started, StartError> {
 }
 
 /// Asks the driver what it can. A driver without a controller service is not asked for the capabilities of its controller.
-/// Both calls together may take as long as `timeout`; `code` is the exit code if they fail.
+/// Each call may take as long as `timeout`; `code` is the exit code if one fails.
 ///
 /// # Errors
 /// [`StartError::Capabilities`].
@@ -163,15 +171,13 @@ pub async fn capabilities(
     code: u8,
 ) -> Result<Capabilities, StartError> {
     let failed = |cause: String| StartError::Capabilities { cause, code };
-    let deadline = Instant::now() + timeout;
     let plugin =
         plugin_capabilities(driver, timeout).await.map_err(|status| failed(csi::grpc_text(&status)))?;
     if !plugin.has(Service::ControllerService) {
         return Ok((plugin, ControllerCapabilities::default()));
     }
-    let left = deadline.saturating_duration_since(Instant::now());
     let controller =
-        controller_capabilities(driver, left).await.map_err(|status| failed(csi::grpc_text(&status)))?;
+        controller_capabilities(driver, timeout).await.map_err(|status| failed(csi::grpc_text(&status)))?;
     Ok((plugin, controller))
 }
 

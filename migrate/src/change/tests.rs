@@ -64,13 +64,34 @@ fn the_source_tells_on_which_side_a_volume_is() {
     }
 }
 
+/// Those of a disk of GCE, and nodes: translated with the source, but others may have changed them without another volume.
+#[test]
+fn access_modes_and_nodes_are_no_source() {
+    let mut before = in_tree();
+    before["spec"]["accessModes"] = json!(["ReadWriteMany"]);
+    let mut after = csi();
+    after["spec"]["accessModes"] = json!(["ReadWriteOnce"]);
+    let there = changes(&before, &after);
+    for (name, value) in
+        [("accessModes", json!(["ReadOnlyMany"])), ("nodeAffinity", json!({"required": "c"}))]
+    {
+        let (mut old, mut new) = (before.clone(), after.clone());
+        old["spec"][name] = value.clone();
+        new["spec"][name] = value.clone();
+        assert!(begins_at(&old, &there) && ends_at(&new, &there), "{name}");
+        apply(&mut new, &reversed(&there));
+        assert_eq!(new["spec"][name], value, "{name}: the change stays");
+        assert_eq!(new["spec"]["cinder"], before["spec"]["cinder"]);
+    }
+}
+
 #[test]
 fn a_patch_names_what_goes_with_null() {
-    let changes = changes(
-        &json!({"metadata": {"annotations": {"a": "1", "b": "1"}}}),
-        &json!({"metadata": {"annotations": {"a": "2"}}}),
-    );
-    assert_eq!(merge_patch(&changes), json!({"metadata": {"annotations": {"a": "2", "b": null}}}));
+    let before = json!({"metadata": {"annotations": {"a": "1", "b": "1"}}});
+    let changes = changes(&before, &json!({"metadata": {"annotations": {"a": "2"}}}));
+    assert_eq!(merge_patch(&before, &changes), json!({"metadata": {"annotations": {"a": "2", "b": null}}}));
+    let others = json!({"metadata": {"annotations": {"a": "3", "b": "1"}}});
+    assert_eq!(merge_patch(&others, &changes), json!({"metadata": {"annotations": {"b": null}}}));
     let mut empty = json!({});
     apply(&mut empty, &changes);
     assert_eq!(empty, json!({}), "what is not there is not taken away");

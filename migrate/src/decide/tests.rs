@@ -98,7 +98,11 @@ fn a_disk_of_gce_needs_project_and_zone() {
         assert_eq!(found(&Users::default()).is_empty(), ready, "{zone}");
         let attached = Users { nodes: vec!["n".to_owned()], pods: Vec::new() };
         assert!(
-            found(&attached).iter().any(|one| one == "it is attached under a handle without the project")
+            found(&attached)
+                .iter()
+                .any(|one| one.starts_with("it is in use under the handle projects/UNSPECIFIED/")),
+            "{:?}",
+            found(&attached)
         );
     }
 }
@@ -151,7 +155,8 @@ fn a_volume_on_its_way_out_and_a_claim_half_bound_must_wait() {
     }
     let spec =
         json!({"cinder": {"volumeID": "id"}, "claimRef": {"namespace": "ns", "name": "c", "uid": "u"}});
-    let volume = volume(json!({}), spec);
+    let mut volume = volume(json!({}), spec);
+    volume.status = serde_json::from_value(json!({"phase": "Bound"})).unwrap();
     let claim = |uid: &str, phase: &str, of: &str| -> DynamicObject {
         let metadata = json!({"namespace": "ns", "name": "c", "uid": uid});
         serde_json::from_value(
@@ -163,9 +168,39 @@ fn a_volume_on_its_way_out_and_a_claim_half_bound_must_wait() {
         (claim("u", "Bound", "pv"), None),
         (claim("u", "Pending", "pv"), Some("its claim is not bound to it")),
         (claim("u", "Bound", "other"), Some("its claim is not bound to it")),
-        (claim("v", "Bound", "pv"), None),
+        (claim("v", "Bound", "pv"), Some("its claim is gone: it is about to be released")),
     ] {
         assert_eq!(claim_obstacle(&volume, Some(&claim)).as_deref(), expected, "{claim:?}");
     }
+    assert!(claim_obstacle(&volume, None).is_some());
+    volume.status = serde_json::from_value(json!({"phase": "Released"})).unwrap();
     assert_eq!(claim_obstacle(&volume, None), None);
+    // Somebody has kept it for a claim: it may be bound at any moment.
+    volume.spec.as_mut().unwrap().claim_ref.as_mut().unwrap().uid = None;
+    let found = claim_obstacle(&volume, Some(&claim("u", "Pending", "")));
+    assert_eq!(found.as_deref(), Some("it is kept for a claim that is not bound to it yet"));
+}
+
+#[test]
+fn a_handle_that_changes_under_a_volume_in_use_is_an_obstacle() {
+    let told = Told { gce_project: Some("p".to_owned()), in_use: true, ..Told::default() };
+    let mut in_tree = volume(json!({}), json!({"gcePersistentDisk": {"pdName": "d"}}));
+    in_tree.metadata.labels =
+        Some([("topology.kubernetes.io/zone".to_owned(), "us-central1-a".to_owned())].into());
+    let csi = converted(&told, Plugin::GcePd, in_tree.clone(), None).unwrap();
+    let users = |nodes: &[&str], pods: &[&str]| Users {
+        nodes: nodes.iter().map(|&name| name.to_owned()).collect(),
+        pods: pods.iter().map(|&name| name.to_owned()).collect(),
+    };
+    for (before, after) in [(&in_tree, &csi), (&csi, &in_tree)] {
+        for (users, refused) in
+            [(users(&["n"], &[]), true), (users(&[], &["ns/p"]), true), (users(&[], &[]), false)]
+        {
+            assert_eq!(other_handle(&told, before, after, &users).is_some(), refused, "{users:?}");
+        }
+        assert_eq!(other_handle(&told, before, before, &users(&["n"], &[])), None);
+    }
+    let cinder = volume(json!({}), json!({"cinder": {"volumeID": "id"}}));
+    let after = converted(&told, Plugin::Cinder, cinder.clone(), None).unwrap();
+    assert_eq!(other_handle(&told, &cinder, &after, &users(&["n"], &[])), None, "the same handle");
 }

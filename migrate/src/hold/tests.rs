@@ -4,8 +4,16 @@ use tokio::time::Instant;
 
 const LAG: Duration = Duration::from_secs(3);
 
+fn mine() -> Owner<'static> {
+    Owner { id: "mine", file: Path::new("/my/undo"), undo: false }
+}
+
+fn present_with(id: &str, file: &str, flag: &str) -> (u16, Value) {
+    (200, json!({"metadata": {"name": NAME, "uid": "u", "annotations": {ID: id, FILE: file, FLAG: flag}}}))
+}
+
 fn present(id: &str) -> (u16, Value) {
-    (200, json!({"metadata": {"name": NAME, "uid": "u", "annotations": {ID: id, FILE: "/a/undo"}}}))
+    present_with(id, "/my/undo", "--undo-file")
 }
 
 fn exists() -> (u16, Value) {
@@ -14,7 +22,7 @@ fn exists() -> (u16, Value) {
 
 async fn taken(answers: &[(u16, Value)]) -> Result<(), String> {
     let (requests, _) = server(answers);
-    let hold = Hold::take(&requests, "mine", Path::new("/my/undo"), LAG).await;
+    let hold = Hold::take(&requests, mine(), LAG).await;
     hold.map(|_| ()).map_err(|error| error.to_string())
 }
 
@@ -23,7 +31,11 @@ async fn one_migration_at_a_time_has_the_policy() {
     assert_eq!(taken(&[(201, json!({}))]).await, Ok(()));
     assert_eq!(taken(&[exists(), present("mine"), (201, json!({}))]).await, Ok(()));
     let other = taken(&[exists(), present("other")]).await.unwrap_err();
-    assert!(other.contains("--undo-file=/a/undo"), "{other}");
+    assert!(other.contains("finish it with --undo-file=/my/undo on the machine"), "{other}");
+    let undone = taken(&[exists(), present_with("other", "/a/undo", "--undo")]).await.unwrap_err();
+    assert!(undone.contains("finish it with --undo=/a/undo on the machine"), "{undone}");
+    let copied = taken(&[exists(), present_with("mine", "/a/undo", "--undo")]).await.unwrap_err();
+    assert!(copied.contains("begun with /a/undo: a copy of that undo file"), "{copied}");
     let old =
         taken(&[refusal(404, "", "", "the server could not find the requested resource")]).await.unwrap_err();
     assert!(old.contains("Kubernetes 1.30 or later is needed"), "{old}");
@@ -33,18 +45,12 @@ async fn one_migration_at_a_time_has_the_policy() {
 
 #[tokio::test(start_paused = true)]
 async fn a_claim_is_kept_once_the_server_refuses_to_call_it_lost() {
-    let denied = || {
-        refusal(
-            422,
-            "Invalid",
-            "c",
-            "ValidatingAdmissionPolicy 'mooring-migrate' with binding ... denied request",
-        )
-    };
+    let denied =
+        || refusal(422, "Invalid", "c", &format!("ValidatingAdmissionPolicy ... denied request: {MESSAGE}"));
     let lost = || (200, json!({"status": {"phase": "Lost"}}));
     let changed = refusal(409, "Conflict", "c", "changed");
     let (requests, asked) = server(&[(201, json!({})), (201, json!({})), lost(), changed, lost(), denied()]);
-    let mut hold = Hold::take(&requests, "mine", Path::new("/my/undo"), LAG).await.unwrap();
+    let mut hold = Hold::take(&requests, mine(), LAG).await.unwrap();
     let begun = Instant::now();
     hold.prove("ns", "c").await.unwrap();
     assert_eq!(begun.elapsed(), 3 * PAUSE + LAG, "the other API servers have time to follow");
@@ -53,34 +59,87 @@ async fn a_claim_is_kept_once_the_server_refuses_to_call_it_lost() {
     assert_eq!(begun.elapsed(), 3 * PAUSE + LAG, "once");
     let path = "PATCH /api/v1/namespaces/ns/persistentvolumeclaims";
     let asked = asked.lock().unwrap().split_off(2);
-    let probe = |name: &str| format!("{path}/{name}/status?dryRun=All");
+    let probe =
+        |name: &str| format!("{path}/{name}/status?dryRun=All {}", json!({"status": {"phase": "Lost"}}));
     assert_eq!(asked, [probe("c"), probe("c"), probe("c"), probe("c"), probe("d")]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_does_not_follow_the_policy_keeps_no_claim() {
     let (requests, _) = server(&[(201, json!({}))]);
-    let mut hold = Hold::take(&requests, "mine", Path::new("/my/undo"), LAG).await.unwrap();
+    let mut hold = Hold::take(&requests, mine(), LAG).await.unwrap();
     let begun = Instant::now();
     assert!(matches!(hold.prove("ns", "c").await, Err(HoldError::NotFollowed)));
     assert_eq!((begun.elapsed(), hold.is_vain()), (LIMIT, true));
-    let (requests, _) =
-        server(&[(201, json!({})), (201, json!({})), refusal(403, "Forbidden", "c", "you may not")]);
-    let mut hold = Hold::take(&requests, "mine", Path::new("/my/undo"), LAG).await.unwrap();
-    assert!(matches!(hold.prove("ns", "c").await, Err(HoldError::Api(text)) if text == "you may not"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_our_own_refusal_proves_that_the_claim_is_kept() {
+    let made = || (201, json!({}));
+    // They name the policy, or speak in its words, and are none of it.
+    for (code, reason, text) in [
+        (403, "Forbidden", MESSAGE),
+        (403, "Forbidden", "claims \"mooring-migrate\" is forbidden"),
+        (422, "Invalid", "ValidatingAdmissionPolicy 'mooring-migrate-other' denied request"),
+        (422, "", MESSAGE),
+    ] {
+        let (requests, _) = server(&[made(), made(), refusal(code, reason, "c", text)]);
+        let mut hold = Hold::take(&requests, mine(), LAG).await.unwrap();
+        let found = hold.prove("ns", "c").await;
+        assert!(matches!(&found, Err(HoldError::Claim(why)) if why == text), "{code} {text}: {found:?}");
+        assert!(!hold.is_vain(), "other claims may be kept");
+    }
+    let (requests, _) = server(&[made(), made(), refusal(404, "NotFound", "c", "no")]);
+    let mut hold = Hold::take(&requests, mine(), LAG).await.unwrap();
+    assert!(!hold.prove("ns", "c").await.unwrap(), "it is gone");
+}
+
+/// What the policy says is all that stands between a claim and Lost.
+#[tokio::test]
+async fn the_policy_refuses_lost_to_marked_claims_and_nothing_else() {
+    let [(_, policy), (_, binding)] = policy(mine());
+    let spec = json!({
+        "failurePolicy": "Fail",
+        "matchConstraints": {"resourceRules": [{
+            "apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"],
+            "resources": ["persistentvolumeclaims/status"],
+        }]},
+        "matchConditions": [{
+            "name": "volume-is-being-replaced",
+            "expression": "has(oldObject.metadata.annotations) && 'mooring.dev/migrating' in oldObject.metadata.annotations",
+        }],
+        "validations": [{
+            "expression": "!has(object.status) || !has(object.status.phase) || object.status.phase != 'Lost'",
+            "message": "mooring migrate is replacing the claim's PersistentVolume",
+        }],
+    });
+    assert_eq!(policy["spec"], spec);
+    assert_eq!(binding["spec"], json!({"policyName": "mooring-migrate", "validationActions": ["Deny"]}));
+}
+
+/// `--undo` with the file of an interrupted conversion: what is told to others names the flag of the last command.
+#[tokio::test]
+async fn the_policy_names_the_flag_of_the_last_command() {
+    let made = || (201, json!({}));
+    let (requests, asked) = server(&[exists(), present("mine"), made(), made()]);
+    Hold::take(&requests, Owner { undo: true, ..mine() }, LAG).await.unwrap();
+    let asked = asked.lock().unwrap().clone();
+    let patch = json!({"metadata": {"annotations": {FLAG: "--undo"}}});
+    assert_eq!(asked[2], format!("PATCH {GROUP}/validatingadmissionpolicies/{NAME} {patch}"));
 }
 
 #[tokio::test]
 async fn only_ones_own_policy_is_taken_away() {
     let (requests, asked) = server(&[present("mine")]);
-    release(&requests, "mine").await.unwrap();
+    release(&requests, mine()).await.unwrap();
     let deleted = |asked: &crate::fixture::Asked| {
         asked.lock().unwrap().iter().filter(|one| one.starts_with("DELETE ")).count()
     };
     assert_eq!(deleted(&asked), 2);
-    for answers in [vec![present("other")], vec![refusal(404, "NotFound", NAME, "no")]] {
+    let copied = present_with("mine", "/a/undo", "--undo");
+    for answers in [vec![present("other")], vec![copied], vec![refusal(404, "NotFound", NAME, "no")]] {
         let (requests, asked) = server(&answers);
-        release(&requests, "mine").await.unwrap();
+        release(&requests, mine()).await.unwrap();
         assert_eq!(deleted(&asked), 0);
     }
 }

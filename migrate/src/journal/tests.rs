@@ -1,41 +1,49 @@
 use super::*;
 use serde_json::json;
 
+fn here() -> ClusterId {
+    ClusterId::new("here", "https://here")
+}
+
+fn open(path: &Path) -> Result<Journal, JournalError> {
+    Journal::open(path, "id", &here())
+}
+
 fn record(name: &str, direction: Direction) -> Record {
-    Record {
-        direction,
-        volume: json!({"metadata": {"name": name}}),
-        policy: "Delete".to_owned(),
-        changes: Vec::new(),
-        claim: None,
-    }
+    Record { direction, volume: json!({"metadata": {"name": name}}), changes: Vec::new(), claim: None }
 }
 
 #[test]
 fn what_is_written_is_there_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("undo");
-    let mut journal = Journal::open(&path, "first").unwrap();
+    let mut journal = Journal::open(&path, "first", &here()).unwrap();
     for name in ["a", "b", "c", "d"] {
         journal.replace(record(name, Direction::ToCsi)).unwrap();
     }
-    journal.created("b").unwrap();
+    let deleting = |uid: &str| Deleting { uid: uid.to_owned(), retained: Some("Delete".to_owned()) };
+    journal.deleting("a", deleting("u")).unwrap();
+    journal.spared("a").unwrap();
+    journal.deleting("b", deleting("v")).unwrap();
+    journal.created("b", "w").unwrap();
     for (name, how) in [("c", Ended::Replaced), ("d", Ended::AsItWas)] {
         journal.ended(name, how).unwrap();
     }
     let entries = journal.entries.clone();
     drop(journal);
-    let again = Journal::open(&path, "second").unwrap();
+    let again = Journal::open(&path, "second", &here()).unwrap();
     assert_eq!((again.id(), &again.entries), ("first", &entries));
     assert_eq!(again.unfinished(), ["a", "b"]);
     assert_eq!(again.converted(), ["c"]);
-    assert!(again.entry("b").is_some_and(|entry| entry.created));
+    let found = |name: &str| again.entry(name).map(|entry| (entry.deleting.clone(), entry.created.clone()));
+    assert_eq!(found("a"), Some((None, None)));
+    assert_eq!(found("b"), Some((Some(deleting("v")), Some("w".to_owned()))));
 }
 
 #[test]
 fn a_volume_on_its_way_back_is_converted_until_it_is_back() {
     let folder = tempfile::tempdir().unwrap();
-    let mut journal = Journal::open(&folder.path().join("undo"), "id").unwrap();
+    let mut journal = open(&folder.path().join("undo")).unwrap();
     for (direction, how, converted) in [
         (Direction::ToCsi, Ended::Replaced, true),
         (Direction::ToInTree, Ended::AsItWas, true),
@@ -54,17 +62,17 @@ fn a_volume_on_its_way_back_is_converted_until_it_is_back() {
 fn a_line_that_a_crash_cut_off_counts_for_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("undo");
-    let mut journal = Journal::open(&path, "id").unwrap();
+    let mut journal = open(&path).unwrap();
     journal.replace(record("a", Direction::ToCsi)).unwrap();
     drop(journal);
     let whole = std::fs::read(&path).unwrap();
     for length in 0..whole.len() {
         std::fs::write(&path, &whole[..length]).unwrap();
-        let mut journal = Journal::open(&path, "id").unwrap();
+        let mut journal = open(&path).unwrap();
         assert_eq!(journal.unfinished().len(), 0, "{length} bytes");
         journal.replace(record("b", Direction::ToCsi)).unwrap();
         drop(journal);
-        assert_eq!(Journal::open(&path, "id").unwrap().unfinished(), ["b"], "{length} bytes");
+        assert_eq!(open(&path).unwrap().unfinished(), ["b"], "{length} bytes");
     }
 }
 
@@ -72,22 +80,67 @@ fn a_line_that_a_crash_cut_off_counts_for_nothing() {
 fn only_an_undo_file_of_this_release_is_taken() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("undo");
+    let other = "{\"begin\":{\"version\":2,\"id\":\"a\",\"cluster\":{\"uid\":\"there\",\"server\":\"https://there\"}}}\n";
+    let ours = other.replace("there", "here");
     for (content, expected) in [
         ("hello\n", "line 1"),
+        ("hello", "line 1"),
+        ("a\nb", "line 1"),
         (
-            "{\"begin\":{\"version\":2,\"id\":\"a\"}}\n",
-            "line 1 is not of an undo file of this release: version 2",
+            "{\"begin\":{\"version\":1,\"id\":\"a\"}}\n",
+            "line 1 is not of an undo file of this release: version 1",
         ),
-        ("{\"created\":{\"volume\":\"a\"}}\n", "line 1"),
-        ("{\"begin\":{\"version\":1,\"id\":\"a\"}}\n{}\n", "line 2"),
+        ("{\"begin\":{\"version\":1,\"id\":\"a\"}}\n{\"repl", "line 1"),
+        ("{\"created\":{\"volume\":\"a\",\"uid\":\"u\"}}\n", "line 1"),
+        (&format!("{ours}{{}}\n"), "line 2"),
+        (&format!("{ours}{{}}\n{{\"repl"), "line 2"),
+        (
+            &format!("{other}{{\"repl"),
+            "it is of the cluster at https://there (uid of kube-system: there), and this is the cluster at https://here (uid",
+        ),
     ] {
         std::fs::write(&path, content).unwrap();
-        let error = Journal::open(&path, "id").unwrap_err().to_string();
-        assert!(error.contains(expected), "{error}");
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), content, "it is left alone");
+        for opened in [open(&path), Journal::open_existing(&path, &here())] {
+            let error = opened.unwrap_err().to_string();
+            assert!(error.contains(expected) && !error.contains('\n'), "{error}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), content, "it is left alone");
+        }
     }
-    let error = Journal::open_existing(&folder.path().join("none")).unwrap_err().to_string();
-    assert!(error.ends_with("there is no such file"), "{error}");
-    let one = Journal::open(&folder.path().join("locked"), "id").unwrap();
-    assert!(matches!(Journal::open(one.path(), "id"), Err(JournalError::Locked(_))));
+    let one = open(&folder.path().join("locked")).unwrap();
+    assert!(matches!(open(one.path()), Err(JournalError::Locked(_))));
+}
+
+#[test]
+fn there_is_nothing_to_undo_without_a_file_or_in_an_empty_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("undo");
+    let undo = || Journal::open_existing(&path, &here()).map(|_| ()).unwrap_err().to_string();
+    assert!(undo().ends_with("there is no such file"), "{}", undo());
+    assert!(!path.exists(), "none is made");
+    for content in ["", "{\"begin\":{\"version\":2,\"id\""] {
+        std::fs::write(&path, content).unwrap();
+        assert!(undo().ends_with("it is empty: no volume was converted with it"), "{}", undo());
+    }
+    drop(open(&path).unwrap());
+    assert!(Journal::open_existing(&path, &here()).is_ok());
+}
+
+/// A crash of the machine must not take back what was announced.
+#[test]
+fn each_line_is_on_the_disk_and_only_the_owner_reads_it() {
+    use std::os::fd::AsRawFd as _;
+    const DSYNC: u32 = 0o10000;
+    let folder = tempfile::tempdir().unwrap();
+    let (new, touched) = (folder.path().join("new"), folder.path().join("touched"));
+    std::fs::write(&touched, "").unwrap();
+    for path in [new, touched] {
+        let journal = open(&path).unwrap();
+        let info =
+            std::fs::read_to_string(format!("/proc/self/fdinfo/{}", journal.file.as_raw_fd())).unwrap();
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
+        let flags = u32::from_str_radix(flags.trim(), 8).unwrap();
+        assert_eq!(flags & DSYNC, DSYNC, "{flags:o}");
+        let mode = journal.file.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{mode:o}");
+    }
 }

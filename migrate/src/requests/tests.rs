@@ -35,10 +35,23 @@ async fn half_a_minute_later_the_refusal_is_told() {
 async fn only_the_servers_own_word_means_that_nothing_is_there() {
     let (requests, _) = server(&[refusal(404, "NotFound", "a", "no")]);
     assert!(requests.get(VOLUMES, "a").await.unwrap().is_none());
-    assert!(requests.delete(VOLUMES, "a", "u", None).await.unwrap().is_none());
     let (requests, _) = server(&[refusal(404, "", "a", "a proxy")]);
     assert!(requests.get(VOLUMES, "a").await.is_err());
-    assert!(requests.delete(VOLUMES, "a", "u", None).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deletion_that_was_refused_at_once_was_not_done() {
+    let lost = || refusal(504, "Timeout", "a", "lost");
+    for refused in [refusal(409, "Conflict", "a", "changed"), refusal(404, "NotFound", "a", "no")] {
+        let (requests, _) = server(std::slice::from_ref(&refused));
+        let found = requests.delete(VOLUMES, "a", "u", Some("1")).await.unwrap();
+        assert!(matches!(found, Deletion::NotDone(_)), "{found:?}");
+        let (requests, _) = server(&[lost(), refused]);
+        let found = requests.delete(VOLUMES, "a", "u", Some("1")).await.unwrap();
+        assert!(matches!(found, Deletion::Unknown), "{found:?}");
+    }
+    let (requests, _) = server(&[lost()]);
+    assert!(requests.delete(VOLUMES, "a", "u", Some("1")).await.is_err());
 }
 
 #[tokio::test]
@@ -48,8 +61,11 @@ async fn a_deleted_object_waits_for_its_finalizers() {
         [(object(json!(["b"])), true), (object(json!([])), false), (json!({"kind": "Status"}), false)]
     {
         let (requests, asked) = server(&[(200, answer.clone())]);
-        let left = requests.delete(VOLUMES, "a", "u", Some("1")).await.unwrap();
-        assert_eq!(left.is_some(), waits, "{answer}");
-        assert_eq!(*asked.lock().unwrap(), ["DELETE /api/v1/persistentvolumes/a"]);
+        let found = requests.delete(VOLUMES, "a", "u", Some("1")).await.unwrap();
+        assert!(matches!(found, Deletion::Done(left) if left.is_some() == waits), "{answer}");
+        let options = json!({
+            "apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": "u", "resourceVersion": "1"},
+        });
+        assert_eq!(*asked.lock().unwrap(), [format!("DELETE /api/v1/persistentvolumes/a {options}")]);
     }
 }

@@ -1,33 +1,43 @@
 //! Replaces one volume, step by step; may be broken off and taken up again anywhere.
 
+mod apply;
 mod decide;
 
 use std::time::Duration;
 
 use kubernetes::api;
-use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use serde_json::Value;
+use tokio::time::sleep;
 
-use crate::change::{merge_patch, put, reversed};
+use crate::cluster::users;
+use crate::decide::Users;
 use crate::hold::{Hold, HoldError};
-use crate::journal::{Journal, JournalError};
-use crate::record::{Ended, MARK, RETAIN, Record, text, without_managers};
-use crate::requests::{Requests, VOLUMES, claims};
+use crate::journal::{Deleting, Journal, JournalError};
+use crate::prepare::{Terms, claim_key};
+use crate::record::{Ended, Record, text};
+use crate::requests::{Requests, VOLUMES, claims, is_refusal};
 pub(crate) use decide::held;
 use decide::{Step, View, decide};
 
 /// How long kube-controller-manager may take to bind a volume.
 const LIMIT: Duration = Duration::from_secs(120);
+/// How long others may take to take their finalizers off a deleted volume.
+const RELEASE: Duration = Duration::from_secs(30);
 const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 /// How often others may change the objects under our hands.
 const CONFLICTS: usize = 100;
+/// More steps than any way has.
+const STEPS: usize = 1000;
 
 /// Why a volume stays on its way.
 #[derive(Debug, thiserror::Error)]
-pub enum SwapError {
-    /// The API server refuses, or does not answer.
+pub(crate) enum SwapError {
+    /// The API server refuses.
     #[error("cannot {0}: {1}")]
-    Api(&'static str, String),
+    Refused(&'static str, String),
+    /// The API server does not answer, or not now.
+    #[error("cannot {0}: {1}")]
+    NoAnswer(&'static str, String),
     /// The undo file cannot be written.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -37,9 +47,22 @@ pub enum SwapError {
     /// It does not become Bound.
     #[error("kube-controller-manager has not bound it within {} s", LIMIT.as_secs())]
     NotBound,
+    /// A finalizer of somebody else keeps the deleted object.
+    #[error("it is deleted, but {0}: the new volume cannot be created before that finalizer is off")]
+    Held(String),
     /// Others change it all the time.
     #[error("others change it all the time")]
     Conflicts,
+}
+
+impl SwapError {
+    /// What a request came to that was to do `what`.
+    pub(crate) fn of(what: &'static str, error: &kube::Error) -> Self {
+        match is_refusal(error) {
+            true => Self::Refused(what, api::text(error)),
+            false => Self::NoAnswer(what, api::text(error)),
+        }
+    }
 }
 
 /// One volume on its way.
@@ -47,8 +70,27 @@ pub(crate) struct Swap<'a, 'h> {
     pub(crate) requests: &'a Requests,
     pub(crate) journal: &'a mut Journal,
     pub(crate) hold: &'a mut Hold<'h>,
-    /// What stands against going on, as long as nothing has been deleted.
+    pub(crate) terms: &'a Terms,
+    /// Why it should not be replaced, if nothing has been deleted.
     pub(crate) against: Option<String>,
+}
+
+/// What hangs on a volume.
+pub(crate) struct Seen {
+    /// The claim of the name that the volume gives.
+    pub(crate) claim: Option<Value>,
+    pub(crate) users: Users,
+}
+
+/// Reads what hangs on a volume.
+pub(crate) async fn see(requests: &Requests, volume: &Value) -> Result<Seen, kube::Error> {
+    let key = claim_key(volume);
+    let claim = match key.as_ref().and_then(|key| key.split_once('/')) {
+        Some((namespace, name)) => requests.get(&claims(namespace), name).await?,
+        None => None,
+    };
+    let users = users(requests.client(), text(volume, "/metadata/name"), key.as_deref()).await?;
+    Ok(Seen { claim, users })
 }
 
 /// What is known of it.
@@ -56,47 +98,63 @@ struct Known {
     record: Record,
     volume: Option<Value>,
     claim: Option<Value>,
-    created: bool,
+    deleting: Option<Deleting>,
+    created: Option<String>,
     tried: bool,
     proved: bool,
+    judged: bool,
     refused: Option<String>,
 }
 
 /// A refusal that asks for another look at the objects.
 fn is_stale(error: &kube::Error) -> bool {
-    api::is(error, 409) || api::is_for_another(error) || error_is_missing(error)
-}
-
-fn error_is_missing(error: &kube::Error) -> bool {
-    api::status(error).is_some_and(|status| status.code == 404 && status.reason == "NotFound")
+    let is_missing =
+        |error| api::status(error).is_some_and(|status| status.code == 404 && status.reason == "NotFound");
+    api::is(error, 409) || api::is_for_another(error) || is_missing(error)
 }
 
 impl Swap<'_, '_> {
-    /// Goes on with the volume to the end that it can have; what ended it is told if it is not the usual end.
+    /// Goes on with the volume to the end that it can have; what ended it is told if it is not the usual end. `fresh`: volume
+    /// and claim have just been read, and the record is made of them.
     ///
     /// # Errors
     /// It cannot go on now. What is done is done, and the next call takes it from there.
-    pub(crate) async fn run(&mut self, name: &str) -> Result<(Ended, Option<String>), SwapError> {
+    pub(crate) async fn run(
+        &mut self,
+        name: &str,
+        fresh: Option<(Value, Option<Value>)>,
+    ) -> Result<(Ended, Option<String>), SwapError> {
         let Some(entry) = self.journal.entry(name) else { return Ok((Ended::AsItWas, None)) };
+        let judged = fresh.is_some();
+        let (volume, claim) = fresh.map_or((None, None), |(volume, claim)| (Some(volume), claim));
         let mut known = Known {
             record: entry.record.clone(),
-            created: entry.created,
-            volume: None,
+            deleting: entry.deleting.clone(),
+            created: entry.created.clone(),
+            volume,
             claim: None,
             tried: false,
             proved: false,
+            judged,
             refused: self.against.clone(),
         };
-        self.look(&mut known).await?;
-        let mut conflicts = 0;
+        known.claim = known.own(claim);
+        if !judged {
+            self.look(&mut known).await?;
+        }
+        let (mut steps, mut conflicts) = (0, 0);
         loop {
+            steps += 1;
             let step = decide(&known.view());
             if let Step::End(how, why) = step {
                 self.journal.ended(name, how)?;
                 return Ok((how, why));
             }
             if self.perform(step, &mut known).await? {
-                continue;
+                match steps > STEPS {
+                    true => return Err(SwapError::Conflicts),
+                    false => continue,
+                }
             }
             conflicts += 1;
             if conflicts > CONFLICTS {
@@ -109,133 +167,52 @@ impl Swap<'_, '_> {
 
     /// Reads both objects.
     async fn look(&self, known: &mut Known) -> Result<(), SwapError> {
-        let failed = |error| SwapError::Api("read it", api::text(&error));
+        let failed = |error| SwapError::of("read it", &error);
         known.volume = self.requests.get(VOLUMES, known.record.name()).await.map_err(failed)?;
         if let Some(bound) = &known.record.claim {
             let claim = self.requests.get(&claims(&bound.namespace), &bound.name).await.map_err(failed)?;
-            known.claim = claim.filter(|claim| text(claim, "/metadata/uid") == bound.uid);
+            known.claim = known.own(claim);
         }
+        known.judged = false;
         Ok(())
     }
 
     /// Does one step. `false`: others were quicker, and the objects must be looked at again.
     async fn perform(&mut self, step: Step, known: &mut Known) -> Result<bool, SwapError> {
+        // Nothing is deleted before these: a refusal puts everything back.
+        let is_early = matches!(step, Step::Judge | Step::Try | Step::Retain | Step::Mark | Step::Prove);
         let (what, done) = match step {
-            Step::WriteDown => {
-                if let Some(volume) = known.volume.clone() {
-                    known.record.volume = without_managers(volume);
-                    self.journal.replace(known.record.clone())?;
-                }
-                return Ok(true);
-            }
+            Step::Judge => return self.judge(known).await,
             Step::Try => ("ask for the new volume", self.ask(known).await),
-            Step::Retain => ("set its reclaim policy", self.set_policy(known, RETAIN.to_owned()).await),
-            Step::PutBack => {
-                let policy = known.record.policy.clone();
-                ("set its reclaim policy", self.set_policy(known, policy).await)
-            }
-            Step::Mark => ("mark its claim", self.mark(known, json!(known.record.name()), false).await),
-            Step::Unmark { undone } => ("free its claim", self.mark(known, Value::Null, undone).await),
-            Step::Prove => {
-                if let Some(bound) = &known.record.claim {
-                    match self.hold.prove(&bound.namespace, &bound.name).await {
-                        // Nothing is deleted yet: everything can be as it was.
-                        Err(error @ HoldError::NotFollowed) => known.refused = Some(error.to_string()),
-                        proved => proved?,
-                    }
-                }
-                known.proved = true;
+            Step::Retain => ("set its reclaim policy", self.retain(known).await),
+            Step::PutBack(policy) => ("set its reclaim policy", self.put_back(known, policy).await),
+            Step::Mark => ("mark its claim", self.mark(known).await),
+            Step::Unmark { undone } => ("free its claim", self.unmark(known, undone).await),
+            Step::Prove => return self.prove(known).await,
+            Step::Delete => return self.delete(known).await,
+            Step::Spare => {
+                self.spare(known)?;
                 return Ok(true);
             }
-            Step::Delete => ("delete it", self.delete(known).await),
             Step::Release => ("take the finalizers off it", self.release(known).await),
-            Step::Create => {
-                let created = self.create(known).await;
-                if created.is_ok() {
-                    self.journal.created(known.record.name())?;
-                    known.created = true;
-                }
-                ("create it anew", created)
+            Step::AwaitRelease => return self.wait(known, &Step::AwaitRelease, RELEASE).await,
+            Step::Create => return self.create(known).await,
+            Step::NoteCreated => {
+                self.note_created(known)?;
+                return Ok(true);
             }
-            Step::AwaitBound => return self.await_bound(known).await.map(|()| true),
+            Step::AwaitBound => return self.wait(known, &Step::AwaitBound, LIMIT).await,
             Step::End(..) => return Ok(true),
         };
         match done {
             Ok(()) => Ok(true),
             Err(error) if is_stale(&error) => Ok(false),
-            Err(error) => Err(SwapError::Api(what, api::text(&error))),
-        }
-    }
-
-    async fn ask(&self, known: &mut Known) -> Result<(), kube::Error> {
-        match self.requests.create(VOLUMES, &known.record.created(), true).await {
-            // Everything else about it is right.
-            Err(error) if api::is(&error, 409) => {}
-            Err(error) if api::status(&error).is_some() => {
-                known.refused =
-                    Some(format!("the API server would not take the new volume: {}", api::text(&error)));
+            Err(error) if is_early && is_refusal(&error) => {
+                known.refused = Some(format!("cannot {what}: {}", api::text(&error)));
+                Ok(true)
             }
-            answer => drop(answer?),
+            Err(error) => Err(SwapError::of(what, &error)),
         }
-        known.tried = true;
-        Ok(())
-    }
-
-    async fn set_policy(&self, known: &mut Known, policy: String) -> Result<(), kube::Error> {
-        let Some(volume) = &known.volume else { return Ok(()) };
-        let patch = json!({
-            "metadata": {"uid": text(volume, "/metadata/uid")}, "spec": {"persistentVolumeReclaimPolicy": policy},
-        });
-        let path = format!("{VOLUMES}/{}", known.record.name());
-        known.volume = Some(self.requests.patch(&path, &patch).await?);
-        Ok(())
-    }
-
-    /// Sets the claim's mark to `mark`, and the claim's own changes; with `undone` these the other way.
-    async fn mark(&self, known: &mut Known, mark: Value, undone: bool) -> Result<(), kube::Error> {
-        let Some(bound) = &known.record.claim else { return Ok(()) };
-        let mut patch =
-            if undone { merge_patch(&reversed(&bound.changes)) } else { merge_patch(&bound.changes) };
-        put(&mut patch, &["metadata", "uid"], json!(bound.uid));
-        put(&mut patch, &["metadata", "annotations", MARK], mark);
-        let path = format!("{}/{}", claims(&bound.namespace), bound.name);
-        known.claim = Some(self.requests.patch(&path, &patch).await?);
-        Ok(())
-    }
-
-    async fn delete(&self, known: &mut Known) -> Result<(), kube::Error> {
-        let Some(volume) = &known.volume else { return Ok(()) };
-        let (uid, version) = (text(volume, "/metadata/uid"), text(volume, "/metadata/resourceVersion"));
-        known.volume = self.requests.delete(VOLUMES, known.record.name(), uid, Some(version)).await?;
-        Ok(())
-    }
-
-    async fn release(&self, known: &mut Known) -> Result<(), kube::Error> {
-        let patch = json!({
-            "metadata": {"uid": text(&known.record.volume, "/metadata/uid"), "finalizers": null},
-        });
-        self.requests.patch(&format!("{VOLUMES}/{}", known.record.name()), &patch).await?;
-        known.volume = None;
-        Ok(())
-    }
-
-    async fn create(&self, known: &mut Known) -> Result<(), kube::Error> {
-        known.volume = Some(self.requests.create(VOLUMES, &known.record.created(), false).await?);
-        Ok(())
-    }
-
-    async fn await_bound(&self, known: &mut Known) -> Result<(), SwapError> {
-        let begun = Instant::now();
-        let mut pause = PAUSES.0;
-        while decide(&known.view()) == Step::AwaitBound {
-            if begun.elapsed() > LIMIT {
-                return Err(SwapError::NotBound);
-            }
-            sleep(pause).await;
-            pause = (2 * pause).min(PAUSES.1);
-            self.look(known).await?;
-        }
-        Ok(())
     }
 }
 
@@ -245,10 +222,18 @@ impl Known {
             record: &self.record,
             volume: self.volume.as_ref(),
             claim: self.claim.as_ref(),
-            created: self.created,
+            deleting: self.deleting.as_ref(),
+            created: self.created.as_deref(),
             tried: self.tried,
             proved: self.proved,
+            judged: self.judged,
             against: self.refused.as_deref(),
         }
+    }
+
+    /// The claim, if it is the one that is written down.
+    fn own(&self, claim: Option<Value>) -> Option<Value> {
+        let bound = self.record.claim.as_ref()?;
+        claim.filter(|claim| text(claim, "/metadata/uid") == bound.uid)
     }
 }

@@ -42,8 +42,9 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
     // The list was checked with the other flags.
     let chosen = Choice::parse(&own.controllers).map(|choice| choice.of(&said)).unwrap_or_default();
     if chosen.is_empty() {
-        let cause = "it has none that a sidecar works with; name the sidecars in --controllers".to_owned();
-        return Err(StartError::Capabilities { cause, code: 1 });
+        let why =
+            "the CSI driver has no capability that a sidecar works with; name the sidecars in --controllers";
+        return Err(StartError::Useless { why, code: 1 });
     }
     base::info!("Running sidecars in one process"; "controllers" => names(&chosen));
     let in_tree = plugins(parsed).of_driver(started.host.driver_name.as_str()).map(|plugin| plugin.name());

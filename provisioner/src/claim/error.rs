@@ -105,7 +105,7 @@ pub(crate) enum ProvisionError {
         cleanup: Option<Status>,
     },
     /// The class is an in-tree plugin's and cannot be translated.
-    #[error("StorageClass of an in-tree plugin: {0}")]
+    #[error("failed to translate storage class: {0}")]
     Class(#[from] TranslationError),
     /// The driver made a volume that cannot be stored as an in-tree one; it was asked to delete it.
     #[error(

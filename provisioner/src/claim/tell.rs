@@ -56,14 +56,7 @@ impl Claims {
     }
 
     pub(super) fn tell(&self, claim: &Claim, kind: Kind, reason: &'static str, message: String) {
-        let object = ObjectRef {
-            api_version: "v1",
-            kind: "PersistentVolumeClaim",
-            namespace: claim.meta.namespace().into(),
-            name: claim.meta.name().into(),
-            uid: claim.meta.uid.clone(),
-            version: claim.meta.version,
-        };
+        let object = ObjectRef::core("PersistentVolumeClaim", &claim.meta);
         self.seat.events.record(Event { object, kind, reason, message });
     }
 }

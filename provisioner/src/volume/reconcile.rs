@@ -100,13 +100,22 @@ impl Volumes {
 
     async fn pass(&self, key: &Key) -> Outcome {
         let Some(volume) = self.volumes.get(key) else { return Outcome::Done };
-        if self.config.node.as_ref().is_some_and(|node| !node.reaches(&volume)) {
+        let step = decide(&volume, waits(&volume, &self.claims), self.config.names());
+        if step == Step::Ignore {
             return Outcome::Done;
+        }
+        match self.is_reached(&volume).await {
+            Ok(true) => {}
+            Ok(false) => return Outcome::Done,
+            Err(error) => {
+                base::error!(error, "Cannot tell from which nodes the volume can be reached; will retry"; "volume" => key);
+                return Outcome::Retry;
+            }
         }
         if !self.seat.leadership.holds() {
             return Outcome::Retry;
         }
-        let result = match decide(&volume, waits(&volume, &self.claims), self.config.names()) {
+        let result = match step {
             Step::Ignore => return Outcome::Done,
             step @ Step::DeleteUnbound => return self.delete_if_still(&volume, step).await,
             Step::Protect => self.volumes.add_finalizer(&volume.meta, FINALIZER).await,
@@ -127,6 +136,19 @@ impl Volumes {
                 Outcome::Retry
             }
         }
+    }
+
+    /// Whether the volume can be reached from our node, if we serve one. The node affinity of an in-tree volume is in the words
+    /// of the plugin, so it is read and translated.
+    async fn is_reached(&self, volume: &Volume) -> Result<bool, DeleteError> {
+        let Some(node) = &self.config.node else { return Ok(true) };
+        if volume.spec.csi.is_some() || volume.segments.is_none() {
+            return Ok(node.reaches(volume));
+        }
+        let Some(live) = self.volumes.read::<PersistentVolume>(&volume.meta).await? else { return Ok(false) };
+        let translated = self.config.plugins.to_csi(live)?;
+        let translated = Volume::from_library(&translated, self.volumes.store().scope());
+        Ok(translated.is_some_and(|volume| node.reaches(&volume)))
     }
 
     /// Deletes a volume if the API server says too that this is the step: our cache may not show yet that a claim was
@@ -242,11 +264,11 @@ impl Volumes {
         Ok((csi.driver, csi.volume_handle))
     }
 
-    /// The Secret for the deletion. A class of the in-tree plugin names it once it is translated.
+    /// The Secret for the deletion. A class of the in-tree plugin names it once it is translated, for volumes of the plugin.
     fn secret(&self, volume: &Volume) -> Result<Option<SecretRef>, DeleteError> {
         let class = self.classes.get(&Key::cluster(&volume.class));
         let plugin = class.as_ref().and_then(|class| self.config.names().plugin(&class.provisioner));
-        let plugin = plugin.filter(|_| noted(volume).is_none());
+        let plugin = plugin.filter(|_| volume.spec.csi.is_none() && noted(volume).is_none());
         let class = match (class, plugin) {
             (Some(class), Some(plugin)) => Some(translated(self.config.plugins, plugin, &class)?.into()),
             (class, _) => class,
@@ -271,14 +293,7 @@ impl Volumes {
             | DeleteError::Driver(_)
             | DeleteError::Api(_) => (Kind::Warning, "VolumeFailedDelete"),
         };
-        let object = ObjectRef {
-            api_version: "v1",
-            kind: "PersistentVolume",
-            namespace: Box::default(),
-            name: volume.meta.name().into(),
-            uid: volume.meta.uid.clone(),
-            version: volume.meta.version,
-        };
+        let object = ObjectRef::core("PersistentVolume", &volume.meta);
         self.seat.events.record(Event { object, kind, reason, message: error.to_string() });
     }
 

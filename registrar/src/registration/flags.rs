@@ -47,14 +47,14 @@ pub fn parse(program: &str, args: Vec<String>) -> Result<Parsed, Exit> {
     set.parse(args)
 }
 
-/// Logs the flags that are ignored, if they were set.
+/// Logs the flags that are ignored, if they ask for something.
 ///
 /// `Differs:` upstream serves profiles of the Go runtime with `--enable-pprof`.
 pub(crate) fn warn_of_ignored(parsed: &Parsed) {
     if parsed.is_set("connection-timeout") {
         base::warn!("The flag is deprecated and ignored"; "flag" => "connection-timeout");
     }
-    if parsed.is_set("enable-pprof") {
+    if parsed.get::<bool>("enable-pprof") {
         base::warn!("The flag has no effect: there is no Go runtime to profile"; "flag" => "enable-pprof");
     }
 }

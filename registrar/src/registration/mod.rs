@@ -16,8 +16,9 @@
 //!   registered it ([`health`]).
 //!
 //! `Differs:` upstream serves a socket that nobody can find any more after the kubelet's folder was emptied. It handles
-//! SIGTERM only; ours takes SIGINT for the same.
+//! SIGTERM only, and only once the driver has said its name; ours takes SIGINT for the same, and ends with 0 at any time.
 
+mod asked;
 mod authority;
 mod flags;
 pub(crate) mod health;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use base::flag::Parsed;
 use base::http::{ListenError, Reply, Routes, serve};
 use base::metrics::Metrics;
-use csi::identity::{DriverName, NameError, driver_name};
+use csi::identity::driver_name;
 use csi::registration::registration_server::RegistrationServer;
 use csi::{Client, DialOptions, Endpoint, EndpointError};
 use thiserror::Error;
@@ -19,9 +19,10 @@ use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
+use super::asked::Asked;
 use super::authority::Connection;
 use super::flags::{Flags, warn_of_ignored};
-use super::health::{Answer, PATIENCE, SocketState, View, judge};
+use super::health::{PATIENCE, SocketState, View, judge};
 use super::service::{Service, Verdict};
 use super::socket::{self, Identity};
 use crate::driver::{DriverError, connect};
@@ -80,8 +81,7 @@ pub(crate) enum RegistrarError {
 pub async fn main(parsed: &Parsed) -> u8 {
     let flags: Flags = parsed.read();
     warn_of_ignored(parsed);
-    let routes = |registrar: Arc<Registrar>| Routes::new().route("/healthz", registrar.healthz());
-    match run(&flags, flags.listen_address(), Metrics::new(), routes).await {
+    match run(&flags).await {
         Ok(()) => 0,
         Err(error) => {
             base::error!(error, "Cannot go on");
@@ -90,21 +90,16 @@ pub async fn main(parsed: &Parsed) -> u8 {
     }
 }
 
-/// Offers the driver to the kubelet until a signal comes. `routes` are served at the address, which a flag names.
-pub(crate) async fn run(
-    flags: &Flags,
-    address: Option<(String, &'static str)>,
-    metrics: Arc<Metrics>,
-    routes: impl FnOnce(Arc<Registrar>) -> Routes,
-) -> Result<(), RegistrarError> {
+/// Offers the driver to the kubelet until a signal comes.
+async fn run(flags: &Flags) -> Result<(), RegistrarError> {
     let mut stop = std::pin::pin!(signalled().map_err(RegistrarError::Signals)?);
     let registrar = tokio::select! {
-        connected = Registrar::connect(flags, metrics) => Arc::new(connected?),
+        connected = Registrar::connect(flags, Metrics::new()) => Arc::new(connected?),
         _ = stop.as_mut() => return Ok(()),
     };
-    let _server = match address {
+    let _server = match flags.listen_address() {
         Some((address, flag)) => {
-            let server = serve(&address, routes(registrar.clone()));
+            let server = serve(&address, Routes::new().route("/healthz", registrar.clone().healthz()));
             Some(server.map_err(|cause| RegistrarError::Listen { flag, cause })?)
         }
         None => None,
@@ -124,8 +119,8 @@ pub(crate) struct Registrar {
     path: PathBuf,
     /// Our socket; none before it is made.
     socket: Mutex<Option<Identity>>,
-    /// Since when the driver has not said its name, as far as it was asked.
-    silent_since: Mutex<Option<Instant>>,
+    /// What the driver says when `/healthz` asks it for its name.
+    asked: Arc<Asked>,
 }
 
 impl Registrar {
@@ -135,16 +130,8 @@ impl Registrar {
         let (driver, name) = connect(endpoint, limit, flags.timeout, metrics).await?;
         let service = Service::new(&name, &flags.kubelet_path);
         let path = socket::path(&flags.folder, &name);
-        let timeout = flags.timeout;
-        Ok(Self {
-            driver,
-            name,
-            timeout,
-            service,
-            path,
-            socket: Mutex::default(),
-            silent_since: Mutex::default(),
-        })
+        let (asked, timeout) = (Asked::new(&name), flags.timeout);
+        Ok(Self { driver, name, timeout, service, path, socket: Mutex::default(), asked })
     }
 
     /// Serves the registration socket for ever, and makes it again when it vanishes.
@@ -214,8 +201,8 @@ impl Registrar {
 
     /// Whether the driver is offered and registered, as an answer of `/healthz`.
     pub(crate) async fn health(&self) -> Reply {
-        let said = driver_name(&self.driver, self.timeout).await;
-        let driver = heard(&mut locked(&self.silent_since), said);
+        let (driver, timeout) = (self.driver.clone(), self.timeout);
+        let driver = self.asked.answer(|| async move { driver_name(&driver, timeout).await }).await;
         let unregistered = match self.service.verdict() {
             Verdict::Pending(since) => Some(since.elapsed()),
             Verdict::Registered | Verdict::Refused(_) => None,
@@ -226,41 +213,6 @@ impl Registrar {
     }
 }
 
-/// What the driver said, and if it said nothing, for how long it has not: `silent_since` is kept from one time to the next.
-fn heard(silent_since: &mut Option<Instant>, said: Result<DriverName, NameError>) -> Answer {
-    match said {
-        Ok(name) => {
-            *silent_since = None;
-            Answer::Name(name.to_string())
-        }
-        Err(error) => {
-            base::error!(error.to_string(), "The CSI driver does not say its name");
-            let since = silent_since.get_or_insert_with(Instant::now);
-            Answer::Silent(since.elapsed(), error.to_string())
-        }
-    }
-}
-
 fn locked<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
     value.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn silence_is_counted_from_its_first_question() {
-        let (mut since, silent) = (None, || Err(NameError::Empty));
-        let pause = Duration::from_secs(40);
-        for waited in [Duration::ZERO, pause, 2 * pause] {
-            let answer = heard(&mut since, silent());
-            assert!(matches!(answer, Answer::Silent(found, _) if found == waited), "{answer:?}");
-            sleep(pause).await;
-        }
-        let name = DriverName::new("driver.example").unwrap();
-        assert_eq!(heard(&mut since, Ok(name)), Answer::Name("driver.example".to_owned()));
-        sleep(pause).await;
-        assert!(matches!(heard(&mut since, silent()), Answer::Silent(Duration::ZERO, _)), "a new silence");
-    }
 }

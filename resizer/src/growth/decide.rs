@@ -4,6 +4,7 @@ use base::quantity::Quantity;
 use kubernetes::object::annotation::PRE_RESIZE_CAPACITY;
 use kubernetes::object::{Claim, ConditionKind, ResizeState, Volume};
 
+use super::patch::is_refusal;
 use crate::config::Expansion;
 
 /// What a claim and its volume say about the size.
@@ -31,28 +32,27 @@ pub(crate) enum Step {
     /// The claim has what it requests.
     Nothing,
     /// The node has to go on.
-    NodesTurn,
+    WaitForNode,
     /// Grow the volume to this size.
     Grow(Quantity),
 }
 
 impl View {
-    /// `refused` is what this process knows of the driver's last answer. If it knows none, the status tells: a final error
-    /// leaves the state as it was and condition ControllerResizeError behind; an error that is not final removes that
-    /// condition.
+    /// `may_run` is what this process knows of its last call. If it has sent none, the status tells, if we have written it: a final
+    /// error leaves the state as it was and condition ControllerResizeError behind, and the next call removes that condition.
     ///
     /// `Differs:` upstream forgets a final error with a restart, and then first finishes the larger size although the user
     /// asks for a smaller one by now.
-    pub(crate) fn new(claim: &Claim, volume: &Volume, refused: Option<bool>) -> Option<Self> {
+    pub(crate) fn new(claim: &Claim, volume: &Volume, may_run: Option<bool>) -> Option<Self> {
         let (status, size) = (claim.status.as_ref()?, volume.size.as_ref()?);
         Some(Self {
             state: status.state,
-            requested: bytes(&claim.request),
-            granted: bytes(&status.capacity),
-            allocated: status.allocated.as_deref().map(bytes),
-            volume: bytes(&size.capacity),
+            requested: quantity_or_zero(&claim.request),
+            granted: quantity_or_zero(&status.capacity),
+            allocated: status.allocated.as_deref().map(quantity_or_zero),
+            volume: quantity_or_zero(&size.capacity),
             waits_for_node: status.has(ConditionKind::FileSystemResizePending),
-            refused: refused.unwrap_or_else(|| status.has(ConditionKind::ControllerResizeError)),
+            refused: may_run.map_or_else(|| is_refusal(status), |may_run| !may_run),
         })
     }
 
@@ -62,13 +62,13 @@ impl View {
     }
 }
 
-/// What the API server holds is a quantity. If it is not set, it is zero.
-fn bytes(text: &str) -> Quantity {
+/// A size of the API server's. What is not set, or is none, counts as zero.
+fn quantity_or_zero(text: &str) -> Quantity {
     Quantity::parse(text).unwrap_or_else(|_| Quantity::from_bytes(0))
 }
 
-/// Whether the volume has the size that the claim requests. The node may still have to use it.
-enum Volumes {
+/// Whether the volume has the size that the claim requests. Its file system may still be smaller.
+enum VolumeSize {
     TooSmall,
     LargeEnough,
 }
@@ -78,7 +78,7 @@ enum Volumes {
 pub(crate) fn decide(view: &View, expansion: Expansion) -> Step {
     use ResizeState::*;
     use Step::*;
-    use Volumes::*;
+    use VolumeSize::*;
     if view.requested <= view.granted {
         return Nothing;
     }
@@ -88,7 +88,7 @@ pub(crate) fn decide(view: &View, expansion: Expansion) -> Step {
     match (view.state, volume) {
         (None, TooSmall) => Grow(requested),
         (None, LargeEnough) if view.allocated.is_some() => Grow(allocated),
-        (None, LargeEnough) if view.waits_for_node => NodesTurn,
+        (None, LargeEnough) if view.waits_for_node => WaitForNode,
         (None, LargeEnough) => Grow(requested),
 
         (Some(ControllerResizeInProgress), TooSmall) if view.refused => Grow(requested),
@@ -100,7 +100,7 @@ pub(crate) fn decide(view: &View, expansion: Expansion) -> Step {
         (Some(NodeResizePending | NodeResizeInProgress), TooSmall) if view.volume < allocated => {
             Grow(allocated)
         }
-        (Some(NodeResizePending | NodeResizeInProgress), TooSmall | LargeEnough) => NodesTurn,
+        (Some(NodeResizePending | NodeResizeInProgress), TooSmall | LargeEnough) => WaitForNode,
 
         (Some(NodeResizeInfeasible), TooSmall) => Grow(allocated),
         (Some(NodeResizeInfeasible), LargeEnough) => match expansion {
@@ -112,11 +112,16 @@ pub(crate) fn decide(view: &View, expansion: Expansion) -> Step {
 
 /// Whether the claim requests more than it has.
 pub(crate) fn asks_for_more(claim: &Claim) -> bool {
-    claim.status.as_ref().is_some_and(|status| bytes(&claim.request) > bytes(&status.capacity))
+    claim
+        .status
+        .as_ref()
+        .is_some_and(|status| quantity_or_zero(&claim.request) > quantity_or_zero(&status.capacity))
 }
 
-/// Whether the volume still remembers the size before an expansion that the node has finished.
-pub(crate) fn remembers_too_much(claim: &Claim, volume: &Volume) -> bool {
+/// Whether the node has finished, and the volume still has annotation pre-resize-capacity.
+///
+/// `Differs:` upstream leaves it if the gate AnnotateFsResize is off.
+pub(crate) fn has_stale_annotation(claim: &Claim, volume: &Volume) -> bool {
     let Some(view) = View::new(claim, volume, None) else { return false };
     volume.meta.annotations.get(PRE_RESIZE_CAPACITY).is_some() && view.granted >= view.volume
 }
@@ -168,14 +173,14 @@ mod tests {
             (Some(ControllerResizeInfeasible), None, 1, Grow(gi(3))),
             (Some(ControllerResizeInfeasible), Some(5), 3, Grow(gi(5))),
             (Some(ControllerResizeInfeasible), None, 3, Grow(gi(3))),
-            (Some(NodeResizePending), Some(2), 2, NodesTurn),
+            (Some(NodeResizePending), Some(2), 2, WaitForNode),
             (Some(NodeResizePending), Some(2), 1, Grow(gi(2))),
             (Some(NodeResizePending), None, 1, Grow(gi(3))),
-            (Some(NodeResizePending), Some(5), 5, NodesTurn),
-            (Some(NodeResizePending), Some(5), 4, NodesTurn),
-            (Some(NodeResizeInProgress), Some(2), 2, NodesTurn),
+            (Some(NodeResizePending), Some(5), 5, WaitForNode),
+            (Some(NodeResizePending), Some(5), 4, WaitForNode),
+            (Some(NodeResizeInProgress), Some(2), 2, WaitForNode),
             (Some(NodeResizeInProgress), Some(2), 1, Grow(gi(2))),
-            (Some(NodeResizeInProgress), None, 3, NodesTurn),
+            (Some(NodeResizeInProgress), None, 3, WaitForNode),
             (Some(NodeResizeInfeasible), Some(2), 2, Grow(gi(2))),
             (Some(NodeResizeInfeasible), None, 2, Grow(gi(3))),
             (Some(NodeResizeInfeasible), Some(5), 5, Grow(gi(5))),
@@ -209,7 +214,7 @@ mod tests {
     #[test]
     fn file_system_that_waits_for_its_node_is_left_to_it() {
         let waits = |allocated, volume| View { waits_for_node: true, ..view(None, allocated, volume) };
-        assert_eq!(step(waits(None, 3)), NodesTurn);
+        assert_eq!(step(waits(None, 3)), WaitForNode);
         assert_eq!(step(waits(Some(3), 3)), Grow(gi(3)));
         assert_eq!(step(waits(None, 2)), Grow(gi(3)), "the claim was increased meanwhile");
     }
@@ -226,16 +231,20 @@ mod tests {
 
     #[test]
     fn status_tells_of_a_final_error_if_the_process_knows_none() {
-        let condition = json!([{"type": "ControllerResizeError", "status": "True"}]);
+        let condition = json!([{"type": "ControllerResizeError", "status": "True", "reason": "Refused"}]);
         let states = json!({"storage": "ControllerResizeInProgress"});
         let failed = claim(json!({"status": {"conditions": condition, "allocatedResourceStatuses": states}}));
         let plain = claim(json!({"status": {"allocatedResourceStatuses": states}}));
+        let upstream_s = json!([{"type": "ControllerResizeError", "status": "True"}]);
+        let upstream_s =
+            claim(json!({"status": {"conditions": upstream_s, "allocatedResourceStatuses": states}}));
         for (claim, known, expected) in [
             (&failed, None, true),
-            (&failed, Some(false), false),
-            (&failed, Some(true), true),
+            (&failed, Some(true), false),
+            (&failed, Some(false), true),
             (&plain, None, false),
-            (&plain, Some(true), true),
+            (&plain, Some(false), true),
+            (&upstream_s, None, false),
         ] {
             assert_eq!(View::new(claim, &volume(json!({})), known).unwrap().refused, expected, "{known:?}");
         }
@@ -263,8 +272,8 @@ mod tests {
         let remembers = json!({"metadata": {"annotations": {PRE_RESIZE_CAPACITY: "1Gi"}}, "spec": {"capacity": {"storage": "2Gi"}}});
         let has = |size: &str| claim(json!({"status": {"capacity": {"storage": size}}}));
         for (size, expected) in [("1Gi", false), ("2Gi", true), ("3Gi", true)] {
-            assert_eq!(remembers_too_much(&has(size), &volume(remembers.clone())), expected, "{size}");
+            assert_eq!(has_stale_annotation(&has(size), &volume(remembers.clone())), expected, "{size}");
         }
-        assert!(!remembers_too_much(&has("2Gi"), &volume(json!({}))), "there is no annotation");
+        assert!(!has_stale_annotation(&has("2Gi"), &volume(json!({}))), "there is no annotation");
     }
 }

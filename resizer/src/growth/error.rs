@@ -5,22 +5,20 @@ use std::time::Duration;
 use base::quantity::{Quantity, QuantityError};
 use base::queue::Outcome;
 use csi::access::AccessError;
+use csi::code::OPEN_CALL_RETRY;
 use csi::{ErrorClass, attach_class, grpc_text, was_sent};
 use kubernetes::api;
-use kubernetes::secret::SecretError;
+use kubernetes::secret::{SecretError, SecretRef};
 use thiserror::Error;
 use tonic::{Code, Status};
 
 use crate::caches::VolumeError;
 
-/// Longest pause after an answer that leaves the call in progress: it may succeed at any moment.
-pub(crate) const OPEN_CALL_RETRY: Duration = Duration::from_secs(30);
-
 /// Why an attempt failed. The text goes into an event and, if the driver's answer was final, into a condition.
 #[derive(Debug, Error)]
 pub(crate) enum GrowthError {
     /// The claim was not marked. The driver was not called.
-    #[error("marking pvc {claim} as resizing failed: {}", api::text(.cause))]
+    #[error("marking pvc \"{claim}\" as resizing failed: {}", api::text(.cause))]
     Mark {
         /// The claim.
         claim: String,
@@ -41,16 +39,21 @@ pub(crate) enum GrowthError {
     #[error(transparent)]
     Volume(#[from] VolumeError),
     /// The volume's access modes have no CSI equivalent.
-    #[error("spec.accessModes of the volume: {0}")]
-    AccessModes(#[from] AccessError),
+    #[error("failed to get capabilities of volume {volume} with {cause}")]
+    AccessModes {
+        /// The volume.
+        volume: Box<str>,
+        /// Why.
+        cause: AccessError,
+    },
     /// The size has no number of bytes.
     #[error("{0}")]
     Size(#[from] QuantityError),
     /// The secret.
-    #[error("failed to load secret \"{name}\": {cause}")]
+    #[error("error getting secret {} in namespace {}: {cause}", place.name, place.namespace)]
     Secret {
-        /// Namespace and name.
-        name: String,
+        /// Which.
+        place: SecretRef,
         /// Why.
         cause: SecretError,
     },
@@ -60,7 +63,9 @@ pub(crate) enum GrowthError {
     /// The driver says that the volume is smaller than what was required.
     ///
     /// `Differs:` upstream believes the driver, gives volume and claim the smaller size, and calls again at once, for ever.
-    #[error("the CSI driver answered that the volume has {answered} bytes, but {required} were required")]
+    #[error(
+        "the CSI driver answered that the volume has {answered} bytes, but {required} were required: a driver that rounds must round up"
+    )]
     TooSmall {
         /// What the driver answered.
         answered: i64,
@@ -68,7 +73,7 @@ pub(crate) enum GrowthError {
         required: Quantity,
     },
     /// The volume has grown, but that was not written to the PersistentVolume.
-    #[error("could not save the size of PersistentVolume \"{volume}\": {}", api::text(.cause))]
+    #[error("error updating pv \"{volume}\" by resizer: {}", api::text(.cause))]
     SaveVolume {
         /// Its name.
         volume: Box<str>,
@@ -76,8 +81,15 @@ pub(crate) enum GrowthError {
         cause: api::Error,
     },
     /// The volume has grown, but that was not written to the claim.
-    #[error("could not save the status of the PersistentVolumeClaim: {}", api::text(.0))]
-    SaveClaim(api::Error),
+    #[error("mark PVC \"{claim}\" as {as_what} failed: {}", api::text(.cause))]
+    SaveClaim {
+        /// The claim.
+        claim: String,
+        /// What has happened to it.
+        as_what: &'static str,
+        /// Why.
+        cause: api::Error,
+    },
 }
 
 /// What a failure says about the driver.
@@ -88,48 +100,49 @@ pub(crate) enum Verdict {
     /// It has not done it, and is not at it.
     Refused,
     /// It may be at it.
-    Open,
+    MayRun,
     /// It was not asked, or has done it.
-    None,
+    Unasked,
 }
 
 impl GrowthError {
     /// What the failure says about the driver (docs/upstream/resizer.md, "Outcomes").
     pub(crate) fn verdict(&self) -> Verdict {
         match self {
-            Self::Driver(status) if !was_sent(status) => Verdict::None,
+            Self::Driver(status) if !was_sent(status) => Verdict::Unasked,
             Self::Driver(status) => match (attach_class(status), status.code()) {
-                (ErrorClass::InProgress, _) => Verdict::Open,
+                (ErrorClass::InProgress, _) => Verdict::MayRun,
                 (ErrorClass::Final, Code::InvalidArgument | Code::OutOfRange | Code::NotFound) => {
                     Verdict::Infeasible
                 }
                 (ErrorClass::Final, _) => Verdict::Refused,
             },
-            Self::TooSmall { .. } => Verdict::Refused,
+            // It said that it has done something.
+            Self::TooSmall { .. } => Verdict::MayRun,
             Self::Mark { .. }
             | Self::InUse { .. }
             | Self::Volume(_)
-            | Self::AccessModes(_)
+            | Self::AccessModes { .. }
             | Self::Size(_)
             | Self::Secret { .. }
             | Self::SaveVolume { .. }
-            | Self::SaveClaim(_) => Verdict::None,
+            | Self::SaveClaim { .. } => Verdict::Unasked,
         }
     }
 
     /// When to try again; `slow` is the pause after what is infeasible.
     ///
     /// `Differs:` upstream tries an infeasible size twice in quick succession, because its own write ends the pause. And it
-    /// waits up to `--retry-interval-max` for a call that may be in progress.
+    /// waits up to `--retry-interval-max` for a call that may be in progress, or for a driver that is away. Here it is 30 s.
     pub(crate) fn outcome(&self, slow: Duration) -> Outcome {
         match (self, self.verdict()) {
             (Self::InUse { .. }, _) | (_, Verdict::Infeasible) => Outcome::After(slow),
-            (Self::Driver(status), Verdict::Open) if status.code() != Code::ResourceExhausted => {
+            (Self::Driver(status), Verdict::MayRun) if status.code() != Code::ResourceExhausted => {
                 Outcome::RetryWithin(OPEN_CALL_RETRY)
             }
             // The driver is away: it may be back at any moment.
-            (Self::Driver(_), Verdict::None) => Outcome::RetryWithin(OPEN_CALL_RETRY),
-            (_, Verdict::Open | Verdict::Refused | Verdict::None) => Outcome::Retry,
+            (Self::Driver(_), Verdict::Unasked) => Outcome::RetryWithin(OPEN_CALL_RETRY),
+            (_, Verdict::MayRun | Verdict::Refused | Verdict::Unasked) => Outcome::Retry,
         }
     }
 
@@ -141,7 +154,7 @@ impl GrowthError {
     /// The text of the event.
     pub(crate) fn event(&self, volume: &str, driver: &str) -> String {
         match self {
-            Self::InUse { .. } => self.to_string(),
+            Self::InUse { .. } | Self::SaveVolume { .. } | Self::SaveClaim { .. } => self.to_string(),
             error => format!("resize volume \"{volume}\" by resizer \"{driver}\" failed: {error}"),
         }
     }
@@ -167,9 +180,9 @@ mod tests {
                     (Verdict::Infeasible, Outcome::After(SLOW))
                 }
                 Code::Cancelled | Code::DeadlineExceeded | Code::Unavailable | Code::Aborted => {
-                    (Verdict::Open, Outcome::RetryWithin(OPEN_CALL_RETRY))
+                    (Verdict::MayRun, Outcome::RetryWithin(OPEN_CALL_RETRY))
                 }
-                Code::ResourceExhausted => (Verdict::Open, Outcome::Retry),
+                Code::ResourceExhausted => (Verdict::MayRun, Outcome::Retry),
                 _ => (Verdict::Refused, Outcome::Retry),
             };
             let error = GrowthError::Driver(Status::new(code, ""));
@@ -183,7 +196,7 @@ mod tests {
         let error = GrowthError::Driver(csi::not_sent("away"));
         assert_eq!(
             (error.verdict(), error.outcome(SLOW)),
-            (Verdict::None, Outcome::RetryWithin(OPEN_CALL_RETRY))
+            (Verdict::Unasked, Outcome::RetryWithin(OPEN_CALL_RETRY))
         );
     }
 
@@ -192,16 +205,23 @@ mod tests {
         let refused = || api::Error::Service("refused".into());
         for (error, told) in [
             (GrowthError::Mark { claim: "c".to_owned(), cause: refused() }, false),
-            (GrowthError::AccessModes(AccessError::None), true),
-            (GrowthError::Volume(VolumeError::NoHandle("pv".into())), true),
+            (GrowthError::AccessModes { volume: "pv".into(), cause: AccessError::None }, true),
+            (GrowthError::Volume(VolumeError::NoHandle), true),
             (GrowthError::SaveVolume { volume: "pv".into(), cause: refused() }, true),
-            (GrowthError::SaveClaim(refused()), true),
+            (
+                GrowthError::SaveClaim {
+                    claim: "c".to_owned(),
+                    as_what: "resize finished",
+                    cause: refused(),
+                },
+                true,
+            ),
         ] {
-            assert_eq!((error.verdict(), error.outcome(SLOW)), (Verdict::None, Outcome::Retry), "{error}");
+            assert_eq!((error.verdict(), error.outcome(SLOW)), (Verdict::Unasked, Outcome::Retry), "{error}");
             assert_eq!(error.is_told(), told, "{error}");
         }
         let in_use = GrowthError::InUse { claim: "ns/c".to_owned(), driver: "d".into() };
-        assert_eq!((in_use.verdict(), in_use.outcome(SLOW)), (Verdict::None, Outcome::After(SLOW)));
+        assert_eq!((in_use.verdict(), in_use.outcome(SLOW)), (Verdict::Unasked, Outcome::After(SLOW)));
         assert_eq!(
             in_use.event("pv", "d"),
             "Unable to expand ns/c because CSI driver d only supports offline expansion and volume is currently in-use"

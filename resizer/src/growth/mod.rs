@@ -1,7 +1,7 @@
 //! Grows the volumes of claims that request more than they have (docs/upstream/resizer.md, "Recovery").
 //!
 //! ```text
-//! mark the claim -> (no pod may use it) -> ControllerExpandVolume -> the volume's size -> the claim's status
+//! mark the claim -> (wait for pods, if the driver said in use) -> ControllerExpandVolume -> the volume's size -> the claim's status
 //! ```
 //!
 //! [`decide`] says to what size. The status of the claim tells how far a growth has come, so that it goes on after a crash
@@ -10,7 +10,6 @@
 pub(crate) mod decide;
 mod error;
 mod expand;
-mod memory;
-pub(crate) mod patch;
+mod patch;
 pub(crate) mod reconcile;
 mod request;

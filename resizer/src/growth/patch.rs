@@ -13,13 +13,28 @@ use serde_json::{Map, Value, json};
 const WAITS_FOR_POD: &str =
     "Waiting for user to (re-)start a pod to finish file system resize of volume on node.";
 
+/// The reason of condition ControllerResizeError when the driver's last answer was final.
+const REFUSED: &str = "Refused";
+
+/// Whether condition ControllerResizeError says that the driver's last answer was final.
+///
+/// `Differs:` upstream gives the condition no reason, and leaves it while it calls the driver again: its condition says nothing
+/// about the last call. Ours has the reason `Refused`, unless the size is infeasible, which the state says.
+pub(crate) fn is_refusal(status: &ClaimStatus) -> bool {
+    status.condition(ConditionKind::ControllerResizeError).is_some_and(|known| *known.reason == *REFUSED)
+}
+
+/// Whether this is the size to which the last growth is or was going.
+pub(crate) fn is_allocated(claim: &Claim, target: Quantity) -> bool {
+    let allocated = claim.status.as_ref().and_then(|status| status.allocated.as_deref());
+    allocated.and_then(|text| Quantity::parse(text).ok()) == Some(target)
+}
+
 /// Before the call: the claim is resizing, to this size. A new size also starts the state anew and removes what earlier
 /// sizes left behind. `None` if the claim says so already.
 pub(crate) fn marked(claim: &Claim, target: Quantity, now: &str) -> Option<Value> {
     let mut body = Body::of(claim);
-    let allocated = body.status.and_then(|status| status.allocated.as_deref());
-    let is_new = allocated.and_then(|text| Quantity::parse(text).ok()) != Some(target);
-    if is_new {
+    if !is_allocated(claim, target) {
         body.put("allocatedResources", json!({"storage": target.to_string()}));
         body.put_state(Some(ResizeState::ControllerResizeInProgress));
         body.remove(&[
@@ -35,11 +50,11 @@ pub(crate) fn marked(claim: &Claim, target: Quantity, now: &str) -> Option<Value
     body.done()
 }
 
-/// Before a call that repeats a refused one: the status no longer says that the last answer was final. `None` if it does
-/// not.
+/// Before a call that repeats a refused one: removes the mark of the refusal. `None` if there is no mark.
 ///
-/// `Differs:` upstream leaves what the last answer was. If it then dies in the call, the volume may be growing to a size that
-/// the user, who asks for less by now, is no longer charged for.
+/// `Differs:` upstream leaves the mark. If it then dies in the call, the volume may be growing to a size that the user, who
+/// asks for less by now, is no longer charged for. So condition ControllerResizeError is gone during each call, and after a
+/// call without an answer the user can ask for less only once the size before is answered.
 pub(crate) fn repeated(claim: &Claim) -> Option<Value> {
     let mut body = Body::of(claim);
     if body.state() == Some(ResizeState::ControllerResizeInfeasible) {
@@ -49,9 +64,11 @@ pub(crate) fn repeated(claim: &Claim) -> Option<Value> {
     body.done()
 }
 
-/// After a call that leaves the rest to the node.
-pub(crate) fn left_to_node(claim: &Claim, now: &str) -> Option<Value> {
+/// After a call that leaves the rest to the node. If `is_repeated`, an earlier write of this may have arrived, and the node
+/// may have finished since: then this one is for the version of the claim that the cache has.
+pub(crate) fn left_to_node(claim: &Claim, is_repeated: bool, now: &str) -> Option<Value> {
     let mut body = Body::of(claim);
+    body.version = is_repeated.then_some(claim.meta.version);
     if body.state() != Some(ResizeState::NodeResizePending) {
         body.put_state(Some(ResizeState::NodeResizePending));
     }
@@ -82,21 +99,15 @@ pub(crate) fn refused(claim: &Claim, message: &str, is_infeasible: bool, now: &s
         body.put_state(infeasible);
     }
     let known = body.status.and_then(|status| status.condition(ConditionKind::ControllerResizeError));
-    if known.is_none_or(|known| *known.message != *message) {
-        body.set(ConditionKind::ControllerResizeError, message, now);
+    // What is infeasible needs no reason: its state says so.
+    let reason = if is_infeasible { "" } else { REFUSED };
+    if known.is_none_or(|known| *known.message != *message || *known.reason != *reason) {
+        body.refuse(message, reason, now);
     }
     body.done()
 }
 
-/// After an error that is not final: the status no longer says that the last one was. `None` if it does not.
-pub(crate) fn open(claim: &Claim) -> Option<Value> {
-    let mut body = Body::of(claim);
-    body.remove(&[ConditionKind::ControllerResizeError]);
-    body.done()
-}
-
-/// The volume has this size. `before` is what the claim had, if the node has to go on and the volume is to remember it; it
-/// does not forget an earlier one. `None` if the volume says so already.
+/// Sets the volume's size. `before` goes into annotation pre-resize-capacity, unless that is set. `None` if nothing changes.
 pub(crate) fn resized(volume: &Volume, size: Quantity, before: Option<&str>) -> Option<Value> {
     let known = volume.size.as_ref().and_then(|known| Quantity::parse(&known.capacity).ok());
     let annotation = before.filter(|_| volume.meta.annotations.get(PRE_RESIZE_CAPACITY).is_none());
@@ -110,8 +121,8 @@ pub(crate) fn resized(volume: &Volume, size: Quantity, before: Option<&str>) -> 
     (!body.is_empty()).then_some(Value::Object(body))
 }
 
-/// The volume no longer remembers a former size.
-pub(crate) fn forgets_former_size() -> Value {
+/// Removes annotation pre-resize-capacity.
+pub(crate) fn without_former_size() -> Value {
     json!({"metadata": {"annotations": {PRE_RESIZE_CAPACITY: null}}})
 }
 
@@ -122,12 +133,15 @@ struct Body<'a> {
     fields: Map<String, Value>,
     conditions: Vec<Value>,
     annotations: Map<String, Value>,
+    /// The only version of the claim that the patch is for.
+    version: Option<u64>,
 }
 
 impl<'a> Body<'a> {
     fn of(claim: &'a Claim) -> Self {
         let status = claim.status.as_deref();
-        Self { claim, status, fields: Map::new(), conditions: Vec::new(), annotations: Map::new() }
+        let (fields, conditions, annotations) = (Map::new(), Vec::new(), Map::new());
+        Self { claim, status, fields, conditions, annotations, version: None }
     }
 
     fn state(&self) -> Option<ResizeState> {
@@ -150,6 +164,15 @@ impl<'a> Body<'a> {
         self.conditions.push(set(kind.as_str(), message, now));
     }
 
+    /// Sets condition ControllerResizeError, without a reason if that is empty.
+    fn refuse(&mut self, message: &str, reason: &str, now: &str) {
+        let mut condition = set(ConditionKind::ControllerResizeError.as_str(), message, now);
+        if let (false, Some(condition)) = (reason.is_empty(), condition.as_object_mut()) {
+            condition.insert("reason".to_owned(), json!(reason));
+        }
+        self.conditions.push(condition);
+    }
+
     fn remove(&mut self, kinds: &[ConditionKind]) {
         let present = kinds.iter().filter(|kind| self.has(**kind));
         let gone: Vec<Value> = present.map(|kind| removed(kind.as_str())).collect();
@@ -168,14 +191,19 @@ impl<'a> Body<'a> {
             let conditions = Value::Array(std::mem::take(&mut self.conditions));
             self.put("conditions", conditions);
         }
-        let mut body = Map::new();
-        if !self.fields.is_empty() {
-            body.insert("status".to_owned(), Value::Object(self.fields));
-        }
+        let mut metadata = Map::new();
         if !self.annotations.is_empty() {
-            body.insert("metadata".to_owned(), json!({"annotations": self.annotations}));
+            metadata.insert("annotations".to_owned(), Value::Object(self.annotations));
         }
-        (!body.is_empty()).then_some(Value::Object(body))
+        if self.fields.is_empty() && metadata.is_empty() {
+            return None;
+        }
+        if let Some(version) = self.version {
+            metadata.insert("resourceVersion".to_owned(), json!(version.to_string()));
+        }
+        let parts = [("status", self.fields), ("metadata", metadata)];
+        let parts = parts.into_iter().filter(|(_, fields)| !fields.is_empty());
+        Some(parts.map(|(name, fields)| (name.to_owned(), Value::Object(fields))).collect())
     }
 }
 

@@ -7,29 +7,35 @@ use base::quantity::Quantity;
 use base::queue::{Job, Outcome};
 use jiff::Timestamp;
 use kubernetes::api::{self, Format};
-use kubernetes::collection::Written;
 use kubernetes::event::Kind;
 use kubernetes::object::{Claim, Key, Volume};
 use kubernetes::report::time;
-use serde_json::Value;
 
-use super::decide::{Step, View, decide, remembers_too_much};
+use super::decide::{Step, View, decide, has_stale_annotation};
 use super::error::{GrowthError, Verdict};
-use super::memory::Memory;
 use super::patch;
-use crate::config::{Expansion, TURN};
+use crate::config::Expansion;
 use crate::eligible::is_ours;
-use crate::events::tell;
 use crate::in_use::InUse;
-use crate::queues::Who;
-use crate::turns::Shared;
+use crate::memory::Memory;
+use crate::queues::Operation;
+use crate::shared::Shared;
 
 /// Grows volumes.
 pub(crate) struct Growths {
     pub(super) shared: Arc<Shared>,
     pub(super) expansion: Expansion,
-    pub(super) memory: Arc<Memory>,
+    pub(super) memory: Arc<Memory<Quantity, Grown>>,
     pub(super) in_use: Arc<InUse>,
+}
+
+/// What the driver has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Grown {
+    /// The volume's size now.
+    pub(super) size: Quantity,
+    /// Whether the node has to go on.
+    pub(super) needs_node: bool,
 }
 
 /// How an attempt ended that did not fail.
@@ -47,33 +53,36 @@ impl Growths {
     /// Nothing is known of any claim yet.
     pub(crate) fn new(shared: Arc<Shared>, expansion: Expansion, in_use: Arc<InUse>) -> Self {
         let memory = Arc::new(Memory::default());
-        let told = memory.clone();
-        shared.when_gone(move |claim| told.forget(&claim.meta.uid));
+        let known = memory.clone();
+        shared.when_gone(move |claim| known.forget(&claim.meta.uid));
         Self { shared, expansion, memory, in_use }
     }
 
     async fn pass(&self, key: &Key) -> Outcome {
-        let shared = &self.shared;
-        let Some(claim) = shared.caches.claims.get(key) else { return Outcome::Done };
-        let volume = match shared.caches.volume_of(&claim, shared.scope()).await {
-            Ok(Some(volume)) => volume,
-            Ok(None) => return Outcome::Done,
+        let (shared, caches) = (&self.shared, &self.shared.caches);
+        let Some(claim) = caches.claims.get(key) else { return Outcome::Done };
+        let volume = match caches.volume_of(&claim, shared.scope()).await {
+            Ok(volume) => volume.filter(|volume| is_ours(&claim, volume, shared.scope())),
             Err(error) => {
                 base::error!(api::text(&error), "Cannot read the volume; will retry"; "claim" => key, "volume" => claim.volume);
                 return Outcome::Retry;
             }
         };
-        if !is_ours(&claim, &volume, shared.scope()) {
+        let Some(mut volume) = volume else {
+            self.in_use.release(&claim);
             return Outcome::Done;
-        }
-        let Some(_turn) = shared.take_turn(&claim, Who::Growth) else { return Outcome::After(TURN) };
-        // Whoever had the turn before may have changed the claim.
-        let Some(claim) = shared.caches.latest(&claim) else { return Outcome::Done };
-        if remembers_too_much(&claim, &volume) {
-            let body = patch::forgets_former_size();
-            if let Err(error) = shared.caches.volumes.patch(&volume.meta, "", Format::Strategic, body).await {
-                base::error!(api::text(&error), "Cannot remove the former size from the volume; will retry"; "claim" => key, "volume" => claim.volume);
+        };
+        if has_stale_annotation(&claim, &volume) {
+            let body = patch::without_former_size();
+            if let Err(error) = caches.volumes.patch(&volume.meta, "", Format::Strategic, body).await {
+                base::error!(api::text(&error), "Cannot remove annotation pre-resize-capacity; will retry"; "claim" => key, "volume" => claim.volume);
                 return Outcome::Retry;
+            }
+            // A volume that the cache does not have is read anew.
+            match caches.volume_of(&claim, shared.scope()).await {
+                Ok(Some(latest)) => volume = latest,
+                Ok(None) => return Outcome::Done,
+                Err(_) => return Outcome::Retry,
             }
         }
         self.step(&claim, &volume).await
@@ -81,14 +90,19 @@ impl Growths {
 
     async fn step(&self, claim: &Arc<Claim>, volume: &Volume) -> Outcome {
         let uid = &claim.meta.uid;
-        let Some(view) = View::new(claim, volume, self.memory.refused(uid)) else { return Outcome::Done };
+        let Some(view) = View::new(claim, volume, self.memory.may_run(uid)) else { return Outcome::Done };
         let target = match decide(&view, self.expansion) {
-            Step::Nothing => {
+            step @ (Step::Nothing | Step::WaitForNode) => {
+                // The reply to the last write was lost, and the write was not.
+                if let Some(grown) = self.memory.take_done(uid)
+                    && grown.needs_node == (step == Step::WaitForNode)
+                {
+                    self.tell_grown(claim, grown);
+                }
                 self.forget(claim);
-                return Outcome::Done;
-            }
-            Step::NodesTurn => {
-                base::v!(4, "The node has to go on"; "claim" => claim.meta.key);
+                if step == Step::WaitForNode {
+                    base::v!(4, "Waiting for the kubelet to expand the file system"; "claim" => claim.meta.key);
+                }
                 return Outcome::Done;
             }
             Step::Grow(target) => target,
@@ -98,16 +112,19 @@ impl Growths {
             return Outcome::After(left);
         }
         match self.grow(claim, volume, target).await {
+            Ok(Progress::Gone) => {
+                base::v!(3, "PVC is deleted or does not exist"; "PVC" => claim.meta.key);
+                self.forget(claim);
+                Outcome::Done
+            }
             Ok(progress) => {
                 base::v!(2, "Grown"; "claim" => claim.meta.key, "to" => target, "progress" => format!("{progress:?}"));
-                if progress == Progress::Gone {
-                    self.forget(claim);
-                }
-                // What was under way is finished; the claim may request more.
-                if self.next(claim, volume).is_some() {
-                    Outcome::After(Duration::ZERO)
-                } else {
-                    Outcome::Done
+                // What was under way is finished; the claim may request more. The same size again means that the cache has
+                // not taken our own write: after a restore of etcd it may not for minutes.
+                match self.next(claim, volume) {
+                    Some(next) if next == target => Outcome::Retry,
+                    Some(_) => Outcome::After(Duration::ZERO),
+                    None => Outcome::Done,
                 }
             }
             Err(error) => self.failed(claim, volume, target, error).await,
@@ -120,10 +137,10 @@ impl Growths {
         let caches = &self.shared.caches;
         let (latest, cached) = (caches.latest(claim)?, caches.volumes.get(&Key::cluster(&claim.volume)));
         let volume = cached.as_deref().unwrap_or(volume);
-        let view = View::new(&latest, volume, self.memory.refused(&claim.meta.uid))?;
+        let view = View::new(&latest, volume, self.memory.may_run(&claim.meta.uid))?;
         match decide(&view, self.expansion) {
             Step::Grow(target) => Some(target),
-            Step::Nothing | Step::NodesTurn => None,
+            Step::Nothing | Step::WaitForNode => None,
         }
     }
 
@@ -140,8 +157,8 @@ impl Growths {
         match verdict {
             Verdict::Infeasible => self.memory.note_refusal(uid, Some(slow)),
             Verdict::Refused => self.memory.note_refusal(uid, None),
-            Verdict::Open => self.memory.note_open(uid),
-            Verdict::None => {}
+            // That was noted when the call was sent.
+            Verdict::MayRun | Verdict::Unasked => {}
         }
         if !shared.seat.leadership.holds() {
             // Nobody's failure: whoever leads now goes on.
@@ -152,35 +169,32 @@ impl Growths {
             self.forget(claim);
             return Outcome::Done;
         };
-        let body = match verdict {
-            Verdict::Infeasible | Verdict::Refused => {
-                let message = format!("failed to expand pvc with {error}");
-                patch::refused(&latest, &message, verdict == Verdict::Infeasible, &time(Timestamp::now()))
-            }
-            Verdict::Open => patch::open(&latest),
-            Verdict::None => None,
-        };
-        if let Some(body) = body
-            && let Err(error) = self.write(claim, body).await
-        {
-            base::error!(api::text(&error), "Cannot write the failure into the status"; "claim" => claim.meta.key);
-        }
         if error.is_in_use() {
             self.in_use.record(claim);
         }
         if error.is_told() {
             let text = error.event(volume.meta.name(), &shared.config.driver);
-            tell(&shared.seat.events, claim, Kind::Warning, "VolumeResizeFailed", text);
+            shared.tell(claim, Kind::Warning, "VolumeResizeFailed", text);
+        }
+        let message = format!("failed to expand pvc with {error}");
+        let body = match verdict {
+            Verdict::Infeasible | Verdict::Refused => {
+                let is_infeasible = verdict == Verdict::Infeasible;
+                patch::refused(&latest, &message, is_infeasible, &time(Timestamp::now()))
+            }
+            Verdict::MayRun | Verdict::Unasked => None,
+        };
+        if let Some(body) = body
+            && let Err(error) = shared.write(Operation::Growth, claim, body).await
+        {
+            base::error!(api::text(&error), "Cannot write the failure into the status; will retry"; "claim" => claim.meta.key);
+            // Nobody would see what the claim waits for.
+            return Outcome::Retry;
         }
         // The size that the user asks for by now does not wait for the end of this one's pause.
         let other = matches!(verdict, Verdict::Infeasible | Verdict::Refused)
             && self.next(claim, volume).is_some_and(|next| next != target);
         if other { Outcome::After(Duration::ZERO) } else { error.outcome(slow) }
-    }
-
-    /// Sends one write to the status of a claim (see [`Shared::write`]).
-    pub(super) async fn write(&self, claim: &Claim, body: Value) -> Result<Written, api::Error> {
-        self.shared.write(Who::Growth, claim, body).await
     }
 }
 

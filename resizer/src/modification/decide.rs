@@ -14,9 +14,9 @@ pub(crate) struct View<'a> {
     /// The last modification and its class, if it has not succeeded.
     pub(crate) last: Option<(ModifyPhase, &'a str)>,
     /// Whether condition ModifyingVolume is there.
-    pub(crate) is_shown: bool,
+    pub(crate) has_condition: bool,
     /// Whether a modification may be under way.
-    pub(crate) is_uncertain: bool,
+    pub(crate) may_run: bool,
 }
 
 /// What to do about the attributes.
@@ -33,12 +33,12 @@ pub(crate) enum Step<'a> {
 }
 
 impl<'a> View<'a> {
-    /// `is_uncertain` is what this process knows. If it knows nothing, the status tells: a final error leaves its text in
-    /// condition ModifyingVolume, and the next try replaces that before it calls the driver.
+    /// `may_run` is what this process knows of its last call. If it knows nothing, the status tells: a final error leaves
+    /// its text in condition ModifyingVolume, and the next try replaces that before it calls the driver.
     ///
     /// `Differs:` upstream takes every modification in progress for uncertain after a restart, and then first finishes it
     /// although the driver has refused it.
-    pub(crate) fn new(claim: &'a Claim, is_uncertain: Option<bool>) -> Option<Self> {
+    pub(crate) fn new(claim: &'a Claim, may_run: Option<bool>) -> Option<Self> {
         let status = claim.status.as_deref()?;
         let last = status.modify.as_deref().map(|last| (last.phase, &*last.target));
         let shown = status.condition(ConditionKind::ModifyingVolume);
@@ -52,8 +52,8 @@ impl<'a> View<'a> {
             wanted: &claim.attributes_class,
             current: &status.attributes_class,
             last,
-            is_shown: shown.is_some(),
-            is_uncertain: is_uncertain.unwrap_or_else(told),
+            has_condition: shown.is_some(),
+            may_run: may_run.unwrap_or_else(told),
         })
     }
 
@@ -68,11 +68,11 @@ pub(crate) fn decide<'a>(view: &View<'a>) -> Step<'a> {
     match (view.last, view.wanted) {
         (None, wanted) if wanted == view.current => Step::Nothing,
         (Some((ModifyPhase::InProgress, target)), wanted)
-            if !target.is_empty() && (view.is_uncertain || wanted.is_empty()) =>
+            if !target.is_empty() && (view.may_run || wanted.is_empty()) =>
         {
             Step::Resume(target)
         }
-        (_, "") if view.is_shown => Step::Cancel,
+        (_, "") if view.has_condition => Step::Cancel,
         (_, "") => Step::Nothing,
         (_, wanted) => Step::Start(wanted),
     }
@@ -109,7 +109,7 @@ mod tests {
             ("gold", "", Some((Pending, "silver")), false, false, Start("gold")),
             ("gold", "gold", Some((Pending, "silver")), false, false, Start("gold")),
         ] {
-            let view = View { wanted, current, last, is_shown: shown, is_uncertain: uncertain };
+            let view = View { wanted, current, last, has_condition: shown, may_run: uncertain };
             assert_eq!(decide(&view), expected, "{view:?}");
         }
     }
@@ -132,18 +132,14 @@ mod tests {
             ("Pending", "", None, false),
         ] {
             let claim = with(phase, message);
-            assert_eq!(
-                View::new(&claim, known).unwrap().is_uncertain,
-                expected,
-                "{phase} {message} {known:?}"
-            );
+            assert_eq!(View::new(&claim, known).unwrap().may_run, expected, "{phase} {message} {known:?}");
         }
     }
 
     #[test]
     fn only_the_same_class_is_infeasible() {
         let last = Some((Infeasible, "gold"));
-        let view = View { wanted: "gold", current: "", last, is_shown: true, is_uncertain: false };
+        let view = View { wanted: "gold", current: "", last, has_condition: true, may_run: false };
         assert!(view.is_infeasible("gold") && !view.is_infeasible("silver"));
     }
 }

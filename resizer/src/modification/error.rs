@@ -3,16 +3,14 @@
 use std::time::Duration;
 
 use base::queue::Outcome;
+use csi::code::OPEN_CALL_RETRY;
 use csi::{ErrorClass, attach_class, grpc_text, was_sent};
 use kubernetes::api;
 use kubernetes::object::Key;
-use kubernetes::secret::SecretError;
+use kubernetes::secret::{SecretError, SecretRef};
 use kubernetes::waiting;
 use thiserror::Error;
 use tonic::{Code, Status};
-
-/// Longest pause after an answer that leaves the call in progress: it may succeed at any moment.
-pub(super) const OPEN_CALL_RETRY: Duration = Duration::from_secs(30);
 
 /// What a claim may wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,7 +28,7 @@ pub(super) enum ModifyError {
     /// The class is another driver's.
     ///
     /// `Differs:` upstream calls its driver with the parameters of a class for another driver.
-    #[error("VAC \"{class}\" is for CSI driver {driver}, but the volume is of another driver.")]
+    #[error("VAC \"{class}\" is for CSI driver {driver}, not for that of the volume.")]
     Foreign {
         /// The class.
         class: Box<str>,
@@ -46,23 +44,38 @@ pub(super) enum ModifyError {
         cause: api::Error,
     },
     /// The secret.
-    #[error("failed to load secret \"{name}\": {cause}")]
+    #[error("error getting secret {} in namespace {}: {cause}", place.name, place.namespace)]
     Secret {
-        /// Namespace and name.
-        name: String,
+        /// Which.
+        place: SecretRef,
         /// Why.
         cause: SecretError,
     },
     /// The driver refused or did not answer.
     #[error("{}", grpc_text(.0))]
     Driver(Status),
-    /// The volume is modified, but that was not written.
-    #[error("could not save that the volume is modified: {}", api::text(.0))]
-    Save(api::Error),
+    /// The volume is modified, but that was not written to the PersistentVolume.
+    #[error("update pv.Spec.VolumeAttributesClassName for PVC \"{claim}\" failed, errored with: {}", api::text(.cause))]
+    SaveVolume {
+        /// The claim.
+        claim: String,
+        /// Why.
+        cause: api::Error,
+    },
+    /// The volume is modified, but that was not written to the claim.
+    #[error("mark PVC \"{claim}\" as ModifyVolumeCompleted failed, errored with: {}", api::text(.cause))]
+    SaveClaim {
+        /// The claim.
+        claim: String,
+        /// Why.
+        cause: api::Error,
+    },
 }
 
 impl ModifyError {
     /// The driver's answer, if it was asked. No answer is one too: the driver may be at it.
+    ///
+    /// `Differs:` if the driver is away and the call was not sent, upstream writes into the status that it is still modifying.
     pub(super) fn answer(&self) -> Option<&Status> {
         if let Self::Driver(status) = self { Some(status).filter(|status| was_sent(status)) } else { None }
     }
@@ -71,7 +84,7 @@ impl ModifyError {
     ///
     /// `Differs:` upstream tells nobody that a secret is missing.
     pub(super) fn is_told(&self) -> bool {
-        !matches!(self, Self::Mark { .. } | Self::Save(_))
+        !matches!(self, Self::Mark { .. } | Self::SaveVolume { .. } | Self::SaveClaim { .. })
     }
 
     /// The object whose appearance is a reason to try again.
@@ -82,11 +95,17 @@ impl ModifyError {
             Self::NoClass(class) | Self::Foreign { class, .. } => {
                 Some(waiting::On::Object(Awaited::Class, Key::cluster(class)))
             }
-            Self::Mark { .. } | Self::Secret { .. } | Self::Driver(_) | Self::Save(_) => None,
+            Self::Mark { .. }
+            | Self::Secret { .. }
+            | Self::Driver(_)
+            | Self::SaveVolume { .. }
+            | Self::SaveClaim { .. } => None,
         }
     }
 
     /// When to try again; `slow` is the pause after what is infeasible.
+    ///
+    /// `Differs:` upstream waits up to `--retry-interval-max` for a call that may be in progress. Here it is 30 s.
     pub(super) fn outcome(&self, slow: Duration) -> Outcome {
         match self {
             Self::NoClass(_) | Self::Foreign { .. } => Outcome::Done,
@@ -94,7 +113,11 @@ impl ModifyError {
             Self::Driver(status) if is_open(status) && status.code() != Code::ResourceExhausted => {
                 Outcome::RetryWithin(OPEN_CALL_RETRY)
             }
-            Self::Driver(_) | Self::Mark { .. } | Self::Secret { .. } | Self::Save(_) => Outcome::Retry,
+            Self::Driver(_)
+            | Self::Mark { .. }
+            | Self::Secret { .. }
+            | Self::SaveVolume { .. }
+            | Self::SaveClaim { .. } => Outcome::Retry,
         }
     }
 }

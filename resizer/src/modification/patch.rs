@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 /// An answer that was no success, as the conditions tell it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Told<'a> {
+pub(super) struct Failure<'a> {
     /// Whether the driver may be at it.
     pub(super) is_open: bool,
     /// Whether the driver cannot do it.
@@ -22,7 +22,8 @@ fn begun_text(class: &str) -> String {
     format!("Modifying volume to \"{class}\" is in progress.")
 }
 
-/// Condition ModifyingVolume after a final error.
+/// Condition ModifyingVolume after a final error. [`super::decide`] reads this text back after a restart: it must stay word
+/// for word, also for claims that the Go resizer marked.
 pub(super) fn failed_text(class: &str) -> String {
     format!("Modifying volume to \"{class}\" failed. Waiting for retry.")
 }
@@ -52,12 +53,12 @@ pub(super) fn begun(claim: &Claim, class: &str, now: &str) -> Option<Value> {
 }
 
 /// After a call that failed.
-pub(super) fn failed(claim: &Claim, class: &str, told: Told<'_>, now: &str) -> Value {
-    let phase = if told.is_infeasible { ModifyPhase::Infeasible } else { ModifyPhase::InProgress };
-    let text = if told.is_open { open_text(class) } else { failed_text(class) };
+pub(super) fn failed(claim: &Claim, class: &str, failure: Failure<'_>, now: &str) -> Value {
+    let phase = if failure.is_infeasible { ModifyPhase::Infeasible } else { ModifyPhase::InProgress };
+    let text = if failure.is_open { open_text(class) } else { failed_text(class) };
     let conditions = json!([
         condition(claim, ConditionKind::ModifyingVolume, "", &text, now),
-        condition(claim, ConditionKind::ModifyVolumeError, told.code, told.text, now),
+        condition(claim, ConditionKind::ModifyVolumeError, failure.code, failure.text, now),
     ]);
     json!({"status": {"modifyVolumeStatus": status(phase, class), "conditions": conditions}})
 }
@@ -102,7 +103,7 @@ fn status(phase: ModifyPhase, class: &str) -> Value {
     json!({"status": phase.as_str(), "targetVolumeAttributesClassName": class})
 }
 
-/// A condition that is True. It has been so since the last change of status or reason.
+/// A condition that is True. Its lastTransitionTime changes with the reason only.
 fn condition(claim: &Claim, kind: ConditionKind, reason: &str, message: &str, now: &str) -> Value {
     let mut condition =
         json!({"type": kind.as_str(), "status": "True", "lastProbeTime": now, "message": message});
@@ -140,7 +141,7 @@ mod tests {
         assert_eq!(body, json!({"status": {"modifyVolumeStatus": last, "conditions": [condition]}}));
         assert_eq!(begun(&after(&body), "gold", LATER), None);
         assert!(begun(&after(&body), "silver", LATER).is_some());
-        let told = |is_open| Told { is_open, is_infeasible: false, code: "Internal", text: "no" };
+        let told = |is_open| Failure { is_open, is_infeasible: false, code: "Internal", text: "no" };
         assert_eq!(begun(&after(&failed(&after(&body), "gold", told(true), NOW)), "gold", LATER), None);
         let again = begun(&after(&failed(&after(&body), "gold", told(false), NOW)), "gold", LATER).unwrap();
         let condition = &again["status"]["conditions"][0];
@@ -154,7 +155,7 @@ mod tests {
             (false, false, "InProgress", "Modifying volume to \"gold\" failed. Waiting for retry."),
             (false, true, "Infeasible", "Modifying volume to \"gold\" failed. Waiting for retry."),
         ] {
-            let told = Told { is_open, is_infeasible, code: "Internal", text: "no" };
+            let told = Failure { is_open, is_infeasible, code: "Internal", text: "no" };
             let body = failed(&claim(json!({})), "gold", told, NOW);
             let status = &body["status"];
             assert_eq!(status["modifyVolumeStatus"]["status"], phase);
@@ -164,7 +165,7 @@ mod tests {
                 "lastProbeTime": NOW, "lastTransitionTime": NOW,
             });
             assert_eq!(status["conditions"][1], error);
-            let again = failed(&after(&body), "gold", Told { code: "Unknown", ..told }, LATER);
+            let again = failed(&after(&body), "gold", Failure { code: "Unknown", ..told }, LATER);
             let times =
                 [0, 1].map(|index| again["status"]["conditions"][index].get("lastTransitionTime").cloned());
             assert_eq!(times, [None, Some(json!(LATER))], "only a new reason is a transition");
@@ -173,7 +174,7 @@ mod tests {
 
     #[test]
     fn success_and_cancellation_clear_conditions() {
-        let told = Told { is_open: false, is_infeasible: true, code: "InvalidArgument", text: "no" };
+        let told = Failure { is_open: false, is_infeasible: true, code: "InvalidArgument", text: "no" };
         let tried = after(&failed(&claim(json!({})), "gold", told, NOW));
         let gone = |kind: &str| json!({"type": kind, "$patch": "delete"});
         assert_eq!(

@@ -8,34 +8,41 @@ use csi::code_name;
 use jiff::Timestamp;
 use kubernetes::api;
 use kubernetes::event::Kind;
-use kubernetes::object::{Claim, Key, Volume};
+use kubernetes::object::{Claim, CsiSource, Key, ModifyPhase, Volume};
 use kubernetes::report::time;
 use kubernetes::waiting::Waiting;
 
 use super::decide::{Step, View, decide};
 use super::error::{Awaited, ModifyError, is_infeasible, is_open};
-use super::memory::Memory;
-use super::patch::{self, Told};
-use crate::config::TURN;
+use super::patch::{self, Failure};
 use crate::eligible::is_ours;
-use crate::events::tell;
-use crate::queues::Who;
-use crate::turns::Shared;
+use crate::memory::Memory;
+use crate::queues::Operation;
+use crate::shared::Shared;
 
 /// Modifies volumes.
 pub(crate) struct Modifications {
     pub(super) shared: Arc<Shared>,
-    pub(super) memory: Arc<Memory>,
+    pub(super) memory: Arc<Memory<Box<str>, ()>>,
     waiting: Arc<Waiting<Awaited>>,
+}
+
+/// How an attempt ended that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// It is done.
+    Finished,
+    /// The claim or the volume is gone.
+    Gone,
 }
 
 impl Modifications {
     /// Nothing is known of any claim yet.
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         let memory = Arc::new(Memory::default());
-        let told = memory.clone();
-        shared.when_gone(move |claim| told.forget(&claim.meta.uid));
-        let wake = shared.queues.waker(Who::Modification);
+        let known = memory.clone();
+        shared.when_gone(move |claim| known.forget(&claim.meta.uid));
+        let wake = shared.queues.waker(Operation::Modification);
         let waiting = Waiting::new(shared.caches.claims.store(), wake);
         let driver = shared.config.driver.clone();
         waiting.follow(Awaited::Class, &shared.caches.classes, move |class| class.driver == driver);
@@ -47,113 +54,138 @@ impl Modifications {
         let caches = &self.shared.caches;
         let Some(claim) = caches.claims.get(key) else { return Outcome::Done };
         let Some(volume) = caches.volumes.get(&Key::cluster(&claim.volume)) else { return Outcome::Done };
-        if volume.spec.csi.is_none() || !is_ours(&claim, &volume, self.shared.scope()) {
-            return Outcome::Done;
-        }
-        let Some(_turn) = self.shared.take_turn(&claim, Who::Modification) else {
-            return Outcome::After(TURN);
-        };
-        // Whoever had the turn before may have changed the claim.
-        let Some(claim) = caches.latest(&claim) else { return Outcome::Done };
-        self.step(&claim, &volume).await
+        let source = volume.spec.csi.as_deref().filter(|_| is_ours(&claim, &volume, self.shared.scope()));
+        let Some(source) = source else { return Outcome::Done };
+        self.step(&claim, &volume, source).await
     }
 
-    async fn step(&self, claim: &Arc<Claim>, volume: &Volume) -> Outcome {
+    async fn step(&self, claim: &Arc<Claim>, volume: &Volume, source: &CsiSource) -> Outcome {
         let (uid, key) = (&claim.meta.uid, &claim.meta.key);
-        let Some(view) = View::new(claim, self.memory.is_uncertain(uid)) else { return Outcome::Done };
+        let Some(view) = View::new(claim, self.memory.may_run(uid)) else { return Outcome::Done };
         let class = match decide(&view) {
-            Step::Nothing => return Outcome::Done,
+            Step::Nothing => {
+                // The reply to the last write was lost, and the write was not.
+                if self.memory.take_done(uid).is_some() {
+                    self.tell_modified(claim, view.current);
+                }
+                self.memory.forget(uid);
+                return Outcome::Done;
+            }
             Step::Cancel => return self.cancel(claim).await,
-            Step::Start(class) | Step::Resume(class) => class,
+            Step::Resume(class) => class,
+            Step::Start(class) => {
+                let (known, refused) = (ModifyPhase::InProgress, ModifyPhase::Infeasible);
+                if ![Some((known, class)), Some((refused, class))].contains(&view.last) {
+                    // Nothing is under way, or another class would not be begun.
+                    self.memory.note_begun(uid);
+                }
+                class
+            }
         };
         if let Some(left) = self.memory.pause(uid).filter(|_| view.is_infeasible(class)) {
-            base::v!(4, "Not modifying yet: the driver said that it cannot"; "claim" => key, "for" => format!("{left:?}"));
+            base::v!(4, format!("skipping volume modification for pvc {key}, because modification previously failed with infeasible error"); "for" => format!("{left:?}"));
             return Outcome::After(left);
         }
-        match self.modify(claim, volume, class).await {
-            Ok(()) => {
+        match self.modify(claim, volume, source, class).await {
+            Ok(Progress::Gone) => {
+                base::v!(3, "PVC is deleted or does not exist"; "PVC" => key);
+                self.forget(claim);
+                Outcome::Done
+            }
+            Ok(Progress::Finished) => {
                 base::v!(2, "Modified"; "claim" => key, "class" => class);
-                // What was under way is finished; the claim may name another class.
-                if self.is_next(claim, |step| step != Step::Nothing) {
-                    Outcome::After(Duration::ZERO)
-                } else {
-                    Outcome::Done
+                // What was under way is finished; the claim may name another class. The same class again means that the
+                // cache has not taken our own write: after a restore of etcd it may not for minutes.
+                match self.next(claim) {
+                    Some(next) if *next == *class => Outcome::Retry,
+                    Some(_) => Outcome::After(Duration::ZERO),
+                    None => Outcome::Done,
                 }
             }
             Err(error) => self.failed(claim, class, error).await,
         }
     }
 
-    /// Whether the next step is one of these. Of a claim that is gone, nothing is remembered.
-    fn is_next(&self, claim: &Claim, wanted: impl Fn(Step<'_>) -> bool) -> bool {
-        let uid = &claim.meta.uid;
-        let Some(latest) = self.shared.caches.latest(claim) else {
-            self.memory.forget(uid);
-            self.waiting.leave(&claim.meta.key);
-            return false;
-        };
-        View::new(&latest, self.memory.is_uncertain(uid)).is_some_and(|view| wanted(decide(&view)))
+    /// The class of the next step; empty for a cancellation. `None` if there is nothing to do.
+    fn next(&self, claim: &Claim) -> Option<Box<str>> {
+        let latest = self.shared.caches.latest(claim)?;
+        match decide(&View::new(&latest, self.memory.may_run(&claim.meta.uid))?) {
+            Step::Nothing => None,
+            Step::Cancel => Some(Box::default()),
+            Step::Resume(class) | Step::Start(class) => Some(class.into()),
+        }
+    }
+
+    /// The claim is gone.
+    fn forget(&self, claim: &Claim) {
+        self.memory.forget(&claim.meta.uid);
+        self.waiting.leave(&claim.meta.key);
     }
 
     async fn cancel(&self, claim: &Claim) -> Outcome {
-        let events = &self.shared.seat.events;
-        if let Err(error) = self.shared.write(Who::Modification, claim, patch::cancelled()).await {
+        if let Err(error) = self.shared.write(Operation::Modification, claim, patch::cancelled()).await {
             base::error!(api::text(&error), "Cannot write that the modification is cancelled; will retry"; "claim" => claim.meta.key);
             return Outcome::Retry;
         }
         self.memory.forget(&claim.meta.uid);
-        tell(events, claim, Kind::Normal, "VolumeModifyCanceled", "Cancelled modify.".to_owned());
+        self.shared.tell(claim, Kind::Normal, "VolumeModifyCanceled", "Cancelled modify.".to_owned());
         Outcome::Done
     }
 
     async fn failed(&self, claim: &Claim, class: &str, error: ModifyError) -> Outcome {
         let (shared, slow) = (&self.shared, self.shared.config.backoff.max);
         let uid = &claim.meta.uid;
-        // What the driver said is true whoever leads.
-        match error.answer() {
-            Some(status) if is_open(status) => self.memory.note_open(uid),
-            Some(status) => self.memory.note_refusal(uid, Some(slow).filter(|_| is_infeasible(status))),
-            None => {}
+        let answer = error.answer();
+        // What the driver said is true whoever leads. That a call is open was noted when it was sent.
+        if let Some(status) = answer.filter(|status| !is_open(status)) {
+            self.memory.note_refusal(uid, Some(slow).filter(|_| is_infeasible(status)));
         }
         if !shared.seat.leadership.holds() {
             // Nobody's failure: whoever leads now goes on.
             return Outcome::Retry;
         }
         base::error!(error, "Failed to modify a volume"; "claim" => claim.meta.key, "class" => class);
+        let Some(latest) = shared.caches.latest(claim) else {
+            self.forget(claim);
+            return Outcome::Done;
+        };
         let mut text = error.to_string();
-        let mut body = None;
-        let latest = shared.caches.latest(claim);
-        if let Some(status) = error.answer() {
-            let told = Told {
-                is_open: is_open(status),
-                is_infeasible: is_infeasible(status),
-                code: code_name(status.code()),
-                text: status.message(),
-            };
-            if told.is_open {
-                text.push_str(&format!(". Still modifying to VAC {class}"));
+        let body = match answer {
+            Some(status) => {
+                let failure = Failure {
+                    is_open: is_open(status),
+                    is_infeasible: is_infeasible(status),
+                    code: code_name(status.code()),
+                    text: status.message(),
+                };
+                if failure.is_open {
+                    text.push_str(&format!(". Still modifying to VAC {class}"));
+                }
+                Some(patch::failed(&latest, class, failure, &time(Timestamp::now())))
             }
-            body = latest.map(|latest| patch::failed(&latest, class, told, &time(Timestamp::now())));
-        } else if error.waits_on().is_some() {
-            body = latest
-                .filter(|latest| *latest.attributes_class == *class)
-                .and_then(|latest| patch::pending(&latest));
+            None if error.waits_on().is_some() && *latest.attributes_class == *class => {
+                patch::pending(&latest)
+            }
+            None => None,
+        };
+        if error.is_told() {
+            shared.tell(claim, Kind::Warning, "VolumeModifyFailed", text);
         }
         if let Some(body) = body
-            && let Err(error) = shared.write(Who::Modification, claim, body).await
+            && let Err(error) = shared.write(Operation::Modification, claim, body).await
         {
-            base::error!(api::text(&error), "Cannot write the failure into the status"; "claim" => claim.meta.key);
-        }
-        if error.is_told() {
-            tell(&shared.seat.events, claim, Kind::Warning, "VolumeModifyFailed", text);
+            base::error!(api::text(&error), "Cannot write the failure into the status; will retry"; "claim" => claim.meta.key);
+            // Nobody would see what the claim waits for.
+            return Outcome::Retry;
         }
         if let Some(on) = error.waits_on() {
+            // Nobody can finish what a class began that is gone: the one that the claim names is free.
+            self.memory.note_begun(uid);
             self.waiting.wait(&claim.meta.key, on);
         }
         // The class that the claim names by now does not wait for the end of this one's pause.
-        let is_refused = error.answer().is_some_and(|status| !is_open(status));
-        let other = |step: Step<'_>| matches!(step, Step::Start(next) if next != class);
-        if self.is_next(claim, other) && is_refused {
+        let is_free = answer.is_some_and(|status| !is_open(status)) || error.waits_on().is_some();
+        if is_free && self.next(claim).is_some_and(|next| *next != *class) {
             Outcome::After(Duration::ZERO)
         } else {
             error.outcome(slow)

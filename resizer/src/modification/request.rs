@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 
 use csi::v1::ControllerModifyVolumeRequest;
 use kubernetes::object::annotation::{MODIFY_SECRET_NAME, MODIFY_SECRET_NAMESPACE};
-use kubernetes::object::{AttributesClass, Claim, Volume};
+use kubernetes::object::{AttributesClass, Claim, CsiSource, Volume};
 use kubernetes::secret::SecretRef;
 
 /// The request to give a volume the attributes of a class. Secrets are added later. `names` adds those of claim and volume.
 pub(super) fn modify(
     claim: &Claim,
     volume: &Volume,
+    source: &CsiSource,
     class: &AttributesClass,
     names: bool,
-) -> Option<ControllerModifyVolumeRequest> {
+) -> ControllerModifyVolumeRequest {
     let mut parameters = class.parameters.clone();
     if names {
         for (key, value) in [
@@ -24,24 +25,22 @@ pub(super) fn modify(
             parameters.insert(key.to_owned(), value.to_owned());
         }
     }
-    let source = volume.spec.csi.as_ref()?;
-    Some(ControllerModifyVolumeRequest {
+    ControllerModifyVolumeRequest {
         volume_id: source.volume_handle.to_string(),
         secrets: BTreeMap::new(),
         mutable_parameters: parameters,
-    })
+    }
 }
 
 /// Where the secret is: as the volume's annotations say, else as for growing.
-pub(super) fn secret_of(volume: &Volume) -> Option<SecretRef> {
+pub(super) fn secret_of(volume: &Volume, source: &CsiSource) -> Option<SecretRef> {
     let annotation = |key| volume.meta.annotations.get(key).filter(|text| !text.is_empty());
     if let (Some(name), Some(namespace)) =
         (annotation(MODIFY_SECRET_NAME), annotation(MODIFY_SECRET_NAMESPACE))
     {
         return Some(SecretRef { namespace: namespace.to_owned(), name: name.to_owned() });
     }
-    let place = volume.spec.csi.as_ref()?.expand_secret.as_deref()?;
-    SecretRef::parse(place)
+    SecretRef::parse(source.expand_secret.as_deref()?)
 }
 
 #[cfg(test)]
@@ -62,7 +61,8 @@ mod tests {
             (annotations("", "other"), expand, Some("ns/expand")),
             (annotations("modify", "other"), json!({}), Some("other/modify")),
         ] {
-            let found = secret_of(&volume(json!({"metadata": metadata, "spec": spec})));
+            let volume = volume(json!({"metadata": metadata, "spec": spec}));
+            let found = secret_of(&volume, volume.spec.csi.as_deref().unwrap());
             assert_eq!(found.map(|place| place.to_string()).as_deref(), expected, "{metadata} {spec}");
         }
     }

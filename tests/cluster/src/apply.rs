@@ -66,7 +66,8 @@ impl ControlPlane {
         Ok(applied)
     }
 
-    /// Applies one object.
+    /// Applies one object, again while the API server answers that something has changed meanwhile: a quota that many
+    /// writers charge at once refuses so, and asks to be tried again.
     ///
     /// # Errors
     /// See [`ApplyError`].
@@ -89,8 +90,25 @@ impl ControlPlane {
             Scope::Namespaced => Api::namespaced_with(client, &namespace, &resource),
         };
         let parameters = PatchParams::apply("mooring-tests").force();
-        api.patch(&name, &parameters, &Patch::Apply(&object)).await.map_err(failed)
+        again(async || api.patch(&name, &parameters, &Patch::Apply(&object)).await).await.map_err(failed)
     }
+}
+
+/// How often a write is tried that always meets another.
+const TRIES: usize = 50;
+
+/// Repeats a write while the API server answers that something has changed meanwhile (409 `Conflict`).
+///
+/// # Errors
+/// Any other answer, and the last of [`TRIES`].
+pub async fn again<T>(mut write: impl AsyncFnMut() -> Result<T, kube::Error>) -> Result<T, kube::Error> {
+    for _ in 1..TRIES {
+        match write().await {
+            Err(kube::Error::Api(status)) if status.is_conflict() => {}
+            answer => return answer,
+        }
+    }
+    write().await
 }
 
 #[cfg(test)]

@@ -33,6 +33,7 @@ mod files;
 pub mod gate;
 mod guard;
 pub mod image;
+pub mod implementation;
 pub mod node;
 mod options;
 mod pki;

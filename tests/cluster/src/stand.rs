@@ -174,22 +174,8 @@ impl Stand {
         self.start(command, sidecar, name, flags)
     }
 
-    /// The same of the Go csi-provisioner.
-    pub fn go_provisioner(&self, name: &str, flags: &[&str]) -> Replica {
-        self.go_sidecar(Binary::CsiProvisioner, name, flags)
-    }
-
-    /// The same of the Go csi-attacher.
-    pub fn go_attacher(&self, name: &str, flags: &[&str]) -> Replica {
-        self.go_sidecar(Binary::CsiAttacher, name, flags)
-    }
-
-    /// The same of the Go csi-resizer.
-    pub fn go_resizer(&self, name: &str, flags: &[&str]) -> Replica {
-        self.go_sidecar(Binary::CsiResizer, name, flags)
-    }
-
-    fn go_sidecar(&self, binary: Binary, name: &str, flags: &[&str]) -> Replica {
+    /// The same of a Go sidecar.
+    pub(crate) fn go_sidecar(&self, binary: Binary, name: &str, flags: &[&str]) -> Replica {
         let binaries = ensure(&[binary], &Progress::auto()).expect("the Go sidecar");
         let mut command = on_host(name);
         command.arg(binaries.path(binary));
@@ -303,7 +289,7 @@ impl Stand {
     }
 }
 
-/// Whether [`Stand::replica`] and [`Stand::go_attacher`] can be had here; if not, says that `what` is left out.
+/// Whether [`Stand::replica`] and the Go sidecars can be had here; if not, says that `what` is left out.
 pub fn has_hosts(what: &str) -> bool {
     let has =
         on_host("probe").arg("true").stderr(Stdio::null()).status().is_ok_and(|status| status.success());

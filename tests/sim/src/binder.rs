@@ -117,7 +117,13 @@ fn sync_claim(api: &ApiServer, claim: &Value) {
         Some(volume) if text(claim, "/status/phase") != "Bound" && is_for(&volume, claim) => {
             bind(api, claim, &volume)
         }
-        None if text(claim, "/status/phase") == "Bound" => {
+        // The volume was replaced under its claim.
+        Some(volume) if text(&volume, "/status/phase") != "Bound" && is_for(&volume, claim) => {
+            api.edit_if_there("persistentvolumes", volume_name, |volume| {
+                set_at(volume, &["status", "phase"], json!("Bound"));
+            });
+        }
+        None if text(claim, "/status/phase") == "Bound" && !api.keeps_from_lost(claim) => {
             api.edit_if_there("persistentvolumeclaims", &name, |claim| {
                 set_at(claim, &["status", "phase"], json!("Lost"))
             });

@@ -4,10 +4,13 @@
 //! out for want of rights or of a control plane: that is a failure (see [`cluster::skip`]). Other people's checkers
 //! (cargo-deny, promtool) are set up where that can be done ([`checkers`]), and otherwise only missed.
 //!
+//! A test of the cluster package that fails is run once more ([`once_more`]).
+//!
 //! The last line is always `N passed, N failed`, summed over all test binaries; the exit code is 0 only if nothing failed
 //! at all, the format and the lints included.
 
 mod checkers;
+mod once_more;
 mod output;
 
 use std::io::{BufRead as _, BufReader};
@@ -59,8 +62,8 @@ pub(crate) fn run() -> ExitCode {
     if with_cluster {
         real_node(&mut broken);
     }
-    let tally = tests(with_cluster, &mut broken);
-    report(&tally, &skipped, &broken, started)
+    let (tally, passed_again) = tests(with_cluster, &mut broken);
+    report(&tally, &passed_again, &skipped, &broken, started)
 }
 
 fn succeeds(command: &mut Command) -> bool {
@@ -164,12 +167,7 @@ fn test_command(with: &Means) -> Command {
     if !with.cluster {
         command.args(CLUSTER_PACKAGES.iter().flat_map(|package| ["--exclude", package]));
     }
-    if !with.cluster || !(with.go || with.skips_nothing) {
-        command.env(NO_OFFICIAL_PROTOCOL, "1");
-    }
-    if with.skips_nothing {
-        command.env(cluster::skip::NOTHING, "1");
-    }
+    set_means(&mut command, with);
     // The output of tests that pass is asked for because it says what they left out; it is not shown.
     command.args(["--", "--show-output"]);
     if !with.cluster {
@@ -178,11 +176,36 @@ fn test_command(with: &Means) -> Command {
     command
 }
 
-/// Runs all tests, showing each result as it comes.
-fn tests(with_cluster: bool, broken: &mut Vec<String>) -> Tally {
+/// Tells the tests what they may leave out.
+fn set_means(command: &mut Command, with: &Means) {
+    if !with.cluster || !(with.go || with.skips_nothing) {
+        command.env(NO_OFFICIAL_PROTOCOL, "1");
+    }
+    if with.skips_nothing {
+        command.env(cluster::skip::NOTHING, "1");
+    }
+}
+
+/// Runs all tests, and once more what failed on real parts; shows each result as it comes.
+fn tests(with_cluster: bool, broken: &mut Vec<String>) -> (Tally, Vec<String>) {
     eprintln!("== tests");
     let means = Means { cluster: with_cluster, go: has_go(), skips_nothing: skips_nothing() };
-    let mut command = test_command(&means);
+    let mut tally = read_tests(test_command(&means), broken);
+    let names = once_more::candidates(&tally);
+    if names.is_empty() || !with_cluster {
+        return (tally, Vec::new());
+    }
+    eprintln!("== once more");
+    let mut command = cargo();
+    set_means(&mut command, &means);
+    once_more::of(&mut command, names);
+    let second = read_tests(command, broken);
+    let passed = once_more::settle(&mut tally, &second);
+    (tally, passed)
+}
+
+/// Runs this `cargo test`.
+fn read_tests(mut command: Command, broken: &mut Vec<String>) -> Tally {
     // A test that misses promtool says so itself.
     match checkers::promtool().and_then(|folder| checkers::path_with(folder.as_slice())) {
         Ok(path) => {
@@ -207,7 +230,7 @@ fn tests(with_cluster: bool, broken: &mut Vec<String>) -> Tally {
         }
     }
     tally.end();
-    broken.append(&mut tally.died);
+    broken.extend(tally.died.iter().cloned());
     match child.wait() {
         Ok(status) if status.success() => {}
         Ok(_) if tally.failed > 0 => {}
@@ -219,7 +242,13 @@ fn tests(with_cluster: bool, broken: &mut Vec<String>) -> Tally {
     tally
 }
 
-fn report(tally: &Tally, skipped: &Skipped, broken: &[String], started: Instant) -> ExitCode {
+fn report(
+    tally: &Tally,
+    passed_again: &[String],
+    skipped: &Skipped,
+    broken: &[String],
+    started: Instant,
+) -> ExitCode {
     println!("\n== {} s", started.elapsed().as_secs());
     for line in &skipped.0 {
         println!("left out: {line}");
@@ -230,6 +259,9 @@ fn report(tally: &Tally, skipped: &Skipped, broken: &[String], started: Instant)
     }
     for line in &tally.panics {
         println!("    {line}");
+    }
+    for name in passed_again {
+        println!("passed only when run again: {name}");
     }
     for name in &tally.failures {
         println!("failed: {name}");

@@ -12,6 +12,8 @@ pub(crate) struct Tally {
     pub(crate) failed: u64,
     /// Names of tests that failed.
     pub(crate) failures: Vec<String>,
+    /// Names of tests that passed.
+    pub(crate) passes: BTreeSet<String>,
     /// What the tests that failed said where they panicked: shown again at the end, where a long log ends too.
     pub(crate) panics: Vec<String>,
     /// Binaries that began and never gave a result. What passed in them is not counted.
@@ -118,6 +120,9 @@ impl Tally {
         if result.starts_with("FAILED") {
             self.failures.push(name.to_owned());
         }
+        if result == "ok" {
+            self.passes.insert(name.to_owned());
+        }
         if let Some(why) = result.strip_prefix("ignored, ") {
             self.skip(name, why);
         }
@@ -202,6 +207,7 @@ test result: ok. 41 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fin
         tally.end();
         assert_eq!((tally.passed, tally.failed), (42, 1));
         assert_eq!(tally.failures, ["a::fails"]);
+        assert_eq!(tally.passes, BTreeSet::from(["a::passes".to_owned()]));
         assert_eq!(tally.panics, ["thread 'a::fails' (7) panicked at a.rs:1:5:", "assertion failed: no"]);
         assert_eq!(tally.died, [""; 0]);
         let set = |whats: &[&str]| whats.iter().map(|what| (*what).to_owned()).collect::<BTreeSet<_>>();

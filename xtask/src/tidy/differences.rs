@@ -20,7 +20,7 @@ is different; the link leads to the code.
 This page is made by `cargo xtask differences` from the notes in the code. Change the note, not the page.
 ";
 
-/// A part of the page: its heading, and the folders whose notes stand there.
+/// A part of the page: its heading, and the folders whose notes stand there, unless a longer path of another part has them.
 const PARTS: &[(&str, &[&str])] = &[
     ("All sidecars", &["common/", "mooring/"]),
     ("csi-provisioner", &["provisioner/"]),
@@ -59,7 +59,7 @@ pub(crate) fn check(files: &[Source]) -> Vec<Complaint> {
 pub(crate) fn page(files: &[Source]) -> String {
     let mut page = HEAD.to_owned();
     for (heading, folders) in PARTS {
-        let here = |file: &&Source| folders.iter().any(|folder| file.path.starts_with(folder));
+        let here = |file: &&Source| folder_of(&file.path).is_some_and(|folder| folders.contains(&folder));
         let rust = files.iter().filter(here).filter(|file| file.is_rust() && !file.is_test());
         let mut notes: Vec<Note> = rust.flat_map(notes).collect();
         if notes.is_empty() {
@@ -72,6 +72,12 @@ pub(crate) fn page(files: &[Source]) -> String {
         }
     }
     page
+}
+
+/// The folder of a part that a file is in: the longest that fits.
+fn folder_of(path: &str) -> Option<&'static str> {
+    let folders = PARTS.iter().flat_map(|(_, folders)| folders.iter().copied());
+    folders.filter(|folder| path.starts_with(folder)).max_by_key(|folder| folder.len())
 }
 
 fn entry(note: &Note) -> String {
@@ -239,6 +245,14 @@ mod tests {
                 format!("- **`a`.** Not so. {link}"),
             ]
         );
+    }
+
+    #[test]
+    fn note_of_a_folder_in_a_folder_stands_once() {
+        let page = page(&[rust("registrar/src/liveness/a.rs", NOTED), rust("registrar/src/b.rs", NOTED)]);
+        let headings: Vec<_> = page.lines().filter(|line| line.starts_with("## ")).collect();
+        assert_eq!(headings, ["## livenessprobe", "## csi-node-driver-registrar"]);
+        assert_eq!(page.matches("registrar/src/liveness/a.rs](").count(), 3);
     }
 
     #[test]

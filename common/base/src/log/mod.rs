@@ -18,7 +18,9 @@
 //! ([`crate::secret::SecretValue`]), so no line can hold one. Source: docs/upstream/conventions.md,
 //! "Logging".
 //!
-//! Differs: the header's time is UTC whatever `TZ` says.
+//! Differs: the header's time is UTC whatever `TZ` says. The words of a line are ours, unless people look for upstream's: the
+//! header, the keys and `"GRPC call"`, `"GRPC response"` and `"Event occurred"` are as in Go. csi-resizer's "Error syncing PVC" is
+//! "Failed to grow a volume" or "Failed to modify a volume" here.
 
 mod foreign;
 mod line;

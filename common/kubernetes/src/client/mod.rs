@@ -49,6 +49,15 @@ pub async fn client(options: &ClientOptions) -> Result<kube::Client, ClientError
     build(&config, proxy.as_deref(), options)
 }
 
+/// As [`client`], with the API server's address.
+///
+/// # Errors
+/// See [`client`].
+pub async fn client_and_server(options: &ClientOptions) -> Result<(kube::Client, String), ClientError> {
+    let (config, proxy) = config(options).await?;
+    Ok((build(&config, proxy.as_deref(), options)?, config.cluster_url.to_string()))
+}
+
 /// The configuration, and the proxy that the kubeconfig names.
 async fn config(options: &ClientOptions) -> Result<(kube::Config, Option<String>), ClientError> {
     let (mut config, proxy) = match &options.kubeconfig {

@@ -2,7 +2,7 @@
 
 use tokio::sync::mpsc;
 
-use crate::object::Uid;
+use crate::object::{Meta, Uid};
 
 /// How many events may wait to be written. Further ones are dropped, as upstream does.
 const WAITING: usize = 4096;
@@ -43,6 +43,20 @@ pub struct ObjectRef {
     pub version: u64,
 }
 
+impl ObjectRef {
+    /// An object of the core group, such as a PersistentVolumeClaim.
+    pub fn core(kind: &'static str, meta: &Meta) -> Self {
+        Self {
+            api_version: "v1",
+            kind,
+            namespace: meta.namespace().into(),
+            name: meta.name().into(),
+            uid: meta.uid.clone(),
+            version: meta.version,
+        }
+    }
+}
+
 /// One event.
 #[derive(Debug, Clone)]
 pub struct Event {
@@ -78,8 +92,10 @@ impl Recorder {
 
     /// Records an event without waiting. If too many wait already, it is dropped and logged.
     pub fn record(&self, event: Event) {
-        base::v!(2, "Event occurred"; "object" => event.object.name, "kind" => event.object.kind,
-            "type" => event.kind.as_str(), "reason" => event.reason, "message" => event.message);
+        let object = &event.object;
+        let place = if object.namespace.is_empty() { "" } else { "/" };
+        base::info!("Event occurred"; "object" => format!("{}{place}{}", object.namespace, object.name),
+            "kind" => object.kind, "apiVersion" => object.api_version, "type" => event.kind.as_str(), "reason" => event.reason, "message" => event.message);
         if self.queue.try_send((self.source.clone(), event)).is_err() {
             base::warn!("Event dropped: too many are waiting to be written"; "waiting" => WAITING);
         }

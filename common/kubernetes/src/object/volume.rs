@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::VolumeNodeAffinity;
+use k8s_openapi::api::core::v1::{PersistentVolume, VolumeNodeAffinity};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -271,6 +271,12 @@ impl Volume {
                 .map(|all| of_affinity(&all).into()),
             spec: VolumeSpec::from_wire(spec, scope),
         }
+    }
+
+    /// From the API library's type, such as a translated volume. `None` if it is no volume as the API server has them.
+    pub fn from_library(volume: &PersistentVolume, scope: &Scope) -> Option<Self> {
+        let wire = serde_json::from_value(serde_json::to_value(volume).ok()?).ok()?;
+        Some(Self::from_wire(wire, scope))
     }
 }
 

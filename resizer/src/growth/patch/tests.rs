@@ -64,7 +64,7 @@ fn annotation_of_an_earlier_growth_goes_with_the_mark() {
     let annotated = claim(json!({"metadata": {"annotations": {NODE_EXPANSION_NOT_REQUIRED: "true"}}}));
     let gone = json!({"annotations": {NODE_EXPANSION_NOT_REQUIRED: null}});
     assert_eq!(marked(&annotated, gi(2), NOW).unwrap()["metadata"], gone);
-    assert_eq!(left_to_node(&annotated, NOW).unwrap()["metadata"], gone);
+    assert_eq!(left_to_node(&annotated, false, NOW).unwrap()["metadata"], gone);
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn node_is_told_by_state_and_condition() {
     }));
     let pending = json!({"type": "FileSystemResizePending", "status": "True", "lastTransitionTime": NOW, "message": WAITS_FOR_POD});
     assert_eq!(
-        left_to_node(&busy, NOW),
+        left_to_node(&busy, false, NOW),
         Some(
             json!({"status": {"allocatedResourceStatuses": {"storage": "NodeResizePending"}, "conditions": [pending]}})
         )
@@ -84,7 +84,7 @@ fn node_is_told_by_state_and_condition() {
         "allocatedResourceStatuses": {"storage": "NodeResizePending"},
         "conditions": conditions(&["Resizing", "FileSystemResizePending"]),
     }));
-    assert_eq!(left_to_node(&told, NOW), None);
+    assert_eq!(left_to_node(&told, false, NOW), None);
 }
 
 #[test]
@@ -113,7 +113,9 @@ fn finished_growth_leaves_the_size_and_no_condition() {
 fn final_error_is_written_once() {
     let busy = with_status(json!({"allocatedResourceStatuses": {"storage": "ControllerResizeInProgress"}}));
     let error = json!({"type": "ControllerResizeError", "status": "True", "lastTransitionTime": NOW, "message": "no"});
-    assert_eq!(refused(&busy, "no", false, NOW), Some(json!({"status": {"conditions": [error]}})));
+    let mut with_reason = error.clone();
+    with_reason["reason"] = json!("Refused");
+    assert_eq!(refused(&busy, "no", false, NOW), Some(json!({"status": {"conditions": [with_reason]}})));
     assert_eq!(
         refused(&busy, "no", true, NOW),
         Some(json!({"status": {
@@ -123,16 +125,10 @@ fn final_error_is_written_once() {
     let said = with_status(json!({
         "allocatedResourceStatuses": {"storage": "ControllerResizeInfeasible"}, "conditions": [error],
     }));
-    assert_eq!((refused(&said, "no", true, NOW), refused(&said, "no", false, NOW)), (None, None));
+    assert_eq!(refused(&said, "no", true, NOW), None);
     assert!(refused(&said, "other", true, NOW).is_some());
-}
-
-#[test]
-fn error_that_is_not_final_removes_a_final_one() {
-    let failed = with_status(json!({"conditions": conditions(&["Resizing", "ControllerResizeError"])}));
-    let gone = json!([{"type": "ControllerResizeError", "$patch": "delete"}]);
-    assert_eq!(open(&failed), Some(json!({"status": {"conditions": gone}})));
-    assert_eq!(open(&claim(json!({}))), None);
+    let said = with_status(json!({"conditions": [with_reason]}));
+    assert_eq!(refused(&said, "no", false, NOW), None);
 }
 
 #[test]

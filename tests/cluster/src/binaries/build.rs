@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fs::{File, TryLockError};
 use std::io::{self, BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -67,21 +67,6 @@ fn write_module(binary: Binary, folder: &Path) -> io::Result<()> {
         Some(program) => std::fs::write(folder.join("main.go"), program),
         None => Ok(()),
     }
-}
-
-/// Where the Go module cache has `module`, in the version that `binary` is made with.
-pub(super) fn module_folder(binary: Binary, folder: &Path, module: &str) -> Result<PathBuf, BinariesError> {
-    write_module(binary, folder)
-        .map_err(|source| BinariesError::Cache { path: folder.to_owned(), source })?;
-    let name = binary.name();
-    let no_go = |source| BinariesError::NoGo { binary: name, source };
-    let output = go(folder).args(["mod", "download", "-json", module]).output().map_err(no_go)?;
-    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-    let found = said.get("Dir").and_then(serde_json::Value::as_str).map(PathBuf::from);
-    found.ok_or_else(|| BinariesError::Build {
-        binary: name,
-        output: String::from_utf8_lossy(&output.stderr).into_owned() + &said.to_string(),
-    })
 }
 
 /// Takes the lock; it is released when the file is closed, also by the death of this process.

@@ -149,17 +149,6 @@ pub fn complete(
     Ok(binaries)
 }
 
-/// A file of a Go module that `binary` is made of, for example a manifest that upstream publishes with its code. Blocks
-/// while the module is downloaded.
-///
-/// # Errors
-/// See [`BinariesError`].
-pub fn upstream_file(binary: Binary, module: &str, file: &str) -> Result<String, BinariesError> {
-    let folder = cached_file(&cache_folder()?, binary).with_file_name("module");
-    let path = build::module_folder(binary, &folder, module)?.join(file);
-    std::fs::read_to_string(&path).map_err(|source| BinariesError::Cache { path, source })
-}
-
 fn cached_file(cache: &Path, binary: Binary) -> PathBuf {
     cache.join(binary.recipe().module.folder()).join(binary.name())
 }

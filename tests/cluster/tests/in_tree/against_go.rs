@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use cluster::binaries::Binary;
+use cluster::implementation::Implementation;
 use cluster::node::NodeDriver;
 use cluster::stand::{Replica, Stand, has_hosts};
 use cluster::wait;
@@ -35,12 +37,6 @@ const SOURCES: [&str; 7] = [
     "/spec/azureFile/shareName",
     "/spec/vsphereVolume/volumePath",
 ];
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Implementation {
-    Go,
-    Ours,
-}
 
 /// A driver of a plugin's CSI name, on a node of the plugin's name.
 struct Site<'a> {
@@ -74,20 +70,12 @@ impl Site<'_> {
         let address = format!("--csi-address={}", socket.display());
         let flags = [address.as_str(), "--kube-api-qps=100", "--kube-api-burst=200"];
         let slow = [&flags[..], &["--retry-interval-start=500ms"]].concat();
-        let name = |sidecar: &str| format!("{}-{who:?}-{sidecar}", self.short).to_lowercase();
-        let stand = self.stand;
-        match who {
-            Implementation::Go => vec![
-                stand.go_provisioner(&name("p"), &slow),
-                stand.go_attacher(&name("a"), &flags),
-                stand.go_resizer(&name("r"), &slow),
-            ],
-            Implementation::Ours => vec![
-                stand.replica("csi-provisioner", &name("p"), &slow),
-                stand.replica("csi-attacher", &name("a"), &flags),
-                stand.replica("csi-resizer", &name("r"), &slow),
-            ],
-        }
+        [(Binary::CsiProvisioner, &slow[..]), (Binary::CsiAttacher, &flags), (Binary::CsiResizer, &slow)]
+            .map(|(sidecar, flags)| {
+                let name = format!("{}-{who:?}-{}", self.short, sidecar.name()).to_lowercase();
+                who.start(self.stand, sidecar, &name, flags)
+            })
+            .into()
     }
 
     async fn get(&self, path: &str) -> Value {

@@ -88,7 +88,7 @@ async fn broken_off_at_each_request_the_claim_stays_bound() {
     let site = Site::bare("anywhere").await;
     site.pair("data").await;
     let phases = site.watch_phases();
-    let (mut gone, mut requests) = (0, 0);
+    let (mut gone, mut requests) = ([0, 0], 0);
     for back in [false, true] {
         for number in 1.. {
             let mut ended = false;
@@ -96,7 +96,7 @@ async fn broken_off_at_each_request_the_claim_stays_bound() {
                 let died = dies(&site, back, death).await;
                 ended |= !died;
                 let volume = site.volume("data").await;
-                gone += usize::from(volume.is_null());
+                gone[usize::from(back)] += usize::from(volume.is_null());
                 look_at_claim(&site, number).await;
                 assert_eq!(site.claim("data").await["status"]["phase"], "Bound", "{back} {death:?}");
                 // Whatever was done: the same command takes it to its end, and the other one back to the beginning.
@@ -120,8 +120,12 @@ async fn broken_off_at_each_request_the_claim_stays_bound() {
             run(&site, &site.stand.client, false).await;
         }
     }
-    println!("{requests} requests; {gone} times the volume was not there");
-    assert!(gone >= 4, "between the deletion and the creation, both ways");
+    println!("{requests} requests; {gone:?} times the volume was not there");
+    // A conflict with kube-controller-manager shifts the numbers, so not each death is at another request.
+    assert!(
+        gone.iter().all(|times| *times >= 1),
+        "between the deletion and the creation, both ways: {gone:?}"
+    );
     phases.only_bound().await;
     assert!(!site.claim_events().await.contains(&"ClaimLost".to_owned()));
 }

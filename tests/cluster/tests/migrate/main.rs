@@ -86,9 +86,22 @@ async fn errors_are_one_line_and_change_nothing() {
     let before = site.objects().await;
     let foreign = site.stand.control_plane.folder().join("foreign").display().to_string();
     std::fs::write(&foreign, "hello\n").expect("written");
+    let file_of = |name: &str, content: &str| {
+        let path = site.stand.control_plane.folder().join(name);
+        std::fs::write(&path, content).expect("written");
+        path.display().to_string()
+    };
+    let elsewhere = r#"{"begin":{"version":2,"id":"a","cluster":{"uid":"b","server":"https://other"}}}"#;
+    let (elsewhere, empty) = (file_of("elsewhere", &format!("{elsewhere}\n")), file_of("empty", ""));
     let file = site.file();
     for (args, expected) in [
-        (&["--undo", "/nowhere/undo"][..], "undo file /nowhere/undo: there is no such file"),
+        (
+            &["--undo", &elsewhere][..],
+            "it is of the cluster at https://other (uid of kube-system: b), and this is the cluster at https://",
+        ),
+        (&["--undo-file", &elsewhere], "it is of the cluster at https://other"),
+        (&["--undo", &empty], "it is empty: no volume was converted with it"),
+        (&["--undo", "/nowhere/undo"], "undo file /nowhere/undo: there is no such file"),
         (&["--undo-file", "/nowhere/undo"], "undo file /nowhere/undo: No such file or directory"),
         (&["--undo-file", &foreign], "line 1 is not of an undo file of this release"),
         (&["--undo-file", &file, "--volume=none"], "none is no in-tree PersistentVolume"),
@@ -103,7 +116,7 @@ async fn errors_are_one_line_and_change_nothing() {
     let policy = json!({
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
         "metadata": {"name": "mooring-migrate", "annotations": {
-            "mooring.dev/migration": "other", "mooring.dev/undo-file": "/elsewhere/undo",
+            "mooring.dev/migration": "other", "mooring.dev/undo-file": "/elsewhere/undo", "mooring.dev/flag": "--undo",
         }},
         "spec": {
             "matchConstraints": {"resourceRules": [{
@@ -116,7 +129,7 @@ async fn errors_are_one_line_and_change_nothing() {
     let (code, text) = site.migrate_with(&["--undo-file", &file]).await;
     assert_eq!(code, Some(1));
     assert!(
-        text.contains("another migration is not at its end: finish it with --undo-file=/elsewhere/undo"),
+        text.contains("another migration is not at its end: finish it with --undo=/elsewhere/undo"),
         "{text}"
     );
     assert_eq!(site.objects().await, before);

@@ -4,36 +4,17 @@
 use std::collections::BTreeMap;
 
 use cluster::Signal;
+use cluster::binaries::Binary;
+use cluster::implementation::{IN_TURN, Implementation};
 use cluster::stand::{Replica, has_hosts};
 use serde_json::{Value, json};
 
 use crate::site::{LIMIT, Site};
 
-/// Who resizes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Implementation {
-    Go,
-    Ours,
-}
-
-const FLAGS: [&str; 8] = [
-    "--leader-election",
-    "--leader-election-lease-duration=6s",
-    "--leader-election-renew-deadline=4s",
-    "--leader-election-retry-period=1s",
-    "--kube-api-qps=100",
-    "--kube-api-burst=200",
-    "--workers=20",
-    "--retry-interval-start=500ms",
-];
-
-impl Implementation {
-    fn start(self, site: &Site, name: &str) -> Replica {
-        match self {
-            Self::Go => site.stand.go_resizer(name, &FLAGS),
-            Self::Ours => site.stand.replica("csi-resizer", name, &FLAGS),
-        }
-    }
+/// A csi-resizer of either.
+fn resizer(whose: Implementation, site: &Site, name: &str) -> Replica {
+    let flags = [&IN_TURN[..], &["--workers=20", "--retry-interval-start=500ms"]].concat();
+    whose.start(&site.stand, Binary::CsiResizer, name, &flags)
 }
 
 /// What the user does to a claim, and what its status says then.
@@ -63,7 +44,7 @@ async fn same_claims_end_in_equal_objects() {
     }
     let mut ends = Vec::new();
     for (who, prefix) in [(Implementation::Go, "go"), (Implementation::Ours, "us")] {
-        let mut replica = who.start(&site, prefix);
+        let mut replica = resizer(who, &site, prefix);
         site.led_by(prefix).await;
         ends.push(play(&site, prefix).await);
         replica.kill();
@@ -188,7 +169,7 @@ async fn rolling_change_both_ways_while_claims_grow() {
     let mut leader: Option<Replica> = None;
     for (turn, (who, name)) in turns.into_iter().enumerate() {
         let size = format!("{}Mi", 2 * turn + 2);
-        let next = who.start(&site, name);
+        let next = resizer(who, &site, name);
         if let Some(mut before) = leader.take() {
             // In the middle of the growths that were asked for at the end of the last turn.
             if turn % 2 == 0 {

@@ -102,15 +102,18 @@ impl Site {
         self.stand.client.request(request).await.expect("there")
     }
 
-    /// Sends a merge patch; `path` is below the namespace's claims.
+    /// Sends a merge patch, as a user would until the quota has taken it; `path` is below the namespace's claims.
     pub(crate) async fn patch(&self, path: &str, change: Value) -> Result<Value, kube::Error> {
         let namespace = &self.stand.namespace;
-        let request =
-            http::Request::patch(format!("/api/v1/namespaces/{namespace}/persistentvolumeclaims/{path}"))
+        let path = format!("/api/v1/namespaces/{namespace}/persistentvolumeclaims/{path}");
+        let send = async || {
+            let request = http::Request::patch(&path)
                 .header("content-type", "application/merge-patch+json")
                 .body(change.to_string().into_bytes())
                 .expect("a request");
-        self.stand.client.request(request).await
+            self.stand.client.request(request).await
+        };
+        cluster::apply::again(send).await
     }
 
     /// The user requests this size.

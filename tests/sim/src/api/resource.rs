@@ -56,6 +56,8 @@ const BASE: Resource = Resource {
 
 const STORAGE: Resource = Resource { group: "storage.k8s.io", returns_deleted: true, ..BASE };
 
+const ADMISSION: Resource = Resource { group: "admissionregistration.k8s.io", generation: true, ..BASE };
+
 const SNAPSHOT: Resource = Resource {
     group: "snapshot.storage.k8s.io",
     status: StatusRule::ApartFromMetadata,
@@ -192,6 +194,17 @@ pub(crate) static RESOURCES: &[Resource] = &[
         custom: true,
         generation: true,
         ..BASE
+    },
+    Resource {
+        plural: "validatingadmissionpolicies",
+        kind: "ValidatingAdmissionPolicy",
+        status: StatusRule::Apart,
+        ..ADMISSION
+    },
+    Resource {
+        plural: "validatingadmissionpolicybindings",
+        kind: "ValidatingAdmissionPolicyBinding",
+        ..ADMISSION
     },
     Resource { plural: "volumesnapshots", kind: "VolumeSnapshot", namespaced: true, ..SNAPSHOT },
     Resource { plural: "volumesnapshotcontents", kind: "VolumeSnapshotContent", ..SNAPSHOT },

@@ -226,6 +226,9 @@ fn replace(
     }
     keep_what_is_not_theirs(target, old, &mut new)?;
     validate_change(resource, name, old, &new)?;
+    if (resource.plural, target.subresource.as_deref()) == ("persistentvolumeclaims", Some("status")) {
+        super::policy::admit(store, old, &new)?;
+    }
     let being_deleted = old.pointer("/metadata/deletionTimestamp").is_some();
     let no_finalizers =
         new.pointer("/metadata/finalizers").and_then(Value::as_array).is_none_or(Vec::is_empty);

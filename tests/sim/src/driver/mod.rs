@@ -57,7 +57,7 @@ struct State {
     script: Script,
     calls: Vec<Call>,
     /// (volume or snapshot id, node id) of the calls that somebody waits for.
-    under_way: Vec<(String, String)>,
+    under_way: Vec<About>,
     overlaps: Vec<String>,
     /// The subjects of delayed calls that have not ended, each with its number.
     pending: BTreeMap<usize, String>,
@@ -129,10 +129,11 @@ impl Driver {
             request: Arc::new(request.clone()),
         });
         let index = state.calls.len() - 1;
-        let about = (subject.clone(), request.node().to_owned());
+        let about =
+            About { method: method.to_owned(), subject: subject.clone(), node: request.node().to_owned() };
         if !subject.is_empty() {
-            if state.under_way.iter().any(|other| is_about_the_same(other, &about)) {
-                state.overlaps.push(format!("{method} {subject} {}", about.1).trim_end().to_owned());
+            if state.under_way.iter().any(|other| other.collides(&about)) {
+                state.overlaps.push(format!("{method} {subject} {}", about.node).trim_end().to_owned());
             }
             state.under_way.push(about.clone());
         }
@@ -143,8 +144,8 @@ impl Driver {
     /// Whether another call about the same volume has not ended, and that matters.
     fn is_pending(&self, call: &UnderWay) -> bool {
         let state = self.state();
-        let matters = state.settings.keeps_contract && !call.about.0.is_empty();
-        matters && state.pending.values().any(|subject| *subject == call.about.0)
+        let matters = state.settings.keeps_contract && !call.about.subject.is_empty();
+        matters && state.pending.values().any(|subject| *subject == call.about.subject)
     }
 
     /// Whether this answer says that there is no volume, although there is, and that matters.
@@ -152,7 +153,7 @@ impl Driver {
         let state = self.state();
         let is_final = csi::class(&Status::new(code, "")) == ErrorClass::Final;
         let creates = state.settings.keeps_contract && method == "CreateVolume";
-        creates && is_final && state.model.volumes.contains_key(&call.about.0)
+        creates && is_final && state.model.volumes.contains_key(&call.about.subject)
     }
 
     /// Boxed, because a delayed reply has another inside.
@@ -312,14 +313,32 @@ impl Driver {
 }
 
 /// Whether two calls about (volume, node) may not be under way at once. An empty node stands for all of the volume.
-fn is_about_the_same(one: &(String, String), other: &(String, String)) -> bool {
-    one.0 == other.0 && (one.1 == other.1 || one.1.is_empty() || other.1.is_empty())
+/// What a call is about; node and subject are empty if it names none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct About {
+    method: String,
+    subject: String,
+    node: String,
+}
+
+impl About {
+    /// Whether two calls must not be under way at once: those about one volume, and one node if both name one. A volume may
+    /// grow while it is modified.
+    fn collides(&self, other: &Self) -> bool {
+        let grows_and_is_modified = |one: &Self, other: &Self| {
+            one.method == "ControllerExpandVolume" && other.method == "ControllerModifyVolume"
+        };
+        self.subject == other.subject
+            && (self.node == other.node || self.node.is_empty() || other.node.is_empty())
+            && !grows_and_is_modified(self, other)
+            && !grows_and_is_modified(other, self)
+    }
 }
 
 /// A call that somebody waits for.
 struct UnderWay {
     driver: Driver,
-    about: (String, String),
+    about: About,
     index: usize,
 }
 

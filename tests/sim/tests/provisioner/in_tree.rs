@@ -5,7 +5,7 @@ use std::time::Duration;
 use base::leadership::Leadership;
 use csi::v1::volume_capability::AccessType;
 use csi::v1::{CreateVolumeRequest, DeleteVolumeRequest};
-use provisioner::Config;
+use provisioner::{Config, NodeSettings};
 use serde_json::{Value, json};
 use sim::crash::{self, Scenario};
 use sim::objects::secret;
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Code;
 use translation::Plugins;
 
+use crate::capacity::PUBLISHING;
 use crate::harness::{
     FINALIZER, bound, calls, claim, class, config, events, no_volumes, sidecar_with, writes,
 };
@@ -24,6 +25,9 @@ const AZURE: &str = "disk.csi.azure.com";
 const EBS: &str = "ebs.csi.aws.com";
 const PORTWORX: &str = "pxd.portworx.com";
 const RBD: &str = "rbd.csi.ceph.com";
+/// Cinder's zone, in the driver's words and in the plugin's.
+const KEY: &str = "topology.cinder.csi.openstack.org/zone";
+const LABEL: &str = "topology.kubernetes.io/zone";
 
 /// One life of the provisioner of this driver.
 async fn provisioner_of(world: World, driver: &str, plugins: Plugins) {
@@ -99,8 +103,6 @@ async fn an_in_tree_claim_gets_an_in_tree_volume_of_the_driver() {
 /// The class and the volume name the plugin's label, the driver its own.
 #[tokio::test(start_paused = true)]
 async fn driver_is_told_its_own_zones_and_the_object_the_plugin_s() {
-    const KEY: &str = "topology.cinder.csi.openstack.org/zone";
-    const LABEL: &str = "topology.kubernetes.io/zone";
     let world = World::default();
     world.api.put(sim::objects::node("node-1", json!({KEY: "nova", LABEL: "nova"})));
     let registered = json!([{"name": CINDER, "nodeID": "n", "topologyKeys": [KEY]}]);
@@ -216,10 +218,70 @@ async fn a_class_that_cannot_be_translated_fails_its_claims() {
     class["allowedTopologies"] = json!([{"matchLabelExpressions": [{"key": "topology.kubernetes.io/zone", "values": ["us-east-1a"]}]}]);
     let world = run_with(EBS, Plugins::default(), [class, claim("data")]).await;
     assert_eq!((calls(&world), writes(&world)), (vec![], vec![]));
-    let text = "ProvisioningFailed: StorageClass of an in-tree plugin: the class has allowedTopologies and a parameter \
+    let text = "ProvisioningFailed: failed to translate storage class: the class has allowedTopologies and a parameter \
         zone or zones: remove one of the two";
     assert!(failures(&world).iter().all(|event| event == text), "{:?}", failures(&world));
     assert!(!failures(&world).is_empty());
+}
+
+/// Its affinity is in the plugin's words, the node's segment in the driver's.
+#[tokio::test(start_paused = true)]
+async fn a_node_deletes_the_in_tree_volumes_that_it_reaches() {
+    for (zone, called) in [("nova", vec!["DeleteVolume Some(Ok)".to_owned()]), ("elsewhere", vec![])] {
+        let world = World::default();
+        world.api.put(json!({
+            "apiVersion": "v1", "kind": "PersistentVolume",
+            "metadata": {
+                "name": "pv", "finalizers": [FINALIZER],
+                "annotations": {
+                    "pv.kubernetes.io/provisioned-by": "kubernetes.io/cinder", "pv.kubernetes.io/migrated-to": CINDER,
+                },
+            },
+            "spec": {
+                "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, "persistentVolumeReclaimPolicy": "Delete",
+                "cinder": {"volumeID": "1"}, "claimRef": {"namespace": "default", "name": "gone", "uid": "gone"},
+                "nodeAffinity": {"required": {"nodeSelectorTerms": [
+                    {"matchExpressions": [{"key": LABEL, "operator": "In", "values": [zone]}]},
+                ]}},
+            },
+            "status": {"phase": "Released"},
+        }));
+        let node = NodeSettings {
+            name: "node-1".into(),
+            segments: [(KEY.to_owned(), "nova".to_owned())].into(),
+            immediate: true,
+            base_delay: Duration::from_secs(20),
+            max_delay: Duration::from_secs(60),
+        };
+        let running = world.run(Duration::from_secs(1), move |world| {
+            let config = Config { driver: CINDER.into(), node: Some(node.clone()), ..config() };
+            PUBLISHING.live(world, config, Leadership::always(), CancellationToken::new())
+        });
+        tokio::time::sleep(QUIET).await;
+        running.stop();
+        assert_eq!(calls(&world), called, "{zone}");
+    }
+}
+
+/// Nobody but the plugin's own volumes needs the class translated.
+#[tokio::test(start_paused = true)]
+async fn a_class_that_cannot_be_translated_keeps_no_csi_volume() {
+    let mut class = class_of("kubernetes.io/aws-ebs", json!({"zone": "us-east-1a"}));
+    class["allowedTopologies"] = json!([{"matchLabelExpressions": [{"key": "topology.kubernetes.io/zone", "values": ["us-east-1a"]}]}]);
+    let volume = json!({
+        "apiVersion": "v1", "kind": "PersistentVolume",
+        "metadata": {
+            "name": "pv", "finalizers": [FINALIZER], "annotations": {"pv.kubernetes.io/provisioned-by": EBS},
+        },
+        "spec": {
+            "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, "storageClassName": "fast",
+            "persistentVolumeReclaimPolicy": "Delete", "csi": {"driver": EBS, "volumeHandle": "vol-1"},
+            "claimRef": {"namespace": "default", "name": "gone", "uid": "gone"},
+        },
+        "status": {"phase": "Released"},
+    });
+    let world = run_with(EBS, Plugins::default(), [class, volume]).await;
+    assert_eq!((calls(&world), failures(&world)), (vec!["DeleteVolume Some(Ok)".to_owned()], vec![]));
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,3 +15,4 @@ mod pairs;
 mod races;
 mod recovery;
 mod rights;
+mod unknown;

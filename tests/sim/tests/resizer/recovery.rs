@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 use crate::harness::{RESIZER, conditions, left, with};
 
 const ERROR: &str = "ControllerResizeError";
+/// The same, with the reason of a refusal.
+const REFUSED: &str = "ControllerResizeError Refused";
 
 /// A claim that has 1 Gi and requests `size`, with this much in its status; its volume has `volume`.
 fn state(
@@ -14,7 +16,10 @@ fn state(
     kinds: &[&str],
     volume: &str,
 ) -> [Value; 2] {
-    let condition = |kind: &&str| json!({"type": kind, "status": "True", "message": "m"});
+    let condition = |kind: &&str| {
+        let (kind, reason) = kind.split_once(' ').unwrap_or((kind, ""));
+        json!({"type": kind, "status": "True", "message": "m", "reason": reason})
+    };
     let conditions: Vec<Value> = kinds.iter().map(condition).collect();
     let status = json!({
         "allocatedResources": allocated.map(|size| json!({"storage": size})),
@@ -93,13 +98,19 @@ async fn growth_in_progress_is_taken_further() {
         ),
         (
             "in progress, refused: the smaller size",
-            state("2Gi", Some("3Gi"), IN_PROGRESS, &["Resizing", ERROR], "1Gi"),
+            state("2Gi", Some("3Gi"), IN_PROGRESS, &["Resizing", REFUSED], "1Gi"),
             vec!["2Gi"],
             vec![
                 format!("allocated 2Gi state ControllerResizeInProgress -{ERROR}"),
                 "volume 2Gi".into(),
                 done("2Gi"),
             ],
+        ),
+        (
+            "in progress, refused in upstream's words, which may be of a former call: the larger size",
+            state("2Gi", Some("3Gi"), IN_PROGRESS, &["Resizing", ERROR], "1Gi"),
+            vec!["3Gi"],
+            vec![format!("-{ERROR}"), "volume 3Gi".into(), done("3Gi")],
         ),
         (
             "in progress, more requested: first one, then the other",

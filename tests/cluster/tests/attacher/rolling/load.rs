@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use cluster::implementation::Implementation;
 use cluster::{Signal, wait};
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::PersistentVolume;
@@ -10,7 +11,7 @@ use k8s_openapi::api::storage::v1::VolumeAttachment;
 use kube::api::{DeleteParams, ListParams, ObjectMeta, Preconditions};
 use serde_json::json;
 
-use super::Implementation;
+use super::attacher;
 use super::seen::Driver;
 use crate::is_content;
 use crate::site::{LIMIT, NODE, Site};
@@ -44,15 +45,15 @@ async fn attachments_are_right_after_each_change_of_leader() {
     }
     let quick = ["--retry-interval-start=200ms", "--retry-interval-max=2s"];
     let mut churn = Churn::up().await;
-    let mut first = Implementation::Go.start(&churn.site, "first", &quick);
+    let mut first = attacher(Implementation::Go, &churn.site, "first", &quick);
     churn.site.led_by("first").await;
-    let mut second = Implementation::Ours.start(&churn.site, "second", &quick);
+    let mut second = attacher(Implementation::Ours, &churn.site, "second", &quick);
     churn.goes_on().await;
 
     // The Go attacher is killed in the middle of it.
     first.kill();
     churn.until_led_by("second").await;
-    let third = Implementation::Go.start(&churn.site, "third", &quick);
+    let third = attacher(Implementation::Go, &churn.site, "third", &quick);
     churn.goes_on().await;
 
     // Ours is told to stop.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use cluster::Signal;
+use cluster::implementation::Implementation;
 use cluster::node::NodeDriver;
 use k8s_openapi::api::core::v1::{PersistentVolume, Secret};
 use k8s_openapi::api::storage::v1::VolumeAttachment;
@@ -10,7 +11,7 @@ use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::Implementation;
+use super::attacher;
 use super::seen::Driver;
 use crate::is_content;
 use crate::site::{NAME, NODE, Site};
@@ -78,9 +79,10 @@ async fn take_over(from: Implementation, to: Implementation) {
     }
     let mut stage = Stage::up().await;
     // What failed once is left as it is.
-    let leaver = from.start(&stage.site, "leaver", &["--retry-interval-start=1h", "--retry-interval-max=1h"]);
+    let leaver =
+        attacher(from, &stage.site, "leaver", &["--retry-interval-start=1h", "--retry-interval-max=1h"]);
     stage.site.led_by("leaver").await;
-    let taker = to.start(&stage.site, "taker", &["--retry-interval-start=200ms"]);
+    let taker = attacher(to, &stage.site, "taker", &["--retry-interval-start=200ms"]);
     stage.leave_all(leaver).await;
     stage.is_noted(from).await;
 

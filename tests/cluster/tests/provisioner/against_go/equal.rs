@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use cluster::binaries::{Binary, upstream_file};
+use cluster::implementation::Implementation;
 use cluster::node::NodeDriver;
 use cluster::stand::{Stand, has_hosts};
 use cluster::wait;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::mix::{DRIVER, HOME, NODES, Wanted, claims, classes, labels, sources};
 use super::seen::{self, Names, Seen};
-use super::{Implementation, driver};
+use super::{driver, provisioner};
 use crate::{leader, wait_bound, wait_no_volumes};
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -63,7 +63,7 @@ async fn compare(name: &str, any: &'static str, flags: &[&str]) {
     let stand = up(name).await;
     let mut made = Vec::new();
     for (who, name) in [(Implementation::Go, "go"), (Implementation::Ours, "us")] {
-        let mut replica = who.start(&stand, name, flags);
+        let mut replica = provisioner(who, &stand, name, flags);
         let leads = async || (leader(&stand).await.as_deref() == Some(name)).then_some(());
         wait::until("it to lead", LIMIT, leads).await.expect("it leads");
         made.push(play(&stand, any).await);
@@ -118,17 +118,10 @@ async fn up(name: &str) -> Stand {
     objects.push(json!({
         "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "provision"}, "stringData": {"user": "u", "key": "k"},
     }));
-    for kind in ["volumesnapshots", "volumesnapshotcontents"] {
-        let file = format!("config/crd/snapshot.storage.k8s.io_{kind}.yaml");
-        let module = "github.com/kubernetes-csi/external-snapshotter/client/v8";
-        let text = upstream_file(Binary::CsiProvisioner, module, &file).expect("the manifest");
-        objects.extend(cluster::apply::documents(&text).expect("YAML"));
-    }
     for object in objects {
         stand.control_plane.apply_object(object, &stand.namespace).await.expect("applied");
     }
-    let served = async || get(&stand, &format!("/apis/{SNAPSHOTS}/volumesnapshots")).await.map(drop);
-    wait::until("the kinds of snapshots", LIMIT, served).await.expect("served");
+    stand.control_plane.serve_snapshots().await.expect("snapshots");
     stand
 }
 

@@ -7,36 +7,15 @@ mod rolling;
 mod seen;
 
 use base::metrics::Metrics;
+use cluster::binaries::Binary;
+use cluster::implementation::{IN_TURN, Implementation};
 use cluster::stand::{Replica, Stand};
 use csi::{CallLog, Client, Connection, DialOptions, Endpoint};
 
-/// Who provisions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Implementation {
-    Go,
-    Ours,
-}
-
-/// Short leases, and room for many requests.
-const FLAGS: [&str; 8] = [
-    "--leader-election",
-    "--leader-election-lease-duration=6s",
-    "--leader-election-renew-deadline=4s",
-    "--leader-election-retry-period=1s",
-    "--kube-api-qps=100",
-    "--kube-api-burst=200",
-    "--retry-interval-start=500ms",
-    "--timeout=60s",
-];
-
-impl Implementation {
-    fn start(self, stand: &Stand, name: &str, flags: &[&str]) -> Replica {
-        let flags = [&FLAGS[..], flags].concat();
-        match self {
-            Self::Go => stand.go_provisioner(name, &flags),
-            Self::Ours => stand.replica("csi-provisioner", name, &flags),
-        }
-    }
+/// A csi-provisioner of either, with these flags beside those for sidecars that follow each other.
+fn provisioner(whose: Implementation, stand: &Stand, name: &str, flags: &[&str]) -> Replica {
+    let flags = [&IN_TURN[..], &["--retry-interval-start=500ms", "--timeout=60s"], flags].concat();
+    whose.start(stand, Binary::CsiProvisioner, name, &flags)
 }
 
 /// The driver, as the test calls it itself.

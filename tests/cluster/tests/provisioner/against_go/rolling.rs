@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use cluster::implementation::Implementation;
 use cluster::stand::{Stand, has_hosts};
 use cluster::{Signal, wait};
 use csi::v1;
@@ -12,7 +13,7 @@ use kube::Api;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use serde_json::json;
 
-use super::{Implementation, driver};
+use super::{driver, provisioner};
 use crate::{leader, wait_bound, wait_no_volumes};
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -51,16 +52,16 @@ async fn rolling_change_leaks_and_loses_nothing() {
         return;
     }
     let mut churn = Churn::up().await;
-    let mut first = Implementation::Go.start(&churn.stand, "first", &[]);
+    let mut first = provisioner(Implementation::Go, &churn.stand, "first", &[]);
     churn.until_led_by("first", Deletes::Bound).await;
-    let mut second = Implementation::Ours.start(&churn.stand, "second", &[]);
+    let mut second = provisioner(Implementation::Ours, &churn.stand, "second", &[]);
     churn.goes_on(Deletes::Bound).await;
 
     // The Go provisioner is killed in the middle of it.
     first.kill();
     churn.until_led_by("second", Deletes::Bound).await;
     churn.until_inherited().await;
-    let mut third = Implementation::Go.start(&churn.stand, "third", &[]);
+    let mut third = provisioner(Implementation::Go, &churn.stand, "third", &[]);
     churn.goes_on(Deletes::Any).await;
 
     // Ours is told to stop, while claims are deleted whose volumes are being made.
@@ -73,7 +74,7 @@ async fn rolling_change_leaks_and_loses_nothing() {
     assert!(!log.lines().any(|line| line.starts_with('E')), "{log}");
 
     // The Go provisioner is told to stop: it dies at once.
-    let fourth = Implementation::Ours.start(&churn.stand, "fourth", &[]);
+    let fourth = provisioner(Implementation::Ours, &churn.stand, "fourth", &[]);
     third.signal(Signal::TERM);
     churn.until_led_by("fourth", Deletes::Bound).await;
     churn.until_inherited().await;

@@ -1,8 +1,12 @@
 //! `mooring controller` on a real control plane: several sidecars in one process, and the change from separate ones to it.
 
+mod one_sender;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use cluster::binaries::Binary;
+use cluster::implementation::Implementation;
 use cluster::node::NodeDriver;
 use cluster::stand::{Stand, has_hosts};
 use cluster::wait;
@@ -21,9 +25,9 @@ const RESIZER: &str = "external-resizer-hostpath-csi-k8s-io";
 
 async fn up(name: &str) -> Stand {
     let rbac = [
-        include_str!("../../../manifests/rbac/provisioner.yaml"),
-        include_str!("../../../manifests/rbac/attacher.yaml"),
-        include_str!("../../../manifests/rbac/resizer.yaml"),
+        include_str!("../../../../manifests/rbac/provisioner.yaml"),
+        include_str!("../../../../manifests/rbac/attacher.yaml"),
+        include_str!("../../../../manifests/rbac/resizer.yaml"),
     ];
     let stand = Stand::with(name, &["--enable-attach"], "csi-controller", &rbac.join("\n---\n")).await;
     let ours = NodeDriver { name: NAME.to_owned(), node_id: "node-1".to_owned(), ..NodeDriver::default() };
@@ -147,7 +151,7 @@ async fn go_attacher_hands_its_lease_to_the_combined_process() {
         return;
     }
     let stand = up("roll").await;
-    let mut go = stand.go_attacher("go", &["--leader-election"]);
+    let mut go = Implementation::Go.start(&stand, Binary::CsiAttacher, "go", &["--leader-election"]);
     wait_for("the Go attacher to lead", async || holder(&stand, ATTACHER).await == "go").await;
     let flags = ["--leader-election", "--controllers=attacher,provisioner"];
     let mut combined = stand.replica("controller", "combined", &flags);

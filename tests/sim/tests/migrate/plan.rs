@@ -1,5 +1,4 @@
 //! `mooring migrate --dry-run` on a cluster with volumes of every sort.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use migrate::{MigrateError, Options, plan};
 use serde_json::{Value, json};

@@ -1,0 +1,342 @@
+//! The API server refuses something, for one volume; or its answers are lost.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+use kube::Client;
+use kube::client::Body;
+use migrate::MigrateError;
+use serde_json::json;
+use sim::{ApiServer, Fault, Outage};
+
+use crate::site::{RETAINED, Site, VOLUMES, claim, volume};
+
+/// What becomes of requests about the volume `data`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wrong {
+    Refused(u16),
+    /// It is never seen to be Bound.
+    NeverBound,
+}
+
+/// Whether a request, by method, path and body, goes wrong.
+type Condition = fn(&str, &str, &str) -> bool;
+
+/// A client for which requests go wrong.
+fn hindered(site: &Site, condition: Condition, wrong: Wrong) -> Client {
+    let inner = site.world.client();
+    let service = tower::service_fn(move |request: http::Request<Body>| {
+        let inner = inner.clone();
+        async move {
+            let (head, body) = request.into_parts();
+            let bytes = body.collect_bytes().await?;
+            let path = head.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
+            let goes_wrong = condition(head.method.as_str(), &path, &String::from_utf8_lossy(&bytes));
+            if let (Wrong::Refused(code), true) = (wrong, goes_wrong) {
+                let status = json!({
+                    "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": "Forbidden",
+                    "message": "mooring-migrate: not you",
+                });
+                let reply =
+                    http::Response::builder().status(code).body(Body::from(status.to_string().into_bytes()));
+                return Ok::<_, kube::Error>(reply.unwrap());
+            }
+            let answer = inner.send(http::Request::from_parts(head, Body::from(bytes))).await?;
+            if !goes_wrong {
+                return Ok(answer);
+            }
+            let (head, body) = answer.into_parts();
+            let text =
+                String::from_utf8_lossy(&body.collect_bytes().await?).replace("\"Bound\"", "\"Pending\"");
+            Ok(http::Response::from_parts(head, Body::from(text.into_bytes())))
+        }
+    });
+    Client::new(service, "default")
+}
+
+/// Another volume with a claim; by its name it comes after the others.
+async fn third(site: &Site) {
+    let mut third = volume("third");
+    third["spec"]["claimRef"] = json!({"namespace": "default", "name": "third"});
+    site.world.api.put(third);
+    site.world.api.put(claim("third", "third"));
+    site.rest().await;
+}
+
+/// What goes wrong for `data`, and whether it happens before anything is deleted.
+const CASES: [(&str, Condition, Wrong, bool); 8] = [
+    (
+        "retain",
+        |method, path, body| method == "PATCH" && path.ends_with("/data") && body.contains("Retain"),
+        Wrong::Refused(403),
+        true,
+    ),
+    ("mark", |method, path, _| method == "PATCH" && path.ends_with("claims/data"), Wrong::Refused(422), true),
+    ("prove", |_, path, _| path.contains("claims/data/status"), Wrong::Refused(403), true),
+    ("prove, missing", |_, path, _| path.contains("claims/data/status"), Wrong::Refused(404), true),
+    (
+        "ask",
+        |_, path, body| path.contains("volumes?dryRun") && body.contains("id-of-data"),
+        Wrong::Refused(403),
+        true,
+    ),
+    ("delete", |method, path, _| method == "DELETE" && path.ends_with("/data"), Wrong::Refused(403), true),
+    (
+        "create",
+        |method, path, body| method == "POST" && path.ends_with("volumes") && body.contains("id-of-data"),
+        Wrong::Refused(422),
+        false,
+    ),
+    ("bind", |method, path, _| method == "GET" && path.ends_with("volumes/data"), Wrong::NeverBound, false),
+];
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_that_is_refused_fails_alone() {
+    for back in [false, true] {
+        for (what, condition, wrong, early) in CASES {
+            let site = Site::new().await;
+            third(&site).await;
+            let before = site.parts();
+            if back {
+                assert!(site.run_alone(false).await.is_complete());
+            }
+            let started = site.parts();
+            let told = site.run(&hindered(&site, condition, wrong), back).await;
+            let at = format!("{what} {back}: {told}");
+            assert!(!told.is_complete() && told.done == 2, "{at}");
+            let named =
+                |list: &[(String, String)]| list.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+            let source = if back { "cinder" } else { "csi" };
+            for name in ["free", "third"] {
+                assert!(!site.get(VOLUMES, name)["spec"][source].is_null(), "{at}");
+            }
+            if early {
+                assert_eq!((named(&told.failed), told.half_done.len()), (vec!["data".to_owned()], 0), "{at}");
+                assert_eq!(
+                    (&site.parts()[0][0], &site.parts()[1][0]),
+                    (&started[0][0], &started[1][0]),
+                    "{at}"
+                );
+                site.no_policy_is_left(&at);
+            } else {
+                assert_eq!((named(&told.half_done), told.failed.len()), (vec!["data".to_owned()], 0), "{at}");
+                assert!(told.to_string().contains("PersistentVolume data: half done: "), "{at}");
+                let flag = if back { "--undo=" } else { "--undo-file=" };
+                assert!(told.to_string().contains(&format!("To finish it: mooring migrate {flag}")), "{at}");
+            }
+            let again = site.run_alone(back).await;
+            assert!(again.is_complete(), "{at}, again: {again}");
+            site.no_policy_is_left(&at);
+            let last = site.run_alone(true).await;
+            assert!(last.is_complete(), "{at}, undone: {last}");
+            assert_eq!(site.parts(), before, "{at}");
+        }
+    }
+}
+
+/// What is half done in one direction hinders no command in the other.
+#[tokio::test(start_paused = true)]
+async fn a_volume_that_is_stuck_does_not_hinder_the_undoing() {
+    let site = Site::new().await;
+    third(&site).await;
+    let (_, condition, wrong, _) = CASES[6];
+    let client = hindered(&site, condition, wrong);
+    assert_eq!(site.run(&client, false).await.half_done.len(), 1);
+    let told = site.run(&client, true).await;
+    assert!(told.done == 2 && told.half_done.len() == 1, "{told}");
+    for name in ["free", "third"] {
+        assert!(!site.get(VOLUMES, name)["spec"]["cinder"].is_null(), "{told}");
+    }
+    assert!(site.run_alone(true).await.is_complete());
+    assert!(!site.get(VOLUMES, "data")["spec"]["cinder"].is_null());
+}
+
+#[tokio::test(start_paused = true)]
+async fn lost_answers_change_nothing() {
+    for back in [false, true] {
+        for at in 1.. {
+            let site = Site::new().await;
+            let before = site.parts();
+            if back {
+                assert!(site.run_alone(false).await.is_complete());
+            }
+            let begun = site.world.steps.count();
+            site.world.steps.plan(begun + at, Fault::LoseReply);
+            let told = site.run_alone(back).await;
+            assert!(told.is_complete() && told.done == 2, "{back} {at}: {told}");
+            let requests = site.world.steps.count() - begun;
+            // A volume that is deleted later on is not created anew: that it was created is known.
+            if !back && site.world.api.delete(VOLUMES, "free") {
+                site.rest().await;
+                site.run_alone(false).await;
+                assert!(site.get(VOLUMES, "free").is_null(), "{at}");
+            } else {
+                site.run_alone(true).await;
+                assert_eq!(site.parts(), before, "{back} {at}");
+            }
+            if at > requests {
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_server_is_not_asked_for_each_volume() {
+    let site = Site::new().await;
+    for name in ["v1", "v2", "v3", "v4"] {
+        site.world.api.put(volume(name));
+    }
+    site.rest().await;
+    let silence = site.world.api.clone();
+    let client = {
+        let inner = site.world.client();
+        let service = tower::service_fn(move |request: http::Request<Body>| {
+            // In the middle of the first volume, `data`.
+            if request.uri().path().ends_with("claims/data") && request.method() == http::Method::PATCH {
+                silence.outage(Outage::Refused, Duration::from_secs(3600));
+            }
+            let inner = inner.clone();
+            async move { inner.send(request).await }
+        });
+        Client::new(service, "default")
+    };
+    let begun = tokio::time::Instant::now();
+    let told = site.run(&client, false).await;
+    assert!(begun.elapsed() < Duration::from_secs(120), "{:?}", begun.elapsed());
+    assert!(told.broken_off.is_some() && !told.is_complete(), "{told}");
+    assert!(told.to_string().contains("PersistentVolume data: half done: cannot mark its claim"), "{told}");
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert!(site.run_alone(false).await.is_complete());
+    site.no_policy_is_left("");
+}
+
+/// The uids of two clusters differ; their volumes and claims may have the same names.
+#[tokio::test(start_paused = true)]
+async fn an_undo_file_of_another_cluster_is_refused() {
+    let site = Site::new().await;
+    assert!(site.run_alone(false).await.is_complete());
+    site.world.api.edit("namespaces", "kube-system", |namespace| {
+        namespace["metadata"]["uid"] = json!("another cluster's");
+    });
+    site.world.api.clear_requests();
+    for back in [false, true] {
+        let error = site.run_with(&site.world.client(), &site.options(), back).await.unwrap_err();
+        assert!(matches!(error, MigrateError::Journal(_)), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("it is of the cluster at ") && text.contains("another cluster's"), "{text}");
+        assert!(!text.contains('\n'), "{text}");
+    }
+    assert!(site.world.api.requests().iter().all(|request| !request.is_write()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_pods_of_the_claims_namespace_are_listed_for_each_volume() {
+    let site = Site::new().await;
+    third(&site).await;
+    site.world.api.clear_requests();
+    assert!(site.run_alone(false).await.is_complete());
+    let requests = site.world.api.requests();
+    let lists = requests.iter().filter(|request| request.verb == "list" && request.resource == "pods");
+    let everywhere = lists.filter(|request| request.namespace.is_empty()).count();
+    assert_eq!(everywhere, 1, "for the plan");
+}
+
+/// The process dies right before the deletion; then somebody puts a finalizer on the volume and deletes it.
+#[tokio::test(start_paused = true)]
+async fn finalizers_of_others_stay_on_a_deleted_volume() {
+    const KEEPER: &str = "backup.example/keep";
+    let site = Site::new().await;
+    site.world.steps.on(|step| step.is("delete", VOLUMES), 1, Fault::CrashBefore);
+    assert!(tokio::time::timeout(Duration::from_secs(60), site.run_alone(false)).await.is_err(), "it died");
+    site.world.api.edit(VOLUMES, "data", |volume| {
+        volume["metadata"]["finalizers"].as_array_mut().unwrap().push(json!(KEEPER));
+    });
+    site.world.api.delete(VOLUMES, "data");
+    let client = site.world.api.client("again");
+    let told = site.run(&client, false).await;
+    assert_eq!(site.get(VOLUMES, "data")["metadata"]["finalizers"], json!([KEEPER]), "{told}");
+    let kept =
+        "PersistentVolume data: half done: it is deleted, but the finalizer backup.example/keep keeps it";
+    assert!(told.to_string().contains(kept) && told.done == 1, "{told}");
+    site.world.api.edit(VOLUMES, "data", |volume| volume["metadata"]["finalizers"] = json!([]));
+    assert!(site.run(&client, false).await.is_complete());
+    assert!(!site.get(VOLUMES, "data")["spec"]["csi"].is_null());
+    site.no_policy_is_left("");
+}
+
+/// A site with a disk of GCE whose handle lacks the project.
+async fn with_disk() -> Site {
+    let site = Site::new().await;
+    let mut disk = volume("disk");
+    disk["metadata"] = json!({"name": "disk", "labels": {"topology.kubernetes.io/zone": "us-central1-a"}});
+    disk["spec"].as_object_mut().unwrap().remove("cinder");
+    disk["spec"]["gcePersistentDisk"] = json!({"pdName": "d"});
+    site.world.api.put(disk);
+    site.rest().await;
+    site
+}
+
+fn attach_disk(api: &ApiServer) {
+    api.put(json!({
+        "apiVersion": "storage.k8s.io/v1", "kind": "VolumeAttachment", "metadata": {"name": "va"},
+        "spec": {
+            "attacher": "pd.csi.storage.gke.io", "nodeName": "node1", "source": {"persistentVolumeName": "disk"},
+        },
+    }));
+}
+
+/// A client before whose request of this number the disk is attached. Also: how many requests there were, and which was the last
+/// that looked for attachments.
+fn attaching(site: &Site, at: usize) -> (Client, Arc<AtomicUsize>, Arc<AtomicUsize>) {
+    let (count, look) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (counter, last) = (count.clone(), look.clone());
+    let (inner, api) = (site.world.client(), site.world.api.clone());
+    let service = tower::service_fn(move |request: http::Request<Body>| {
+        let number = counter.fetch_add(1, SeqCst) + 1;
+        if number == at {
+            attach_disk(&api);
+        }
+        if request.uri().path().ends_with("volumeattachments") {
+            last.store(number, SeqCst);
+        }
+        let inner = inner.clone();
+        async move { inner.send(request).await }
+    });
+    (Client::new(service, "default"), count, look)
+}
+
+/// A node that has attached the disk without its project would fail to detach it with.
+#[tokio::test(start_paused = true)]
+async fn a_handle_never_changes_under_an_attachment() {
+    for back in [false, true] {
+        for at in 1.. {
+            let site = with_disk().await;
+            let mut options = site.options().in_use().in_project("p");
+            options.only = Some("disk".to_owned());
+            if back {
+                site.run_with(&site.world.client(), &options, false).await.unwrap();
+            }
+            let before = site.get(VOLUMES, "disk");
+            assert_eq!(before["spec"]["csi"].is_null(), !back);
+            let (client, count, look) = attaching(&site, at);
+            let told = site.run_with(&client, &options, back).await.unwrap();
+            let after = site.get(VOLUMES, "disk");
+            let is_same = after["metadata"]["uid"] == before["metadata"]["uid"];
+            // What comes after the last look before the deletion is not seen.
+            assert_eq!(is_same, at <= look.load(SeqCst), "{back} {at}: {told}");
+            if is_same {
+                assert!(after["metadata"]["annotations"][RETAINED].is_null(), "{back} {at}");
+                assert_eq!(after["spec"], before["spec"], "{back} {at}: {told}");
+                assert!(
+                    !told.is_complete() && told.to_string().contains("in use under the handle"),
+                    "{told}"
+                );
+            }
+            if at > count.load(SeqCst) {
+                break;
+            }
+        }
+    }
+}
