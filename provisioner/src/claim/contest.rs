@@ -38,7 +38,7 @@ impl Claims {
             return Outcome::After(left);
         }
         match self.select_own(claim, class, node).await {
-            Ok(Some(Edited::Done | Edited::Not)) => {
+            Ok(Some(Edited::Done | Edited::Not | Edited::Gone)) => {
                 self.memory().end_contest(uid);
                 Outcome::Done
             }

@@ -47,7 +47,7 @@ impl Claims {
             match edited.await {
                 Ok(Edited::Done) => return Ok(()),
                 Ok(Edited::Not) if is_on => return Ok(()),
-                Ok(Edited::Not) => return Err(SourceError::Missing(what)),
+                Ok(Edited::Not | Edited::Gone) => return Err(SourceError::Missing(what)),
                 // Perhaps another worker, which clones it too.
                 Ok(Edited::Conflict) => {}
                 Err(error) => return Err(SourceError::Unprotected(what, api::text(&error))),
@@ -79,7 +79,7 @@ impl Claims {
             return later;
         }
         match self.edit(&source.meta, |live| remove_finalizer(live, CLONING_PROTECTION)).await {
-            Ok(Edited::Done) => {
+            Ok(Edited::Done | Edited::Gone) => {
                 base::info!("Nothing is cloned from the claim: it may go"; "claim" => key);
                 Outcome::Done
             }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kubernetes::api;
-use kubernetes::collection::Collection;
+use kubernetes::collection::{Collection, Written};
 use kubernetes::object::annotation::SELECTED_NODE;
 use kubernetes::object::{Claim, Meta, WireClaim, WireCsiNode};
 use serde_json::Value;
@@ -20,6 +20,8 @@ const PAUSES: [Duration; 3] =
 pub(super) enum Edited {
     /// It is made.
     Done,
+    /// The claim is gone: with this change, which took off its last finalizer, or before it.
+    Gone,
     /// There is nothing to change: the claim is gone, another, or no longer what it was.
     Not,
     /// Somebody else changed the claim at the same time.
@@ -45,7 +47,7 @@ impl Claims {
                     base::info!("Asked the scheduler for another node"; "claim" => claim.meta.key);
                     return true;
                 }
-                Ok(Edited::Not) => return false,
+                Ok(Edited::Not | Edited::Gone) => return false,
                 Ok(Edited::Conflict) => {}
                 Err(error) => {
                     base::error!(api::text(&error), "Cannot remove the selected node from the claim; will retry";
@@ -81,7 +83,8 @@ impl Claims {
         }
         let claims = Collection::new(self.seat.objects.clone(), self.claims.clone());
         match claims.replace(meta, "", &live).await {
-            Ok(_) => Ok(Edited::Done),
+            Ok(Written::Kept { .. }) => Ok(Edited::Done),
+            Ok(Written::Gone) => Ok(Edited::Gone),
             Err(error) if api::is(&error, 409) => Ok(Edited::Conflict),
             Err(error) => Err(error),
         }

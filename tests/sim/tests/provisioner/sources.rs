@@ -6,6 +6,7 @@ pub(crate) mod holding;
 mod meddled;
 mod open;
 mod waking;
+mod watched;
 
 use std::time::Duration;
 

@@ -9,6 +9,7 @@ use sim::{Reply, World};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::watched::watch;
 use super::{able, cloning, from_snapshot, from_volume, restoring, snapshot, stock};
 use crate::harness::{bound, claim, intents, sidecar_with, with_intents};
 
@@ -36,10 +37,12 @@ fn nothing_leaked(world: &World) -> Result<(), String> {
 #[test]
 fn crash_anywhere_in_a_restore_leaves_one_full_volume() {
     let scenario = Scenario::new(remembering, |world: World| async move {
+        let watched = watch(&world);
         let _binder = world.binder();
         world.api.put(restoring(claim("data")));
         bound(&world, "data").await;
         sleep(Duration::from_secs(60)).await;
+        assert_eq!(watched.wrong(), Vec::<String>::new());
     })
     .prepare(begin)
     .check(|world| {
@@ -59,6 +62,7 @@ fn crash_anywhere_in_a_restore_leaves_one_full_volume() {
 #[test]
 fn crash_in_a_restore_that_is_given_up_leaks_none() {
     let scenario = Scenario::new(remembering, |world: World| async move {
+        let watched = watch(&world);
         let _binder = world.binder();
         world.driver.script("CreateVolume", [Reply::Ok.after(Duration::from_secs(5))]);
         world.api.put(restoring(claim("data")));
@@ -66,6 +70,7 @@ fn crash_in_a_restore_that_is_given_up_leaks_none() {
         world.api.delete("persistentvolumeclaims", "data");
         world.api.delete("volumesnapshots", "default/snap");
         sleep(Duration::from_secs(240)).await;
+        assert_eq!(watched.wrong(), Vec::<String>::new());
     })
     .prepare(begin)
     .check(nothing_leaked);
@@ -82,11 +87,13 @@ pub(crate) fn begin_clone(world: &World) {
 #[test]
 fn crash_anywhere_in_a_clone_leaves_one_and_no_held_source() {
     let scenario = Scenario::new(remembering, |world: World| async move {
+        let watched = watch(&world);
         let _binder = world.binder();
         world.api.put(cloning(claim("data")));
         bound(&world, "data").await;
         world.api.delete("persistentvolumeclaims", "source");
         sleep(Duration::from_secs(120)).await;
+        assert_eq!(watched.wrong(), Vec::<String>::new());
     })
     .prepare(begin_clone)
     .check(|world| {

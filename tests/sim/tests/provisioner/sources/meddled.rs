@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::elsewhere::{self, across};
+use super::watched::watch;
 use super::{begin_clone, cloning};
 use crate::harness::{claim, intents, sidecar_with, with_intents};
 
@@ -151,6 +152,7 @@ async fn life(kind: Kind, deed: &Deed, number: usize, crash: bool) -> (bool, Vec
     let wanted =
         if kind == Kind::Restore { elsewhere::restoring(claim("data")) } else { cloning(claim("data")) };
     world.api.put(wanted);
+    let watched = watch(&world);
     let mut reached = false;
     for _ in 0..20_000 {
         reached = world.steps.taken().len() >= number;
@@ -167,6 +169,7 @@ async fn life(kind: Kind, deed: &Deed, number: usize, crash: bool) -> (bool, Vec
     world.api.delete("persistentvolumeclaims", "data");
     sleep(LONG).await;
     wrong.extend(end(&world));
+    wrong.extend(watched.wrong());
     wrong.extend(running.panics());
     (reached, wrong)
 }
