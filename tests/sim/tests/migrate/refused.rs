@@ -266,6 +266,28 @@ async fn finalizers_of_others_stay_on_a_deleted_volume() {
     site.no_policy_is_left("");
 }
 
+/// What the one command has begun and nothing is deleted of, the other one takes back: nothing has failed then.
+#[tokio::test(start_paused = true)]
+async fn undo_puts_back_what_was_begun_and_not_deleted() {
+    for back in [false, true] {
+        let site = Site::new().await;
+        if back {
+            assert!(site.run_alone(false).await.is_complete());
+        }
+        let before = site.parts();
+        site.world.steps.on(|step| step.is("delete", VOLUMES), 1, Fault::CrashBefore);
+        assert!(
+            tokio::time::timeout(Duration::from_secs(60), site.run_alone(back)).await.is_err(),
+            "it died"
+        );
+        assert_ne!(site.parts(), before, "the policy is held");
+        let told = site.run(&site.world.api.client("again"), !back).await;
+        assert!(told.is_complete() && told.done == 0, "{back}: {told}");
+        assert_eq!(site.parts(), before, "{back}");
+        site.no_policy_is_left("");
+    }
+}
+
 /// A site with a disk of GCE whose handle lacks the project.
 async fn with_disk() -> Site {
     let site = Site::new().await;
