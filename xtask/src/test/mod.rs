@@ -58,6 +58,7 @@ pub(crate) fn run() -> ExitCode {
     let with_cluster = binaries(&mut skipped, &mut broken);
     if with_cluster {
         real_node(&mut broken);
+        ceph();
     }
     let tally = tests(with_cluster, &mut broken);
     report(&tally, &skipped, &broken, started)
@@ -176,6 +177,14 @@ fn test_command(with: &Means) -> Command {
         command.args(CLUSTER_TESTS.iter().flat_map(|test| ["--skip", test]));
     }
     command
+}
+
+/// Installs a Ceph to test the driver on, where that can be done; tests that miss it say so themselves.
+fn ceph() {
+    if cluster::ceph::lack().is_some() {
+        eprintln!("== Ceph");
+        cluster::ceph::install();
+    }
 }
 
 /// Runs all tests, showing each result as it comes.
