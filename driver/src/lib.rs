@@ -3,6 +3,8 @@
 //! ```text
 //! service   the gRPC edge: logs, threads            serve, listen, flags: the process
 //!    │
+//! operations   the trait that a driver implements
+//!    │
 //! plugin    operations on volumes, snapshots, publications (controller, node, identity, metadata)
 //!    ├── check     the specification's limits        ├── lock    who works on what
 //!    ├── health    what is wrong, from what was seen │
@@ -27,6 +29,7 @@ mod loopdev;
 pub mod metadata;
 pub mod mount;
 mod node;
+pub mod operations;
 pub mod options;
 pub mod plugin;
 pub mod refusal;

@@ -27,6 +27,9 @@ pub enum Refusal {
     /// The RPC is switched off.
     #[error("{0} is switched off in this driver")]
     Unimplemented(&'static str),
+    /// This driver has no such RPC.
+    #[error("{0} is not served by this driver")]
+    NotServed(&'static str),
     /// No such object.
     #[error("{kind} {id:?} does not exist")]
     Unknown {
@@ -95,7 +98,7 @@ impl Refusal {
     pub fn code(&self) -> Code {
         match self {
             Self::Missing(_) | Self::Invalid { .. } | Self::Unsupported(_) => Code::InvalidArgument,
-            Self::Unimplemented(_) => Code::Unimplemented,
+            Self::Unimplemented(_) | Self::NotServed(_) => Code::Unimplemented,
             Self::Unknown { .. } => Code::NotFound,
             Self::Clash(_) => Code::AlreadyExists,
             Self::Busy(_) | Self::Away(_) | Self::Crowded { .. } | Self::BadToken(_) => Code::Aborted,
