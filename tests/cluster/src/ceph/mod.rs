@@ -156,23 +156,23 @@ impl Ceph {
     }
 
     /// Stops the monitor where it stands: connections stay and nobody answers. [`Self::resume_monitor`] ends that.
-    pub fn pause_monitor(&mut self) {
-        self.monitor.signal(Signal::STOP);
+    pub fn pause_monitor(&self) {
+        send(&self.monitor, Signal::STOP);
     }
 
     /// Lets the monitor go on.
-    pub fn resume_monitor(&mut self) {
-        self.monitor.signal(Signal::CONT);
+    pub fn resume_monitor(&self) {
+        send(&self.monitor, Signal::CONT);
     }
 
     /// Stops the OSD where it stands, as [`Self::pause_monitor`].
-    pub fn pause_osd(&mut self) {
-        self.osd.signal(Signal::STOP);
+    pub fn pause_osd(&self) {
+        send(&self.osd, Signal::STOP);
     }
 
     /// Lets the OSD go on.
-    pub fn resume_osd(&mut self) {
-        self.osd.signal(Signal::CONT);
+    pub fn resume_osd(&self) {
+        send(&self.osd, Signal::CONT);
     }
 
     /// The last lines of both daemons' output.
@@ -197,6 +197,15 @@ impl Drop for Ceph {
                 eprintln!("cannot keep Ceph's logs: {error}");
             }
         }
+    }
+}
+
+/// Signals a daemon, which nobody has waited for yet: its number is its own.
+fn send(daemon: &Process, signal: Signal) {
+    let pid = i32::try_from(daemon.id()).ok().and_then(rustix::process::Pid::from_raw);
+    if let Some(pid) = pid {
+        // One that has ended needs no signal.
+        let _ = rustix::process::kill_process(pid, signal);
     }
 }
 

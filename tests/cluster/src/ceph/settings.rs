@@ -42,6 +42,11 @@ mon_warn_on_pool_no_redundancy = false
 osd_objectstore = bluestore
 bluestore_block_size = 17179869184
 osd_memory_target = 939524096
+# The images of a client that was killed are free again in seconds.
+osd_client_watch_timeout = 5
+# Each snapshot is made and removed by the monitor, which would let changes wait for a second.
+paxos_propose_interval = 0.05
+paxos_min_wait = 0.01
 "
     )
 }
