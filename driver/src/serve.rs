@@ -106,7 +106,8 @@ pub async fn serve_rbd(options: RbdOptions) -> Result<(), ServeError> {
     let service = Service(driver);
     let router = builder()
         .add_service(IdentityServer::new(service.clone()))
-        .add_service(ControllerServer::new(service));
+        .add_service(ControllerServer::new(service.clone()))
+        .add_service(NodeServer::new(service));
     run(&endpoint, listener, router, stop).await
 }
 

@@ -11,6 +11,7 @@ use crate::rbd::flatten::Flattening;
 use crate::rbd::handle::Handle;
 use crate::rbd::journal::Journal;
 use crate::rbd::names::Kind;
+use crate::rbd::node::Mappers;
 use crate::rbd::options::RbdOptions;
 use crate::rbd::plan::Attributes;
 use crate::refusal::Refusal;
@@ -29,6 +30,8 @@ pub struct Rbd {
     pub(crate) calls: Slots,
     /// Connections to clusters.
     pub(crate) connections: Connections,
+    /// How images become devices.
+    pub(crate) mappers: Mappers,
     /// Chains of clones that are being cut.
     pub(crate) flattening: Flattening,
 }
@@ -60,8 +63,11 @@ impl Rbd {
     /// [`LoadError`].
     pub fn start(options: RbdOptions) -> Result<Self, LoadError> {
         let connections = Connections::new(Library::load()?, options.patience);
+        // Mapping connects, opens the image and waits for its lock.
+        let mappers = Mappers::new(3 * options.patience, options.fuse_folder.clone());
         Ok(Self {
             options,
+            mappers,
             locks: Locks::default(),
             calls: Slots::new("calls that work on Ceph", CALLS),
             connections,

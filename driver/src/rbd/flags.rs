@@ -7,6 +7,7 @@ use std::time::Duration;
 use base::flag::{Exit, Parsed};
 use csi::Endpoint;
 
+use crate::rbd::node::MapperKind;
 use crate::rbd::options::RbdOptions;
 
 /// The driver's name unless another is given.
@@ -20,6 +21,8 @@ base::flags! {
         "ceph-secret-folder" secret_folder: String = "", "Folder of a mounted Secret with userID and userKey, for calls that carry no secrets. Empty: no ListVolumes and no GetCapacity.";
         "ceph-timeout" patience: Duration = Duration::from_secs(10), "The longest that a single request to Ceph may take.";
         "instanceid" instance: String = "default", "What the names of the journal's directories end with; as of ceph-csi.";
+        "mapper" mapper: String = "krbd", "How images become devices where the class names no mounter: krbd, nbd, or fuse (rbd-fuse and loop devices: where the kernel has neither; slow, and gone with the container).";
+        "fuse-folder" fuse_folder: String = "/run/mooring-rbd", "Where rbd-fuse mounts.";
         "nameless-volumes" nameless: bool = false, "Serve CreateVolume without a name: the image is named <pool>-dynamic-pvc-<uuid>. Such a call cannot be repeated.";
         "rbdhardmaxclonedepth" hard_depth: u32 = 8, "A volume or snapshot with as many parents gets no clones until it is cut off them.";
         "rbdsoftmaxclonedepth" soft_depth: u32 = 4, "A volume or snapshot with as many parents is cut off them in the background when it gets a clone.";
@@ -32,6 +35,8 @@ const OURS: &[&str] = &[
     "ceph-secret-folder",
     "ceph-timeout",
     "instanceid",
+    "mapper",
+    "fuse-folder",
     "nameless-volumes",
     "rbdhardmaxclonedepth",
     "rbdsoftmaxclonedepth",
@@ -107,6 +112,11 @@ impl RbdFlags {
         if self.soft_depth == 0 || self.soft_depth > self.hard_depth {
             return Err(Exit::refuse("--rbdsoftmaxclonedepth: must be 1 to --rbdhardmaxclonedepth"));
         }
+        let mapper = MapperKind::named(&self.mapper);
+        let mapper = mapper.ok_or_else(|| Exit::refuse("--mapper: must be krbd, nbd or fuse"))?;
+        if !self.fuse_folder.starts_with('/') {
+            return Err(Exit::refuse("--fuse-folder: must be an absolute path"));
+        }
         let depth = |depth: u32| usize::try_from(depth).unwrap_or(usize::MAX);
         Ok(RbdOptions {
             endpoint,
@@ -118,6 +128,8 @@ impl RbdFlags {
             patience: self.patience,
             secret_folder: Some(self.secret_folder).filter(|folder| !folder.is_empty()).map(PathBuf::from),
             nameless: self.nameless,
+            mapper,
+            fuse_folder: PathBuf::from(self.fuse_folder),
             soft_depth: depth(self.soft_depth),
             hard_depth: depth(self.hard_depth),
         })

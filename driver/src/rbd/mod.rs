@@ -3,7 +3,7 @@
 //! ```text
 //! operations   which calls are served                      flags, options: the command line
 //!    │
-//! controller   the calls
+//! controller   the calls about volumes as a whole        node: those about volumes on a node
 //!    ├── class, credentials, config   what comes from a class, a Secret, the configuration file
 //!    ├── handle, names, size, plan    plain functions: ids, names, sizes, what to do next
 //!    ├── journal                      which name and id belong to which image, kept in Ceph
@@ -14,7 +14,7 @@
 //! The driver keeps nothing on its machine: several of them may work on one cluster, and ceph-csi beside them, if callers
 //! do not ask two of them about the same volume at once. Behaviour follows ceph-csi v3.12; deviations carry `Differs:`.
 //!
-//! What is not here yet is refused or not advertised: the node's service, encryption, topology, groups of snapshots.
+//! What is not here yet is refused or not advertised: encryption, topology, groups of snapshots.
 
 mod ceph;
 mod class;
@@ -30,6 +30,7 @@ mod handle;
 mod image;
 mod journal;
 mod names;
+mod node;
 mod operations;
 mod options;
 mod plan;

@@ -62,4 +62,54 @@ impl Operations for Rbd {
     ) -> Result<v1::ControllerExpandVolumeResponse, Refusal> {
         self.expand_volume(request)
     }
+
+    fn node_get_capabilities(&self) -> v1::NodeGetCapabilitiesResponse {
+        self.node_capabilities()
+    }
+
+    fn node_get_info(&self) -> v1::NodeGetInfoResponse {
+        self.node_info()
+    }
+
+    fn node_stage_volume(
+        &self,
+        request: v1::NodeStageVolumeRequest,
+    ) -> Result<v1::NodeStageVolumeResponse, Refusal> {
+        self.stage(request)
+    }
+
+    fn node_unstage_volume(
+        &self,
+        request: v1::NodeUnstageVolumeRequest,
+    ) -> Result<v1::NodeUnstageVolumeResponse, Refusal> {
+        self.unstage(request)
+    }
+
+    fn node_publish_volume(
+        &self,
+        request: v1::NodePublishVolumeRequest,
+    ) -> Result<v1::NodePublishVolumeResponse, Refusal> {
+        self.publish(request)
+    }
+
+    fn node_unpublish_volume(
+        &self,
+        request: v1::NodeUnpublishVolumeRequest,
+    ) -> Result<v1::NodeUnpublishVolumeResponse, Refusal> {
+        self.unpublish(request)
+    }
+
+    fn node_get_volume_stats(
+        &self,
+        request: v1::NodeGetVolumeStatsRequest,
+    ) -> Result<v1::NodeGetVolumeStatsResponse, Refusal> {
+        self.stats(request)
+    }
+
+    fn node_expand_volume(
+        &self,
+        request: v1::NodeExpandVolumeRequest,
+    ) -> Result<v1::NodeExpandVolumeResponse, Refusal> {
+        self.expand_on_node(request)
+    }
 }

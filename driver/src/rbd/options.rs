@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use csi::Endpoint;
 
+use crate::rbd::node::MapperKind;
+
 /// The driver's settings.
 #[derive(Debug, Clone)]
 pub struct RbdOptions {
@@ -27,6 +29,10 @@ pub struct RbdOptions {
     pub secret_folder: Option<PathBuf>,
     /// CreateVolume is served without a name.
     pub nameless: bool,
+    /// How images become devices where the class does not say.
+    pub(crate) mapper: MapperKind,
+    /// Where rbd-fuse mounts.
+    pub(crate) fuse_folder: PathBuf,
     /// A chain of clones as long as this is cut after the call.
     pub soft_depth: usize,
     /// A chain of clones as long as this is cut before anything is added to it.

@@ -9,7 +9,10 @@ use std::time::Duration;
 use base::secret::SecretValue;
 
 use super::library::{Library, Raw};
-use super::{c_string, checked, checked_id};
+use super::{c_string, checked, checked_id, copied};
+
+/// The longest pool name that is understood.
+const MAX_NAME: usize = 512;
 
 /// Where a cluster is, who asks, and how long for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +90,20 @@ impl Cluster {
                 look()
             }
             outcome => outcome,
+        }
+    }
+
+    /// The name of a pool by its id.
+    ///
+    /// # Errors
+    /// ENOENT.
+    pub(crate) fn pool_name(&self, id: i64) -> io::Result<String> {
+        let mut name: [c_char; MAX_NAME] = [0; MAX_NAME];
+        // SAFETY: at most as many bytes as are given are written, the last one zero; so there is a C string.
+        unsafe {
+            let written = (self.library.rados_pool_reverse_lookup)(self.raw, id, name.as_mut_ptr(), MAX_NAME);
+            checked(written)?;
+            Ok(copied(name.as_ptr()))
         }
     }
 

@@ -75,6 +75,7 @@ functions! {
         fn rados_buffer_free(*mut c_char);
         fn rados_wait_for_latest_osdmap(Raw) -> c_int;
         fn rados_pool_lookup(Raw, Text) -> i64;
+        fn rados_pool_reverse_lookup(Raw, i64, *mut c_char, usize) -> c_int;
         fn rados_pool_list(Raw, *mut c_char, usize) -> c_int;
         fn rados_ioctx_create2(Raw, i64, *mut Raw) -> c_int;
         fn rados_ioctx_destroy(Raw);

@@ -1,7 +1,7 @@
 //! A driver on a namespace of its own in a Ceph that all tests of this file share.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cluster::ceph::{self, Ceph, POOL, USER};
 use cluster::skip;
@@ -14,6 +14,9 @@ use tonic::Status;
 /// For a call that works on Ceph.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
+/// For the OSD to remove what snapshots held.
+const TRIMMING: Duration = Duration::from_secs(60);
+
 /// Ends with the process, which is when the guard of its processes ends it.
 static CEPH: OnceCell<Ceph> = OnceCell::const_new();
 
@@ -23,6 +26,23 @@ pub(crate) struct Stand {
     pub(crate) folder: TempDir,
     pub(crate) namespace: String,
     ceph: &'static Ceph,
+    daemons: Daemons,
+}
+
+/// The folder where a test's rbd-fuse daemons mount. Those that a failed test left would wait for its Ceph for ever.
+struct Daemons(std::path::PathBuf);
+
+impl Drop for Daemons {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // A daemon that ends while something on its device is mounted may never end.
+            let script = "for m in $(cut -d' ' -f5 /proc/self/mountinfo | grep -F \"$0\" | grep -vF /fuse/); do umount -l $m; done; \
+                for d in $(grep -lF \"$0\" /sys/block/loop*/loop/backing_file); do losetup -d /dev/$(echo $d | cut -d/ -f4); done";
+            let folder = self.0.parent().unwrap_or(&self.0);
+            let _ = std::process::Command::new("sh").args(["-c", script]).arg(folder).status();
+            let _ = std::process::Command::new("pkill").args(["-KILL", "-f"]).arg(&self.0).status();
+        }
+    }
 }
 
 /// The Ceph; none where there can be none.
@@ -40,6 +60,28 @@ impl Stand {
         Some(Self::on(shared(name).await?, name, args).await)
     }
 
+    /// As [`Self::start`], a driver that maps images by rbd-fuse, which needs neither krbd nor nbd. Below the folder of the test
+    /// is what it mounts.
+    pub(crate) async fn start_with_mounts(name: &str, args: &[&str]) -> Option<Self> {
+        // The driver of the moment chooses the folder, which is the test's.
+        let mut stand = Self::start(name, &[]).await?;
+        let fuse = stand.fuse();
+        let all = [args, &["--mapper=fuse", &fuse]].concat();
+        stand.restart(&all).await;
+        Some(stand)
+    }
+
+    fn fuse(&self) -> String {
+        format!("--fuse-folder={}", self.daemons.0.display())
+    }
+
+    /// Asserts that neither a mount nor a device is left.
+    pub(crate) fn assert_nothing_mounted(&self) {
+        let nothing = Vec::<std::path::PathBuf>::new();
+        assert_eq!(conformance::mounts_below(self.folder.path()), nothing);
+        assert_eq!(conformance::loop_devices_below(self.folder.path()), nothing);
+    }
+
     /// As [`Self::start`], on this Ceph.
     pub(crate) async fn on(ceph: &'static Ceph, name: &str, args: &[&str]) -> Self {
         run(ceph.tool("rbd").args(["namespace", "create", "--pool", POOL, "--namespace", name]));
@@ -53,7 +95,8 @@ impl Stand {
         write("userID", USER);
         write("userKey", ceph.key());
         let driver = drive(&folder, args).await;
-        Self { driver, folder, namespace: name.to_owned(), ceph }
+        let daemons = Daemons(folder.path().join("fuse"));
+        Self { driver, folder, namespace: name.to_owned(), ceph, daemons }
     }
 
     /// Kills the driver and starts another one.
@@ -183,12 +226,18 @@ impl Stand {
         format!("0001-{:04x}-{}-{}-{uuid}", self.namespace.len(), self.namespace, self.pool())
     }
 
-    /// Asserts that nothing is left: no image, nothing in the trash, no object but the directories, which are empty.
+    /// Asserts that nothing is left: no image, nothing in the trash, no object but the directories, which are empty. The OSD
+    /// removes what snapshots held some time after them.
     pub(crate) fn assert_empty(&self) {
         assert_eq!(self.images(), [""; 0]);
         assert_eq!(self.rbd(&["trash", "ls", "--all"]), "");
-        let objects: BTreeSet<String> = self.rados(&["ls"]).lines().map(str::to_owned).collect();
-        for object in objects {
+        let end = Instant::now() + TRIMMING;
+        let objects = || -> BTreeSet<String> { self.rados(&["ls"]).lines().map(str::to_owned).collect() };
+        let is_data = |object: &String| object.starts_with("rbd_data.");
+        while objects().iter().any(is_data) && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        for object in objects() {
             let is_directory = ["csi.volumes.default", "csi.snaps.default"].contains(&object.as_str());
             // What Ceph itself keeps of images and of clones.
             let is_cephs =
