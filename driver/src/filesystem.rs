@@ -121,14 +121,34 @@ pub fn format_and_mount(device: &Path, target: &Path, kind: FsType, options: &[&
     if mount::is_mounted(target).map_err(system)? {
         return Ok(());
     }
+    // No blocks for root alone.
+    format(device, kind, if kind == FsType::Ext4 { &["-m0"] } else { &[] })?;
+    self::mount(device, target, kind, options)
+}
+
+/// Makes a file system on a blank device, with these options of mkfs. One of the kind may be there already; a device with
+/// anything else on it is never overwritten.
+///
+/// # Errors
+/// [`FsError`].
+pub fn format(device: &Path, kind: FsType, options: &[&str]) -> Result<(), FsError> {
+    let system = |source| FsError::System { device: device.display().to_string(), source };
     let occupied =
         |found| FsError::Occupied { device: device.display().to_string(), found, wanted: kind.name() };
     match look(device).map_err(system)? {
-        Found::FileSystem(found) if found == kind => {}
-        Found::FileSystem(found) => return Err(occupied(found.name())),
-        Found::Other => return Err(occupied("unknown data")),
-        Found::Nothing => make(device, kind)?,
+        Found::FileSystem(found) if found == kind => Ok(()),
+        Found::FileSystem(found) => Err(occupied(found.name())),
+        Found::Other => Err(occupied("unknown data")),
+        Found::Nothing => make(device, kind, options),
     }
+}
+
+/// Mounts a device with a file system.
+///
+/// # Errors
+/// [`FsError`].
+pub fn mount(device: &Path, target: &Path, kind: FsType, options: &[&str]) -> Result<(), FsError> {
+    let system = |source| FsError::System { device: device.display().to_string(), source };
     let known = mount::flags_of(options.iter().copied());
     let each = options.iter().flat_map(|element| element.split(','));
     let rest: Vec<&str> = each.filter(|option| mount::flags_of([*option]).is_empty()).collect();
@@ -148,11 +168,11 @@ pub fn grow(device: &Path, target: &Path, kind: FsType) -> Result<(), FsError> {
     }
 }
 
-fn make(device: &Path, kind: FsType) -> Result<(), FsError> {
+fn make(device: &Path, kind: FsType, options: &[&str]) -> Result<(), FsError> {
     match kind {
-        // No blocks for root alone; whole devices without a question.
-        FsType::Ext4 => run("mkfs.ext4", &["-q", "-F", "-m0"], device, device),
-        FsType::Xfs => run("mkfs.xfs", &["-q"], device, device),
+        // Whole devices without a question.
+        FsType::Ext4 => run("mkfs.ext4", &[&["-q", "-F"], options].concat(), device, device),
+        FsType::Xfs => run("mkfs.xfs", &[&["-q"], options].concat(), device, device),
     }
 }
 

@@ -1,5 +1,5 @@
 //! The command line: every flag of the Go driver (`docs/upstream/hostpath.md`), `--hidden-capabilities`, `--disable-online-expansion`,
-//! `--target-root` and `--sparse`.
+//! `--target-root` and `--sparse`; and `--backend`, with the flags of [`crate::rbd::flags`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -10,6 +10,8 @@ use base::quantity::Quantity;
 use csi::{Endpoint, v1};
 
 use crate::options::{BlockType, Options};
+use crate::rbd::RbdOptions;
+use crate::rbd::flags::{NAME, RbdFlags};
 
 /// Flags that may be given several times; each adds to the ones before.
 const REPEATED: [&str; 4] =
@@ -62,7 +64,7 @@ base::flags! {
     /// The driver's own flags.
     pub struct DriverFlags {
         "endpoint" endpoint: String = "unix:///tmp/csi.sock", "Where to listen: unix:///path, tcp://host:port (no host: this machine only), or a socket path.";
-        "drivername" name: String = "hostpath.csi.k8s.io", "Name of the driver.";
+        "drivername" name: String = "hostpath.csi.k8s.io", "Name of the driver; with --backend=rbd the default is rbd.csi.ceph.com.";
         "nodeid" node_id: String = "", "Id of this node. Required.";
         "statedir" state_folder: String = "/csi-data-dir", "Folder for the volumes and the driver's state; made if it is not there.";
         "maxvolumespernode" max_volumes: i64 = 0, "How many volumes this node says it takes; 0: no limit. Not enforced.";
@@ -109,6 +111,8 @@ base::flags! {
 pub enum Role {
     /// A driver.
     Driver(Box<Options>),
+    /// A driver for images in Ceph.
+    Rbd(Box<RbdOptions>),
     /// A byte proxy between these two.
     Proxy {
         /// Where callers connect.
@@ -124,14 +128,18 @@ pub enum Role {
 /// How to leave: 0 for help and version, 2 for an unreadable command line, 1 for values that do not fit.
 pub fn parse(program: &str, args: impl IntoIterator<Item = String>) -> Result<(Role, LoggingFlags), Exit> {
     let mut set = FlagSet::new(program, Dialect::Go);
-    set.group::<DriverFlags>().group::<LoggingFlags>();
+    set.group::<DriverFlags>().group::<RbdFlags>().group::<LoggingFlags>();
     let parsed = set.parse(merge_repeated(args))?;
-    let flags: DriverFlags = parsed.read();
-    Ok((flags.role()?, parsed.read()))
+    let (mut flags, rbd): (DriverFlags, RbdFlags) = (parsed.read(), parsed.read());
+    let rbd = rbd.is_chosen(&parsed)?.then_some(rbd);
+    if rbd.is_some() && !parsed.is_set("drivername") {
+        NAME.clone_into(&mut flags.name);
+    }
+    Ok((flags.role(rbd)?, parsed.read()))
 }
 
 impl DriverFlags {
-    fn role(self) -> Result<Role, Exit> {
+    fn role(self, rbd: Option<RbdFlags>) -> Result<Role, Exit> {
         let refuse = |flag: &str, reason: String| Exit::refuse(format!("--{flag}: {reason}"));
         let endpoint =
             Endpoint::parse(&self.endpoint).map_err(|error| refuse("endpoint", error.to_string()))?;
@@ -143,6 +151,11 @@ impl DriverFlags {
         check_text("nodeid", &self.node_id, crate::check::MAX_NODE_ID)?;
         check_text("drivername", &self.name, 63)?;
         check_name(&self.name)?;
+        check_hidden(&self.hidden.0)?;
+        if let Some(rbd) = rbd {
+            let options = rbd.options(endpoint, self.name, self.node_id, self.hidden.0)?;
+            return Ok(Role::Rbd(Box::new(options)));
+        }
         if self.attach_limit < -1 || self.max_volumes < 0 || self.max_size < 0 || self.max_size_node < 0 {
             return Err(refuse(
                 "attach-limit, maxvolumespernode, max-volume-size",
@@ -157,7 +170,6 @@ impl DriverFlags {
                 return Err(refuse("snapshot-metadata-block-type", reason));
             }
         };
-        check_hidden(&self.hidden.0)?;
         if let Some(root) = self.target_roots.0.iter().find(|root| !root.starts_with('/')) {
             return Err(refuse("target-root", format!("{root:?} is not an absolute path")));
         }
@@ -267,7 +279,7 @@ mod tests {
     fn options(args: &[&str]) -> Options {
         match read(&[&["--nodeid=n"], args].concat()).unwrap() {
             Role::Driver(options) => *options,
-            Role::Proxy { .. } => panic!("a driver was asked for"),
+            other => panic!("a hostpath driver was asked for, not {other:?}"),
         }
     }
 
@@ -319,6 +331,19 @@ mod tests {
     }
 
     #[test]
+    fn the_backend_chooses_name_and_flags() {
+        let rbd = |args: &[&str]| match read(&[&["--nodeid=n", "--backend=rbd"], args].concat()).unwrap() {
+            Role::Rbd(options) => *options,
+            other => panic!("{other:?}"),
+        };
+        let plain = rbd(&[]);
+        assert_eq!((plain.name.as_str(), plain.instance.as_str()), ("rbd.csi.ceph.com", "default"));
+        assert_eq!((plain.patience.as_secs(), plain.soft_depth, plain.hard_depth), (10, 4, 8));
+        assert!(!plain.nameless && plain.secret_folder.is_none());
+        assert_eq!(rbd(&["--drivername=a.b"]).name, "a.b");
+    }
+
+    #[test]
     fn bad_values_name_the_flag_and_leave_with_1_or_2() {
         for (args, code, word) in [
             (&["--endpoint=x"][..], 1, "endpoint"),
@@ -329,6 +354,12 @@ mod tests {
             (&["--hidden-capabilities=NOPE", "--nodeid=n"], 1, "NOPE"),
             (&["--hidden-capabilities=GET_VOLUME_HEALTHY", "--nodeid=n"], 1, "CSI 1.13"),
             (&["--target-root=var/lib/kubelet", "--nodeid=n"], 1, "target-root"),
+            (&["--backend=nfs", "--nodeid=n"], 1, "neither hostpath nor rbd"),
+            (&["--backend=rbd", "--sparse", "--nodeid=n"], 1, "--sparse: does nothing"),
+            (&["--instanceid=x", "--nodeid=n"], 1, "--instanceid: does nothing"),
+            (&["--backend=rbd", "--instanceid=a.b", "--nodeid=n"], 1, "--instanceid"),
+            (&["--backend=rbd", "--ceph-timeout=10ms", "--nodeid=n"], 1, "--ceph-timeout"),
+            (&["--backend=rbd", "--rbdsoftmaxclonedepth=9", "--nodeid=n"], 1, "--rbdsoftmaxclonedepth"),
             (&["--capacity=fast", "--nodeid=n"], 2, "kind=quantity"),
             (&["--no-such-flag"], 2, "no-such-flag"),
         ] {

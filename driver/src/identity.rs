@@ -17,6 +17,11 @@ impl Plugin {
         }
     }
 
+    /// Ready as soon as it listens.
+    pub fn probe(&self) -> v1::ProbeResponse {
+        v1::ProbeResponse::default()
+    }
+
     /// Services, and whether topology matters.
     pub fn plugin_capabilities(&self) -> v1::GetPluginCapabilitiesResponse {
         let options = &self.options;

@@ -1,7 +1,9 @@
-//! A CSI driver for the local disk: complete, crash-safe, and a reference for driver authors.
+//! A CSI driver for the local disk: complete, crash-safe, and a reference for driver authors. And one for images in Ceph.
 //!
 //! ```text
 //! service   the gRPC edge: logs, threads            serve, listen, flags: the process
+//!    │
+//! operations   the trait that a driver implements        rbd: the driver for images in Ceph
 //!    │
 //! plugin    operations on volumes, snapshots, publications (controller, node, identity, metadata)
 //!    ├── check     the specification's limits        ├── lock    who works on what
@@ -27,8 +29,10 @@ mod loopdev;
 pub mod metadata;
 pub mod mount;
 mod node;
+pub mod operations;
 pub mod options;
 pub mod plugin;
+pub mod rbd;
 pub mod refusal;
 pub mod rights;
 mod serve;
@@ -36,7 +40,7 @@ pub mod service;
 pub mod store;
 mod sys;
 
-pub use serve::{ServeError, open, proxy, serve};
+pub use serve::{ServeError, open, proxy, serve, serve_rbd};
 
 /// Lets the process open as many files as it may: copies of deep folder trees need many.
 pub fn raise_file_limit() {

@@ -45,6 +45,14 @@ pub(crate) fn attach(file: &File, path: &Path, readonly: bool, tag: &str) -> io:
     if let Some(found) = known.find(|found| !found.backing.leaving) {
         return Ok(found.node);
     }
+    attach_new(file, readonly, tag)
+}
+
+/// A new device for a file, with this tag.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn attach_new(file: &File, readonly: bool, tag: &str) -> io::Result<PathBuf> {
     let control = OpenOptions::new().read(true).write(true).open("/dev/loop-control")?;
     for _ in 0..ATTEMPTS {
         let number = sys::free_number(&control)?;

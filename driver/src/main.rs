@@ -20,6 +20,7 @@ fn main() {
         .unwrap_or_else(|error| base::log::exit(error, "Cannot start the runtime"));
     let outcome = match role {
         Role::Driver(options) => runtime.block_on(driver::serve(*options)),
+        Role::Rbd(options) => runtime.block_on(driver::serve_rbd(*options)),
         Role::Proxy { endpoint, other } => runtime.block_on(driver::proxy(endpoint, other)),
     };
     // Calls that outlived the grace period must not hold the process.

@@ -27,6 +27,9 @@ pub enum Refusal {
     /// The RPC is switched off.
     #[error("{0} is switched off in this driver")]
     Unimplemented(&'static str),
+    /// This driver has no such RPC.
+    #[error("{0} is not served by this driver")]
+    NotServed(&'static str),
     /// No such object.
     #[error("{kind} {id:?} does not exist")]
     Unknown {
@@ -70,6 +73,22 @@ pub enum Refusal {
     /// The snapshot cannot be used yet.
     #[error("snapshot {0:?} is not ready yet: try again later")]
     NotReady(String),
+    /// The storage does not answer. What was asked for may have been done.
+    #[error("the storage does not answer: {what}: {source}: try again later")]
+    Outage {
+        /// What was tried.
+        what: String,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The storage does not take the secrets.
+    #[error("{what}: {source}: check the user, its key and what it may do")]
+    Denied {
+        /// What was tried.
+        what: String,
+        /// The reason.
+        source: io::Error,
+    },
     /// The system refused.
     #[error("{what}: {source}")]
     System {
@@ -95,7 +114,7 @@ impl Refusal {
     pub fn code(&self) -> Code {
         match self {
             Self::Missing(_) | Self::Invalid { .. } | Self::Unsupported(_) => Code::InvalidArgument,
-            Self::Unimplemented(_) => Code::Unimplemented,
+            Self::Unimplemented(_) | Self::NotServed(_) => Code::Unimplemented,
             Self::Unknown { .. } => Code::NotFound,
             Self::Clash(_) => Code::AlreadyExists,
             Self::Busy(_) | Self::Away(_) | Self::Crowded { .. } | Self::BadToken(_) => Code::Aborted,
@@ -103,7 +122,8 @@ impl Refusal {
             Self::OutOfOrder(_) => Code::Internal,
             Self::Full(_) => Code::ResourceExhausted,
             Self::Size(_) => Code::OutOfRange,
-            Self::NotReady(_) | Self::Unfinished { .. } => Code::Unavailable,
+            Self::NotReady(_) | Self::Unfinished { .. } | Self::Outage { .. } => Code::Unavailable,
+            Self::Denied { .. } => Code::Unauthenticated,
             Self::System { source, .. } if is_full(source) => Code::ResourceExhausted,
             Self::System { .. } => Code::Internal,
         }

@@ -19,6 +19,7 @@ use crate::backend::hostpath::{Hostpath, Space};
 use crate::listen::Listener;
 use crate::options::Options;
 use crate::plugin::{Plugin, StartError};
+use crate::rbd::{LoadError, Rbd, RbdOptions};
 use crate::service::Service;
 
 /// How long calls that are under way may take after the signal to stop.
@@ -34,6 +35,9 @@ pub enum ServeError {
     /// The driver could not start.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// The driver for images could not start.
+    #[error(transparent)]
+    Load(#[from] LoadError),
     /// The endpoint cannot be listened on.
     #[error("cannot listen on {endpoint}: {source}")]
     Listen {
@@ -75,19 +79,51 @@ pub async fn serve(options: Options) -> Result<(), ServeError> {
         () = stop.as_mut() => return Ok(()),
     };
     let plugin = plugin.map_err(|error| ServeError::Signals(io::Error::other(error)))??;
+    let plugin = Arc::new(plugin);
     let listener = bind(&endpoint).await?;
     base::info!("Listening"; "endpoint" => endpoint, "driver" => plugin.options.name, "node" => plugin.options.node_id);
     // Beside the calls: it may take longer than callers wait for a socket. A stop leaves the rest to the next
     // start.
-    let plugin = Arc::new(plugin);
     let cleaner = Arc::clone(&plugin);
     std::thread::spawn(move || cleaner.clean());
+    run(&endpoint, listener, services(&plugin), stop).await?;
+    // With it goes the state folder's lock.
+    drop(plugin);
+    Ok(())
+}
+
+/// As [`serve`], a driver for images in Ceph.
+///
+/// # Errors
+/// [`ServeError`].
+pub async fn serve_rbd(options: RbdOptions) -> Result<(), ServeError> {
+    let endpoint = options.endpoint.clone();
+    let stop = stop_signal()?;
+    let (name, node) = (options.name.clone(), options.node_id.clone());
+    let driver = Arc::new(Rbd::start(options)?);
+    let listener = bind(&endpoint).await?;
+    base::info!("Listening"; "endpoint" => endpoint, "driver" => name, "node" => node);
+    let service = Service(driver);
+    let router = builder()
+        .add_service(IdentityServer::new(service.clone()))
+        .add_service(ControllerServer::new(service.clone()))
+        .add_service(NodeServer::new(service));
+    run(&endpoint, listener, router, stop).await
+}
+
+/// Serves until `stop`, and then what is under way for as long as [`GRACE`].
+async fn run(
+    endpoint: &Endpoint,
+    listener: Listener,
+    router: Router,
+    stop: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
     // Kept to the end: with it goes the state folder's lock, and then a successor makes its socket.
     let incoming = futures::stream::unfold(listener, |listener| async move {
         Some((Ok::<_, io::Error>(listener.next().await), listener))
     });
     let (stopping, stopped) = tokio::sync::oneshot::channel();
-    let server = services(&plugin).serve_with_incoming_shutdown(incoming, async move {
+    let server = router.serve_with_incoming_shutdown(incoming, async move {
         stop.await;
         // Nobody waits for it when the server failed first.
         let _ = stopping.send(());
@@ -103,17 +139,18 @@ pub async fn serve(options: Options) -> Result<(), ServeError> {
         // Gone already unless the server was cut short.
         let _ = std::fs::remove_file(path);
     }
-    drop(plugin);
     Ok(())
+}
+
+fn builder() -> Server {
+    Server::builder().http2_keepalive_interval(Some(KEEPALIVE)).http2_keepalive_timeout(Some(KEEPALIVE))
 }
 
 /// What the driver serves on each connection.
 fn services(plugin: &Arc<Plugin>) -> Router {
     let service = Service(Arc::clone(plugin));
     let metadata = service.0.options.metadata.then(|| SnapshotMetadataServer::new(service.clone()));
-    Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE))
+    builder()
         .add_service(IdentityServer::new(service.clone()))
         .add_service(ControllerServer::new(service.clone()))
         .add_service(GroupControllerServer::new(service.clone()))

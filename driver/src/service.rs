@@ -25,6 +25,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::metadata::{Runs, Walk};
+use crate::operations::Operations;
 use crate::plugin::Plugin;
 use crate::refusal::Refusal;
 
@@ -37,18 +38,24 @@ const AHEAD: usize = 4;
 const LEVEL: i32 = 5;
 
 /// The driver as a gRPC server sees it.
-#[derive(Debug, Clone)]
-pub struct Service(pub Arc<Plugin>);
+#[derive(Debug)]
+pub struct Service<D>(pub Arc<D>);
+
+impl<D> Clone for Service<D> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
 
 /// Runs an operation on a thread that may block, and logs both ends.
-async fn answer<R: Rpc>(
-    service: &Service,
+async fn answer<D: Operations, R: Rpc>(
+    service: &Service<D>,
     request: Request<R>,
-    operation: impl FnOnce(&Plugin, R) -> Result<R::Reply, Refusal> + Send + 'static,
+    operation: impl FnOnce(&D, R) -> Result<R::Reply, Refusal> + Send + 'static,
 ) -> Result<Response<R::Reply>, Status> {
-    let plugin = Arc::clone(&service.0);
+    let driver = Arc::clone(&service.0);
     logged(request.into_inner(), async |request| {
-        match tokio::task::spawn_blocking(move || operation(&plugin, request)).await {
+        match tokio::task::spawn_blocking(move || operation(&driver, request)).await {
             Ok(outcome) => outcome.map_err(Status::from),
             Err(error) => Err(panicked(&error)),
         }
@@ -58,10 +65,10 @@ async fn answer<R: Rpc>(
 
 /// Answers at once, and logs both ends: for operations that never block. They need no thread, so that a
 /// liveness probe is answered while all threads are busy.
-async fn answer_at_once<R: Rpc>(
-    service: &Service,
+async fn answer_at_once<D: Operations, R: Rpc>(
+    service: &Service<D>,
     request: Request<R>,
-    operation: impl FnOnce(&Plugin) -> R::Reply,
+    operation: impl FnOnce(&D) -> R::Reply,
 ) -> Result<Response<R::Reply>, Status> {
     logged(request.into_inner(), async |_| Ok(operation(&service.0))).await
 }
@@ -119,15 +126,14 @@ fn call_line(method: &str, asked: &str, reply: &str, status: Option<&Status>) ->
     )
 }
 
-/// Declares a service whose RPCs all run one operation of the plugin: `=` on a thread that may block, `=>` at
-/// once.
+/// Declares a service whose RPCs are operations of the driver: `=` on a thread that may block, `=>` at once.
 macro_rules! rpcs {
-    ($trait:ident { $( $name:ident ( $request:ident ) -> $reply:ident $how:tt $operation:expr; )* }) => {
+    ($trait:ident { $( $name:ident ( $request:ident ) -> $reply:ident $how:tt; )* }) => {
         #[tonic::async_trait]
-        impl $trait for Service {
+        impl<D: Operations> $trait for Service<D> {
             $(
                 async fn $name(&self, request: Request<v1::$request>) -> Result<Response<v1::$reply>, Status> {
-                    rpcs!(@call $how)(self, request, $operation).await
+                    rpcs!(@call $how)(self, request, D::$name).await
                 }
             )*
         }
@@ -137,65 +143,57 @@ macro_rules! rpcs {
 }
 
 rpcs! { Identity {
-    get_plugin_info(GetPluginInfoRequest) -> GetPluginInfoResponse => |plugin| plugin.plugin_info();
-    get_plugin_capabilities(GetPluginCapabilitiesRequest) -> GetPluginCapabilitiesResponse
-        => |plugin| plugin.plugin_capabilities();
-    probe(ProbeRequest) -> ProbeResponse => |_| v1::ProbeResponse::default();
+    get_plugin_info(GetPluginInfoRequest) -> GetPluginInfoResponse =>;
+    get_plugin_capabilities(GetPluginCapabilitiesRequest) -> GetPluginCapabilitiesResponse =>;
+    probe(ProbeRequest) -> ProbeResponse =>;
 } }
 
 rpcs! { Controller {
-    create_volume(CreateVolumeRequest) -> CreateVolumeResponse = Plugin::create_volume;
-    delete_volume(DeleteVolumeRequest) -> DeleteVolumeResponse = Plugin::delete_volume;
-    controller_publish_volume(ControllerPublishVolumeRequest) -> ControllerPublishVolumeResponse = Plugin::attach;
-    controller_unpublish_volume(ControllerUnpublishVolumeRequest) -> ControllerUnpublishVolumeResponse = Plugin::detach;
-    validate_volume_capabilities(ValidateVolumeCapabilitiesRequest) -> ValidateVolumeCapabilitiesResponse
-        = Plugin::validate;
-    list_volumes(ListVolumesRequest) -> ListVolumesResponse = Plugin::list_volumes;
-    controller_list_volume_health(ControllerListVolumeHealthRequest) -> ControllerListVolumeHealthResponse
-        = Plugin::list_volume_health;
-    controller_get_volume_health(ControllerGetVolumeHealthRequest) -> ControllerGetVolumeHealthResponse
-        = Plugin::get_volume_health;
-    get_capacity(GetCapacityRequest) -> GetCapacityResponse = Plugin::capacity;
-    controller_get_capabilities(ControllerGetCapabilitiesRequest) -> ControllerGetCapabilitiesResponse
-        => |plugin| plugin.controller_capabilities();
-    create_snapshot(CreateSnapshotRequest) -> CreateSnapshotResponse = Plugin::create_snapshot;
-    delete_snapshot(DeleteSnapshotRequest) -> DeleteSnapshotResponse = Plugin::delete_snapshot;
-    list_snapshots(ListSnapshotsRequest) -> ListSnapshotsResponse = Plugin::list_snapshots;
-    get_snapshot(GetSnapshotRequest) -> GetSnapshotResponse = Plugin::get_snapshot;
-    controller_expand_volume(ControllerExpandVolumeRequest) -> ControllerExpandVolumeResponse = Plugin::expand_volume;
-    controller_get_volume(ControllerGetVolumeRequest) -> ControllerGetVolumeResponse = Plugin::get_volume;
-    controller_modify_volume(ControllerModifyVolumeRequest) -> ControllerModifyVolumeResponse = Plugin::modify_volume;
+    create_volume(CreateVolumeRequest) -> CreateVolumeResponse =;
+    delete_volume(DeleteVolumeRequest) -> DeleteVolumeResponse =;
+    controller_publish_volume(ControllerPublishVolumeRequest) -> ControllerPublishVolumeResponse =;
+    controller_unpublish_volume(ControllerUnpublishVolumeRequest) -> ControllerUnpublishVolumeResponse =;
+    validate_volume_capabilities(ValidateVolumeCapabilitiesRequest) -> ValidateVolumeCapabilitiesResponse =;
+    list_volumes(ListVolumesRequest) -> ListVolumesResponse =;
+    controller_list_volume_health(ControllerListVolumeHealthRequest) -> ControllerListVolumeHealthResponse =;
+    controller_get_volume_health(ControllerGetVolumeHealthRequest) -> ControllerGetVolumeHealthResponse =;
+    get_capacity(GetCapacityRequest) -> GetCapacityResponse =;
+    controller_get_capabilities(ControllerGetCapabilitiesRequest) -> ControllerGetCapabilitiesResponse =>;
+    create_snapshot(CreateSnapshotRequest) -> CreateSnapshotResponse =;
+    delete_snapshot(DeleteSnapshotRequest) -> DeleteSnapshotResponse =;
+    list_snapshots(ListSnapshotsRequest) -> ListSnapshotsResponse =;
+    get_snapshot(GetSnapshotRequest) -> GetSnapshotResponse =;
+    controller_expand_volume(ControllerExpandVolumeRequest) -> ControllerExpandVolumeResponse =;
+    controller_get_volume(ControllerGetVolumeRequest) -> ControllerGetVolumeResponse =;
+    controller_modify_volume(ControllerModifyVolumeRequest) -> ControllerModifyVolumeResponse =;
 } }
 
 rpcs! { GroupController {
     group_controller_get_capabilities(GroupControllerGetCapabilitiesRequest)
-        -> GroupControllerGetCapabilitiesResponse => |plugin| plugin.group_capabilities();
-    create_volume_group_snapshot(CreateVolumeGroupSnapshotRequest) -> CreateVolumeGroupSnapshotResponse
-        = Plugin::create_group;
-    delete_volume_group_snapshot(DeleteVolumeGroupSnapshotRequest) -> DeleteVolumeGroupSnapshotResponse
-        = Plugin::delete_group;
-    get_volume_group_snapshot(GetVolumeGroupSnapshotRequest) -> GetVolumeGroupSnapshotResponse = Plugin::get_group;
+        -> GroupControllerGetCapabilitiesResponse =>;
+    create_volume_group_snapshot(CreateVolumeGroupSnapshotRequest) -> CreateVolumeGroupSnapshotResponse =;
+    delete_volume_group_snapshot(DeleteVolumeGroupSnapshotRequest) -> DeleteVolumeGroupSnapshotResponse =;
+    get_volume_group_snapshot(GetVolumeGroupSnapshotRequest) -> GetVolumeGroupSnapshotResponse =;
 } }
 
 rpcs! { Node {
-    node_stage_volume(NodeStageVolumeRequest) -> NodeStageVolumeResponse = Plugin::stage;
-    node_unstage_volume(NodeUnstageVolumeRequest) -> NodeUnstageVolumeResponse = Plugin::unstage;
-    node_publish_volume(NodePublishVolumeRequest) -> NodePublishVolumeResponse = Plugin::publish;
-    node_unpublish_volume(NodeUnpublishVolumeRequest) -> NodeUnpublishVolumeResponse = Plugin::unpublish;
-    node_get_volume_stats(NodeGetVolumeStatsRequest) -> NodeGetVolumeStatsResponse = Plugin::stats;
-    node_get_volume_health(NodeGetVolumeHealthRequest) -> NodeGetVolumeHealthResponse = Plugin::node_volume_health;
-    node_get_storage_health(NodeGetStorageHealthRequest) -> NodeGetStorageHealthResponse = Plugin::storage_health;
-    node_expand_volume(NodeExpandVolumeRequest) -> NodeExpandVolumeResponse = Plugin::expand_on_node;
-    node_get_capabilities(NodeGetCapabilitiesRequest) -> NodeGetCapabilitiesResponse
-        => |plugin| plugin.node_capabilities();
-    node_get_info(NodeGetInfoRequest) -> NodeGetInfoResponse => |plugin| plugin.node_info();
+    node_stage_volume(NodeStageVolumeRequest) -> NodeStageVolumeResponse =;
+    node_unstage_volume(NodeUnstageVolumeRequest) -> NodeUnstageVolumeResponse =;
+    node_publish_volume(NodePublishVolumeRequest) -> NodePublishVolumeResponse =;
+    node_unpublish_volume(NodeUnpublishVolumeRequest) -> NodeUnpublishVolumeResponse =;
+    node_get_volume_stats(NodeGetVolumeStatsRequest) -> NodeGetVolumeStatsResponse =;
+    node_get_volume_health(NodeGetVolumeHealthRequest) -> NodeGetVolumeHealthResponse =;
+    node_get_storage_health(NodeGetStorageHealthRequest) -> NodeGetStorageHealthResponse =;
+    node_expand_volume(NodeExpandVolumeRequest) -> NodeExpandVolumeResponse =;
+    node_get_capabilities(NodeGetCapabilitiesRequest) -> NodeGetCapabilitiesResponse =>;
+    node_get_info(NodeGetInfoRequest) -> NodeGetInfoResponse =>;
 } }
 
 /// Messages of one stream.
 type Stream<M> = Pin<Box<ReceiverStream<Result<M, Status>>>>;
 
 #[tonic::async_trait]
-impl SnapshotMetadata for Service {
+impl SnapshotMetadata for Service<Plugin> {
     type GetMetadataAllocatedStream = Stream<v1::GetMetadataAllocatedResponse>;
     type GetMetadataDeltaStream = Stream<v1::GetMetadataDeltaResponse>;
 
@@ -227,7 +225,7 @@ impl SnapshotMetadata for Service {
 /// Checks first, so that a refusal is the call's answer; then reads on a thread of its own as fast as the
 /// caller takes the messages.
 async fn stream<R: StreamRpc>(
-    service: &Service,
+    service: &Service<Plugin>,
     request: Request<R>,
     check: impl FnOnce(&Plugin, &R) -> Result<Walk, Refusal> + Send + 'static,
     message: impl Fn(Runs) -> R::Reply + Send + 'static,

@@ -1,4 +1,4 @@
-//! System calls that rustix has no safe functions for: the loop driver's ioctls and mount_setattr. This is
+//! System calls that rustix has no safe functions for: the loop driver's ioctls and mount_setattr. Beside `rbd::ceph` this is
 //! the only unsafe code of this crate.
 #![allow(unsafe_code)]
 

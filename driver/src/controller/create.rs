@@ -262,7 +262,7 @@ impl Drop for Room<'_> {
 }
 
 /// A source as a record keeps it.
-fn checked_source(source: &v1::VolumeContentSource) -> Result<Source, Refusal> {
+pub(crate) fn checked_source(source: &v1::VolumeContentSource) -> Result<Source, Refusal> {
     use v1::volume_content_source::Type;
     match &source.r#type {
         None => Err(Refusal::invalid("volume_content_source", "neither a snapshot nor a volume is named")),

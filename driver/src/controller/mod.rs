@@ -95,7 +95,7 @@ impl Plugin {
     }
 }
 
-fn describe_source(source: &Source) -> v1::VolumeContentSource {
+pub(crate) fn describe_source(source: &Source) -> v1::VolumeContentSource {
     use v1::volume_content_source as source_kind;
     let kind = match source.clone() {
         Source::Snapshot(snapshot_id) => {

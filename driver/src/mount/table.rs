@@ -66,6 +66,14 @@ pub fn entry(path: &Path) -> io::Result<Entry> {
     found.ok_or_else(|| io::Error::other(format!("{} is in no mount of the table", path.display())))
 }
 
+/// Where something is mounted.
+///
+/// # Errors
+/// The system's.
+pub fn points(root: &Place) -> io::Result<Vec<PathBuf>> {
+    Ok(read()?.into_iter().filter(|entry| entry.root == *root).map(|entry| entry.point).collect())
+}
+
 /// The place of a path without links.
 ///
 /// # Errors

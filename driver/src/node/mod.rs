@@ -13,6 +13,9 @@ use v1::node_service_capability::rpc::Type;
 
 use crate::plugin::Plugin;
 
+pub(crate) use csi::v1::volume_usage::Unit;
+pub(crate) use stats::{folder_usage, usage};
+
 impl Plugin {
     /// What this service advertises.
     pub fn node_capabilities(&self) -> v1::NodeGetCapabilitiesResponse {

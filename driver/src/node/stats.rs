@@ -103,7 +103,7 @@ fn at_path<'a>(volume: &Volume, path: &'a str) -> Result<&'a Path, Refusal> {
     }
 }
 
-fn folder_usage(path: &Path) -> Result<Vec<v1::VolumeUsage>, Refusal> {
+pub(crate) fn folder_usage(path: &Path) -> Result<Vec<v1::VolumeUsage>, Refusal> {
     let disk =
         rustix::fs::statvfs(path).map_err(Refusal::system(format!("cannot look at {}", path.display())))?;
     let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
@@ -119,7 +119,7 @@ fn folder_usage(path: &Path) -> Result<Vec<v1::VolumeUsage>, Refusal> {
     ])
 }
 
-fn usage(unit: Unit, total: u64, available: Option<u64>, used: Option<u64>) -> v1::VolumeUsage {
+pub(crate) fn usage(unit: Unit, total: u64, available: Option<u64>, used: Option<u64>) -> v1::VolumeUsage {
     let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     v1::VolumeUsage {
         available: signed(available.unwrap_or(0)),

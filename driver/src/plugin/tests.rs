@@ -103,7 +103,7 @@ impl Backend for Faulty {
 }
 
 struct Fixture {
-    service: Service,
+    service: Service<Plugin>,
     faults: Arc<Faults>,
     _folder: tempfile::TempDir,
 }

@@ -60,7 +60,7 @@ pub(crate) fn kubeconfig(
 }
 
 /// Standard base64 with padding, as Kubernetes writes bytes.
-fn base64(bytes: &[u8]) -> String {
+pub(crate) fn base64(bytes: &[u8]) -> String {
     // k8s-openapi serialises its ByteString just so; no crate of our own for twenty lines.
     let value = serde_json::to_value(k8s_openapi::ByteString(bytes.to_vec())).unwrap_or_default();
     value.as_str().unwrap_or_default().to_owned()

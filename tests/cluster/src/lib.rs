@@ -7,6 +7,7 @@
 //!   value that owns it: on drop, on panic, and when the process that started it is killed.
 //! - [`wait`], [`apply`], [`account`], [`node`]: what a test needs to say what it wants and to see that it came.
 //! - [`node::RealNode`]: a kubelet and containerd beside it, so that pods run; [`image`]: the images they run.
+//! - [`ceph`]: a Ceph of one monitor and one OSD.
 //! - [`stand`]: a control plane with our driver and our sidecars beside it.
 //! - [`skip`]: what a test leaves out is said, and is a failure where everything must run.
 //!
@@ -26,6 +27,7 @@ pub mod account;
 pub mod apply;
 pub mod binaries;
 pub mod built;
+pub mod ceph;
 mod component;
 mod control_plane;
 mod error;

@@ -56,6 +56,18 @@ impl Running {
             .await
     }
 
+    /// Starts a driver for images in Ceph with these arguments, and waits until it answers. Its socket and its log are as of
+    /// [`Self::start`].
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub async fn start_rbd(folder: &Path, args: &[String]) -> Self {
+        let endpoint = Endpoint::Unix(folder.join("csi.sock"));
+        let mut command = Command::new(Self::executable());
+        command.args(["--backend=rbd", "--nodeid=node-1"]).arg(format!("--endpoint={endpoint}")).args(args);
+        Self::until_it_answers(command, folder, &endpoint).await
+    }
+
     /// As [`Self::start`], in a mount namespace of its own as a container has one, in which `folder` is
     /// mounted at `inside`.
     ///
@@ -72,7 +84,6 @@ impl Running {
     }
 
     /// Runs the command with the driver's arguments: where it listens, and where a client finds that.
-    #[allow(clippy::panic)]
     async fn start_with(
         mut command: Command,
         folder: &Path,
@@ -86,6 +97,11 @@ impl Running {
             format!("--statedir={}", statedir.display()),
         ]);
         command.args(args);
+        Self::until_it_answers(command, folder, dialled).await
+    }
+
+    #[allow(clippy::panic)]
+    async fn until_it_answers(command: Command, folder: &Path, dialled: &Endpoint) -> Self {
         let process = Process::start("mooring-driver", command, &folder.join("driver.log"))
             .unwrap_or_else(|error| panic!("cannot start the driver: {error}"));
         let options = DialOptions { limit: START, ..DialOptions::default() };

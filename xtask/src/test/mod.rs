@@ -4,7 +4,7 @@
 //! out for want of rights or of a control plane: that is a failure (see [`cluster::skip`]). Other people's checkers
 //! (cargo-deny, promtool) are set up where that can be done ([`checkers`]), and otherwise only missed.
 //!
-//! A test of the cluster package that fails is run once more ([`once_more`]).
+//! A test of the packages cluster and conformance that fails is run once more ([`once_more`]).
 //!
 //! The last line is always `N passed, N failed`, summed over all test binaries; the exit code is 0 only if nothing failed
 //! at all, the format and the lints included.
@@ -61,6 +61,7 @@ pub(crate) fn run() -> ExitCode {
     let with_cluster = binaries(&mut skipped, &mut broken);
     if with_cluster {
         real_node(&mut broken);
+        ceph();
     }
     let (tally, passed_again) = tests(with_cluster, &mut broken);
     report(&tally, &passed_again, &skipped, &broken, started)
@@ -174,6 +175,14 @@ fn test_command(with: &Means) -> Command {
         command.args(CLUSTER_TESTS.iter().flat_map(|test| ["--skip", test]));
     }
     command
+}
+
+/// Installs a Ceph to test the driver on, where that can be done; tests that miss it say so themselves.
+fn ceph() {
+    if cluster::ceph::lack().is_some() {
+        eprintln!("== Ceph");
+        cluster::ceph::install();
+    }
 }
 
 /// Tells the tests what they may leave out.

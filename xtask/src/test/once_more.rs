@@ -11,8 +11,8 @@ use super::output::Tally;
 
 /// More failures than these are no accident.
 const AT_MOST: usize = 3;
-/// The package whose tests are run again.
-const PACKAGE: &str = "cluster";
+/// The packages whose tests are run again.
+const PACKAGES: [&str; 4] = ["-p", "cluster", "-p", "conformance"];
 
 /// The tests to run again: none if a binary died or more than [`AT_MOST`] failed.
 pub(super) fn candidates(first: &Tally) -> &[String] {
@@ -21,7 +21,8 @@ pub(super) fn candidates(first: &Tally) -> &[String] {
 
 /// Makes `command` run these tests alone.
 pub(super) fn of(command: &mut Command, names: &[String]) {
-    command.args(["test", "-p", PACKAGE, "--no-fail-fast", "--", "--show-output", "--exact"]).args(names);
+    command.arg("test").args(PACKAGES);
+    command.args(["--no-fail-fast", "--", "--show-output", "--exact"]).args(names);
 }
 
 /// Moves what passed the second time from the failures; the names of these.

@@ -26,7 +26,7 @@ pub(super) fn network_plugins() -> Option<&'static Path> {
 }
 
 /// The executable file of a program; administrators' folders are looked into even if `PATH` lacks them.
-pub(super) fn program(name: &str) -> Option<PathBuf> {
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
     folders.map(|folder| folder.join(name)).find(|file| file.is_file())

@@ -11,6 +11,7 @@ mod real;
 mod space;
 
 pub use error::NodeError;
+pub(crate) use lack::program;
 pub use lack::{PACKAGES, install, lack};
 pub use objects::NodeDriver;
 pub use real::RealNode;

@@ -1,0 +1,289 @@
+//! CreateVolume.
+
+use csi::v1;
+
+use super::capabilities::usable;
+use super::clone::Origin;
+use crate::check;
+use crate::controller::create::checked_source;
+use crate::controller::describe_source;
+use crate::lock::Key;
+use crate::rbd::ceph::is;
+use crate::rbd::class::Class;
+use crate::rbd::connections::Site;
+use crate::rbd::credentials;
+use crate::rbd::driver::Rbd;
+use crate::rbd::error;
+use crate::rbd::handle::Handle;
+use crate::rbd::image;
+use crate::rbd::journal::{Journal, Reservation};
+use crate::rbd::names::{self, Kind};
+use crate::rbd::plan::{Found, Seen, Step, about_name};
+use crate::rbd::size;
+use crate::refusal::Refusal;
+use crate::store::Source;
+
+/// What a request asks for, after the checks that need nothing else.
+struct Wanted {
+    name: String,
+    is_nameless: bool,
+    class: Class,
+    range: v1::CapacityRange,
+    source: Option<Source>,
+}
+
+/// Where a volume is made.
+struct Place {
+    site: Site,
+    /// The journal in the class's pool.
+    journal: Journal,
+}
+
+impl Rbd {
+    /// Makes a volume, or finds the one that an earlier call with this name made, or finishes that one's work.
+    ///
+    /// Differs: with `--nameless-volumes` a call without a name makes `<pool>-dynamic-pvc-<uuid>`, which cannot be repeated;
+    /// ceph-csi refuses it, as ours does without that flag. A volume that is smaller than its source is OUT_OF_RANGE, as the
+    /// specification has it; ceph-csi answers INVALID_ARGUMENT.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT for a bad field; ALREADY_EXISTS when the name has another size; NOT_FOUND for an unknown source;
+    /// OUT_OF_RANGE for an impossible size; ABORTED while the name is worked on or the source's chain of clones is being cut;
+    /// UNAVAILABLE when Ceph does not answer.
+    pub(crate) fn create_volume(
+        &self,
+        request: v1::CreateVolumeRequest,
+    ) -> Result<v1::CreateVolumeResponse, Refusal> {
+        let wanted = self.wanted(&request)?;
+        let who = credentials::of_secrets(&request.secrets)?;
+        let _call = self.calls.take()?;
+        let _name = self.locks.alone(Key::Name("volume", wanted.name.clone()))?;
+        let site = self.site(&wanted.class.cluster, who.clone())?;
+        let missing = |pool: &String| {
+            let cluster = &wanted.class.cluster;
+            Refusal::invalid("parameters", format!("pool {pool:?} is not in cluster {cluster:?}"))
+        };
+        let pool = site.pool_named(&wanted.class.pool)?.ok_or_else(|| missing(&wanted.class.pool))?;
+        if let Some(data) = &wanted.class.options.data_pool {
+            site.pool_named(data)?.ok_or_else(|| missing(data))?;
+        }
+        let place = Place { journal: self.journal(pool, Kind::Volume), site: site.clone() };
+        let made = match &wanted.source {
+            None => self.make(&wanted, &place, None),
+            Some(source) => {
+                let hold = self.origin(source, &wanted.class.cluster, who);
+                hold.and_then(|origin| self.make(&wanted, &place, Some(&origin)))
+            }
+        };
+        self.after(&site, made)
+    }
+
+    fn wanted(&self, request: &v1::CreateVolumeRequest) -> Result<Wanted, Refusal> {
+        let is_nameless = self.options.nameless && request.name.is_empty();
+        if !is_nameless {
+            check::required("name", &request.name)?;
+        }
+        if request.volume_capabilities.is_empty() {
+            return Err(Refusal::Missing("volume_capabilities"));
+        }
+        for capability in &request.volume_capabilities {
+            check::capability("volume_capabilities", capability)?;
+        }
+        check::map("parameters", &request.parameters)?;
+        check::secrets(&request.secrets)?;
+        if !request.mutable_parameters.is_empty() {
+            return Err(Refusal::Unsupported("mutable_parameters"));
+        }
+        let range = request.capacity_range.unwrap_or_default();
+        if request.capacity_range.is_some() {
+            check::range(&range)?;
+        }
+        check::requirement(request.accessibility_requirements.as_ref())?;
+        let source = request.volume_content_source.as_ref().map(checked_source).transpose()?;
+        usable(&request.volume_capabilities, source.is_some())?;
+        let class = Class::of_volumes(&request.parameters)?;
+        let name =
+            if is_nameless { names::nameless(&class.pool, &names::new_uuid()) } else { request.name.clone() };
+        Ok(Wanted { name, is_nameless, class, range, source })
+    }
+
+    /// Finds, finishes or makes the volume.
+    fn make(
+        &self,
+        wanted: &Wanted,
+        place: &Place,
+        origin: Option<&Origin>,
+    ) -> Result<v1::CreateVolumeResponse, Refusal> {
+        if let Some(made) = self.made_before(wanted, place, origin)? {
+            return Ok(made);
+        }
+        let mut bytes = size::size(&wanted.range)?;
+        if let Some(origin) = origin {
+            bytes = origin.size_for(bytes, &wanted.range)?;
+            self.check_depth(origin)?;
+        }
+        let reservation = Reservation {
+            name: &wanted.name,
+            prefix: (!wanted.is_nameless).then_some(wanted.class.prefix.as_str()),
+            owner: wanted.class.owner.as_deref(),
+            source: None,
+        };
+        let (uuid, image) = place.journal.reserve(&reservation)?;
+        let outcome = self
+            .make_image(wanted, place, &image, bytes, origin)
+            .and_then(|seen| place.journal.record(&uuid, &seen.id).map(|()| seen));
+        match outcome {
+            Ok(seen) => self.created(wanted, place, &uuid, &image, &seen),
+            Err(refusal) => Err(self.undone(place, wanted, &uuid, &image, origin, refusal)),
+        }
+    }
+
+    /// The volume of this name if it is there. What an earlier call left half-done is finished or undone.
+    fn made_before(
+        &self,
+        wanted: &Wanted,
+        place: &Place,
+        origin: Option<&Origin>,
+    ) -> Result<Option<v1::CreateVolumeResponse>, Refusal> {
+        let Some(entry) = place.journal.find(&wanted.name)? else { return Ok(None) };
+        let journal = match entry.pool.filter(|pool| *pool != place.journal.pool.id) {
+            None => place.journal.clone(),
+            Some(id) => {
+                let gone = || {
+                    Refusal::WrongState(format!("volume {:?} is in pool {id}, which is gone", wanted.name))
+                };
+                place.journal.clone().with_images_in(place.site.pool(id)?.ok_or_else(gone)?)
+            }
+        };
+        let attributes = journal.attributes(&entry.uuid)?;
+        let image_name = attributes.as_ref().map(|attributes| attributes.image.clone());
+        let seen = match &image_name {
+            Some(name) => image::seen(&journal.pool, name, Kind::Volume)?,
+            None => None,
+        };
+        let found = Found { name: &wanted.name, attributes: attributes.as_ref(), image: seen.as_ref() };
+        match (about_name(found), image_name, seen) {
+            (Step::Answer, Some(name), Some(seen)) => {
+                let place = Place { site: place.site.clone(), journal };
+                self.created(wanted, &place, &entry.uuid, &name, &seen).map(Some)
+            }
+            (Step::Record | Step::Complete, Some(name), Some(mut seen)) => {
+                // The earlier call ended between its image and this record: a copy may still be as small as its source.
+                if let Some(origin) = origin {
+                    let bytes = origin.size_for(size::size(&wanted.range)?, &wanted.range)?;
+                    seen.size = origin.finish(&journal.pool, &name, bytes)?;
+                }
+                journal.record(&entry.uuid, &seen.id)?;
+                let place = Place { site: place.site.clone(), journal };
+                self.created(wanted, &place, &entry.uuid, &name, &seen).map(Some)
+            }
+            (Step::Refuse, ..) => {
+                let what = format!("the journal's entry of volume {:?} belongs to another name", wanted.name);
+                Err(Refusal::System { what, source: std::io::ErrorKind::InvalidData.into() })
+            }
+            (_, name, _) => {
+                base::warn!("Undoing what an earlier call began"; "volume" => wanted.name, "uuid" => entry.uuid);
+                let name = name.unwrap_or_else(|| format!("{}{}", Kind::Volume.image_prefix(), entry.uuid));
+                let place = Place { site: place.site.clone(), journal };
+                self.undo(&place, wanted, &entry.uuid, &name, origin)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Makes the image.
+    fn make_image(
+        &self,
+        wanted: &Wanted,
+        place: &Place,
+        image: &str,
+        bytes: u64,
+        origin: Option<&Origin>,
+    ) -> Result<Seen, Refusal> {
+        let pool = &place.journal.pool;
+        let failed = || error::ceph(format!("cannot make image {image:?}"));
+        match origin {
+            None => match pool.create_image(image, bytes, &wanted.class.options) {
+                Err(error) if is(&error, rustix::io::Errno::INVAL) => {
+                    let reason = format!(
+                        "Ceph makes no image of {bytes} bytes with these features, stripes and objects"
+                    );
+                    return Err(Refusal::invalid("parameters", reason));
+                }
+                outcome => outcome.map_err(failed())?,
+            },
+            Some(origin) => origin.copy(pool, image, bytes, &wanted.class.options)?,
+        }
+        let seen = image::seen(pool, image, Kind::Volume)?;
+        seen.ok_or_else(|| failed()(rustix::io::Errno::NOENT.into()))
+    }
+
+    /// Undoes a call that failed; gives what it is to answer. After an outage nothing more is tried: the next call does it.
+    fn undone(
+        &self,
+        place: &Place,
+        wanted: &Wanted,
+        uuid: &str,
+        image: &str,
+        origin: Option<&Origin>,
+        refusal: Refusal,
+    ) -> Refusal {
+        if matches!(refusal, Refusal::Outage { .. }) {
+            return refusal;
+        }
+        match self.undo(place, wanted, uuid, image, origin) {
+            Ok(()) => refusal,
+            Err(other) => {
+                let what = format!("{refusal}; nor can it be undone");
+                Refusal::Unfinished { what, source: std::io::Error::other(other.to_string()) }
+            }
+        }
+    }
+
+    fn undo(
+        &self,
+        place: &Place,
+        wanted: &Wanted,
+        uuid: &str,
+        image: &str,
+        origin: Option<&Origin>,
+    ) -> Result<(), Refusal> {
+        if let Some(origin) = origin {
+            origin.tidy(image)?;
+        }
+        image::remove_volume(&place.journal.pool, image, place.site.config.rbd.mirror_daemon_count)?;
+        place.journal.forget(Some(&wanted.name), uuid, false)
+    }
+
+    /// The answer about a volume that is there.
+    fn created(
+        &self,
+        wanted: &Wanted,
+        place: &Place,
+        uuid: &str,
+        image: &str,
+        seen: &Seen,
+    ) -> Result<v1::CreateVolumeResponse, Refusal> {
+        if !size::satisfies(seen.size, &wanted.range) {
+            let v1::CapacityRange { required_bytes, limit_bytes } = wanted.range;
+            return Err(Refusal::Clash(format!(
+                "volume {:?} exists already with {} bytes; at least {required_bytes} and at most {limit_bytes} are asked for",
+                wanted.name, seen.size
+            )));
+        }
+        let cluster = &wanted.class.cluster;
+        let handle = Handle::new(cluster, place.journal.pool.id, uuid.to_owned()).ok_or_else(|| {
+            Refusal::invalid("parameters", format!("clusterID: {cluster:?} is too long for a volume's id"))
+        })?;
+        let context = wanted.class.context(image, &place.site.config.rbd.rados_namespace);
+        Ok(v1::CreateVolumeResponse {
+            volume: Some(v1::Volume {
+                capacity_bytes: i64::try_from(seen.size).unwrap_or(i64::MAX),
+                volume_id: handle.to_string(),
+                volume_context: context,
+                content_source: wanted.source.as_ref().map(describe_source),
+                accessible_topology: Vec::new(),
+            }),
+        })
+    }
+}

@@ -1,0 +1,63 @@
+//! DeleteVolume.
+
+use csi::v1;
+
+use crate::check;
+use crate::lock::Key;
+use crate::rbd::credentials::{self, Credentials};
+use crate::rbd::driver::Rbd;
+use crate::rbd::handle::{Handle, Id, Migrated};
+use crate::rbd::image;
+use crate::rbd::names::Kind;
+use crate::refusal::Refusal;
+
+impl Rbd {
+    /// Removes a volume. One that is unknown is fine. A removal that ended half-way is finished.
+    ///
+    /// Differs: in the process itself; ceph-csi leaves it to the manager daemon. A volume in use is FAILED_PRECONDITION, as the
+    /// specification has it; ceph-csi answers INTERNAL.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT for a bad field; FAILED_PRECONDITION while it is in use, has snapshots made by hand, or is encrypted;
+    /// ABORTED while it is worked on; UNAVAILABLE when Ceph does not answer.
+    pub(crate) fn delete_volume(
+        &self,
+        request: v1::DeleteVolumeRequest,
+    ) -> Result<v1::DeleteVolumeResponse, Refusal> {
+        check::required("volume_id", &request.volume_id)?;
+        check::secrets(&request.secrets)?;
+        // No driver like this one made it.
+        let Some(id) = Id::parse(&request.volume_id) else { return Ok(v1::DeleteVolumeResponse {}) };
+        let who = credentials::of_secrets(&request.secrets)?;
+        let _call = self.calls.take()?;
+        let _content = self.locks.alone(Key::Content(request.volume_id.clone()))?;
+        match id {
+            Id::Journal(handle) => self.delete_known(handle, who)?,
+            Id::Migrated(volume) => self.delete_migrated(&volume, who)?,
+        }
+        Ok(v1::DeleteVolumeResponse {})
+    }
+
+    fn delete_known(&self, handle: Handle, who: Credentials) -> Result<(), Refusal> {
+        let Some(known) = self.known(handle, Kind::Volume, who)? else { return Ok(()) };
+        let attributes = &known.attributes;
+        if attributes.is_encrypted {
+            let image = &attributes.image;
+            return Err(Refusal::WrongState(format!(
+                "image {image:?} is encrypted: ceph-csi has to delete it, which knows where its key is"
+            )));
+        }
+        let mirrors = known.site.config.rbd.mirror_daemon_count;
+        let removed = image::remove_volume(known.pool(), &attributes.image, mirrors);
+        let removed =
+            removed.and_then(|()| known.journal.forget(attributes.name.as_deref(), &known.handle.uuid, true));
+        self.after(&known.site, removed)
+    }
+
+    /// A volume of the in-tree plugin: there is an image and nothing else.
+    fn delete_migrated(&self, volume: &Migrated, who: Credentials) -> Result<(), Refusal> {
+        let site = self.site(&volume.cluster, who)?;
+        let Some(pool) = site.pool_named(&volume.pool)? else { return Ok(()) };
+        self.after(&site, image::remove_plain(&pool, &volume.image, site.config.rbd.mirror_daemon_count))
+    }
+}

@@ -1,0 +1,212 @@
+//! CreateSnapshot and DeleteSnapshot.
+//!
+//! A snapshot is an image of its own, a clone, so that it outlives its volume:
+//!
+//! ```text
+//! volume's image @ csi-snap-<uuid> ──clone──▶ csi-snap-<uuid> @ csi-snap-<uuid>
+//! ```
+//! The volume's own snapshot is removed once there is the clone.
+
+use csi::v1;
+
+use super::clone::{clone_by_snapshot, of_intermediate};
+use crate::check;
+use crate::controller::timestamp;
+use crate::lock::Key;
+use crate::rbd::ceph::{ImageOptions, is};
+use crate::rbd::class;
+use crate::rbd::credentials;
+use crate::rbd::driver::{Known, Rbd};
+use crate::rbd::error;
+use crate::rbd::handle::Handle;
+use crate::rbd::image;
+use crate::rbd::journal::{Journal, Reservation};
+use crate::rbd::names::Kind;
+use crate::rbd::plan::{Found, Seen, Step, about_name};
+use crate::refusal::Refusal;
+
+impl Rbd {
+    /// Cuts a snapshot, or finds the one that an earlier call with this name cut, or finishes that one's work.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT for a bad field; NOT_FOUND for an unknown volume; ALREADY_EXISTS when the name belongs to a snapshot of
+    /// another volume; ABORTED while the name or the volume is worked on; UNAVAILABLE when Ceph does not answer.
+    pub(crate) fn create_snapshot(
+        &self,
+        request: v1::CreateSnapshotRequest,
+    ) -> Result<v1::CreateSnapshotResponse, Refusal> {
+        check::required("name", &request.name)?;
+        check::required("source_volume_id", &request.source_volume_id)?;
+        check::map("parameters", &request.parameters)?;
+        check::secrets(&request.secrets)?;
+        let (cluster, prefix) = class::of_snapshots(&request.parameters)?;
+        let unknown = || Refusal::no_volume(&request.source_volume_id);
+        let handle = Handle::parse(&request.source_volume_id).ok_or_else(unknown)?;
+        if cluster.is_some_and(|cluster| *cluster != handle.cluster) {
+            let reason = format!("clusterID: the volume is in cluster {:?}", handle.cluster);
+            return Err(Refusal::invalid("parameters", reason));
+        }
+        let who = credentials::of_secrets(&request.secrets)?;
+        let _call = self.calls.take()?;
+        let _name = self.locks.alone(Key::Name("snapshot", request.name.clone()))?;
+        let _content = self.locks.shared(Key::Content(request.source_volume_id.clone()))?;
+        let volume = self.known(handle, Kind::Volume, who)?.ok_or_else(unknown)?;
+        if volume.attributes.is_encrypted {
+            return Err(Refusal::invalid("source_volume_id", "is encrypted, which this driver cannot copy"));
+        }
+        if image::look(volume.pool(), &volume.attributes.image)?.is_none() {
+            return Err(unknown());
+        }
+        let cut = self.cut(&request, &volume, &prefix);
+        self.after(&volume.site, cut)
+    }
+
+    fn cut(
+        &self,
+        request: &v1::CreateSnapshotRequest,
+        volume: &Known,
+        prefix: &str,
+    ) -> Result<v1::CreateSnapshotResponse, Refusal> {
+        let source = volume.attributes.image.as_str();
+        let journal = self.journal(std::sync::Arc::clone(volume.pool()), Kind::Snapshot);
+        if let Some((uuid, image)) = self.cut_before(&request.name, volume, &journal)? {
+            return answer(request, volume, &journal, &uuid, &image);
+        }
+        self.check_chain(volume.pool(), source, 1)?;
+        let wanted =
+            Reservation { name: &request.name, prefix: Some(prefix), owner: None, source: Some(source) };
+        let (uuid, image) = journal.reserve(&wanted)?;
+        let made = make(&journal, source, &image).and_then(|seen| journal.record(&uuid, &seen.id));
+        match made {
+            Ok(()) => answer(request, volume, &journal, &uuid, &image),
+            Err(outage @ Refusal::Outage { .. }) => Err(outage),
+            Err(refusal) => {
+                let mirrors = volume.site.config.rbd.mirror_daemon_count;
+                let undone = image::remove_snapshot_image(&journal.pool, &image, Some(source), mirrors)
+                    .and_then(|()| journal.forget(Some(&request.name), &uuid, false));
+                Err(match undone {
+                    Ok(()) => refusal,
+                    Err(other) => Refusal::Unfinished {
+                        what: format!("{refusal}; nor can it be undone"),
+                        source: std::io::Error::other(other.to_string()),
+                    },
+                })
+            }
+        }
+    }
+
+    /// The snapshot of this name if it is there. What an earlier call left half-done is finished or undone.
+    fn cut_before(
+        &self,
+        name: &str,
+        volume: &Known,
+        journal: &Journal,
+    ) -> Result<Option<(String, String)>, Refusal> {
+        let Some(entry) = journal.find(name)? else { return Ok(None) };
+        let attributes = journal.attributes(&entry.uuid)?;
+        let source = attributes.as_ref().and_then(|attributes| attributes.source.clone());
+        if source.as_ref().is_some_and(|source| *source != volume.attributes.image) {
+            return Err(Refusal::Clash(format!("snapshot {name:?} exists already, of another volume")));
+        }
+        let image_name = attributes.as_ref().map_or_else(
+            || format!("{}{}", Kind::Snapshot.image_prefix(), entry.uuid),
+            |attributes| attributes.image.clone(),
+        );
+        let seen = image::seen(&journal.pool, &image_name, Kind::Snapshot)?;
+        let found = Found { name, attributes: attributes.as_ref(), image: seen.as_ref() };
+        match about_name(found) {
+            Step::Answer => {}
+            Step::Record => journal.record(&entry.uuid, &seen.map(|seen| seen.id).unwrap_or_default())?,
+            Step::Complete => {
+                let whole = complete(journal, &volume.attributes.image, &image_name)?;
+                journal.record(&entry.uuid, &whole.id)?;
+            }
+            Step::Refuse => {
+                let what = format!("the journal's entry of snapshot {name:?} belongs to another name");
+                return Err(Refusal::System { what, source: std::io::ErrorKind::InvalidData.into() });
+            }
+            Step::Undo => {
+                base::warn!("Undoing what an earlier call began"; "snapshot" => name, "uuid" => entry.uuid);
+                let mirrors = volume.site.config.rbd.mirror_daemon_count;
+                let source = Some(volume.attributes.image.as_str());
+                image::remove_snapshot_image(&journal.pool, &image_name, source, mirrors)?;
+                journal.forget(Some(name), &entry.uuid, false)?;
+                return Ok(None);
+            }
+        }
+        Ok(Some((entry.uuid, image_name)))
+    }
+
+    /// Removes a snapshot. One that is unknown is fine. A removal that ended half-way is finished.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT for a bad field; FAILED_PRECONDITION while it is in use; ABORTED while it is worked on; UNAVAILABLE when
+    /// Ceph does not answer.
+    pub(crate) fn delete_snapshot(
+        &self,
+        request: v1::DeleteSnapshotRequest,
+    ) -> Result<v1::DeleteSnapshotResponse, Refusal> {
+        check::required("snapshot_id", &request.snapshot_id)?;
+        check::secrets(&request.secrets)?;
+        let gone = Ok(v1::DeleteSnapshotResponse {});
+        let Some(handle) = Handle::parse(&request.snapshot_id) else { return gone };
+        let who = credentials::of_secrets(&request.secrets)?;
+        let _call = self.calls.take()?;
+        let _content = self.locks.alone(Key::Content(request.snapshot_id.clone()))?;
+        let Some(known) = self.known(handle, Kind::Snapshot, who)? else { return gone };
+        let attributes = &known.attributes;
+        let mirrors = known.site.config.rbd.mirror_daemon_count;
+        let source = attributes.source.as_deref();
+        let removed = image::remove_snapshot_image(known.pool(), &attributes.image, source, mirrors);
+        let removed =
+            removed.and_then(|()| known.journal.forget(attributes.name.as_deref(), &known.handle.uuid, true));
+        self.after(&known.site, removed)?;
+        gone
+    }
+}
+
+/// Makes the image of a snapshot.
+fn make(journal: &Journal, source: &str, image: &str) -> Result<Seen, Refusal> {
+    let options = of_intermediate(&ImageOptions::default());
+    clone_by_snapshot((&journal.pool, source), image, (&journal.pool, image), &options)?;
+    complete(journal, source, image)
+}
+
+/// Gives the image its own snapshot, by which it is restored.
+fn complete(journal: &Journal, source: &str, name: &str) -> Result<Seen, Refusal> {
+    let failed = || error::ceph(format!("cannot finish snapshot image {name:?}"));
+    // An earlier call may have ended before it removed this one.
+    image::remove_snapshot(&journal.pool, source, name)?;
+    let missing = || failed()(rustix::io::Errno::NOENT.into());
+    let opened = image::open(&journal.pool, name)?.ok_or_else(missing)?;
+    match opened.snapshot(name) {
+        Err(error) if is(&error, rustix::io::Errno::EXIST) => {}
+        outcome => outcome.map_err(failed())?,
+    }
+    drop(opened);
+    image::seen(&journal.pool, name, Kind::Snapshot)?.ok_or_else(missing)
+}
+
+fn answer(
+    request: &v1::CreateSnapshotRequest,
+    volume: &Known,
+    journal: &Journal,
+    uuid: &str,
+    name: &str,
+) -> Result<v1::CreateSnapshotResponse, Refusal> {
+    let failed = || error::ceph(format!("cannot look at image {name:?}"));
+    let image = image::look(&journal.pool, name)?;
+    let image = image.ok_or_else(|| failed()(rustix::io::Errno::NOENT.into()))?;
+    let id = Handle { cluster: volume.handle.cluster.clone(), pool: journal.pool.id, uuid: uuid.to_owned() };
+    Ok(v1::CreateSnapshotResponse {
+        snapshot: Some(v1::Snapshot {
+            size_bytes: i64::try_from(image.size().map_err(failed())?).unwrap_or(i64::MAX),
+            snapshot_id: id.to_string(),
+            source_volume_id: request.source_volume_id.clone(),
+            creation_time: Some(timestamp(image.created().map_err(failed())?)),
+            ready_to_use: true,
+            group_snapshot_id: String::new(),
+            accessible_topology: Vec::new(),
+        }),
+    })
+}

@@ -1,0 +1,71 @@
+//! Block devices, and which of them is at a path.
+
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// The device number of loop devices.
+const LOOP: u32 = 7;
+
+/// What is at a path where a volume may be mounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum At {
+    /// A file system on this device.
+    Folder(PathBuf),
+    /// The device itself.
+    Block(PathBuf),
+}
+
+impl At {
+    /// The device.
+    pub(super) fn device(&self) -> &Path {
+        match self {
+            Self::Folder(device) | Self::Block(device) => device,
+        }
+    }
+}
+
+/// The device that is mounted at a path; none where there is nothing, or something else.
+///
+/// # Errors
+/// The system's.
+pub(super) fn at(path: &Path) -> io::Result<Option<At>> {
+    if !crate::mount::is_mounted(path)? {
+        return Ok(None);
+    }
+    let metadata = std::fs::metadata(path)?;
+    if metadata.file_type().is_block_device() {
+        return Ok(named(metadata.rdev())?.map(At::Block));
+    }
+    if !metadata.is_dir() {
+        return Ok(None);
+    }
+    Ok(named(metadata.dev())?.map(At::Folder))
+}
+
+/// The node of a device by its number; none for a file system that is on no device.
+fn named(number: u64) -> io::Result<Option<PathBuf>> {
+    let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
+    match std::fs::read_link(format!("/sys/dev/block/{major}:{minor}")) {
+        Ok(link) => Ok(link.file_name().map(|name| Path::new("/dev").join(name))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A device's size in bytes.
+///
+/// # Errors
+/// The system's.
+pub(super) fn size(device: &Path) -> io::Result<u64> {
+    std::fs::File::open(device)?.seek(SeekFrom::End(0))
+}
+
+/// Whether a device is a loop device.
+///
+/// # Errors
+/// The system's.
+pub(super) fn is_loop(device: &Path) -> io::Result<bool> {
+    let metadata = std::fs::metadata(device)?;
+    Ok(metadata.file_type().is_block_device() && rustix::fs::major(metadata.rdev()) == LOOP)
+}

@@ -1,0 +1,241 @@
+//! Mapping by Ceph's `rbd` program: krbd and nbd.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::command::Runner;
+use super::mapper::{Mapper, Request, Spec};
+
+/// What maps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DeviceType {
+    /// The kernel's own client.
+    Krbd,
+    /// rbd-nbd.
+    Nbd,
+}
+
+impl DeviceType {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Krbd => "krbd",
+            Self::Nbd => "nbd",
+        }
+    }
+
+    /// Options that are always given: ceph-csi's.
+    fn map_options(self) -> &'static str {
+        match self {
+            // The device's node is there when the command ends; udev may not run in a container.
+            Self::Krbd => "noudev",
+            Self::Nbd => "try-netlink,reattach-timeout=300,io-timeout=0",
+        }
+    }
+
+    fn unmap_options(self) -> &'static str {
+        match self {
+            Self::Krbd => "noudev",
+            Self::Nbd => "",
+        }
+    }
+}
+
+/// Maps by `rbd device map`.
+#[derive(Debug)]
+pub(super) struct RbdCommand {
+    kind: DeviceType,
+    runner: Box<dyn Runner>,
+}
+
+/// One line of `rbd device list --format=json`.
+#[derive(Debug, Deserialize)]
+struct Mapped {
+    pool: String,
+    #[serde(default)]
+    namespace: String,
+    name: String,
+    #[serde(default)]
+    snap: String,
+    device: PathBuf,
+}
+
+impl RbdCommand {
+    pub(super) fn new(kind: DeviceType, runner: Box<dyn Runner>) -> Self {
+        Self { kind, runner }
+    }
+
+    fn run(&self, arguments: &[&str], request: Option<&Request<'_>>) -> io::Result<String> {
+        let mut all: Vec<&str> = vec!["--conf", "/dev/null"];
+        if let Some(request) = request {
+            // The key is neither on the command line, which all can read, nor on the disk.
+            all.extend(["--id", request.user, "-m", request.monitors, "--keyfile", "/dev/stdin"]);
+        }
+        all.extend(arguments);
+        let all: Vec<String> = all.into_iter().map(str::to_owned).collect();
+        self.runner.rbd(&all, request.map(|request| request.key))
+    }
+}
+
+impl Mapper for RbdCommand {
+    fn find(&self, spec: &Spec) -> io::Result<Option<PathBuf>> {
+        let answer =
+            self.run(&["device", "list", "--device-type", self.kind.name(), "--format", "json"], None)?;
+        if answer.trim().is_empty() {
+            return Ok(None);
+        }
+        let mapped: Vec<Mapped> = serde_json::from_str(&answer)?;
+        let is_it = |mapped: &Mapped| {
+            // No snapshot is written as a dash.
+            ["", "-"].contains(&mapped.snap.as_str())
+                && (&mapped.pool, &mapped.namespace, &mapped.name)
+                    == (&spec.pool, &spec.namespace, &spec.image)
+        };
+        Ok(mapped.into_iter().find(is_it).map(|mapped| mapped.device))
+    }
+
+    fn map(&self, request: &Request<'_>) -> io::Result<PathBuf> {
+        let spec = request.spec.to_string();
+        let options = joined(self.kind.map_options(), request.options);
+        let mut arguments =
+            vec!["device", "map", &spec, "--device-type", self.kind.name(), "--options", &options];
+        if request.readonly {
+            arguments.push("--read-only");
+        }
+        let answer = self.run(&arguments, Some(request))?;
+        let device = answer.lines().map(str::trim).rfind(|line| line.starts_with('/'));
+        device.map(PathBuf::from).ok_or_else(|| io::Error::other(format!("rbd named no device: {answer:?}")))
+    }
+
+    fn unmap(&self, spec: &Spec, options: &str) -> io::Result<()> {
+        if self.find(spec)?.is_none() {
+            return Ok(());
+        }
+        let spec = spec.to_string();
+        let options = joined(self.kind.unmap_options(), options);
+        let mut arguments = vec!["device", "unmap", &spec, "--device-type", self.kind.name()];
+        if !options.is_empty() {
+            arguments.extend(["--options", &options]);
+        }
+        self.run(&arguments, None).map(drop)
+    }
+
+    fn resized(&self, _: &Path) -> io::Result<()> {
+        // Their devices follow the image by themselves.
+        Ok(())
+    }
+}
+
+fn joined(always: &str, more: &str) -> String {
+    [always, more].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use base::secret::SecretValue;
+
+    use super::*;
+
+    /// Writes down what is run and gives prepared answers.
+    #[derive(Debug, Default)]
+    struct Recorder {
+        run: std::sync::Arc<Mutex<Vec<String>>>,
+        answers: Mutex<Vec<&'static str>>,
+    }
+
+    impl Runner for Recorder {
+        fn rbd(&self, arguments: &[String], key: Option<&SecretValue>) -> io::Result<String> {
+            let key = key.map_or("", |key| key.expose());
+            self.run.lock().unwrap().push(format!("{} <{key}", arguments.join(" ")));
+            Ok(self.answers.lock().unwrap().remove(0).to_owned())
+        }
+    }
+
+    fn spec(namespace: &str) -> Spec {
+        Spec { pool: "rbd".to_owned(), namespace: namespace.to_owned(), image: "csi-vol-u".to_owned() }
+    }
+
+    const LIST: &str = r#"[{"id":"0","pool":"rbd","namespace":"","name":"csi-vol-u","snap":"-","device":"/dev/rbd0"},
+        {"id":"1","pool":"rbd","namespace":"n","name":"csi-vol-u","snap":"-","device":"/dev/rbd1"}]"#;
+
+    #[test]
+    fn images_are_mapped_with_ceph_csis_command_lines() {
+        let key = SecretValue::from("k==");
+        for (kind, readonly, options, expected) in [
+            (
+                DeviceType::Krbd,
+                false,
+                "",
+                "--conf /dev/null --id csi -m m1,m2 --keyfile /dev/stdin device map rbd/n/csi-vol-u --device-type krbd \
+                 --options noudev <k==",
+            ),
+            (
+                DeviceType::Krbd,
+                true,
+                "lock_on_read",
+                "--conf /dev/null --id csi -m m1,m2 --keyfile /dev/stdin device map rbd/n/csi-vol-u --device-type krbd \
+                 --options noudev,lock_on_read --read-only <k==",
+            ),
+            (
+                DeviceType::Nbd,
+                false,
+                "",
+                "--conf /dev/null --id csi -m m1,m2 --keyfile /dev/stdin device map rbd/n/csi-vol-u --device-type nbd \
+                 --options try-netlink,reattach-timeout=300,io-timeout=0 <k==",
+            ),
+        ] {
+            let recorder = Recorder::default();
+            recorder.answers.lock().unwrap().push("/dev/rbd7\n");
+            let run = recorder.run.clone();
+            let mapper = RbdCommand::new(kind, Box::new(recorder));
+            let spec = spec("n");
+            let request =
+                Request { spec: &spec, monitors: "m1,m2", user: "csi", key: &key, readonly, options };
+            assert_eq!(mapper.map(&request).unwrap(), Path::new("/dev/rbd7"));
+            assert_eq!(*run.lock().unwrap(), [expected]);
+        }
+    }
+
+    #[test]
+    fn a_device_is_found_by_its_image_and_taken_away_if_it_is_there() {
+        for (spec, answers, device, expected) in [
+            (
+                spec(""),
+                vec![LIST, LIST, ""],
+                Some("/dev/rbd0"),
+                vec![
+                    "list",
+                    "list",
+                    "device unmap rbd/csi-vol-u --device-type krbd --options noudev,force <",
+                ],
+            ),
+            (
+                spec("n"),
+                vec![LIST, LIST, ""],
+                Some("/dev/rbd1"),
+                vec![
+                    "list",
+                    "list",
+                    "device unmap rbd/n/csi-vol-u --device-type krbd --options noudev,force <",
+                ],
+            ),
+            (spec("m"), vec![LIST, "[]"], None, vec!["list", "list"]),
+        ] {
+            let recorder = Recorder::default();
+            *recorder.answers.lock().unwrap() = answers;
+            let run = recorder.run.clone();
+            let mapper = RbdCommand::new(DeviceType::Krbd, Box::new(recorder));
+            assert_eq!(mapper.find(&spec).unwrap().as_deref(), device.map(Path::new));
+            mapper.unmap(&spec, "force").unwrap();
+            let list = "--conf /dev/null device list --device-type krbd --format json <";
+            let full = |line: &str| match line {
+                "list" => list.to_owned(),
+                other => format!("--conf /dev/null {other}"),
+            };
+            assert_eq!(*run.lock().unwrap(), expected.into_iter().map(full).collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Volumes on a node, mapped by rbd-fuse: file systems and devices, growth in use, copies beside their sources.
+
+use std::path::{Path, PathBuf};
+
+use conformance::{in_own_mounts, request};
+use csi::v1;
+use tonic::{Code, Status};
+use v1::volume_capability::AccessType;
+use v1::volume_capability::access_mode::Mode;
+
+use crate::stand::Stand;
+
+const MIB: i64 = 1 << 20;
+/// XFS makes no smaller file systems.
+const SIZE: i64 = 320 * MIB;
+
+/// A volume as one pod sees it.
+struct Pod<'a> {
+    stand: &'a Stand,
+    volume: v1::Volume,
+    capability: v1::VolumeCapability,
+    staging: PathBuf,
+    target: PathBuf,
+}
+
+impl<'a> Pod<'a> {
+    fn new(stand: &'a Stand, name: &str, volume: v1::Volume, capability: v1::VolumeCapability) -> Self {
+        let folder = |kind: &str| stand.folder.path().join(format!("{kind}-{name}"));
+        let (staging, target) = (folder("staging"), folder("target"));
+        std::fs::create_dir_all(&staging).unwrap();
+        Self { stand, volume, capability, staging, target }
+    }
+
+    async fn begin(&self) -> Result<(), Status> {
+        let stage = v1::NodeStageVolumeRequest {
+            volume_id: self.volume.volume_id.clone(),
+            staging_target_path: text(&self.staging),
+            volume_capability: Some(self.capability.clone()),
+            volume_context: self.volume.volume_context.clone(),
+            secrets: self.stand.secrets(),
+            ..Default::default()
+        };
+        self.stand.call(stage).await?;
+        let publish = v1::NodePublishVolumeRequest {
+            volume_id: self.volume.volume_id.clone(),
+            staging_target_path: text(&self.staging),
+            target_path: text(&self.target),
+            volume_capability: Some(self.capability.clone()),
+            volume_context: self.volume.volume_context.clone(),
+            ..Default::default()
+        };
+        self.stand.call(publish).await.map(drop)
+    }
+
+    async fn end(&self) {
+        let volume_id = self.volume.volume_id.clone();
+        let unpublish =
+            v1::NodeUnpublishVolumeRequest { volume_id: volume_id.clone(), target_path: text(&self.target) };
+        let unstage = v1::NodeUnstageVolumeRequest { volume_id, staging_target_path: text(&self.staging) };
+        // As often as the kubelet likes.
+        for _ in 0..2 {
+            self.stand.call(unpublish.clone()).await.unwrap();
+        }
+        for _ in 0..2 {
+            self.stand.call(unstage.clone()).await.unwrap();
+        }
+    }
+
+    async fn grow(&self, bytes: i64) {
+        assert_eq!(self.stand.expand(&self.volume.volume_id, bytes).await.unwrap(), bytes);
+        let expand = v1::NodeExpandVolumeRequest {
+            volume_id: self.volume.volume_id.clone(),
+            volume_path: text(&self.target),
+            staging_target_path: text(&self.staging),
+            capacity_range: Some(request::at_least(bytes)),
+            volume_capability: Some(self.capability.clone()),
+            ..Default::default()
+        };
+        assert_eq!(self.stand.call(expand).await.unwrap().capacity_bytes, bytes);
+    }
+
+    async fn total(&self) -> i64 {
+        let stats = v1::NodeGetVolumeStatsRequest {
+            volume_id: self.volume.volume_id.clone(),
+            volume_path: text(&self.target),
+            ..Default::default()
+        };
+        self.stand.call(stats).await.unwrap().usage[0].total
+    }
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn mounted_as(fs_type: &str, mode: Mode) -> v1::VolumeCapability {
+    let mut capability = request::capability(false, mode);
+    if let Some(AccessType::Mount(mount)) = &mut capability.access_type {
+        fs_type.clone_into(&mut mount.fs_type);
+    }
+    capability
+}
+
+in_own_mounts!(a_volume_keeps_its_files_grows_in_use_and_is_copied, file_systems());
+
+#[tokio::main]
+async fn file_systems() {
+    let Some(stand) = Stand::start_with_mounts("mounts", &[]).await else { return };
+    for fs_type in ["xfs", "ext4"] {
+        let name = |what: &str| format!("{what}-{fs_type}");
+        let volume = stand.created(stand.create(&name("first"), SIZE)).await;
+        let capability = mounted_as(fs_type, Mode::SingleNodeWriter);
+        let pod = Pod::new(&stand, &name("first"), volume.clone(), capability.clone());
+        pod.begin().await.unwrap();
+        pod.begin().await.unwrap();
+        let words = vec![42; 5 << 20];
+        let write = |pod: &Pod<'_>, file: &str| {
+            let file = std::fs::File::create(pod.target.join(file)).unwrap();
+            std::io::Write::write_all(&mut &file, &words).unwrap();
+            file.sync_all().unwrap();
+        };
+        write(&pod, "file");
+        // While it is mapped it cannot go.
+        let status = stand.delete(&volume.volume_id).await.unwrap_err();
+        assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
+        if fs_type == "xfs" {
+            let before = pod.total().await;
+            pod.grow(2 * SIZE).await;
+            assert!(pod.total().await > before + SIZE / 2, "{before} {}", pod.total().await);
+        }
+        // What is read from a copy is what was written, while the source goes on.
+        let snapshot = stand.snapshot(&name("snapshot"), &volume.volume_id).await.unwrap();
+        write(&pod, "later");
+        let bytes = if fs_type == "xfs" { 3 * SIZE } else { SIZE };
+        let of = |what: &str, source| v1::CreateVolumeRequest {
+            volume_content_source: source,
+            ..stand.create(&name(what), bytes)
+        };
+        let restored = stand.created(of("restored", request::restore_of(&snapshot.snapshot_id))).await;
+        let restored = Pod::new(&stand, &name("restored"), restored, capability.clone());
+        restored.begin().await.unwrap();
+        assert_eq!(std::fs::read(restored.target.join("file")).unwrap(), words);
+        assert!(!restored.target.join("later").exists());
+        if fs_type == "xfs" {
+            assert!(restored.total().await > 2 * SIZE, "the copy is larger than its source");
+        }
+        restored.end().await;
+        pod.end().await;
+        // On many nodes nobody may write back a journal, so this copy is one of a volume at rest.
+        let cloned = stand.created(of("cloned", request::clone_of(&volume.volume_id))).await;
+        let readonly = mounted_as(fs_type, Mode::MultiNodeReaderOnly);
+        let cloned = Pod::new(&stand, &name("cloned"), cloned, readonly);
+        cloned.begin().await.unwrap();
+        assert_eq!(std::fs::read(cloned.target.join("later")).unwrap(), words);
+        assert!(std::fs::write(cloned.target.join("file"), "").is_err(), "the copy can only be read");
+        cloned.end().await;
+        // Moved: what was written is there.
+        pod.begin().await.unwrap();
+        assert_eq!(std::fs::read(pod.target.join("later")).unwrap(), words);
+        pod.end().await;
+        stand.assert_nothing_mounted();
+        for id in [&volume.volume_id, &restored.volume.volume_id, &cloned.volume.volume_id] {
+            stand.delete(id).await.unwrap();
+        }
+        stand.delete_snapshot(&snapshot.snapshot_id).await.unwrap();
+    }
+    stand.assert_empty();
+}
+
+in_own_mounts!(a_device_is_shared_and_survives_a_killed_driver, devices());
+
+#[tokio::main]
+async fn devices() {
+    let Some(mut stand) = Stand::start_with_mounts("devices", &[]).await else { return };
+    let volume = stand.created(stand.create("device", 16 * MIB)).await;
+    let capability = request::capability(true, Mode::MultiNodeMultiWriter);
+    let args =
+        ["--mapper=fuse".to_owned(), format!("--fuse-folder={}", text(&stand.folder.path().join("fuse")))];
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    {
+        let pod = Pod::new(&stand, "device", volume.clone(), capability.clone());
+        pod.begin().await.unwrap();
+        assert_eq!(pod.total().await, 16 * MIB);
+        let device = std::fs::OpenOptions::new().write(true).open(&pod.target).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&device, b"here", 4096).unwrap();
+        device.sync_all().unwrap();
+        drop(device);
+        pod.grow(32 * MIB).await;
+        assert_eq!(pod.total().await, 32 * MIB);
+    }
+    stand.restart(&args).await;
+    let pod = Pod::new(&stand, "device", volume.clone(), capability);
+    pod.begin().await.unwrap();
+    let mut read = [0; 4];
+    let device = std::fs::File::open(&pod.target).unwrap();
+    std::os::unix::fs::FileExt::read_exact_at(&device, &mut read, 4096).unwrap();
+    drop(device);
+    assert_eq!(&read, b"here");
+    let as_folder = Pod::new(&stand, "device", volume.clone(), mounted_as("", Mode::SingleNodeWriter));
+    assert_eq!(as_folder.begin().await.unwrap_err().code(), Code::AlreadyExists);
+    pod.end().await;
+    stand.assert_nothing_mounted();
+    stand.delete(&volume.volume_id).await.unwrap();
+    stand.assert_empty();
+}
