@@ -44,6 +44,9 @@ pub enum Refusal {
     /// Another operation on the same object is under way.
     #[error("an operation on {0} is already under way: try again later")]
     Busy(String),
+    /// Something that ends by itself stands in the way.
+    #[error("{0}: try again later")]
+    Held(String),
     /// Recorded, and its content is not in its place.
     #[error("the content of {0:?} is not in its place: try again later")]
     Away(String),
@@ -117,7 +120,9 @@ impl Refusal {
             Self::Unimplemented(_) | Self::NotServed(_) => Code::Unimplemented,
             Self::Unknown { .. } => Code::NotFound,
             Self::Clash(_) => Code::AlreadyExists,
-            Self::Busy(_) | Self::Away(_) | Self::Crowded { .. } | Self::BadToken(_) => Code::Aborted,
+            Self::Busy(_) | Self::Held(_) | Self::Away(_) | Self::Crowded { .. } | Self::BadToken(_) => {
+                Code::Aborted
+            }
             Self::WrongState(_) => Code::FailedPrecondition,
             Self::OutOfOrder(_) => Code::Internal,
             Self::Full(_) => Code::ResourceExhausted,

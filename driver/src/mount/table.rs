@@ -124,7 +124,7 @@ fn unescaped(field: &[u8]) -> Vec<u8> {
 }
 
 /// Whether the table has a mount exactly at `target`: for kernels whose statx does not tell.
-pub(super) fn lists(target: &Path) -> io::Result<bool> {
+pub(crate) fn lists(target: &Path) -> io::Result<bool> {
     Ok(read()?.iter().any(|entry| entry.point.as_os_str().as_bytes() == target.as_os_str().as_bytes()))
 }
 

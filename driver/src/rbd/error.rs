@@ -22,7 +22,7 @@ pub(crate) fn ceph(what: impl Into<String>) -> impl FnOnce(io::Error) -> Refusal
         } else if is(&source, Errno::BUSY) {
             Refusal::WrongState(format!("{what}: it is in use"))
         } else if is(&source, Errno::CANCELED) {
-            Refusal::Busy(what)
+            Refusal::Held(format!("{what}: somebody else is doing so"))
         } else {
             Refusal::System { what, source }
         }

@@ -89,7 +89,11 @@ fn discard(pool: &Arc<Pool>, is_meant: impl Fn(&Trashed) -> bool) -> Result<(), 
         }
         match removed {
             Ok(()) => {}
-            Err(kept) if is(&kept, Errno::NOTEMPTY) || is(&kept, Errno::BUSY) => {
+            // A client that ended holds it for some more seconds; the caller tries again, and must not forget it before.
+            Err(busy) if is(&busy, Errno::BUSY) => {
+                return Err(Refusal::Held(format!("image {name:?} is open in another client")));
+            }
+            Err(kept) if is(&kept, Errno::NOTEMPTY) => {
                 base::v!(4, "An image stays in the trash: clones depend on it"; "image" => name, "id" => id);
             }
             Err(error) => {

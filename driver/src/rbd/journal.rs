@@ -125,7 +125,7 @@ impl Journal {
     pub(crate) fn record(&self, uuid: &str, image_id: &str) -> Result<(), Refusal> {
         let set = ceph::found(self.pool.set(&self.kind.object(uuid), &[(IMAGE_ID, image_id)]));
         let set = set.map_err(error::ceph(format!("cannot record the image of {uuid} in the journal")))?;
-        set.ok_or_else(|| Refusal::Busy(format!("the journal's entry {uuid}, which somebody else undid")))
+        set.ok_or_else(|| Refusal::Held(format!("somebody else undid the journal's entry {uuid}")))
     }
 
     /// Forgets an image that is gone, in the order that its caller can repeat.

@@ -161,6 +161,11 @@ impl Running {
         self.process.signal(Signal::KILL);
     }
 
+    /// Waits for its end.
+    pub async fn gone(&mut self) {
+        self.process.wait(START).await;
+    }
+
     /// Kills it at once (SIGKILL) and waits for its end.
     pub async fn kill(mut self) {
         self.process.signal(Signal::KILL);

@@ -84,9 +84,7 @@ impl Rbd {
             }
             Verdict::TooLong => {
                 self.flattening.begin(pool, name);
-                Err(Refusal::Busy(format!(
-                    "image {name:?}, which has {depth} parents and is being cut off them"
-                )))
+                Err(Refusal::Held(format!("image {name:?} has {depth} parents and is being cut off them")))
             }
         }
     }

@@ -4,6 +4,11 @@ use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+use rustix::mount::UnmountFlags;
+
+use crate::mount;
+
 /// The device number of loop devices.
 const LOOP: u32 = 7;
 
@@ -30,7 +35,7 @@ impl At {
 /// # Errors
 /// The system's.
 pub(super) fn at(path: &Path) -> io::Result<Option<At>> {
-    if !crate::mount::is_mounted(path)? {
+    if !is_mounted(path)? {
         return Ok(None);
     }
     let metadata = std::fs::metadata(path)?;
@@ -41,6 +46,38 @@ pub(super) fn at(path: &Path) -> io::Result<Option<At>> {
         return Ok(None);
     }
     Ok(named(metadata.dev())?.map(At::Folder))
+}
+
+/// Whether something is mounted at a path, be its device gone or not.
+///
+/// # Errors
+/// The system's.
+pub(super) fn is_mounted(path: &Path) -> io::Result<bool> {
+    match mount::is_mounted(path) {
+        Err(error) if is_broken(&error) => mount::table::lists(path),
+        outcome => outcome,
+    }
+}
+
+/// Whether an error says that what is mounted there has lost its device or its daemon.
+pub(super) fn is_broken(error: &io::Error) -> bool {
+    let broken = [Errno::IO, Errno::NOTCONN, Errno::SHUTDOWN, Errno::NXIO];
+    error.raw_os_error().is_some_and(|code| broken.iter().any(|errno| errno.raw_os_error() == code))
+}
+
+/// Unmounts all that is mounted at a path, be its device gone or not; nothing mounted is fine.
+///
+/// # Errors
+/// The system's, such as EBUSY.
+pub(super) fn unmount(path: &Path) -> io::Result<()> {
+    while is_mounted(path)? {
+        match rustix::mount::unmount(path, UnmountFlags::NOFOLLOW) {
+            // No mount after all (any more).
+            Err(Errno::INVAL | Errno::NOENT) => break,
+            outcome => outcome?,
+        }
+    }
+    Ok(())
 }
 
 /// The node of a device by its number; none for a file system that is on no device.

@@ -76,7 +76,7 @@ impl Fuse {
     fn is_served(&self, spec: &Spec) -> io::Result<bool> {
         let at = self.mounted(spec);
         match mount::is_mounted(&at) {
-            Err(error) if error.raw_os_error() == Some(Errno::NOTCONN.raw_os_error()) => {
+            Err(error) if device::is_broken(&error) => {
                 rustix::mount::unmount(&at, UnmountFlags::DETACH)?;
                 Ok(false)
             }
@@ -138,6 +138,10 @@ impl Mapper for Fuse {
         Ok(None)
     }
 
+    fn is_open_here(&self, spec: &Spec) -> io::Result<bool> {
+        Ok(!daemons(&self.home(spec).join(CONF))?.is_empty())
+    }
+
     fn map(&self, request: &Request<'_>) -> io::Result<PathBuf> {
         let image = &request.spec.image;
         let path = self.mounted(request.spec).join(image);
@@ -158,7 +162,7 @@ impl Mapper for Fuse {
         let daemons = daemons(&home.join(CONF))?;
         let end = Instant::now() + LINGERING;
         while self.is_served(spec)? {
-            match mount::unmount(&at) {
+            match device::unmount(&at) {
                 // A loop device closes its file a moment after it was let go of.
                 Err(error)
                     if error.raw_os_error() == Some(Errno::BUSY.raw_os_error()) && Instant::now() < end =>

@@ -48,6 +48,14 @@ pub(super) trait Mapper: Send + Sync + fmt::Debug {
     /// The system's.
     fn find(&self, spec: &Spec) -> io::Result<Option<PathBuf>>;
 
+    /// Whether this node has the image open, mapped or on the way there.
+    ///
+    /// # Errors
+    /// The system's.
+    fn is_open_here(&self, spec: &Spec) -> io::Result<bool> {
+        Ok(self.find(spec)?.is_some())
+    }
+
     /// Maps an image that is not mapped; gives its device.
     ///
     /// # Errors

@@ -58,7 +58,7 @@ impl Rbd {
         };
         let options = options_of(capability, request.readonly);
         let here = table::entry(&source).map_err(cannot("look at", &source))?.root;
-        if mount::is_mounted(target).map_err(cannot("look at", target))? {
+        if device::is_mounted(target).map_err(cannot("look at", target))? {
             let there = table::entry(target).map_err(cannot("look at", target))?;
             let is_as_wanted = mount::has_options(target, options).map_err(cannot("look at", target))?
                 && there.has("ro") == options.contains(MountFlags::RDONLY);
@@ -100,10 +100,19 @@ impl Rbd {
         let target = Path::new(&request.target_path);
         let cannot =
             |what: &str| Refusal::system::<std::io::Error>(format!("cannot {what} {}", target.display()));
-        let is_clear =
-            mount::unmount_while(target, || Ok(device::at(target)?.is_some())).map_err(cannot("unmount"))?;
-        if !is_clear {
-            return Err(Refusal::WrongState(format!("what is mounted at {} is no volume", target.display())));
+        if device::is_mounted(target).map_err(cannot("look at"))? {
+            let is_volume = match device::at(target) {
+                // What was a volume.
+                Err(error) if device::is_broken(&error) => true,
+                at => at.map_err(cannot("look at"))?.is_some(),
+            };
+            if !is_volume {
+                return Err(Refusal::WrongState(format!(
+                    "what is mounted at {} is no volume",
+                    target.display()
+                )));
+            }
+            device::unmount(target).map_err(cannot("unmount"))?;
         }
         mount::remove_target(target).map_err(cannot("remove"))?;
         Ok(v1::NodeUnpublishVolumeResponse {})

@@ -80,7 +80,12 @@ impl Rbd {
         let _call = self.calls.take()?;
         let _volume = self.locks.alone(Key::Volume(request.volume_id.clone()))?;
         let target = mount_point(&request.staging_target_path, &request.volume_id);
-        let looked = device::at(&target);
+        let mut looked = device::at(&target);
+        if looked.as_ref().is_err_and(device::is_broken) {
+            // Its device was lost: staged anew.
+            self.unstage_image(Path::new(&request.staging_target_path), &target)?;
+            looked = Ok(None);
+        }
         match looked.map_err(Refusal::system(format!("cannot look at {}", target.display())))? {
             Some(At::Folder(_)) if wanted.kind.is_some() => return Ok(v1::NodeStageVolumeResponse {}),
             Some(At::Block(_)) if wanted.kind.is_none() => return Ok(v1::NodeStageVolumeResponse {}),
@@ -196,13 +201,13 @@ impl Rbd {
         let pool_name = site.cluster.pool_name(pool.id).map_err(failed())?;
         let namespace = site.config.rbd.rados_namespace.clone();
         let spec = Spec { pool: pool_name, namespace, image: image.clone() };
-        let is_mapped = || self.mappers.of(wanted.mapper).find(&spec).map(|found| found.is_some());
+        let is_mapped = || self.mappers.of(wanted.mapper).is_open_here(&spec);
         let others = seen.watchers().map_err(failed())?.saturating_sub(site.config.rbd.mirror_daemon_count);
         if wanted.is_alone
             && others > 0
             && !is_mapped().map_err(Refusal::system("cannot list mapped images"))?
         {
-            return Err(Refusal::Busy(format!("image {image:?}, which another client has open")));
+            return Err(Refusal::Held(format!("image {image:?} is open in another client")));
         }
         Ok((spec, site.config.monitors.join(",")))
     }
@@ -280,7 +285,7 @@ impl Rbd {
     fn unstage_image(&self, staging: &Path, target: &Path) -> Result<(), Refusal> {
         let cannot =
             |what: &str| Refusal::system::<std::io::Error>(format!("cannot {what} {}", target.display()));
-        mount::unmount(target).map_err(cannot("unmount"))?;
+        device::unmount(target).map_err(cannot("unmount"))?;
         mount::remove_target(target).map_err(cannot("remove"))?;
         let stash = Stash::read(staging).map_err(cannot("read the note about"))?;
         let Some(stash) = stash else { return Ok(()) };

@@ -47,6 +47,9 @@ osd_client_watch_timeout = 5
 # Each snapshot is made and removed by the monitor, which would let changes wait for a second.
 paxos_propose_interval = 0.05
 paxos_min_wait = 0.01
+# What only snapshots held is removed at once.
+osd_snap_trim_sleep_hdd = 0
+osd_snap_trim_sleep_ssd = 0
 "
     )
 }

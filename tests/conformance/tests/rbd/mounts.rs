@@ -1,6 +1,7 @@
 //! Volumes on a node, mapped by rbd-fuse: file systems and devices, growth in use, copies beside their sources.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use conformance::{in_own_mounts, request};
 use csi::v1;
@@ -200,6 +201,73 @@ async fn devices() {
     assert_eq!(as_folder.begin().await.unwrap_err().code(), Code::AlreadyExists);
     pod.end().await;
     stand.assert_nothing_mounted();
+    stand.delete(&volume.volume_id).await.unwrap();
+    stand.assert_empty();
+}
+
+in_own_mounts!(a_killed_mapper_loses_nothing_that_was_synced, killed_mapper());
+
+#[tokio::main]
+async fn killed_mapper() {
+    let Some(stand) = Stand::start_with_mounts("mapper", &[]).await else { return };
+    let volume = stand.created(stand.create("volume", SIZE)).await;
+    let pod = Pod::new(&stand, "volume", volume.clone(), mounted_as("xfs", Mode::SingleNodeWriter));
+    pod.begin().await.unwrap();
+    let file = std::fs::File::create(pod.target.join("file")).unwrap();
+    std::io::Write::write_all(&mut &file, &[42; 1 << 20]).unwrap();
+    file.sync_all().unwrap();
+    drop(file);
+    let home = text(&stand.folder.path().join("fuse"));
+    let killed =
+        std::process::Command::new("pkill").args(["-KILL", "-f", &format!("rbd-fuse -c {home}")]).status();
+    assert!(killed.unwrap().success(), "there was a daemon");
+    let lost = std::fs::write(pod.target.join("other"), [1; 1 << 20])
+        .and_then(|()| std::fs::File::open(pod.target.join("other"))?.sync_all());
+    assert!(lost.is_err(), "nothing is written any more");
+    pod.end().await;
+    stand.assert_nothing_mounted();
+    // Ceph thinks for some seconds that the image is still open.
+    let end = Instant::now() + Duration::from_secs(30);
+    while let Err(status) = pod.begin().await {
+        assert_eq!(status.code(), Code::Aborted, "{status}");
+        assert!(Instant::now() < end, "{status}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert_eq!(std::fs::read(pod.target.join("file")).unwrap(), [42; 1 << 20]);
+    pod.end().await;
+    stand.assert_nothing_mounted();
+    stand.delete(&volume.volume_id).await.unwrap();
+    stand.assert_empty();
+}
+
+in_own_mounts!(repeated_node_calls_finish_what_kills_interrupt, killed_node_calls());
+
+#[tokio::main]
+async fn killed_node_calls() {
+    let Some(mut stand) = Stand::start_with_mounts("node-kills", &[]).await else { return };
+    let volume = stand.created(stand.create("volume", SIZE)).await;
+    let args =
+        ["--mapper=fuse".to_owned(), format!("--fuse-folder={}", text(&stand.folder.path().join("fuse")))];
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let capability = mounted_as("xfs", Mode::SingleNodeWriter);
+    for life in [5, 20, 60, 120, 200, 300, 400, 600].map(Duration::from_millis) {
+        // What it answers is forgotten, as by a caller that is killed too.
+        let _ = tokio::time::timeout(
+            life,
+            Pod::new(&stand, "volume", volume.clone(), capability.clone()).begin(),
+        )
+        .await;
+        stand.restart(&args).await;
+        Pod::new(&stand, "volume", volume.clone(), capability.clone()).begin().await.unwrap();
+        let _ = tokio::time::timeout(
+            life / 4,
+            Pod::new(&stand, "volume", volume.clone(), capability.clone()).end(),
+        )
+        .await;
+        stand.restart(&args).await;
+        Pod::new(&stand, "volume", volume.clone(), capability.clone()).end().await;
+        stand.assert_nothing_mounted();
+    }
     stand.delete(&volume.volume_id).await.unwrap();
     stand.assert_empty();
 }

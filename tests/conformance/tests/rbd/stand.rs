@@ -102,8 +102,9 @@ impl Stand {
     /// Kills the driver and starts another one.
     pub(crate) async fn restart(&mut self, args: &[&str]) {
         self.driver.strike();
-        let next = drive(&self.folder, args).await;
-        std::mem::replace(&mut self.driver, next).kill().await;
+        // Until then it may still be connected to.
+        self.driver.gone().await;
+        self.driver = drive(&self.folder, args).await;
     }
 
     /// Makes a call.
