@@ -39,8 +39,8 @@ pub(super) struct TrashEntry {
     pub(super) id: *mut c_char,
     pub(super) name: *mut c_char,
     pub(super) source: c_int,
-    pub(super) deleted: libc::time_t,
-    pub(super) kept_until: libc::time_t,
+    pub(super) deleted: i64,
+    pub(super) kept_until: i64,
 }
 
 const _: () = assert!(size_of::<LinkedImage>() == 48 && size_of::<SnapSpec>() == 24);
