@@ -168,7 +168,11 @@ async fn file_systems() {
     stand.assert_empty();
 }
 
-in_own_mounts!(a_device_is_shared_and_survives_a_killed_driver, devices());
+in_own_mounts!(
+    #[ignore = "kills what serves a mounted device through FUSE, which has hung a machine once; run it with --ignored"]
+    a_device_is_shared_and_survives_a_killed_driver,
+    devices()
+);
 
 #[tokio::main]
 async fn devices() {
@@ -205,7 +209,11 @@ async fn devices() {
     stand.assert_empty();
 }
 
-in_own_mounts!(a_killed_mapper_loses_nothing_that_was_synced, killed_mapper());
+in_own_mounts!(
+    #[ignore = "kills what serves a mounted device through FUSE, which has hung a machine once; run it with --ignored"]
+    a_killed_mapper_loses_nothing_that_was_synced,
+    killed_mapper()
+);
 
 #[tokio::main]
 async fn killed_mapper() {
@@ -240,7 +248,11 @@ async fn killed_mapper() {
     stand.assert_empty();
 }
 
-in_own_mounts!(repeated_node_calls_finish_what_kills_interrupt, killed_node_calls());
+in_own_mounts!(
+    #[ignore = "kills what serves a mounted device through FUSE, which has hung a machine once; run it with --ignored"]
+    repeated_node_calls_finish_what_kills_interrupt,
+    killed_node_calls()
+);
 
 #[tokio::main]
 async fn killed_node_calls() {
