@@ -4,7 +4,7 @@
 //! out for want of rights or of a control plane: that is a failure (see [`cluster::skip`]). Other people's checkers
 //! (cargo-deny, promtool) are set up where that can be done ([`checkers`]), and otherwise only missed.
 //!
-//! A test of the packages cluster and conformance that fails is run once more ([`once_more`]).
+//! A test of a `tests` folder that fails is run once more ([`once_more`]).
 //!
 //! The last line is always `N passed, N failed`, summed over all test binaries; the exit code is 0 only if nothing failed
 //! at all, the format and the lints included.

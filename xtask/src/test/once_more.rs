@@ -1,7 +1,7 @@
-//! A test on real parts that failed is run once more, by itself.
+//! A test of a `tests` folder that failed is run once more, by itself.
 //!
-//! A control plane, a node and other people's programs share two loaded cores there, and one late answer in forty minutes
-//! must not hide what the other tests say. Nothing is hidden by it either: the first failure is shown with its panic at the
+//! A control plane, a node and other people's programs share two loaded cores in most of them, and one late answer in forty
+//! minutes must not hide what the other tests say. Nothing is hidden by it either: the first failure is shown with its panic at the
 //! end, as `passed only when run again`. Who finds one there mends it.
 
 use std::collections::BTreeSet;
@@ -11,8 +11,8 @@ use super::output::Tally;
 
 /// More failures than these are no accident.
 const AT_MOST: usize = 3;
-/// The packages whose tests are run again.
-const PACKAGES: [&str; 4] = ["-p", "cluster", "-p", "conformance"];
+/// The tests among which those to run again are looked for. With the whole workspace nothing is compiled anew.
+const AMONG: [&str; 4] = ["test", "--workspace", "--test", "*"];
 
 /// The tests to run again: none if a binary died or more than [`AT_MOST`] failed.
 pub(super) fn candidates(first: &Tally) -> &[String] {
@@ -21,7 +21,7 @@ pub(super) fn candidates(first: &Tally) -> &[String] {
 
 /// Makes `command` run these tests alone.
 pub(super) fn of(command: &mut Command, names: &[String]) {
-    command.arg("test").args(PACKAGES);
+    command.args(AMONG);
     command.args(["--no-fail-fast", "--", "--show-output", "--exact"]).args(names);
 }
 
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn test_of_another_package_stays_failed() {
+    fn test_that_is_not_found_again_stays_failed() {
         let mut first = tally(&["unit"], &[]);
         assert!(settle(&mut first, &tally(&[], &[])).is_empty());
         assert_eq!((first.passed, first.failed), (10, 1));
