@@ -105,12 +105,15 @@ impl Volumes {
         if step == Step::Ignore {
             return Outcome::Done;
         }
-        match self.is_reached(&volume).await {
-            Ok(true) => {}
-            Ok(false) => return Outcome::Done,
-            Err(error) => {
-                base::error!(error, "Cannot tell from which nodes the volume can be reached; will retry"; "volume" => key);
-                return Outcome::Retry;
+        // The finalizer is every node's to handle: the volume's own node may be gone.
+        if matches!(step, Step::Delete | Step::DeleteUnbound) {
+            match self.is_reached(&volume).await {
+                Ok(true) => {}
+                Ok(false) => return Outcome::Done,
+                Err(error) => {
+                    base::error!(error, "Cannot tell from which nodes the volume can be reached; will retry"; "volume" => key);
+                    return Outcome::Retry;
+                }
             }
         }
         if !self.seat.leadership.holds() {
@@ -349,8 +352,7 @@ fn feed(queue: &WorkQueue<Key>, volumes: &Store<Volume>, config: Arc<Config>, de
             deletions.lock().unwrap_or_else(PoisonError::into_inner).remove(&gone.meta.uid);
         }
         // While the caches fill, the claim may be missing in its own: the pass asks again.
-        if let Some(volume) = now.filter(|volume| decide(volume, true, config.names()) != Step::Ignore)
-        {
+        if let Some(volume) = now.filter(|volume| decide(volume, true, config.names()) != Step::Ignore) {
             queue.add(volume.meta.key.clone(), Place::lane(0));
         }
     });

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
 use crate::capacity::{PUBLISHING, published, publishing, telling};
-use crate::harness::{bound, calls, events, no_volumes, waiting, writes};
+use crate::harness::{bound, calls, events, no_volumes, released, waiting, writes};
 use crate::topology::{SELECTED, late, placed, selected, selection, terms};
 
 const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
@@ -182,6 +182,27 @@ async fn node_without_room_does_not_select_itself() {
     set_room(&world, "node-3", GIB);
     bound(&world, "second").await;
     assert_eq!(made_for(&world), ["node-2", "node-3"]);
+}
+
+/// A released volume at these nodes.
+fn released_at(required: Value, policy: &str) -> Value {
+    let mut volume = released("pv");
+    volume["spec"]["nodeAffinity"] = json!({"required": {"nodeSelectorTerms": required}});
+    volume["spec"]["persistentVolumeReclaimPolicy"] = json!(policy);
+    volume
+}
+
+fn host(operator: &str, values: &[&str]) -> Value {
+    json!([{"matchExpressions": [{"key": "host", "operator": operator, "values": values}]}])
+}
+
+/// Its own node may be gone for good.
+#[tokio::test(start_paused = true)]
+async fn finalizer_comes_off_the_retained_volume_of_another_node() {
+    let retained = released_at(host("In", &["node-2"]), "Retain");
+    ON_NODE.case("retained", [class(), retained]).ends_with(&[], &["patch persistentvolumes 200"]).await;
+    let deleted = released_at(host("In", &["node-2"]), "Delete");
+    ON_NODE.case("deleted", [class(), deleted]).ends_with(&[], &[]).await;
 }
 
 #[tokio::test(start_paused = true)]
