@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use base::leadership::Leadership;
-use csi::v1::CreateVolumeRequest;
+use csi::v1::{CreateVolumeRequest, GetCapacityRequest};
 use provisioner::{Config, NodeSettings};
 use serde_json::{Value, json};
 use sim::crash::{self, Scenario};
@@ -182,6 +182,59 @@ async fn node_without_room_does_not_select_itself() {
     set_room(&world, "node-3", GIB);
     bound(&world, "second").await;
     assert_eq!(made_for(&world), ["node-2", "node-3"]);
+}
+
+/// What the answer to GetCapacity would be is unknown: the owner finds out, and can say so.
+#[tokio::test(start_paused = true)]
+async fn failed_capacity_check_counts_as_room() {
+    for code in [Code::Unimplemented, Code::Internal] {
+        let world = telling();
+        world.driver.script("GetCapacity", (0..99).map(|_| Reply::error(code, "cannot tell")));
+        world.api.put(class());
+        let _running = ON_NODE.run(&world, |config| *config = first());
+        let _binder = world.binder();
+        world.api.put(waiting("data"));
+        bound(&world, "data").await;
+        assert_eq!(selection(&world, "data").as_deref(), Some("node-1"), "{code}");
+        assert_eq!(made_for(&world), ["node-1"], "{code}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn capacity_is_asked_for_what_the_claim_wants() {
+    let made = ["update persistentvolumeclaims 200", "create persistentvolumes 201"];
+    let block = with(waiting("data"), json!({"spec": {"volumeMode": "Block"}}));
+    let world = ON_NODE.case("block", [class(), block]).ends_with(&["CreateVolume Some(Ok)"], &made).await;
+    let asked = world.driver.calls_of("GetCapacity");
+    let sent = world.driver.calls_of("CreateVolume");
+    let wanted = &sent[0].request::<CreateVolumeRequest>().unwrap().volume_capabilities;
+    assert_eq!(
+        (&asked[0].request::<GetCapacityRequest>().unwrap().volume_capabilities, wanted.len()),
+        (wanted, 1)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn capacity_of_a_driver_without_topology_is_asked_once() {
+    let made = ["update persistentvolumeclaims 200", "create persistentvolumes 201"];
+    let case = ON_NODE.case("no topology", [class(), waiting("data")]).config(|config| {
+        config.can.topology = false;
+        config.node.as_mut().unwrap().segments.clear();
+    });
+    let world = case.ends_with(&["CreateVolume Some(Ok)"], &made).await;
+    let asked = world.driver.calls_of("GetCapacity");
+    assert_eq!(asked.len(), 1);
+    assert_eq!(asked[0].request::<GetCapacityRequest>().unwrap().accessible_topology, None);
+}
+
+/// A claim of size 0 cannot be made in a test server that checks it, but any driver may make it.
+#[tokio::test(start_paused = true)]
+async fn capacity_for_size_0_is_not_asked_for() {
+    let none = with(waiting("data"), json!({"spec": {"resources": {"requests": {"storage": "0"}}}}));
+    let made = ["update persistentvolumeclaims 200", "create persistentvolumes 201"];
+    let case = ON_NODE.case("size 0", [class(), none]);
+    let world = case.ends_with(&["CreateVolume Some(Ok)"], &made).await;
+    assert!(world.driver.calls_of("GetCapacity").is_empty());
 }
 
 /// A released volume at these nodes.
