@@ -9,7 +9,7 @@ use kubernetes::api;
 use kubernetes::collection::{Collection, Written};
 use kubernetes::event::{Event, Kind, ObjectRef};
 use kubernetes::object::annotation::PROVISIONED_BY;
-use kubernetes::object::{Claim, Class, Key, Uid, Volume, WireVolume};
+use kubernetes::object::{Claim, Class, Key, Uid, Volume, WireVolume, is_exact};
 use kubernetes::secret::read;
 use kubernetes::secret::{ReferenceError, SecretRef};
 use kubernetes::store::{Change, Store};
@@ -210,7 +210,8 @@ impl Volumes {
             self.delete_at_driver(volume).await?;
             self.memory().insert(volume.meta.uid.clone(), Deletion::Done);
             let segments = volume.segments.iter().flat_map(|segments| segments.iter());
-            self.capacity.volume_in(segments.map(|segment| &**segment), &volume.class);
+            let exact = segments.map(|segment| &**segment).filter(|segment| is_exact(segment));
+            self.capacity.volume_in(exact, &volume.class);
         }
         let mut pending = volume.meta.has_finalizer(FINALIZER);
         if !volume.meta.deleting && self.volumes.delete(&volume.meta).await? == Written::Gone {

@@ -258,6 +258,28 @@ async fn finalizer_comes_off_the_retained_volume_of_another_node() {
     ON_NODE.case("deleted", [class(), deleted]).ends_with(&[], &[]).await;
 }
 
+/// As a Kubernetes scheduler understands the affinity.
+#[tokio::test(start_paused = true)]
+async fn node_deletes_the_volumes_that_its_affinity_lets_it_reach() {
+    let (deleted, kept) = (["DeleteVolume Some(Ok)"], [""; 0]);
+    for (name, required, calls) in [
+        ("one of two values", host("In", &["node-2", "node-1"]), &deleted[..]),
+        ("neither of two values", host("In", &["node-2", "node-3"]), &kept[..]),
+        ("any value", host("Exists", &[]), &deleted[..]),
+        ("no value", host("DoesNotExist", &[]), &kept[..]),
+        ("not this value", host("NotIn", &["node-1"]), &kept[..]),
+        ("not another value", host("NotIn", &["node-2"]), &deleted[..]),
+    ] {
+        let writes = ["delete persistentvolumes 200", "patch persistentvolumes 200"];
+        let writes = if calls.is_empty() { &[][..] } else { &writes[..] };
+        ON_NODE.case(name, [class(), released_at(required, "Delete")]).ends_with(calls, writes).await;
+    }
+    let case =
+        ON_NODE.case("driver without topology", [class(), released_at(host("In", &["node-2"]), "Delete")]);
+    let case = case.config(|config| config.node.as_mut().unwrap().segments.clear());
+    case.ends_with(&deleted, &["delete persistentvolumes 200", "patch persistentvolumes 200"]).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn full_node_gives_the_claim_back_to_the_others() {
     let (world, _running) = three([GIB; 3]);
