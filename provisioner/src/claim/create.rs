@@ -111,7 +111,7 @@ impl Claims {
                     let key = Key::new(&reference.namespace, &reference.name);
                     self.wait_for(claim, &[Seen::new(waiting::Kind::Secret, key, None)]);
                 }
-                ProvisionError::Secret { name: reference.to_string(), reason }
+                ProvisionError::Secret { secret: reference.clone(), reason }
             })?;
             request.secrets = secrets.to_request();
         }
