@@ -28,9 +28,9 @@ base::flags! {
         "capacity-threads" capacity_threads: u32 = 1, "Workers that refresh capacities.";
         "capacity-poll-interval" capacity_poll_interval: Duration = Duration::from_secs(60), "How often capacities are asked for.";
         "capacity-for-immediate-binding" capacity_for_immediate_binding: bool = false, "Publish capacities for classes with immediate binding too.";
-        "capacity-ownerref-level" capacity_ownerref_level: i32 = 1, "Owner of the capacity objects: -1 none, 0 the pod, 1 its controller, 2 that one's controller.";
-        "kube-api-capacity-qps" kube_api_capacity_qps: f64 = 1.0, "Requests per second for capacity objects.";
-        "kube-api-capacity-burst" kube_api_capacity_burst: i32 = 5, "Burst above kube-api-capacity-qps.";
+        "capacity-ownerref-level" capacity_ownerref_level: i32 = 1, "Owner of the capacity objects: negative none, 0 the pod, 1 its controller, 2 that one's controller.";
+        "kube-api-capacity-qps" kube_api_capacity_qps: f64 = 1.0, "Requests per second for capacity objects; 0: 5, negative: no limit.";
+        "kube-api-capacity-burst" kube_api_capacity_burst: i32 = 5, "Burst above kube-api-capacity-qps; 0: 10.";
         "node-deployment" node_deployment: bool = false, "Run one provisioner on each node.";
         "node-deployment-immediate-binding" node_deployment_immediate_binding: bool = true, "On nodes, serve claims with immediate binding too.";
         "node-deployment-base-delay" node_deployment_base_delay: Duration = Duration::from_secs(20), "On nodes, first pause before a claim is made one's own.";
@@ -94,7 +94,20 @@ pub(crate) fn no_profiles(parsed: &Parsed) -> Option<&'static str> {
     parsed.read::<Flags>().enable_pprof.then_some(NO_PROFILES)
 }
 
-/// Refuses values that cannot work.
+/// Requests a second and burst of the client for capacity objects, as client-go reads them: 0 is its default, and a negative
+/// rate is no limit.
+pub(crate) fn capacity_rate(flags: &Flags) -> (f64, u32) {
+    let qps = if flags.kube_api_capacity_qps == 0.0 { 5.0 } else { flags.kube_api_capacity_qps };
+    let burst = u32::try_from(flags.kube_api_capacity_burst).ok().filter(|burst| *burst > 0).unwrap_or(10);
+    (qps, burst)
+}
+
+/// Refuses values that cannot work, and names the flag.
+///
+/// `Differs:` upstream starts with all of these. With no workers it does nothing; with a timeout of zero or an empty prefix each
+/// claim fails; with a pause of zero it works without pauses. A prefix that no PersistentVolume's name can begin with fails
+/// only after CreateVolume. With a uuid length of 0 all claims get the same name, and with one that is out of range the
+/// process ends at the first claim.
 fn check(parsed: &Parsed) -> Result<(), Exit> {
     let flags: Flags = parsed.read();
     if flags.worker_threads == 0 {
@@ -133,9 +146,11 @@ fn check_capacity(flags: &Flags) -> Result<(), Exit> {
     let refused = [
         (flags.capacity_threads == 0, "--capacity-threads must be greater than zero"),
         (flags.capacity_poll_interval.is_zero(), "--capacity-poll-interval must be longer than 0"),
-        (flags.capacity_ownerref_level < -1, "--capacity-ownerref-level must be -1 or more"),
-        (flags.kube_api_capacity_qps <= 0.0, "--kube-api-capacity-qps must be greater than zero"),
-        (flags.kube_api_capacity_burst < 1, "--kube-api-capacity-burst must be greater than zero"),
+        (
+            !flags.kube_api_capacity_qps.is_finite(),
+            "--kube-api-capacity-qps must be a number of requests per second",
+        ),
+        (flags.kube_api_capacity_burst < 0, "--kube-api-capacity-burst must not be negative"),
     ];
     match refused.into_iter().find(|(is_wrong, _)| *is_wrong) {
         Some((_, why)) => Err(Exit::refuse(why)),
@@ -175,14 +190,28 @@ mod tests {
             "--retry-interval-max=0s",
             "--capacity-threads=0 --enable-capacity",
             "--capacity-poll-interval=0s --enable-capacity",
-            "--capacity-ownerref-level=-2 --enable-capacity",
-            "--kube-api-capacity-qps=0 --enable-capacity",
-            "--kube-api-capacity-burst=0 --enable-capacity",
+            "--kube-api-capacity-qps=NaN --enable-capacity",
+            "--kube-api-capacity-burst=-1 --enable-capacity",
         ] {
             let exit = refused(arg);
             assert_eq!(exit.code, 1, "{arg}");
             let flag = arg.split('=').next().unwrap();
             assert!(exit.stderr.contains(flag), "{arg}: {}", exit.stderr);
+        }
+    }
+
+    #[test]
+    fn capacity_rate_is_read_as_client_go_reads_it() {
+        for (args, expected) in [
+            ("", (1.0, 5)),
+            ("--kube-api-capacity-qps=0", (5.0, 5)),
+            ("--kube-api-capacity-qps=-1", (-1.0, 5)),
+            ("--kube-api-capacity-qps=2.5 --kube-api-capacity-burst=0", (2.5, 10)),
+            ("--capacity-ownerref-level=-2", (1.0, 5)),
+        ] {
+            let args = format!("--enable-capacity {args}");
+            let parsed = parse("csi-provisioner", args.split_whitespace().map(str::to_owned).collect());
+            assert_eq!(capacity_rate(&parsed.unwrap().read()), expected, "{args}");
         }
     }
 

@@ -6,6 +6,9 @@
 //!
 //! `Differs:` when a claim turns out not to be ours, upstream counts a failure; when a volume does, it counts
 //! a deletion. We count neither.
+//!
+//! `Differs:` ours counts a provisioned volume when its PersistentVolume is stored, and the time ends there. Upstream counts it
+//! after the first try to store it, even if that fails and goes on in the background.
 
 use std::time::Duration;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use csi::topology::{Term, first_on_node, flatten};
 use kubernetes::object::annotation::SELECTED_NODE;
-use kubernetes::object::{BindingMode, Claim, Class, Volume};
+use kubernetes::object::{BindingMode, Claim, Class, Volume, is_in};
 
 use crate::topology::allowed_terms;
 
@@ -57,12 +57,12 @@ impl NodeSettings {
         }
     }
 
-    /// Whether the volume can be reached from the node.
+    /// Whether the volume can be reached from the node. Without segments of the node every volume can.
     pub(crate) fn reaches(&self, volume: &Volume) -> bool {
-        let Some(places) = &volume.segments else { return true };
-        let own = self.segment();
-        let term = |text: &str| Term::new(text.split(',').filter_map(|pair| pair.split_once('=')));
-        places.iter().any(|place| !place.is_empty() && term(place).is_subset_of(&own))
+        let Some(places) = volume.segments.as_ref().filter(|_| !self.segments.is_empty()) else {
+            return true;
+        };
+        places.iter().any(|place| is_in(place, &self.segments))
     }
 
     /// How long to wait before a claim is made one's own, after so many lost tries. `random` is between 0 and 1.
@@ -158,13 +158,16 @@ mod tests {
         let required = |terms: serde_json::Value| json!({"required": {"nodeSelectorTerms": terms}});
         for (name, affinity, expected) in [
             ("everywhere", json!(null), true),
+            ("not required", json!({}), true),
             ("here", required(json!([on(&[("host", "node-1")])])), true),
             ("here, all keys", required(json!([on(&[("zone", "z1"), ("host", "node-1")])])), true),
             ("there", required(json!([on(&[("host", "node-2")])])), false),
             ("there or here", required(json!([on(&[("host", "node-2")]), on(&[("zone", "z1")])])), true),
             ("another key", required(json!([on(&[("host", "node-1"), ("rack", "r")])])), false),
         ] {
-            assert_eq!(node().reaches(&of(affinity)), expected, "{name}");
+            let nowhere = NodeSettings { segments: BTreeMap::new(), ..node() };
+            let volume = of(affinity);
+            assert_eq!((node().reaches(&volume), nowhere.reaches(&volume)), (expected, true), "{name}");
         }
     }
 

@@ -94,8 +94,8 @@ async fn take_seat(
     let objects = match &config.capacity {
         None => seat.objects.clone(),
         Some(settings) => {
-            let burst = u32::try_from(own.kube_api_capacity_burst).unwrap_or(1);
-            let client = started.limited_client(own.kube_api_capacity_qps, burst).await;
+            let (qps, burst) = flags::capacity_rate(&own);
+            let client = started.limited_client(qps, burst).await;
             let client = client.map_err(|cause| StartError::Client { cause, code: FATAL })?;
             let (asking, namespace) = (started.host.client.clone(), settings.namespace.clone());
             tokio::spawn(async move { review(&asking, &namespace, &capacity_needs()).await });

@@ -7,24 +7,13 @@ use kubernetes::api;
 use kubernetes::object::annotation::SELECTED_NODE;
 use kubernetes::object::{Claim, Class};
 use serde_json::{Value, json};
-use thiserror::Error;
 use tokio::time::Instant;
-use tonic::Status;
 
 use super::name::volume_name;
 use super::reconcile::Claims;
 use super::request::{Prepared, prepare};
 use super::reschedule::Edited;
 use crate::node::NodeSettings;
-
-/// Why the claim could not be made this node's.
-#[derive(Debug, Error)]
-enum ContestError {
-    #[error("GetCapacity: {}", grpc_text(.0))]
-    Driver(Status),
-    #[error("{}", api::text(.0))]
-    Api(#[from] api::Error),
-}
 
 impl Claims {
     /// Waits, looks whether there is room here, and selects this node for the claim. The claim then comes back as this
@@ -47,7 +36,7 @@ impl Claims {
             // We may have failed only because we no longer lead; the next leader goes on.
             Err(_) if !self.seat.leadership.holds() => Outcome::Retry,
             Err(error) => {
-                base::error!(error, "Cannot select this node for the claim; will retry"; "claim" => claim.meta.key);
+                base::error!(api::text(&error), "Cannot select this node for the claim; will retry"; "claim" => claim.meta.key);
                 Outcome::Retry
             }
         }
@@ -59,8 +48,8 @@ impl Claims {
         claim: &Claim,
         class: &Class,
         node: &NodeSettings,
-    ) -> Result<Option<Edited>, ContestError> {
-        if !self.has_room(claim, class, node).await? {
+    ) -> Result<Option<Edited>, api::Error> {
+        if !self.has_room(claim, class, node).await {
             base::v!(4, "No room on this node for the claim"; "claim" => claim.meta.key);
             return Ok(None);
         }
@@ -72,30 +61,34 @@ impl Claims {
     }
 
     /// Whether the driver has room for the claim in one of the places that it may be in. If no request can be made for the
-    /// claim, the owner will say so: somebody has to be that.
-    async fn has_room(
-        &self,
-        claim: &Claim,
-        class: &Class,
-        node: &NodeSettings,
-    ) -> Result<bool, ContestError> {
+    /// claim, or if the driver cannot tell, the owner finds out and says so in an event: somebody has to be that.
+    async fn has_room(&self, claim: &Claim, class: &Class, node: &NodeSettings) -> bool {
         let Some(Prepared { request, placement, bytes, .. }) = self.prepared_here(claim, class, node).await
         else {
-            return Ok(true);
+            return true;
         };
-        for place in placement.iter().flat_map(|placement| placement.requirement().requisite) {
+        if bytes == 0 {
+            return true;
+        }
+        let places = placement.map(|placement| placement.requirement().requisite).unwrap_or_default();
+        let places = if places.is_empty() { vec![None] } else { places.into_iter().map(Some).collect() };
+        for accessible_topology in places {
             let request = v1::GetCapacityRequest {
+                volume_capabilities: request.volume_capabilities.clone(),
                 parameters: request.parameters.clone(),
-                accessible_topology: Some(place),
-                ..Default::default()
+                accessible_topology,
             };
-            let said =
-                self.seat.driver.call(request, self.config.timeout).await.map_err(ContestError::Driver)?;
-            if said.available_capacity >= bytes {
-                return Ok(true);
+            match self.seat.driver.call(request, self.config.timeout).await {
+                Ok(said) if said.available_capacity < bytes => {}
+                Ok(_) => return true,
+                Err(status) => {
+                    base::v!(3, "GetCapacity failed; selecting this node all the same";
+                        "claim" => claim.meta.key, "err" => grpc_text(&status));
+                    return true;
+                }
             }
         }
-        Ok(false)
+        false
     }
 
     async fn prepared_here(&self, claim: &Claim, class: &Class, node: &NodeSettings) -> Option<Prepared> {

@@ -111,7 +111,7 @@ impl Claims {
                     let key = Key::new(&reference.namespace, &reference.name);
                     self.wait_for(claim, &[Seen::new(waiting::Kind::Secret, key, None)]);
                 }
-                ProvisionError::Secret { name: reference.to_string(), reason }
+                ProvisionError::Secret { secret: reference.clone(), reason }
             })?;
             request.secrets = secrets.to_request();
         }
@@ -146,6 +146,10 @@ impl Claims {
     }
 
     /// What to send: what was sent before, or what follows from the claim and its class now.
+    ///
+    /// `Differs:` while a request may be under way, ours sends the same one again until the driver gives a final answer, even
+    /// if claim or class have changed since. Upstream makes each request from the claim and class as they are, so that a
+    /// changed class meets a volume of the same name that is half made. The change counts for the next request.
     pub(super) async fn request(
         &self,
         attempt: Attempt,

@@ -2,8 +2,8 @@
 
 use csi::access::AccessError;
 use csi::grpc_text;
-use kubernetes::secret::SecretError;
 use kubernetes::secret::{FsTypeError, ReferenceError, UnknownParameter};
+use kubernetes::secret::{SecretError, SecretRef};
 use thiserror::Error;
 use tonic::Status;
 use translation::TranslationError;
@@ -66,13 +66,13 @@ pub(crate) enum ProvisionError {
     #[error(transparent)]
     Source(#[from] SourceError),
     /// The claim cannot be placed.
-    #[error(transparent)]
+    #[error("{}{}", of_placing(.0), .0)]
     Topology(#[from] TopologyError),
     /// The provision secret cannot be read.
-    #[error("failed to get secret {name}: {reason}")]
+    #[error("error getting secret {} in namespace {}: {reason}", .secret.name, .secret.namespace)]
     Secret {
-        /// Namespace and name.
-        name: String,
+        /// Which one.
+        secret: SecretRef,
         /// Why.
         reason: SecretError,
     },
@@ -224,5 +224,13 @@ impl ProvisionError {
     /// Whether to retry slowly.
     pub(crate) fn is_infeasible(&self) -> bool {
         matches!(self, Self::Driver(status) if is_infeasible(status))
+    }
+}
+
+/// What upstream's text begins with. It has none if the scheduler must choose another node.
+fn of_placing(error: &TopologyError) -> &'static str {
+    match error.node_is_gone() {
+        Some(_) => "",
+        None => "error generating accessibility requirements: ",
     }
 }

@@ -26,8 +26,7 @@ impl Claims {
         if !self.memory().note_populator(&claim.meta.uid) {
             return Outcome::Done;
         }
-        let kind = source(claim).map_or("", |source| &source.kind);
-        let message = format!("Waiting for a volume populator: CSI cannot fill a volume from a {kind}");
+        let message = "Assuming an external populator will provision the volume".to_owned();
         self.tell(claim, Kind::Normal, "Provisioning", message);
         Outcome::Done
     }
@@ -46,11 +45,12 @@ impl Claims {
             base::v!(4, "Provisioning failed as before for a claim that is gone"; "claim" => claim.meta.key);
             return;
         }
-        base::error!(error, "Provisioning failed"; "claim" => claim.meta.key, "uid" => claim.meta.uid);
+        let cause = with_source(claim, error);
+        base::error!(cause, "Provisioning failed"; "claim" => claim.meta.key, "uid" => claim.meta.uid);
         let text = if error.is_infeasible() {
-            format!("Volume provisioning failed with infeasible error. Retries will be delayed. {error}")
+            format!("Volume provisioning failed with infeasible error. Retries will be delayed. {cause}")
         } else {
-            error.to_string()
+            cause
         };
         self.tell(claim, Kind::Warning, "ProvisioningFailed", text);
     }
@@ -58,5 +58,38 @@ impl Claims {
     pub(super) fn tell(&self, claim: &Claim, kind: Kind, reason: &'static str, message: String) {
         let object = ObjectRef::core("PersistentVolumeClaim", &claim.meta);
         self.seat.events.record(Event { object, kind, reason, message });
+    }
+}
+
+/// The error's text. What is wrong with the claim's source begins as upstream's text does.
+fn with_source(claim: &Claim, error: &ProvisionError) -> String {
+    match (error, source(claim)) {
+        (ProvisionError::Source(cause), Some(source)) if cause.is_about_content() => {
+            format!(
+                "error getting handle for DataSource Type {} by Name {}: {cause}",
+                source.kind, source.name
+            )
+        }
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::claim::request::SourceError;
+    use crate::fixture::claim_from;
+    use serde_json::json;
+
+    #[test]
+    fn error_of_a_source_s_content_begins_as_upstream_s() {
+        let source = json!({"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": "snap"});
+        let claim = claim_from(json!({}), json!({"dataSource": source}));
+        let missing = SourceError::Missing("VolumeSnapshot fake-ns/snap".into());
+        let handle = "error getting handle for DataSource Type VolumeSnapshot by Name snap: ";
+        for (error, prefix) in [(missing, handle), (SourceError::NoName, "")] {
+            let plain = error.to_string();
+            assert_eq!(with_source(&claim, &error.into()), format!("{prefix}{plain}"));
+        }
     }
 }

@@ -21,7 +21,10 @@
 //!
 //! `Differs:` upstream leaks the volume. The price: a new request waits for a write, which counts against `--kube-api-qps`; if the
 //! write fails, the claim gets an event and is retried. `--volume-intents=false` makes ours leak too, and so does a service
-//! account that may not get, create and update Leases; one log line says so.
+//! account that may not get, create and update Leases; one log line says so. The Leases stay when they are empty, to be used
+//! again, also after csi-provisioner is uninstalled. Remove those of a driver then, with
+//! `kubectl delete lease --namespace <namespace> <names>`; `kubectl get lease --namespace <namespace>` lists them as
+//! `mooring-intents-<driver>-<number>`.
 
 pub(crate) mod book;
 pub(crate) mod entry;

@@ -99,7 +99,7 @@ pub(crate) enum TopologyError {
         node: String,
     },
     /// The driver is not on the selected node, or has no topology there.
-    #[error("no topology key found on CSINode {node}: the CSI driver is not registered there, or not yet")]
+    #[error("no topology key found for node {node}: the CSI driver is not registered there, or not yet")]
     NoKeys {
         /// Its name.
         node: String,

@@ -17,18 +17,18 @@ pub(crate) enum Step {
     Unprotect,
     /// Delete the volume, then its object.
     Delete,
-    /// The object was deleted before a claim had the volume: delete the volume too, if that still holds.
+    /// The object was deleted before the claim that waits for it had the volume: delete the volume too, if that still holds.
     DeleteUnbound,
 }
 
-/// Whether the claim that the volume is for still waits for one; `None` if the volume names no claim.
-pub(crate) type Waits = Option<bool>;
-
-/// Decides the next step for a volume. The same view always leads to the same step.
+/// Decides the next step for a volume. The same view always leads to the same step. `waits`: a claim waits for exactly this
+/// volume.
 ///
 /// `Differs:` upstream leaves a volume whose object is deleted before it is bound under its finalizer for ever, and its
-/// claim without a volume.
-pub(crate) fn decide(volume: &Volume, waits: Waits, names: Names<'_>) -> Step {
+/// claim without a volume. Ours deletes the volume, with DeleteVolume, and makes the claim a new one, but only while a claim
+/// waits for exactly this volume: by uid in `spec.claimRef`, or, if that is gone, by the volume's name. Any other volume stays
+/// as with upstream: the object is Terminating, and the data stays.
+pub(crate) fn decide(volume: &Volume, waits: bool, names: Names<'_>) -> Step {
     if !is_ours(volume, names) {
         return Step::Ignore;
     }
@@ -39,10 +39,10 @@ pub(crate) fn decide(volume: &Volume, waits: Waits, names: Names<'_>) -> Step {
         // Without our finalizer the deletion of the object does not wait for us.
         (ReclaimPolicy::Delete, VolumePhase::Released) if !volume.meta.deleting || protected => Step::Delete,
         (ReclaimPolicy::Delete, VolumePhase::Bound) if !volume.meta.deleting && !protected => Step::Protect,
-        // Nobody binds a volume that is being deleted. Of a claim that does not wait we cannot tell whether it is gone
-        // or has just got this very volume: the controller says so in the phase.
+        // Nobody binds a volume that is being deleted. Without a claim that waits, the volume may be somebody's data that is
+        // to get a new claim, or a claim may have just got it: the controller says so in the phase.
         (ReclaimPolicy::Delete, VolumePhase::Pending | VolumePhase::Available)
-            if volume.meta.deleting && protected && waits != Some(false) =>
+            if waits && volume.meta.deleting && protected =>
         {
             Step::DeleteUnbound
         }
@@ -136,12 +136,12 @@ mod tests {
                 },
                 "status": {"phase": phase},
             }));
-            assert_eq!(decide(&volume, Some(false), names("test-driver")), expected, "{name}");
+            assert_eq!(decide(&volume, false, names("test-driver")), expected, "{name}");
         }
     }
 
     #[test]
-    fn unbound_volume_goes_unless_a_claim_may_have_it() {
+    fn unbound_volume_goes_only_if_a_claim_waits_for_it() {
         let unbound = |phase: &str, policy: &str, finalizers: &[&str], deleting: bool| {
             let mut metadata = json!({"name": "pv", "uid": "u", "finalizers": finalizers});
             metadata["annotations"] = json!({"pv.kubernetes.io/provisioned-by": "test-driver"});
@@ -158,13 +158,13 @@ mod tests {
             }))
         };
         for (name, volume, waits, expected) in [
-            ("no claim", unbound("Available", "Delete", &[OURS], true), None, DeleteUnbound),
-            ("its claim waits", unbound("Pending", "Delete", &[OURS], true), Some(true), DeleteUnbound),
-            ("its claim may have it", unbound("Available", "Delete", &[OURS], true), Some(false), Ignore),
-            ("bound", unbound("Bound", "Delete", &[OURS], true), Some(true), Ignore),
-            ("not deleted", unbound("Available", "Delete", &[OURS], false), None, Ignore),
-            ("finalizer gone", unbound("Available", "Delete", &["other"], true), None, Ignore),
-            ("retained", unbound("Available", "Retain", &[OURS], true), None, Unprotect),
+            ("its claim waits", unbound("Pending", "Delete", &[OURS], true), true, DeleteUnbound),
+            ("free, its claim waits", unbound("Available", "Delete", &[OURS], true), true, DeleteUnbound),
+            ("no claim waits", unbound("Available", "Delete", &[OURS], true), false, Ignore),
+            ("bound", unbound("Bound", "Delete", &[OURS], true), true, Ignore),
+            ("not deleted", unbound("Available", "Delete", &[OURS], false), true, Ignore),
+            ("finalizer gone", unbound("Available", "Delete", &["other"], true), true, Ignore),
+            ("retained", unbound("Available", "Retain", &[OURS], true), true, Unprotect),
         ] {
             assert_eq!(decide(&volume, waits, names("test-driver")), expected, "{name}");
             assert_eq!(decide(&volume, waits, names("other-driver")), Ignore, "{name}, another's");
@@ -188,8 +188,8 @@ mod tests {
                 "spec": {"cinder": {"volumeID": "id"}, "persistentVolumeReclaimPolicy": "Delete"},
                 "status": {"phase": "Released"},
             }));
-            assert_eq!(decide(&volume, None, ours), expected, "{name}");
-            assert_eq!(decide(&volume, None, names("other")), Ignore, "{name}, for another driver");
+            assert_eq!(decide(&volume, false, ours), expected, "{name}");
+            assert_eq!(decide(&volume, false, names("other")), Ignore, "{name}, for another driver");
         }
     }
 }

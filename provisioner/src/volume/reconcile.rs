@@ -9,7 +9,7 @@ use kubernetes::api;
 use kubernetes::collection::{Collection, Written};
 use kubernetes::event::{Event, Kind, ObjectRef};
 use kubernetes::object::annotation::PROVISIONED_BY;
-use kubernetes::object::{Claim, Class, Key, Uid, Volume, WireVolume};
+use kubernetes::object::{Claim, Class, Key, Uid, Volume, WireVolume, is_exact};
 use kubernetes::secret::read;
 use kubernetes::secret::{ReferenceError, SecretRef};
 use kubernetes::store::{Change, Store};
@@ -22,10 +22,11 @@ use k8s_openapi::api::core::v1::PersistentVolume;
 use translation::{Translation as _, TranslationError};
 
 use super::attachments::Attachments;
-use super::decide::{Step, Waits, decide};
+use super::decide::{Step, decide};
 use super::secret::{deletion_secret, noted};
 use crate::caches::Caches;
 use crate::capacity::Trigger;
+use crate::claim::name::{names_may_collide, volume_name};
 use crate::claim::object::FINALIZER;
 use crate::config::Config;
 use crate::metrics::VolumeMetrics;
@@ -100,16 +101,19 @@ impl Volumes {
 
     async fn pass(&self, key: &Key) -> Outcome {
         let Some(volume) = self.volumes.get(key) else { return Outcome::Done };
-        let step = decide(&volume, waits(&volume, &self.claims), self.config.names());
+        let step = decide(&volume, self.is_awaited(&volume), self.config.names());
         if step == Step::Ignore {
             return Outcome::Done;
         }
-        match self.is_reached(&volume).await {
-            Ok(true) => {}
-            Ok(false) => return Outcome::Done,
-            Err(error) => {
-                base::error!(error, "Cannot tell from which nodes the volume can be reached; will retry"; "volume" => key);
-                return Outcome::Retry;
+        // The finalizer is every node's to handle: the volume's own node may be gone.
+        if matches!(step, Step::Delete | Step::DeleteUnbound) {
+            match self.is_reached(&volume).await {
+                Ok(true) => {}
+                Ok(false) => return Outcome::Done,
+                Err(error) => {
+                    base::error!(error, "Cannot tell from which nodes the volume can be reached; will retry"; "volume" => key);
+                    return Outcome::Retry;
+                }
             }
         }
         if !self.seat.leadership.holds() {
@@ -163,7 +167,7 @@ impl Volumes {
                 return Outcome::Retry;
             }
         };
-        let still = |live: &Volume| decide(live, waits(live, &self.claims), self.config.names()) == step;
+        let still = |live: &Volume| decide(live, self.is_awaited(live), self.config.names()) == step;
         if live.is_some_and(|live| still(&live)) {
             return self.delete_and_tell(volume).await;
         }
@@ -206,7 +210,8 @@ impl Volumes {
             self.delete_at_driver(volume).await?;
             self.memory().insert(volume.meta.uid.clone(), Deletion::Done);
             let segments = volume.segments.iter().flat_map(|segments| segments.iter());
-            self.capacity.volume_in(segments.map(|segment| &**segment), &volume.class);
+            let exact = segments.map(|segment| &**segment).filter(|segment| is_exact(segment));
+            self.capacity.volume_in(exact, &volume.class);
         }
         let mut pending = volume.meta.has_finalizer(FINALIZER);
         if !volume.meta.deleting && self.volumes.delete(&volume.meta).await? == Written::Gone {
@@ -297,6 +302,29 @@ impl Volumes {
         self.seat.events.record(Event { object, kind, reason, message: error.to_string() });
     }
 
+    /// Whether a claim waits for exactly this volume: the one of its `spec.claimRef`, or, if that names no uid, the one that
+    /// the volume's name was made for.
+    fn is_awaited(&self, volume: &Volume) -> bool {
+        if !volume.meta.deleting {
+            // Nobody asks.
+            return false;
+        }
+        let waits = |claim: &Claim| claim.waits_for(self.claims.scope());
+        let holder = volume.claim.as_deref();
+        let key = holder.map(|holder| Key::new(&holder.namespace, &holder.name));
+        if let (Some(key), Some(holder)) = (&key, holder.filter(|holder| !holder.uid.is_empty())) {
+            return self.claims.get(key).is_some_and(|claim| claim.meta.uid == holder.uid && waits(&claim));
+        }
+        if names_may_collide(&self.config) {
+            return false;
+        }
+        let is_named = |claim: &Claim| {
+            volume_name(&self.config, &claim.meta.uid.to_string()).as_deref() == Some(volume.meta.name())
+        };
+        let fits = |claim: &Claim| key.as_ref().is_none_or(|key| claim.meta.key == *key);
+        self.claims.list().iter().any(|claim| fits(claim) && is_named(claim) && waits(claim))
+    }
+
     fn deletion(&self, uid: &Uid) -> Option<Deletion> {
         self.memory().get(uid).copied()
     }
@@ -312,13 +340,6 @@ impl Job<Key> for Volumes {
     }
 }
 
-/// Whether the claim of the volume still waits for one.
-fn waits(volume: &Volume, claims: &Store<Claim>) -> Waits {
-    let holder = volume.claim.as_ref().filter(|holder| !holder.uid.is_empty())?;
-    let known = claims.get(&Key::new(&holder.namespace, &holder.name));
-    Some(known.is_some_and(|claim| claim.meta.uid == holder.uid && claim.waits_for(claims.scope())))
-}
-
 /// Queues volumes that need a step, and forgets those that are gone.
 fn feed(queue: &WorkQueue<Key>, volumes: &Store<Volume>, config: Arc<Config>, deletions: Deletions) {
     let queue = queue.clone();
@@ -332,8 +353,7 @@ fn feed(queue: &WorkQueue<Key>, volumes: &Store<Volume>, config: Arc<Config>, de
             deletions.lock().unwrap_or_else(PoisonError::into_inner).remove(&gone.meta.uid);
         }
         // While the caches fill, the claim may be missing in its own: the pass asks again.
-        if let Some(volume) = now.filter(|volume| decide(volume, Some(true), config.names()) != Step::Ignore)
-        {
+        if let Some(volume) = now.filter(|volume| decide(volume, true, config.names()) != Step::Ignore) {
             queue.add(volume.meta.key.clone(), Place::lane(0));
         }
     });

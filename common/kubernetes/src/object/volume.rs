@@ -74,7 +74,8 @@ pub struct Volume {
     pub claim: Option<Box<ClaimRef>>,
     /// What resizing reads beside it; `None` if nobody here resizes.
     pub size: Option<Box<VolumeSize>>,
-    /// The topology segments that it is in, as text; `None` if it is everywhere, or nobody here asks for the place.
+    /// The topology segments that it is in, as text ([`is_in`](super::is_in)); `None` if it is everywhere, or nobody here asks
+    /// for the place.
     pub segments: Option<Box<Words>>,
     /// The source and how it is used.
     pub spec: VolumeSpec,
@@ -268,7 +269,8 @@ impl Volume {
                 .node_affinity
                 .take()
                 .filter(|_| scope.keep.has(Keep::PLACE))
-                .map(|all| of_affinity(&all).into()),
+                .and_then(|all| of_affinity(&all))
+                .map(Into::into),
             spec: VolumeSpec::from_wire(spec, scope),
         }
     }

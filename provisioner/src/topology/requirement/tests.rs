@@ -177,12 +177,8 @@ fn only_a_missing_csi_node_means_that_the_node_is_gone() {
             "csinode.storage.k8s.io \"node0\" not found",
         ),
         (Machine { labels: None, csi: Csi::Missing }, true, "csinode.storage.k8s.io \"node0\" not found"),
-        (
-            Machine { labels: Some(zone()), csi: Csi::Without },
-            false,
-            "no topology key found on CSINode node0",
-        ),
-        (node(&[("zone", "z1")], &[]), false, "no topology key found on CSINode node0"),
+        (Machine { labels: Some(zone()), csi: Csi::Without }, false, "no topology key found for node node0"),
+        (node(&[("zone", "z1")], &[]), false, "no topology key found for node node0"),
         (Machine { labels: None, csi: Csi::Keys(vec!["zone"]) }, false, "node \"node0\" not found"),
         (node(&[("rack", "r1")], &["zone"]), false, "does not match topology keys"),
     ] {

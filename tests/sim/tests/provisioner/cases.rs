@@ -88,7 +88,7 @@ async fn claim_for_a_volume_populator_is_left_to_it_with_one_notice() {
     let _running = world.run(Duration::from_secs(1), sidecar);
     tokio::time::sleep(QUIET).await;
     assert_eq!((calls(&world), writes(&world)), (vec![], vec![]));
-    let notice = "Provisioning: Waiting for a volume populator: CSI cannot fill a volume from a Dump";
+    let notice = "Provisioning: Assuming an external populator will provision the volume";
     assert_eq!(events(&world), [notice]);
     assert_eq!(world.api.list("events")[0]["type"], "Normal");
     let told = world.api.list("events");

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use base::leadership::Leadership;
-use csi::v1::CreateVolumeRequest;
+use csi::v1::{CreateVolumeRequest, GetCapacityRequest};
 use provisioner::{Config, NodeSettings};
 use serde_json::{Value, json};
 use sim::crash::{self, Scenario};
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
 use crate::capacity::{PUBLISHING, published, publishing, telling};
-use crate::harness::{bound, calls, events, no_volumes, waiting, writes};
+use crate::harness::{bound, calls, events, no_volumes, released, waiting, writes};
 use crate::topology::{SELECTED, late, placed, selected, selection, terms};
 
 const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
@@ -182,6 +182,102 @@ async fn node_without_room_does_not_select_itself() {
     set_room(&world, "node-3", GIB);
     bound(&world, "second").await;
     assert_eq!(made_for(&world), ["node-2", "node-3"]);
+}
+
+/// What the answer to GetCapacity would be is unknown: the owner finds out, and can say so.
+#[tokio::test(start_paused = true)]
+async fn failed_capacity_check_counts_as_room() {
+    for code in [Code::Unimplemented, Code::Internal] {
+        let world = telling();
+        world.driver.script("GetCapacity", (0..99).map(|_| Reply::error(code, "cannot tell")));
+        world.api.put(class());
+        let _running = ON_NODE.run(&world, |config| *config = first());
+        let _binder = world.binder();
+        world.api.put(waiting("data"));
+        bound(&world, "data").await;
+        assert_eq!(selection(&world, "data").as_deref(), Some("node-1"), "{code}");
+        assert_eq!(made_for(&world), ["node-1"], "{code}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn capacity_is_asked_for_what_the_claim_wants() {
+    let made = ["update persistentvolumeclaims 200", "create persistentvolumes 201"];
+    let block = with(waiting("data"), json!({"spec": {"volumeMode": "Block"}}));
+    let world = ON_NODE.case("block", [class(), block]).ends_with(&["CreateVolume Some(Ok)"], &made).await;
+    let asked = world.driver.calls_of("GetCapacity");
+    let sent = world.driver.calls_of("CreateVolume");
+    let wanted = &sent[0].request::<CreateVolumeRequest>().unwrap().volume_capabilities;
+    assert_eq!(
+        (&asked[0].request::<GetCapacityRequest>().unwrap().volume_capabilities, wanted.len()),
+        (wanted, 1)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn capacity_of_a_driver_without_topology_is_asked_once() {
+    let made = ["update persistentvolumeclaims 200", "create persistentvolumes 201"];
+    let case = ON_NODE.case("no topology", [class(), waiting("data")]).config(|config| {
+        config.can.topology = false;
+        config.node.as_mut().unwrap().segments.clear();
+    });
+    let world = case.ends_with(&["CreateVolume Some(Ok)"], &made).await;
+    let asked = world.driver.calls_of("GetCapacity");
+    assert_eq!(asked.len(), 1);
+    assert_eq!(asked[0].request::<GetCapacityRequest>().unwrap().accessible_topology, None);
+}
+
+/// A claim of size 0 cannot be made in a test server that checks it, but any driver may make it.
+#[tokio::test(start_paused = true)]
+async fn capacity_for_size_0_is_not_asked_for() {
+    let none = with(waiting("data"), json!({"spec": {"resources": {"requests": {"storage": "0"}}}}));
+    let made = ["update persistentvolumeclaims 200", "create persistentvolumes 201"];
+    let case = ON_NODE.case("size 0", [class(), none]);
+    let world = case.ends_with(&["CreateVolume Some(Ok)"], &made).await;
+    assert!(world.driver.calls_of("GetCapacity").is_empty());
+}
+
+/// A released volume at these nodes.
+fn released_at(required: Value, policy: &str) -> Value {
+    let mut volume = released("pv");
+    volume["spec"]["nodeAffinity"] = json!({"required": {"nodeSelectorTerms": required}});
+    volume["spec"]["persistentVolumeReclaimPolicy"] = json!(policy);
+    volume
+}
+
+fn host(operator: &str, values: &[&str]) -> Value {
+    json!([{"matchExpressions": [{"key": "host", "operator": operator, "values": values}]}])
+}
+
+/// Its own node may be gone for good.
+#[tokio::test(start_paused = true)]
+async fn finalizer_comes_off_the_retained_volume_of_another_node() {
+    let retained = released_at(host("In", &["node-2"]), "Retain");
+    ON_NODE.case("retained", [class(), retained]).ends_with(&[], &["patch persistentvolumes 200"]).await;
+    let deleted = released_at(host("In", &["node-2"]), "Delete");
+    ON_NODE.case("deleted", [class(), deleted]).ends_with(&[], &[]).await;
+}
+
+/// As a Kubernetes scheduler understands the affinity.
+#[tokio::test(start_paused = true)]
+async fn node_deletes_the_volumes_that_its_affinity_lets_it_reach() {
+    let (deleted, kept) = (["DeleteVolume Some(Ok)"], [""; 0]);
+    for (name, required, calls) in [
+        ("one of two values", host("In", &["node-2", "node-1"]), &deleted[..]),
+        ("neither of two values", host("In", &["node-2", "node-3"]), &kept[..]),
+        ("any value", host("Exists", &[]), &deleted[..]),
+        ("no value", host("DoesNotExist", &[]), &kept[..]),
+        ("not this value", host("NotIn", &["node-1"]), &kept[..]),
+        ("not another value", host("NotIn", &["node-2"]), &deleted[..]),
+    ] {
+        let writes = ["delete persistentvolumes 200", "patch persistentvolumes 200"];
+        let writes = if calls.is_empty() { &[][..] } else { &writes[..] };
+        ON_NODE.case(name, [class(), released_at(required, "Delete")]).ends_with(calls, writes).await;
+    }
+    let case =
+        ON_NODE.case("driver without topology", [class(), released_at(host("In", &["node-2"]), "Delete")]);
+    let case = case.config(|config| config.node.as_mut().unwrap().segments.clear());
+    case.ends_with(&deleted, &["delete persistentvolumes 200", "patch persistentvolumes 200"]).await;
 }
 
 #[tokio::test(start_paused = true)]

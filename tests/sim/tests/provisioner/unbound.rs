@@ -85,3 +85,29 @@ async fn volume_of_a_claim_we_do_not_know_is_left_to_the_controller() {
     tokio::time::sleep(QUIET).await;
     assert_eq!((calls(&world), writes(&world)), (vec![], vec![]), "it may have just been bound");
 }
+
+/// As somebody leaves it who wants to give the data to another claim. Upstream leaves the object Terminating.
+#[tokio::test(start_paused = true)]
+async fn deleted_free_volume_that_no_claim_waits_for_is_kept() {
+    let freed = |claim_ref: Value| {
+        let mut volume = crate::harness::released("pv");
+        volume["spec"]["claimRef"] = claim_ref;
+        volume["status"]["phase"] = json!("Available");
+        volume
+    };
+    for (name, volume) in [
+        ("no claimRef", freed(Value::Null)),
+        ("claimRef without uid", freed(json!({"namespace": "default", "name": "data"}))),
+    ] {
+        let world = World::default();
+        world.api.put(class());
+        world.api.put(waiting("data"));
+        world.api.put(volume);
+        world.api.delete("persistentvolumes", "pv");
+        let _running = world.run(Duration::from_secs(1), sidecar);
+        tokio::time::sleep(QUIET).await;
+        assert_eq!(calls(&world), ["CreateVolume Some(Ok)"], "{name}: the claim's own volume");
+        assert_eq!(writes(&world), ["create persistentvolumes 201"], "{name}");
+        assert!(world.api.get("persistentvolumes", "pv").is_some(), "{name}");
+    }
+}

@@ -135,6 +135,12 @@ impl SourceError {
         }
     }
 
+    /// Whether it came up when the source's content was looked for. The rest is wrong with how the claim names its source.
+    pub(crate) fn is_about_content(&self) -> bool {
+        let names_badly = matches!(self, Self::Kind { .. } | Self::NoName | Self::Name(_) | Self::Gate);
+        !names_badly && !matches!(self, Self::ForPopulator(_))
+    }
+
     /// Whether the claim is refused for what it names, as upstream counts it. Anything else leaves things as they were.
     pub(crate) fn is_final(&self) -> bool {
         matches!(

@@ -100,7 +100,7 @@ async fn granted_source_is_used_and_held_in_its_own_namespace() {
 /// A populator's source, with a namespace: as without one, if a grant allows it.
 #[tokio::test(start_paused = true)]
 async fn kind_that_csi_does_not_know_is_a_populator_s_there_too() {
-    let notice = "Provisioning: Waiting for a volume populator: CSI cannot fill a volume from a Dump";
+    let notice = "Provisioning: Assuming an external populator will provision the volume";
     for own in [false, true] {
         let world = World::default();
         sources(&world);

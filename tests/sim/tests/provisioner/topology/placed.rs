@@ -102,7 +102,11 @@ async fn heartbeats_of_nodes_wake_nobody() {
     select(&world, "data", "node-4");
     sleep(LIMIT).await;
     let told = events(&world);
-    assert!(told.iter().any(|event| event.contains("no topology key found on CSINode node-4")), "{told:?}");
+    assert!(
+        told.iter().any(|event| event
+            .contains("error generating accessibility requirements: no topology key found for node node-4")),
+        "{told:?}"
+    );
     world.api.clear_requests();
     let tries = world.steps.count();
     for beat in 0..20 {

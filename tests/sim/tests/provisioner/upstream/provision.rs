@@ -301,7 +301,7 @@ async fn claims_that_upstream_refuses_unasked_are_refused_alike() {
             parameters(json!({name: "gone", namespace: "default"})),
             json!({}),
             plain,
-            "failed to get secret default/gone",
+            "error getting secret gone in namespace default: ",
         ),
         (
             "fail to get secret reference for invalid default secret parameter template",
