@@ -49,7 +49,9 @@ async fn plan_all(
     work: &mut Work<'_>,
 ) -> Result<Vec<String>, MigrateError> {
     let cluster = Cluster::read(client).await.map_err(|error| MigrateError::Read(api::text(&error)))?;
-    let (mut ready, mut found) = (Vec::new(), false);
+    // What is at its end already is in-tree no more.
+    let is_done = |name: &String| work.is_known(name) || work.is_converted(name);
+    let (mut ready, mut found) = (Vec::new(), options.only.as_ref().is_some_and(is_done));
     for name in cluster.volumes.keys().filter(|name| options.wants(name)) {
         if work.is_known(name) {
             found = true;

@@ -22,6 +22,8 @@ const ID: &str = "mooring.dev/migration";
 const FILE: &str = "mooring.dev/undo-file";
 /// The flag that the file was given with.
 const FLAG: &str = "mooring.dev/flag";
+/// The whole command.
+const COMMAND: &str = "mooring.dev/command";
 /// What the API server says where it follows the policy.
 const MESSAGE: &str = "mooring migrate is replacing the claim's PersistentVolume";
 
@@ -58,7 +60,7 @@ pub enum HoldError {
 }
 
 /// Whose migration it is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Owner<'a> {
     /// The name of all runs with the undo file.
     pub(crate) id: &'a str,
@@ -66,6 +68,8 @@ pub(crate) struct Owner<'a> {
     pub(crate) file: &'a Path,
     /// It is being undone.
     pub(crate) undo: bool,
+    /// The command that goes on with it.
+    pub(crate) command: String,
 }
 
 impl Owner<'_> {
@@ -90,9 +94,9 @@ fn refused(error: &kube::Error) -> HoldError {
     HoldError::Api(api::text(error))
 }
 
-fn policy(owner: Owner<'_>) -> [(&'static str, Value); 2] {
+fn policy(owner: &Owner<'_>) -> [(&'static str, Value); 2] {
     let file = owner.file.display().to_string();
-    let metadata = json!({"name": NAME, "annotations": {ID: owner.id, FILE: file, FLAG: owner.flag()}});
+    let metadata = json!({"name": NAME, "annotations": {ID: owner.id, FILE: file, FLAG: owner.flag(), COMMAND: owner.command}});
     let marked = format!("has(oldObject.metadata.annotations) && '{MARK}' in oldObject.metadata.annotations");
     let policy = json!({
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": metadata,
@@ -123,7 +127,7 @@ impl<'a> Hold<'a> {
     /// There is one of another migration, or none can be made.
     pub(crate) async fn take(
         requests: &'a Requests,
-        owner: Owner<'_>,
+        owner: &Owner<'_>,
         lag: Duration,
     ) -> Result<Self, HoldError> {
         for (plural, object) in policy(owner) {
@@ -184,18 +188,20 @@ fn is_kept(error: &kube::Error) -> bool {
 }
 
 /// Goes on under the policy that is there.
-async fn share(requests: &Requests, path: &str, owner: Owner<'_>) -> Result<(), HoldError> {
+async fn share(requests: &Requests, path: &str, owner: &Owner<'_>) -> Result<(), HoldError> {
     let present = requests.get(path, NAME).await.map_err(|error| refused(&error))?.unwrap_or_default();
     let (file, flag) = (annotation(&present, FILE), annotation(&present, FLAG));
     if annotation(&present, ID) != owner.id {
         let flag = if flag == UNDO { UNDO } else { CONVERT };
-        return Err(HoldError::Other(format!("{flag}={file}")));
+        let command = annotation(&present, COMMAND);
+        let bare = || format!("mooring migrate {flag}={file}");
+        return Err(HoldError::Other(if command.is_empty() { bare() } else { command.to_owned() }));
     }
     if Path::new(file) != owner.file {
         return Err(HoldError::Copied(file.to_owned()));
     }
-    if flag != owner.flag() {
-        let patch = json!({"metadata": {"annotations": {FLAG: owner.flag()}}});
+    if flag != owner.flag() || annotation(&present, COMMAND) != owner.command {
+        let patch = json!({"metadata": {"annotations": {FLAG: owner.flag(), COMMAND: owner.command}}});
         let patched = requests.patch(&format!("{path}/{NAME}"), &patch).await;
         patched.map_err(|error| refused(&error))?;
     }
@@ -206,7 +212,7 @@ async fn share(requests: &Requests, path: &str, owner: Owner<'_>) -> Result<(), 
 ///
 /// # Errors
 /// The API server refuses.
-pub(crate) async fn release(requests: &Requests, owner: Owner<'_>) -> Result<(), HoldError> {
+pub(crate) async fn release(requests: &Requests, owner: &Owner<'_>) -> Result<(), HoldError> {
     // The policy last: it says whose the binding is.
     for plural in ["validatingadmissionpolicybindings", "validatingadmissionpolicies"] {
         let path = format!("{GROUP}/{plural}");

@@ -90,6 +90,11 @@ impl<'a> Work<'a> {
         self.outcome.failed.iter().any(|(failed, _)| failed == name) || self.is_half_done(name)
     }
 
+    /// Whether the volume was converted with the undo file.
+    pub(crate) fn is_converted(&self, name: &str) -> bool {
+        self.journal.entry(name).is_some_and(crate::journal::Entry::is_converted)
+    }
+
     fn is_half_done(&self, name: &str) -> bool {
         self.journal.entry(name).is_some_and(|entry| entry.ended.is_none())
     }
@@ -117,7 +122,9 @@ impl<'a> Work<'a> {
             return Ok(());
         }
         if self.hold.is_none() {
-            self.hold = Some(Hold::take(self.requests, self.owner(&self.file()), self.options.lag).await?);
+            let file = self.file();
+            let owner = self.owner(&file);
+            self.hold = Some(Hold::take(self.requests, &owner, self.options.lag).await?);
         }
         self.progress.begin(volumes.len());
         let worked = self.each(volumes, aim).await;
@@ -254,7 +261,7 @@ impl<'a> Work<'a> {
         let file = self.file();
         let released = match unfinished.is_empty() {
             // Also that of a run that was killed at its very end.
-            true => release(self.requests, self.owner(&file)).await.map_err(MigrateError::from),
+            true => release(self.requests, &self.owner(&file)).await.map_err(MigrateError::from),
             false => Ok(()),
         };
         match worked.and(released) {
@@ -267,8 +274,7 @@ impl<'a> Work<'a> {
                 self.outcome.half_done.push((name, "it was begun with and is not at its end".to_owned()));
             }
         }
-        let flag = if self.outcome.undo { "--undo" } else { "--undo-file" };
-        self.outcome.command = format!("mooring migrate {flag}={}", file.display());
+        self.outcome.command = self.command(&file);
         Ok(self.outcome)
     }
 
@@ -277,7 +283,12 @@ impl<'a> Work<'a> {
         std::path::absolute(self.journal.path()).unwrap_or_else(|_| self.journal.path().to_owned())
     }
 
+    /// The command that goes on from here.
+    fn command(&self, file: &Path) -> String {
+        self.options.command(if self.outcome.undo { "--undo" } else { "--undo-file" }, file)
+    }
+
     fn owner<'b>(&'b self, file: &'b Path) -> Owner<'b> {
-        Owner { id: self.journal.id(), file, undo: self.outcome.undo }
+        Owner { id: self.journal.id(), file, undo: self.outcome.undo, command: self.command(file) }
     }
 }

@@ -1,0 +1,41 @@
+//! The same command again, and commands for one volume.
+
+use std::time::Duration;
+
+use migrate::Options;
+use sim::Fault;
+
+use crate::site::{Site, VOLUMES};
+
+/// The options for the volume `data` only.
+fn only(site: &Site, name: &str) -> Options {
+    let mut options = site.options().in_use();
+    options.only = Some(name.to_owned());
+    options
+}
+
+/// A command that dies before it deletes `data`.
+async fn dies(site: &Site, options: &Options, back: bool) {
+    site.world.steps.on(|step| step.is("delete", VOLUMES), 1, Fault::CrashBefore);
+    let client = site.world.client();
+    let run = site.run_with(&client, options, back);
+    assert!(tokio::time::timeout(Duration::from_secs(60), run).await.is_err(), "it died");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_killed_command_for_one_volume_ends_it_when_run_again() {
+    for back in [false, true] {
+        let site = Site::new().await;
+        if back {
+            assert!(site.run_alone(false).await.is_complete());
+        }
+        let options = only(&site, "data");
+        dies(&site, &options, back).await;
+        let client = site.world.api.client("again");
+        let told = site.run_with(&client, &options, back).await.unwrap();
+        assert!(told.is_complete() && told.done == 1, "{back}: {told}");
+        assert!(told.command.ends_with("--volume=data --in-use --policy-lag=0ms"), "{}", told.command);
+        assert_eq!(site.get(VOLUMES, "free")["spec"]["csi"].is_null(), !back);
+        site.no_policy_is_left("");
+    }
+}
