@@ -87,6 +87,9 @@ pub async fn undo(
     let terms = Terms { told: options.told.clone(), ..Terms::default() };
     let mut work = Work::new(&requests, options, &terms, &mut journal, progress, stop).undoing();
     let done = async {
+        if let Some(name) = options.only.as_ref().filter(|name| !work.is_noted(name)) {
+            return Err(MigrateError::NotConverted(name.clone()));
+        }
         work.finish(Direction::ToInTree).await?;
         let wanted = work.converted().into_iter().filter(|name| options.wants(name) && !work.is_known(name));
         work.all(wanted.collect(), Aim::Undo).await

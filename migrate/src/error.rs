@@ -21,6 +21,9 @@ pub enum MigrateError {
     /// There is no in-tree volume of the name.
     #[error("{0} is no in-tree PersistentVolume of a plugin that a CSI driver has replaced")]
     NotFound(String),
+    /// The undo file does not know the volume.
+    #[error("{0} is no PersistentVolume that was converted with this undo file")]
+    NotConverted(String),
     /// The undo file cannot be used.
     #[error(transparent)]
     Journal(#[from] JournalError),

@@ -90,6 +90,11 @@ impl<'a> Work<'a> {
         self.outcome.failed.iter().any(|(failed, _)| failed == name) || self.is_half_done(name)
     }
 
+    /// Whether the undo file says something of the volume.
+    pub(crate) fn is_noted(&self, name: &str) -> bool {
+        self.journal.entry(name).is_some()
+    }
+
     /// Whether the volume was converted with the undo file.
     pub(crate) fn is_converted(&self, name: &str) -> bool {
         self.journal.entry(name).is_some_and(crate::journal::Entry::is_converted)
@@ -110,7 +115,9 @@ impl<'a> Work<'a> {
     /// Brings what was begun with to its end. A way in the other direction than this, on which nothing has been deleted, is
     /// not gone on with.
     pub(crate) async fn finish(&mut self, direction: Direction) -> Result<(), MigrateError> {
-        self.all(self.journal.unfinished(), Aim::Finish(direction)).await
+        let options = self.options;
+        let wanted = self.journal.unfinished().into_iter().filter(|name| options.wants(name));
+        self.all(wanted.collect(), Aim::Finish(direction)).await
     }
 
     /// Works on these volumes.
@@ -271,7 +278,13 @@ impl<'a> Work<'a> {
         }
         for name in unfinished {
             if self.outcome.half_done.iter().all(|(known, _)| *known != name) {
-                self.outcome.half_done.push((name, "it was begun with and is not at its end".to_owned()));
+                let why = match &self.options.only {
+                    Some(only) if *only != name => {
+                        format!("--volume={only} leaves it; to finish it: the same with --volume={name}")
+                    }
+                    _ => "it was begun with and is not at its end".to_owned(),
+                };
+                self.outcome.half_done.push((name, why));
             }
         }
         self.outcome.command = self.command(&file);

@@ -39,3 +39,38 @@ async fn a_killed_command_for_one_volume_ends_it_when_run_again() {
         site.no_policy_is_left("");
     }
 }
+
+/// What another command has begun, a command for one volume leaves alone; a volume that there is none of is told.
+#[tokio::test(start_paused = true)]
+async fn a_command_for_one_volume_touches_no_other() {
+    for back in [false, true] {
+        let site = Site::new().await;
+        if back {
+            assert!(site.run_alone(false).await.is_complete());
+        }
+        dies(&site, &only(&site, "data"), back).await;
+        let begun = site.get(VOLUMES, "data");
+        let client = site.world.api.client("again");
+        let told = site.run_with(&client, &only(&site, "free"), back).await.unwrap();
+        assert_eq!(site.get(VOLUMES, "data"), begun, "{back}: {told}");
+        assert_eq!(site.get(VOLUMES, "free")["spec"]["csi"].is_null(), back, "{told}");
+        assert!(told.done == 1 && told.half_done.len() == 1, "{told}");
+        assert!(told.to_string().contains("half done: --volume=free leaves it"), "{told}");
+        assert!(site.run(&client, back).await.is_complete());
+        let error = site.run_with(&client, &only(&site, "typo"), back).await.unwrap_err();
+        assert!(error.to_string().contains("typo"), "{error}");
+        site.no_policy_is_left("");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn undo_of_one_volume_leaves_the_others_converted() {
+    let site = Site::new().await;
+    assert!(site.run_alone(false).await.is_complete());
+    let told = site.run_with(&site.world.client(), &only(&site, "data"), true).await.unwrap();
+    assert!(told.is_complete() && told.done == 1, "{told}");
+    assert!(!site.get(VOLUMES, "data")["spec"]["cinder"].is_null());
+    assert!(!site.get(VOLUMES, "free")["spec"]["csi"].is_null());
+    assert!(site.run_alone(true).await.is_complete());
+    assert!(!site.get(VOLUMES, "free")["spec"]["cinder"].is_null());
+}
