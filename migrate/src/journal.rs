@@ -228,8 +228,13 @@ impl Journal {
             Line::Replace(record) => {
                 self.entries.insert(record.name().to_owned(), Entry::new(*record));
             }
-            Line::Deleting { volume, deleting } => self.of(&volume, |entry| entry.deleting = Some(deleting)),
-            Line::Spared { volume } => self.of(&volume, |entry| entry.deleting = None),
+            Line::Deleting { volume, deleting } => self.of(&volume, |entry| {
+                (entry.deleting, entry.created) = (Some(deleting), None);
+            }),
+            // The old object is there: what was created is not, perhaps since etcd was restored.
+            Line::Spared { volume } => {
+                self.of(&volume, |entry| (entry.deleting, entry.created) = (None, None))
+            }
             Line::Created { volume, uid } => self.of(&volume, |entry| entry.created = Some(uid)),
             Line::Ended { volume, how } => self.of(&volume, |entry| entry.ended = Some(how)),
         }

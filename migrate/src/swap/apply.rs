@@ -143,7 +143,7 @@ impl Swap<'_, '_> {
         let (uid, version) = (text(volume, "/metadata/uid"), text(volume, "/metadata/resourceVersion"));
         let deleting = Deleting { uid: uid.to_owned(), retained: retained(volume).map(str::to_owned) };
         self.journal.deleting(known.record.name(), deleting.clone())?;
-        known.deleting = Some(deleting);
+        (known.deleting, known.created) = (Some(deleting), None);
         let done = self.requests.delete(VOLUMES, known.record.name(), uid, Some(version)).await;
         match done.map_err(|error| SwapError::of("delete it", &error))? {
             Deletion::Done(left) => {
@@ -162,7 +162,7 @@ impl Swap<'_, '_> {
     }
 
     pub(super) fn spare(&mut self, known: &mut Known) -> Result<(), JournalError> {
-        known.deleting = None;
+        (known.deleting, known.created) = (None, None);
         self.journal.spared(known.record.name())
     }
 
