@@ -31,6 +31,8 @@ pub enum MigrateError {
     #[error(transparent)]
     Hold(#[from] HoldError),
     /// The API server has fallen silent.
-    #[error("the API server does not answer any more; the same command goes on from here")]
+    #[error(
+        "the API server does not answer any more, or no longer accepts the credentials; the same command goes on from here"
+    )]
     NoAnswer,
 }
