@@ -30,6 +30,9 @@ pub enum MigrateError {
     /// Claims cannot be kept from being called Lost.
     #[error(transparent)]
     Hold(#[from] HoldError),
+    /// kube-controller-manager seems to be down.
+    #[error("kube-controller-manager binds no volumes: see that it runs, then run this command again")]
+    NobodyBinds,
     /// The API server has fallen silent.
     #[error(
         "the API server does not answer any more, or no longer accepts the credentials; the same command goes on from here"

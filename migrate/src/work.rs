@@ -18,7 +18,7 @@ use crate::report::{Entry, Outcome};
 use crate::requests::{Requests, VOLUMES};
 use crate::swap::{Seen, Swap, SwapError, see};
 
-/// After so many volumes in a row for which the API server gave no answer nothing more is tried.
+/// After so many volumes in a row for which the API server gave no answer, or that nobody has bound, nothing more is tried.
 const SILENCES: usize = 2;
 
 /// What is wanted of volumes.
@@ -42,6 +42,8 @@ pub(crate) struct Work<'a> {
     stop: &'a CancellationToken,
     hold: Option<Hold<'a>>,
     silences: usize,
+    /// Volumes in a row that nobody has bound.
+    unbound: usize,
     outcome: Outcome,
 }
 
@@ -67,7 +69,18 @@ impl<'a> Work<'a> {
         stop: &'a CancellationToken,
     ) -> Self {
         let outcome = Outcome::default();
-        Self { requests, options, terms, journal, progress, stop, hold: None, silences: 0, outcome }
+        Self {
+            requests,
+            options,
+            terms,
+            journal,
+            progress,
+            stop,
+            hold: None,
+            silences: 0,
+            unbound: 0,
+            outcome,
+        }
     }
 
     /// As a command that makes volumes in-tree again.
@@ -147,7 +160,13 @@ impl<'a> Work<'a> {
             }
             self.progress.on(&name);
             match self.one(&name, aim).await {
-                Ok(()) => self.silences = 0,
+                Ok(()) => {
+                    self.silences = 0;
+                    // One without a claim waits for nobody.
+                    if self.journal.entry(&name).is_some_and(|entry| entry.record.claim.is_some()) {
+                        self.unbound = 0;
+                    }
+                }
                 Err(SwapError::Journal(error)) => return Err(error.into()),
                 Err(error) => self.stumble(&name, &error),
             }
@@ -156,6 +175,9 @@ impl<'a> Work<'a> {
             }
             if self.silences >= SILENCES {
                 return Err(MigrateError::NoAnswer);
+            }
+            if self.unbound >= SILENCES {
+                return Err(MigrateError::NobodyBinds);
             }
         }
         Ok(())
@@ -253,6 +275,7 @@ impl<'a> Work<'a> {
     fn stumble(&mut self, name: &str, error: &SwapError) {
         self.silences =
             if matches!(error, SwapError::NoAnswer(..) | SwapError::Hold(_)) { self.silences + 1 } else { 0 };
+        self.unbound += usize::from(matches!(error, SwapError::NotBound));
         if self.is_half_done(name) {
             self.progress.done(name, &format!("is half done: {error}"));
             self.outcome.half_done.push((name.to_owned(), error.to_string()));

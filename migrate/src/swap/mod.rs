@@ -45,7 +45,10 @@ pub(crate) enum SwapError {
     #[error(transparent)]
     Hold(#[from] HoldError),
     /// It does not become Bound.
-    #[error("kube-controller-manager has not bound it within {} s", LIMIT.as_secs())]
+    #[error(
+        "kube-controller-manager has not bound it within {} s: see that kube-controller-manager runs, then run this command again",
+        LIMIT.as_secs()
+    )]
     NotBound,
     /// A finalizer of somebody else keeps the deleted object.
     #[error("it is deleted, but {0}: the new volume cannot be created before that finalizer is off")]

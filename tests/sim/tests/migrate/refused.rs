@@ -212,6 +212,27 @@ async fn a_silent_server_is_not_asked_for_each_volume() {
     site.no_policy_is_left("");
 }
 
+/// kube-controller-manager is down: two volumes wait for it, and no more are begun with.
+#[tokio::test(start_paused = true)]
+async fn volumes_that_nobody_binds_break_the_run_off() {
+    let site = Site::new().await;
+    for name in ["third", "v4", "v5"] {
+        let mut more = volume(name);
+        more["spec"]["claimRef"] = json!({"namespace": "default", "name": name});
+        site.world.api.put(more);
+        site.world.api.put(claim(name, name));
+    }
+    site.rest().await;
+    let unbound: Condition = |method, path, _| method == "GET" && path.contains("persistentvolumes/");
+    let begun = tokio::time::Instant::now();
+    let told = site.run(&hindered(&site, unbound, Wrong::NeverBound), false).await;
+    assert!(begun.elapsed() < Duration::from_secs(300), "{:?}", begun.elapsed());
+    assert!(told.broken_off.is_some() && told.half_done.len() == 2, "{told}");
+    assert!(told.to_string().contains("see that kube-controller-manager runs, then run"), "{told}");
+    assert!(site.run_alone(false).await.is_complete());
+    site.no_policy_is_left("");
+}
+
 /// The uids of two clusters differ; their volumes and claims may have the same names.
 #[tokio::test(start_paused = true)]
 async fn an_undo_file_of_another_cluster_is_refused() {
