@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use migrate::Options;
+use kube::Client;
+use kube::client::Body;
+use migrate::{Options, Progress, convert, undo};
 use sim::Fault;
+use tokio_util::sync::CancellationToken;
 
 use crate::site::{Site, VOLUMES};
 
@@ -73,4 +76,37 @@ async fn undo_of_one_volume_leaves_the_others_converted() {
     assert!(!site.get(VOLUMES, "free")["spec"]["csi"].is_null());
     assert!(site.run_alone(true).await.is_complete());
     assert!(!site.get(VOLUMES, "free")["spec"]["cinder"].is_null());
+}
+
+/// Ctrl-C while `data` is in hand: it comes to its end, and `free` is not begun with.
+#[tokio::test(start_paused = true)]
+async fn a_command_that_is_stopped_ends_the_volume_in_hand() {
+    for back in [false, true] {
+        let site = Site::new().await;
+        if back {
+            assert!(site.run_alone(false).await.is_complete());
+        }
+        let stop = CancellationToken::new();
+        let (inner, stopper) = (site.world.client(), stop.clone());
+        let service = tower::service_fn(move |request: http::Request<Body>| {
+            if request.method() == http::Method::PATCH {
+                stopper.cancel();
+            }
+            let inner = inner.clone();
+            async move { inner.send(request).await }
+        });
+        let (client, mut progress) = (Client::new(service, "default"), Progress::silent());
+        let options = site.options();
+        let told = match back {
+            false => convert(&client, &options, &mut progress, &stop).await.unwrap(),
+            true => undo(&client, &options, &mut progress, &stop).await.unwrap(),
+        };
+        assert!(told.stopped && told.done == 1 && told.half_done.is_empty(), "{told}");
+        assert!(!told.is_complete() && told.to_string().contains("stopped before the end"), "{told}");
+        for (name, is_done) in [("data", true), ("free", false)] {
+            assert_eq!(site.get(VOLUMES, name)["spec"]["csi"].is_null(), is_done == back, "{name} {told}");
+        }
+        site.no_policy_is_left("");
+        assert!(site.run_alone(back).await.is_complete());
+    }
 }
