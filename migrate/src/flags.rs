@@ -11,7 +11,7 @@ base::flags! {
     pub(crate) struct Flags {
         "dry-run" dry_run: bool = false, "Only show what would become of each in-tree volume.";
         "undo-file" undo_file: String = "", "Convert, and write into this file what everything was. With the file of an interrupted run: go on with it.";
-        "undo" undo: String = "", "Make every volume that was converted with this undo file what it was.";
+        "undo" undo: String = "", "Give each volume that was converted with this undo file its in-tree source again; later changes of size or labels stay.";
         "kubeconfig" kubeconfig: String = "", "Path of the kubeconfig. Empty: KUBECONFIG, else ~/.kube/config, else the pod's service account.";
         "volume" volume: String = "", "Only the PersistentVolume of this name.";
         "in-use" in_use: bool = false, "Volumes too that are attached or that pods use. Running pods keep them; one that starts in the moment of the change waits.";

@@ -51,7 +51,7 @@ pub enum HoldError {
     Copied(String),
     /// It does not follow the policy.
     #[error(
-        "the API server does not follow the ValidatingAdmissionPolicy mooring-migrate: claims would be called Lost"
+        "the API server does not follow the ValidatingAdmissionPolicy mooring-migrate: claims would be called Lost; enable the API server's admission plugin ValidatingAdmissionPolicy"
     )]
     NotFollowed,
     /// This claim cannot be kept.

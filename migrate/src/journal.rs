@@ -33,7 +33,7 @@ pub enum JournalError {
     #[error("undo file {0}: another mooring migrate is using it")]
     Locked(String),
     /// It is something else, or of another release.
-    #[error("undo file {0}: line {1} is not of an undo file of this release: {2}")]
+    #[error("undo file {0}: line {1}: this is no undo file of mooring migrate: give another name ({2})")]
     Foreign(String, usize, String),
     /// It is of another cluster.
     #[error("undo file {0}: it is of {1}, and this is {2}")]

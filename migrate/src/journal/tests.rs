@@ -88,7 +88,7 @@ fn only_an_undo_file_of_this_release_is_taken() {
         ("a\nb", "line 1"),
         (
             "{\"begin\":{\"version\":1,\"id\":\"a\"}}\n",
-            "line 1 is not of an undo file of this release: version 1",
+            "line 1: this is no undo file of mooring migrate: give another name (version 1)",
         ),
         ("{\"begin\":{\"version\":1,\"id\":\"a\"}}\n{\"repl", "line 1"),
         ("{\"created\":{\"volume\":\"a\",\"uid\":\"u\"}}\n", "line 1"),
