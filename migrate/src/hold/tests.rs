@@ -128,7 +128,7 @@ async fn the_policy_names_the_flag_of_the_last_command() {
     let (requests, asked) = server(&[exists(), present("mine"), made(), made()]);
     Hold::take(&requests, &Owner { undo: true, ..mine() }, LAG).await.unwrap();
     let asked = asked.lock().unwrap().clone();
-    let patch = json!({"metadata": {"annotations": {FLAG: "--undo", COMMAND: "go on"}}});
+    let patch = json!({"metadata": {"annotations": annotations(&Owner { undo: true, ..mine() })}});
     assert_eq!(asked[2], format!("PATCH {GROUP}/validatingadmissionpolicies/{NAME} {patch}"));
 }
 
@@ -146,4 +146,33 @@ async fn only_ones_own_policy_is_taken_away() {
         release(&requests, &mine()).await.unwrap();
         assert_eq!(deleted(&asked), 0);
     }
+}
+
+/// The way out when the undo file was moved: only the policy is annotated anew.
+#[tokio::test]
+async fn the_policy_alone_says_whose_migration_it_is() {
+    let moved = || present_with("mine", "/a/undo", "--undo-file");
+    let (requests, asked) = server(&[exists(), present("mine"), present("mine"), exists(), moved(), moved()]);
+    Hold::take(&requests, &mine(), LAG).await.unwrap();
+    let last = asked.lock().unwrap().last().cloned().unwrap();
+    assert!(last.starts_with(&format!("PATCH {GROUP}/validatingadmissionpolicybindings/{NAME} ")), "{last}");
+    assert!(last.contains("/my/undo"), "{last}");
+    let (requests, asked) = server(&[present("mine"), moved()]);
+    release(&requests, &mine()).await.unwrap();
+    assert_eq!(asked.lock().unwrap().iter().filter(|one| one.starts_with("DELETE ")).count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_that_goes_meanwhile_is_made_anew_once() {
+    let denied = || refusal(422, "Invalid", "c", MESSAGE);
+    let made = || (201, json!({}));
+    let lost = || (200, json!({}));
+    let (requests, asked) = server(&[made(), made(), denied(), lost(), made(), made(), denied(), lost()]);
+    let mut hold = Hold::take(&requests, &mine(), LAG).await.unwrap();
+    assert!(hold.prove("ns", "a").await.unwrap());
+    assert!(hold.prove("ns", "b").await.unwrap());
+    let made = asked.lock().unwrap().iter().filter(|one| one.starts_with("POST ")).count();
+    assert_eq!((made, hold.is_vain()), (4, false));
+    assert!(matches!(hold.prove("ns", "c").await, Err(HoldError::NotFollowed)));
+    assert!(hold.is_vain(), "nothing more is tried");
 }
