@@ -30,6 +30,9 @@ pub enum MigrateError {
     /// Claims cannot be kept from being called Lost.
     #[error(transparent)]
     Hold(#[from] HoldError),
+    /// A volume cannot be created anew: the next one might not be either.
+    #[error("PersistentVolume {0} is deleted and cannot be created anew; nothing more is begun with")]
+    Away(String),
     /// kube-controller-manager seems to be down.
     #[error("kube-controller-manager binds no volumes: see that it runs, then run this command again")]
     NobodyBinds,

@@ -168,7 +168,14 @@ impl<'a> Work<'a> {
                     }
                 }
                 Err(SwapError::Journal(error)) => return Err(error.into()),
-                Err(error) => self.stumble(&name, &error),
+                Err(error) => {
+                    self.stumble(&name, &error);
+                    // What one command has left away does not hinder the undoing of others.
+                    let is_begun = !matches!((aim, self.outcome.undo), (Aim::Finish(_), true));
+                    if is_begun && matches!(error, SwapError::Away(_)) {
+                        return Err(MigrateError::Away(name));
+                    }
+                }
             }
             if self.hold.as_ref().is_some_and(Hold::is_vain) {
                 return Err(HoldError::NotFollowed.into());

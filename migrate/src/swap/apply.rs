@@ -185,6 +185,7 @@ impl Swap<'_, '_> {
             Ok(created) => known.volume = Some(created),
             // Perhaps by us: the answer was lost.
             Err(error) if api::is(&error, 409) => return Ok(false),
+            Err(error) if is_refusal(&error) => return Err(SwapError::Away(api::text(&error))),
             Err(error) => return Err(SwapError::of("create it anew", &error)),
         }
         self.note_created(known)?;

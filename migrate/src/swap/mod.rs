@@ -35,6 +35,9 @@ pub(crate) enum SwapError {
     /// The API server refuses.
     #[error("cannot {0}: {1}")]
     Refused(&'static str, String),
+    /// The API server refuses the new object, though it said that it would take it.
+    #[error("the API server refuses the new object, though it said that it would take it: {0}")]
+    Away(String),
     /// The API server does not answer, or not now.
     #[error("cannot {0}: {1}")]
     NoAnswer(&'static str, String),
