@@ -264,4 +264,24 @@ mod tests {
         assert_eq!(uses.of("pv", Some("other/data")), Users::default());
         assert_eq!(uses.of("pv", None), Users::default());
     }
+
+    #[tokio::test]
+    async fn attachments_past_the_first_page_are_read() {
+        let page = |volume: &str, token: &str| {
+            let attachment = json!({
+                "metadata": {"name": volume},
+                "spec": {"attacher": "a", "nodeName": "node", "source": {"persistentVolumeName": volume}},
+            });
+            (200, json!({"metadata": {"continue": token}, "items": [attachment]}))
+        };
+        let (requests, asked) = crate::fixture::server(&[page("first", "more"), page("second", "")]);
+        let mut uses = Uses::default();
+        uses.read_attachments(requests.client()).await.unwrap();
+        for volume in ["first", "second"] {
+            assert_eq!(uses.of(volume, None).nodes, ["node"]);
+        }
+        let asked = asked.lock().unwrap();
+        assert!(asked.len() == 2 && asked[0].contains("limit=500"), "{asked:?}");
+        assert!(asked[1].contains("continue=more"), "{asked:?}");
+    }
 }

@@ -49,7 +49,9 @@ async fn plan_all(
     work: &mut Work<'_>,
 ) -> Result<Vec<String>, MigrateError> {
     let cluster = Cluster::read(client).await.map_err(|error| MigrateError::Read(api::text(&error)))?;
-    let (mut ready, mut found) = (Vec::new(), false);
+    // What is at its end already is in-tree no more.
+    let is_done = |name: &String| work.is_known(name) || work.is_converted(name);
+    let (mut ready, mut found) = (Vec::new(), options.only.as_ref().is_some_and(is_done));
     for name in cluster.volumes.keys().filter(|name| options.wants(name)) {
         if work.is_known(name) {
             found = true;
@@ -85,6 +87,9 @@ pub async fn undo(
     let terms = Terms { told: options.told.clone(), ..Terms::default() };
     let mut work = Work::new(&requests, options, &terms, &mut journal, progress, stop).undoing();
     let done = async {
+        if let Some(name) = options.only.as_ref().filter(|name| !work.is_noted(name)) {
+            return Err(MigrateError::NotConverted(name.clone()));
+        }
         work.finish(Direction::ToInTree).await?;
         let wanted = work.converted().into_iter().filter(|name| options.wants(name) && !work.is_known(name));
         work.all(wanted.collect(), Aim::Undo).await

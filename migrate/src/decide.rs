@@ -38,6 +38,12 @@ pub enum ConversionError {
     /// Its source, or its class, has no translation.
     #[error(transparent)]
     Translation(#[from] TranslationError),
+    /// The plugin is left alone unless it is asked for.
+    #[error("volumes of kubernetes.io/rbd are converted only with --rbd")]
+    NotAsked,
+    /// Its handle would be the disk's path.
+    #[error("its handle is the path of the disk: the driver must know the disk by an id of its own")]
+    DiskPath,
     /// Its class does not tell the Secret for its deletion.
     #[error("the Secret for its deletion: {0}")]
     Secret(#[from] ReferenceError),
@@ -54,6 +60,11 @@ pub(crate) fn converted(
     volume: PersistentVolume,
     class: Option<&StorageClass>,
 ) -> Result<PersistentVolume, ConversionError> {
+    match plugin {
+        Plugin::Vsphere => return Err(ConversionError::DiskPath),
+        Plugin::Rbd if !told.plugins.rbd => return Err(ConversionError::NotAsked),
+        _ => {}
+    }
     let secret = deletion_secret(told, plugin, &volume, class)?;
     let mut volume = told.plugins.to_csi(volume)?;
     rename(&mut volume.metadata, plugin, &[PROVISIONED_BY]);
@@ -114,7 +125,6 @@ fn rename(metadata: &mut ObjectMeta, plugin: Plugin, keys: &[&str]) {
 /// What stands against converting the volume now.
 pub(crate) fn obstacles(
     told: &Told,
-    plugin: Plugin,
     volume: &PersistentVolume,
     converted: &PersistentVolume,
     users: &Users,
@@ -123,18 +133,17 @@ pub(crate) fn obstacles(
     if !told.in_use {
         found.extend(in_use(users));
     }
-    if handle(converted).is_some_and(|handle| handle.split('/').any(|part| part == "UNSPECIFIED")) {
-        found.push(
-            "its handle lacks the project or the zone: give --gce-project, and the volume a zone".to_owned(),
-        );
+    // projects/PROJECT/zones/ZONE/disks/DISK
+    let unknown: Vec<bool> = handle(converted)
+        .map(|handle| handle.split('/').map(|part| part == "UNSPECIFIED").collect())
+        .unwrap_or_default();
+    if unknown.get(1) == Some(&true) {
+        found.push("its project is unknown: give --gce-project".to_owned());
+    }
+    if unknown.get(3) == Some(&true) {
+        found.push("its zone is unknown: set label topology.kubernetes.io/zone".to_owned());
     }
     found.extend(other_handle(told, volume, converted, users));
-    if plugin == Plugin::Vsphere {
-        found.push(
-            "its handle is the path of the disk: the driver must know the disk by an id of its own"
-                .to_owned(),
-        );
-    }
     found
 }
 

@@ -21,13 +21,24 @@ pub enum MigrateError {
     /// There is no in-tree volume of the name.
     #[error("{0} is no in-tree PersistentVolume of a plugin that a CSI driver has replaced")]
     NotFound(String),
+    /// The undo file does not know the volume.
+    #[error("{0} is no PersistentVolume that was converted with this undo file")]
+    NotConverted(String),
     /// The undo file cannot be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// Claims cannot be kept from being called Lost.
     #[error(transparent)]
     Hold(#[from] HoldError),
+    /// A volume cannot be created anew: the next one might not be either.
+    #[error("PersistentVolume {0} is deleted and cannot be created anew; nothing more is begun with")]
+    Away(String),
+    /// kube-controller-manager seems to be down.
+    #[error("kube-controller-manager binds no volumes: see that it runs, then run this command again")]
+    NobodyBinds,
     /// The API server has fallen silent.
-    #[error("the API server does not answer any more; the same command goes on from here")]
+    #[error(
+        "the API server does not answer any more, or no longer accepts the credentials; the same command goes on from here"
+    )]
     NoAnswer,
 }

@@ -4,17 +4,19 @@ use std::time::Duration;
 
 use base::flag::{Dialect, Exit, FlagSet, Parsed};
 
+use crate::options::LAG;
+
 base::flags! {
     /// The flags of `mooring migrate`.
     pub(crate) struct Flags {
         "dry-run" dry_run: bool = false, "Only show what would become of each in-tree volume.";
         "undo-file" undo_file: String = "", "Convert, and write into this file what everything was. With the file of an interrupted run: go on with it.";
-        "undo" undo: String = "", "Make every volume that was converted with this undo file what it was.";
+        "undo" undo: String = "", "Give each volume that was converted with this undo file its in-tree source again; later changes of size or labels stay.";
         "kubeconfig" kubeconfig: String = "", "Path of the kubeconfig. Empty: KUBECONFIG, else ~/.kube/config, else the pod's service account.";
         "volume" volume: String = "", "Only the PersistentVolume of this name.";
         "in-use" in_use: bool = false, "Volumes too that are attached or that pods use. Running pods keep them; one that starts in the moment of the change waits.";
         "gce-project" gce_project: String = "", "The project of the disks of kubernetes.io/gce-pd: their handles need one.";
-        "policy-lag" policy_lag: Duration = Duration::from_secs(3), "How long the other API servers may take longer than the one that is asked to follow a new ValidatingAdmissionPolicy. 0 if there is one.";
+        "policy-lag" policy_lag: Duration = LAG, "How long the other API servers may take longer than the one that is asked to follow a new ValidatingAdmissionPolicy. 0 if there is one.";
         "rbd" rbd: bool = false, "Volumes of kubernetes.io/rbd too.";
     }
 }

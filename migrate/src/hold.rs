@@ -18,10 +18,14 @@ use crate::requests::{Deletion, Requests, claims, is_refusal};
 const GROUP: &str = "/apis/admissionregistration.k8s.io/v1";
 /// The name of the policy and of its binding.
 const NAME: &str = "mooring-migrate";
+const POLICIES: &str = "validatingadmissionpolicies";
+const BINDINGS: &str = "validatingadmissionpolicybindings";
 const ID: &str = "mooring.dev/migration";
 const FILE: &str = "mooring.dev/undo-file";
 /// The flag that the file was given with.
 const FLAG: &str = "mooring.dev/flag";
+/// The whole command.
+const COMMAND: &str = "mooring.dev/command";
 /// What the API server says where it follows the policy.
 const MESSAGE: &str = "mooring migrate is replacing the claim's PersistentVolume";
 
@@ -44,12 +48,12 @@ pub enum HoldError {
     Other(String),
     /// The undo file is a copy.
     #[error(
-        "this migration is not at its end, and it was begun with {0}: a copy of that undo file may not know all. Finish it with {0}; if that file is lost, delete the ValidatingAdmissionPolicy mooring-migrate first"
+        "this migration is not at its end, and it was begun with {0}: a copy of that undo file may not know all. Finish it with {0}; if that file was moved or is lost: kubectl annotate validatingadmissionpolicy mooring-migrate mooring.dev/undo-file=<the full path of this file> --overwrite"
     )]
     Copied(String),
     /// It does not follow the policy.
     #[error(
-        "the API server does not follow the ValidatingAdmissionPolicy mooring-migrate: claims would be called Lost"
+        "the API server does not follow the ValidatingAdmissionPolicy mooring-migrate: claims would be called Lost; enable the API server's admission plugin ValidatingAdmissionPolicy"
     )]
     NotFollowed,
     /// This claim cannot be kept.
@@ -58,7 +62,7 @@ pub enum HoldError {
 }
 
 /// Whose migration it is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Owner<'a> {
     /// The name of all runs with the undo file.
     pub(crate) id: &'a str,
@@ -66,6 +70,8 @@ pub(crate) struct Owner<'a> {
     pub(crate) file: &'a Path,
     /// It is being undone.
     pub(crate) undo: bool,
+    /// The command that goes on with it.
+    pub(crate) command: String,
 }
 
 impl Owner<'_> {
@@ -84,15 +90,22 @@ pub(crate) struct Hold<'a> {
     lag: Duration,
     /// Whether the API server follows the policy, as far as was tried.
     followed: Option<bool>,
+    /// The policy and its binding; once somebody has taken them away they are made anew, and not again.
+    spare: Option<[(&'static str, Value); 2]>,
 }
 
 fn refused(error: &kube::Error) -> HoldError {
     HoldError::Api(api::text(error))
 }
 
-fn policy(owner: Owner<'_>) -> [(&'static str, Value); 2] {
+/// What says whose migration it is.
+fn annotations(owner: &Owner<'_>) -> Value {
     let file = owner.file.display().to_string();
-    let metadata = json!({"name": NAME, "annotations": {ID: owner.id, FILE: file, FLAG: owner.flag()}});
+    json!({ID: owner.id, FILE: file, FLAG: owner.flag(), COMMAND: owner.command})
+}
+
+fn policy(owner: &Owner<'_>) -> [(&'static str, Value); 2] {
+    let metadata = json!({"name": NAME, "annotations": annotations(owner)});
     let marked = format!("has(oldObject.metadata.annotations) && '{MARK}' in oldObject.metadata.annotations");
     let policy = json!({
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": metadata,
@@ -113,7 +126,7 @@ fn policy(owner: Owner<'_>) -> [(&'static str, Value); 2] {
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding", "metadata": metadata,
         "spec": {"policyName": NAME, "validationActions": ["Deny"]},
     });
-    [("validatingadmissionpolicies", policy), ("validatingadmissionpolicybindings", binding)]
+    [(POLICIES, policy), (BINDINGS, binding)]
 }
 
 impl<'a> Hold<'a> {
@@ -123,19 +136,20 @@ impl<'a> Hold<'a> {
     /// There is one of another migration, or none can be made.
     pub(crate) async fn take(
         requests: &'a Requests,
-        owner: Owner<'_>,
+        owner: &Owner<'_>,
         lag: Duration,
     ) -> Result<Self, HoldError> {
         for (plural, object) in policy(owner) {
+            let is_policy = plural == POLICIES;
             let path = format!("{GROUP}/{plural}");
             match requests.create(&path, &object, false).await {
                 Ok(_) => {}
-                Err(error) if api::is(&error, 409) => share(requests, &path, owner).await?,
+                Err(error) if api::is(&error, 409) => share(requests, &path, owner, is_policy).await?,
                 Err(error) if api::is(&error, 404) => return Err(HoldError::TooOld),
                 Err(error) => return Err(refused(&error)),
             }
         }
-        Ok(Self { requests, lag, followed: None })
+        Ok(Self { requests, lag, followed: None, spare: Some(policy(owner)) })
     }
 
     /// Comes back once the API server refuses to call this claim Lost. `false`: the claim is gone.
@@ -150,14 +164,18 @@ impl<'a> Hold<'a> {
             match self.requests.patch(&path, &lost).await {
                 Err(error) if is_kept(&error) => break,
                 // A claim that changes meanwhile, or the policy's first moments.
-                Ok(_) => {}
+                Ok(_) => {
+                    if self.followed == Some(true) {
+                        self.renew().await?;
+                    }
+                }
                 Err(error) if api::is(&error, 409) => {}
                 Err(error) if api::is_missing(&error, name) => return Ok(false),
                 Err(error) if is_refusal(&error) => return Err(HoldError::Claim(api::text(&error))),
                 Err(error) => return Err(refused(&error)),
             }
             if waited >= LIMIT {
-                self.followed.get_or_insert(false);
+                self.followed = Some(false);
                 return Err(HoldError::NotFollowed);
             }
             sleep(PAUSE).await;
@@ -168,6 +186,17 @@ impl<'a> Hold<'a> {
             sleep(self.lag).await;
         }
         Ok(true)
+    }
+
+    /// Makes the policy anew that somebody has taken away.
+    async fn renew(&mut self) -> Result<(), HoldError> {
+        for (plural, object) in self.spare.take().into_iter().flatten() {
+            match self.requests.create(&format!("{GROUP}/{plural}"), &object, false).await {
+                Err(error) if !api::is(&error, 409) => return Err(refused(&error)),
+                _ => self.followed = None,
+            }
+        }
+        Ok(())
     }
 
     /// Whether the API server was seen not to follow the policy: then nothing more should be tried.
@@ -184,18 +213,22 @@ fn is_kept(error: &kube::Error) -> bool {
 }
 
 /// Goes on under the policy that is there.
-async fn share(requests: &Requests, path: &str, owner: Owner<'_>) -> Result<(), HoldError> {
+async fn share(requests: &Requests, path: &str, owner: &Owner<'_>, is_policy: bool) -> Result<(), HoldError> {
     let present = requests.get(path, NAME).await.map_err(|error| refused(&error))?.unwrap_or_default();
     let (file, flag) = (annotation(&present, FILE), annotation(&present, FLAG));
-    if annotation(&present, ID) != owner.id {
+    if is_policy && annotation(&present, ID) != owner.id {
         let flag = if flag == UNDO { UNDO } else { CONVERT };
-        return Err(HoldError::Other(format!("{flag}={file}")));
+        let command = annotation(&present, COMMAND);
+        let bare = || format!("mooring migrate {flag}={file}");
+        return Err(HoldError::Other(if command.is_empty() { bare() } else { command.to_owned() }));
     }
-    if Path::new(file) != owner.file {
+    if is_policy && Path::new(file) != owner.file {
         return Err(HoldError::Copied(file.to_owned()));
     }
-    if flag != owner.flag() {
-        let patch = json!({"metadata": {"annotations": {FLAG: owner.flag()}}});
+    let wanted = annotations(owner);
+    let is_same = |(key, value): (&String, &Value)| value.as_str() == Some(annotation(&present, key));
+    if !wanted.as_object().is_some_and(|all| all.iter().all(is_same)) {
+        let patch = json!({"metadata": {"annotations": wanted}});
         let patched = requests.patch(&format!("{path}/{NAME}"), &patch).await;
         patched.map_err(|error| refused(&error))?;
     }
@@ -206,13 +239,17 @@ async fn share(requests: &Requests, path: &str, owner: Owner<'_>) -> Result<(), 
 ///
 /// # Errors
 /// The API server refuses.
-pub(crate) async fn release(requests: &Requests, owner: Owner<'_>) -> Result<(), HoldError> {
+pub(crate) async fn release(requests: &Requests, owner: &Owner<'_>) -> Result<(), HoldError> {
     // The policy last: it says whose the binding is.
-    for plural in ["validatingadmissionpolicybindings", "validatingadmissionpolicies"] {
+    let policy = requests.get(&format!("{GROUP}/{POLICIES}"), NAME).await.map_err(|error| refused(&error))?;
+    let is_ours = |object: &Value| {
+        annotation(object, ID) == owner.id && Path::new(annotation(object, FILE)) == owner.file
+    };
+    for plural in [BINDINGS, POLICIES] {
         let path = format!("{GROUP}/{plural}");
         let present = requests.get(&path, NAME).await;
         let Some(object) = present.map_err(|error| refused(&error))? else { continue };
-        if annotation(&object, ID) != owner.id || Path::new(annotation(&object, FILE)) != owner.file {
+        if !is_ours(policy.as_ref().unwrap_or(&object)) {
             continue;
         }
         match requests.delete(&path, NAME, text(&object, "/metadata/uid"), None).await {

@@ -33,7 +33,7 @@ pub enum JournalError {
     #[error("undo file {0}: another mooring migrate is using it")]
     Locked(String),
     /// It is something else, or of another release.
-    #[error("undo file {0}: line {1} is not of an undo file of this release: {2}")]
+    #[error("undo file {0}: line {1}: this is no undo file of mooring migrate: give another name ({2})")]
     Foreign(String, usize, String),
     /// It is of another cluster.
     #[error("undo file {0}: it is of {1}, and this is {2}")]
@@ -228,8 +228,13 @@ impl Journal {
             Line::Replace(record) => {
                 self.entries.insert(record.name().to_owned(), Entry::new(*record));
             }
-            Line::Deleting { volume, deleting } => self.of(&volume, |entry| entry.deleting = Some(deleting)),
-            Line::Spared { volume } => self.of(&volume, |entry| entry.deleting = None),
+            Line::Deleting { volume, deleting } => self.of(&volume, |entry| {
+                (entry.deleting, entry.created) = (Some(deleting), None);
+            }),
+            // The old object is there: what was created is not, perhaps since etcd was restored.
+            Line::Spared { volume } => {
+                self.of(&volume, |entry| (entry.deleting, entry.created) = (None, None))
+            }
             Line::Created { volume, uid } => self.of(&volume, |entry| entry.created = Some(uid)),
             Line::Ended { volume, how } => self.of(&volume, |entry| entry.ended = Some(how)),
         }

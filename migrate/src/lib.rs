@@ -8,8 +8,10 @@
 //! ```text
 //! mooring migrate --dry-run                  what would become of each
 //! mooring migrate --undo-file=before.jsonl   converts, or goes on where it was interrupted
-//! mooring migrate --undo before.jsonl        makes everything what it was
+//! mooring migrate --undo before.jsonl        gives each converted volume its in-tree source again
 //! ```
+//!
+//! What changes of size or labels came after the conversion stay when it is undone.
 //!
 //! `Differs:` upstream has no such command: Kubernetes translates in-tree volumes for ever and converts none.
 

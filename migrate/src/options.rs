@@ -1,11 +1,14 @@
 //! What a command is told.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use translation::Plugins;
 
 use crate::decide::Told;
+
+/// What `--policy-lag` is unless it is given.
+pub(crate) const LAG: Duration = Duration::from_secs(3);
 
 /// What is to be done, and how.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +22,8 @@ pub struct Options {
     pub lag: Duration,
     /// The API server's address, by which people know the cluster.
     pub server: String,
+    /// The kubeconfig that was named.
+    pub(crate) kubeconfig: Option<PathBuf>,
 }
 
 impl Options {
@@ -45,8 +50,49 @@ impl Options {
         self
     }
 
+    /// The command that does the same with this flag and this undo file, for a shell.
+    pub(crate) fn command(&self, flag: &str, file: &Path) -> String {
+        let mut words = vec![format!("{flag}={}", file.display())];
+        words.extend(self.only.as_ref().map(|name| format!("--volume={name}")));
+        words.extend(self.told.in_use.then(|| "--in-use".to_owned()));
+        words.extend(self.told.gce_project.as_ref().map(|project| format!("--gce-project={project}")));
+        words.extend(self.told.plugins.rbd.then(|| "--rbd".to_owned()));
+        if self.lag != LAG {
+            words.push(format!("--policy-lag={}ms", self.lag.as_millis()));
+        }
+        if let Some(path) = &self.kubeconfig {
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            words.push(format!("--kubeconfig={}", path.display()));
+        }
+        words.iter().fold("mooring migrate".to_owned(), |all, word| format!("{all} {}", quoted(word)))
+    }
+
     /// Whether the PersistentVolume of this name is meant.
     pub(crate) fn wants(&self, name: &str) -> bool {
         self.only.as_deref().is_none_or(|only| only == name)
+    }
+}
+
+/// The word as a shell reads it.
+fn quoted(word: &str) -> String {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_=./:,@+".contains(letter);
+    if word.chars().all(is_plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_that_goes_on_has_every_flag_that_was_given() {
+        let mut options = Options { lag: LAG, ..Options::with_file("f") };
+        let command = |options: &Options| options.command("--undo", Path::new("/it's f"));
+        assert_eq!(command(&options), r"mooring migrate '--undo=/it'\''s f'");
+        options = options.of(Plugins { rbd: true }).in_use().in_project("p");
+        options.only = Some("x".to_owned());
+        options.kubeconfig = Some("/k".into());
+        options.lag = Duration::ZERO;
+        let all = " --volume=x --in-use --gce-project=p --rbd --policy-lag=0ms --kubeconfig=/k";
+        assert!(command(&options).ends_with(all), "{}", command(&options));
     }
 }

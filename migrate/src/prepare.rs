@@ -69,7 +69,7 @@ pub(crate) fn prepare(terms: &Terms, objects: &Objects<'_>) -> Result<Option<Pre
         Ok(after) => after,
         Err(error) => return Ok(Some(Prepared { entry: entry(Err(error), Vec::new()), record: None })),
     };
-    let mut against = obstacles(told, plugin, &volume, &after, &objects.users);
+    let mut against = obstacles(told, &volume, &after, &objects.users);
     against.extend(claim_obstacle(&volume, objects.claim));
     against.extend(held(objects.volume));
     let (before_json, after_json) = (serde_json::to_value(&volume)?, serde_json::to_value(&after)?);

@@ -26,6 +26,16 @@ impl Entry {
     pub fn is_ready(&self) -> bool {
         self.becomes.is_ok() && self.obstacles.is_empty()
     }
+
+    /// Whether no command converts it.
+    pub fn is_never(&self) -> bool {
+        self.becomes.as_ref().is_err_and(|error| *error != ConversionError::NotAsked)
+    }
+
+    /// When it can be converted, if not at once.
+    fn when(&self) -> &'static str {
+        if self.is_never() { "never" } else { "not now" }
+    }
 }
 
 impl fmt::Display for Entry {
@@ -43,7 +53,7 @@ impl fmt::Display for Entry {
                 volume.iter().try_for_each(|line| writeln!(f, "  {line}"))?;
                 claim.iter().try_for_each(|line| writeln!(f, "  claim {line}"))
             }
-            Err(error) => writeln!(f, "  ! never: {error}"),
+            Err(error) => writeln!(f, "  ! {}: {error}", self.when()),
         }
     }
 }
@@ -59,7 +69,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.entries.iter().try_for_each(|entry| writeln!(f, "{entry}"))?;
         let ready = self.entries.iter().filter(|entry| entry.is_ready()).count();
-        let never = self.entries.iter().filter(|entry| entry.becomes.is_err()).count();
+        let never = self.entries.iter().filter(|entry| entry.is_never()).count();
         let all = self.entries.len();
         let later = all - ready - never;
         write!(
@@ -95,7 +105,7 @@ pub struct Outcome {
 impl Outcome {
     /// Whether nothing is left that could be done later.
     pub fn is_complete(&self) -> bool {
-        let later = self.left.iter().any(|entry| entry.becomes.is_ok());
+        let later = self.left.iter().any(|entry| !entry.is_never());
         !later
             && self.failed.is_empty()
             && self.half_done.is_empty()
@@ -116,7 +126,7 @@ impl fmt::Display for Outcome {
                 writeln!(f, "PersistentVolume {}: not now: {obstacle}", entry.volume)?;
             }
             if let Err(error) = &entry.becomes {
-                writeln!(f, "PersistentVolume {}: never: {error}", entry.volume)?;
+                writeln!(f, "PersistentVolume {}: {}: {error}", entry.volume, entry.when())?;
             }
         }
         for (volume, why) in self.failed.iter().chain(&self.notes) {

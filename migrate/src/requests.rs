@@ -91,7 +91,7 @@ impl Requests {
         }
     }
 
-    /// Sends a request. With the answer: whether it was sent more than once.
+    /// Sends a request. With the answer: whether it may have been done before.
     async fn send(
         &self,
         method: http::Method,
@@ -115,7 +115,7 @@ impl Requests {
     }
 }
 
-/// Asks until there is an answer that stands. With it: whether it was asked for more than once.
+/// Asks until there is an answer that stands. With it: whether an answer was lost, so that it may have been done before.
 pub(crate) async fn patiently<T, F>(ask: impl Fn() -> F) -> (Result<T, kube::Error>, bool)
 where
     F: Future<Output = Result<T, kube::Error>>,
@@ -124,10 +124,14 @@ where
     let (mut pause, mut again) = (PAUSES.0, false);
     loop {
         match ask().await {
-            Err(error) if is_for_now(&error) && begun.elapsed() < PATIENCE => sleep(pause).await,
+            Err(error) if is_for_now(&error) && begun.elapsed() < PATIENCE => {
+                // Who is asked to come later has had nothing done.
+                again |= !api::is(&error, 429);
+                sleep(pause).await;
+            }
             answer => return (answer, again),
         }
-        (pause, again) = ((2 * pause).min(PAUSES.1), true);
+        pause = (2 * pause).min(PAUSES.1);
     }
 }
 
@@ -145,9 +149,10 @@ fn is_for_now(error: &kube::Error) -> bool {
     }
 }
 
-/// Whether the API server has answered that it does not do it.
+/// Whether the API server has answered that it does not do this. To whom it does not know any more (401) it does nothing.
 pub(crate) fn is_refusal(error: &kube::Error) -> bool {
-    api::status(error).is_some_and(|status| (400..500).contains(&status.code) && status.code != 429)
+    api::status(error)
+        .is_some_and(|status| (400..500).contains(&status.code) && !matches!(status.code, 401 | 429))
 }
 
 #[cfg(test)]

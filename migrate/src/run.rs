@@ -50,6 +50,7 @@ async fn begin(flags: &Flags) -> Result<bool, MigrateError> {
         file: file.unwrap_or_default().into(),
         lag: flags.policy_lag,
         server,
+        kubeconfig: given(&flags.kubeconfig).map(PathBuf::from),
     };
     if flags.dry_run {
         println!("{}", plan(&client, &options).await?);
@@ -66,7 +67,7 @@ async fn begin(flags: &Flags) -> Result<bool, MigrateError> {
         eprintln!("mooring migrate: {error}");
     }
     if outcome.done > 0 && !outcome.undo {
-        println!("To undo it: mooring migrate --undo {}", options.file.display());
+        println!("To undo it: {}", options.command("--undo", &options.file));
     }
     Ok(outcome.is_complete())
 }

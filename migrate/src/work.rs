@@ -18,7 +18,7 @@ use crate::report::{Entry, Outcome};
 use crate::requests::{Requests, VOLUMES};
 use crate::swap::{Seen, Swap, SwapError, see};
 
-/// After so many volumes in a row for which the API server gave no answer nothing more is tried.
+/// After so many volumes in a row for which the API server gave no answer, or that nobody has bound, nothing more is tried.
 const SILENCES: usize = 2;
 
 /// What is wanted of volumes.
@@ -42,6 +42,8 @@ pub(crate) struct Work<'a> {
     stop: &'a CancellationToken,
     hold: Option<Hold<'a>>,
     silences: usize,
+    /// Volumes in a row that nobody has bound.
+    unbound: usize,
     outcome: Outcome,
 }
 
@@ -67,7 +69,18 @@ impl<'a> Work<'a> {
         stop: &'a CancellationToken,
     ) -> Self {
         let outcome = Outcome::default();
-        Self { requests, options, terms, journal, progress, stop, hold: None, silences: 0, outcome }
+        Self {
+            requests,
+            options,
+            terms,
+            journal,
+            progress,
+            stop,
+            hold: None,
+            silences: 0,
+            unbound: 0,
+            outcome,
+        }
     }
 
     /// As a command that makes volumes in-tree again.
@@ -90,6 +103,16 @@ impl<'a> Work<'a> {
         self.outcome.failed.iter().any(|(failed, _)| failed == name) || self.is_half_done(name)
     }
 
+    /// Whether the undo file says something of the volume.
+    pub(crate) fn is_noted(&self, name: &str) -> bool {
+        self.journal.entry(name).is_some()
+    }
+
+    /// Whether the volume was converted with the undo file.
+    pub(crate) fn is_converted(&self, name: &str) -> bool {
+        self.journal.entry(name).is_some_and(crate::journal::Entry::is_converted)
+    }
+
     fn is_half_done(&self, name: &str) -> bool {
         self.journal.entry(name).is_some_and(|entry| entry.ended.is_none())
     }
@@ -105,7 +128,9 @@ impl<'a> Work<'a> {
     /// Brings what was begun with to its end. A way in the other direction than this, on which nothing has been deleted, is
     /// not gone on with.
     pub(crate) async fn finish(&mut self, direction: Direction) -> Result<(), MigrateError> {
-        self.all(self.journal.unfinished(), Aim::Finish(direction)).await
+        let options = self.options;
+        let wanted = self.journal.unfinished().into_iter().filter(|name| options.wants(name));
+        self.all(wanted.collect(), Aim::Finish(direction)).await
     }
 
     /// Works on these volumes.
@@ -117,7 +142,9 @@ impl<'a> Work<'a> {
             return Ok(());
         }
         if self.hold.is_none() {
-            self.hold = Some(Hold::take(self.requests, self.owner(&self.file()), self.options.lag).await?);
+            let file = self.file();
+            let owner = self.owner(&file);
+            self.hold = Some(Hold::take(self.requests, &owner, self.options.lag).await?);
         }
         self.progress.begin(volumes.len());
         let worked = self.each(volumes, aim).await;
@@ -133,15 +160,31 @@ impl<'a> Work<'a> {
             }
             self.progress.on(&name);
             match self.one(&name, aim).await {
-                Ok(()) => self.silences = 0,
+                Ok(()) => {
+                    self.silences = 0;
+                    // One without a claim waits for nobody.
+                    if self.journal.entry(&name).is_some_and(|entry| entry.record.claim.is_some()) {
+                        self.unbound = 0;
+                    }
+                }
                 Err(SwapError::Journal(error)) => return Err(error.into()),
-                Err(error) => self.stumble(&name, &error),
+                Err(error) => {
+                    self.stumble(&name, &error);
+                    // What one command has left away does not hinder the undoing of others.
+                    let is_begun = !matches!((aim, self.outcome.undo), (Aim::Finish(_), true));
+                    if is_begun && matches!(error, SwapError::Away(_)) {
+                        return Err(MigrateError::Away(name));
+                    }
+                }
             }
             if self.hold.as_ref().is_some_and(Hold::is_vain) {
                 return Err(HoldError::NotFollowed.into());
             }
             if self.silences >= SILENCES {
                 return Err(MigrateError::NoAnswer);
+            }
+            if self.unbound >= SILENCES {
+                return Err(MigrateError::NobodyBinds);
             }
         }
         Ok(())
@@ -239,6 +282,7 @@ impl<'a> Work<'a> {
     fn stumble(&mut self, name: &str, error: &SwapError) {
         self.silences =
             if matches!(error, SwapError::NoAnswer(..) | SwapError::Hold(_)) { self.silences + 1 } else { 0 };
+        self.unbound += usize::from(matches!(error, SwapError::NotBound));
         if self.is_half_done(name) {
             self.progress.done(name, &format!("is half done: {error}"));
             self.outcome.half_done.push((name.to_owned(), error.to_string()));
@@ -254,7 +298,7 @@ impl<'a> Work<'a> {
         let file = self.file();
         let released = match unfinished.is_empty() {
             // Also that of a run that was killed at its very end.
-            true => release(self.requests, self.owner(&file)).await.map_err(MigrateError::from),
+            true => release(self.requests, &self.owner(&file)).await.map_err(MigrateError::from),
             false => Ok(()),
         };
         match worked.and(released) {
@@ -264,11 +308,16 @@ impl<'a> Work<'a> {
         }
         for name in unfinished {
             if self.outcome.half_done.iter().all(|(known, _)| *known != name) {
-                self.outcome.half_done.push((name, "it was begun with and is not at its end".to_owned()));
+                let why = match &self.options.only {
+                    Some(only) if *only != name => {
+                        format!("--volume={only} leaves it; to finish it: the same with --volume={name}")
+                    }
+                    _ => "it was begun with and is not at its end".to_owned(),
+                };
+                self.outcome.half_done.push((name, why));
             }
         }
-        let flag = if self.outcome.undo { "--undo" } else { "--undo-file" };
-        self.outcome.command = format!("mooring migrate {flag}={}", file.display());
+        self.outcome.command = self.command(&file);
         Ok(self.outcome)
     }
 
@@ -277,7 +326,12 @@ impl<'a> Work<'a> {
         std::path::absolute(self.journal.path()).unwrap_or_else(|_| self.journal.path().to_owned())
     }
 
+    /// The command that goes on from here.
+    fn command(&self, file: &Path) -> String {
+        self.options.command(if self.outcome.undo { "--undo" } else { "--undo-file" }, file)
+    }
+
     fn owner<'b>(&'b self, file: &'b Path) -> Owner<'b> {
-        Owner { id: self.journal.id(), file, undo: self.outcome.undo }
+        Owner { id: self.journal.id(), file, undo: self.outcome.undo, command: self.command(file) }
     }
 }

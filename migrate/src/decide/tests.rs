@@ -48,25 +48,19 @@ fn obstacles_are_named() {
             Plugin::GcePd,
             json!({"gcePersistentDisk": {"pdName": "d"}}),
             Users::default(),
-            &["its handle lacks the project or the zone: give --gce-project, and the volume a zone"],
-        ),
-        (
-            Plugin::Vsphere,
-            json!({"vsphereVolume": {"volumePath": "p"}}),
-            Users::default(),
-            &["its handle is the path of the disk: the driver must know the disk by an id of its own"],
+            &[
+                "its project is unknown: give --gce-project",
+                "its zone is unknown: set label topology.kubernetes.io/zone",
+            ],
         ),
     ] {
         let before = volume(json!({}), spec);
         let after = converted(&Told::default(), plugin, before.clone(), None).unwrap();
-        assert_eq!(obstacles(&Told::default(), plugin, &before, &after, &users), expected, "{plugin:?}");
+        assert_eq!(obstacles(&Told::default(), &before, &after, &users), expected, "{plugin:?}");
     }
     let mut going = volume(json!({}), json!({"cinder": {"volumeID": "id"}}));
     going.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
-    assert_eq!(
-        obstacles(&Told::default(), Plugin::Cinder, &going, &going, &Users::default()),
-        ["it is being deleted"]
-    );
+    assert_eq!(obstacles(&Told::default(), &going, &going, &Users::default()), ["it is being deleted"]);
 }
 
 #[test]
@@ -74,7 +68,7 @@ fn volumes_in_use_are_left_alone_unless_told() {
     let users = Users { nodes: Vec::new(), pods: vec!["default/web".to_owned()] };
     let given = volume(json!({}), json!({"cinder": {"volumeID": "id"}}));
     let told = |in_use| Told { in_use, ..Told::default() };
-    let found = |in_use| obstacles(&told(in_use), Plugin::Cinder, &given, &given, &users);
+    let found = |in_use| obstacles(&told(in_use), &given, &given, &users);
     assert_eq!(found(false), ["it is used by default/web"]);
     assert!(found(true).is_empty());
 }
@@ -94,7 +88,7 @@ fn a_disk_of_gce_needs_project_and_zone() {
         }
         let after = converted(&told, Plugin::GcePd, before.clone(), None).unwrap();
         assert_eq!(after.spec.clone().unwrap().csi.unwrap().volume_handle, handle);
-        let found = |users: &Users| obstacles(&told, Plugin::GcePd, &before, &after, users);
+        let found = |users: &Users| obstacles(&told, &before, &after, users);
         assert_eq!(found(&Users::default()).is_empty(), ready, "{zone}");
         let attached = Users { nodes: vec!["n".to_owned()], pods: Vec::new() };
         assert!(
@@ -150,7 +144,7 @@ fn a_volume_on_its_way_out_and_a_claim_half_bound_must_wait() {
         let spec = json!({"cinder": {"volumeID": "id"}, "persistentVolumeReclaimPolicy": policy});
         let mut volume = volume(json!({}), spec);
         volume.status = serde_json::from_value(json!({"phase": phase})).unwrap();
-        let found = obstacles(&Told::default(), Plugin::Cinder, &volume, &volume, &Users::default());
+        let found = obstacles(&Told::default(), &volume, &volume, &Users::default());
         assert_eq!(found, expected, "{policy} {phase}");
     }
     let spec =
@@ -203,4 +197,14 @@ fn a_handle_that_changes_under_a_volume_in_use_is_an_obstacle() {
     let cinder = volume(json!({}), json!({"cinder": {"volumeID": "id"}}));
     let after = converted(&told, Plugin::Cinder, cinder.clone(), None).unwrap();
     assert_eq!(other_handle(&told, &cinder, &after, &users(&["n"], &[])), None, "the same handle");
+}
+
+#[test]
+fn a_disk_of_vsphere_never_is_and_one_of_rbd_is_not_yet() {
+    for (plugin, spec, expected) in [
+        (Plugin::Vsphere, json!({"vsphereVolume": {"volumePath": "p"}}), ConversionError::DiskPath),
+        (Plugin::Rbd, json!({"rbd": {"image": "i", "monitors": ["m"]}}), ConversionError::NotAsked),
+    ] {
+        assert_eq!(converted(&Told::default(), plugin, volume(json!({}), spec), None), Err(expected));
+    }
 }

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 const LAG: Duration = Duration::from_secs(3);
 
 fn mine() -> Owner<'static> {
-    Owner { id: "mine", file: Path::new("/my/undo"), undo: false }
+    Owner { id: "mine", file: Path::new("/my/undo"), undo: false, command: "go on".to_owned() }
 }
 
 fn present_with(id: &str, file: &str, flag: &str) -> (u16, Value) {
@@ -22,7 +22,7 @@ fn exists() -> (u16, Value) {
 
 async fn taken(answers: &[(u16, Value)]) -> Result<(), String> {
     let (requests, _) = server(answers);
-    let hold = Hold::take(&requests, mine(), LAG).await;
+    let hold = Hold::take(&requests, &mine(), LAG).await;
     hold.map(|_| ()).map_err(|error| error.to_string())
 }
 
@@ -31,9 +31,13 @@ async fn one_migration_at_a_time_has_the_policy() {
     assert_eq!(taken(&[(201, json!({}))]).await, Ok(()));
     assert_eq!(taken(&[exists(), present("mine"), (201, json!({}))]).await, Ok(()));
     let other = taken(&[exists(), present("other")]).await.unwrap_err();
-    assert!(other.contains("finish it with --undo-file=/my/undo on the machine"), "{other}");
+    assert!(other.contains("finish it with mooring migrate --undo-file=/my/undo on the machine"), "{other}");
     let undone = taken(&[exists(), present_with("other", "/a/undo", "--undo")]).await.unwrap_err();
-    assert!(undone.contains("finish it with --undo=/a/undo on the machine"), "{undone}");
+    assert!(undone.contains("finish it with mooring migrate --undo=/a/undo on the machine"), "{undone}");
+    let (code, mut told) = present("other");
+    told["metadata"]["annotations"][COMMAND] = json!("mooring migrate --undo-file=/f --volume=x");
+    let whole = taken(&[exists(), (code, told)]).await.unwrap_err();
+    assert!(whole.contains("finish it with mooring migrate --undo-file=/f --volume=x on"), "{whole}");
     let copied = taken(&[exists(), present_with("mine", "/a/undo", "--undo")]).await.unwrap_err();
     assert!(copied.contains("begun with /a/undo: a copy of that undo file"), "{copied}");
     let old =
@@ -50,7 +54,7 @@ async fn a_claim_is_kept_once_the_server_refuses_to_call_it_lost() {
     let lost = || (200, json!({"status": {"phase": "Lost"}}));
     let changed = refusal(409, "Conflict", "c", "changed");
     let (requests, asked) = server(&[(201, json!({})), (201, json!({})), lost(), changed, lost(), denied()]);
-    let mut hold = Hold::take(&requests, mine(), LAG).await.unwrap();
+    let mut hold = Hold::take(&requests, &mine(), LAG).await.unwrap();
     let begun = Instant::now();
     hold.prove("ns", "c").await.unwrap();
     assert_eq!(begun.elapsed(), 3 * PAUSE + LAG, "the other API servers have time to follow");
@@ -67,7 +71,7 @@ async fn a_claim_is_kept_once_the_server_refuses_to_call_it_lost() {
 #[tokio::test(start_paused = true)]
 async fn a_server_that_does_not_follow_the_policy_keeps_no_claim() {
     let (requests, _) = server(&[(201, json!({}))]);
-    let mut hold = Hold::take(&requests, mine(), LAG).await.unwrap();
+    let mut hold = Hold::take(&requests, &mine(), LAG).await.unwrap();
     let begun = Instant::now();
     assert!(matches!(hold.prove("ns", "c").await, Err(HoldError::NotFollowed)));
     assert_eq!((begun.elapsed(), hold.is_vain()), (LIMIT, true));
@@ -84,20 +88,20 @@ async fn only_our_own_refusal_proves_that_the_claim_is_kept() {
         (422, "", MESSAGE),
     ] {
         let (requests, _) = server(&[made(), made(), refusal(code, reason, "c", text)]);
-        let mut hold = Hold::take(&requests, mine(), LAG).await.unwrap();
+        let mut hold = Hold::take(&requests, &mine(), LAG).await.unwrap();
         let found = hold.prove("ns", "c").await;
         assert!(matches!(&found, Err(HoldError::Claim(why)) if why == text), "{code} {text}: {found:?}");
         assert!(!hold.is_vain(), "other claims may be kept");
     }
     let (requests, _) = server(&[made(), made(), refusal(404, "NotFound", "c", "no")]);
-    let mut hold = Hold::take(&requests, mine(), LAG).await.unwrap();
+    let mut hold = Hold::take(&requests, &mine(), LAG).await.unwrap();
     assert!(!hold.prove("ns", "c").await.unwrap(), "it is gone");
 }
 
 /// What the policy says is all that stands between a claim and Lost.
 #[tokio::test]
 async fn the_policy_refuses_lost_to_marked_claims_and_nothing_else() {
-    let [(_, policy), (_, binding)] = policy(mine());
+    let [(_, policy), (_, binding)] = policy(&mine());
     let spec = json!({
         "failurePolicy": "Fail",
         "matchConstraints": {"resourceRules": [{
@@ -122,16 +126,16 @@ async fn the_policy_refuses_lost_to_marked_claims_and_nothing_else() {
 async fn the_policy_names_the_flag_of_the_last_command() {
     let made = || (201, json!({}));
     let (requests, asked) = server(&[exists(), present("mine"), made(), made()]);
-    Hold::take(&requests, Owner { undo: true, ..mine() }, LAG).await.unwrap();
+    Hold::take(&requests, &Owner { undo: true, ..mine() }, LAG).await.unwrap();
     let asked = asked.lock().unwrap().clone();
-    let patch = json!({"metadata": {"annotations": {FLAG: "--undo"}}});
+    let patch = json!({"metadata": {"annotations": annotations(&Owner { undo: true, ..mine() })}});
     assert_eq!(asked[2], format!("PATCH {GROUP}/validatingadmissionpolicies/{NAME} {patch}"));
 }
 
 #[tokio::test]
 async fn only_ones_own_policy_is_taken_away() {
     let (requests, asked) = server(&[present("mine")]);
-    release(&requests, mine()).await.unwrap();
+    release(&requests, &mine()).await.unwrap();
     let deleted = |asked: &crate::fixture::Asked| {
         asked.lock().unwrap().iter().filter(|one| one.starts_with("DELETE ")).count()
     };
@@ -139,7 +143,36 @@ async fn only_ones_own_policy_is_taken_away() {
     let copied = present_with("mine", "/a/undo", "--undo");
     for answers in [vec![present("other")], vec![copied], vec![refusal(404, "NotFound", NAME, "no")]] {
         let (requests, asked) = server(&answers);
-        release(&requests, mine()).await.unwrap();
+        release(&requests, &mine()).await.unwrap();
         assert_eq!(deleted(&asked), 0);
     }
+}
+
+/// The way out when the undo file was moved: only the policy is annotated anew.
+#[tokio::test]
+async fn the_policy_alone_says_whose_migration_it_is() {
+    let moved = || present_with("mine", "/a/undo", "--undo-file");
+    let (requests, asked) = server(&[exists(), present("mine"), present("mine"), exists(), moved(), moved()]);
+    Hold::take(&requests, &mine(), LAG).await.unwrap();
+    let last = asked.lock().unwrap().last().cloned().unwrap();
+    assert!(last.starts_with(&format!("PATCH {GROUP}/validatingadmissionpolicybindings/{NAME} ")), "{last}");
+    assert!(last.contains("/my/undo"), "{last}");
+    let (requests, asked) = server(&[present("mine"), moved()]);
+    release(&requests, &mine()).await.unwrap();
+    assert_eq!(asked.lock().unwrap().iter().filter(|one| one.starts_with("DELETE ")).count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_that_goes_meanwhile_is_made_anew_once() {
+    let denied = || refusal(422, "Invalid", "c", MESSAGE);
+    let made = || (201, json!({}));
+    let lost = || (200, json!({}));
+    let (requests, asked) = server(&[made(), made(), denied(), lost(), made(), made(), denied(), lost()]);
+    let mut hold = Hold::take(&requests, &mine(), LAG).await.unwrap();
+    assert!(hold.prove("ns", "a").await.unwrap());
+    assert!(hold.prove("ns", "b").await.unwrap());
+    let made = asked.lock().unwrap().iter().filter(|one| one.starts_with("POST ")).count();
+    assert_eq!((made, hold.is_vain()), (4, false));
+    assert!(matches!(hold.prove("ns", "c").await, Err(HoldError::NotFollowed)));
+    assert!(hold.is_vain(), "nothing more is tried");
 }

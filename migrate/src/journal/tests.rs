@@ -88,7 +88,7 @@ fn only_an_undo_file_of_this_release_is_taken() {
         ("a\nb", "line 1"),
         (
             "{\"begin\":{\"version\":1,\"id\":\"a\"}}\n",
-            "line 1 is not of an undo file of this release: version 1",
+            "line 1: this is no undo file of mooring migrate: give another name (version 1)",
         ),
         ("{\"begin\":{\"version\":1,\"id\":\"a\"}}\n{\"repl", "line 1"),
         ("{\"created\":{\"volume\":\"a\",\"uid\":\"u\"}}\n", "line 1"),
@@ -143,4 +143,35 @@ fn each_line_is_on_the_disk_and_only_the_owner_reads_it() {
         let mode = journal.file.metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{mode:o}");
     }
+}
+
+/// Etcd was restored to before the deletion: the old object is there again, and the new one is not.
+#[test]
+fn an_object_that_is_deleted_again_is_not_created_yet() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("undo");
+    for spared in [false, true] {
+        let mut journal = open(&path).unwrap();
+        let deleting = || Deleting { uid: "u".to_owned(), retained: None };
+        journal.replace(record("a", Direction::ToCsi)).unwrap();
+        journal.deleting("a", deleting()).unwrap();
+        journal.created("a", "v").unwrap();
+        if spared {
+            journal.spared("a").unwrap();
+        } else {
+            journal.deleting("a", deleting()).unwrap();
+        }
+        assert_eq!(journal.entry("a").unwrap().created, None);
+        drop(journal);
+        assert_eq!(open(&path).unwrap().entry("a").unwrap().created, None);
+    }
+}
+
+#[test]
+fn a_volume_whose_claim_went_is_converted_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut journal = open(&folder.path().join("undo")).unwrap();
+    journal.replace(record("a", Direction::ToCsi)).unwrap();
+    journal.ended("a", Ended::Kept).unwrap();
+    assert_eq!(journal.converted(), ["a"]);
 }

@@ -69,3 +69,17 @@ async fn a_deleted_object_waits_for_its_finalizers() {
         assert_eq!(*asked.lock().unwrap(), [format!("DELETE /api/v1/persistentvolumes/a {options}")]);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_deletion_that_was_to_come_later_was_not_done() {
+    let later = refusal(429, "TooManyRequests", "a", "later");
+    let (requests, _) = server(&[later, refusal(409, "Conflict", "a", "changed")]);
+    let found = requests.delete(VOLUMES, "a", "u", Some("1")).await.unwrap();
+    assert!(matches!(found, Deletion::NotDone(_)), "{found:?}");
+}
+
+#[tokio::test]
+async fn credentials_that_have_expired_are_no_refusal_of_a_volume() {
+    let (requests, _) = server(&[refusal(401, "Unauthorized", "", "expired")]);
+    assert!(!is_refusal(&requests.patch("/a", &json!({})).await.unwrap_err()));
+}

@@ -143,7 +143,7 @@ impl Swap<'_, '_> {
         let (uid, version) = (text(volume, "/metadata/uid"), text(volume, "/metadata/resourceVersion"));
         let deleting = Deleting { uid: uid.to_owned(), retained: retained(volume).map(str::to_owned) };
         self.journal.deleting(known.record.name(), deleting.clone())?;
-        known.deleting = Some(deleting);
+        (known.deleting, known.created) = (Some(deleting), None);
         let done = self.requests.delete(VOLUMES, known.record.name(), uid, Some(version)).await;
         match done.map_err(|error| SwapError::of("delete it", &error))? {
             Deletion::Done(left) => {
@@ -162,7 +162,7 @@ impl Swap<'_, '_> {
     }
 
     pub(super) fn spare(&mut self, known: &mut Known) -> Result<(), JournalError> {
-        known.deleting = None;
+        (known.deleting, known.created) = (None, None);
         self.journal.spared(known.record.name())
     }
 
@@ -185,6 +185,7 @@ impl Swap<'_, '_> {
             Ok(created) => known.volume = Some(created),
             // Perhaps by us: the answer was lost.
             Err(error) if api::is(&error, 409) => return Ok(false),
+            Err(error) if is_refusal(&error) => return Err(SwapError::Away(api::text(&error))),
             Err(error) => return Err(SwapError::of("create it anew", &error)),
         }
         self.note_created(known)?;

@@ -35,6 +35,9 @@ pub(crate) enum SwapError {
     /// The API server refuses.
     #[error("cannot {0}: {1}")]
     Refused(&'static str, String),
+    /// The API server refuses the new object, though it said that it would take it.
+    #[error("the API server refuses the new object, though it said that it would take it: {0}")]
+    Away(String),
     /// The API server does not answer, or not now.
     #[error("cannot {0}: {1}")]
     NoAnswer(&'static str, String),
@@ -45,7 +48,10 @@ pub(crate) enum SwapError {
     #[error(transparent)]
     Hold(#[from] HoldError),
     /// It does not become Bound.
-    #[error("kube-controller-manager has not bound it within {} s", LIMIT.as_secs())]
+    #[error(
+        "kube-controller-manager has not bound it within {} s: see that kube-controller-manager runs, then run this command again",
+        LIMIT.as_secs()
+    )]
     NotBound,
     /// A finalizer of somebody else keeps the deleted object.
     #[error("it is deleted, but {0}: the new volume cannot be created before that finalizer is off")]

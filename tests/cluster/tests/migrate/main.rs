@@ -103,7 +103,7 @@ async fn errors_are_one_line_and_change_nothing() {
         (&["--undo", &empty], "it is empty: no volume was converted with it"),
         (&["--undo", "/nowhere/undo"], "undo file /nowhere/undo: there is no such file"),
         (&["--undo-file", "/nowhere/undo"], "undo file /nowhere/undo: No such file or directory"),
-        (&["--undo-file", &foreign], "line 1 is not of an undo file of this release"),
+        (&["--undo-file", &foreign], "line 1: this is no undo file of mooring migrate"),
         (&["--undo-file", &file, "--volume=none"], "none is no in-tree PersistentVolume"),
         (&["--dry-run", "--volume=none"], "none is no in-tree PersistentVolume"),
         (&[], "give --dry-run to see what would be converted, or --undo-file=FILE to convert it"),

@@ -94,7 +94,8 @@ async fn each_in_tree_volume_is_shown_and_nothing_is_written() {
     assert_eq!(bound.lines().collect::<Vec<_>>(), expected);
     let text = report.to_string();
     assert!(text.contains("! never: Azure disks of kind Shared have no CSI form"), "{text}");
-    assert!(text.ends_with("4 in-tree volumes: 1 ready, 1 not now, 2 never. Nothing was changed."), "{text}");
+    assert!(text.contains("! not now: volumes of kubernetes.io/rbd are converted only with --rbd"), "{text}");
+    assert!(text.ends_with("4 in-tree volumes: 1 ready, 2 not now, 1 never. Nothing was changed."), "{text}");
     assert!(world.api.requests().iter().all(|request| !request.is_write()));
     assert!(world.driver.calls().is_empty());
 }
