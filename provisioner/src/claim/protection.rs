@@ -18,7 +18,7 @@ pub(crate) mod held;
 pub(crate) mod snapshot;
 
 use self::finalizer::{add_finalizer, remove_finalizer};
-use super::eligible::source;
+use super::eligible::{other_namespace, source};
 use super::error::ProvisionError;
 use super::reconcile::Claims;
 use super::request::{Asked, Found, SourceError, fills_from, named};
@@ -130,10 +130,14 @@ impl Claims {
         self.config.node.is_some() || self.inherited.has(&claim.meta.uid)
     }
 
-    /// Whether such a claim waits for a volume to be filled from this.
+    /// Whether such a claim waits for a volume to be filled from this. A claim that names another namespace counts only where the
+    /// gate allows that: whoever may make claims must not hold what is others'.
     fn waits_for_source(&self, asked: &Asked, is_such: impl Fn(&Claim) -> bool) -> bool {
-        let scope = self.claims.scope();
-        let waits = |claim: &Claim| fills_from(claim, asked) && claim.waits_for(scope) && is_such(claim);
+        let (scope, across) = (self.claims.scope(), self.config.cross_namespace);
+        let may_name = |claim: &Claim| across || other_namespace(claim).is_none();
+        let waits = |claim: &Claim| {
+            fills_from(claim, asked) && may_name(claim) && claim.waits_for(scope) && is_such(claim)
+        };
         self.claims.list().iter().any(|claim| waits(claim) && !self.has_object(claim))
     }
 

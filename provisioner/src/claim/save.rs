@@ -105,7 +105,15 @@ impl Claims {
             let mut request =
                 v1::DeleteVolumeRequest { volume_id: volume.handle().to_owned(), ..Default::default() };
             if let Some(reference) = &unsaved.secret {
-                request.secrets = read(&self.seat.objects, reference).await?.to_request();
+                match read(&self.seat.objects, reference).await {
+                    Ok(secrets) => request.secrets = secrets.to_request(),
+                    // It may have gone with the claim's namespace, for ever: let the driver decide without it.
+                    Err(error @ SecretError::NotFound { .. }) => {
+                        base::error!(error, "The Secret is gone; calling DeleteVolume without it";
+                            "volume" => volume.name(), "secret" => reference);
+                    }
+                    Err(error) => return Err(error.into()),
+                }
             }
             let (driver, timeout) = (&self.seat.driver, self.config.timeout);
             let migrated = unsaved.in_tree.is_some();

@@ -291,6 +291,11 @@ async fn deleted_source_is_released_if_nothing_is_cloned_from_it() {
     };
     let foreign = with(volume.clone(), json!({"spec": {"csi": {"driver": "other.example"}}}));
     let elsewhere = with(cloning(waiting("data")), json!({"metadata": {"namespace": "elsewhere"}}));
+    let reference =
+        json!({"apiGroup": null, "kind": "PersistentVolumeClaim", "name": "source", "namespace": "default"});
+    let names = json!({"metadata": {"namespace": "elsewhere"}, "spec": {"dataSourceRef": reference}});
+    // The gate is off, so it can never be cloned.
+    let across = with(waiting("data"), names);
     // A claim that waits has no node yet: what an earlier process may have sent for it, nobody knows.
     let late = with(class(), json!({"volumeBindingMode": "WaitForFirstConsumer"}));
     let released: &[&str] = &["update persistentvolumeclaims 200"];
@@ -298,6 +303,7 @@ async fn deleted_source_is_released_if_nothing_is_cloned_from_it() {
         ("nothing is cloned", vec![held(&claim), volume.clone()], true, released),
         ("its volume is gone", vec![held(&claim)], true, released),
         ("another namespace's clone", vec![held(&claim), volume.clone(), elsewhere], true, released),
+        ("another namespace names it", vec![held(&claim), volume.clone(), across], true, released),
         ("a clone waits", vec![held(&claim), volume.clone(), cloning(waiting("data"))], true, &[]),
         ("another driver's", vec![held(&claim), foreign], true, &[]),
         ("not ours to release", vec![claim.clone(), volume.clone()], true, &[]),

@@ -39,6 +39,27 @@ async fn volume_refused_for_good_is_deleted_once_its_claim_is_gone() {
     }
 }
 
+/// The claim and its Secret went with their namespace.
+#[tokio::test(start_paused = true)]
+async fn refused_volume_whose_secret_is_gone_is_deleted_without_it() {
+    let world = World::default();
+    let mut class = class();
+    class["parameters"]["csi.storage.k8s.io/provisioner-secret-name"] = json!("key");
+    class["parameters"]["csi.storage.k8s.io/provisioner-secret-namespace"] = json!("default");
+    world.api.put(class);
+    world.api.put(sim::objects::secret("default", "key", json!({"user": "YWRtaW4="})));
+    world.api.put(claim("data"));
+    let _binder = world.binder();
+    world.steps.on(|step| step.is("create", "persistentvolumes"), MANY, Fault::ApiError(422));
+    let _running = world.run(Duration::from_secs(1), sidecar);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(calls(&world), ["CreateVolume Some(Ok)"]);
+    world.api.delete("secrets", "default/key");
+    world.api.delete("persistentvolumeclaims", "data");
+    world.api.until("the driver", 4 * LIMIT, |_| world.driver.volumes().is_empty().then_some(())).await;
+    assert_eq!(calls(&world), ["CreateVolume Some(Ok)", "DeleteVolume Some(Ok)"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn refused_volume_is_not_kept_for_a_new_claim_of_the_name() {
     let world = ready();
