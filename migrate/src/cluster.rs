@@ -219,15 +219,26 @@ fn key(object: &impl Resource) -> String {
     format!("{}/{}", meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
 }
 
-/// Every object of a kind.
+/// How often a list is begun anew whose next page is no longer to be had.
+const ANEW: usize = 3;
+
+/// Every object of a kind. A list that takes longer than etcd keeps what is old is begun anew.
 async fn all<K>(api: Api<K>, params: ListParams) -> Result<Vec<K>, kube::Error>
 where
     K: Clone + DeserializeOwned + std::fmt::Debug,
 {
     let mut params = params.limit(PAGE);
-    let mut found = Vec::new();
+    let (mut found, mut begun) = (Vec::new(), 0);
     loop {
-        let page = patiently(|| api.list(&params)).await.0?;
+        let page = match patiently(|| api.list(&params)).await.0 {
+            Err(error) if kubernetes::api::is(&error, 410) && begun < ANEW => {
+                begun += 1;
+                found.clear();
+                params.continue_token = None;
+                continue;
+            }
+            page => page?,
+        };
         found.extend(page.items);
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params = params.continue_token(&token),
@@ -283,5 +294,28 @@ mod tests {
         let asked = asked.lock().unwrap();
         assert!(asked.len() == 2 && asked[0].contains("limit=500"), "{asked:?}");
         assert!(asked[1].contains("continue=more"), "{asked:?}");
+    }
+
+    #[tokio::test]
+    async fn list_whose_next_page_has_expired_is_begun_anew() {
+        let page = |volume: &str, token: &str| {
+            let attachment = json!({
+                "metadata": {"name": volume},
+                "spec": {"attacher": "a", "nodeName": "node", "source": {"persistentVolumeName": volume}},
+            });
+            (200, json!({"metadata": {"continue": token}, "items": [attachment]}))
+        };
+        let expired = (
+            410,
+            json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Expired", "code": 410, "message": "old"}),
+        );
+        let pages = [page("first", "more"), expired, page("first", "again"), page("second", "")];
+        let (requests, asked) = crate::fixture::server(&pages);
+        let mut uses = Uses::default();
+        uses.read_attachments(requests.client()).await.unwrap();
+        assert_eq!(uses.of("first", None).nodes, ["node"], "once");
+        assert_eq!(uses.of("second", None).nodes, ["node"]);
+        let asked = asked.lock().unwrap();
+        assert!(asked.len() == 4 && !asked[2].contains("continue"), "{asked:?}");
     }
 }
