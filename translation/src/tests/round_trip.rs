@@ -109,7 +109,7 @@ proptest! {
     }
 
     #[test]
-    fn azure_disk(name in "[a-z0-9-]{1,20}", fs in "[a-z0-9]{2,5}", ro: bool, cache in prop::option::of("None|ReadOnly|ReadWrite"), at in place("[a-f]", |name, letter| format!("{name}-{letter}"))) {
+    fn azure_disk(name in "[a-z0-9-]{1,20}", fs in "[a-z0-9]{2,5}", ro: bool, cache in prop::option::of("None|ReadOnly|ReadWrite"), at in place("[a-f1-3]", |name, letter| format!("{name}-{letter}"))) {
         let uri = format!("/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/disks/{name}");
         let mut rest = json!({"diskName": name, "diskURI": uri, "kind": "Managed", "readOnly": ro});
         if let Some(cache) = cache {
@@ -119,9 +119,13 @@ proptest! {
     }
 
     #[test]
-    fn azure_file(share in "[a-z0-9-]{1,20}", secret in "[a-z0-9-]{1,20}", ns in "[a-z]{1,10}", ro: bool) {
+    fn azure_file(share in "[a-z0-9-]{1,20}", secret in "[a-z0-9-]{1,20}", ns in "[a-z]{1,10}", ro: bool, group in prop::option::of("[a-z]{1,10}")) {
         let rest = json!({"shareName": share, "secretName": secret, "secretNamespace": ns});
-        comes_back(source("azureFile", None, ro, rest))?;
+        let mut given = source("azureFile", None, ro, rest);
+        if let Some(group) = group {
+            given["metadata"]["annotations"] = json!({"kubernetes.io/azure-file-resource-group": group});
+        }
+        comes_back(given)?;
     }
 
     /// `readOnly` is lost, as upstream loses it.

@@ -9,8 +9,9 @@ use crate::question::Question;
 
 /// Which marked difference explains that our answer (`None` for an error) is not upstream's.
 pub(crate) fn difference(question: &Question, ours: Option<&Value>) -> Option<&'static str> {
+    let plugin = question.plugin();
     match question {
-        Question::Class { class, .. } if collide(&class["parameters"], &["zone", "zones"]) => {
+        Question::Class { class, .. } if collide(&class["parameters"], zones_of(plugin)) => {
             Some("two parameters that become one")
         }
         Question::ToInTree { volume, .. } => {
@@ -19,7 +20,9 @@ pub(crate) fn difference(question: &Question, ours: Option<&Value>) -> Option<&'
             if ours.is_none() && partition.is_some_and(|number| i32::try_from(number).is_err()) {
                 return Some("a partition of more than 32 bits");
             }
-            collide(attributes, &[]).then_some("two attributes that become one")
+            // Only Azure's drivers spell their attributes in any case.
+            let folds = [Plugin::AzureDisk, Plugin::AzureFile].contains(&plugin);
+            (folds && collide(attributes, &[])).then_some("two attributes that become one")
         }
         Question::Inline { plugin: Plugin::Vsphere, volume, .. } => {
             let policy = volume["vsphereVolume"]["storagePolicyName"].as_str().unwrap_or_default();
@@ -32,6 +35,15 @@ pub(crate) fn difference(question: &Question, ours: Option<&Value>) -> Option<&'
         | Question::ToCsi { .. }
         | Question::Repair { .. }
         | Question::Names { .. } => None,
+    }
+}
+
+/// The parameters that become one topology, in the plugins that make one of them.
+fn zones_of(plugin: Plugin) -> &'static [&'static str] {
+    if [Plugin::AwsEbs, Plugin::GcePd, Plugin::AzureDisk].contains(&plugin) {
+        &["zone", "zones"]
+    } else {
+        &[]
     }
 }
 

@@ -22,7 +22,7 @@ use translation::{Plugin, Plugins, Translation as _};
 use upstream::Upstream;
 
 /// Questions about each plugin, unless the environment says otherwise.
-const INPUTS: usize = 3000;
+const INPUTS: usize = 20_000;
 /// Questions that are on their way at once.
 const BATCH: usize = 500;
 
