@@ -13,7 +13,7 @@ mod settings;
 
 use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -30,6 +30,8 @@ use settings::{CONFIGURATION, configuration};
 
 /// How long a daemon may take to answer, and a program to end.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How often it is started before it counts as broken.
+const ATTEMPTS: usize = 3;
 
 /// A running Ceph with one pool, [`POOL`], and the user [`USER`], who may do what a CSI driver does.
 ///
@@ -69,21 +71,19 @@ impl Identity {
 }
 
 impl Ceph {
-    /// Starts it and waits until the pool can be written to: some ten seconds.
+    /// Starts it and waits until the pool can be written to: some ten seconds. What does not start is tried anew, twice: on a
+    /// loaded machine a monitor may not answer in time, or somebody else may take its port.
     ///
     /// # Errors
     /// [`CephError`]; the message has the last lines of what failed.
     pub async fn start() -> Result<Ceph, CephError> {
-        let mut attempt = 1;
-        loop {
+        for _ in 1..ATTEMPTS {
             match Ceph::start_once().await {
-                // Somebody else took the port between our look and the monitor's own.
-                Err(CephError::Part { log, .. }) if attempt < 4 && log.contains("Address already in use") => {
-                    attempt += 1;
-                }
+                Err(error @ CephError::Part { .. }) => eprintln!("Ceph is started anew: {error}"),
                 result => return result,
             }
         }
+        Ceph::start_once().await
     }
 
     async fn start_once() -> Result<Ceph, CephError> {
@@ -246,14 +246,28 @@ async fn run_lines(folder: &Path, lines: &[String]) -> Result<(), CephError> {
             writeln!(input, "{line}")?;
         }
     }
-    let output = tokio::task::spawn_blocking(move || child.wait_with_output());
-    judge("ceph", output.await.map_err(std::io::Error::other)??)?;
-    Ok(())
+    wait("ceph", child).await.map(drop)
 }
 
 async fn run(name: &str, mut command: Command) -> Result<String, CephError> {
-    let output = tokio::task::spawn_blocking(move || command.stdin(Stdio::null()).output());
-    judge(name, output.await.map_err(std::io::Error::other)??)
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    wait(name, command.spawn()?).await
+}
+
+/// Waits until a program ends, and kills it after a minute: without an OSD, Ceph's tools wait for ever.
+async fn wait(name: &str, child: Child) -> Result<String, CephError> {
+    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    let mut output = tokio::task::spawn_blocking(move || child.wait_with_output());
+    if let Ok(output) = tokio::time::timeout(PATIENCE, &mut output).await {
+        return judge(name, output.map_err(std::io::Error::other)??);
+    }
+    if let Some(pid) = pid {
+        // It may have ended at this moment.
+        let _ = rustix::process::kill_process(pid, Signal::KILL);
+    }
+    let output = output.await.map_err(std::io::Error::other)??;
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    Err(CephError::Part { name: name.to_owned(), what: "does not end".to_owned(), log })
 }
 
 fn judge(name: &str, output: Output) -> Result<String, CephError> {

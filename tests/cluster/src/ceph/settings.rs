@@ -37,6 +37,9 @@ osd_pool_default_pg_autoscale_mode = off
 osd_crush_chooseleaf_type = 0
 osd_crush_update_on_start = false
 mon_allow_pool_size_one = true
+# A monitor ends at once where less than 5 % of the disk is free, which may be many gigabytes.
+mon_data_avail_crit = 0
+mon_data_avail_warn = 0
 mon_warn_on_pool_no_redundancy = false
 # A sparse file.
 osd_objectstore = bluestore
