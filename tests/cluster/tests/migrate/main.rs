@@ -129,7 +129,9 @@ async fn errors_are_one_line_and_change_nothing() {
     let (code, text) = site.migrate_with(&["--undo-file", &file]).await;
     assert_eq!(code, Some(1));
     assert!(
-        text.contains("another migration is not at its end: finish it with mooring migrate --undo=/elsewhere/undo"),
+        text.contains(
+            "another migration is not at its end: finish it with mooring migrate --undo=/elsewhere/undo"
+        ),
         "{text}"
     );
     assert_eq!(site.objects().await, before);
