@@ -174,8 +174,8 @@ async fn a_gce_disk_is_attached_in_a_mode_that_csi_knows() {
 async fn what_cannot_be_translated_is_an_attach_error() {
     const EBS: &str = "ebs.csi.aws.com";
     let bad = in_tree(EBS, json!({"awsElasticBlockStore": {"volumeID": "aws://zone/disk"}}));
-    let error = "attach error: aws://zone/disk does not name an EBS volume: it must be vol-<id>, aws:///vol-<id> or \
-        aws://<zone>/vol-<id>";
+    let error = "attach error: failed to translate in tree pv to CSI: aws://zone/disk does not name an EBS volume: it \
+        must be vol-<id>, aws:///vol-<id> or aws://<zone>/vol-<id>";
     case("aws", EBS, [bad, va(EBS), node(EBS, "n1")]).ends_with(&[], &[error]).await;
 }
 
@@ -196,8 +196,8 @@ async fn an_inline_volume_of_a_migrated_driver_is_attached_as_it_is() {
 async fn rbd_volumes_are_translated_only_if_the_gate_is_on() {
     let volume = || in_tree(RBD, json!({"rbd": {"image": "i", "monitors": ["m"], "pool": "p"}}));
     let objects = || [volume(), va(RBD), node(RBD, "n1")];
-    let error = "attach error: volumes of in-tree plugin kubernetes.io/rbd are not translated to CSI driver \
-        rbd.csi.ceph.com unless the feature gate CSIMigrationRBD is on";
+    let error = "attach error: failed to translate in tree pv to CSI: volumes of in-tree plugin kubernetes.io/rbd are \
+        not translated to CSI driver rbd.csi.ceph.com unless the feature gate CSIMigrationRBD is on";
     case("off", RBD, objects()).ends_with(&[], &[error]).await;
     case("on", RBD, objects())
         .config(|config| config.plugins = Plugins { rbd: true })
