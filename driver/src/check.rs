@@ -181,3 +181,44 @@ pub fn max_entries(value: i32) -> Result<Option<usize>, Refusal> {
         Err(_) => Err(Refusal::invalid("max_entries", "must not be negative")),
     }
 }
+/// The capabilities of CreateVolume: at least one, and each as the specification allows.
+///
+/// # Errors
+/// INVALID_ARGUMENT.
+pub fn capabilities(capabilities: &[v1::VolumeCapability]) -> Result<(), Refusal> {
+    if capabilities.is_empty() {
+        return Err(Refusal::Missing("volume_capabilities"));
+    }
+    capabilities.iter().try_for_each(|one| capability("volume_capabilities", one))
+}
+
+/// The fields of ValidateVolumeCapabilities.
+///
+/// # Errors
+/// INVALID_ARGUMENT.
+pub fn validation(request: &v1::ValidateVolumeCapabilitiesRequest) -> Result<(), Refusal> {
+    required("volume_id", &request.volume_id)?;
+    if request.volume_capabilities.is_empty() {
+        return Err(Refusal::Missing("volume_capabilities"));
+    }
+    map("volume_context", &request.volume_context)?;
+    map("parameters", &request.parameters)?;
+    map("mutable_parameters", &request.mutable_parameters)?;
+    secrets(&request.secrets)?;
+    capabilities(&request.volume_capabilities)
+}
+
+/// The fields of ControllerExpandVolume; gives the size that is asked for.
+///
+/// # Errors
+/// INVALID_ARGUMENT.
+pub fn expansion(request: &v1::ControllerExpandVolumeRequest) -> Result<v1::CapacityRange, Refusal> {
+    required("volume_id", &request.volume_id)?;
+    let asked = request.capacity_range.ok_or(Refusal::Missing("capacity_range"))?;
+    range(&asked)?;
+    secrets(&request.secrets)?;
+    if let Some(one) = &request.volume_capability {
+        capability("volume_capability", one)?;
+    }
+    Ok(asked)
+}

@@ -105,17 +105,7 @@ impl Plugin {
         &self,
         request: v1::ValidateVolumeCapabilitiesRequest,
     ) -> Result<v1::ValidateVolumeCapabilitiesResponse, Refusal> {
-        check::required("volume_id", &request.volume_id)?;
-        if request.volume_capabilities.is_empty() {
-            return Err(Refusal::Missing("volume_capabilities"));
-        }
-        check::map("volume_context", &request.volume_context)?;
-        check::map("parameters", &request.parameters)?;
-        check::map("mutable_parameters", &request.mutable_parameters)?;
-        check::secrets(&request.secrets)?;
-        for capability in &request.volume_capabilities {
-            check::capability("volume_capabilities", capability)?;
-        }
+        check::validation(&request)?;
         let volume = self.store.volume(&request.volume_id)?;
         let other = |capability: &&v1::VolumeCapability| {
             common_access(std::slice::from_ref(*capability)).is_ok_and(|access| access != volume.access)

@@ -90,12 +90,7 @@ impl Plugin {
 
     fn wanted(&self, request: &v1::CreateVolumeRequest) -> Result<Wanted, Refusal> {
         check::required("name", &request.name)?;
-        if request.volume_capabilities.is_empty() {
-            return Err(Refusal::Missing("volume_capabilities"));
-        }
-        for capability in &request.volume_capabilities {
-            check::capability("volume_capabilities", capability)?;
-        }
+        check::capabilities(&request.volume_capabilities)?;
         check::map("parameters", &request.parameters)?;
         check::secrets(&request.secrets)?;
         self.check_mutable(&request.mutable_parameters)?;

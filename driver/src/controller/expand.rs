@@ -26,13 +26,7 @@ impl Plugin {
         if !self.options.expansion {
             return Err(Refusal::Unimplemented("ControllerExpandVolume"));
         }
-        check::required("volume_id", &request.volume_id)?;
-        let range = request.capacity_range.ok_or(Refusal::Missing("capacity_range"))?;
-        check::range(&range)?;
-        check::secrets(&request.secrets)?;
-        if let Some(capability) = &request.volume_capability {
-            check::capability("volume_capability", capability)?;
-        }
+        let range = check::expansion(&request)?;
         let max = self.options.max_size;
         if range.required_bytes > max {
             let asked = range.required_bytes;

@@ -69,17 +69,7 @@ impl Rbd {
         &self,
         request: v1::ValidateVolumeCapabilitiesRequest,
     ) -> Result<v1::ValidateVolumeCapabilitiesResponse, Refusal> {
-        check::required("volume_id", &request.volume_id)?;
-        if request.volume_capabilities.is_empty() {
-            return Err(Refusal::Missing("volume_capabilities"));
-        }
-        check::map("volume_context", &request.volume_context)?;
-        check::map("parameters", &request.parameters)?;
-        check::map("mutable_parameters", &request.mutable_parameters)?;
-        check::secrets(&request.secrets)?;
-        for capability in &request.volume_capabilities {
-            check::capability("volume_capabilities", capability)?;
-        }
+        check::validation(&request)?;
         let _call = self.calls.take()?;
         let unknown = || Refusal::no_volume(&request.volume_id);
         let id = Id::parse(&request.volume_id).ok_or_else(unknown)?;

@@ -83,12 +83,7 @@ impl Rbd {
         if !is_nameless {
             check::required("name", &request.name)?;
         }
-        if request.volume_capabilities.is_empty() {
-            return Err(Refusal::Missing("volume_capabilities"));
-        }
-        for capability in &request.volume_capabilities {
-            check::capability("volume_capabilities", capability)?;
-        }
+        check::capabilities(&request.volume_capabilities)?;
         check::map("parameters", &request.parameters)?;
         check::secrets(&request.secrets)?;
         if !request.mutable_parameters.is_empty() {

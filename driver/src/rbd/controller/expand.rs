@@ -23,13 +23,7 @@ impl Rbd {
         &self,
         request: v1::ControllerExpandVolumeRequest,
     ) -> Result<v1::ControllerExpandVolumeResponse, Refusal> {
-        check::required("volume_id", &request.volume_id)?;
-        let range = request.capacity_range.ok_or(Refusal::Missing("capacity_range"))?;
-        check::range(&range)?;
-        check::secrets(&request.secrets)?;
-        if let Some(capability) = &request.volume_capability {
-            check::capability("volume_capability", capability)?;
-        }
+        let range = check::expansion(&request)?;
         let unknown = || Refusal::no_volume(&request.volume_id);
         let id = Id::parse(&request.volume_id).ok_or_else(unknown)?;
         let who = credentials::of_secrets(&request.secrets)?;

@@ -2,12 +2,12 @@
 //! deleted nothing is left, neither images nor objects.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use conformance::{Dice, request};
 use csi::v1;
 
-use crate::stand::Stand;
+use crate::stand::{Stand, until_done};
 
 const MIB: i64 = 1 << 20;
 /// How often the driver is killed, each time with one call of every kind under way.
@@ -54,27 +54,32 @@ async fn repeated_calls_finish_what_kills_interrupt() {
     let mut snapshots = vec![snapshot.snapshot_id.clone()];
     for (number, (volume, cut)) in doomed.iter().enumerate() {
         let names = Names::new(number);
-        let plain = again(async || stand.call(stand.create(&names.plain, 16 * MIB)).await).await;
+        let plain =
+            until_done(PATIENCE, async || stand.call(stand.create(&names.plain, 16 * MIB)).await).await;
         let restored = || of(&stand, &names.restored, request::restore_of(&snapshot.snapshot_id));
-        let restored = again(async || stand.call(restored()).await).await;
+        let restored = until_done(PATIENCE, async || stand.call(restored()).await).await;
         let cloned = || of(&stand, &names.cloned, request::clone_of(&source.volume_id));
-        let cloned = again(async || stand.call(cloned()).await).await;
+        let cloned = until_done(PATIENCE, async || stand.call(cloned()).await).await;
         for (made, size) in [(plain, 16), (restored, 32), (cloned, 32)] {
             let made = made.volume.unwrap();
             assert_eq!(made.capacity_bytes, size * MIB, "{made:?}");
             volumes.push(made.volume_id);
         }
-        snapshots.push(again(async || stand.snapshot(&names.cut, &source.volume_id).await).await.snapshot_id);
-        again(async || stand.delete(volume).await).await;
-        again(async || stand.delete_snapshot(cut).await).await;
+        snapshots.push(
+            until_done(PATIENCE, async || stand.snapshot(&names.cut, &source.volume_id).await)
+                .await
+                .snapshot_id,
+        );
+        until_done(PATIENCE, async || stand.delete(volume).await).await;
+        until_done(PATIENCE, async || stand.delete_snapshot(cut).await).await;
     }
     let listed: BTreeSet<String> = stand.listed().await.into_keys().collect();
     assert_eq!(listed, volumes.iter().cloned().collect());
     for volume in &volumes {
-        again(async || stand.delete(volume).await).await;
+        until_done(PATIENCE, async || stand.delete(volume).await).await;
     }
     for snapshot in &snapshots {
-        again(async || stand.delete_snapshot(snapshot).await).await;
+        until_done(PATIENCE, async || stand.delete_snapshot(snapshot).await).await;
     }
     stand.assert_empty();
 }
@@ -97,16 +102,4 @@ impl Names {
 /// A volume twice as large as its source.
 fn of(stand: &Stand, name: &str, source: Option<v1::VolumeContentSource>) -> v1::CreateVolumeRequest {
     v1::CreateVolumeRequest { volume_content_source: source, ..stand.create(name, 32 * MIB) }
-}
-
-/// Makes a call until it succeeds, as its caller would.
-async fn again<T>(call: impl AsyncFn() -> Result<T, tonic::Status>) -> T {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        match call().await {
-            Ok(reply) => return reply,
-            Err(status) => assert!(Instant::now() < end, "{status}"),
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
 }

@@ -6,7 +6,7 @@ use cluster::ceph::{self, Ceph};
 use csi::v1;
 use tonic::{Code, Status};
 
-use crate::stand::Stand;
+use crate::stand::{Stand, until_done};
 
 const MIB: i64 = 1 << 20;
 /// The longest that one request to Ceph may take.
@@ -41,7 +41,8 @@ async fn calls_end_in_time_while_ceph_does_not_answer() {
     stand.call(v1::ProbeRequest {}).await.unwrap();
     assert!(begun.elapsed() < Duration::from_secs(1), "Probe waits for nobody");
     ceph.resume_osd();
-    let second = back(async || stand.call(stand.create("second", 16 * MIB)).await).await.volume.unwrap();
+    let second =
+        until_done(BACK, async || stand.call(stand.create("second", 16 * MIB)).await).await.volume.unwrap();
 
     ceph.pause_monitor();
     // What is connected needs no monitor.
@@ -50,11 +51,11 @@ async fn calls_end_in_time_while_ceph_does_not_answer() {
     unavailable("create", stand.call(stand.create("fourth", 16 * MIB))).await;
     unavailable("create again", stand.call(stand.create("fourth", 16 * MIB))).await;
     ceph.resume_monitor();
-    back(async || stand.call(v1::ListVolumesRequest::default()).await).await;
+    until_done(BACK, async || stand.call(v1::ListVolumesRequest::default()).await).await;
     for volume in [first, second, third] {
-        back(async || stand.delete(&volume.volume_id).await).await;
+        until_done(BACK, async || stand.delete(&volume.volume_id).await).await;
     }
-    back(async || stand.delete_snapshot(&cut.snapshot_id).await).await;
+    until_done(BACK, async || stand.delete_snapshot(&cut.snapshot_id).await).await;
     stand.assert_empty();
 }
 
@@ -63,15 +64,4 @@ async fn unavailable<T>(what: &str, call: impl Future<Output = Result<T, Status>
     let Err(status) = call.await else { panic!("{what} succeeded during an outage") };
     assert_eq!(status.code(), Code::Unavailable, "{what}: {status}");
     assert!(begun.elapsed() < LIMIT, "{what} took {:?}", begun.elapsed());
-}
-
-async fn back<T>(call: impl AsyncFn() -> Result<T, Status>) -> T {
-    let end = Instant::now() + BACK;
-    loop {
-        match call().await {
-            Ok(reply) => return reply,
-            Err(status) => assert!(Instant::now() < end, "{status}"),
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
 }

@@ -272,3 +272,15 @@ fn run(command: &mut std::process::Command) -> String {
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
+
+/// Makes a call until it succeeds, as its caller would, for so long.
+pub(crate) async fn until_done<T>(patience: Duration, call: impl AsyncFn() -> Result<T, tonic::Status>) -> T {
+    let end = Instant::now() + patience;
+    loop {
+        match call().await {
+            Ok(reply) => return reply,
+            Err(status) => assert!(Instant::now() < end, "{status}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
