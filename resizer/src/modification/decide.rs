@@ -57,6 +57,11 @@ impl<'a> View<'a> {
         })
     }
 
+    /// Whether the claim says that the modification to this class was begun.
+    pub(crate) fn is_begun(&self, class: &str) -> bool {
+        self.last.is_some_and(|(phase, target)| phase != ModifyPhase::Pending && target == class)
+    }
+
     /// Whether the driver said before that it cannot do this.
     pub(crate) fn is_infeasible(&self, class: &str) -> bool {
         self.last == Some((ModifyPhase::Infeasible, class))

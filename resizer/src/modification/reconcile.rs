@@ -8,7 +8,7 @@ use csi::code_name;
 use jiff::Timestamp;
 use kubernetes::api;
 use kubernetes::event::Kind;
-use kubernetes::object::{Claim, CsiSource, Key, ModifyPhase, Volume};
+use kubernetes::object::{Claim, CsiSource, Key, Volume};
 use kubernetes::report::time;
 use kubernetes::waiting::Waiting;
 
@@ -74,8 +74,7 @@ impl Modifications {
             Step::Cancel => return self.cancel(claim).await,
             Step::Resume(class) => class,
             Step::Start(class) => {
-                let (known, refused) = (ModifyPhase::InProgress, ModifyPhase::Infeasible);
-                let is_new = ![Some((known, class)), Some((refused, class))].contains(&view.last);
+                let is_new = !view.is_begun(class);
                 if is_new && self.memory.take_done(uid).is_some() && view.last.is_none() {
                     self.tell_modified(claim, view.current);
                 }
