@@ -1,14 +1,12 @@
 //! Converts volumes, and undoes that.
 
-use std::time::SystemTime;
-
 use kube::Client;
 use kubernetes::api;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Cluster, classes};
 use crate::error::MigrateError;
-use crate::journal::{ClusterId, Journal};
+use crate::journal::{ClusterId, Journal, unique};
 use crate::options::Options;
 use crate::prepare::{Prepared, Terms, prepare};
 use crate::progress::Progress;
@@ -29,7 +27,7 @@ pub async fn convert(
     stop: &CancellationToken,
 ) -> Result<Outcome, MigrateError> {
     let requests = Requests::new(client.clone());
-    let mut journal = Journal::open(&options.file, &new_id(), &cluster_id(&requests, options).await?)?;
+    let mut journal = Journal::open(&options.file, &unique(), &cluster_id(&requests, options).await?)?;
     let read = |error: kube::Error| MigrateError::Read(api::text(&error));
     let terms = Terms { told: options.told.clone(), classes: classes(client).await.map_err(read)? };
     let mut work = Work::new(&requests, options, &terms, &mut journal, progress, stop);
@@ -109,10 +107,4 @@ async fn cluster_id(requests: &Requests, options: &Options) -> Result<ClusterId,
         )),
         false => Ok(ClusterId::new(uid, &options.server)),
     }
-}
-
-/// A name that no other run has.
-fn new_id() -> String {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    format!("{:x}-{:x}", now.as_nanos(), std::process::id())
 }

@@ -21,6 +21,8 @@ const NAME: &str = "mooring-migrate";
 const POLICIES: &str = "validatingadmissionpolicies";
 const BINDINGS: &str = "validatingadmissionpolicybindings";
 const ID: &str = "mooring.dev/migration";
+/// The run that has it.
+const RUN: &str = "mooring.dev/run";
 const FILE: &str = "mooring.dev/undo-file";
 /// The flag that the file was given with.
 const FLAG: &str = "mooring.dev/flag";
@@ -46,9 +48,9 @@ pub enum HoldError {
     /// There is another migration.
     #[error("another migration is not at its end: finish it with {0} on the machine where that file is")]
     Other(String),
-    /// The undo file is a copy.
+    /// The undo file is a copy that lacks the last run.
     #[error(
-        "this migration is not at its end, and it was begun with {0}: a copy of that undo file may not know all. Finish it with {0}; if that file was moved or is lost: kubectl annotate validatingadmissionpolicy mooring-migrate mooring.dev/undo-file=<the full path of this file> --overwrite"
+        "this migration is not at its end, and this undo file is a copy that lacks its last run. Finish it with {0} on the machine where that file is; if it is lost: kubectl annotate validatingadmissionpolicy mooring-migrate mooring.dev/run-, and then again"
     )]
     Copied(String),
     /// It does not follow the policy.
@@ -66,6 +68,8 @@ pub enum HoldError {
 pub(crate) struct Owner<'a> {
     /// The name of all runs with the undo file.
     pub(crate) id: &'a str,
+    /// Which runs the undo file knows. The last one is this run, once it changes things.
+    pub(crate) runs: &'a [String],
     /// Where the undo file is.
     pub(crate) file: &'a Path,
     /// It is being undone.
@@ -77,6 +81,12 @@ pub(crate) struct Owner<'a> {
 impl Owner<'_> {
     fn flag(&self) -> &'static str {
         if self.undo { UNDO } else { CONVERT }
+    }
+
+    /// Whether the undo file knows all that was done under this policy.
+    fn knows(&self, policy: &Value) -> bool {
+        let run = annotation(policy, RUN);
+        run.is_empty() || self.runs.iter().any(|known| known == run)
     }
 }
 
@@ -101,7 +111,7 @@ fn refused(error: &kube::Error) -> HoldError {
 /// What says whose migration it is.
 fn annotations(owner: &Owner<'_>) -> Value {
     let file = owner.file.display().to_string();
-    json!({ID: owner.id, FILE: file, FLAG: owner.flag(), COMMAND: owner.command})
+    json!({ID: owner.id, RUN: owner.runs.last(), FILE: file, FLAG: owner.flag(), COMMAND: owner.command})
 }
 
 fn policy(owner: &Owner<'_>) -> [(&'static str, Value); 2] {
@@ -215,15 +225,10 @@ fn is_kept(error: &kube::Error) -> bool {
 /// Goes on under the policy that is there.
 async fn share(requests: &Requests, path: &str, owner: &Owner<'_>, is_policy: bool) -> Result<(), HoldError> {
     let present = requests.get(path, NAME).await.map_err(|error| refused(&error))?.unwrap_or_default();
-    let (file, flag) = (annotation(&present, FILE), annotation(&present, FLAG));
-    if is_policy && annotation(&present, ID) != owner.id {
-        let flag = if flag == UNDO { UNDO } else { CONVERT };
-        let command = annotation(&present, COMMAND);
-        let bare = || format!("mooring migrate {flag}={file}");
-        return Err(HoldError::Other(if command.is_empty() { bare() } else { command.to_owned() }));
-    }
-    if is_policy && Path::new(file) != owner.file {
-        return Err(HoldError::Copied(file.to_owned()));
+    let is_own = annotation(&present, ID) == owner.id;
+    if is_policy && !(is_own && owner.knows(&present)) {
+        let command = last_command(&present);
+        return Err(if is_own { HoldError::Copied(command) } else { HoldError::Other(command) });
     }
     let wanted = annotations(owner);
     let is_same = |(key, value): (&String, &Value)| value.as_str() == Some(annotation(&present, key));
@@ -235,6 +240,13 @@ async fn share(requests: &Requests, path: &str, owner: &Owner<'_>, is_policy: bo
     Ok(())
 }
 
+/// The command that goes on with the policy's migration.
+fn last_command(policy: &Value) -> String {
+    let (command, file) = (annotation(policy, COMMAND), annotation(policy, FILE));
+    let flag = if annotation(policy, FLAG) == UNDO { UNDO } else { CONVERT };
+    if command.is_empty() { format!("mooring migrate {flag}={file}") } else { command.to_owned() }
+}
+
 /// Takes the policy of the owner's migration away, if it is there.
 ///
 /// # Errors
@@ -242,9 +254,7 @@ async fn share(requests: &Requests, path: &str, owner: &Owner<'_>, is_policy: bo
 pub(crate) async fn release(requests: &Requests, owner: &Owner<'_>) -> Result<(), HoldError> {
     // The policy last: it says whose the binding is.
     let policy = requests.get(&format!("{GROUP}/{POLICIES}"), NAME).await.map_err(|error| refused(&error))?;
-    let is_ours = |object: &Value| {
-        annotation(object, ID) == owner.id && Path::new(annotation(object, FILE)) == owner.file
-    };
+    let is_ours = |object: &Value| annotation(object, ID) == owner.id && owner.knows(object);
     for plural in [BINDINGS, POLICIES] {
         let path = format!("{GROUP}/{plural}");
         let present = requests.get(&path, NAME).await;

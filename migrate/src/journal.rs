@@ -10,6 +10,7 @@ use std::fs::{File, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,7 @@ use thiserror::Error;
 use crate::record::{Direction, Ended, Record};
 
 /// The format of the file.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// How a file of ours begins, whatever its version.
 const BEGINNING: &[u8] = b"{\"begin\":{\"version\":";
@@ -77,6 +78,8 @@ enum Line {
         #[serde(default)]
         cluster: ClusterId,
     },
+    /// A run begins to change things. The cluster knows the last run: a copy of the file that lacks it may lack more.
+    Run { name: String },
     /// The volume is about to be replaced.
     Replace(Box<Record>),
     /// The object is about to be deleted.
@@ -132,6 +135,8 @@ pub(crate) struct Journal {
     file: File,
     path: PathBuf,
     id: String,
+    /// The names of all runs that have changed things.
+    runs: Vec<String>,
     entries: BTreeMap<String, Entry>,
 }
 
@@ -187,7 +192,8 @@ impl Journal {
             Err(TryLockError::WouldBlock) => return Err(JournalError::Locked(name())),
             Err(TryLockError::Error(error)) => return Err(JournalError::Io(name(), error)),
         }
-        Ok(Self { file, path: path.to_owned(), id: String::new(), entries: BTreeMap::new() })
+        let (path, id) = (path.to_owned(), String::new());
+        Ok(Self { file, path, id, runs: Vec::new(), entries: BTreeMap::new() })
     }
 
     /// Reads what there is. Only once it is known to be ours and of this cluster, a last line that has no end is cut off.
@@ -225,6 +231,7 @@ impl Journal {
     fn take(&mut self, line: Line) {
         match line {
             Line::Begin { .. } => {}
+            Line::Run { name } => self.runs.push(name),
             Line::Replace(record) => {
                 self.entries.insert(record.name().to_owned(), Entry::new(*record));
             }
@@ -259,6 +266,11 @@ impl Journal {
         Ok(())
     }
 
+    /// Writes down that a run of this name, which no other has, begins to change things.
+    pub(crate) fn run(&mut self, name: &str) -> Result<(), JournalError> {
+        self.note(Line::Run { name: name.to_owned() })
+    }
+
     /// Writes down that this volume is about to be replaced.
     pub(crate) fn replace(&mut self, record: Record) -> Result<(), JournalError> {
         self.note(Line::Replace(Box::new(record)))
@@ -289,6 +301,11 @@ impl Journal {
         &self.id
     }
 
+    /// The names of all runs, the last one at the end.
+    pub(crate) fn runs(&self) -> &[String] {
+        &self.runs
+    }
+
     /// Where the file is.
     pub(crate) fn path(&self) -> &Path {
         &self.path
@@ -312,6 +329,12 @@ impl Journal {
     fn named(&self, wanted: impl Fn(&Entry) -> bool) -> Vec<String> {
         self.entries.iter().filter(|(_, entry)| wanted(entry)).map(|(name, _)| name.clone()).collect()
     }
+}
+
+/// A name that no other run has.
+pub(crate) fn unique() -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    format!("{:x}-{:x}", now.as_nanos(), std::process::id())
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::decide::Users;
 use crate::error::MigrateError;
 use crate::hold::{Hold, HoldError, Owner, release};
-use crate::journal::Journal;
+use crate::journal::{Journal, unique};
 use crate::options::Options;
 use crate::prepare::{Objects, Prepared, Terms, prepare, prepare_back};
 use crate::progress::Progress;
@@ -142,6 +142,7 @@ impl<'a> Work<'a> {
             return Ok(());
         }
         if self.hold.is_none() {
+            self.journal.run(&unique())?;
             let file = self.file();
             let owner = self.owner(&file);
             self.hold = Some(Hold::take(self.requests, &owner, self.options.lag).await?);
@@ -168,6 +169,10 @@ impl<'a> Work<'a> {
                     }
                 }
                 Err(SwapError::Journal(error)) => return Err(error.into()),
+                Err(SwapError::Restored(why)) => {
+                    self.stumble(&name, &SwapError::Restored(why));
+                    return Err(MigrateError::Restored(name));
+                }
                 Err(error) => {
                     self.stumble(&name, &error);
                     // What one command has left away does not hinder the undoing of others.
@@ -271,7 +276,7 @@ impl<'a> Work<'a> {
             (Ended::Replaced | Ended::AsItWas, _) if is_other => {}
             (Ended::Replaced, _) => self.outcome.done += 1,
             (Ended::Kept, why) => {
-                self.outcome.done += 1;
+                self.outcome.done += usize::from(!is_other);
                 self.outcome.notes.extend(why.map(|why| (name.to_owned(), why)));
             }
             (Ended::AsItWas | Ended::Gone, why) => self.fail(name, why.unwrap_or_default()),
@@ -332,6 +337,12 @@ impl<'a> Work<'a> {
     }
 
     fn owner<'b>(&'b self, file: &'b Path) -> Owner<'b> {
-        Owner { id: self.journal.id(), file, undo: self.outcome.undo, command: self.command(file) }
+        Owner {
+            id: self.journal.id(),
+            runs: self.journal.runs(),
+            file,
+            undo: self.outcome.undo,
+            command: self.command(file),
+        }
     }
 }

@@ -66,6 +66,32 @@ async fn a_command_for_one_volume_touches_no_other() {
     }
 }
 
+/// On another machine, under the same path: it lacks what the file has learned since.
+#[tokio::test(start_paused = true)]
+async fn a_copy_of_the_undo_file_that_lacks_a_run_is_refused() {
+    let site = Site::new().await;
+    dies(&site, &only(&site, "data"), false).await;
+    let options = site.options();
+    let path = options.file.clone();
+    let copy = std::fs::read(&path).unwrap();
+    let client = site.world.api.client("again");
+    assert_eq!(site.run_with(&client, &only(&site, "free"), false).await.unwrap().done, 1);
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::write(&path, copy).unwrap();
+    for back in [false, true] {
+        site.world.api.clear_requests();
+        let told = site.run_with(&client, &options, back).await.unwrap();
+        let why = told.broken_off.as_deref().unwrap_or_default();
+        assert!(why.contains("this undo file is a copy that lacks its last run"), "{told}");
+        let writes: Vec<_> =
+            site.world.api.requests().into_iter().filter(|request| request.is_write()).collect();
+        assert!(writes.iter().all(|write| write.resource == "validatingadmissionpolicies"), "{writes:?}");
+    }
+    std::fs::write(&path, whole).unwrap();
+    assert!(site.run_with(&client, &options, false).await.unwrap().is_complete());
+    site.no_policy_is_left("");
+}
+
 #[tokio::test(start_paused = true)]
 async fn undo_of_one_volume_leaves_the_others_converted() {
     let site = Site::new().await;
