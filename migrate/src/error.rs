@@ -33,6 +33,9 @@ pub enum MigrateError {
     /// A volume cannot be created anew: the next one might not be either.
     #[error("PersistentVolume {0} is deleted and cannot be created anew; nothing more is begun with")]
     Away(String),
+    /// The same, and the volume is as it was.
+    #[error("the API server refuses the new object of PersistentVolume {0}; nothing more is begun with")]
+    Restored(String),
     /// kube-controller-manager seems to be down.
     #[error("kube-controller-manager binds no volumes: see that it runs, then run this command again")]
     NobodyBinds,

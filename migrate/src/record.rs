@@ -106,8 +106,17 @@ impl Record {
     /// The PersistentVolume as it is created anew: with policy Retain until everything else is done. `retained` is the policy
     /// that it is to have again then.
     pub(crate) fn created(&self, retained: Option<&str>) -> Value {
+        self.anew(retained, &self.changes)
+    }
+
+    /// The PersistentVolume as it was, created again in the same way.
+    pub(crate) fn restored(&self, retained: Option<&str>) -> Value {
+        self.anew(retained, &[])
+    }
+
+    fn anew(&self, retained: Option<&str>, changes: &[Change]) -> Value {
         let mut volume = self.volume.clone();
-        apply(&mut volume, &self.changes);
+        apply(&mut volume, changes);
         if let Some(metadata) = map(&mut volume, "metadata") {
             metadata.retain(|key, _| !OF_THE_SERVER.contains(&key.as_str()));
             if let Some(Value::Array(finalizers)) = metadata.get_mut("finalizers") {

@@ -185,9 +185,23 @@ impl Swap<'_, '_> {
             Ok(created) => known.volume = Some(created),
             // Perhaps by us: the answer was lost.
             Err(error) if api::is(&error, 409) => return Ok(false),
-            Err(error) if is_refusal(&error) => return Err(SwapError::Away(api::text(&error))),
+            Err(error) if is_refusal(&error) => return self.restore(known, api::text(&error)).await,
             Err(error) => return Err(SwapError::of("create it anew", &error)),
         }
+        self.note_created(known)?;
+        Ok(true)
+    }
+
+    /// Creates the old volume again, because the API server refuses the new one with these words.
+    async fn restore(&mut self, known: &mut Known, unfit: String) -> Result<bool, SwapError> {
+        let retained = known.deleting.as_ref().and_then(|deleting| deleting.retained.as_deref());
+        match self.requests.create(VOLUMES, &known.record.restored(retained), false).await {
+            Ok(created) => known.volume = Some(created),
+            Err(error) if api::is(&error, 409) => return Ok(false),
+            Err(error) if is_refusal(&error) => return Err(SwapError::Away(unfit)),
+            Err(error) => return Err(SwapError::of("create it again", &error)),
+        }
+        known.unfit = Some(unfit);
         self.note_created(known)?;
         Ok(true)
     }

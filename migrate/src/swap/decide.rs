@@ -8,6 +8,7 @@
 //! 3. The claim gets a mark, under which the API server refuses to call it Lost (see `hold`); that it does is tried out.
 //! 4. Everything is read and judged again. If it is no longer as it was written down, the way begins anew.
 //! 5. The old object is deleted, and the finalizers that keep it come off. The new one is created.
+//!    If the API server refuses it after all, the old one is created again.
 //! 6. Once the new volume and the claim are bound, the policy becomes what it was, and the mark goes.
 //!
 //! The next step follows from the objects alone, and from what the undo file says. What others do meanwhile is respected: an
@@ -95,7 +96,10 @@ pub(super) fn decide(view: &View<'_>) -> Step {
     if uid != old {
         return match (deleting, view.created) {
             (Some(_), Some(created)) if created == uid => settle(view, volume),
-            (Some(_), None) if ends_at(volume, &view.record.changes) => Step::NoteCreated,
+            // The old form, created again, is known as ours by the policy that we hold.
+            (Some(_), None) if ends_at(volume, &view.record.changes) || retained(volume).is_some() => {
+                Step::NoteCreated
+            }
             _ => give_up(view, volume, "somebody else has replaced it".to_owned()),
         };
     }
@@ -177,8 +181,9 @@ fn put_back(volume: &Value) -> Option<Step> {
     Some(Step::PutBack((policy(volume) == RETAIN).then(|| before.to_owned())))
 }
 
-/// The new volume is there.
+/// The volume that we have created is there: the new one, or the old form again.
 fn settle(view: &View<'_>, volume: &Value) -> Step {
+    let is_new = ends_at(volume, &view.record.changes);
     let claim = match (&view.record.claim, view.claim) {
         (None, _) => None,
         (Some(_), Some(claim)) => Some(claim),
@@ -188,7 +193,7 @@ fn settle(view: &View<'_>, volume: &Value) -> Step {
                 "claim {namespace}/{name} was deleted meanwhile: its reclaim policy stays {}",
                 policy(volume)
             );
-            return Step::End(Ended::Kept, Some(why));
+            return Step::End(if is_new { Ended::Kept } else { Ended::AsItWas }, Some(why));
         }
     };
     let is_bound = |object: &Value| text(object, "/status/phase") == "Bound";
@@ -199,8 +204,9 @@ fn settle(view: &View<'_>, volume: &Value) -> Step {
         return step;
     }
     match claim {
-        Some(claim) if is_marked(claim) => Step::Unmark { undone: false },
-        _ => Step::End(Ended::Replaced, None),
+        Some(claim) if is_marked(claim) => Step::Unmark { undone: !is_new },
+        _ if is_new => Step::End(Ended::Replaced, None),
+        _ => Step::End(Ended::AsItWas, Some("the API server does not take the new object".to_owned())),
     }
 }
 

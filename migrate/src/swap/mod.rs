@@ -38,6 +38,11 @@ pub(crate) enum SwapError {
     /// The API server refuses the new object, though it said that it would take it.
     #[error("the API server refuses the new object, though it said that it would take it: {0}")]
     Away(String),
+    /// The same, and everything is as it was.
+    #[error(
+        "the API server refuses the new object, though it said that it would take it: {0}; it is created again as it was"
+    )]
+    Restored(String),
     /// The API server does not answer, or not now.
     #[error("cannot {0}: {1}")]
     NoAnswer(&'static str, String),
@@ -110,6 +115,8 @@ struct Known {
     proved: bool,
     judged: bool,
     refused: Option<String>,
+    /// Why the API server refuses the new volume, after it has taken the old form again.
+    unfit: Option<String>,
 }
 
 /// A refusal that asks for another look at the objects.
@@ -143,6 +150,7 @@ impl Swap<'_, '_> {
             proved: false,
             judged,
             refused: self.against.clone(),
+            unfit: None,
         };
         known.claim = known.own(claim);
         if !judged {
@@ -154,7 +162,10 @@ impl Swap<'_, '_> {
             let step = decide(&known.view());
             if let Step::End(how, why) = step {
                 self.journal.ended(name, how)?;
-                return Ok((how, why));
+                return match known.unfit {
+                    Some(unfit) => Err(SwapError::Restored(unfit)),
+                    None => Ok((how, why)),
+                };
             }
             if self.perform(step, &mut known).await? {
                 match steps > STEPS {

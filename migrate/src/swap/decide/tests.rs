@@ -144,6 +144,36 @@ fn a_bound_volume_goes_this_way() {
     );
 }
 
+/// The API server has refused the new one.
+#[test]
+fn the_old_form_created_again_becomes_as_it_was() {
+    let again = |policy: &str, phase: &str| {
+        let mut volume = volume(policy, phase, json!({"cinder": {"volumeID": "id"}}));
+        volume["metadata"]["uid"] = json!("new");
+        volume
+    };
+    let ours = |phase: &str| Some(held_at_retain(again("Retain", phase)));
+    let kept = "claim ns/c was deleted meanwhile: its reclaim policy stays Retain";
+    check(
+        &record(),
+        vec![
+            (ours("Pending"), marked(), DELETING, Step::NoteCreated),
+            (ours("Pending"), marked(), CREATED, Step::AwaitBound),
+            (ours("Bound"), marked(), CREATED, Step::PutBack(Some("Delete".to_owned()))),
+            (Some(again("Delete", "Bound")), marked(), CREATED, UNDONE),
+            (
+                Some(again("Delete", "Bound")),
+                plain(),
+                CREATED,
+                as_it_was("the API server does not take the new object"),
+            ),
+            (ours("Released"), None, CREATED, Step::PutBack(None)),
+            (Some(again("Retain", "Released")), None, CREATED, as_it_was(kept)),
+            (Some(again("Delete", "Bound")), marked(), DELETING, UNDONE),
+        ],
+    );
+}
+
 #[test]
 fn a_volume_without_a_claim_waits_for_nobody() {
     let record = Record { claim: None, ..record() };

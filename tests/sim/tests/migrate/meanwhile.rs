@@ -314,3 +314,34 @@ async fn what_users_do_after_a_crash_is_respected() {
         }
     }
 }
+
+/// The claim goes after a crash, and then the other command comes: its first step ends what was begun, its second turns it round.
+#[tokio::test(start_paused = true)]
+async fn a_volume_that_goes_both_ways_is_counted_once() {
+    for back in [false, true] {
+        for at in 1.. {
+            let site = Site::new().await;
+            if back {
+                assert!(site.run_alone(false).await.is_complete());
+            }
+            let free = site.get(VOLUMES, "free");
+            let (client, _, died) = mortal(&site, Death::After(at));
+            let died = tokio::select! {
+                _ = site.run(&client, back) => false,
+                () = died.notified() => true,
+            };
+            site.rest().await;
+            Action::DeleteClaim.act(&site.world.api);
+            site.rest().await;
+            let is_alone = site.get(VOLUMES, "free") == free;
+            if !site.options().file.exists() {
+                continue;
+            }
+            let told = site.run_alone(!back).await;
+            assert!(told.done <= if is_alone { 1 } else { 2 }, "{back} {at}: {told}");
+            if !died {
+                break;
+            }
+        }
+    }
+}

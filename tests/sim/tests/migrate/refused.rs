@@ -25,7 +25,10 @@ type Condition = fn(&str, &str, &str) -> bool;
 
 /// A client for which requests go wrong.
 fn hindered(site: &Site, condition: Condition, wrong: Wrong) -> Client {
-    let inner = site.world.client();
+    hindered_at(site.world.client(), condition, wrong)
+}
+
+fn hindered_at(inner: Client, condition: Condition, wrong: Wrong) -> Client {
     let service = tower::service_fn(move |request: http::Request<Body>| {
         let inner = inner.clone();
         async move {
@@ -134,6 +137,50 @@ async fn a_volume_that_is_refused_fails_alone() {
             let last = site.run_alone(true).await;
             assert!(last.is_complete(), "{at}, undone: {last}");
             assert_eq!(site.parts(), before, "{at}");
+        }
+    }
+}
+
+/// The new form of `data`, whichever that is, when it is really to be created.
+const NEW_FORM: [Condition; 2] = [
+    |method, path, body| method == "POST" && path.ends_with("volumes") && body.contains("\"csi\":"),
+    |method, path, body| method == "POST" && path.ends_with("volumes") && body.contains("\"cinder\":"),
+];
+
+/// The API server would take the new volume, and does not take it then. Also when the process dies at any moment of that.
+#[tokio::test(start_paused = true)]
+async fn a_volume_whose_new_form_is_refused_is_as_it_was() {
+    for (back, condition) in [false, true].into_iter().zip(NEW_FORM) {
+        for at in 0.. {
+            let site = Site::new().await;
+            let before = site.parts();
+            if back {
+                assert!(site.run_alone(false).await.is_complete());
+            }
+            let (started, begun) = (site.parts(), site.world.steps.count());
+            let refusing = || hindered(&site, condition, Wrong::Refused(422));
+            if at > 0 {
+                site.world.steps.plan(begun + at, Fault::CrashAfter);
+                let dies = refusing();
+                let _ = tokio::time::timeout(Duration::from_secs(200), site.run(&dies, back)).await;
+            }
+            let requests = site.world.steps.count() - begun;
+            let told = {
+                let again = site.world.api.client("again");
+                site.run(&hindered_at(again, condition, Wrong::Refused(422)), back).await
+            };
+            let at_once = format!("{back} {at}: {told}");
+            assert!(!told.is_complete() && told.half_done.is_empty() && told.done == 0, "{at_once}");
+            if at == 0 {
+                assert!(told.to_string().contains("it is created again as it was"), "{at_once}");
+            }
+            assert_eq!(site.parts(), started, "{at_once}");
+            site.no_policy_is_left(&at_once);
+            assert!(site.run(&site.world.api.client("last"), true).await.half_done.is_empty(), "{at_once}");
+            assert_eq!(site.parts(), before, "{at_once}");
+            if at > 0 && requests < at {
+                break;
+            }
         }
     }
 }
