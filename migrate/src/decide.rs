@@ -21,9 +21,9 @@ pub(crate) struct Users {
     pub(crate) pods: Vec<String>,
 }
 
-/// What is told of a conversion beside the objects.
+/// Which volumes are converted, and how.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Told {
+pub(crate) struct Scope {
     /// The plugins whose volumes are converted.
     pub(crate) plugins: Plugins,
     /// Volumes that are in use too.
@@ -55,18 +55,18 @@ pub enum ConversionError {
 /// # Errors
 /// The volume, or its class, cannot be translated.
 pub(crate) fn converted(
-    told: &Told,
+    scope: &Scope,
     plugin: Plugin,
     volume: PersistentVolume,
     class: Option<&StorageClass>,
 ) -> Result<PersistentVolume, ConversionError> {
     match plugin {
         Plugin::Vsphere => return Err(ConversionError::DiskPath),
-        Plugin::Rbd if !told.plugins.rbd => return Err(ConversionError::NotAsked),
+        Plugin::Rbd if !scope.plugins.rbd => return Err(ConversionError::NotAsked),
         _ => {}
     }
-    let secret = deletion_secret(told, plugin, &volume, class)?;
-    let mut volume = told.plugins.to_csi(volume)?;
+    let secret = deletion_secret(scope, plugin, &volume, class)?;
+    let mut volume = scope.plugins.to_csi(volume)?;
     rename(&mut volume.metadata, plugin, &[PROVISIONED_BY]);
     if let Some(secret) = secret {
         let annotations = volume.metadata.annotations.get_or_insert_default();
@@ -74,7 +74,7 @@ pub(crate) fn converted(
         annotations.insert(DELETION_SECRET_NAMESPACE.to_owned(), secret.namespace);
     }
     let csi = volume.spec.as_mut().and_then(|spec| spec.csi.as_mut());
-    if let (Plugin::GcePd, Some(project), Some(csi)) = (plugin, &told.gce_project, csi)
+    if let (Plugin::GcePd, Some(project), Some(csi)) = (plugin, &scope.gce_project, csi)
         && let Some(rest) = csi.volume_handle.strip_prefix("projects/UNSPECIFIED/")
     {
         csi.volume_handle = format!("projects/{project}/{rest}");
@@ -84,7 +84,7 @@ pub(crate) fn converted(
 
 /// The Secret that the volume's class names for its deletion, if a plugin's class does and the volume itself does not say.
 fn deletion_secret(
-    told: &Told,
+    scope: &Scope,
     plugin: Plugin,
     volume: &PersistentVolume,
     class: Option<&StorageClass>,
@@ -95,7 +95,7 @@ fn deletion_secret(
     }
     let holder = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
     let Some(class) = class.filter(|class| class.provisioner == plugin.name()) else { return Ok(None) };
-    let parameters = told.plugins.class(plugin, class.clone())?.parameters.unwrap_or_default();
+    let parameters = scope.plugins.class(plugin, class.clone())?.parameters.unwrap_or_default();
     let facts = |name: &'_ Option<String>| name.clone().unwrap_or_default();
     let (namespace, name) =
         holder.map_or_else(Default::default, |holder| (facts(&holder.namespace), facts(&holder.name)));
@@ -124,13 +124,13 @@ fn rename(metadata: &mut ObjectMeta, plugin: Plugin, keys: &[&str]) {
 
 /// What stands against converting the volume now.
 pub(crate) fn obstacles(
-    told: &Told,
+    scope: &Scope,
     volume: &PersistentVolume,
     converted: &PersistentVolume,
     users: &Users,
 ) -> Vec<String> {
     let mut found = unsettled(volume);
-    if !told.in_use {
+    if !scope.in_use {
         found.extend(in_use(users));
     }
     // projects/PROJECT/zones/ZONE/disks/DISK
@@ -143,7 +143,7 @@ pub(crate) fn obstacles(
     if unknown.get(3) == Some(&true) {
         found.push("its zone is unknown: set label topology.kubernetes.io/zone".to_owned());
     }
-    found.extend(other_handle(told, volume, converted, users));
+    found.extend(other_handle(scope, volume, converted, users));
     found
 }
 
@@ -153,13 +153,13 @@ fn handle(volume: &PersistentVolume) -> Option<&String> {
 
 /// Nodes know a volume in use by the handle of its CSI form: that must not change under them, whichever way the volume goes.
 pub(crate) fn other_handle(
-    told: &Told,
+    scope: &Scope,
     before: &PersistentVolume,
     after: &PersistentVolume,
     users: &Users,
 ) -> Option<String> {
     let form = |volume: &PersistentVolume| {
-        let translated = || told.plugins.to_csi(volume.clone()).ok().and_then(|csi| handle(&csi).cloned());
+        let translated = || scope.plugins.to_csi(volume.clone()).ok().and_then(|csi| handle(&csi).cloned());
         handle(volume).cloned().or_else(translated)
     };
     let (before, after) = (form(before)?, form(after)?);

@@ -106,7 +106,7 @@ pub(crate) struct Deleting {
 
 /// A volume's last event.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Entry {
+pub(crate) struct VolumeState {
     pub(crate) record: Record,
     /// What we have deleted, or are about to.
     pub(crate) deleting: Option<Deleting>,
@@ -115,7 +115,7 @@ pub(crate) struct Entry {
     pub(crate) ended: Option<Ended>,
 }
 
-impl Entry {
+impl VolumeState {
     fn new(record: Record) -> Self {
         Self { record, deleting: None, created: None, ended: None }
     }
@@ -137,7 +137,7 @@ pub(crate) struct Journal {
     id: String,
     /// The names of all runs that have changed things.
     runs: Vec<String>,
-    entries: BTreeMap<String, Entry>,
+    entries: BTreeMap<String, VolumeState>,
 }
 
 impl Journal {
@@ -233,7 +233,7 @@ impl Journal {
             Line::Begin { .. } => {}
             Line::Run { name } => self.runs.push(name),
             Line::Replace(record) => {
-                self.entries.insert(record.name().to_owned(), Entry::new(*record));
+                self.entries.insert(record.name().to_owned(), VolumeState::new(*record));
             }
             Line::Deleting { volume, deleting } => self.of(&volume, |entry| {
                 (entry.deleting, entry.created) = (Some(deleting), None);
@@ -247,7 +247,7 @@ impl Journal {
         }
     }
 
-    fn of(&mut self, volume: &str, change: impl FnOnce(&mut Entry)) {
+    fn of(&mut self, volume: &str, change: impl FnOnce(&mut VolumeState)) {
         if let Some(entry) = self.entries.get_mut(volume) {
             change(entry);
         }
@@ -312,7 +312,7 @@ impl Journal {
     }
 
     /// A volume's last event.
-    pub(crate) fn entry(&self, volume: &str) -> Option<&Entry> {
+    pub(crate) fn entry(&self, volume: &str) -> Option<&VolumeState> {
         self.entries.get(volume)
     }
 
@@ -323,10 +323,10 @@ impl Journal {
 
     /// The volumes that were converted with this file.
     pub(crate) fn converted(&self) -> Vec<String> {
-        self.named(Entry::is_converted)
+        self.named(VolumeState::is_converted)
     }
 
-    fn named(&self, wanted: impl Fn(&Entry) -> bool) -> Vec<String> {
+    fn named(&self, wanted: impl Fn(&VolumeState) -> bool) -> Vec<String> {
         self.entries.iter().filter(|(_, entry)| wanted(entry)).map(|(name, _)| name.clone()).collect()
     }
 }

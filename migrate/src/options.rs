@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use translation::Plugins;
 
-use crate::decide::Told;
+use crate::decide::Scope;
 
 /// What `--policy-lag` is unless it is given.
 pub(crate) const LAG: Duration = Duration::from_secs(3);
@@ -13,7 +13,7 @@ pub(crate) const LAG: Duration = Duration::from_secs(3);
 /// What is to be done, and how.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    pub(crate) told: Told,
+    pub(crate) scope: Scope,
     /// Only the PersistentVolume of this name.
     pub only: Option<String>,
     /// The undo file.
@@ -34,19 +34,19 @@ impl Options {
 
     /// Those for the volumes of these plugins.
     pub fn of(mut self, plugins: Plugins) -> Self {
-        self.told.plugins = plugins;
+        self.scope.plugins = plugins;
         self
     }
 
     /// Those for volumes in use too.
     pub fn in_use(mut self) -> Self {
-        self.told.in_use = true;
+        self.scope.in_use = true;
         self
     }
 
     /// Those for disks of this project of GCE.
     pub fn in_project(mut self, project: impl Into<String>) -> Self {
-        self.told.gce_project = Some(project.into());
+        self.scope.gce_project = Some(project.into());
         self
     }
 
@@ -54,9 +54,9 @@ impl Options {
     pub(crate) fn command(&self, flag: &str, file: &Path) -> String {
         let mut words = vec![format!("{flag}={}", file.display())];
         words.extend(self.only.as_ref().map(|name| format!("--volume={name}")));
-        words.extend(self.told.in_use.then(|| "--in-use".to_owned()));
-        words.extend(self.told.gce_project.as_ref().map(|project| format!("--gce-project={project}")));
-        words.extend(self.told.plugins.rbd.then(|| "--rbd".to_owned()));
+        words.extend(self.scope.in_use.then(|| "--in-use".to_owned()));
+        words.extend(self.scope.gce_project.as_ref().map(|project| format!("--gce-project={project}")));
+        words.extend(self.scope.plugins.rbd.then(|| "--rbd".to_owned()));
         if self.lag != LAG {
             words.push(format!("--policy-lag={}ms", self.lag.as_millis()));
         }

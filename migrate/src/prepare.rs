@@ -10,18 +10,18 @@ use translation::Plugin;
 
 use crate::change::{Change, changes, ends_at, reversed};
 use crate::decide::{
-    ConversionError, Told, Users, claim_obstacle, converted, converted_claim, in_use, obstacles,
+    ConversionError, Scope, Users, claim_obstacle, converted, converted_claim, in_use, obstacles,
     other_handle, unsettled,
 };
 use crate::diff::diff;
 use crate::record::{BoundClaim, Direction, Record, plain, text};
-use crate::report::Entry;
+use crate::report::PlannedVolume;
 use crate::swap::held;
 
-/// What is told, and what hardly ever changes.
+/// What the plan for a volume depends on beside the objects.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Terms {
-    pub(crate) told: Told,
+pub(crate) struct PlanInput {
+    pub(crate) scope: Scope,
     /// Every StorageClass, by name.
     pub(crate) classes: BTreeMap<String, StorageClass>,
 }
@@ -37,7 +37,7 @@ pub(crate) struct Objects<'a> {
 
 /// An in-tree volume.
 pub(crate) struct Prepared {
-    pub(crate) entry: Entry,
+    pub(crate) entry: PlannedVolume,
     /// What is to be done; `None` if it has no CSI form.
     pub(crate) record: Option<Record>,
 }
@@ -52,24 +52,27 @@ pub(crate) fn claim_key(volume: &Value) -> Option<String> {
 ///
 /// # Errors
 /// The object is none that the API server would have.
-pub(crate) fn prepare(terms: &Terms, objects: &Objects<'_>) -> Result<Option<Prepared>, serde_json::Error> {
-    let Terms { told, classes } = terms;
+pub(crate) fn prepare(
+    input: &PlanInput,
+    objects: &Objects<'_>,
+) -> Result<Option<Prepared>, serde_json::Error> {
+    let PlanInput { scope, classes } = input;
     let volume: PersistentVolume = serde_json::from_value(objects.volume.clone())?;
     let Some(plugin) = volume.spec.as_ref().and_then(Plugin::of_volume) else { return Ok(None) };
     let class = volume.spec.as_ref().and_then(|spec| spec.storage_class_name.as_ref());
     let class = class.and_then(|class| classes.get(class));
-    let entry = |becomes, obstacles| Entry {
+    let entry = |becomes, obstacles| PlannedVolume {
         volume: text(objects.volume, "/metadata/name").to_owned(),
         claim: claim_key(objects.volume),
         plugin,
         becomes,
         obstacles,
     };
-    let after = match converted(told, plugin, volume.clone(), class) {
+    let after = match converted(scope, plugin, volume.clone(), class) {
         Ok(after) => after,
         Err(error) => return Ok(Some(Prepared { entry: entry(Err(error), Vec::new()), record: None })),
     };
-    let mut against = obstacles(told, &volume, &after, &objects.users);
+    let mut against = obstacles(scope, &volume, &after, &objects.users);
     against.extend(claim_obstacle(&volume, objects.claim));
     against.extend(held(objects.volume));
     let (before_json, after_json) = (serde_json::to_value(&volume)?, serde_json::to_value(&after)?);
@@ -92,7 +95,7 @@ pub(crate) fn prepare(terms: &Terms, objects: &Objects<'_>) -> Result<Option<Pre
 /// # Errors
 /// The object is none that the API server would have.
 pub(crate) fn prepare_back(
-    terms: &Terms,
+    input: &PlanInput,
     objects: &Objects<'_>,
     there: &Record,
 ) -> Result<Result<Record, String>, serde_json::Error> {
@@ -109,20 +112,20 @@ pub(crate) fn prepare_back(
     let mut against = unsettled(&volume);
     against.extend(claim_obstacle(&volume, objects.claim));
     against.extend(held(objects.volume));
-    against.extend(other_handle(&terms.told, &volume, &after, &objects.users));
-    if !terms.told.in_use {
+    against.extend(other_handle(&input.scope, &volume, &after, &objects.users));
+    if !input.scope.in_use {
         against.extend(in_use(&objects.users));
     }
     Ok(if against.is_empty() { Ok(record) } else { Err(against.join(", ")) })
 }
 
 /// The plan for a volume that has one already, as things are now; or what stands against it now.
-pub(crate) fn prepare_anew(terms: &Terms, objects: &Objects<'_>, old: &Record) -> Result<Record, String> {
+pub(crate) fn prepare_anew(input: &PlanInput, objects: &Objects<'_>, old: &Record) -> Result<Record, String> {
     let unreadable = |error: serde_json::Error| format!("it cannot be read: {error}");
     if old.direction == Direction::ToInTree {
-        return prepare_back(terms, objects, &old.conversion()).map_err(unreadable)?;
+        return prepare_back(input, objects, &old.conversion()).map_err(unreadable)?;
     }
-    let Some(Prepared { entry, record }) = prepare(terms, objects).map_err(unreadable)? else {
+    let Some(Prepared { entry, record }) = prepare(input, objects).map_err(unreadable)? else {
         return Err("it is not in-tree any more".to_owned());
     };
     match record.filter(|_| entry.is_ready()) {

@@ -12,11 +12,11 @@ use translation::Plugins;
 
 use crate::cluster::{Cluster, classes};
 use crate::convert::{convert, undo};
-use crate::decide::Told;
+use crate::decide::Scope;
 use crate::error::MigrateError;
 use crate::flags::Flags;
 use crate::options::Options;
-use crate::prepare::{Terms, prepare};
+use crate::prepare::PlanInput;
 use crate::progress::Progress;
 use crate::report::Report;
 
@@ -41,7 +41,7 @@ async fn begin(flags: &Flags) -> Result<bool, MigrateError> {
     let file = given(&flags.undo).or_else(|| given(&flags.undo_file));
     let (client, server) = client_and_server(&connection).await?;
     let options = Options {
-        told: Told {
+        scope: Scope {
             plugins: Plugins { rbd: flags.rbd },
             in_use: flags.in_use,
             gce_project: given(&flags.gce_project),
@@ -106,17 +106,13 @@ fn kubeconfig(flag: &str) -> Option<PathBuf> {
 /// The cluster cannot be read, or the volume named is no in-tree volume.
 pub async fn plan(client: &Client, options: &Options) -> Result<Report, MigrateError> {
     let read = |error: kube::Error| MigrateError::Read(api::text(&error));
-    let terms = Terms { told: options.told.clone(), classes: classes(client).await.map_err(read)? };
+    let input = PlanInput { scope: options.scope.clone(), classes: classes(client).await.map_err(read)? };
     let cluster = Cluster::read(client).await.map_err(read)?;
-    let only = options.only.as_ref();
     let mut report = Report::default();
-    for name in cluster.volumes.keys().filter(|name| only.is_none_or(|only| only == *name)) {
-        let Some(objects) = cluster.objects(name) else { continue };
-        let prepared = prepare(&terms, &objects);
-        let prepared = prepared.map_err(|error| MigrateError::Shown(name.clone(), error))?;
-        report.entries.extend(prepared.map(|prepared| prepared.entry));
+    for (name, prepared) in cluster.prepared(&input, options) {
+        report.entries.push(prepared.map_err(|error| MigrateError::Shown(name.to_owned(), error))?.entry);
     }
-    match only.filter(|_| report.entries.is_empty()) {
+    match options.only.as_ref().filter(|_| report.entries.is_empty()) {
         Some(name) => Err(MigrateError::NotFound(name.clone())),
         None => Ok(report),
     }

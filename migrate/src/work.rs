@@ -11,10 +11,10 @@ use crate::error::MigrateError;
 use crate::hold::{Hold, HoldError, Owner, release};
 use crate::journal::{Journal, unique};
 use crate::options::Options;
-use crate::prepare::{Objects, Prepared, Terms, prepare, prepare_back};
+use crate::prepare::{Objects, PlanInput, Prepared, prepare, prepare_back};
 use crate::progress::Progress;
 use crate::record::{Direction, Ended, Record};
-use crate::report::{Entry, Outcome};
+use crate::report::{Outcome, PlannedVolume};
 use crate::requests::{Requests, VOLUMES};
 use crate::swap::{Seen, Swap, SwapError, see};
 
@@ -23,7 +23,7 @@ const SILENCES: usize = 2;
 
 /// What is wanted of volumes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Aim {
+pub(crate) enum Goal {
     /// To be converted.
     Convert,
     /// To be in-tree again.
@@ -36,7 +36,7 @@ pub(crate) enum Aim {
 pub(crate) struct Work<'a> {
     requests: &'a Requests,
     options: &'a Options,
-    terms: &'a Terms,
+    input: &'a PlanInput,
     journal: &'a mut Journal,
     progress: &'a mut Progress,
     stop: &'a CancellationToken,
@@ -54,7 +54,7 @@ enum Turn {
     /// Something stands against it.
     Fail(String),
     /// The same, for a volume that could be converted.
-    Leave(Box<Entry>),
+    Leave(Box<PlannedVolume>),
     /// It is none that there is something to be done about.
     Skip,
 }
@@ -63,7 +63,7 @@ impl<'a> Work<'a> {
     pub(crate) fn new(
         requests: &'a Requests,
         options: &'a Options,
-        terms: &'a Terms,
+        input: &'a PlanInput,
         journal: &'a mut Journal,
         progress: &'a mut Progress,
         stop: &'a CancellationToken,
@@ -72,7 +72,7 @@ impl<'a> Work<'a> {
         Self {
             requests,
             options,
-            terms,
+            input,
             journal,
             progress,
             stop,
@@ -89,8 +89,8 @@ impl<'a> Work<'a> {
         self
     }
 
-    pub(crate) fn terms(&self) -> &'a Terms {
-        self.terms
+    pub(crate) fn input(&self) -> &'a PlanInput {
+        self.input
     }
 
     /// The volumes that were converted with the undo file.
@@ -110,14 +110,14 @@ impl<'a> Work<'a> {
 
     /// Whether the volume was converted with the undo file.
     pub(crate) fn is_converted(&self, name: &str) -> bool {
-        self.journal.entry(name).is_some_and(crate::journal::Entry::is_converted)
+        self.journal.entry(name).is_some_and(crate::journal::VolumeState::is_converted)
     }
 
     fn is_half_done(&self, name: &str) -> bool {
         self.journal.entry(name).is_some_and(|entry| entry.ended.is_none())
     }
 
-    pub(crate) fn leave(&mut self, entry: Entry) {
+    pub(crate) fn leave(&mut self, entry: PlannedVolume) {
         self.outcome.left.push(entry);
     }
 
@@ -130,14 +130,14 @@ impl<'a> Work<'a> {
     pub(crate) async fn finish(&mut self, direction: Direction) -> Result<(), MigrateError> {
         let options = self.options;
         let wanted = self.journal.unfinished().into_iter().filter(|name| options.wants(name));
-        self.all(wanted.collect(), Aim::Finish(direction)).await
+        self.all(wanted.collect(), Goal::Finish(direction)).await
     }
 
     /// Works on these volumes.
     ///
     /// # Errors
     /// It cannot go on with any.
-    pub(crate) async fn all(&mut self, volumes: Vec<String>, aim: Aim) -> Result<(), MigrateError> {
+    pub(crate) async fn all(&mut self, volumes: Vec<String>, aim: Goal) -> Result<(), MigrateError> {
         if volumes.is_empty() || self.outcome.stopped {
             return Ok(());
         }
@@ -153,7 +153,7 @@ impl<'a> Work<'a> {
         worked
     }
 
-    async fn each(&mut self, volumes: Vec<String>, aim: Aim) -> Result<(), MigrateError> {
+    async fn each(&mut self, volumes: Vec<String>, aim: Goal) -> Result<(), MigrateError> {
         for name in volumes {
             if self.stop.is_cancelled() {
                 self.outcome.stopped = true;
@@ -176,7 +176,7 @@ impl<'a> Work<'a> {
                 Err(error) => {
                     self.stumble(&name, &error);
                     // What one command has left away does not hinder the undoing of others.
-                    let is_begun = !matches!((aim, self.outcome.undo), (Aim::Finish(_), true));
+                    let is_begun = !matches!((aim, self.outcome.undo), (Goal::Finish(_), true));
                     if is_begun && matches!(error, SwapError::Away(_)) {
                         return Err(MigrateError::Away(name));
                     }
@@ -195,13 +195,13 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    async fn one(&mut self, name: &str, aim: Aim) -> Result<(), SwapError> {
+    async fn one(&mut self, name: &str, aim: Goal) -> Result<(), SwapError> {
         let (against, fresh) = match aim {
-            Aim::Finish(direction) => {
+            Goal::Finish(direction) => {
                 let other = self.journal.entry(name).filter(|entry| entry.record.direction != direction);
                 (other.map(|_| "it is not to go that way any more".to_owned()), None)
             }
-            Aim::Convert | Aim::Undo => match self.turn(name, aim).await? {
+            Goal::Convert | Goal::Undo => match self.turn(name, aim).await? {
                 Turn::Replace(record, volume, claim) => {
                     self.journal.replace(*record)?;
                     (None, Some((volume, claim)))
@@ -219,18 +219,18 @@ impl<'a> Work<'a> {
         };
         let is_other = against.is_some();
         let Some(hold) = self.hold.as_mut() else { return Ok(()) };
-        let (requests, terms) = (self.requests, self.terms);
+        let (requests, input) = (self.requests, self.input);
         let (how, why) =
-            Swap { requests, journal: self.journal, hold, terms, against }.run(name, fresh).await?;
+            Swap { requests, journal: self.journal, hold, input, against }.run(name, fresh).await?;
         self.count(name, how, why, is_other);
         Ok(())
     }
 
     /// Reads the volume and what hangs on it, and decides.
-    async fn turn(&self, name: &str, aim: Aim) -> Result<Turn, SwapError> {
+    async fn turn(&self, name: &str, aim: Goal) -> Result<Turn, SwapError> {
         let failed = |error: kube::Error| SwapError::of("read it", &error);
         let Some(volume) = self.requests.get(VOLUMES, name).await.map_err(failed)? else {
-            return Ok(if aim == Aim::Undo { Turn::Fail("it is gone".to_owned()) } else { Turn::Skip });
+            return Ok(if aim == Goal::Undo { Turn::Fail("it is gone".to_owned()) } else { Turn::Skip });
         };
         let Seen { claim, users } = see(self.requests, &volume).await.map_err(failed)?;
         let decided = self.decided(name, aim, &volume, claim.as_ref(), users);
@@ -243,18 +243,18 @@ impl<'a> Work<'a> {
     fn decided(
         &self,
         name: &str,
-        aim: Aim,
+        aim: Goal,
         volume: &Value,
         claim: Option<&Value>,
         users: Users,
     ) -> Result<Result<Record, Turn>, serde_json::Error> {
         let claim = claim.cloned().map(serde_json::from_value).transpose()?;
         let objects = Objects { volume, claim: claim.as_ref(), users };
-        if let (Aim::Undo, Some(entry)) = (aim, self.journal.entry(name)) {
-            let back = prepare_back(self.terms, &objects, &entry.record.conversion())?;
+        if let (Goal::Undo, Some(entry)) = (aim, self.journal.entry(name)) {
+            let back = prepare_back(self.input, &objects, &entry.record.conversion())?;
             return Ok(back.map_err(Turn::Fail));
         }
-        Ok(match prepare(self.terms, &objects)? {
+        Ok(match prepare(self.input, &objects)? {
             Some(Prepared { entry, record: Some(record) }) if entry.is_ready() => Ok(record),
             Some(Prepared { entry, .. }) => Err(Turn::Leave(Box::new(entry))),
             None => Err(Turn::Skip),

@@ -29,7 +29,7 @@ fn objects<'a>(volume: &'a Value, claim: &'a DynamicObject) -> Objects<'a> {
 }
 
 fn prepared(volume: &Value, claim: &DynamicObject) -> (Vec<String>, Record) {
-    let found = prepare(&Terms::default(), &objects(volume, claim)).unwrap().unwrap();
+    let found = prepare(&PlanInput::default(), &objects(volume, claim)).unwrap().unwrap();
     (found.entry.obstacles, found.record.unwrap())
 }
 
@@ -72,12 +72,12 @@ fn the_way_back_undoes_the_claims_changes_too() {
     let (_, there) = prepared(&in_tree(), &before);
     let after = converted_claim(Plugin::Cinder, before.clone());
     let volume = converted_volume(&there);
-    let back = prepare_back(&Terms::default(), &objects(&volume, &after), &there).unwrap().unwrap();
+    let back = prepare_back(&PlanInput::default(), &objects(&volume, &after), &there).unwrap().unwrap();
     let bound = |record: &Record| record.claim.clone().unwrap().changes;
     assert_eq!(bound(&back), reversed(&bound(&there)));
     // A way back that came to nothing: the next one goes the same way.
     let again =
-        prepare_back(&Terms::default(), &objects(&volume, &after), &back.conversion()).unwrap().unwrap();
+        prepare_back(&PlanInput::default(), &objects(&volume, &after), &back.conversion()).unwrap().unwrap();
     assert_eq!((bound(&again), again.changes), (bound(&back), back.changes));
 }
 
@@ -92,7 +92,7 @@ fn what_stands_against_a_conversion_stands_against_its_undoing() {
         let mut volume = converted_volume(&there);
         change(&mut volume);
         let objects = Objects { users, ..objects(&volume, &claim) };
-        prepare_back(&Terms::default(), &objects, &there).unwrap().map(|_| ())
+        prepare_back(&PlanInput::default(), &objects, &there).unwrap().map(|_| ())
     };
     let pods = Users { pods: vec!["ns/web".to_owned()], ..Users::default() };
     let deleted =

@@ -35,7 +35,7 @@ impl Swap<'_, '_> {
         let claim = claim.map(serde_json::from_value).transpose();
         let anew = claim.map_err(|error| format!("its claim cannot be read: {error}")).and_then(|claim| {
             let objects = Objects { volume: &volume, claim: claim.as_ref(), users: seen.users };
-            prepare_anew(self.terms, &objects, &known.record)
+            prepare_anew(self.input, &objects, &known.record)
         });
         match anew {
             Err(why) => known.refused = Some(why),

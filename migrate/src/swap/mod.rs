@@ -13,7 +13,7 @@ use crate::cluster::users;
 use crate::decide::Users;
 use crate::hold::{Hold, HoldError};
 use crate::journal::{Deleting, Journal, JournalError};
-use crate::prepare::{Terms, claim_key};
+use crate::prepare::{PlanInput, claim_key};
 use crate::record::{Ended, Record, text};
 use crate::requests::{Requests, VOLUMES, claims, is_refusal};
 pub(crate) use decide::held;
@@ -81,7 +81,7 @@ pub(crate) struct Swap<'a, 'h> {
     pub(crate) requests: &'a Requests,
     pub(crate) journal: &'a mut Journal,
     pub(crate) hold: &'a mut Hold<'h>,
-    pub(crate) terms: &'a Terms,
+    pub(crate) input: &'a PlanInput,
     /// Why it should not be replaced, if nothing has been deleted.
     pub(crate) against: Option<String>,
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod again;
+mod attached;
 mod meanwhile;
 mod plan;
 mod refused;
