@@ -96,6 +96,9 @@ impl Started {
     /// replaces, if any.
     pub fn caches(&self, keep: Keep, in_tree: Option<&str>) -> Caches {
         let driver = self.host.driver_name.as_str().into();
+        if let Some(plugin) = in_tree {
+            base::v!(2, "Supports migration from in-tree plugin"; "plugin" => plugin);
+        }
         Caches::new(Scope { driver, in_tree: in_tree.map(Into::into), keep })
     }
 
