@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::{StorageClass, VolumeAttachment};
 use kube::api::{ApiResource, DynamicObject, ListParams, Object};
-use kube::{Api, Client, Resource};
+use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
@@ -16,7 +16,8 @@ use serde_json::Value;
 use crate::decide::Users;
 use crate::options::Options;
 use crate::prepare::{Objects, PlanInput, Prepared, claim_key, prepare};
-use crate::requests::patiently;
+use crate::record::MARK;
+use crate::requests::{PATIENCE, patiently};
 
 /// Who uses this volume now, which this claim (`namespace/name`) has. Only pods of the claim's namespace are read: those of a
 /// large cluster take longer to list than a volume to convert.
@@ -151,6 +152,18 @@ impl Cluster {
     }
 }
 
+/// The claims that a migration has marked, as `namespace/name`, each with the volume that its mark names.
+///
+/// # Errors
+/// The API server's refusal, or no answer.
+pub(crate) async fn marked(client: &Client) -> Result<Vec<(String, String)>, kube::Error> {
+    let claims = ApiResource::erase::<PersistentVolumeClaim>(&());
+    let claims: Vec<DynamicObject> =
+        all(Api::all_with(client.clone(), &claims), ListParams::default()).await?;
+    let mark = |claim: &DynamicObject| Some((key(claim), claim.annotations().get(MARK)?.clone()));
+    Ok(claims.iter().filter_map(mark).collect())
+}
+
 /// Every StorageClass, by name.
 ///
 /// # Errors
@@ -241,7 +254,7 @@ where
     let mut params = params.limit(PAGE);
     let (mut found, mut begun) = (Vec::new(), 0);
     loop {
-        let page = match patiently(|| api.list(&params)).await.0 {
+        let page = match patiently(PATIENCE, || api.list(&params)).await.0 {
             Err(error) if kubernetes::api::is(&error, 410) && begun < ANEW => {
                 begun += 1;
                 found.clear();

@@ -1,4 +1,4 @@
-//! Decides what becomes of a volume and its claim.
+//! Decides what becomes of a volume and its claim, and what stands against that now.
 
 use k8s_openapi::api::core::v1::PersistentVolume;
 use k8s_openapi::api::storage::v1::StorageClass;
@@ -28,6 +28,8 @@ pub(crate) struct Scope {
     pub(crate) plugins: Plugins,
     /// Volumes that are in use too.
     pub(crate) in_use: bool,
+    /// Volumes that somebody made by hand, with reclaim policy Delete, too.
+    pub(crate) hand_made: bool,
     /// The project of GCE disks whose handle would lack it.
     pub(crate) gce_project: Option<String>,
 }
@@ -42,11 +44,19 @@ pub enum ConversionError {
     #[error("volumes of kubernetes.io/rbd are converted only with --rbd")]
     NotAsked,
     /// Its handle would be the disk's path.
-    #[error("its handle is the path of the disk: the driver must know the disk by an id of its own")]
+    #[error("vSphere's driver knows disks by an id, and this PersistentVolume has only the path")]
     DiskPath,
     /// Its class does not tell the Secret for its deletion.
     #[error("the Secret for its deletion: {0}")]
     Secret(#[from] ReferenceError),
+}
+
+impl ConversionError {
+    /// Whether a flag, a label or the binding of a claim can change it.
+    pub(crate) fn is_for_now(&self) -> bool {
+        use TranslationError::{NoSecretNamespace, Regions, Zone};
+        matches!(self, Self::NotAsked | Self::Translation(NoSecretNamespace | Regions(..) | Zone(_)))
+    }
 }
 
 /// The volume as it would be stored: a CSI volume of the driver, which also counts as the one that made it. The Secret for its
@@ -143,8 +153,24 @@ pub(crate) fn obstacles(
     if unknown.get(3) == Some(&true) {
         found.push("its zone is unknown: set label topology.kubernetes.io/zone".to_owned());
     }
+    if !scope.hand_made && is_hand_made_to_delete(volume) {
+        found.push(
+            "somebody made it by hand, and nobody deletes it now; its CSI driver would, with its claim: set its reclaim policy \
+             to Retain, or give --hand-made"
+                .to_owned(),
+        );
+    }
     found.extend(other_handle(scope, volume, converted, users));
     found
+}
+
+/// Whether nobody deletes the volume as an in-tree one, and its driver would as a CSI volume: no provisioner of the plugin is
+/// left, and volumes that none has made are translated for nobody's deletion.
+fn is_hand_made_to_delete(volume: &PersistentVolume) -> bool {
+    let policy = volume.spec.as_ref().and_then(|spec| spec.persistent_volume_reclaim_policy.as_deref());
+    let is_provisioned =
+        volume.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(PROVISIONED_BY));
+    policy == Some("Delete") && !is_provisioned
 }
 
 fn handle(volume: &PersistentVolume) -> Option<&String> {

@@ -12,7 +12,7 @@ use kubernetes::api;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::record::{MARK, text};
+use crate::record::{MARK, only_seen, text};
 use crate::requests::{Deletion, Requests, claims, is_refusal};
 
 const GROUP: &str = "/apis/admissionregistration.k8s.io/v1";
@@ -34,12 +34,19 @@ const MESSAGE: &str = "mooring migrate is replacing the claim's PersistentVolume
 /// How long an API server may take to follow the policy.
 const LIMIT: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(100);
+/// How often others may change the policy under our hands.
+const SHARES: usize = 20;
 /// Why claims cannot be kept.
 #[derive(Debug, thiserror::Error)]
 pub enum HoldError {
     /// The API server refuses.
     #[error("cannot keep claims from being called Lost: {0}")]
     Api(String),
+    /// Everything is done, but the policy stays.
+    #[error(
+        "all is done, but the ValidatingAdmissionPolicy mooring-migrate and its binding cannot be deleted ({0}): delete them, or run this command again"
+    )]
+    Stays(String),
     /// It knows no such policies.
     #[error(
         "the API server knows no ValidatingAdmissionPolicy, which keeps claims from being called Lost: Kubernetes 1.30 or later is needed"
@@ -50,7 +57,7 @@ pub enum HoldError {
     Other(String),
     /// The undo file is a copy that lacks the last run.
     #[error(
-        "this migration is not at its end, and this undo file is a copy that lacks its last run. Finish it with {0} on the machine where that file is; if it is lost: kubectl annotate validatingadmissionpolicy mooring-migrate mooring.dev/run-, and then again"
+        "this migration is not at its end, and this undo file is a copy that lacks its last run. Finish it with {0} on the machine where that file is; if it is lost, see docs/migrate.md, By hand, then: kubectl annotate validatingadmissionpolicy mooring-migrate mooring.dev/run-, and again"
     )]
     Copied(String),
     /// It does not follow the policy.
@@ -106,6 +113,10 @@ pub(crate) struct Hold<'a> {
 
 fn refused(error: &kube::Error) -> HoldError {
     HoldError::Api(api::text(error))
+}
+
+fn stays(error: &kube::Error) -> HoldError {
+    HoldError::Stays(api::text(error))
 }
 
 /// What says whose migration it is.
@@ -224,6 +235,23 @@ fn is_kept(error: &kube::Error) -> bool {
 
 /// Goes on under the policy that is there.
 async fn share(requests: &Requests, path: &str, owner: &Owner<'_>, is_policy: bool) -> Result<(), HoldError> {
+    for _ in 0..SHARES {
+        match share_once(requests, path, owner, is_policy).await? {
+            None => return Ok(()),
+            Some(error) if api::is(&error, 409) => sleep(PAUSE).await,
+            Some(error) => return Err(refused(&error)),
+        }
+    }
+    Err(HoldError::Api("others change the policy all the time".to_owned()))
+}
+
+/// Goes on under the policy as it is at this moment; gives what its patch was answered if that was no.
+async fn share_once(
+    requests: &Requests,
+    path: &str,
+    owner: &Owner<'_>,
+    is_policy: bool,
+) -> Result<Option<kube::Error>, HoldError> {
     let present = requests.get(path, NAME).await.map_err(|error| refused(&error))?.unwrap_or_default();
     let is_own = annotation(&present, ID) == owner.id;
     if is_policy && !(is_own && owner.knows(&present)) {
@@ -233,11 +261,12 @@ async fn share(requests: &Requests, path: &str, owner: &Owner<'_>, is_policy: bo
     let wanted = annotations(owner);
     let is_same = |(key, value): (&String, &Value)| value.as_str() == Some(annotation(&present, key));
     if !wanted.as_object().is_some_and(|all| all.iter().all(is_same)) {
-        let patch = json!({"metadata": {"annotations": wanted}});
-        let patched = requests.patch(&format!("{path}/{NAME}"), &patch).await;
-        patched.map_err(|error| refused(&error))?;
+        let mut patch = json!({"metadata": {"annotations": wanted}});
+        // Another machine may take it at the same moment, with a copy of the undo file.
+        only_seen(&mut patch, &present);
+        return Ok(requests.patch(&format!("{path}/{NAME}"), &patch).await.err());
     }
-    Ok(())
+    Ok(None)
 }
 
 /// The command that goes on with the policy's migration.
@@ -253,19 +282,19 @@ fn last_command(policy: &Value) -> String {
 /// The API server refuses.
 pub(crate) async fn release(requests: &Requests, owner: &Owner<'_>) -> Result<(), HoldError> {
     // The policy last: it says whose the binding is.
-    let policy = requests.get(&format!("{GROUP}/{POLICIES}"), NAME).await.map_err(|error| refused(&error))?;
+    let policy = requests.get(&format!("{GROUP}/{POLICIES}"), NAME).await.map_err(|error| stays(&error))?;
     let is_ours = |object: &Value| annotation(object, ID) == owner.id && owner.knows(object);
     for plural in [BINDINGS, POLICIES] {
         let path = format!("{GROUP}/{plural}");
         let present = requests.get(&path, NAME).await;
-        let Some(object) = present.map_err(|error| refused(&error))? else { continue };
+        let Some(object) = present.map_err(|error| stays(&error))? else { continue };
         if !is_ours(policy.as_ref().unwrap_or(&object)) {
             continue;
         }
         match requests.delete(&path, NAME, text(&object, "/metadata/uid"), None).await {
-            Ok(Deletion::NotDone(error)) if !api::is_gone(&error, NAME) => return Err(refused(&error)),
+            Ok(Deletion::NotDone(error)) if !api::is_gone(&error, NAME) => return Err(stays(&error)),
             Ok(_) => {}
-            Err(error) => return Err(refused(&error)),
+            Err(error) => return Err(stays(&error)),
         }
     }
     Ok(())

@@ -36,6 +36,11 @@ pub enum JournalError {
     /// It is something else, or of another release.
     #[error("undo file {0}: line {1}: this is no undo file of mooring migrate: give another name ({2})")]
     Foreign(String, usize, String),
+    /// Another release has written it.
+    #[error(
+        "undo file {0}: another release of mooring has written it (format {1}): finish or undo with that release"
+    )]
+    OtherRelease(String, u32),
     /// It is of another cluster.
     #[error("undo file {0}: it is of {1}, and this is {2}")]
     OtherCluster(String, ClusterId, ClusterId),
@@ -88,6 +93,10 @@ enum Line {
         #[serde(flatten)]
         deleting: Deleting,
     },
+    /// Others have changed it since it was deleted: the volume as it was when its finalizers came off.
+    Seen(Box<Record>),
+    /// The API server refuses the new volume with these words, so the old one is created again; without: it refuses that too.
+    Unfit { volume: String, why: Option<String> },
     /// It was not: the API server has refused.
     Spared { volume: String },
     /// The volume is created anew, with this uid.
@@ -112,12 +121,14 @@ pub(crate) struct VolumeState {
     pub(crate) deleting: Option<Deleting>,
     /// The uid of the volume that we have created.
     pub(crate) created: Option<String>,
+    /// Why the API server refuses the new volume.
+    pub(crate) unfit: Option<String>,
     pub(crate) ended: Option<Ended>,
 }
 
 impl VolumeState {
     fn new(record: Record) -> Self {
-        Self { record, deleting: None, created: None, ended: None }
+        Self { record, deleting: None, created: None, unfit: None, ended: None }
     }
 
     /// Whether the volume is a CSI volume now that was none.
@@ -217,7 +228,7 @@ impl Journal {
                     return Err(JournalError::OtherCluster(name, cluster, here.clone()));
                 }
                 (Line::Begin { version: VERSION, id, .. }, 0) => self.id = id,
-                (Line::Begin { version, .. }, 0) => return Err(foreign(format!("version {version}"))),
+                (Line::Begin { version, .. }, 0) => return Err(JournalError::OtherRelease(name, version)),
                 (line, index) if index > 0 => self.take(line),
                 _ => return Err(foreign("it has no beginning".to_owned())),
             }
@@ -236,8 +247,13 @@ impl Journal {
                 self.entries.insert(record.name().to_owned(), VolumeState::new(*record));
             }
             Line::Deleting { volume, deleting } => self.of(&volume, |entry| {
-                (entry.deleting, entry.created) = (Some(deleting), None);
+                (entry.deleting, entry.created, entry.unfit) = (Some(deleting), None, None);
             }),
+            Line::Seen(record) => {
+                let name = record.name().to_owned();
+                self.of(&name, |entry| entry.record = *record);
+            }
+            Line::Unfit { volume, why } => self.of(&volume, |entry| entry.unfit = why),
             // The old object is there: what was created is not, perhaps since etcd was restored.
             Line::Spared { volume } => {
                 self.of(&volume, |entry| (entry.deleting, entry.created) = (None, None))
@@ -279,6 +295,16 @@ impl Journal {
     /// Writes down that we are about to delete this object.
     pub(crate) fn deleting(&mut self, volume: &str, deleting: Deleting) -> Result<(), JournalError> {
         self.note(Line::Deleting { volume: volume.to_owned(), deleting })
+    }
+
+    /// Writes down the volume that we have deleted as it was at its end.
+    pub(crate) fn seen(&mut self, record: Record) -> Result<(), JournalError> {
+        self.note(Line::Seen(Box::new(record)))
+    }
+
+    /// Writes down why the API server refuses the new volume; `None`: it refuses the old one too.
+    pub(crate) fn unfit(&mut self, volume: &str, why: Option<&str>) -> Result<(), JournalError> {
+        self.note(Line::Unfit { volume: volume.to_owned(), why: why.map(str::to_owned) })
     }
 
     /// Writes down that we have not deleted it.

@@ -55,6 +55,7 @@ impl Options {
         let mut words = vec![format!("{flag}={}", file.display())];
         words.extend(self.only.as_ref().map(|name| format!("--volume={name}")));
         words.extend(self.scope.in_use.then(|| "--in-use".to_owned()));
+        words.extend(self.scope.hand_made.then(|| "--hand-made".to_owned()));
         words.extend(self.scope.gce_project.as_ref().map(|project| format!("--gce-project={project}")));
         words.extend(self.scope.plugins.rbd.then(|| "--rbd".to_owned()));
         if self.lag != LAG {
@@ -90,9 +91,10 @@ mod tests {
         assert_eq!(command(&options), r"mooring migrate '--undo=/it'\''s f'");
         options = options.of(Plugins { rbd: true }).in_use().in_project("p");
         options.only = Some("x".to_owned());
+        options.scope.hand_made = true;
         options.kubeconfig = Some("/k".into());
         options.lag = Duration::ZERO;
-        let all = " --volume=x --in-use --gce-project=p --rbd --policy-lag=0ms --kubeconfig=/k";
+        let all = " --volume=x --in-use --hand-made --gce-project=p --rbd --policy-lag=0ms --kubeconfig=/k";
         assert!(command(&options).ends_with(all), "{}", command(&options));
     }
 }

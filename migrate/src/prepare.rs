@@ -1,10 +1,11 @@
-//! What becomes of one volume of the cluster that was read.
+//! Puts together what is done with one volume: what it becomes, what stands against that, and what is written down of it.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::PersistentVolume;
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::DynamicObject;
+use kubernetes::object::annotation::CLASS_BETA;
 use serde_json::Value;
 use translation::Plugin;
 
@@ -59,8 +60,8 @@ pub(crate) fn prepare(
     let PlanInput { scope, classes } = input;
     let volume: PersistentVolume = serde_json::from_value(objects.volume.clone())?;
     let Some(plugin) = volume.spec.as_ref().and_then(Plugin::of_volume) else { return Ok(None) };
-    let class = volume.spec.as_ref().and_then(|spec| spec.storage_class_name.as_ref());
-    let class = class.and_then(|class| classes.get(class));
+    let class = class_name(&volume).and_then(|class| classes.get(class));
+    let users = users(objects);
     let entry = |becomes, obstacles| PlannedVolume {
         volume: text(objects.volume, "/metadata/name").to_owned(),
         claim: claim_key(objects.volume),
@@ -72,7 +73,7 @@ pub(crate) fn prepare(
         Ok(after) => after,
         Err(error) => return Ok(Some(Prepared { entry: entry(Err(error), Vec::new()), record: None })),
     };
-    let mut against = obstacles(scope, &volume, &after, &objects.users);
+    let mut against = obstacles(scope, &volume, &after, &users);
     against.extend(claim_obstacle(&volume, objects.claim));
     against.extend(held(objects.volume));
     let (before_json, after_json) = (serde_json::to_value(&volume)?, serde_json::to_value(&after)?);
@@ -109,12 +110,12 @@ pub(crate) fn prepare_back(
     });
     let record = there.back(objects.volume.clone(), claim);
     let after: PersistentVolume = serde_json::from_value(record.created(None))?;
-    let mut against = unsettled(&volume);
+    let (mut against, users) = (unsettled(&volume), users(objects));
     against.extend(claim_obstacle(&volume, objects.claim));
     against.extend(held(objects.volume));
-    against.extend(other_handle(&input.scope, &volume, &after, &objects.users));
+    against.extend(other_handle(&input.scope, &volume, &after, &users));
     if !input.scope.in_use {
-        against.extend(in_use(&objects.users));
+        against.extend(in_use(&users));
     }
     Ok(if against.is_empty() { Ok(record) } else { Err(against.join(", ")) })
 }
@@ -131,6 +132,21 @@ pub(crate) fn prepare_anew(input: &PlanInput, objects: &Objects<'_>, old: &Recor
     match record.filter(|_| entry.is_ready()) {
         Some(record) => Ok(record),
         None => Err(entry.becomes.err().map_or(entry.obstacles.join(", "), |error| error.to_string())),
+    }
+}
+
+/// The volume's class; the annotation comes first, and the volumes of the oldest clusters have nothing else.
+fn class_name(volume: &PersistentVolume) -> Option<&String> {
+    let annotations = volume.metadata.annotations.as_ref();
+    let annotation = annotations.and_then(|all| all.get(CLASS_BETA));
+    annotation.or(volume.spec.as_ref()?.storage_class_name.as_ref())
+}
+
+/// Who uses the volume. Pods of another claim, which has the name by now, do not.
+fn users(objects: &Objects<'_>) -> Users {
+    match bound(objects) {
+        Some(_) => objects.users.clone(),
+        None => Users { pods: Vec::new(), ..objects.users.clone() },
     }
 }
 

@@ -29,7 +29,7 @@ impl PlannedVolume {
 
     /// Whether no command converts it.
     pub fn is_never(&self) -> bool {
-        self.becomes.as_ref().is_err_and(|error| *error != ConversionError::NotAsked)
+        self.becomes.as_ref().is_err_and(|error| !error.is_for_now())
     }
 
     /// When it can be converted, if not at once.

@@ -44,6 +44,7 @@ async fn begin(flags: &Flags) -> Result<bool, MigrateError> {
         scope: Scope {
             plugins: Plugins { rbd: flags.rbd },
             in_use: flags.in_use,
+            hand_made: flags.hand_made,
             gce_project: given(&flags.gce_project),
         },
         only: given(&flags.volume),

@@ -73,6 +73,39 @@ fn volumes_in_use_are_left_alone_unless_told() {
     assert!(found(true).is_empty());
 }
 
+/// In-tree nobody deletes such a volume any more; its driver would.
+#[test]
+fn a_volume_made_by_hand_is_not_handed_to_deletion() {
+    let of = |annotations: Value, policy: &str| {
+        volume(annotations, json!({"cinder": {"volumeID": "id"}, "persistentVolumeReclaimPolicy": policy}))
+    };
+    let provisioned = json!({PROVISIONED_BY: "kubernetes.io/cinder"});
+    for (annotations, policy, hand_made, stands) in [
+        (json!({}), "Delete", false, true),
+        (json!({}), "Delete", true, false),
+        (json!({}), "Retain", false, false),
+        (provisioned, "Delete", false, false),
+    ] {
+        let (volume, scope) = (of(annotations, policy), Scope { hand_made, ..Scope::default() });
+        let found = obstacles(&scope, &volume, &volume, &Users::default());
+        let is_told = found.iter().any(|why| why.contains("to Retain, or give --hand-made"));
+        assert_eq!((found.len(), is_told), (usize::from(stands), stands), "{volume:?} {hand_made}");
+    }
+}
+
+#[test]
+fn what_a_label_or_a_binding_can_change_is_not_never() {
+    for (error, is_for_now) in [
+        (ConversionError::NotAsked, true),
+        (TranslationError::NoSecretNamespace.into(), true),
+        (TranslationError::Zone("z".to_owned()).into(), true),
+        (ConversionError::DiskPath, false),
+        (TranslationError::EbsId("x".to_owned()).into(), false),
+    ] {
+        assert_eq!(error.is_for_now(), is_for_now, "{error}");
+    }
+}
+
 #[test]
 fn a_disk_of_gce_needs_project_and_zone() {
     let scope = Scope { gce_project: Some("p".to_owned()), in_use: true, ..Scope::default() };
@@ -135,6 +168,7 @@ fn the_secret_for_the_deletion_is_written_down() {
 
 #[test]
 fn a_volume_on_its_way_out_and_a_claim_half_bound_must_wait() {
+    let scope = Scope { hand_made: true, ..Scope::default() };
     for (policy, phase, expected) in [
         ("Delete", "Released", &["it is Released: its volume is about to be deleted"][..]),
         ("Retain", "Released", &[]),
@@ -144,7 +178,7 @@ fn a_volume_on_its_way_out_and_a_claim_half_bound_must_wait() {
         let spec = json!({"cinder": {"volumeID": "id"}, "persistentVolumeReclaimPolicy": policy});
         let mut volume = volume(json!({}), spec);
         volume.status = serde_json::from_value(json!({"phase": phase})).unwrap();
-        let found = obstacles(&Scope::default(), &volume, &volume, &Users::default());
+        let found = obstacles(&scope, &volume, &volume, &Users::default());
         assert_eq!(found, expected, "{policy} {phase}");
     }
     let spec =

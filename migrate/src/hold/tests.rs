@@ -141,8 +141,30 @@ async fn the_policy_names_the_flag_of_the_last_command() {
     let (requests, asked) = server(&[exists(), present("mine"), made(), made()]);
     Hold::take(&requests, &Owner { undo: true, ..mine() }, LAG).await.unwrap();
     let asked = asked.lock().unwrap().clone();
-    let patch = json!({"metadata": {"annotations": annotations(&Owner { undo: true, ..mine() })}});
+    let version = json!({"annotations": annotations(&Owner { undo: true, ..mine() }), "uid": "u", "resourceVersion": ""});
+    let patch = json!({ "metadata": version });
     assert_eq!(asked[2], format!("PATCH {GROUP}/validatingadmissionpolicies/{NAME} {patch}"));
+}
+
+/// Another machine takes it first, with a copy of the undo file: it is looked at again.
+#[tokio::test(start_paused = true)]
+async fn two_that_take_the_policy_at_once_do_not_both_have_it() {
+    let conflict = || refusal(409, "Conflict", NAME, "changed");
+    let copied = taken(&[exists(), present("mine"), conflict(), run_elsewhere()]).await.unwrap_err();
+    assert!(copied.contains("lacks its last run"), "{copied}");
+    let made = (201, json!({}));
+    assert_eq!(taken(&[exists(), present("mine"), conflict(), present("mine"), made]).await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_policy_that_stays_at_the_end_is_told_as_that() {
+    let (requests, _) =
+        server(&[present("mine"), present("mine"), refusal(403, "Forbidden", NAME, "not you")]);
+    let error = release(&requests, &mine()).await.unwrap_err().to_string();
+    assert!(
+        error.starts_with("all is done, but the ValidatingAdmissionPolicy") && error.contains("not you"),
+        "{error}"
+    );
 }
 
 #[tokio::test]

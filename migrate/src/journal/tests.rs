@@ -92,9 +92,9 @@ fn only_an_undo_file_of_this_release_is_taken() {
         ("a\nb", "line 1"),
         (
             "{\"begin\":{\"version\":1,\"id\":\"a\"}}\n",
-            "line 1: this is no undo file of mooring migrate: give another name (version 1)",
+            "another release of mooring has written it (format 1): finish or undo with that release",
         ),
-        ("{\"begin\":{\"version\":1,\"id\":\"a\"}}\n{\"repl", "line 1"),
+        ("{\"begin\":{\"version\":1,\"id\":\"a\"}}\n{\"repl", "another release"),
         ("{\"created\":{\"volume\":\"a\",\"uid\":\"u\"}}\n", "line 1"),
         (&format!("{ours}{{}}\n"), "line 2"),
         (&format!("{ours}{{}}\n{{\"repl"), "line 2"),

@@ -66,6 +66,34 @@ fn a_claim_is_taken_by_its_uid_alone() {
     }
 }
 
+/// A claim was made again under its name, with another volume.
+#[test]
+fn pods_of_another_claim_of_the_name_do_not_use_the_volume() {
+    let mut volume = in_tree();
+    volume["status"]["phase"] = json!("Released");
+    volume["spec"]["persistentVolumeReclaimPolicy"] = json!("Retain");
+    let users = || Users { pods: vec!["ns/web".to_owned()], ..Users::default() };
+    for (uid, expected) in
+        [("other", &[][..]), ("cu", &["it is used by ns/web", "its claim is not bound to it"])]
+    {
+        let mut claim = claim(&json!(uid));
+        claim.data["spec"]["volumeName"] = json!("another");
+        let objects = Objects { users: users(), ..objects(&volume, &claim) };
+        let found = prepare(&PlanInput::default(), &objects).unwrap().unwrap();
+        assert_eq!(found.entry.obstacles, expected, "{uid}");
+    }
+}
+
+#[test]
+fn the_class_in_a_volumes_annotation_comes_first() {
+    let with = |annotations: Value| {
+        let volume = json!({"metadata": {"annotations": annotations}, "spec": {"storageClassName": "spec"}});
+        serde_json::from_value::<PersistentVolume>(volume).unwrap()
+    };
+    assert_eq!(class_name(&with(json!({CLASS_BETA: "beta"}))).unwrap(), "beta");
+    assert_eq!(class_name(&with(json!({}))).unwrap(), "spec");
+}
+
 #[test]
 fn the_way_back_undoes_the_claims_changes_too() {
     let before = claim(&json!("cu"));

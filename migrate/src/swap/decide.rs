@@ -37,6 +37,8 @@ pub(super) struct View<'a> {
     pub(super) deleting: Option<&'a Deleting>,
     /// The uid of the new volume, if the undo file says that we have created it.
     pub(super) created: Option<&'a str>,
+    /// Why the API server refuses the new volume, though it said that it would take it.
+    pub(super) unfit: Option<&'a str>,
     /// The API server would take the new volume.
     pub(super) tried: bool,
     /// The API server refuses to call this claim Lost.
@@ -68,8 +70,12 @@ pub(super) enum Step {
     Release,
     /// Wait for others to take off theirs.
     AwaitRelease,
+    /// Write down that the old volume is deleted.
+    NoteDeleted,
     /// Create the new volume.
     Create,
+    /// Create the old volume again.
+    Restore,
     /// Write down that we have created it.
     NoteCreated,
     /// Wait for kube-controller-manager to bind the new volume.
@@ -88,7 +94,10 @@ pub(super) fn decide(view: &View<'_>) -> Step {
     let deleting = view.deleting.filter(|deleting| deleting.uid == old);
     let Some(volume) = view.volume else {
         return match (deleting, view.created) {
+            (Some(_), None) if view.unfit.is_some() => Step::Restore,
             (Some(_), None) => Step::Create,
+            // A bound volume goes only when its finalizers are taken off it, as we do. So the undo file lacks a line.
+            (None, None) if view.claim.is_some_and(is_marked) => Step::NoteDeleted,
             _ => free(view, Ended::Gone, "somebody deleted it".to_owned()),
         };
     };
@@ -96,10 +105,7 @@ pub(super) fn decide(view: &View<'_>) -> Step {
     if uid != old {
         return match (deleting, view.created) {
             (Some(_), Some(created)) if created == uid => settle(view, volume),
-            // The old form, created again, is known as ours by the policy that we hold.
-            (Some(_), None) if ends_at(volume, &view.record.changes) || retained(volume).is_some() => {
-                Step::NoteCreated
-            }
+            (Some(_), None) if is_ours(view, volume) => Step::NoteCreated,
             _ => give_up(view, volume, "somebody else has replaced it".to_owned()),
         };
     }
@@ -117,6 +123,12 @@ pub(super) fn decide(view: &View<'_>) -> Step {
         Some(why) => give_up(view, volume, why),
         None => replace(view, volume),
     }
+}
+
+/// Whether we have created this volume. The old form is known by the policy that we hold too.
+fn is_ours(view: &View<'_>, volume: &Value) -> bool {
+    let is_old_form = view.unfit.is_some() && begins_at(volume, &view.record.changes);
+    ends_at(volume, &view.record.changes) || is_old_form || retained(volume).is_some()
 }
 
 /// What stands against deleting the old volume.
@@ -183,7 +195,7 @@ fn put_back(volume: &Value) -> Option<Step> {
 
 /// The volume that we have created is there: the new one, or the old form again.
 fn settle(view: &View<'_>, volume: &Value) -> Step {
-    let is_new = ends_at(volume, &view.record.changes);
+    let is_new = view.unfit.is_none();
     let claim = match (&view.record.claim, view.claim) {
         (None, _) => None,
         (Some(_), Some(claim)) => Some(claim),
@@ -206,7 +218,7 @@ fn settle(view: &View<'_>, volume: &Value) -> Step {
     match claim {
         Some(claim) if is_marked(claim) => Step::Unmark { undone: !is_new },
         _ if is_new => Step::End(Ended::Replaced, None),
-        _ => Step::End(Ended::AsItWas, Some("the API server does not take the new object".to_owned())),
+        _ => Step::End(Ended::AsItWas, view.unfit.map(str::to_owned)),
     }
 }
 

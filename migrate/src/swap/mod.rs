@@ -115,7 +115,7 @@ struct Known {
     proved: bool,
     judged: bool,
     refused: Option<String>,
-    /// Why the API server refuses the new volume, after it has taken the old form again.
+    /// Why the API server refuses the new volume.
     unfit: Option<String>,
 }
 
@@ -150,7 +150,7 @@ impl Swap<'_, '_> {
             proved: false,
             judged,
             refused: self.against.clone(),
-            unfit: None,
+            unfit: entry.unfit.clone(),
         };
         known.claim = known.own(claim);
         if !judged {
@@ -162,7 +162,7 @@ impl Swap<'_, '_> {
             let step = decide(&known.view());
             if let Step::End(how, why) = step {
                 self.journal.ended(name, how)?;
-                return match known.unfit {
+                return match known.unfit.filter(|_| how == Ended::AsItWas && known.created.is_some()) {
                     Some(unfit) => Err(SwapError::Restored(unfit)),
                     None => Ok((how, why)),
                 };
@@ -211,7 +211,15 @@ impl Swap<'_, '_> {
                 self.spare(known)?;
                 return Ok(true);
             }
-            Step::Release => ("take the finalizers off it", self.release(known).await),
+            Step::NoteDeleted => {
+                self.note_deleted(known)?;
+                return Ok(true);
+            }
+            Step::Restore => return self.restore(known).await,
+            Step::Release => {
+                self.note_seen(known)?;
+                ("take the finalizers off it", self.release(known).await)
+            }
             Step::AwaitRelease => return self.wait(known, &Step::AwaitRelease, RELEASE).await,
             Step::Create => return self.create(known).await,
             Step::NoteCreated => {
@@ -241,6 +249,7 @@ impl Known {
             claim: self.claim.as_ref(),
             deleting: self.deleting.as_ref(),
             created: self.created.as_deref(),
+            unfit: self.unfit.as_deref(),
             tried: self.tried,
             proved: self.proved,
             judged: self.judged,

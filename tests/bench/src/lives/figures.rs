@@ -4,6 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+/// How many volumes, on how many nodes, and how often.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Size {
+    pub(crate) volumes: usize,
+    pub(crate) nodes: usize,
+    pub(crate) runs: usize,
+}
+
 /// What is done with all volumes, one after the other.
 pub(super) const PHASES: [Phase; 5] =
     [Phase::Provision, Phase::Attach, Phase::Expand, Phase::Detach, Phase::Delete];

@@ -13,17 +13,10 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use crate::stand::{Programs, Stand};
+pub(crate) use figures::Size;
 use figures::{PHASES, Run};
 use sampler::Sampler;
 pub(crate) use sets::Set;
-
-/// How many volumes, on how many nodes, and how often.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Size {
-    pub(crate) volumes: usize,
-    pub(crate) nodes: usize,
-    pub(crate) runs: usize,
-}
 
 /// Where the figures go beside the terminal.
 #[derive(Debug, Default)]

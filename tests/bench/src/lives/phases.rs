@@ -13,8 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use super::Size;
-use super::figures::{Phase, PhaseFigures};
+use super::figures::{Phase, PhaseFigures, Size};
 use super::sets::Sidecars;
 use crate::latency::Times;
 use crate::stand::Stand;

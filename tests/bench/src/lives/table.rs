@@ -5,8 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use super::Size;
-use super::figures::{PHASES, Run};
+use super::figures::{PHASES, Run, Size};
 
 /// Between these lines of BENCHMARKS.md stands what this command writes.
 const MARKS: [&str; 2] = ["<!-- bench lives -->\n", "<!-- end of bench lives -->\n"];

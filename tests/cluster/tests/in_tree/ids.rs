@@ -1,7 +1,6 @@
 //! Our driver with volume ids as the drivers of the clouds have them: a stand-in before its socket adds and takes off what
 //! makes an id of a disk of Google, a URI of Azure, or the path of a vSphere disk. It remembers what it was asked to change.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -29,13 +28,13 @@ pub(crate) struct StandIn {
     asked: Asked,
 }
 
-/// Each different request, as text.
-type Asked = Arc<Mutex<BTreeSet<String>>>;
+/// Each request, as text.
+type Asked = Arc<Mutex<Vec<String>>>;
 
 impl StandIn {
     /// What was asked for that changes something.
     pub(crate) fn asked(&self) -> Vec<String> {
-        self.asked.lock().expect("a lock").iter().cloned().collect()
+        self.asked.lock().expect("a lock").clone()
     }
 }
 
@@ -143,7 +142,7 @@ impl Ids {
         let mut request = request.into_inner();
         let method = R::METHOD.rsplit('/').next().unwrap_or_default();
         if !READING.iter().any(|word| method.starts_with(word) || method.starts_with("ControllerGet")) {
-            self.asked.lock().expect("a lock").insert(format!("{method} {request:?}"));
+            self.asked.lock().expect("a lock").push(format!("{method} {request:?}"));
         }
         request.owned(self.plugin);
         let mut reply = self.driver.call(request, LIMIT).await?;

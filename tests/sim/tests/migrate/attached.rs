@@ -14,7 +14,7 @@ use crate::site::{RETAINED, Site, VOLUMES, volume};
 async fn with_disk() -> Site {
     let site = Site::new().await;
     let mut disk = volume("disk");
-    disk["metadata"] = json!({"name": "disk", "labels": {"topology.kubernetes.io/zone": "us-central1-a"}});
+    disk["metadata"]["labels"] = json!({"topology.kubernetes.io/zone": "us-central1-a"});
     disk["spec"].as_object_mut().unwrap().remove("cinder");
     disk["spec"]["gcePersistentDisk"] = json!({"pdName": "d"});
     site.world.api.put(disk);

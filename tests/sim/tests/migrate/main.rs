@@ -4,6 +4,7 @@
 mod again;
 mod attached;
 mod meanwhile;
+mod new_form;
 mod plan;
 mod refused;
 mod site;

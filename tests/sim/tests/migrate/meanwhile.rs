@@ -62,9 +62,12 @@ impl Action {
             Action::AddFinalizer => change(VOLUMES, "data", |volume| {
                 volume["metadata"]["finalizers"].as_array_mut().unwrap().push(json!(KEEPER));
             }),
-            Action::Label => {
-                change(VOLUMES, "data", |volume| volume["metadata"]["labels"] = json!({"mine": "yes"}))
-            }
+            // Also while it is being deleted.
+            Action::Label => api
+                .edit_if_there(VOLUMES, "data", |volume| {
+                    volume["metadata"]["labels"] = json!({"mine": "yes"})
+                })
+                .is_some(),
             Action::Bind => {
                 let claim = api.put(claim("late", "free"));
                 // The first write of a binding.
