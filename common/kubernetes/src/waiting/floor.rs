@@ -1,7 +1,7 @@
 //! How often a waiter is woken.
 //!
-//! The first change wakes it at once. An object that changes again and again, or that a late API server shows in an older
-//! version than the watch, must not make it try without pause: each time it waits twice as long for the next.
+//! The first change wakes it at once. An object may change often, and a late API server may return an older version than the
+//! watch. In both cases the pause before the next wake-up doubles each time.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 /// Shortest time between the first time that somebody is woken and the second.
 const FIRST: Duration = Duration::from_secs(1);
-/// No such time is longer. Who was not woken for twice as long starts anew.
+/// Longest pause between two wake-ups. After twice that time without a wake-up, the pause is [`FIRST`] again.
 const LONGEST: Duration = Duration::from_secs(60);
 
 struct Woken {
