@@ -142,6 +142,9 @@ pub(crate) enum ProvisionError {
         /// The PersistentVolume that has it.
         holder: String,
     },
+    /// The volume was made for a claim that is another node's by now.
+    #[error("the claim has its volume on another node, or will: the one that was made here is not needed")]
+    GivenAway,
     /// Whether the name is free cannot be told.
     #[error("cannot read PersistentVolume {name}: {reason}")]
     Lookup {
@@ -178,6 +181,7 @@ impl ProvisionError {
             | Self::NameTaken(_)
             | Self::NameInUse(_)
             | Self::VolumeTaken { .. }
+            | Self::GivenAway
             | Self::Class(_)
             // The volume is deleted again: nothing is left of the request.
             | Self::TooSmall { cleanup: None, .. }

@@ -288,7 +288,8 @@ impl Claims {
     async fn provision(&self, attempt: Attempt, begun: Instant) -> Result<(), Failure> {
         let claim = attempt.claim().clone();
         let name = volume_name(&self.config, &claim.meta.uid.to_string()).ok_or(ProvisionError::NoName)?;
-        if self.has_volume(&claim, &name).await? {
+        let is_first = matches!(attempt, Attempt::New(..));
+        if self.has_volume(&claim, &name, !is_first).await? {
             return Ok(());
         }
         if self.is_waiting(&claim) {
@@ -296,7 +297,6 @@ impl Claims {
                 format!("External provisioner is provisioning volume for claim \"{}\"", claim.meta.key);
             self.tell(&claim, Kind::Normal, "Provisioning", message);
         }
-        let is_first = matches!(attempt, Attempt::New(..));
         let (sent, request) = self.request(attempt, name).await?;
         self.intents.record(&sent).await?;
         if is_first {
@@ -325,7 +325,11 @@ impl Claims {
         if self.memory().unsaved(&claim.meta.uid).is_some() {
             self.unsaved.add(ClaimId::of(&claim), Place::lane(0));
         }
-        Ok(saved.map(drop)?)
+        match saved {
+            // The queue of unsaved volumes deletes it: nothing is wrong with the claim.
+            Ok(_) | Err(ProvisionError::GivenAway) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Whether the cache has a PersistentVolume of the claim's volume name.
@@ -340,7 +344,7 @@ impl Claims {
     }
 
     /// The claim of this key, if it waits for a volume of our driver.
-    fn waiting(&self, key: &Key) -> Option<Arc<Claim>> {
+    pub(super) fn waiting(&self, key: &Key) -> Option<Arc<Claim>> {
         self.claims.get(key).filter(|claim| claim.waits_for(self.claims.scope()))
     }
 }

@@ -1,5 +1,6 @@
 //! One provisioner on each node (docs/upstream/provisioner.md, "Node deployment").
 
+mod lost;
 mod sources;
 
 use std::collections::BTreeMap;
