@@ -94,7 +94,7 @@ impl Claims {
     async fn prepared_here(&self, claim: &Claim, class: &Class, node: &NodeSettings) -> Option<Prepared> {
         let name = volume_name(&self.config, &claim.meta.uid.to_string())?;
         let known = self.nodes.as_ref().map(|nodes| nodes.known(Some(&node.name))).unwrap_or_default();
-        let found = self.found(claim).await.ok()?;
+        let found = self.found(claim, false).await.ok()?;
         prepare(&self.config, claim, class, name, &known, &found).ok()
     }
 }

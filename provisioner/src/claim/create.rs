@@ -63,10 +63,11 @@ impl Claims {
     }
 
     /// The attempt is over: lets go of the source, and frees the claim's volume name for other claims, unless something may still
-    /// come of what was done.
-    pub(super) fn free(&self, claim: &Claim) {
-        self.memory().end_use(&claim.meta.uid);
-        self.settle_snapshot(claim);
+    /// come of what was done. `was_sent`: a request for the claim was sent before. A source that was not used is not looked at.
+    pub(super) fn free(&self, claim: &Claim, was_sent: bool) {
+        if self.memory().end_use(&claim.meta.uid) || was_sent {
+            self.settle_snapshot(claim);
+        }
         if names_may_collide(&self.config)
             && let Some(name) = volume_name(&self.config, &claim.meta.uid.to_string())
         {
@@ -179,8 +180,7 @@ impl Claims {
             }
             Attempt::New(claim, class) => (claim, class),
         };
-        self.begin_use(&claim).await;
-        let found = self.found(&claim).await?;
+        let found = self.found(&claim, true).await?;
         let prepared = prepare(&self.config, &claim, &class, name, &self.known(&claim), &found);
         let mut prepared = prepared.inspect_err(|error| {
             if let ProvisionError::Source(error) = error {

@@ -123,9 +123,9 @@ impl Memory {
         free
     }
 
-    /// The attempt for this claim is over.
-    pub(crate) fn end_use(&mut self, uid: &Uid) {
-        self.uses.remove(uid);
+    /// The attempt for this claim is over. Whether it has used a source.
+    pub(crate) fn end_use(&mut self, uid: &Uid) -> bool {
+        self.uses.remove(uid).is_some()
     }
 
     /// Whether an attempt to use the source is being made, or a request that names it is open: it may still be under way, or

@@ -213,20 +213,20 @@ impl Claims {
     /// Makes one attempt, and remembers a volume that the driver may still create.
     async fn attempt(&self, attempt: Attempt) -> Outcome {
         let (begun, claim, class) = (Instant::now(), attempt.claim().clone(), attempt.class().clone());
-        let uid = &claim.meta.uid;
+        let (uid, was_sent) = (&claim.meta.uid, matches!(attempt, Attempt::Again(_)));
         self.memory().begin(uid, &class.meta.uid);
         self.unplaced.forget(&ClaimId::of(&claim));
         let Failure { error, sent, is_first } = match self.provision(attempt, begun).await {
             Ok(()) => {
                 self.memory().settle_all(uid);
-                self.free(&claim);
+                self.free(&claim, was_sent);
                 let done = self.has_object(&claim) || !self.is_waiting(&claim);
                 return if done { Outcome::Done } else { Outcome::After(LOOK_AGAIN) };
             }
             Err(failure) => failure,
         };
         if error.is_for_populator() {
-            self.free(&claim);
+            self.free(&claim, was_sent);
             return self.left_to_populator(&claim);
         }
         let state = self.state_after(&error, &claim).await;
@@ -246,7 +246,7 @@ impl Claims {
         if self.waits_in_vain(&claim, &error).await {
             self.memory().give_up(uid);
         }
-        self.free(&claim);
+        self.free(&claim, was_sent);
         if state != State::NoChange {
             self.capacity.failed(class.meta.name());
         }

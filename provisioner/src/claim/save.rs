@@ -217,7 +217,7 @@ impl Job<ClaimId> for UnsavedVolumes {
             Ok(false) => Outcome::Retry,
             Err(error) => claims.give_up_or_retry(&unsaved, &error).await,
         };
-        claims.free(&unsaved.claim);
+        claims.free(&unsaved.claim, true);
         claims.settle_intents(&id.uid);
         outcome
     }

@@ -124,12 +124,14 @@ impl Claims {
         }
         let asked = Asked::Snapshot(key.clone());
         let deleting = snapshots.held.get(key).is_some_and(|held| held.meta.deleting);
-        let waits = self.waits_for_source(&asked, |_| true);
+        let Some(grants) = self.grants_for(&asked).await else { return Outcome::Retry };
+        let waits = self.waits_for_source(&asked, &grants, |_| true);
         let under_way = self.memory().is_used(&asked)
-            || self.waits_for_source(&asked, |claim| self.may_have_been_sent(claim));
-        // It is queued again when the claim is gone or has its volume, and when the request has an answer.
+            || self.waits_for_source(&asked, &grants, |claim| self.may_have_been_sent(claim));
         if is_needed(under_way, waits, deleting) {
-            return Outcome::Done;
+            // It is queued again when the claim is gone or has its volume, and when the request has an answer. Nobody says
+            // when a grant is withdrawn.
+            return if grants.is_empty() { Outcome::Done } else { Outcome::Retry };
         }
         let is_ours = self.memory().ours.contains_key(key);
         if self.config.node.is_some() && !is_ours && snapshots.held.get(key).is_none() {
