@@ -22,9 +22,15 @@ impl Claims {
         self.intents.clone()
     }
 
-    /// Polls for what claims wait for. Never ends.
+    /// Polls for what claims wait for, and wakes those that are to be woken later. Never ends.
     pub(crate) async fn poll(&self) {
-        self.uncached.poll().await;
+        futures::join!(self.uncached.poll(), async {
+            loop {
+                for id in self.unplaced.take_late().await {
+                    self.queue.add(id, Place::lane(0));
+                }
+            }
+        });
     }
 
     /// A request that an earlier process may have sent: it is sent again until there is a final answer, unless the volume

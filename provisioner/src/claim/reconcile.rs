@@ -80,7 +80,7 @@ pub(crate) struct Claims {
     pub(super) volumes: Collection<Volume>,
     pub(super) nodes: Option<Nodes>,
     capacity: Trigger,
-    unplaced: Unplaced,
+    pub(super) unplaced: Unplaced,
     memory: Mutex<Memory>,
     pub(super) inherited: Inherited,
     pub(super) unsaved: WorkQueue<ClaimId>,
@@ -354,6 +354,7 @@ impl Job<ClaimId> for Claims {
         let outcome = self.pass(&id).await;
         self.settle_intents(&id.uid);
         self.uncached.settle(&id);
+        self.unplaced.settle(&id);
         outcome
     }
 }
