@@ -28,7 +28,7 @@ pub(crate) struct Memory {
     left: HashSet<Uid>,
     contests: HashMap<Uid, Contest>,
     uses: HashMap<Uid, Asked>,
-    releasing: HashSet<Key>,
+    releasing: HashSet<Asked>,
     /// When this node may let go of a source that is another node's, perhaps.
     turns: HashMap<Asked, Instant>,
     /// Snapshots of our driver that may bear our finalizer, with the uid of each: another may get its name.
@@ -116,7 +116,7 @@ impl Memory {
     /// An attempt begins that may fill the claim's volume from this. False: it has to wait, because our finalizer is just being
     /// taken off.
     pub(crate) fn begin_use(&mut self, uid: &Uid, source: &Asked) -> bool {
-        let free = !self.releasing.contains(source.key());
+        let free = !self.releasing.contains(source);
         if free {
             self.uses.insert(uid.clone(), source.clone());
         }
@@ -139,7 +139,7 @@ impl Memory {
     /// Our finalizer is about to be taken off the source, and no attempt to use it may begin until [`Memory::end_release`].
     /// False: it is in use.
     pub(crate) fn begin_release(&mut self, source: &Asked) -> bool {
-        !self.is_used(source) && self.releasing.insert(source.key().clone())
+        !self.is_used(source) && self.releasing.insert(source.clone())
     }
 
     /// How long this node still leaves it to others to let go of the source. With the first call a random time begins, so that
@@ -160,7 +160,7 @@ impl Memory {
     }
 
     /// The finalizer is off, or was not to be had.
-    pub(crate) fn end_release(&mut self, source: &Key) {
+    pub(crate) fn end_release(&mut self, source: &Asked) {
         self.releasing.remove(source);
     }
 
@@ -290,7 +290,7 @@ mod tests {
         memory.end_use(&claim);
         assert!(memory.begin_release(&snapshot) && !memory.begin_use(&another, &snapshot));
         assert!(!memory.is_used(&snapshot));
-        memory.end_release(snapshot.key());
+        memory.end_release(&snapshot);
         assert!(memory.begin_use(&another, &snapshot) && memory.is_used(&snapshot));
         memory.forget(&another);
         assert!(!memory.is_used(&snapshot), "a claim that is gone uses nothing");

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 mod finalizer;
 pub(crate) mod held;
+mod releasing;
 pub(crate) mod snapshot;
 
 use self::finalizer::{add_finalizer, remove_finalizer};
@@ -79,6 +80,9 @@ impl Claims {
         if let Some(later) = self.is_for_others(&asked, false).await {
             return later;
         }
+        // A claim may have come meanwhile.
+        let releasing = self.begin_release(&asked).filter(|_| !self.is_being_cloned(&asked, &grants));
+        let Some(_releasing) = releasing else { return Outcome::Retry };
         match self.edit(&source.meta, |live| remove_finalizer(live, CLONING_PROTECTION)).await {
             Ok(Edited::Done | Edited::Gone) => {
                 base::info!("Nothing is cloned from the claim: it may go"; "claim" => key);

@@ -10,6 +10,7 @@ use kubernetes::object::{Claim, Class, Key, Volume};
 use kubernetes::store::Store;
 use kubernetes::waiting::Uncached;
 use process::Seat;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::background::Sent;
@@ -88,6 +89,8 @@ pub(crate) struct Claims {
     pub(super) intents: Arc<Intents>,
     /// The sources of claims, where they are snapshots.
     pub(super) snapshots: Option<Snapshots>,
+    /// Notified when a source was let go of, or could not be.
+    pub(super) released: Arc<Notify>,
     /// Objects that claims wait for.
     pub(super) uncached: Arc<Uncached<ClaimId>>,
     pub(super) queue: WorkQueue<ClaimId>,
@@ -138,6 +141,7 @@ impl Claims {
             metrics,
             intents,
             snapshots,
+            released: Arc::default(),
             uncached,
             queue,
         }

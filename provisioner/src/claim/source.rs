@@ -14,18 +14,6 @@ use super::reconcile::Claims;
 use super::request::{Asked, Found, SourceError, asked, may_refer};
 
 impl Claims {
-    /// From now on until [`Claims::free`] the claim's source is not let go of.
-    async fn begin_use(&self, claim: &Claim, source: &Asked) {
-        loop {
-            let released = self.released();
-            if self.memory().begin_use(&claim.meta.uid, source) {
-                return;
-            }
-            // Our finalizer is just being taken off: what we would read of it may be wrong a moment later.
-            released.await;
-        }
-    }
-
     /// What there is of the claim's source; nothing for a claim whose source will be refused unseen. If the claim may have it,
     /// an `attempt` uses it from then on, until [`Claims::free`].
     ///
