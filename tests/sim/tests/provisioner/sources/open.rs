@@ -285,6 +285,34 @@ async fn request_that_lacks_claim_and_secret_holds_no_source() {
     }
 }
 
+/// Only our cache lacks the claim: its Secret may come back, and then the request is sent again.
+#[tokio::test(start_paused = true)]
+async fn request_of_a_claim_that_is_still_there_holds_its_source() {
+    for (plural, source, wanted) in [
+        ("volumesnapshots", "snap", restoring(waiting("data"))),
+        ("persistentvolumeclaims", "source", cloning(waiting("data"))),
+    ] {
+        let world = world();
+        let key = json!({"csi.storage.k8s.io/provisioner-secret-name": "key", "csi.storage.k8s.io/provisioner-secret-namespace": "default"});
+        world.api.put(with(class(), json!({"parameters": key})));
+        world.api.put(objects::secret("default", "key", json!({"token": "aHVzaA=="})));
+        world.driver.script("CreateVolume", [Reply::error(Code::DeadlineExceeded, "slow")]);
+        let _running = PROVISIONER.run(&world, knowing);
+        world.api.put(wanted);
+        while calls(&world).is_empty() {
+            sleep(Duration::from_millis(1)).await;
+        }
+        world.api.edit("persistentvolumeclaims", "data", |claim| {
+            claim["metadata"]["annotations"] =
+                json!({"volume.kubernetes.io/storage-provisioner": "other.example"});
+        });
+        assert!(world.api.delete("secrets", "key") && world.api.delete(plural, source));
+        sleep(600 * SECOND).await;
+        assert!(super::is_held(&world) || holding::is_held(&world), "{source}");
+        assert_eq!(calls(&world).len(), 1, "{source}");
+    }
+}
+
 /// All put the finalizer on at the same moment; another controller writes to the source meanwhile.
 #[tokio::test(start_paused = true)]
 async fn clones_that_meet_at_their_source_fail_nobody() {
