@@ -250,6 +250,14 @@ fn host(operator: &str, values: &[&str]) -> Value {
     json!([{"matchExpressions": [{"key": "host", "operator": operator, "values": values}]}])
 }
 
+fn rack(operator: &str, value: &str) -> Value {
+    json!([{"matchExpressions": [{"key": "rack", "operator": operator, "values": [value]}]}])
+}
+
+fn named(node: &str) -> Value {
+    json!([{"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}])
+}
+
 /// Its own node may be gone for good.
 #[tokio::test(start_paused = true)]
 async fn finalizer_comes_off_the_retained_volume_of_another_node() {
@@ -270,10 +278,20 @@ async fn node_deletes_the_volumes_that_its_affinity_lets_it_reach() {
         ("no value", host("DoesNotExist", &[]), &kept[..]),
         ("not this value", host("NotIn", &["node-1"]), &kept[..]),
         ("not another value", host("NotIn", &["node-2"]), &deleted[..]),
+        ("a greater number", rack("Gt", "3"), &deleted[..]),
+        ("not so great a number", rack("Gt", "4"), &kept[..]),
+        ("a lesser number", rack("Lt", "5"), &deleted[..]),
+        ("not so small a number", rack("Lt", "4"), &kept[..]),
+        ("its name", named("node-1"), &deleted[..]),
+        ("another name", named("node-2"), &kept[..]),
     ] {
         let writes = ["delete persistentvolumes 200", "patch persistentvolumes 200"];
         let writes = if calls.is_empty() { &[][..] } else { &writes[..] };
-        ON_NODE.case(name, [class(), released_at(required, "Delete")]).ends_with(calls, writes).await;
+        let case = ON_NODE.case(name, [class(), released_at(required, "Delete")]).config(|config| {
+            let segments = &mut config.node.as_mut().unwrap().segments;
+            segments.insert("rack".to_owned(), "4".to_owned());
+        });
+        case.ends_with(calls, writes).await;
     }
     let case =
         ON_NODE.case("driver without topology", [class(), released_at(host("In", &["node-2"]), "Delete")]);
