@@ -185,6 +185,25 @@ async fn node_without_room_does_not_select_itself() {
     assert_eq!(made_for(&world), ["node-2", "node-3"]);
 }
 
+/// Upstream asks every 15 minutes.
+#[tokio::test(start_paused = true)]
+async fn node_without_room_asks_for_it_ever_less_often() {
+    let (world, _running) = three([0; 3]);
+    world.api.put(waiting("data"));
+    let asked = async |hours: u64| {
+        let before = world.driver.calls_of("GetCapacity").len();
+        sleep(Duration::from_secs(3600 * hours)).await;
+        world.driver.calls_of("GetCapacity").len() - before
+    };
+    let first = asked(1).await;
+    assert!((3 * 8..3 * 15).contains(&first), "{first}");
+    let later = asked(10).await;
+    assert!((3 * 36..=3 * 40).contains(&later), "{later}");
+    set_room(&world, "node-2", GIB);
+    sleep(Duration::from_secs(1000)).await;
+    assert_eq!(made_for(&world), ["node-2"]);
+}
+
 /// What the answer to GetCapacity would be is unknown: the owner finds out, and can say so.
 #[tokio::test(start_paused = true)]
 async fn failed_capacity_check_counts_as_room() {
