@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use base::leadership::Leadership;
 use provisioner::{Config, Place};
 use serde_json::{Value, json};
+use sim::crash::{self, Scenario};
 use sim::{Driver, Reply, Running, Settings, Volume, World};
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use super::{ON_NODE, on};
 use crate::harness::{INTENTS, bound, events, intents, no_volumes};
@@ -154,4 +157,44 @@ async fn volume_of_a_claim_without_a_node_is_used() {
     let _first = run(&story.first, "node-1");
     bound(&story.world, "data").await;
     assert_eq!((made(&story.first), places(&story.world)), (1, vec![json!("node-1")]));
+}
+
+/// The other node's object of the claim, whose volume has the same id there.
+fn made_elsewhere(claim: &Value) -> Value {
+    let uid = claim["metadata"]["uid"].as_str().unwrap();
+    let [_, mut volume] = sim::objects::bound("data", &format!("pvc-{uid}"));
+    volume["spec"]["claimRef"]["uid"] = claim["metadata"]["uid"].clone();
+    volume["spec"]["csi"]["volumeHandle"] = json!(sim::id_of(&format!("pvc-{uid}")));
+    let is = json!({"key": "host", "operator": "In", "values": ["node-2"]});
+    volume["spec"]["nodeAffinity"] = json!({"required": {"nodeSelectorTerms": [{"matchExpressions": [is]}]}});
+    volume
+}
+
+/// Whoever was first has the claim, and the other has nothing.
+#[test]
+fn crash_anywhere_while_another_node_takes_over_leaks_none() {
+    async fn sidecar(world: World) {
+        ON_NODE.live(world, config("node-1"), Leadership::always(), CancellationToken::new()).await;
+    }
+    let scenario = Scenario::new(sidecar, |world: World| async move {
+        let _binder = world.binder();
+        world.driver.script("CreateVolume", [Reply::LostReply]);
+        let claim = world.api.put(selected("data", "node-1"));
+        sleep(2 * SECOND).await;
+        if world.api.count("persistentvolumes") == 0 {
+            select(&world, "data", "node-2");
+            world.api.put(made_elsewhere(&claim));
+        }
+        sleep(900 * SECOND).await;
+    });
+    let scenario = scenario.prepare(|world| drop(world.api.put(late()))).check(|world| {
+        let (places, left, written) = (places(world), made(world), intents(world));
+        let own = places.iter().filter(|place| **place == "node-1").count();
+        if places.len() == 1 && left == own && written.is_empty() {
+            return Ok(());
+        }
+        Err(format!("{places:?}, {left} volumes here, written down: {written:?}"))
+    });
+    let report = crash::everywhere(&scenario);
+    assert!(report.steps.iter().any(|step| step.is_rpc("DeleteVolume")), "{:?}", report.steps);
 }
