@@ -1,0 +1,74 @@
+//! From what is known of the cluster to the answer about one object.
+
+use crate::ask::{Ask, Kind};
+use crate::claim;
+use crate::finding::Answer;
+use crate::view::{Found, Look, View};
+
+/// What is asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// A claim, a volume, an attachment or a snapshot.
+    pub(crate) kind: Kind,
+    /// Its namespace; empty for what has none.
+    pub(crate) namespace: String,
+    /// Its name.
+    pub(crate) name: String,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoAnswer {
+    /// There is no such object.
+    #[error("there is no {0}")]
+    NotFound(String),
+    /// The cluster does not know the kind.
+    #[error("this cluster has no {0}: install the definitions (CRDs) of external-snapshotter")]
+    NoKind(&'static str),
+    /// It cannot be read.
+    #[error("cannot read {0}")]
+    Unreadable(String),
+}
+
+/// The answer, as far as the view knows. It is final once all that was asked is known.
+///
+/// # Errors
+/// The object itself is not there, or cannot be read.
+pub(crate) fn decide(view: &View, target: &Target) -> Result<Answer, NoAnswer> {
+    let Target { kind, namespace, name } = target;
+    let object = match view.one(*kind, namespace, name) {
+        Look::There(object) => object,
+        Look::Absent | Look::Unknown => return Err(no_answer(view, target)),
+    };
+    let (state, findings) = claim::reasons(view, object);
+    Ok(Answer {
+        kind: kind.name(),
+        namespace: namespace.clone(),
+        name: name.clone(),
+        state,
+        findings,
+        unread: Vec::new(),
+        again: view.again(),
+    })
+}
+
+fn no_answer(view: &View, target: &Target) -> NoAnswer {
+    let ask = Ask::one(target.kind, &target.namespace, &target.name);
+    let what = ask.words();
+    match view.found(&ask) {
+        Some(Found::NoKind) => NoAnswer::NoKind(target.kind.resource().plural),
+        Some(Found::Refused(rule)) => NoAnswer::Unreadable(format!("{what}: a role needs {rule}")),
+        Some(Found::Failed(why)) => NoAnswer::Unreadable(format!("{what}: {why}")),
+        Some(Found::Nothing | Found::Object(_) | Found::Objects(_)) | None => NoAnswer::NotFound(what),
+    }
+}
+
+/// One line for each question that had no answer.
+pub(crate) fn unread<'a>(asked: impl Iterator<Item = (&'a Ask, &'a Found)>) -> Vec<String> {
+    let line = |(ask, found): (&Ask, &Found)| match found {
+        Found::Refused(rule) => Some(format!("{}: a role needs {rule}", ask.words())),
+        Found::Failed(why) => Some(format!("{}: {why}", ask.words())),
+        Found::Object(_) | Found::Objects(_) | Found::Nothing | Found::NoKind => None,
+    };
+    asked.filter_map(line).collect()
+}

@@ -1,0 +1,56 @@
+//! `mooring explain` on a real control plane: for each state in which an object can be stuck, the exact answer (the file
+//! `says.txt`), and that it says more than the object's last event.
+//!
+//! `MOORING_BLESS=1` writes what is said now into `says.txt`.
+
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test")]
+
+mod site;
+mod state;
+mod unbound;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::site::Site;
+use crate::state::State;
+
+/// The answers, each below a line with `# ` and the state's name. Times and uids are masked.
+const SAYS: &str = include_str!("says.txt");
+
+fn says() -> BTreeMap<&'static str, &'static str> {
+    let parts = SAYS.split("# ").filter_map(|part| part.split_once('\n'));
+    parts.map(|(name, answer)| (name.trim(), answer.trim())).collect()
+}
+
+/// Writes what is said now: to be read by whoever commits it.
+async fn bless(site: &Site, states: &[State]) {
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    let mut text = String::new();
+    for state in states {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "# {}\n{}", state.name, site.explain(&state.args()).await);
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/explain/says.txt");
+    std::fs::write(path, text).expect("written");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_stuck_state_is_explained() {
+    let site = Site::up().await;
+    let states = unbound::states();
+    for state in &states {
+        site.make(state).await;
+    }
+    if std::env::var_os("MOORING_BLESS").is_some() {
+        return bless(&site, &states).await;
+    }
+    let (says, mut wrong) = (says(), Vec::new());
+    assert_eq!(says.len(), states.len(), "each state has its answer");
+    for state in &states {
+        let expected = says.get(state.name).copied().unwrap_or_default();
+        wrong.extend(site.check(state, expected).await.err());
+    }
+    assert!(wrong.is_empty(), "{} of {} states\n{}", wrong.len(), states.len(), wrong.join("\n"));
+}
