@@ -87,17 +87,6 @@ impl Kind {
     pub(crate) const fn name(self) -> &'static str {
         self.resource().kind
     }
-
-    /// As kubectl takes it.
-    pub(crate) const fn short(self) -> &'static str {
-        match self {
-            Self::Claim => "pvc",
-            Self::Volume => "pv",
-            Self::Node => "node",
-            Self::Pod => "pod",
-            _ => self.resource().plural,
-        }
-    }
 }
 
 /// One question.

@@ -1,9 +1,17 @@
 //! From what is known of the cluster to the answer about one object.
 
+use serde_json::Value;
+
 use crate::ask::{Ask, Kind};
+use crate::attachment;
 use crate::claim;
-use crate::finding::Answer;
+use crate::field::deleted;
+use crate::finding::{Answer, Finding};
+use crate::quota;
+use crate::snapshot;
+use crate::snapshot_removal;
 use crate::view::{Found, Look, View};
+use crate::volume;
 
 /// What is asked about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +48,12 @@ pub(crate) fn decide(view: &View, target: &Target) -> Result<Answer, NoAnswer> {
         Look::There(object) => object,
         Look::Absent | Look::Unknown => return Err(no_answer(view, target)),
     };
-    let (state, findings) = claim::reasons(view, object);
+    let (state, findings) = match kind {
+        Kind::Volume => volume::reasons(view, object),
+        Kind::Attachment => attachment::reasons(view, object),
+        Kind::Snapshot => of_snapshot(view, object),
+        _ => claim::reasons(view, object),
+    };
     Ok(Answer {
         kind: kind.name(),
         namespace: namespace.clone(),
@@ -52,6 +65,13 @@ pub(crate) fn decide(view: &View, target: &Target) -> Result<Answer, NoAnswer> {
     })
 }
 
+fn of_snapshot(view: &View, snapshot: &Value) -> (String, Vec<Finding>) {
+    match deleted(snapshot) {
+        Some(_) => ("being deleted".to_owned(), snapshot_removal::of_snapshot(view, snapshot)),
+        None => snapshot::reasons(view, snapshot),
+    }
+}
+
 fn no_answer(view: &View, target: &Target) -> NoAnswer {
     let ask = Ask::one(target.kind, &target.namespace, &target.name);
     let what = ask.words();
@@ -59,7 +79,11 @@ fn no_answer(view: &View, target: &Target) -> NoAnswer {
         Some(Found::NoKind) => NoAnswer::NoKind(target.kind.resource().plural),
         Some(Found::Refused(rule)) => NoAnswer::Unreadable(format!("{what}: a role needs {rule}")),
         Some(Found::Failed(why)) => NoAnswer::Unreadable(format!("{what}: {why}")),
-        Some(Found::Nothing | Found::Object(_) | Found::Objects(_)) | None => NoAnswer::NotFound(what),
+        Some(Found::Nothing | Found::Object(_) | Found::Objects(_)) | None => {
+            let quotas =
+                if target.kind == Kind::Claim { quota::used_up(view, &target.namespace) } else { Vec::new() };
+            NoAnswer::NotFound(std::iter::once(what).chain(quotas).collect::<Vec<_>>().join("; "))
+        }
     }
 }
 

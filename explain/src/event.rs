@@ -15,13 +15,6 @@ pub(crate) struct Said {
     pub(crate) since: Option<Timestamp>,
 }
 
-/// The latest event of the object with one of these reasons.
-pub(crate) fn last(view: &View, object: &Value, reasons: &[&str]) -> Option<Said> {
-    let events = view.events(object);
-    let event = events.into_iter().rev().find(|event| reasons.contains(&text(event, "/reason")))?;
-    Some(Said { message: one_line(text(event, "/message")), since: began(event) })
-}
-
 /// The latest warning of the object with one of these reasons.
 pub(crate) fn warning(view: &View, object: &Value, reasons: &[&str]) -> Option<Said> {
     let warns =

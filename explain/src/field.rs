@@ -53,6 +53,13 @@ pub(crate) fn created(object: &Value) -> Option<Timestamp> {
     time(object, "/metadata/creationTimestamp")
 }
 
+/// When a field was written last, as its manager says; `path` is such as `spec/resources`.
+pub(crate) fn written(object: &Value, path: &str) -> Option<Timestamp> {
+    let fields: String = path.split('/').map(|part| format!("/f:{part}")).collect();
+    let has = |entry: &&Value| entry.pointer(&format!("/fieldsV1{fields}")).is_some();
+    list(object, "/metadata/managedFields").iter().filter(has).filter_map(|entry| time(entry, "/time")).max()
+}
+
 /// The point in time at a JSON pointer.
 pub(crate) fn time(object: &Value, pointer: &str) -> Option<Timestamp> {
     text(object, pointer).parse().ok()
@@ -72,6 +79,17 @@ pub(crate) fn finalizers(object: &Value) -> Vec<&str> {
 pub(crate) fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
     let mut all = list(object, "/status/conditions").iter();
     all.find(|condition| text(condition, "/type") == kind && text(condition, "/status") == "True")
+}
+
+/// Names as a sentence has them: at most five, and how many more.
+pub(crate) fn few(names: &[&str]) -> String {
+    let mut named: Vec<String> = names.iter().take(5).map(|name| (*name).to_owned()).collect();
+    match names.len() {
+        0 => named.push("none".to_owned()),
+        count if count > 5 => named.push(format!("{} more", count - 5)),
+        _ => {}
+    }
+    named.join(", ")
 }
 
 /// A message of somebody else, on one line.

@@ -14,22 +14,33 @@
 //! `Differs:` upstream has no such command.
 
 mod ask;
+mod attachment;
+mod attributes;
 mod claim;
 mod decide;
 mod event;
 mod field;
 mod finding;
 mod flags;
+mod growth;
+mod in_use;
 mod node;
 mod place;
 mod pod;
 mod print;
 mod provisioning;
+mod quota;
 mod read;
+mod removal;
 mod run;
 mod secret;
 mod sidecar;
+mod snapshot;
+mod snapshot_removal;
+mod source;
+mod topology;
 mod view;
+mod volume;
 
 pub use flags::{Request, parse};
 pub use run::main;

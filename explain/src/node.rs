@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::ask::Kind;
-use crate::field::{created, entry, list, text, texts};
+use crate::field::{created, entry, few, list, text, texts};
 use crate::finding::{Finding, Who};
 use crate::view::{Look, View};
 
@@ -37,7 +37,7 @@ pub(crate) fn unusable(view: &View, node: &str, driver: &str) -> Option<Finding>
         Some(csi_node) => {
             let names: Vec<&str> =
                 list(csi_node, "/spec/drivers").iter().map(|entry| text(entry, "/name")).collect();
-            let others = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            let others = few(&names);
             format!("CSI driver {driver} is not registered on node {node}; registered there: {others}")
         }
     };

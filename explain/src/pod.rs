@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::ask::Kind;
-use crate::field::{list, name, namespace, text};
+use crate::field::{few, list, name, namespace, text};
 use crate::view::View;
 
 /// The pods that use the claim and have not ended; `None` if they cannot be read.
@@ -36,11 +36,7 @@ pub(crate) fn condition<'a>(pod: &'a Value, kind: &str) -> Option<&'a Value> {
     list(pod, "/status/conditions").iter().find(|condition| text(condition, "/type") == kind)
 }
 
-/// The names, as a sentence has them. At most three are named.
+/// The names of objects, as a sentence has them.
 pub(crate) fn names(objects: &[&Value]) -> String {
-    let mut named: Vec<String> = objects.iter().take(3).map(|object| name(object).to_owned()).collect();
-    if objects.len() > 3 {
-        named.push(format!("{} more", objects.len() - 3));
-    }
-    named.join(", ")
+    few(&objects.iter().map(|object| name(object)).collect::<Vec<_>>())
 }

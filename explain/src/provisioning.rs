@@ -3,18 +3,23 @@
 use serde_json::Value;
 
 use crate::ask::Kind;
+use crate::attributes;
 use crate::event::{self, Said};
-use crate::field::{annotation, created, entry, name, namespace, text};
+use crate::field::{annotation, created, entry, few, name, namespace, text};
 use crate::finding::{Finding, Who};
 use crate::place;
 use crate::secret;
 use crate::sidecar::{Sidecar, idle};
+use crate::source;
+use crate::topology;
 use crate::view::{Look, View};
 
 const BETA_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
 const PROVISIONERS: [&str; 2] =
     ["volume.kubernetes.io/storage-provisioner", "volume.beta.kubernetes.io/storage-provisioner"];
 const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
+/// What the names of in-tree plugins begin with.
+const IN_TREE: &str = "kubernetes.io/";
 /// The class of volumes that nobody makes.
 const BY_HAND: &str = "kubernetes.io/no-provisioner";
 
@@ -43,7 +48,7 @@ fn no_class(view: &View) -> Option<Finding> {
         return Some(Finding::new("DefaultClassPending", Who::Nobody, happened, waits));
     }
     let names: Vec<&str> = classes.iter().map(name).collect();
-    let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    let names = few(&names);
     let happened = "the claim names no StorageClass, and none is the default one".to_owned();
     let waits = format!(
         "a default StorageClass, or a PersistentVolume without a class that fits. Classes here: {names}"
@@ -76,17 +81,31 @@ fn of_class(view: &View, claim: &Value, class_name: &str) -> Vec<Finding> {
     if text(class, "/provisioner") == BY_HAND {
         return vec![place.unwrap_or_else(|| by_hand(claim, class_name))];
     }
+    if driver.starts_with(IN_TREE) {
+        return vec![in_tree(class_name, driver)];
+    }
     let failed = event::warning(view, claim, &["ProvisioningFailed"]);
-    let stopped = place.or_else(|| selector(claim)).or_else(|| secret::of_claim(view, claim, class));
+    let (source, rest) = {
+        let mut found = source::unusable(view, claim, driver).into_iter();
+        (found.next(), found)
+    };
+    let is_populated = source.as_ref().is_some_and(|finding| finding.cause == "Populator");
+    let stopped =
+        place.or_else(|| selector(claim)).or(source).or_else(|| attributes::unusable(view, claim, driver));
+    let stopped = stopped
+        .or_else(|| secret::of_claim(view, claim, class))
+        .or_else(|| topology::unmet(view, class, driver));
     let waits_for_pod = stopped.as_ref().is_some_and(|finding| is_before_provisioner(finding.cause));
-    if waits_for_pod {
+    if waits_for_pod || is_populated {
         return stopped.into_iter().collect();
     }
     let is_seen = event::is_by(view, claim, &format!("{driver}_"));
-    let leader = idle(view, Sidecar::Provisioner, driver, is_seen);
+    let leader =
+        idle(view, Sidecar::Provisioner, driver, is_seen).map(|finding| taken_over(finding, class, driver));
     let mut findings: Vec<Finding> = Vec::new();
     if let Some(stopped) = stopped {
         findings.push(stopped.error(failed.map(|said| said.message)));
+        findings.extend(rest);
     } else if let Some(said) = failed {
         findings.push(refused(claim, driver, said));
     } else if leader.is_none() {
@@ -118,9 +137,30 @@ pub(crate) fn driver<'a>(claim: &'a Value, class: &'a Value) -> &'a str {
     told.unwrap_or(text(class, "/provisioner"))
 }
 
+fn in_tree(class: &str, provisioner: &str) -> Finding {
+    let happened = format!(
+        "StorageClass {class} has in-tree provisioner {provisioner}, and Kubernetes has none of this name any more"
+    );
+    let finding = Finding::new("InTree", Who::Admin, happened, "a StorageClass of a CSI driver in the claim");
+    finding.run("kubectl get storageclasses")
+}
+
+/// Says of a class of an in-tree plugin whose it is now.
+fn taken_over(mut finding: Finding, class: &Value, driver: &str) -> Finding {
+    let provisioner = text(class, "/provisioner");
+    if provisioner != driver {
+        let happened = &finding.happened;
+        finding.happened = format!(
+            "StorageClass {} has in-tree provisioner {provisioner}, which CSI driver {driver} has taken over; {happened}",
+            name(class)
+        );
+    }
+    finding
+}
+
 fn class_missing(view: &View, class: &str) -> Finding {
     let names: Vec<&str> = view.all(Kind::Class, "").unwrap_or_default().iter().map(name).collect();
-    let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    let names = few(&names);
     let happened = format!("the claim names StorageClass {class}, and there is none");
     let waits = format!("StorageClass {class}. Classes here: {names}");
     Finding::new("ClassMissing", Who::Admin, happened, waits).run("kubectl get storageclasses")
@@ -147,6 +187,9 @@ fn refused(claim: &Value, driver: &str, said: Said) -> Finding {
     let (cause, who, waits) = match code(&said.message) {
         Some("ResourceExhausted") => {
             ("StorageFull", Who::Storage, "room behind the driver, or its quota".to_owned())
+        }
+        Some("OutOfRange") => {
+            ("SizeRefused", Who::Owner, "a claim with a size that the driver can make".to_owned())
         }
         Some("InvalidArgument") => (
             "Refused",

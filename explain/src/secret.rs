@@ -30,9 +30,14 @@ pub(crate) fn of_claim(view: &View, claim: &Value, class: &Value) -> Option<Find
         Ok(None) => None,
         Ok(Some(secret)) => missing(view, &secret, &format!("StorageClass {}", name(class))),
         Err(error) => {
+            let happened = format!(
+                "StorageClass {} means to name a Secret for CreateVolume, and names none",
+                name(class)
+            );
             let waits = format!("StorageClass {} with parameters that name a Secret", name(class));
-            let finding =
-                Finding::new("SecretUnnamed", Who::Admin, error.to_string(), waits).since(created(claim));
+            let finding = Finding::new("SecretUnnamed", Who::Admin, happened, waits)
+                .error(Some(error.to_string()))
+                .since(created(claim));
             Some(finding.run(format!("kubectl get storageclass {} -o yaml", name(class))))
         }
     }

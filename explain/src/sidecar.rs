@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::ask::Kind;
-use crate::field::{name, namespace, text, time};
+use crate::field::{few, name, namespace, text, time};
 use crate::finding::{Finding, Who};
 use crate::view::View;
 
@@ -103,7 +103,8 @@ fn ends(lease: &Value) -> Option<Timestamp> {
 }
 
 fn absent(view: &View, sidecar: Sidecar, driver: &str, lease: &str) -> Finding {
-    let mut happened = format!("nothing yet: there is no Lease {lease} in any namespace");
+    let mut happened =
+        format!("no {} has led: there is no Lease {lease} in any namespace", sidecar.program());
     let mut cause = "NoLeader";
     if sidecar != Sidecar::SnapshotController
         && view.global(Kind::Driver, driver).is_absent()
@@ -111,11 +112,11 @@ fn absent(view: &View, sidecar: Sidecar, driver: &str, lease: &str) -> Finding {
     {
         cause = "DriverUnknown";
         let known: Vec<&str> = known.iter().map(name).collect();
-        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        let known = few(&known);
         // Writing to a String cannot fail.
         let _ = write!(happened, ", and no CSIDriver {driver}. CSIDrivers here: {known}");
     }
-    let mut waits = format!("{} to be installed", sidecar.words(driver));
+    let mut waits = format!("{} to be installed and to run", sidecar.words(driver));
     if cause == "DriverUnknown" {
         waits.push_str(", or the right driver's name in what names this one");
     }

@@ -5,6 +5,8 @@
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test")]
 
+mod in_use;
+mod others;
 mod site;
 mod state;
 mod unbound;
@@ -39,7 +41,8 @@ async fn bless(site: &Site, states: &[State]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_stuck_state_is_explained() {
     let site = Site::up().await;
-    let states = unbound::states();
+    let states: Vec<State> =
+        [unbound::states(), in_use::states(), others::states()].into_iter().flatten().collect();
     for state in &states {
         site.make(state).await;
     }

@@ -7,16 +7,20 @@ use std::time::{Duration, Instant};
 
 use cluster::built::executable;
 use cluster::stand::{Replica, Stand};
+use cluster::wait::until_true;
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams,
 };
 use kube::core::TypeMeta;
 use serde_json::{Value, json};
 
-use crate::state::State;
+use crate::state::{State, class, lease, object};
 
 /// How long a state may take to come about.
 const LIMIT: Duration = Duration::from_secs(30);
+
+/// The driver that runs.
+pub(crate) const DRIVER: &str = "hostpath.csi.k8s.io";
 
 /// Everything that the states need.
 pub(crate) struct Site {
@@ -33,14 +37,50 @@ impl Site {
             include_str!("../../../../manifests/rbac/attacher.yaml"),
             include_str!("../../../../manifests/rbac/resizer.yaml"),
         ];
-        let flags = ["--enable-attach", "--max-volume-size=1073741824", "--enable-controller-modify-volume"];
+        let flags = [
+            "--enable-attach",
+            "--max-volume-size=1073741824",
+            "--enable-controller-modify-volume",
+            "--accepted-mutable-parameter-names=speed",
+            "--disable-online-expansion",
+        ];
         let stand = Stand::scheduled_with("explain", &flags, "mooring", &roles.join("\n---\n")).await;
         stand.control_plane.serve_snapshots().await.expect("snapshots");
         let sidecars = ["csi-provisioner", "csi-attacher", "csi-resizer"];
         let start = |sidecar: &&str| stand.sidecar(sidecar, sidecar, &["--leader-election"]);
         let sidecars = sidecars.iter().map(start).collect();
         let mooring = executable("mooring", "mooring").expect("mooring");
-        Self { stand, mooring, _sidecars: sidecars }
+        let site = Self { stand, mooring, _sidecars: sidecars };
+        site.furnish().await;
+        site
+    }
+
+    /// Nodes and classes that many states use.
+    async fn furnish(&self) {
+        let driver = |name: &str, keys: &[&str], count: Option<i32>| {
+            let mut entry = json!({"name": name, "nodeID": "node-1", "topologyKeys": keys});
+            if let Some(count) = count {
+                entry["allocatable"] = json!({"count": count});
+            }
+            entry
+        };
+        let ours = [driver(DRIVER, &[], None), driver("keyed.example.com", &["example.com/zone"], None)];
+        let full = [driver("full.example.com", &[], Some(0))];
+        for (name, drivers) in [("node-1", ours.as_slice()), ("node-2", &[]), ("node-full", &full)] {
+            let annotations = json!({"volumes.kubernetes.io/controller-managed-attach-detach": "true"});
+            let labels = json!({"kubernetes.io/hostname": name});
+            let room = json!({"pods": "100", "cpu": "4", "memory": "8Gi"});
+            let node = json!({"metadata": {"annotations": annotations, "labels": labels}, "status": {"allocatable": room, "capacity": room}});
+            self.put(object("v1", "Node", name, node), "").await;
+            self.put(object("storage.k8s.io/v1", "CSINode", name, json!({"spec": {"drivers": drivers}})), "")
+                .await;
+        }
+        let late = json!({"volumeBindingMode": "WaitForFirstConsumer"});
+        self.put(class("keyed", "keyed.example.com", late), "").await;
+        self.put(lease("keyed-example-com", "2099-01-02T03:04:05.000000Z"), "default").await;
+        let grows = json!({"allowVolumeExpansion": true});
+        self.put(class("gone", "gone.example.com", grows), "").await;
+        self.put(class("csi", DRIVER, json!({"allowVolumeExpansion": true})), "").await;
     }
 
     /// Makes the objects of a state, in a namespace that is called as the state.
@@ -52,12 +92,23 @@ impl Site {
         }
     }
 
-    /// Makes one object, with its status; `deleted` asks for its deletion.
+    /// Makes one object, with its status. `bound` waits until it is bound, `attached` until the
+    /// claim is attached somewhere, `later` is then merged into it, `deleted` deletes it,
+    /// and `freed` takes its finalizers away.
     pub(crate) async fn put(&self, mut object: Value, namespace: &str) {
         let fields = object.as_object_mut().expect("an object");
         let status = fields.remove("status");
         let deleted = fields.remove("deleted").is_some();
+        let freed = fields.remove("freed").is_some();
+        let is_bound = fields.remove("bound").is_some();
+        let is_attached = fields.remove("attached").is_some();
         let later = fields.remove("later");
+        // A content names its snapshot by uid too.
+        if let Some(uid) = object.pointer_mut("/spec/volumeSnapshotRef/uid") {
+            let snapshot = object_of("snapshot.storage.k8s.io/v1", "VolumeSnapshot");
+            let snapshot = self.api(&snapshot, Some(namespace)).get("snap").await.expect("a snapshot");
+            *uid = json!(snapshot.metadata.uid);
+        }
         let made = self.stand.control_plane.apply_object(object.clone(), namespace).await;
         let made = made.unwrap_or_else(|error| panic!("{namespace}: {error:?}"));
         let api = self.api(&object, made.metadata.namespace.as_deref());
@@ -66,11 +117,40 @@ impl Site {
             let patch = Patch::Merge(json!({"status": status}));
             api.patch_status(&name, &PatchParams::default(), &patch).await.expect("a status");
         }
+        if is_attached {
+            let attached = async || {
+                let kind = object_of("storage.k8s.io/v1", "VolumeAttachment");
+                let claim =
+                    self.api(&object_of("v1", "PersistentVolumeClaim"), Some(namespace)).get("data").await;
+                let volume = claim.map(|claim| claim.data["spec"]["volumeName"].clone()).unwrap_or_default();
+                let all = self
+                    .api(&kind, None)
+                    .list(&ListParams::default())
+                    .await
+                    .map(|all| all.items)
+                    .unwrap_or_default();
+                all.iter().any(|it| {
+                    it.data["status"]["attached"] == true
+                        && it.data["spec"]["source"]["persistentVolumeName"] == volume
+                })
+            };
+            until_true(&format!("{namespace}: a volume to be attached"), LIMIT, attached)
+                .await
+                .expect("attached");
+        }
+        if is_bound || later.is_some() {
+            let bound = async || api.get(&name).await.is_ok_and(|it| it.data["status"]["phase"] == "Bound");
+            until_true(&format!("{namespace}: {name} to be bound"), LIMIT, bound).await.expect("bound");
+        }
         if let Some(later) = later {
             api.patch(&name, &PatchParams::default(), &Patch::Merge(later)).await.expect("patched");
         }
         if deleted {
             api.delete(&name, &DeleteParams::background()).await.expect("deleted");
+        }
+        if freed {
+            let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+            api.patch(&name, &PatchParams::default(), &free).await.expect("freed");
         }
     }
 
@@ -133,16 +213,22 @@ impl Site {
         let last = events.iter().max_by_key(|event| event.data["lastTimestamp"].as_str().map(str::to_owned));
         let message = last.and_then(|event| event.data["message"].as_str()).unwrap_or_default();
         let known = |line: &&str| message.contains(line.split_once(':').map_or("", |(_, text)| text.trim()));
-        let answers = ["  waits for:", "  who acts:"];
+        let answers = ["  happened:", "  who acts:", "  run:"];
         let new = said.lines().filter(|line| answers.iter().any(|start| line.starts_with(start)));
-        match new.clone().count() >= 2 && !new.clone().any(|line| known(&line)) {
+        let is_error = said.starts_with("mooring explain: ");
+        match (is_error || new.clone().count() >= answers.len()) && !new.clone().any(|line| known(&line)) {
             true => Ok(()),
             false => Err(format!("{}: the last event says as much: {message}", state.name)),
         }
     }
 }
 
-/// Times and uids as words.
+/// An object of a kind, for its API.
+fn object_of(api_version: &str, kind: &str) -> Value {
+    object(api_version, kind, "", json!({}))
+}
+
+/// Times, uids and hashes as words.
 fn masked(text: &str) -> String {
     let mut masked = String::new();
     for line in text.lines() {
@@ -156,27 +242,21 @@ fn masked(text: &str) -> String {
     masked
 }
 
-/// A word whose uids are called UID.
+/// A word whose uids are called UID, and its hashes HASH.
 fn word(word: &str) -> String {
-    const UID: usize = 36;
-    let is_uid = |text: &str| {
-        text.len() == UID
-            && text.split('-').map(str::len).eq([8, 4, 4, 4, 12])
-            && text.chars().all(|letter| letter == '-' || letter.is_ascii_hexdigit())
-    };
+    let is_hex = |text: &str| text.chars().all(|letter| letter == '-' || letter.is_ascii_hexdigit());
+    let is_uid = |text: &str| is_hex(text) && text.split('-').map(str::len).eq([8, 4, 4, 4, 12]);
+    let is_hash = |text: &str| is_hex(text) && !text.contains('-');
     let mut out = String::new();
     let mut rest = word;
     while let Some(first) = rest.chars().next() {
-        match rest.get(..UID).filter(|text| is_uid(text)) {
-            Some(_) => {
-                out.push_str("UID");
-                rest = rest.get(UID..).unwrap_or_default();
-            }
-            None => {
-                out.push(first);
-                rest = rest.get(first.len_utf8()..).unwrap_or_default();
-            }
-        }
+        let (name, length) = match (rest.get(..64), rest.get(..36)) {
+            (Some(hash), _) if is_hash(hash) => ("HASH", 64),
+            (_, Some(uid)) if is_uid(uid) => ("UID", 36),
+            _ => (rest.get(..first.len_utf8()).unwrap_or_default(), first.len_utf8()),
+        };
+        out.push_str(name);
+        rest = rest.get(length..).unwrap_or_default();
     }
     out
 }

@@ -68,3 +68,36 @@ pub(crate) fn merged(mut object: Value, fields: Value) -> Value {
     }
     object
 }
+
+/// A volume of a driver, and a claim that is bound to it: `pv-NAMESPACE` and `data`.
+pub(crate) fn bound(namespace: &str, class: &str, driver: &str, volume: Value) -> Vec<Value> {
+    let claim = claim("data", class, json!({"spec": {"volumeName": format!("pv-{namespace}")}}));
+    vec![self::volume(namespace, class, driver, volume), claim]
+}
+
+/// A volume of a driver that is kept for the claim `data`: `pv-NAMESPACE`.
+pub(crate) fn volume(namespace: &str, class: &str, driver: &str, fields: Value) -> Value {
+    let name = format!("pv-{namespace}");
+    let spec = json!({
+        "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Mi"}, "storageClassName": class,
+        "persistentVolumeReclaimPolicy": "Retain", "csi": {"driver": driver, "volumeHandle": name},
+        "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": namespace, "name": "data"},
+    });
+    merged(object("v1", "PersistentVolume", &name, json!({"spec": spec})), fields)
+}
+
+/// A VolumeAttachment `va-NAMESPACE` of `pv-NAMESPACE`.
+pub(crate) fn attachment(namespace: &str, driver: &str, node: &str, fields: Value) -> Value {
+    let source = json!({"persistentVolumeName": format!("pv-{namespace}")});
+    let spec = json!({"attacher": driver, "nodeName": node, "source": source});
+    let name = format!("va-{namespace}");
+    merged(object("storage.k8s.io/v1", "VolumeAttachment", &name, json!({"spec": spec})), fields)
+}
+
+/// A Lease that somebody renewed at this time.
+pub(crate) fn lease(name: &str, renewed: &str) -> Value {
+    let spec = json!({
+        "holderIdentity": "host-1", "leaseDurationSeconds": 15, "renewTime": renewed, "acquireTime": renewed,
+    });
+    object("coordination.k8s.io/v1", "Lease", name, json!({"spec": spec}))
+}
