@@ -96,3 +96,6 @@ pub(crate) fn unread<'a>(asked: impl Iterator<Item = (&'a Ask, &'a Found)>) -> V
     };
     asked.filter_map(line).collect()
 }
+
+#[cfg(test)]
+mod tests;

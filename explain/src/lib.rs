@@ -21,6 +21,8 @@ mod decide;
 mod event;
 mod field;
 mod finding;
+#[cfg(test)]
+mod fixture;
 mod flags;
 mod growth;
 mod in_use;
