@@ -16,6 +16,7 @@ mod others;
 mod site;
 mod state;
 mod unbound;
+mod ways;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -62,4 +63,5 @@ async fn every_stuck_state_is_explained() {
         wrong.extend(site.check(state, expected).await.err());
     }
     assert!(wrong.is_empty(), "{} of {} states\n{}", wrong.len(), states.len(), wrong.join("\n"));
+    ways::all(&site).await;
 }

@@ -1,7 +1,7 @@
 //! One control plane for all states, with our sidecars and driver.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -163,6 +163,11 @@ impl Site {
             Some(namespace) => Api::namespaced_with(self.stand.client.clone(), namespace, &resource),
             None => Api::all_with(self.stand.client.clone(), &resource),
         }
+    }
+
+    /// The executable.
+    pub(crate) fn mooring(&self) -> &Path {
+        &self.mooring
     }
 
     /// A command line of `mooring explain`.
