@@ -59,7 +59,7 @@ fn error_at(attachment: &Value, pointer: &str) -> Option<String> {
 
 /// An attachment that stays although its node is gone: attach-detach-controller of kube-controller-manager removes it only
 /// after it gave up on the pods.
-fn gone_node(view: &View, attachment: &Value) -> Option<Finding> {
+pub(crate) fn gone_node(view: &View, attachment: &Value) -> Option<Finding> {
     let node = text(attachment, "/spec/nodeName");
     if !view.global(Kind::Node, node).is_absent() {
         return None;

@@ -43,12 +43,13 @@ pub(crate) fn modification(view: &View, claim: &Value, driver: &str) -> Option<F
     if wanted.is_empty() && status.is_empty() {
         return None;
     }
+    let asked = written(claim, "spec/volumeAttributesClassName");
     let failed = condition(claim, "ModifyVolumeError");
-    let said = event::warning(view, claim, &["VolumeModifyFailed"]).map(|said| said.message);
+    let said = event::warning_since(view, claim, &["VolumeModifyFailed"], asked).map(|said| said.message);
     let error = failed.map(|failed| one_line(text(failed, "/message"))).or(said);
     let begun = condition(claim, "ModifyingVolume");
     let since = failed.or(begun).and_then(|it| time(it, "/lastTransitionTime"));
-    let since = since.or_else(|| written(claim, "spec/volumeAttributesClassName"));
+    let since = since.or(asked);
     if status != "InProgress"
         && let Some(finding) = unusable(view, claim, driver)
     {

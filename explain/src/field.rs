@@ -92,7 +92,8 @@ pub(crate) fn few(names: &[&str]) -> String {
     named.join(", ")
 }
 
-/// A message of somebody else, on one line.
+/// A message of somebody else, on one line and without what a terminal would obey.
 pub(crate) fn one_line(text: &str) -> String {
+    let text: String = text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

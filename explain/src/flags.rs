@@ -20,6 +20,8 @@ base::flags! {
 #[derive(Debug, Clone)]
 pub struct Request {
     pub(crate) flags: Flags,
+    /// How we were called.
+    pub(crate) program: String,
     /// Its namespace is still that of the command line.
     pub(crate) target: Target,
 }
@@ -63,7 +65,7 @@ pub fn parse(program: &str, args: Vec<String>) -> Result<Request, Exit> {
         return Err(refuse(format!("--namespace {:?} is not the name of a namespace", flags.namespace)));
     }
     let target = Target { kind, namespace: flags.namespace.clone(), name: name.to_owned() };
-    Ok(Request { flags, target })
+    Ok(Request { flags, program: program.to_owned(), target })
 }
 
 fn kind_of(word: &str) -> Option<Kind> {

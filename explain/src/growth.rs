@@ -18,10 +18,11 @@ pub(crate) fn unfinished(view: &View, claim: &Value, driver: &str) -> Option<Fin
     if nanos(wanted)? <= nanos(has)? {
         return None;
     }
+    let asked = written(claim, "spec/resources/requests/storage");
     let step = entry(claim, "/status/allocatedResourceStatuses", "storage").unwrap_or_default();
     let pending = condition(claim, "FileSystemResizePending");
     let failed = condition(claim, "ControllerResizeError").or_else(|| condition(claim, "NodeResizeError"));
-    let said = event::warning(view, claim, &["VolumeResizeFailed"]);
+    let said = event::warning_since(view, claim, &["VolumeResizeFailed"], asked);
     let since = failed.or(pending).or_else(|| condition(claim, "Resizing"));
     let since = since.and_then(|it| time(it, "/lastTransitionTime"));
     let error = failed.map(|failed| one_line(text(failed, "/message"))).or(said.map(|said| said.message));
@@ -39,8 +40,7 @@ pub(crate) fn unfinished(view: &View, claim: &Value, driver: &str) -> Option<Fin
             }
         }
     };
-    let finding =
-        finding.since(since.or_else(|| written(claim, "spec/resources/requests/storage"))).error(error);
+    let finding = finding.since(since.or(asked)).error(error);
     Some(finding.run(format!("kubectl -n {} describe pvc {}", namespace(claim), name(claim))))
 }
 

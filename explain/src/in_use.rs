@@ -5,12 +5,12 @@ use serde_json::Value;
 use crate::ask::Kind;
 use crate::attachment;
 use crate::event;
-use crate::field::{created, is_true, name, namespace, text, texts};
+use crate::field::{created, is_true, name, namespace, text, texts, time};
 use crate::finding::{Finding, Who};
 use crate::node;
 use crate::place;
 use crate::pod;
-use crate::view::View;
+use crate::view::{Look, View};
 
 /// Why pods that use the claim do not run, as far as its volume is the reason.
 pub(crate) fn waiting(view: &View, claim: &Value, volume: Option<&Value>) -> Vec<Finding> {
@@ -58,6 +58,7 @@ fn to_node(view: &View, pod: &Value, volume: &Value, driver: &str, node: &str) -
     let error = event::warning(view, pod, &["FailedAttachVolume"]).map(|said| said.message);
     if let Some(other) = attachments.first().filter(|_| is_for_one_node(volume)) {
         let there = text(other, "/spec/nodeName");
+        let lost = lost_node(view, there, other);
         let happened = format!(
             "pod {} is on node {node}, and its volume {} is attached to node {there}: it can be on one node only",
             name(pod),
@@ -67,7 +68,8 @@ fn to_node(view: &View, pod: &Value, volume: &Value, driver: &str, node: &str) -
         let finding =
             Finding::new("AttachedElsewhere", Who::Owner, happened, waits).since(created(pod)).error(error);
         let finding = finding.run(format!("kubectl get pods -A --field-selector spec.nodeName={there}"));
-        return vec![finding.run(format!("mooring explain va {}", name(other)))];
+        let finding = finding.run(format!("mooring explain va {}", name(other)));
+        return std::iter::once(finding).chain(lost).collect();
     }
     let happened = format!(
         "pod {} is on node {node}, and no VolumeAttachment of its volume {} is there",
@@ -82,6 +84,27 @@ fn to_node(view: &View, pod: &Value, volume: &Value, driver: &str, node: &str) -
     );
     let finding = finding.since(created(pod)).error(error);
     vec![finding.run(format!("kubectl -n {} describe pod {}", namespace(pod), name(pod)))]
+}
+
+/// That the node which has the volume does not answer or is gone, so that nobody unmounts it there.
+fn lost_node(view: &View, node: &str, attachment: &Value) -> Option<Finding> {
+    let object = match view.global(Kind::Node, node) {
+        Look::There(object) => object,
+        Look::Absent => return attachment::gone_node(view, attachment),
+        Look::Unknown => return None,
+    };
+    let ready = pod::condition(object, "Ready").filter(|ready| text(ready, "/status") != "True")?;
+    let happened =
+        format!("node {node}, which has the volume, does not answer: its pods may still run and write");
+    let waits = "the node to come back; or, once it is surely off, taint node.kubernetes.io/out-of-service"
+        .to_owned();
+    let finding = Finding::new("AttachedToLostNode", Who::Admin, happened, waits);
+    let finding = finding.since(time(ready, "/lastTransitionTime"));
+    Some(
+        finding.run(format!(
+            "kubectl taint node {node} node.kubernetes.io/out-of-service=nodeshutdown:NoExecute"
+        )),
+    )
 }
 
 fn is_for_one_node(volume: &Value) -> bool {

@@ -183,7 +183,7 @@ fn selector(claim: &Value) -> Option<Finding> {
 
 fn refused(claim: &Value, driver: &str, said: Said) -> Finding {
     let happened =
-        format!("csi-provisioner of CSI driver {driver} could not make the volume, and tries again");
+        format!("{} could not make the volume, and tries again", Sidecar::Provisioner.words(driver));
     let (cause, who, waits) = match code(&said.message) {
         Some("ResourceExhausted") => {
             ("StorageFull", Who::Storage, "room behind the driver, or its quota".to_owned())
@@ -212,7 +212,7 @@ pub(crate) fn code(message: &str) -> Option<&str> {
 }
 
 fn under_way(claim: &Value, driver: &str) -> Finding {
-    let happened = format!("csi-provisioner of CSI driver {driver} has the claim");
+    let happened = format!("{} has the claim", Sidecar::Provisioner.words(driver));
     let waits = format!("{driver} to answer CreateVolume");
     let finding = Finding::new("Provisioning", Who::Nobody, happened, waits).since(created(claim));
     finding.run(format!(

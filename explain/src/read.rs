@@ -7,6 +7,7 @@ use kube::Client;
 use kube::api::{GetParams, ListParams, Request, WatchParams};
 use kube::core::{ListMeta, WatchEvent};
 use kubernetes::api::{self, Error};
+use kubernetes::object::is_subdomain;
 use kubernetes::permission::Missing;
 use serde::Deserialize;
 use serde_json::Value;
@@ -34,6 +35,10 @@ struct Page {
 
 /// The answer of the API server.
 pub(crate) async fn read(client: &Client, ask: &Ask) -> Found {
+    // Some names are texts that users write. One that would lead the request elsewhere is no object's.
+    if [&ask.name, &ask.namespace].iter().any(|part| !part.is_empty() && !is_subdomain(part)) {
+        return if ask.is_list() { Found::Objects(Vec::new()) } else { Found::Nothing };
+    }
     let answer = async {
         if ask.is_list() { list(client, ask).await.map(Found::Objects) } else { one(client, ask).await }
     };

@@ -65,10 +65,10 @@ async fn begin(request: &Request) -> Result<(), ExplainError> {
     }
     let mut view = View::new(Timestamp::now());
     if request.flags.watch {
-        return keep(&client, view, &target, &request.flags).await;
+        return keep(&client, view, &target, request).await;
     }
     let (answer, _) = settle(&client, &mut view, &target).await;
-    show(&answer?, &request.flags)
+    show(answer?, request)
 }
 
 /// Where kubectl would look.
@@ -81,12 +81,37 @@ fn path(flag: &str) -> Option<PathBuf> {
     set("KUBECONFIG").map(PathBuf::from).or_else(|| home().filter(|path| path.is_file()))
 }
 
-fn show(answer: &Answer, flags: &Flags) -> Result<(), ExplainError> {
-    match flags.output.as_str() {
-        "json" => println!("{}", print::json(answer)?),
-        _ => println!("{}", print::text(answer, Timestamp::now())),
+fn show(mut answer: Answer, request: &Request) -> Result<(), ExplainError> {
+    for command in answer.findings.iter_mut().flat_map(|finding| &mut finding.run) {
+        *command = aimed(command, request);
+    }
+    match request.flags.output.as_str() {
+        "json" => println!("{}", print::json(&answer)?),
+        _ => println!("{}", print::text(&answer, Timestamp::now())),
     }
     Ok(())
+}
+
+/// The command for the cluster that was asked, and as the user calls us: it must not run against another one.
+fn aimed(command: &str, request: &Request) -> String {
+    let Flags { context, kubeconfig, .. } = &request.flags;
+    let flags = [("context", context), ("kubeconfig", kubeconfig)];
+    let flags: String = flags
+        .iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| format!(" --{name}={}", word(value)))
+        .collect();
+    match (command.strip_prefix("mooring explain"), command.strip_prefix("kubectl")) {
+        (Some(rest), _) => format!("{}{flags}{rest}", request.program),
+        (None, Some(rest)) => format!("kubectl{flags}{rest}"),
+        (None, None) => command.to_owned(),
+    }
+}
+
+/// The word as a shell reads it.
+fn word(text: &str) -> String {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_=./:,@+".contains(letter);
+    if text.chars().all(is_plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 /// Decides, reads what was asked, and decides again until all is known. Also gives what the answer depends on.
@@ -115,7 +140,12 @@ async fn settle(
 }
 
 /// Prints the answer, and again whenever it changes, until the process is ended.
-async fn keep(client: &Client, mut view: View, target: &Target, flags: &Flags) -> Result<(), ExplainError> {
+async fn keep(
+    client: &Client,
+    mut view: View,
+    target: &Target,
+    request: &Request,
+) -> Result<(), ExplainError> {
     let (tell, mut told) = channel(1000);
     let mut watches = Watches { client: client.clone(), tell, running: BTreeMap::new() };
     let mut last = None;
@@ -125,11 +155,11 @@ async fn keep(client: &Client, mut view: View, target: &Target, flags: &Flags) -
         let again = answer.as_ref().ok().and_then(|answer| answer.again);
         if last.as_ref() != Some(&without_time(&answer)) {
             match &answer {
-                Ok(answer) => show(answer, flags)?,
+                Ok(answer) => show(answer.clone(), request)?,
                 Err(NoAnswer::NotFound(what)) => println!("there is no {what}"),
                 Err(error) => return Err(error.clone().into()),
             }
-            if flags.output == "text" {
+            if request.flags.output == "text" {
                 println!();
             }
             last = Some(without_time(&answer));
@@ -185,5 +215,21 @@ impl Watches {
             let begin = || tokio::spawn(watch(self.client.clone(), ask.clone(), self.tell.clone()));
             self.running.entry(ask.clone()).or_insert_with(begin);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_for_the_cluster_that_was_asked() {
+        let args = ["pvc", "data", "--context", "it's prod", "--kubeconfig=/k"].map(str::to_owned).to_vec();
+        let request = crate::flags::parse("kubectl mooring explain", args).unwrap();
+        let flags = r"--context='it'\''s prod' --kubeconfig=/k";
+        assert_eq!(aimed("kubectl -n a get pvc", &request), format!("kubectl {flags} -n a get pvc"));
+        assert_eq!(aimed("mooring explain pv p", &request), format!("kubectl mooring explain {flags} pv p"));
+        let plain = crate::flags::parse("mooring explain", vec!["pv".to_owned(), "p".to_owned()]).unwrap();
+        assert_eq!(aimed("mooring explain pv p", &plain), "mooring explain pv p");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use kubernetes::object::{is_label, is_subdomain};
 use kubernetes::secret::{ClaimFacts, Facts, SecretRef, Stage, reference};
 use serde_json::Value;
 
@@ -51,5 +52,8 @@ pub(crate) fn missing(view: &View, secret: &SecretRef, namer: &str) -> Option<Fi
     }
     let happened = format!("{namer} names Secret {namespace}/{name}, and there is none");
     let finding = Finding::new("SecretMissing", Who::Admin, happened, format!("Secret {namespace}/{name}"));
+    if !is_subdomain(name) || !is_label(namespace) {
+        return Some(finding);
+    }
     Some(finding.run(format!("kubectl -n {namespace} create secret generic {name} --from-env-file=FILE")))
 }

@@ -26,6 +26,11 @@ pub(crate) enum Sidecar {
     SnapshotController,
 }
 
+/// Whether this can be the name of a CSI driver. Provisioners of other kinds have slashes in theirs, and Leases of other names.
+fn is_csi(driver: &str) -> bool {
+    !driver.contains('/')
+}
+
 /// A Lease counts as expired so much later than it says: clocks differ.
 const GRACE: SignedDuration = SignedDuration::from_secs(10);
 
@@ -45,6 +50,7 @@ impl Sidecar {
     pub(crate) fn words(self, driver: &str) -> String {
         match self {
             Self::SnapshotController => "snapshot-controller".to_owned(),
+            _ if !is_csi(driver) => format!("external provisioner {driver}"),
             _ => format!("{} of CSI driver {driver}", self.program()),
         }
     }
@@ -65,6 +71,9 @@ impl Sidecar {
 /// Why nobody acts, if nobody leads. `is_seen` says that the sidecar has left traces on the object: without a Lease it may run
 /// all the same, as not every one elects a leader.
 pub(crate) fn idle(view: &View, sidecar: Sidecar, driver: &str, is_seen: bool) -> Option<Finding> {
+    if !is_csi(driver) {
+        return None;
+    }
     let lease = sidecar.lease(driver);
     let leases = view.named(Kind::Lease, &lease)?;
     if leases.is_empty() {
@@ -116,9 +125,14 @@ fn absent(view: &View, sidecar: Sidecar, driver: &str, lease: &str) -> Finding {
         // Writing to a String cannot fail.
         let _ = write!(happened, ", and no CSIDriver {driver}. CSIDrivers here: {known}");
     }
-    let mut waits = format!("{} to be installed and to run", sidecar.words(driver));
-    if cause == "DriverUnknown" {
-        waits.push_str(", or the right driver's name in what names this one");
-    }
+    let waits = match cause {
+        "DriverUnknown" => {
+            format!(
+                "{} to be installed, or the right driver's name in what names this one",
+                sidecar.words(driver)
+            )
+        }
+        _ => format!("{} to run (one that elects no leader has no Lease)", sidecar.words(driver)),
+    };
     Finding::new(cause, Who::Admin, happened, waits).run(format!("kubectl get leases -A | grep {lease}"))
 }

@@ -6,6 +6,7 @@ use crate::ask::Kind;
 use crate::attachment;
 use crate::field::{created, deleted, name, one_line, text, time, uid};
 use crate::finding::{Finding, Who};
+use crate::growth;
 use crate::removal;
 use crate::view::{Look, View};
 
@@ -104,5 +105,8 @@ fn bound(view: &View, volume: &Value, claim: &str) -> Vec<Finding> {
         ];
     }
     let attachments = attachment::of_volume(view, name(volume)).unwrap_or_default();
-    attachments.into_iter().flat_map(|it| attachment::reasons(view, it).1).collect()
+    let claim = found.object();
+    let growth = claim.and_then(|claim| growth::unfinished(view, claim, attachment::driver_of(volume)));
+    let attachments = attachments.into_iter();
+    growth.into_iter().chain(attachments.flat_map(|it| attachment::reasons(view, it).1)).collect()
 }

@@ -66,6 +66,17 @@ fn answer_changes_when_the_lease_runs_out() {
 }
 
 #[test]
+fn provisioner_of_another_kind_has_another_lease() {
+    let objects = [class(json!({"provisioner": "rancher.io/local-path"})), claim(json!({}))];
+    let answer = World::of(objects).explain(Kind::Claim, "data").unwrap();
+    let [finding] = &answer.findings[..] else { panic!("{answer:?}") };
+    assert_eq!(
+        (finding.cause, finding.happened.as_str()),
+        ("Provisioning", "external provisioner rancher.io/local-path has the claim")
+    );
+}
+
+#[test]
 fn default_class_is_written_by_another() {
     let fields =
         json!({"metadata": {"annotations": {"storageclass.kubernetes.io/is-default-class": "true"}}});
@@ -135,6 +146,12 @@ fn growth_is_followed_to_the_node() {
     assert_eq!(grows(at("NodeResizePending"), vec![]), ["GrowthNeedsPod"]);
     assert_eq!(grows(at("NodeResizePending"), vec![runs()]), ["GrowthOnNode"]);
     assert_eq!(grows(at("NodeResizeInfeasible"), vec![runs()]), ["GrowthNodeInfeasible"]);
+    // What was said before more was asked for is about something else.
+    let asked = json!([{"time": "2026-11-30T11:55:00Z", "fieldsV1": {"f:spec": {"f:resources": {"f:requests": {"f:storage": {}}}}}}]);
+    let mut claim = bound(json!({"spec": {"resources": {"requests": {"storage": "2Gi"}}}}));
+    claim["metadata"]["managedFields"] = asked;
+    let old = warning("data", "VolumeResizeFailed", "rpc error: code = Internal desc = x");
+    assert_eq!(causes([claim, volume(json!({})), lease("external-resizer-d", RUNS), old]), ["Growing"]);
     let offline = "Unable to expand team/data because CSI driver d only supports offline expansion and volume is currently in-use";
     assert_eq!(grows(json!({}), vec![warning("data", "VolumeResizeFailed", offline)]), ["GrowthInUse"]);
 }
@@ -153,7 +170,14 @@ fn pod_is_followed_to_its_mount() {
     let failed = json!({"status": {"attachError": {"message": "rpc error: code = Internal desc = x"}}});
     assert_eq!(with(vec![attachment(failed)]), ["AttachFailed"]);
     let elsewhere = json!({"spec": {"nodeName": "other"}, "status": {"attached": true}});
-    assert_eq!(with(vec![attachment(elsewhere)]), ["AttachedElsewhere"]);
+    let other = object(Kind::Node, "other", json!({}));
+    assert_eq!(with(vec![attachment(elsewhere), other]), ["AttachedElsewhere"]);
+    let gone = attachment(json!({"spec": {"nodeName": "gone"}, "status": {"attached": true}}));
+    assert_eq!(with(vec![gone]), ["AttachedElsewhere", "AttachedToGoneNode"]);
+    let silent = json!({"status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}});
+    let elsewhere = attachment(json!({"spec": {"nodeName": "other"}, "status": {"attached": true}}));
+    let found = with(vec![elsewhere, object(Kind::Node, "other", silent)]);
+    assert_eq!(found, ["AttachedElsewhere", "AttachedToLostNode"]);
     let no_attach = object(Kind::Driver, "d", json!({"spec": {"attachRequired": false}}));
     assert_eq!(with(vec![no_attach]), Vec::<&str>::new(), "the kubelet is at work");
     let mount =

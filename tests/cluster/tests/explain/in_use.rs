@@ -83,7 +83,7 @@ fn use_() -> Vec<State> {
             "attached-elsewhere",
             vec![
                 claim("data", "csi", json!({"bound": true})),
-                pod("first", "data", json!({"spec": {"nodeName": "node-1"}, "attached": true})),
+                pod("first", "data", json!({"spec": {"nodeName": "node-lost"}, "attached": true})),
                 pod("second", "data", json!({"spec": {"nodeName": "node-2"}})),
             ],
         ),

@@ -66,11 +66,20 @@ impl Site {
         };
         let ours = [driver(DRIVER, &[], None), driver("keyed.example.com", &["example.com/zone"], None)];
         let full = [driver("full.example.com", &[], Some(0))];
-        for (name, drivers) in [("node-1", ours.as_slice()), ("node-2", &[]), ("node-full", &full)] {
+        for (name, drivers) in
+            [("node-1", ours.as_slice()), ("node-2", &[]), ("node-full", &full), ("node-lost", &ours)]
+        {
             let annotations = json!({"volumes.kubernetes.io/controller-managed-attach-detach": "true"});
             let labels = json!({"kubernetes.io/hostname": name});
             let room = json!({"pods": "100", "cpu": "4", "memory": "8Gi"});
-            let node = json!({"metadata": {"annotations": annotations, "labels": labels}, "status": {"allocatable": room, "capacity": room}});
+            let mut status = json!({"allocatable": room, "capacity": room});
+            if name == "node-lost" {
+                let since = "2026-01-02T03:04:05Z";
+                status["conditions"] =
+                    json!([{"type": "Ready", "status": "Unknown", "lastTransitionTime": since}]);
+            }
+            let metadata = json!({"annotations": annotations, "labels": labels});
+            let node = json!({"metadata": metadata, "status": status});
             self.put(object("v1", "Node", name, node), "").await;
             self.put(object("storage.k8s.io/v1", "CSINode", name, json!({"spec": {"drivers": drivers}})), "")
                 .await;
@@ -173,10 +182,7 @@ impl Site {
     /// A command line of `mooring explain`.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.mooring);
-        command.arg("explain").args(args).env_remove("KUBECONFIG");
-        if !args.iter().any(|arg| arg.starts_with("--kubeconfig")) {
-            command.arg(format!("--kubeconfig={}", self.stand.control_plane.kubeconfig().display()));
-        }
+        command.arg("explain").args(args).env("KUBECONFIG", self.stand.control_plane.kubeconfig());
         command
     }
 
@@ -237,6 +243,9 @@ fn object_of(api_version: &str, kind: &str) -> Value {
 fn masked(text: &str) -> String {
     let mut masked = String::new();
     for line in text.lines() {
+        // Kubernetes 1.36 says this otherwise; and what the scheduler says of preemption has no bearing.
+        let line = line.replace("Multi-Attach error for volume", "Waiting for detach for volume");
+        let line = line.split(" preemption: ").next().unwrap_or_default();
         let line = match line.split_once("  since:     ") {
             Some((before, _)) => format!("{before}  since:     TIME (AGE)"),
             None => line.split(' ').map(word).collect::<Vec<_>>().join(" "),
