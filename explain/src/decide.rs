@@ -6,7 +6,7 @@ use crate::ask::{Ask, Kind};
 use crate::attachment;
 use crate::claim;
 use crate::field::deleted;
-use crate::finding::{Answer, Finding};
+use crate::finding::{Answer, Finding, Who};
 use crate::quota;
 use crate::snapshot;
 use crate::snapshot_removal;
@@ -59,10 +59,36 @@ pub(crate) fn decide(view: &View, target: &Target) -> Result<Answer, NoAnswer> {
         namespace: namespace.clone(),
         name: name.clone(),
         state,
-        findings,
+        findings: once(findings),
         unread: Vec::new(),
         again: view.again(),
     })
+}
+
+/// The answer about an object that was there before.
+pub(crate) fn gone(target: &Target) -> Answer {
+    let Target { kind, namespace, name } = target;
+    let finding = Finding::new("NotFound", Who::Owner, "the object is gone", "somebody to make it anew");
+    Answer {
+        kind: kind.name(),
+        namespace: namespace.clone(),
+        name: name.clone(),
+        state: "gone".to_owned(),
+        findings: vec![finding],
+        unread: Vec::new(),
+        again: None,
+    }
+}
+
+/// Each reason once: two ways may lead to it.
+fn once(findings: Vec<Finding>) -> Vec<Finding> {
+    let mut found: Vec<Finding> = Vec::new();
+    for finding in findings {
+        if !found.iter().any(|known| (known.cause, &known.happened) == (finding.cause, &finding.happened)) {
+            found.push(finding);
+        }
+    }
+    found
 }
 
 fn of_snapshot(view: &View, snapshot: &Value) -> (String, Vec<Finding>) {

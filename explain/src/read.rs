@@ -108,12 +108,15 @@ pub(crate) async fn watch(client: Client, ask: Ask, tell: Sender<Ask>) {
                 return;
             }
             // A kind that is not served, or an API server that is away: ask again later.
-            Err(_) => tokio::time::sleep(10 * PAUSE).await,
+            Err(_) => {
+                tokio::time::sleep(5 * PAUSE).await;
+                // What is not there any more shows in no event.
+                if tell.send(ask.clone()).await.is_err() {
+                    return;
+                }
+            }
         }
         tokio::time::sleep(PAUSE).await;
-        if tell.is_closed() {
-            return;
-        }
     }
 }
 

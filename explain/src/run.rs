@@ -1,6 +1,7 @@
 //! Asks and decides until nothing new is asked, prints the answer, and with `--watch` does so again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
 
 use crate::ask::{Ask, Kind};
-use crate::decide::{NoAnswer, Target, decide, unread};
+use crate::decide::{NoAnswer, Target, decide, gone, unread};
 use crate::finding::Answer;
 use crate::flags::{Flags, Request};
 use crate::print;
@@ -21,7 +22,7 @@ use crate::read::{read, watch};
 use crate::view::View;
 
 /// Changes that come within this time after one another are one.
-const TOGETHER: Duration = Duration::from_millis(200);
+const TOGETHER: Duration = Duration::from_secs(1);
 
 /// Why the command ends without an answer.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +32,9 @@ enum ExplainError {
     #[error(transparent)]
     NoAnswer(#[from] NoAnswer),
     #[error("cannot print the answer: {0}")]
-    Print(#[from] serde_json::Error),
+    Json(#[from] serde_json::Error),
+    #[error("cannot print the answer: {0}")]
+    Print(#[from] std::io::Error),
 }
 
 /// Prints why the object is not ready. Returns the exit code: 0 if there was an answer, also if the object is not ready.
@@ -86,10 +89,14 @@ fn show(mut answer: Answer, request: &Request) -> Result<(), ExplainError> {
         *command = aimed(command, request);
     }
     match request.flags.output.as_str() {
-        "json" => println!("{}", print::json(&answer)?),
-        _ => println!("{}", print::text(&answer, Timestamp::now())),
+        "json" => say(&print::json(&answer)?),
+        _ => say(&print::text(&answer, Timestamp::now())),
     }
-    Ok(())
+}
+
+/// Prints it. Whoever reads may have seen enough, as `head` does.
+fn say(text: &str) -> Result<(), ExplainError> {
+    Ok(writeln!(std::io::stdout(), "{text}")?)
 }
 
 /// The command for the cluster that was asked, and as the user calls us: it must not run against another one.
@@ -153,16 +160,21 @@ async fn keep(
         view.now = Timestamp::now();
         let (answer, asked) = settle(client, &mut view, target).await;
         let again = answer.as_ref().ok().and_then(|answer| answer.again);
-        if last.as_ref() != Some(&without_time(&answer)) {
-            match &answer {
-                Ok(answer) => show(answer.clone(), request)?,
-                Err(NoAnswer::NotFound(what)) => println!("there is no {what}"),
-                Err(error) => return Err(error.clone().into()),
+        let shown =
+            answer.as_ref().map_or_else(NoAnswer::to_string, |answer| format!("{:?}", without_time(answer)));
+        let is_first = last.is_none();
+        if last.as_ref() != Some(&shown) {
+            match answer {
+                Ok(answer) => show(answer, request)?,
+                Err(error) if is_first => return Err(error.into()),
+                // It may come again, or the API server may.
+                Err(NoAnswer::NotFound(_)) => show(gone(target), request)?,
+                Err(error) => eprintln!("mooring explain: {error}"),
             }
             if request.flags.output == "text" {
-                println!();
+                say("")?;
             }
-            last = Some(without_time(&answer));
+            last = Some(shown);
         }
         watches.only(&asked);
         for ask in changed(&mut told, again).await {
@@ -172,8 +184,8 @@ async fn keep(
 }
 
 /// What is printed of it.
-fn without_time(answer: &Result<Answer, NoAnswer>) -> Result<Answer, NoAnswer> {
-    answer.clone().map(|answer| Answer { again: None, ..answer })
+fn without_time(answer: &Answer) -> Answer {
+    Answer { again: None, ..answer.clone() }
 }
 
 /// Waits until something changes, or until this time.

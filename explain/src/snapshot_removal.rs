@@ -16,32 +16,23 @@ const MAY_DELETE: &str = "snapshot.storage.kubernetes.io/volumesnapshot-being-de
 
 /// Why a snapshot that is being deleted stays: one reason for each finalizer.
 pub(crate) fn of_snapshot(view: &View, snapshot: &Value) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = Vec::new();
-    for finalizer in finalizers(snapshot) {
-        let finding = match finalizer {
-            "snapshot.storage.kubernetes.io/volumesnapshot-as-source-protection" => {
-                restored(view, snapshot, finalizer, Sidecar::SnapshotController)
-            }
-            "provisioner.storage.kubernetes.io/volumesnapshot-as-source-protection" => {
-                restored(view, snapshot, finalizer, Sidecar::Provisioner)
-            }
-            "snapshot.storage.kubernetes.io/volumesnapshot-bound-protection" => {
-                bound(view, snapshot, finalizer)
-            }
-            "snapshot.storage.kubernetes.io/volumesnapshot-in-group-protection" => {
-                let happened = "the snapshot is one of a group, and goes with it".to_owned();
-                let finding =
-                    Finding::new("InGroup", Who::Owner, happened, "its VolumeGroupSnapshot to be deleted");
-                finding.run(format!("kubectl -n {} get volumegroupsnapshots", namespace(snapshot)))
-            }
-            other => foreign(snapshot, other),
-        };
-        // Two finalizers may wait for the same.
-        if !findings.iter().any(|known| known.cause == finding.cause && known.happened == finding.happened) {
-            findings.push(finding.since(deleted(snapshot)));
+    let reason = |finalizer: &&str| match *finalizer {
+        "snapshot.storage.kubernetes.io/volumesnapshot-as-source-protection" => {
+            restored(view, snapshot, finalizer, Sidecar::SnapshotController)
         }
-    }
-    findings
+        "provisioner.storage.kubernetes.io/volumesnapshot-as-source-protection" => {
+            restored(view, snapshot, finalizer, Sidecar::Provisioner)
+        }
+        "snapshot.storage.kubernetes.io/volumesnapshot-bound-protection" => bound(view, snapshot, finalizer),
+        "snapshot.storage.kubernetes.io/volumesnapshot-in-group-protection" => {
+            let happened = "the snapshot is one of a group, and goes with it".to_owned();
+            let finding =
+                Finding::new("InGroup", Who::Owner, happened, "its VolumeGroupSnapshot to be deleted");
+            finding.run(format!("kubectl -n {} get volumegroupsnapshots", namespace(snapshot)))
+        }
+        other => foreign(snapshot, other),
+    };
+    finalizers(snapshot).iter().map(reason).map(|finding| finding.since(deleted(snapshot))).collect()
 }
 
 fn restored(view: &View, snapshot: &Value, finalizer: &str, by: Sidecar) -> Finding {

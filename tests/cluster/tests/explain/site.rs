@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use cluster::binaries::Binary;
 use cluster::built::executable;
+use cluster::implementation::Implementation;
 use cluster::stand::{Replica, Stand};
 use cluster::wait::until_true;
 use kube::api::{
@@ -26,12 +28,14 @@ pub(crate) const DRIVER: &str = "hostpath.csi.k8s.io";
 pub(crate) struct Site {
     pub(crate) stand: Stand,
     mooring: PathBuf,
+    /// Of an account with the sample role of `mooring explain`.
+    kubeconfig: PathBuf,
     _sidecars: Vec<Replica>,
 }
 
 impl Site {
     /// Starts it.
-    pub(crate) async fn up() -> Self {
+    pub(crate) async fn up(sidecars: Implementation) -> Self {
         let roles = [
             include_str!("../../../../manifests/rbac/provisioner.yaml"),
             include_str!("../../../../manifests/rbac/attacher.yaml"),
@@ -46,11 +50,14 @@ impl Site {
         ];
         let stand = Stand::scheduled_with("explain", &flags, "mooring", &roles.join("\n---\n")).await;
         stand.control_plane.serve_snapshots().await.expect("snapshots");
-        let sidecars = ["csi-provisioner", "csi-attacher", "csi-resizer"];
-        let start = |sidecar: &&str| stand.sidecar(sidecar, sidecar, &["--leader-election"]);
-        let sidecars = sidecars.iter().map(start).collect();
+        let binaries = [Binary::CsiProvisioner, Binary::CsiAttacher, Binary::CsiResizer];
+        let start = |binary: Binary| sidecars.start(&stand, binary, binary.name(), &["--leader-election"]);
+        let sidecars = binaries.map(start).into();
+        let reader = include_str!("../../../../manifests/rbac/explain.yaml");
+        let kubeconfig =
+            stand.control_plane.service_account("default", "reader", reader).await.expect("an account");
         let mooring = executable("mooring", "mooring").expect("mooring");
-        let site = Self { stand, mooring, _sidecars: sidecars };
+        let site = Self { stand, mooring, kubeconfig, _sidecars: sidecars };
         site.furnish().await;
         site
     }
@@ -174,6 +181,11 @@ impl Site {
         }
     }
 
+    /// The kubeconfig of who asks.
+    pub(crate) fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
     /// The executable.
     pub(crate) fn mooring(&self) -> &Path {
         &self.mooring
@@ -182,7 +194,7 @@ impl Site {
     /// A command line of `mooring explain`.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.mooring);
-        command.arg("explain").args(args).env("KUBECONFIG", self.stand.control_plane.kubeconfig());
+        command.arg("explain").args(args).env("KUBECONFIG", &self.kubeconfig);
         command
     }
 
@@ -196,11 +208,16 @@ impl Site {
     }
 
     /// Waits until the state's object is explained as it should be. Gives what is wrong otherwise.
-    pub(crate) async fn check(&self, state: &State, expected: &str) -> Result<(), String> {
+    pub(crate) async fn check(
+        &self,
+        state: &State,
+        expected: &str,
+        compared: impl Fn(&str) -> String,
+    ) -> Result<(), String> {
         let end = Instant::now() + LIMIT;
         loop {
             let said = self.explain(&state.args()).await;
-            if said.trim() == expected {
+            if compared(said.trim()) == expected {
                 return self.says_more(state, &said).await;
             }
             if Instant::now() >= end {

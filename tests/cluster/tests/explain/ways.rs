@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use cluster::wait::until_true;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, DeleteParams};
 use serde_json::{Value, json};
 
 use crate::site::{DRIVER, Site};
@@ -68,9 +70,7 @@ async fn as_plugin_and_json(site: &Site) {
     std::os::unix::fs::symlink(site.mooring(), &link).expect("a link");
     let mut command = std::process::Command::new(link);
     command.args(["explain", "pvc", "data", "-o", "json"]).env_remove("KUBECONFIG");
-    command
-        .arg(format!("--kubeconfig={}", site.stand.control_plane.kubeconfig().display()))
-        .arg("-nclass-missing");
+    command.arg(format!("--kubeconfig={}", site.kubeconfig().display())).arg("-nclass-missing");
     let output = command.output().expect("run");
     assert!(output.status.success(), "an answer is success: {output:?}");
     let found: Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -133,5 +133,10 @@ async fn watching(site: &Site) {
     site.put(claim("data", "watched", json!({"deleted": true})), "watched").await;
     expected.push("InUse");
     seen(&expected).await;
+    let end = DeleteParams::background();
+    let pods: Api<Pod> = Api::namespaced(site.stand.client.clone(), "watched");
+    pods.delete("app", &end).await.expect("deleted");
+    let gone = async || causes().last().is_some_and(|last| last == "NotFound");
+    until_true("the end to be told", Duration::from_secs(20), gone).await.expect("told");
     process.kill();
 }
