@@ -13,6 +13,9 @@ use crate::controller::{self, NodeSide, node_side};
 /// The name that upstream plans for its combined sidecar.
 const CSI_SIDECARS: &str = "csi-sidecars";
 
+/// The name by which kubectl finds us as `kubectl mooring`.
+const KUBECTL_PLUGIN: &str = "kubectl-mooring";
+
 /// The sidecars of this release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sidecar {
@@ -134,6 +137,8 @@ pub(crate) enum Chosen {
     Sidecar { sidecar: Sidecar, program: String, args: Vec<String> },
     /// Make in-tree volumes CSI volumes, or show what becomes of them.
     Migrate { args: Vec<String> },
+    /// Say why an object is not ready; `program` is how the user called us.
+    Explain { program: String, args: Vec<String> },
     /// Make the driver's CSIDriver object.
     CsiDriver { args: Vec<String> },
     /// Print this and exit.
@@ -159,6 +164,11 @@ pub(crate) fn choose(argv: impl IntoIterator<Item = OsString>) -> Chosen {
         None => Chosen::Text { text: format!("mooring: name a sidecar\n\n{}", help()), code: 2 },
         Some("--help" | "-h" | "-help" | "help") => Chosen::Text { text: help(), code: 0 },
         Some("migrate") => Chosen::Migrate { args: words.collect() },
+        Some("explain") => {
+            let program =
+                if called == KUBECTL_PLUGIN { "kubectl mooring explain" } else { "mooring explain" };
+            Chosen::Explain { program: program.to_owned(), args: words.collect() }
+        }
         Some("csidriver") => Chosen::CsiDriver { args: words.collect() },
         Some("--version" | "version") => {
             Chosen::Text { text: format!("mooring v{}\n", env!("CARGO_PKG_VERSION")), code: 0 }
@@ -185,6 +195,7 @@ fn help() -> String {
     }
     text.push_str(
         "\nCommands:\n  migrate                    makes in-tree volumes CSI volumes; --dry-run shows what they become\n  \
+         explain                    says why a claim, volume, attachment or snapshot is not ready\n  \
          csidriver                  creates or corrects the driver's CSIDriver object\n",
     );
     text
@@ -235,6 +246,12 @@ mod tests {
         assert_eq!(choose(argv("mooring migrate --dry-run")), expected);
         let expected = Chosen::CsiDriver { args: vec!["--once".to_owned()] };
         assert_eq!(choose(argv("mooring csidriver --once")), expected);
+        let explain = |program: &str| Chosen::Explain {
+            program: program.to_owned(),
+            args: vec!["pvc".to_owned(), "data".to_owned()],
+        };
+        assert_eq!(choose(argv("mooring explain pvc data")), explain("mooring explain"));
+        assert_eq!(choose(argv("/bin/kubectl-mooring explain pvc data")), explain("kubectl mooring explain"));
         let Chosen::Text { text, code: 0 } = choose(argv("mooring --help")) else { panic!() };
         assert!(text.contains("  migrate ") && text.contains("\n  csidriver "), "{text}");
     }

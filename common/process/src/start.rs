@@ -187,6 +187,7 @@ fn client_options(setup: &Setup<'_>) -> ClientOptions {
     let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
     ClientOptions {
         kubeconfig: Some(PathBuf::from(&standard.kubeconfig)).filter(|path| !path.as_os_str().is_empty()),
+        context: None,
         master: setup.master.clone().filter(|master| !master.is_empty()),
         user_agent: format!("{}/v{version} ({os}/{arch}) mooring", setup.program),
         rate: match (standard.kube_api_qps, standard.kube_api_burst) {

@@ -88,9 +88,14 @@ impl Stand {
 
     /// As [`Stand::up`], with other flags for the driver, and with kube-scheduler.
     pub async fn scheduled(name: &str, driver_flags: &[&str]) -> Stand {
-        let options = Options { scheduler: true, ..Options::default() };
         let role = include_str!("../../../manifests/rbac/provisioner.yaml");
-        Self::on(options, name, driver_flags, "csi-provisioner", role).await
+        Self::scheduled_with(name, driver_flags, "csi-provisioner", role).await
+    }
+
+    /// As [`Stand::with`], with kube-scheduler.
+    pub async fn scheduled_with(name: &str, driver_flags: &[&str], account: &str, rbac: &str) -> Stand {
+        let options = Options { scheduler: true, ..Options::default() };
+        Self::on(options, name, driver_flags, account, rbac).await
     }
 
     async fn on(options: Options, name: &str, driver_flags: &[&str], account: &str, rbac: &str) -> Stand {

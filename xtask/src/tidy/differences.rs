@@ -31,6 +31,7 @@ const PARTS: &[(&str, &[&str])] = &[
     ("csi-node-driver-registrar", &["registrar/"]),
     ("Volumes of in-tree plugins", &["translation/"]),
     ("mooring migrate", &["migrate/"]),
+    ("mooring explain", &["explain/"]),
     ("The hostpath driver", &["driver/"]),
     ("csc", &["csc/"]),
     ("mooring csidriver", &["csidriver/"]),

@@ -31,6 +31,8 @@ const PING: Duration = Duration::from_secs(30);
 pub struct ClientOptions {
     /// Path of a kubeconfig; `None` means the pod's service account.
     pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig; `None` means its current one.
+    pub context: Option<String>,
     /// URL that replaces the kubeconfig's server (`--master`).
     pub master: Option<String>,
     /// `name/version (os/arch)`; shown in audit logs and managedFields.
@@ -61,7 +63,7 @@ pub async fn client_and_server(options: &ClientOptions) -> Result<(kube::Client,
 /// The configuration, and the proxy that the kubeconfig names.
 async fn config(options: &ClientOptions) -> Result<(kube::Config, Option<String>), ClientError> {
     let (mut config, proxy) = match &options.kubeconfig {
-        Some(path) => from_kubeconfig(path).await?,
+        Some(path) => from_kubeconfig(path, options.context.as_deref()).await?,
         None if options.master.is_some() && kube::Config::incluster().is_err() => {
             (kube::Config::new(http::Uri::from_static("https://127.0.0.1")), None)
         }
@@ -80,9 +82,15 @@ async fn config(options: &ClientOptions) -> Result<(kube::Config, Option<String>
     Ok((config, proxy))
 }
 
-async fn from_kubeconfig(path: &Path) -> Result<(kube::Config, Option<String>), ClientError> {
+async fn from_kubeconfig(
+    path: &Path,
+    context: Option<&str>,
+) -> Result<(kube::Config, Option<String>), ClientError> {
     let failed = |reason: String| ClientError::Kubeconfig { path: path.display().to_string(), reason };
-    let kubeconfig = Kubeconfig::read_from(path).map_err(|error| failed(chain(&error)))?;
+    let mut kubeconfig = Kubeconfig::read_from(path).map_err(|error| failed(chain(&error)))?;
+    if let Some(context) = context {
+        kubeconfig.current_context = Some(context.to_owned());
+    }
     let proxy = proxy_url(&kubeconfig);
     let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
     Ok((config.map_err(|error| failed(chain(&error)))?, proxy))

@@ -1,0 +1,247 @@
+//! Asks and decides until nothing new is asked, prints the answer, and with `--watch` does so again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use jiff::Timestamp;
+use kube::Client;
+use kubernetes::client::{ClientError, ClientOptions, client};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::task::JoinHandle;
+
+use crate::ask::{Ask, Kind};
+use crate::decide::{NoAnswer, Target, decide, gone, unread};
+use crate::finding::Answer;
+use crate::flags::{Flags, Request};
+use crate::print;
+use crate::read::{read, watch};
+use crate::view::View;
+
+/// Changes that come within this time after one another are one.
+const TOGETHER: Duration = Duration::from_secs(1);
+
+/// Why the command ends without an answer.
+#[derive(Debug, thiserror::Error)]
+enum ExplainError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    NoAnswer(#[from] NoAnswer),
+    #[error("cannot print the answer: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("cannot print the answer: {0}")]
+    Print(#[from] std::io::Error),
+}
+
+/// Prints why the object is not ready. Returns the exit code: 0 if there was an answer, also if the object is not ready.
+pub async fn main(request: &Request) -> u8 {
+    match begin(request).await {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("mooring explain: {error}");
+            1
+        }
+    }
+}
+
+async fn begin(request: &Request) -> Result<(), ExplainError> {
+    let Flags { kubeconfig, context, .. } = &request.flags;
+    let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    let connection = ClientOptions {
+        kubeconfig: path(kubeconfig),
+        context: given(context),
+        user_agent: format!("mooring-explain/{}", env!("CARGO_PKG_VERSION")),
+        ..ClientOptions::default()
+    };
+    let client = client(&connection).await?;
+    let mut target = request.target.clone();
+    match target.kind {
+        Kind::Claim | Kind::Snapshot if target.namespace.is_empty() => {
+            client.default_namespace().clone_into(&mut target.namespace);
+        }
+        Kind::Claim | Kind::Snapshot => {}
+        _ => target.namespace.clear(),
+    }
+    let mut view = View::new(Timestamp::now());
+    if request.flags.watch {
+        return keep(&client, view, &target, request).await;
+    }
+    let (answer, _) = settle(&client, &mut view, &target).await;
+    show(answer?, request)
+}
+
+/// Where kubectl would look.
+fn path(flag: &str) -> Option<PathBuf> {
+    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    if !flag.is_empty() {
+        return Some(flag.into());
+    }
+    let home = || Some(PathBuf::from(set("HOME")?).join(".kube/config"));
+    set("KUBECONFIG").map(PathBuf::from).or_else(|| home().filter(|path| path.is_file()))
+}
+
+fn show(mut answer: Answer, request: &Request) -> Result<(), ExplainError> {
+    for command in answer.findings.iter_mut().flat_map(|finding| &mut finding.run) {
+        *command = aimed(command, request);
+    }
+    match request.flags.output.as_str() {
+        "json" => say(&print::json(&answer)?),
+        _ => say(&print::text(&answer, Timestamp::now())),
+    }
+}
+
+/// Prints it. Whoever reads may have seen enough, as `head` does.
+fn say(text: &str) -> Result<(), ExplainError> {
+    Ok(writeln!(std::io::stdout(), "{text}")?)
+}
+
+/// The command for the cluster that was asked, and as the user calls us: it must not run against another one.
+fn aimed(command: &str, request: &Request) -> String {
+    let Flags { context, kubeconfig, .. } = &request.flags;
+    let flags = [("context", context), ("kubeconfig", kubeconfig)];
+    let flags: String = flags
+        .iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| format!(" --{name}={}", word(value)))
+        .collect();
+    match (command.strip_prefix("mooring explain"), command.strip_prefix("kubectl")) {
+        (Some(rest), _) => format!("{}{flags}{rest}", request.program),
+        (None, Some(rest)) => format!("kubectl{flags}{rest}"),
+        (None, None) => command.to_owned(),
+    }
+}
+
+/// The word as a shell reads it.
+fn word(text: &str) -> String {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_=./:,@+".contains(letter);
+    if text.chars().all(is_plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
+/// Decides, reads what was asked, and decides again until all is known. Also gives what the answer depends on.
+async fn settle(
+    client: &Client,
+    view: &mut View,
+    target: &Target,
+) -> (Result<Answer, NoAnswer>, BTreeSet<Ask>) {
+    loop {
+        let answer = decide(view, target);
+        let asked = view.asked();
+        let new: Vec<Ask> = asked.iter().filter(|ask| !view.knows(ask)).cloned().collect();
+        if new.is_empty() {
+            let answer = answer.map(|mut answer| {
+                answer.unread = unread(asked.iter().filter_map(|ask| Some((ask, view.found(ask)?))));
+                answer
+            });
+            return (answer, asked);
+        }
+        let mut reads: FuturesUnordered<_> =
+            new.into_iter().map(async |ask| (read(client, &ask).await, ask)).collect();
+        while let Some((found, ask)) = reads.next().await {
+            view.learn(ask, found);
+        }
+    }
+}
+
+/// Prints the answer, and again whenever it changes, until the process is ended.
+async fn keep(
+    client: &Client,
+    mut view: View,
+    target: &Target,
+    request: &Request,
+) -> Result<(), ExplainError> {
+    let (tell, mut told) = channel(1000);
+    let mut watches = Watches { client: client.clone(), tell, running: BTreeMap::new() };
+    let mut last = None;
+    loop {
+        view.now = Timestamp::now();
+        let (answer, asked) = settle(client, &mut view, target).await;
+        let again = answer.as_ref().ok().and_then(|answer| answer.again);
+        let shown =
+            answer.as_ref().map_or_else(NoAnswer::to_string, |answer| format!("{:?}", without_time(answer)));
+        let is_first = last.is_none();
+        if last.as_ref() != Some(&shown) {
+            match answer {
+                Ok(answer) => show(answer, request)?,
+                Err(error) if is_first => return Err(error.into()),
+                // It may come again, or the API server may.
+                Err(NoAnswer::NotFound(_)) => show(gone(target), request)?,
+                Err(error) => eprintln!("mooring explain: {error}"),
+            }
+            if request.flags.output == "text" {
+                say("")?;
+            }
+            last = Some(shown);
+        }
+        watches.only(&asked);
+        for ask in changed(&mut told, again).await {
+            view.forget(&ask);
+        }
+    }
+}
+
+/// What is printed of it.
+fn without_time(answer: &Answer) -> Answer {
+    Answer { again: None, ..answer.clone() }
+}
+
+/// Waits until something changes, or until this time.
+async fn changed(told: &mut Receiver<Ask>, again: Option<Timestamp>) -> BTreeSet<Ask> {
+    let left = again.map(|at| Timestamp::now().duration_until(at));
+    let left = left.map(|left| Duration::try_from(left).unwrap_or_default() + Duration::from_secs(1));
+    let first = match left {
+        Some(left) => tokio::time::timeout(left, told.recv()).await.ok().flatten(),
+        None => told.recv().await,
+    };
+    let mut changed: BTreeSet<Ask> = first.into_iter().collect();
+    if !changed.is_empty() {
+        tokio::time::sleep(TOGETHER).await;
+    }
+    while let Ok(ask) = told.try_recv() {
+        changed.insert(ask);
+    }
+    changed
+}
+
+/// A watch for each question that the answer depends on.
+struct Watches {
+    client: Client,
+    tell: Sender<Ask>,
+    running: BTreeMap<Ask, JoinHandle<()>>,
+}
+
+impl Watches {
+    /// Watches these, and nothing else.
+    fn only(&mut self, asked: &BTreeSet<Ask>) {
+        self.running.retain(|ask, watch| {
+            let stays = asked.contains(ask);
+            if !stays {
+                watch.abort();
+            }
+            stays
+        });
+        for ask in asked {
+            let begin = || tokio::spawn(watch(self.client.clone(), ask.clone(), self.tell.clone()));
+            self.running.entry(ask.clone()).or_insert_with(begin);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_for_the_cluster_that_was_asked() {
+        let args = ["pvc", "data", "--context", "it's prod", "--kubeconfig=/k"].map(str::to_owned).to_vec();
+        let request = crate::flags::parse("kubectl mooring explain", args).unwrap();
+        let flags = r"--context='it'\''s prod' --kubeconfig=/k";
+        assert_eq!(aimed("kubectl -n a get pvc", &request), format!("kubectl {flags} -n a get pvc"));
+        assert_eq!(aimed("mooring explain pv p", &request), format!("kubectl mooring explain {flags} pv p"));
+        let plain = crate::flags::parse("mooring explain", vec!["pv".to_owned(), "p".to_owned()]).unwrap();
+        assert_eq!(aimed("mooring explain pv p", &plain), "mooring explain pv p");
+    }
+}
