@@ -24,6 +24,8 @@ pub struct Options {
     pub server: String,
     /// The kubeconfig that was named.
     pub(crate) kubeconfig: Option<PathBuf>,
+    /// The context that was named.
+    pub(crate) context: Option<String>,
 }
 
 impl Options {
@@ -65,6 +67,7 @@ impl Options {
             let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
             words.push(format!("--kubeconfig={}", path.display()));
         }
+        words.extend(self.context.as_ref().map(|context| format!("--context={context}")));
         words.iter().fold("mooring migrate".to_owned(), |all, word| format!("{all} {}", quoted(word)))
     }
 
@@ -93,8 +96,9 @@ mod tests {
         options.only = Some("x".to_owned());
         options.scope.hand_made = true;
         options.kubeconfig = Some("/k".into());
+        options.context = Some("prod".to_owned());
         options.lag = Duration::ZERO;
-        let all = " --volume=x --in-use --hand-made --gce-project=p --rbd --policy-lag=0ms --kubeconfig=/k";
+        let all = " --volume=x --in-use --hand-made --gce-project=p --rbd --policy-lag=0ms --kubeconfig=/k --context=prod";
         assert!(command(&options).ends_with(all), "{}", command(&options));
     }
 }

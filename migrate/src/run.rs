@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use base::flag::Parsed;
 use kube::Client;
 use kubernetes::api;
-use kubernetes::client::{ClientOptions, client_and_server};
+use kubernetes::client::{ClientOptions, as_kubectl, client_and_server};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use translation::Plugins;
@@ -32,12 +32,13 @@ pub async fn main(parsed: &Parsed) -> u8 {
 }
 
 async fn begin(flags: &Flags) -> Result<bool, MigrateError> {
+    let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
     let connection = ClientOptions {
-        kubeconfig: kubeconfig(&flags.kubeconfig),
+        kubeconfig: as_kubectl(&flags.kubeconfig),
+        context: given(&flags.context),
         user_agent: format!("mooring-migrate/{}", env!("CARGO_PKG_VERSION")),
         ..ClientOptions::default()
     };
-    let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
     let file = given(&flags.undo).or_else(|| given(&flags.undo_file));
     let (client, server) = client_and_server(&connection).await?;
     let options = Options {
@@ -52,9 +53,11 @@ async fn begin(flags: &Flags) -> Result<bool, MigrateError> {
         lag: flags.policy_lag,
         server,
         kubeconfig: given(&flags.kubeconfig).map(PathBuf::from),
+        context: given(&flags.context),
     };
     if flags.dry_run {
-        println!("{}", plan(&client, &options).await?);
+        let shown = plan(&client, &options).await?;
+        println!("The cluster at {}:\n{shown}", options.server);
         return Ok(true);
     }
     let (mut progress, stop) = (Progress::auto(), CancellationToken::new());
@@ -63,7 +66,7 @@ async fn begin(flags: &Flags) -> Result<bool, MigrateError> {
         true => convert(&client, &options, &mut progress, &stop).await?,
         false => undo(&client, &options, &mut progress, &stop).await?,
     };
-    println!("{outcome}");
+    println!("The cluster at {}:\n{outcome}", options.server);
     if let Some(error) = &outcome.broken_off {
         eprintln!("mooring migrate: {error}");
     }
@@ -89,16 +92,6 @@ fn stop_on_signal(stop: CancellationToken) {
             stop.cancel();
         }
     });
-}
-
-/// Where kubectl would look.
-fn kubeconfig(flag: &str) -> Option<PathBuf> {
-    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    if !flag.is_empty() {
-        return Some(flag.into());
-    }
-    let home = || Some(PathBuf::from(set("HOME")?).join(".kube/config"));
-    set("KUBECONFIG").map(PathBuf::from).or_else(|| home().filter(|path| path.is_file()))
 }
 
 /// What would become of each in-tree volume that the options name. Nothing is written.
