@@ -26,6 +26,7 @@ pub(crate) struct Memory {
     unsaved: HashMap<Uid, Unsaved>,
     names: HashMap<String, Uid>,
     left: HashSet<Uid>,
+    too_large: HashSet<Uid>,
     contests: HashMap<Uid, Contest>,
     uses: HashMap<Uid, Asked>,
     releasing: HashSet<Key>,
@@ -223,8 +224,14 @@ impl Memory {
         self.left.insert(uid.clone())
     }
 
+    /// The claim's request is too large to be written down. Returns false if that was known already.
+    pub(crate) fn note_too_large(&mut self, uid: &Uid) -> bool {
+        self.too_large.insert(uid.clone())
+    }
+
     /// The claim is gone and no call runs for it: forget it.
     pub(crate) fn forget(&mut self, uid: &Uid) {
+        self.too_large.remove(uid);
         self.infeasible.remove(uid);
         self.left.remove(uid);
         self.end_use(uid);

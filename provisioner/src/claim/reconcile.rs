@@ -26,7 +26,7 @@ use super::unplaced::Unplaced;
 use crate::caches::Caches;
 use crate::capacity::Trigger;
 use crate::config::Config;
-use crate::intent::log::Intents;
+use crate::intent::log::{Intents, Recorded};
 use crate::metrics::ClaimMetrics;
 use crate::node::Ownership;
 use crate::topology::{Known, Nodes};
@@ -298,7 +298,9 @@ impl Claims {
         }
         let is_first = matches!(attempt, Attempt::New(..));
         let (sent, request) = self.request(attempt, name).await?;
-        self.intents.record(&sent).await?;
+        if self.intents.record(&sent).await? == Recorded::TooLarge {
+            self.tell_too_large(&claim);
+        }
         if is_first {
             // Before it is sent: even if this worker panics in the middle, the request is not forgotten.
             self.memory().keep(sent.clone());

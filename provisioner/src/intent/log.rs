@@ -16,6 +16,7 @@ use super::book::{Book, Put, Write};
 use super::entry::to_text;
 use super::place::Place;
 use super::rest::Rest;
+use super::terms::Last;
 use crate::claim::background::Sent;
 use crate::claim::error::ProvisionError;
 
@@ -31,6 +32,8 @@ type Told = oneshot::Sender<Result<(), String>>;
 #[derive(Default)]
 pub(super) struct State {
     pub(super) book: Book,
+    /// The list of topology terms of the last request.
+    last: Last,
     /// resourceVersion of each Lease; `None` where there is none yet.
     versions: Vec<Option<String>>,
     /// Who waits for the next write of which page.
@@ -43,6 +46,15 @@ pub(super) struct State {
     pub(super) read_at: Option<Instant>,
     /// Whether that was logged.
     told: bool,
+}
+
+/// What became of a request that is about to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Recorded {
+    /// It is written down, unless that is off.
+    Yes,
+    /// It is larger than what can be written down.
+    TooLarge,
 }
 
 /// The intents of this process. Claims put theirs in; [`Intents::run`] writes.
@@ -76,20 +88,17 @@ impl Intents {
     ///
     /// # Errors
     /// It is not stored: the request must not be sent.
-    pub(crate) async fn record(&self, sent: &Sent) -> Result<(), ProvisionError> {
+    pub(crate) async fn record(&self, sent: &Sent) -> Result<Recorded, ProvisionError> {
         if self.is_off() {
-            return Ok(());
+            return Ok(Recorded::Yes);
         }
-        let text = to_text(sent).map_err(|error| ProvisionError::Intent(error.to_string()))?;
         let told = {
             let mut state = self.state();
-            match state.book.put(&sent.claim.meta.uid, &sent.class.meta.uid, &text) {
-                Put::Stored => return Ok(()),
-                Put::TooLarge => {
-                    base::warn!("The request is too large to be written down: its volume leaks if the claim is deleted and this process dies now";
-                        "claim" => sent.claim.meta.key);
-                    return Ok(());
-                }
+            let text = to_text(sent, |terms| state.last.of(terms));
+            let (text, listed) = text.map_err(|error| ProvisionError::Intent(error.to_string()))?;
+            match state.book.put(&sent.claim.meta.uid, &sent.class.meta.uid, &text, listed.as_ref()) {
+                Put::Stored => return Ok(Recorded::Yes),
+                Put::TooLarge => return Ok(Recorded::TooLarge),
                 Put::Wanted(page) => {
                     let (tell, told) = oneshot::channel();
                     state.waiting.push((page, tell));
@@ -99,7 +108,8 @@ impl Intents {
         };
         self.changed.notify_one();
         let written = told.await.unwrap_or_else(|_| Err("the process is stopping".to_owned()));
-        written.map_err(ProvisionError::Intent)
+        written.map_err(ProvisionError::Intent)?;
+        Ok(Recorded::Yes)
     }
 
     /// Of the claim's requests, only those with a class of `open` have no final answer.

@@ -15,7 +15,7 @@
 //! Leases in that namespace can have volumes made, so it must be as trusted as csi-provisioner; whoever may read them sees the
 //! parameters of classes.
 //!
-//! - [`entry`]: an intent as text, and back;
+//! - [`entry`]: an intent as text, and back; [`terms`]: lists of topology terms, which intents share;
 //! - [`book`]: which intents there are, and which Lease has to be written;
 //! - [`log`] writes the Leases, [`read`] reads those of an earlier leader; [`place`]: which ones.
 //!
@@ -32,3 +32,4 @@ pub(crate) mod log;
 pub(crate) mod place;
 mod read;
 mod rest;
+mod terms;

@@ -7,14 +7,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use csi::topology::Term;
 use kubernetes::api;
 use kubernetes::lease::Lease;
 use kubernetes::object::{Claim, WireCsiNode};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::entry::{from_text, is_key};
+use super::book::Adopted;
+use super::entry::{claim_of, from_text, is_key};
 use super::log::Intents;
 use super::rest::Rest;
+use super::terms;
 use crate::claim::background::Sent;
 
 /// Pause after a failed attempt to read the Leases.
@@ -128,15 +131,24 @@ impl Intents {
             state.set_version(page, lease.metadata.resource_version.clone());
             state.book.adopt(page, intents_of(lease))
         };
-        let read = |(name, text): (String, Arc<str>)| match from_text(&text, &self.scope) {
-            Ok(sent) => Some(sent),
-            Err(error) => {
-                // Another version may be able to read it: it stays.
-                base::error!(error, "Cannot read the request that an earlier process may have sent"; "page" => page, "annotation" => name);
-                None
+        let mut lists: BTreeMap<Arc<str>, Option<Arc<[Term]>>> = BTreeMap::new();
+        let mut read = |Adopted { name, text, terms }: Adopted| {
+            let terms = terms.and_then(|listed| {
+                let read = || terms::from_text(&listed.text).inspect_err(|error| {
+                    base::error!(error, "Cannot read a list of topology terms that an earlier process has written"; "page" => page, "list" => listed.name);
+                });
+                lists.entry(listed.name.clone()).or_insert_with(|| read().ok()).clone()
+            });
+            match from_text(&text, terms.as_ref(), &self.scope) {
+                Ok(sent) => Some(sent),
+                Err(error) => {
+                    // Another version may be able to read it: it stays.
+                    base::error!(error, "Cannot read the request that an earlier process may have sent"; "page" => page, "annotation" => name);
+                    None
+                }
             }
         };
-        adopted.into_iter().filter_map(read).collect()
+        adopted.into_iter().filter_map(&mut read).collect()
     }
 }
 
@@ -158,7 +170,7 @@ impl Intents {
         for lease in leases {
             let name = lease.metadata.name.clone().unwrap_or_default();
             let Some(node) = place.other_node(&name) else { continue };
-            let is_open = |text: &String| from_text(text, &self.scope).is_ok_and(|sent| is_such(&sent.claim));
+            let is_open = |text: &String| claim_of(text, &self.scope).is_ok_and(|claim| is_such(&claim));
             if !intents_of(lease).values().any(is_open) {
                 continue;
             }
