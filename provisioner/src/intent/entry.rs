@@ -145,8 +145,8 @@ pub(crate) fn to_text(
 pub(crate) fn from_text(text: &str, terms: Option<&Arc<[Term]>>, scope: &Scope) -> Result<Sent, EntryError> {
     let entry: Entry = serde_json::from_str(text)?;
     let (request, placement) = request_of(entry.request, entry.placed, terms)?;
+    let claim = claim_of(entry.claim, scope)?;
     let scope = Scope { keep: Keep::PROVISION, ..scope.clone() };
-    let claim = Claim::slim(serde_json::from_value(entry.claim)?, &scope).ok_or(EntryError::Claim)?;
     let class = Class::slim(serde_json::from_value(entry.class)?, &scope).ok_or(EntryError::Class)?;
     let prepared = Prepared {
         name: entry.name,
@@ -163,18 +163,33 @@ pub(crate) fn from_text(text: &str, terms: Option<&Arc<[Term]>>, scope: &Scope) 
     Ok(Sent { claim: claim.into(), class: class.into(), prepared: prepared.into() })
 }
 
-/// The claim of a text's request.
+/// Whose a request is.
+#[derive(Debug)]
+pub(crate) struct Owner {
+    /// The claim as it was then.
+    pub(crate) claim: Claim,
+    /// The Secret that the request is sent with.
+    pub(crate) secret: Option<SecretRef>,
+}
+
+/// Whose the request of a text is.
 ///
 /// # Errors
 /// The text is not one that [`to_text`] writes.
-pub(crate) fn claim_of(text: &str, scope: &Scope) -> Result<Claim, EntryError> {
+pub(crate) fn owner_of(text: &str, scope: &Scope) -> Result<Owner, EntryError> {
     #[derive(Deserialize)]
     struct Whose {
         claim: Value,
+        #[serde(default)]
+        secrets: BTreeMap<String, String>,
     }
-    let whose: Whose = serde_json::from_str(text)?;
+    let Whose { claim, secrets } = serde_json::from_str(text)?;
+    Ok(Owner { claim: claim_of(claim, scope)?, secret: secrets_of(&secrets).provision })
+}
+
+fn claim_of(claim: Value, scope: &Scope) -> Result<Claim, EntryError> {
     let scope = Scope { keep: Keep::PROVISION, ..scope.clone() };
-    Claim::slim(serde_json::from_value(whose.claim)?, &scope).ok_or(EntryError::Claim)
+    Claim::slim(serde_json::from_value(claim)?, &scope).ok_or(EntryError::Claim)
 }
 
 /// The request, and its topology terms where they are kept apart. `whole` has them in it, as earlier versions wrote it.

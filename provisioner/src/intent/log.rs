@@ -1,6 +1,6 @@
 //! Writes the Leases that hold the intents.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -46,6 +46,10 @@ pub(super) struct State {
     pub(super) read_at: Option<Instant>,
     /// Whether that was logged.
     told: bool,
+    /// Since when which other node has been without the driver, as far as we have looked.
+    pub(super) absent: HashMap<String, Instant>,
+    /// Whether it was logged that we may not look at nodes.
+    pub(super) told_nodes: bool,
 }
 
 /// What became of a request that is about to be sent.

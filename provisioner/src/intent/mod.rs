@@ -17,7 +17,8 @@
 //!
 //! - [`entry`]: an intent as text, and back; [`terms`]: lists of topology terms, which intents share;
 //! - [`book`]: which intents there are, and which Lease has to be written;
-//! - [`log`] writes the Leases, [`read`] reads those of an earlier leader; [`place`]: which ones.
+//! - [`log`] writes the Leases, [`read`] reads those of an earlier leader, [`elsewhere`] those of other nodes; [`place`]:
+//!   which ones.
 //!
 //! `Differs:` upstream leaks the volume. The price: a new request waits for a write, which counts against `--kube-api-qps`; if the
 //! write fails, the claim gets an event and is retried. `--volume-intents=false` makes ours leak too, and so does a service
@@ -27,6 +28,7 @@
 //! `mooring-intents-<driver>-<number>`.
 
 pub(crate) mod book;
+mod elsewhere;
 pub(crate) mod entry;
 pub(crate) mod log;
 pub(crate) mod place;

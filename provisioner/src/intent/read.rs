@@ -10,11 +10,10 @@ use std::time::Duration;
 use csi::topology::Term;
 use kubernetes::api;
 use kubernetes::lease::Lease;
-use kubernetes::object::{Claim, WireCsiNode};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::book::Adopted;
-use super::entry::{claim_of, from_text, is_key};
+use super::entry::{from_text, is_key};
 use super::log::Intents;
 use super::rest::Rest;
 use super::terms;
@@ -152,40 +151,8 @@ impl Intents {
     }
 }
 
-impl Intents {
-    /// Whether the provisioner of another node has written down a request for such a claim, which it may still send. A node
-    /// that is gone sends nothing. Without the right to look, we go on as if there were none.
-    pub(crate) async fn is_open_elsewhere(
-        &self,
-        is_such: impl Fn(&Claim) -> bool,
-    ) -> Result<bool, api::Error> {
-        let Some(place) = self.place.as_ref().filter(|place| place.shared.is_some()) else {
-            return Ok(false);
-        };
-        let leases = match self.objects.list::<Lease>(&place.namespace).await {
-            Ok((leases, _)) => leases,
-            Err(error) if api::is(&error, 403) => return Ok(false),
-            Err(error) => return Err(error),
-        };
-        for lease in leases {
-            let name = lease.metadata.name.clone().unwrap_or_default();
-            let Some(node) = place.other_node(&name) else { continue };
-            let is_open = |text: &String| claim_of(text, &self.scope).is_ok_and(|claim| is_such(&claim));
-            if !intents_of(lease).values().any(is_open) {
-                continue;
-            }
-            match self.objects.exists::<WireCsiNode>("", node).await {
-                Ok(true) => return Ok(true),
-                Ok(false) => {}
-                Err(error) if api::is(&error, 403) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(false)
-    }
-}
-
-fn intents_of(lease: Lease) -> BTreeMap<String, String> {
+/// The annotations of a Lease that are ours.
+pub(super) fn intents_of(lease: Lease) -> BTreeMap<String, String> {
     let annotations = lease.metadata.annotations.unwrap_or_default();
     annotations.into_iter().filter(|(name, _)| is_key(name)).collect()
 }
