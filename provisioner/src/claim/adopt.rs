@@ -6,7 +6,7 @@ use base::queue::Place;
 use kubernetes::object::{Key, Uid};
 
 use super::background::Sent;
-use super::name::volume_name;
+use super::name::is_name_for;
 use super::queue::ClaimId;
 use super::reconcile::Claims;
 use crate::intent::log::Intents;
@@ -28,10 +28,11 @@ impl Claims {
     }
 
     /// A request that an earlier process may have sent: it is sent again until there is a final answer, unless the volume
-    /// has its object. A request that does not bear its claim's name is not ours.
+    /// has its object. One that an earlier process has sent with other flags keeps its name. A request that does not bear its
+    /// claim's name is not ours.
     pub(crate) fn adopt(&self, sent: Sent) {
-        let name = volume_name(&self.config, &sent.claim.meta.uid.to_string());
-        if name.as_deref() != Some(&*sent.prepared.name) || sent.prepared.request.name != sent.prepared.name {
+        let own = is_name_for(&sent.prepared.name, &sent.claim.meta.uid.to_string());
+        if !own || sent.prepared.request.name != sent.prepared.name {
             base::warn!("Ignoring a request that was written down under another name than its claim's";
                 "claim" => sent.claim.meta.key, "name" => sent.prepared.name);
             return;

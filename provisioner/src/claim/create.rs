@@ -43,7 +43,7 @@ impl Claims {
         if let Some(known) = self.volumes.get(&Key::cluster(name)) {
             return taken(&known);
         }
-        if !names_may_collide(&self.config) {
+        if !self.may_collide(claim, name) {
             return Ok(false);
         }
         if !self.memory().reserve(name, &claim.meta.uid) {
@@ -56,16 +56,25 @@ impl Claims {
         }
     }
 
+    /// The name of the claim's volume: the one that was sent, even if the flags have changed since, or the one that follows from
+    /// the flags.
+    pub(super) fn name_of(&self, claim: &Claim) -> Option<String> {
+        let sent = self.memory().name_of(&claim.meta.uid);
+        sent.or_else(|| volume_name(&self.config, &claim.meta.uid.to_string()))
+    }
+
+    /// Whether another claim's volume may have the same name: the uid is cut, or was when the request was sent.
+    pub(super) fn may_collide(&self, claim: &Claim, name: &str) -> bool {
+        let usual = volume_name(&self.config, &claim.meta.uid.to_string());
+        names_may_collide(&self.config) || usual.as_deref() != Some(name)
+    }
+
     /// The attempt is over: lets go of the source, and frees the claim's volume name for other claims, unless something may still
     /// come of what was done.
     pub(super) fn free(&self, claim: &Claim) {
         self.memory().end_use(&claim.meta.uid);
         self.settle_snapshot(claim);
-        if names_may_collide(&self.config)
-            && let Some(name) = volume_name(&self.config, &claim.meta.uid.to_string())
-        {
-            self.memory().free(&name, &claim.meta.uid);
-        }
+        self.memory().free(&claim.meta.uid);
     }
 
     /// The PersistentVolume of this name, whosever it is, as the API server has it.
@@ -178,13 +187,13 @@ impl Claims {
         Ok((Sent { claim, class, prepared: prepared.into() }, request))
     }
 
-    /// Calls CreateVolume. Returns the volume and its size in bytes. If the claim is gone (`waits` is false), the volume may have
-    /// got another object meanwhile, from an administrator who keeps it: then it is not ours.
+    /// Calls CreateVolume. Returns the volume and its size in bytes. `may_be_taken`: the volume may have another object. Another
+    /// claim may have its name; or the claim is gone, and an administrator keeps it. Then it is not ours.
     pub(super) async fn create(
         &self,
         request: &v1::CreateVolumeRequest,
         prepared: &Prepared,
-        waits: bool,
+        may_be_taken: bool,
     ) -> Result<(v1::Volume, i64), ProvisionError> {
         let (driver, timeout, asked) = (&self.seat.driver, self.config.timeout, prepared.bytes);
         let reply = driver.call_migrated(request.clone(), timeout, prepared.migrated).await;
@@ -193,9 +202,7 @@ impl Claims {
         if made.volume_id.is_empty() {
             return Err(ProvisionError::Malformed("a volume id"));
         }
-        if (names_may_collide(&self.config) || !waits)
-            && let Some(holder) = self.holder(&made.volume_id)
-        {
+        if may_be_taken && let Some(holder) = self.holder(&made.volume_id) {
             return Err(ProvisionError::VolumeTaken { handle: made.volume_id, holder });
         }
         let created = made.capacity_bytes;

@@ -104,9 +104,20 @@ impl Memory {
         }
     }
 
-    /// The claim has a volume: nothing is under way for it any more.
-    pub(crate) fn settle_all(&mut self, uid: &Uid) {
-        self.background.remove(uid);
+    /// The claim has a volume of this name: nothing that could make it is under way any more.
+    pub(crate) fn settle_named(&mut self, uid: &Uid, name: &str) {
+        if let Some(background) = self.background.get_mut(uid) {
+            background.settle_named(name);
+            if background.is_empty() {
+                self.background.remove(uid);
+            }
+        }
+    }
+
+    /// The name of the volume that something may come of for this claim.
+    pub(crate) fn name_of(&self, uid: &Uid) -> Option<String> {
+        let unsaved = self.unsaved.get(uid).map(|unsaved| unsaved.volume.name());
+        unsaved.or_else(|| self.background.get(uid)?.name()).map(str::to_owned)
     }
 
     /// What may be under way for a claim.
@@ -211,11 +222,10 @@ impl Memory {
         self.names.entry(name.to_owned()).or_insert_with(|| uid.clone()) == uid
     }
 
-    /// Frees the name unless something may still come of what was done for the claim.
-    pub(crate) fn free(&mut self, name: &str, uid: &Uid) {
-        let idle = !self.background.contains_key(uid) && !self.unsaved.contains_key(uid);
-        if idle && self.names.get(name) == Some(uid) {
-            self.names.remove(name);
+    /// Frees the claim's name unless something may still come of what was done for the claim.
+    pub(crate) fn free(&mut self, uid: &Uid) {
+        if !self.background.contains_key(uid) && !self.unsaved.contains_key(uid) {
+            self.names.retain(|_, holder| holder != uid);
         }
     }
 

@@ -17,7 +17,6 @@ use super::eligible::{Eligibility, eligibility, selected_node};
 use super::error::ProvisionError;
 use super::inherited::Inherited;
 use super::memory::{Memory, Unsaved};
-use super::name::volume_name;
 use super::object::new_volume;
 use super::outcome::State;
 use super::protection::held::Snapshots;
@@ -47,6 +46,14 @@ impl Attempt {
     fn claim(&self) -> &Arc<Claim> {
         match self {
             Self::New(claim, _) | Self::Again(Sent { claim, .. }) => claim,
+        }
+    }
+
+    /// The name that the request gives its volume, if it was sent.
+    fn name(&self) -> Option<String> {
+        match self {
+            Self::New(..) => None,
+            Self::Again(sent) => Some(sent.prepared.name.clone()),
         }
     }
 
@@ -216,10 +223,14 @@ impl Claims {
         let uid = &claim.meta.uid;
         self.memory().begin(uid, &class.meta.uid);
         self.unplaced.forget(&ClaimId::of(&claim));
-        let Failure { error, sent, is_first } = match self.provision(attempt, begun).await {
+        let name = attempt.name().or_else(|| self.name_of(&claim)).unwrap_or_default();
+        let Failure { error, sent, is_first } = match self.provision(attempt, name.clone(), begun).await {
             Ok(()) => {
-                self.memory().settle_all(uid);
+                self.memory().settle_named(uid, &name);
                 self.free(&claim);
+                if self.memory().background(uid).is_some() {
+                    return Outcome::Retry;
+                }
                 let done = self.has_object(&claim) || !self.is_waiting(&claim);
                 return if done { Outcome::Done } else { Outcome::After(LOOK_AGAIN) };
             }
@@ -285,9 +296,11 @@ impl Claims {
         self.nodes.as_ref().map(|nodes| nodes.known(selected_node(claim))).unwrap_or_default()
     }
 
-    async fn provision(&self, attempt: Attempt, begun: Instant) -> Result<(), Failure> {
+    async fn provision(&self, attempt: Attempt, name: String, begun: Instant) -> Result<(), Failure> {
         let claim = attempt.claim().clone();
-        let name = volume_name(&self.config, &claim.meta.uid.to_string()).ok_or(ProvisionError::NoName)?;
+        if name.is_empty() {
+            return Err(ProvisionError::NoName.into());
+        }
         if self.has_volume(&claim, &name).await? {
             return Ok(());
         }
@@ -306,7 +319,8 @@ impl Claims {
             self.memory().keep(sent.clone());
         }
         let made = async {
-            let (made, bytes) = self.create(&request, &sent.prepared, self.is_waiting(&claim)).await?;
+            let may_be_taken = self.may_collide(&claim, &sent.prepared.name) || !self.is_waiting(&claim);
+            let (made, bytes) = self.create(&request, &sent.prepared, may_be_taken).await?;
             let volume = new_volume(&self.config, &claim, &sent.class, &sent.prepared, &made, bytes);
             let in_tree = self.in_tree(&volume, &request, &sent.prepared).await?;
             Ok((Arc::new(volume), in_tree.map(Arc::new)))
@@ -320,7 +334,7 @@ impl Claims {
         let unsaved = Unsaved { volume, in_tree, claim: claim.clone(), secret, begun };
         {
             let mut memory = self.memory();
-            memory.settle_all(&claim.meta.uid);
+            memory.settle_named(&claim.meta.uid, &sent.prepared.name);
             memory.remember_unsaved(unsaved.clone());
         }
         let saved = self.save(&unsaved).await;
@@ -332,8 +346,7 @@ impl Claims {
 
     /// Whether the cache has a PersistentVolume of the claim's volume name.
     pub(super) fn has_object(&self, claim: &Claim) -> bool {
-        let name = volume_name(&self.config, &claim.meta.uid.to_string());
-        name.is_some_and(|name| self.volumes.get(&Key::cluster(&name)).is_some())
+        self.name_of(claim).is_some_and(|name| self.volumes.get(&Key::cluster(&name)).is_some())
     }
 
     /// Whether the claim still exists and still waits for its volume.

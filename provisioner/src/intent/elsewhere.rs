@@ -20,7 +20,38 @@ const PAUSE: Duration = Duration::from_secs(30);
 /// What each node adds to it: all of them may look, and each look lists the Leases of all.
 const PAUSE_A_NODE: Duration = Duration::from_secs(1);
 
+/// So many Leases are named in a log line.
+const NAMED: usize = 5;
+
 impl Intents {
+    /// Tells of the requests that csi-provisioner has written down in another mode. They are not sent again here: on a node the
+    /// driver may know only its own volumes, and in the other mode csi-provisioner may still run. `is_other` says
+    /// whether the Lease of a name is of the other mode.
+    pub(super) fn tell_of_other_mode(&self, leases: Vec<Lease>, is_other: impl Fn(&str) -> bool) {
+        let (mut names, mut requests) = (Vec::new(), 0);
+        for lease in leases {
+            let name = lease.metadata.name.clone().unwrap_or_default();
+            if !is_other(&name) {
+                continue;
+            }
+            // The Leases of a driver whose name is longer look alike.
+            let texts = intents_of(lease);
+            let owners = texts.values().filter_map(|text| owner_of(text, &self.scope).ok());
+            let open = owners.filter(|owner| owner.claim.waits_for(&self.scope)).count();
+            if open > 0 {
+                names.push(name);
+                requests += open;
+            }
+        }
+        if requests == 0 {
+            return;
+        }
+        let more = names.len().saturating_sub(NAMED);
+        names.truncate(NAMED);
+        base::warn!("Requests are written down that csi-provisioner has sent in its other mode (with --node-deployment, or without it). They are not sent again in this one: if their claims are gone, their volumes may be left at the driver. Run it in that mode until the Leases are empty, or delete the Leases";
+            "requests" => requests, "leases" => names.join(", "), "more" => more);
+    }
+
     /// Whether the provisioner of another node has written down a request for such a claim, which it may still send. If so, when
     /// to look again. Without the right to list Leases, we go on as if there were none.
     ///

@@ -37,6 +37,18 @@ impl Place {
         (page.parse::<usize>().is_ok() && self.page(name).is_none()).then_some(node)
     }
 
+    /// The place of a provisioner for all nodes, if this is that of one node's.
+    pub(super) fn of_all(&self) -> Option<Place> {
+        Some(Self { namespace: self.namespace.clone(), name: self.shared.clone()?, shared: None })
+    }
+
+    /// The node whose provisioner has the Lease of this name, if this is the place of one for all nodes.
+    pub(super) fn any_node<'a>(&self, name: &'a str) -> Option<&'a str> {
+        let rest = name.strip_prefix(&*self.name).filter(|_| self.shared.is_none())?.strip_prefix('-')?;
+        let (node, page) = rest.rsplit_once('-')?;
+        page.parse::<usize>().is_ok().then_some(node)
+    }
+
     /// The name of the Lease with this number.
     pub(super) fn lease(&self, page: usize) -> String {
         format!("{}-{page}", self.name)
@@ -58,6 +70,13 @@ mod tests {
             ["mooring-intents-driver-node-1-0", "mooring-intents-driver-0", "mooring-intents-else-node-2-0"]
         {
             assert_eq!(other(own), None, "{own}");
+        }
+        let any = |node, name| Place::new("ns".into(), "driver", node).any_node(name).map(str::to_owned);
+        assert_eq!(any(None, "mooring-intents-driver-node-2.example-12").as_deref(), Some("node-2.example"));
+        for (node, name) in
+            [(None, "mooring-intents-driver-0"), (None, "x-y-0"), (Some("n"), "mooring-intents-driver-n-0")]
+        {
+            assert_eq!(any(node, name), None, "{name}");
         }
         let page = |name: &str| Place::new("ns".into(), "driver", None).page(name);
         assert_eq!(

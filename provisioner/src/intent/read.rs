@@ -89,12 +89,20 @@ impl Intents {
         let Some(place) = &self.place else { return Ok(()) };
         match self.objects.list::<Lease>(&place.namespace).await {
             Ok((leases, _)) => {
+                let mut others = Vec::new();
                 for lease in leases {
                     let name = lease.metadata.name.as_deref().unwrap_or_default();
-                    if let Some(page) = place.page(name) {
-                        found.extend(self.take(page, lease));
+                    match place.page(name) {
+                        Some(page) => found.extend(self.take(page, lease)),
+                        None => others.push(lease),
                     }
                 }
+                let of_all = place.of_all();
+                let is_other = |name: &str| {
+                    place.any_node(name).is_some()
+                        || of_all.as_ref().is_some_and(|all| all.page(name).is_some())
+                };
+                self.tell_of_other_mode(others, is_other);
                 return Ok(());
             }
             Err(error) if api::is(&error, 403) => {}
