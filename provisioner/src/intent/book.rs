@@ -124,8 +124,9 @@ impl Book {
         Put::Wanted(number)
     }
 
-    /// Takes out the claim's intents whose class is not among `open`.
-    pub(crate) fn retain(&mut self, claim: &Uid, open: &[Uid]) {
+    /// Takes out the claim's intents whose class is not among `open`. False if there are none.
+    pub(crate) fn retain(&mut self, claim: &Uid, open: &[Uid]) -> bool {
+        let mut is_changed = false;
         let (prefix, open) =
             (key_prefix(claim), open.iter().map(|class| key(claim, class)).collect::<Vec<_>>());
         for page in &mut self.pages {
@@ -135,10 +136,12 @@ impl Book {
                 .filter(|name| !open.contains(name))
                 .cloned()
                 .collect();
+            is_changed |= !settled.is_empty();
             for name in settled {
                 page.remove(&name);
             }
         }
+        is_changed
     }
 
     /// Adds what a Lease holds. Returns the intents that were not in the book.
@@ -194,18 +197,15 @@ impl Book {
         known.find(|terms| *terms.text == *text).map_or_else(|| text.into(), |terms| terms.text.clone())
     }
 
-    /// Whether a page has to be written, if only to clean it.
-    pub(crate) fn has_leftovers(&self) -> bool {
-        self.pages.iter().any(|page| !page.leftovers.is_empty())
+    /// The pages to write: those with intents that are not stored, and those with leftovers.
+    pub(crate) fn due(&self) -> impl Iterator<Item = usize> {
+        let pages = self.pages.iter().enumerate();
+        pages.filter(|(_, page)| page.is_new() || !page.leftovers.is_empty()).map(|(number, _)| number)
     }
 
-    /// The pages to write: those with intents that are not stored, or with `all` those with leftovers too.
-    pub(crate) fn writes(&self, all: bool) -> Vec<Write> {
-        let due = |(_, page): &(usize, &Page)| {
-            page.entries.values().any(|intent| !intent.stored) || (all && !page.leftovers.is_empty())
-        };
-        let write = |(number, page): (usize, &Page)| Write { page: number, annotations: page.annotations() };
-        self.pages.iter().enumerate().filter(due).map(write).collect()
+    /// What to write to this page.
+    pub(crate) fn write(&self, page: usize) -> Write {
+        Write { page, annotations: self.pages.get(page).map(Page::annotations).unwrap_or_default() }
     }
 
     /// The page is stored as `write` says. What changed meanwhile is still to be written.
@@ -240,6 +240,11 @@ impl Page {
 
     fn all_bytes(&self) -> usize {
         self.bytes + self.terms_bytes()
+    }
+
+    /// Whether it has intents that are not stored.
+    fn is_new(&self) -> bool {
+        self.entries.values().any(|intent| !intent.stored)
     }
 
     fn annotations(&self) -> BTreeMap<String, Arc<str>> {

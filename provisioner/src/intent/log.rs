@@ -1,10 +1,13 @@
 //! Writes the Leases that hold the intents.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::stream::{self, StreamExt as _};
+use futures::FutureExt as _;
+use futures::future::{Fuse, FusedFuture as _};
+use futures::stream::{self, FuturesUnordered, StreamExt as _};
 use kubernetes::api::{self, Objects};
 use kubernetes::lease::Lease;
 use kubernetes::object::{Scope, Uid};
@@ -25,7 +28,7 @@ const LEISURE: Duration = Duration::from_secs(5);
 /// How long no intents are written after the API server has refused one.
 const REFUSED: Duration = Duration::from_secs(60);
 /// Leases that are written at once.
-const AT_ONCE: usize = 3;
+const AT_ONCE: usize = 6;
 
 type Told = oneshot::Sender<Result<(), String>>;
 
@@ -59,6 +62,15 @@ pub(crate) enum Recorded {
     Yes,
     /// It is larger than what can be written down.
     TooLarge,
+}
+
+/// What is being written.
+#[derive(Default)]
+struct Round {
+    /// The Leases that are being written.
+    busy: BTreeSet<usize>,
+    /// Those that are to be cleaned.
+    clean: BTreeSet<usize>,
 }
 
 /// The intents of this process. Claims put theirs in; [`Intents::run`] writes.
@@ -118,76 +130,102 @@ impl Intents {
 
     /// Of the claim's requests, only those with a class of `open` have no final answer.
     pub(crate) fn retain(&self, claim: &Uid, open: &[Uid]) {
-        let mut state = self.state();
-        let before = state.book.has_leftovers();
-        state.book.retain(claim, open);
-        if !before && state.book.has_leftovers() {
+        if self.state().book.retain(claim, open) {
             self.changed.notify_one();
         }
     }
 
     /// Writes what has to be written, and reads what could not be read yet; never ends. `adopt` is given requests that an
-    /// earlier leader or somebody else has written down.
+    /// earlier leader or somebody else has written down. A Lease that is slow to be written holds up no other.
     pub(crate) async fn run(&self, adopt: impl Fn(Sent)) {
+        let (mut round, mut writing) = (Round::default(), FuturesUnordered::new());
+        let mut reading = pin!(Fuse::terminated());
         let mut clean_at: Option<Instant> = None;
         loop {
+            for (share, write) in self.due(&mut round) {
+                writing.push(self.write(share, write, &adopt));
+            }
             let at_leisure = async {
                 match clean_at {
                     Some(at) => sleep_until(at).await,
                     None => std::future::pending().await,
                 }
             };
-            let clean = tokio::select! {
+            tokio::select! {
                 biased;
-                () = self.changed.notified() => false,
-                () = at_leisure => true,
-                () = self.rest_is_due() => {
-                    // Claims wait for writes meanwhile: one attempt.
-                    self.read_on(false).await.into_iter().for_each(&adopt);
-                    false
+                Some(page) = writing.next(), if !writing.is_empty() => drop(round.busy.remove(&page)),
+                () = &mut reading, if !reading.is_terminated() => {}
+                () = self.changed.notified() => {}
+                () = at_leisure => {
+                    clean_at = None;
+                    round.clean.extend(self.state().book.due());
                 }
-            };
-            self.write(clean, &adopt).await;
-            let has_leftovers = self.state().book.has_leftovers();
-            clean_at = match (has_leftovers, clean_at) {
-                (false, _) => None,
-                // After a clean-up that failed, too.
-                (true, Some(at)) if !clean => Some(at),
-                (true, _) => Some(Instant::now() + LEISURE),
-            };
+                () = self.rest_is_due(), if reading.is_terminated() => {
+                    let read = async { self.read_on(false).await.into_iter().for_each(&adopt) };
+                    reading.set(read.fuse());
+                }
+            }
+            // Also after a clean-up that failed.
+            let rests = |page| !round.busy.contains(&page) && !round.clean.contains(&page);
+            let is_due = self.state().book.due().any(rests);
+            clean_at = is_due.then(|| clean_at.unwrap_or_else(|| Instant::now() + LEISURE));
         }
     }
 
     /// Takes settled intents out of their Leases, for a process that stops.
     pub(crate) async fn clean(&self) {
-        self.write(true, &|_| {}).await;
+        if self.is_off() {
+            return;
+        }
+        let writes: Vec<Write> = {
+            let book = &self.state().book;
+            book.due().map(|page| book.write(page)).collect()
+        };
+        let write = async |write| {
+            self.write(Vec::new(), write, &|_| {}).await;
+        };
+        stream::iter(writes).for_each_concurrent(AT_ONCE, write).await;
     }
 
-    /// Writes the Leases that are due, some at once, and tells those who waited for each.
-    async fn write(&self, clean: bool, adopt: &impl Fn(Sent)) {
+    /// The Leases to begin to write now, and who waits for each. Those for whom nothing need be written any more are told.
+    fn due(&self, round: &mut Round) -> Vec<(Vec<Told>, Write)> {
         let off = self.is_off();
-        let (writes, waiting) = {
-            let mut state = self.state();
-            let writes = if off { Vec::new() } else { state.book.writes(clean) };
-            (writes, std::mem::take(&mut state.waiting))
-        };
+        let mut state = self.state();
         let mut shares: BTreeMap<usize, Vec<Told>> = BTreeMap::new();
-        waiting.into_iter().for_each(|(page, told)| shares.entry(page).or_default().push(told));
-        let with_share = |write: Write| (shares.remove(&write.page).unwrap_or_default(), write);
-        let writes: Vec<(Vec<Told>, Write)> = writes.into_iter().map(with_share).collect();
-        // What they wait for need not be written any more.
-        tell(shares.into_values().flatten(), None);
-        stream::iter(writes)
-            .for_each_concurrent(AT_ONCE, async |(share, write)| {
-                let failed = self.store(&write, adopt).await.err().filter(|error| !self.gives_up(error));
-                tell(share, failed.map(|error| api::text(&error)));
-            })
-            .await;
-        // If the API server has refused it, nobody waits: those who came meanwhile neither.
-        if self.is_off() {
-            let late = std::mem::take(&mut self.state().waiting);
-            tell(late.into_iter().map(|(_, told)| told), None);
+        for (page, told) in std::mem::take(&mut state.waiting) {
+            shares.entry(page).or_default().push(told);
         }
+        if off {
+            // The API server has refused it: nobody waits.
+            round.clean.clear();
+            tell(shares.into_values().flatten(), None);
+            return Vec::new();
+        }
+        let is_wanted = |page: &usize| shares.contains_key(page) || round.clean.contains(page);
+        let wanted: BTreeSet<usize> = state.book.due().filter(is_wanted).collect();
+        round.clean.retain(|page| wanted.contains(page));
+        let room = AT_ONCE.saturating_sub(round.busy.len());
+        let begun: Vec<usize> =
+            wanted.iter().filter(|page| !round.busy.contains(page)).copied().take(room).collect();
+        round.busy.extend(&begun);
+        round.clean.retain(|page| !begun.contains(page));
+        let with_share = |page: usize| (shares.remove(&page).unwrap_or_default(), state.book.write(page));
+        let begun = begun.into_iter().map(with_share).collect();
+        for (page, waiting) in shares {
+            if round.busy.contains(&page) || wanted.contains(&page) {
+                state.waiting.extend(waiting.into_iter().map(|told| (page, told)));
+            } else {
+                tell(waiting, None);
+            }
+        }
+        begun
+    }
+
+    /// Writes one Lease, and tells those who waited for it. Returns its number.
+    async fn write(&self, share: Vec<Told>, write: Write, adopt: &impl Fn(Sent)) -> usize {
+        let failed = self.store(&write, adopt).await.err().filter(|error| !self.gives_up(error));
+        tell(share, failed.map(|error| api::text(&error)));
+        write.page
     }
 
     /// Stores one Lease. If somebody else has written to it, reads it first.
@@ -199,7 +237,10 @@ impl Intents {
         }
         self.read(write.page).await?.into_iter().flatten().for_each(adopt);
         // Of the same page, what is to be written now.
-        let again = self.state().book.writes(true).into_iter().find(|again| again.page == write.page);
+        let again = {
+            let book = &self.state().book;
+            book.due().any(|page| page == write.page).then(|| book.write(write.page))
+        };
         match again {
             Some(again) => self.send(&again).await,
             None => Ok(()),
@@ -268,6 +309,11 @@ fn tell(waiting: impl IntoIterator<Item = Told>, failed: Option<String>) {
 }
 
 impl State {
+    /// The version of a Lease, as we know it.
+    pub(super) fn version(&self, page: usize) -> Option<u64> {
+        self.versions.get(page)?.as_deref()?.parse().ok()
+    }
+
     pub(super) fn set_version(&mut self, page: usize, version: Option<String>) {
         if self.versions.len() <= page {
             self.versions.resize(page + 1, None);

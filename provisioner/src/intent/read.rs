@@ -10,6 +10,7 @@ use std::time::Duration;
 use csi::topology::Term;
 use kubernetes::api;
 use kubernetes::lease::Lease;
+use kubernetes::object::version_of;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::book::Adopted;
@@ -135,6 +136,10 @@ impl Intents {
     fn take(&self, page: usize, lease: Lease) -> Vec<Sent> {
         let adopted = {
             let mut state = self.state();
+            // A list may be older than what we have written meanwhile.
+            if state.version(page) > Some(version_of(&lease)) {
+                return Vec::new();
+            }
             state.set_version(page, lease.metadata.resource_version.clone());
             state.book.adopt(page, intents_of(lease))
         };

@@ -104,6 +104,55 @@ async fn slow_or_failed_write_holds_up_only_its_own_claims() {
     }
 }
 
+/// Claims that come while another Lease is being written go on too, and so does the clean-up.
+#[tokio::test(start_paused = true)]
+async fn slow_write_holds_up_no_claim_that_comes_later() {
+    let world = world();
+    world.driver.script("CreateVolume", (0..200).map(|_| Reply::Ok.after(2 * SECOND)));
+    world.steps.on(|step| step.is("create", "leases"), 1, Fault::LateReply(300 * SECOND));
+    let _running = world.run(3600 * SECOND, |world| async move {
+        let config = Config { workers: 200, ..with_intents() };
+        sidecar_with(world, config, Leadership::always(), CancellationToken::new()).await;
+    });
+    for number in 0..100 {
+        world.api.put(waiting(&format!("data-{number}")));
+    }
+    sleep(10 * SECOND).await;
+    let before = calls(&world).len();
+    assert!((50..100).contains(&before), "{before} of 100");
+    for number in 100..160 {
+        world.api.put(waiting(&format!("data-{number}")));
+    }
+    sleep(20 * SECOND).await;
+    let made = calls(&world).len();
+    assert!(made >= before + 50, "{} of 60 that came later", made - before);
+    let first = world.api.get("leases", &format!("{INTENTS}-0")).unwrap();
+    let in_first = first["metadata"]["annotations"].as_object().unwrap().len();
+    assert_eq!(intents(&world).len(), in_first, "the other Leases are clean");
+    sleep(600 * SECOND).await;
+    assert_eq!((calls(&world).len(), intents(&world)), (160, vec![]));
+}
+
+/// What could not be read is asked for again, and the answer takes its time.
+#[tokio::test(start_paused = true)]
+async fn slow_read_holds_up_no_write() {
+    let world = world();
+    let _binder = world.binder();
+    for verb in ["list", "get"] {
+        world.steps.on(move |step| step.is(verb, "leases"), 1, Fault::ApiError(403));
+    }
+    let _running = world.run(3600 * SECOND, remembering);
+    sleep(50 * SECOND).await;
+    world.steps.on(|step| step.is("list", "leases"), 1, Fault::LateReply(300 * SECOND));
+    sleep(15 * SECOND).await;
+    world.api.put(claim("data"));
+    sleep(5 * SECOND).await;
+    assert_eq!((calls(&world).len(), lease_writes(&world).len()), (1, 1));
+    bound(&world, "data").await;
+    sleep(600 * SECOND).await;
+    assert_eq!((calls(&world).len(), intents(&world)), (1, vec![]), "the old list says nothing new");
+}
+
 #[tokio::test(start_paused = true)]
 async fn call_that_is_repeated_is_not_written_again() {
     let world = world();
