@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use base::queue::Place;
-use kubernetes::object::{Key, Uid};
+use kubernetes::object::Uid;
 
 use super::background::Sent;
 use super::name::is_name_for;
@@ -28,7 +28,7 @@ impl Claims {
     }
 
     /// A request that an earlier process may have sent: it is sent again until there is a final answer, unless the volume
-    /// has its object. One that an earlier process has sent with other flags keeps its name. A request that does not bear its
+    /// has its object ([`Claims::has_volume`]). One that an earlier process has sent with other flags keeps its name. A request that does not bear its
     /// claim's name is not ours.
     pub(crate) fn adopt(&self, sent: Sent) {
         let own = is_name_for(&sent.prepared.name, &sent.claim.meta.uid.to_string());
@@ -37,12 +37,7 @@ impl Claims {
                 "claim" => sent.claim.meta.key, "name" => sent.prepared.name);
             return;
         }
-        let (uid, id) = (sent.claim.meta.uid.clone(), ClaimId::of(&sent.claim));
-        let known = self.volumes.get(&Key::cluster(&sent.prepared.name));
-        if known.is_some_and(|known| known.claim.as_ref().is_some_and(|holder| holder.uid == uid)) {
-            self.intents.retain(&uid, &[]);
-            return;
-        }
+        let id = ClaimId::of(&sent.claim);
         self.memory().keep(sent);
         self.queue.add(id, Place::lane(0));
     }

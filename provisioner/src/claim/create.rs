@@ -6,7 +6,6 @@
 //! claims share the volume, and deletes it with the first of them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use csi::v1;
 use kubernetes::api;
@@ -35,24 +34,34 @@ const CLEANUP_TRIES: usize = 5;
 impl Claims {
     /// Whether the claim's volume has its object already. The name is reserved for the claim then, if names may collide,
     /// until [`Claims::free`].
+    ///
+    /// While a request is open, the API server is asked: what the cache shows may be gone, and then the request is all that
+    /// leads to the volume. If another claim's volume has the name, only the driver can tell what the request has made: it is
+    /// asked again, and its answer ends the request.
     pub(super) async fn has_volume(&self, claim: &Claim, name: &str) -> Result<bool, ProvisionError> {
-        let taken = |known: &Volume| {
-            let ours = known.claim.as_ref().is_some_and(|holder| holder.uid == claim.meta.uid);
-            if ours { Ok(true) } else { Err(ProvisionError::NameTaken(name.to_owned())) }
-        };
-        if let Some(known) = self.volumes.get(&Key::cluster(name)) {
-            return taken(&known);
+        let uid = &claim.meta.uid;
+        let is_ours = |known: &Volume| known.claim.as_ref().is_some_and(|holder| holder.uid == *uid);
+        let taken = || Err(ProvisionError::NameTaken(name.to_owned()));
+        let cached = self.volumes.get(&Key::cluster(name));
+        let is_open = self.memory().background(uid).is_some();
+        if let Some(known) = cached.as_ref().filter(|_| !is_open) {
+            return if is_ours(known) { Ok(true) } else { taken() };
         }
-        if !self.may_collide(claim, name) {
-            return Ok(false);
-        }
-        if !self.memory().reserve(name, &claim.meta.uid) {
+        let may_collide = self.may_collide(claim, name);
+        if may_collide && !self.memory().reserve(name, uid) {
             return Err(ProvisionError::NameInUse(name.to_owned()));
         }
+        if cached.is_none() && !may_collide {
+            return Ok(false);
+        }
         // The cache may be late, and has no volumes of other drivers.
-        match self.read_volume(name).await? {
-            Some(known) => taken(&known),
-            None => Ok(false),
+        let Some(live) = self.read_volume(name).await? else { return Ok(false) };
+        let is_foreign = live.spec.csi.as_ref().is_some_and(|csi| *csi.driver != *self.config.driver);
+        match is_ours(&live) {
+            true => Ok(true),
+            // By the cache we know another claim's volume when the driver answers with it.
+            false if is_open && (cached.is_some() || is_foreign) => Ok(false),
+            false => taken(),
         }
     }
 
@@ -85,11 +94,28 @@ impl Claims {
         }
     }
 
-    /// The PersistentVolume that has this volume of our driver.
-    pub(super) fn holder(&self, handle: &str) -> Option<String> {
+    /// The PersistentVolume that has this volume of our driver. One that the cache shows may be gone.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(super) async fn holder(&self, handle: &str) -> Result<Option<String>, ProvisionError> {
         let all = self.volumes.store().list();
-        let holds = |known: &&Arc<Volume>| self.is_volume(known, handle);
-        all.iter().find(holds).map(|known| known.meta.name().to_owned())
+        for known in all.iter().filter(|known| self.is_volume(known, handle)) {
+            let name = known.meta.name();
+            match self.read_volume(name).await {
+                Ok(live) if live.as_ref().is_some_and(|live| self.is_volume(live, handle)) => {
+                    return Ok(Some(name.to_owned()));
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    return Err(ProvisionError::Holder {
+                        handle: handle.to_owned(),
+                        reason: error.to_string(),
+                    });
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// Whether the object is for this volume of our driver.
@@ -202,7 +228,7 @@ impl Claims {
         if made.volume_id.is_empty() {
             return Err(ProvisionError::Malformed("a volume id"));
         }
-        if may_be_taken && let Some(holder) = self.holder(&made.volume_id) {
+        if may_be_taken && let Some(holder) = self.holder(&made.volume_id).await? {
             return Err(ProvisionError::VolumeTaken { handle: made.volume_id, holder });
         }
         let created = made.capacity_bytes;

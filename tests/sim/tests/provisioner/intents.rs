@@ -3,6 +3,7 @@
 mod flags;
 mod placed;
 mod reading;
+mod taken;
 
 use std::time::Duration;
 

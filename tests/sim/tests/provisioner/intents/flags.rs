@@ -10,6 +10,7 @@ use sim::{Reply, Running, World};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::taken::volume_of_another;
 use super::{SECOND, killed_in_the_call, world};
 use crate::harness::{
     INTENTS, bound, calls, claim, events, intents, logged, no_volumes, sidecar_with, with_intents,
@@ -73,15 +74,19 @@ async fn former_name_that_another_volume_has_is_left_to_that() {
     let running = naming(&world, [("pvc", Some(8)), ("pvc", None)]);
     sleep(2 * SECOND).await;
     running.kill();
-    let name = names(&world).remove(0);
-    let mut volume = sim::objects::volume(&name);
-    volume["spec"]["claimRef"] = json!({"namespace": "default", "name": "other", "uid": "other"});
-    world.api.put(volume);
-    sleep(600 * SECOND).await;
-    assert!(
-        events(&world).iter().any(|event| event.contains(&format!("PersistentVolume {name} already exists")))
+    let former = names(&world).remove(0);
+    world.api.put(volume_of_another(&former));
+    bound(&world, "data").await;
+    sleep(60 * SECOND).await;
+    let sent = names(&world);
+    assert_eq!(
+        (sent.len(), &sent[1]),
+        (3, &former),
+        "asked again, and then with a name of its own: {sent:?}"
     );
-    assert_eq!(names(&world).len(), 1);
+    assert!(world.api.get("persistentvolumes", &sent[2]).is_some());
+    let told = events(&world).into_iter().filter(|event| event.contains("which PersistentVolume"));
+    assert_eq!((told.count(), world.driver.volumes().len(), intents(&world)), (1, 2, vec![]));
 }
 
 fn of_node() -> Place {
