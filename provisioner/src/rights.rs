@@ -51,8 +51,8 @@ const RIGHTS: [(When, Need); 14] = [
     (When::Secrets, Need::cluster("", "secrets", &["get"])),
 ];
 
-/// What capacities need, in the namespace of their objects.
-const LOCAL: [(&str, Need); 3] = [
+/// What capacities need, in the namespace of their objects, and what is optional in that of leader election.
+const LOCAL: [(&str, Need); 4] = [
     (
         "Only with --enable-capacity.",
         Need {
@@ -69,6 +69,10 @@ const LOCAL: [(&str, Need); 3] = [
     (
         "Only with --enable-capacity and --capacity-ownerref-level=2.",
         Need { group: "apps", resource: "replicasets", verbs: &["get"], namespaced: true },
+    ),
+    (
+        "Without it, Leases of intents stay when they are empty.",
+        Need { group: "coordination.k8s.io", resource: "leases", verbs: &["delete"], namespaced: true },
     ),
 ];
 

@@ -208,6 +208,18 @@ impl Book {
         Write { page, annotations: self.pages.get(page).map(Page::annotations).unwrap_or_default() }
     }
 
+    /// The first of the pages at the end that hold no intents, but for the first page of all.
+    pub(crate) fn tail(&self) -> usize {
+        self.pages.iter().rposition(|page| !page.entries.is_empty()).map_or(0, |last| last).saturating_add(1)
+    }
+
+    /// There is no such Lease any more.
+    pub(crate) fn deleted(&mut self, page: usize) {
+        if let Some(page) = self.pages.get_mut(page) {
+            page.leftovers.clear();
+        }
+    }
+
     /// The page is stored as `write` says. What changed meanwhile is still to be written.
     pub(crate) fn written(&mut self, write: &Write) {
         let Some(page) = self.pages.get_mut(write.page) else { return };

@@ -15,8 +15,8 @@ use super::read::intents_of;
 /// So long may a node be without the driver before its requests count as given up: its pod may be a new one, or the kubelet
 /// may be restarting.
 const ABSENT: Duration = Duration::from_secs(600);
-/// The pause until the next look, at the least.
-const PAUSE: Duration = Duration::from_secs(30);
+/// The pause until the next look, at the least. A node that is there lets go of its sources itself.
+const PAUSE: Duration = Duration::from_secs(300);
 /// What each node adds to it: all of them may look, and each look lists the Leases of all.
 const PAUSE_A_NODE: Duration = Duration::from_secs(1);
 
@@ -25,15 +25,11 @@ const NAMED: usize = 5;
 
 impl Intents {
     /// Tells of the requests that csi-provisioner has written down in another mode. They are not sent again here: on a node the
-    /// driver may know only its own volumes, and in the other mode csi-provisioner may still run. `is_other` says
-    /// whether the Lease of a name is of the other mode.
-    pub(super) fn tell_of_other_mode(&self, leases: Vec<Lease>, is_other: impl Fn(&str) -> bool) {
+    /// driver may know only its own volumes, and in the other mode csi-provisioner may still run.
+    pub(super) fn tell_of_other_mode(&self, leases: Vec<Lease>) {
         let (mut names, mut requests) = (Vec::new(), 0);
         for lease in leases {
             let name = lease.metadata.name.clone().unwrap_or_default();
-            if !is_other(&name) {
-                continue;
-            }
             // The Leases of a driver whose name is longer look alike.
             let texts = intents_of(lease);
             let owners = texts.values().filter_map(|text| owner_of(text, &self.scope).ok());

@@ -51,6 +51,8 @@ pub(super) struct State {
     told: bool,
     /// Since when which other node has been without the driver, as far as we have looked.
     pub(super) absent: HashMap<String, Instant>,
+    /// Whether Leases may not be deleted here.
+    keeps: bool,
     /// Whether it was logged that we may not look at nodes.
     pub(super) told_nodes: bool,
 }
@@ -62,6 +64,13 @@ pub(crate) enum Recorded {
     Yes,
     /// It is larger than what can be written down.
     TooLarge,
+}
+
+/// What to do with one Lease.
+enum Step {
+    Write(Write),
+    /// The Lease of this number, if it has this version.
+    Delete(usize, String),
 }
 
 /// What is being written.
@@ -142,9 +151,13 @@ impl Intents {
         let mut reading = pin!(Fuse::terminated());
         let mut clean_at: Option<Instant> = None;
         loop {
-            for (share, write) in self.due(&mut round) {
-                writing.push(self.write(share, write, &adopt));
+            for (share, step) in self.due(&mut round) {
+                writing.push(self.perform(share, step, &adopt));
             }
+            // Also after a clean-up that failed.
+            let rests = |page| !round.busy.contains(&page) && !round.clean.contains(&page);
+            let is_due = self.state().due().into_iter().any(rests);
+            clean_at = is_due.then(|| clean_at.unwrap_or_else(|| Instant::now() + LEISURE));
             let at_leisure = async {
                 match clean_at {
                     Some(at) => sleep_until(at).await,
@@ -158,17 +171,13 @@ impl Intents {
                 () = self.changed.notified() => {}
                 () = at_leisure => {
                     clean_at = None;
-                    round.clean.extend(self.state().book.due());
+                    round.clean.extend(self.state().due());
                 }
                 () = self.rest_is_due(), if reading.is_terminated() => {
                     let read = async { self.read_on(false).await.into_iter().for_each(&adopt) };
                     reading.set(read.fuse());
                 }
             }
-            // Also after a clean-up that failed.
-            let rests = |page| !round.busy.contains(&page) && !round.clean.contains(&page);
-            let is_due = self.state().book.due().any(rests);
-            clean_at = is_due.then(|| clean_at.unwrap_or_else(|| Instant::now() + LEISURE));
         }
     }
 
@@ -177,18 +186,27 @@ impl Intents {
         if self.is_off() {
             return;
         }
-        let writes: Vec<Write> = {
-            let book = &self.state().book;
-            book.due().map(|page| book.write(page)).collect()
+        let perform = async |step| {
+            self.perform(Vec::new(), step, &|_| {}).await;
         };
-        let write = async |write| {
-            self.write(Vec::new(), write, &|_| {}).await;
+        loop {
+            let last = self.state().last();
+            let Some(last) = last else { break };
+            let step = self.state().step(last);
+            perform(step).await;
+            if self.state().last() == Some(last) {
+                break;
+            }
+        }
+        let steps: Vec<Step> = {
+            let state = self.state();
+            state.book.due().map(|page| Step::Write(state.book.write(page))).collect()
         };
-        stream::iter(writes).for_each_concurrent(AT_ONCE, write).await;
+        stream::iter(steps).for_each_concurrent(AT_ONCE, perform).await;
     }
 
-    /// The Leases to begin to write now, and who waits for each. Those for whom nothing need be written any more are told.
-    fn due(&self, round: &mut Round) -> Vec<(Vec<Told>, Write)> {
+    /// The Leases to begin to write or delete now, and who waits for each. Those for whom nothing need be written any more are told.
+    fn due(&self, round: &mut Round) -> Vec<(Vec<Told>, Step)> {
         let off = self.is_off();
         let mut state = self.state();
         let mut shares: BTreeMap<usize, Vec<Told>> = BTreeMap::new();
@@ -202,14 +220,17 @@ impl Intents {
             return Vec::new();
         }
         let is_wanted = |page: &usize| shares.contains_key(page) || round.clean.contains(page);
-        let wanted: BTreeSet<usize> = state.book.due().filter(is_wanted).collect();
+        let wanted: BTreeSet<usize> = state.due().into_iter().filter(is_wanted).collect();
         round.clean.retain(|page| wanted.contains(page));
         let room = AT_ONCE.saturating_sub(round.busy.len());
-        let begun: Vec<usize> =
-            wanted.iter().filter(|page| !round.busy.contains(page)).copied().take(room).collect();
+        let (tail, last) = (state.tail(), state.last());
+        // The empty ones at the end are deleted from the last on: the others are written, or wait for their turn.
+        let in_turn = |page: usize| page < tail || last == Some(page) || !state.exists(page);
+        let is_free = |page: &&usize| !round.busy.contains(page) && in_turn(**page);
+        let begun: Vec<usize> = wanted.iter().filter(is_free).copied().take(room).collect();
         round.busy.extend(&begun);
         round.clean.retain(|page| !begun.contains(page));
-        let with_share = |page: usize| (shares.remove(&page).unwrap_or_default(), state.book.write(page));
+        let with_share = |page: usize| (shares.remove(&page).unwrap_or_default(), state.step(page));
         let begun = begun.into_iter().map(with_share).collect();
         for (page, waiting) in shares {
             if round.busy.contains(&page) || wanted.contains(&page) {
@@ -221,11 +242,36 @@ impl Intents {
         begun
     }
 
-    /// Writes one Lease, and tells those who waited for it. Returns its number.
-    async fn write(&self, share: Vec<Told>, write: Write, adopt: &impl Fn(Sent)) -> usize {
-        let failed = self.store(&write, adopt).await.err().filter(|error| !self.gives_up(error));
+    /// Writes or deletes one Lease, and tells those who waited for it. Returns its number.
+    async fn perform(&self, share: Vec<Told>, step: Step, adopt: &impl Fn(Sent)) -> usize {
+        let (page, done) = match step {
+            Step::Write(write) => (write.page, self.store(&write, adopt).await),
+            Step::Delete(page, version) => (page, self.delete(page, &version, adopt).await),
+        };
+        let failed = done.err().filter(|error| !self.gives_up(error));
         tell(share, failed.map(|error| api::text(&error)));
-        write.page
+        page
+    }
+
+    /// Deletes a Lease that is empty, unless somebody has written to it. Where we may not, it stays.
+    async fn delete(&self, page: usize, version: &str, adopt: &impl Fn(Sent)) -> Result<(), api::Error> {
+        let Some(place) = &self.place else { return Ok(()) };
+        match self.objects.delete_unchanged::<Lease>(&place.namespace, &place.lease(page), version).await {
+            Ok(()) => {
+                let mut state = self.state();
+                state.book.deleted(page);
+                state.set_version(page, None);
+            }
+            Err(error) if api::is(&error, 409) => {
+                self.read(page).await?.into_iter().flatten().for_each(adopt);
+            }
+            Err(error) => {
+                base::v!(2, "Cannot delete an empty Lease of intents"; "lease" => place.lease(page), "err" => api::text(&error));
+                let code = api::status(&error).map_or(0, |status| status.code);
+                self.state().keeps |= (400..500).contains(&code) && code != 429;
+            }
+        }
+        Ok(())
     }
 
     /// Stores one Lease. If somebody else has written to it, reads it first.
@@ -309,6 +355,34 @@ fn tell(waiting: impl IntoIterator<Item = Told>, failed: Option<String>) {
 }
 
 impl State {
+    /// The Leases to write or delete when there is time.
+    fn due(&self) -> BTreeSet<usize> {
+        self.book.due().chain(self.last()).collect()
+    }
+
+    /// From this number on Leases are empty, and are deleted.
+    fn tail(&self) -> usize {
+        if self.keeps { usize::MAX } else { self.book.tail() }
+    }
+
+    /// The last Lease that there is, if it is to be deleted.
+    fn last(&self) -> Option<usize> {
+        let last = self.versions.iter().rposition(Option::is_some);
+        last.filter(|last| *last >= self.tail())
+    }
+
+    /// Whether there is such a Lease, as far as we know.
+    fn exists(&self, page: usize) -> bool {
+        self.versions.get(page).is_some_and(Option::is_some)
+    }
+
+    fn step(&self, page: usize) -> Step {
+        match self.versions.get(page).cloned().flatten().filter(|_| page >= self.tail()) {
+            Some(version) => Step::Delete(page, version),
+            None => Step::Write(self.book.write(page)),
+        }
+    }
+
     /// The version of a Lease, as we know it.
     pub(super) fn version(&self, page: usize) -> Option<u64> {
         self.versions.get(page)?.as_deref()?.parse().ok()

@@ -42,11 +42,11 @@ impl Place {
         Some(Self { namespace: self.namespace.clone(), name: self.shared.clone()?, shared: None })
     }
 
-    /// The node whose provisioner has the Lease of this name, if this is the place of one for all nodes.
-    pub(super) fn any_node<'a>(&self, name: &'a str) -> Option<&'a str> {
-        let rest = name.strip_prefix(&*self.name).filter(|_| self.shared.is_none())?.strip_prefix('-')?;
-        let (node, page) = rest.rsplit_once('-')?;
-        page.parse::<usize>().is_ok().then_some(node)
+    /// Whether a node's provisioner may have the Lease of this name, if this is the place of one for all nodes.
+    pub(super) fn is_of_node(&self, name: &str) -> bool {
+        let rest = name.strip_prefix(&*self.name).and_then(|rest| rest.strip_prefix('-'));
+        let numbered = rest.and_then(|rest| rest.rsplit_once('-'));
+        numbered.is_some_and(|(node, page)| !node.is_empty() && page.parse::<usize>().is_ok())
     }
 
     /// The name of the Lease with this number.
@@ -71,12 +71,12 @@ mod tests {
         {
             assert_eq!(other(own), None, "{own}");
         }
-        let any = |node, name| Place::new("ns".into(), "driver", node).any_node(name).map(str::to_owned);
-        assert_eq!(any(None, "mooring-intents-driver-node-2.example-12").as_deref(), Some("node-2.example"));
-        for (node, name) in
-            [(None, "mooring-intents-driver-0"), (None, "x-y-0"), (Some("n"), "mooring-intents-driver-n-0")]
+        let of_node = |name: &str| Place::new("ns".into(), "driver", None).is_of_node(name);
+        assert!(of_node("mooring-intents-driver-node-2.example-12"));
+        for name in
+            ["mooring-intents-driver-0", "mooring-intents-driver--0", "x-y-0", "mooring-intents-driver-n"]
         {
-            assert_eq!(any(node, name), None, "{name}");
+            assert!(!of_node(name), "{name}");
         }
         let page = |name: &str| Place::new("ns".into(), "driver", None).page(name);
         assert_eq!(

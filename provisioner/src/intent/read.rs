@@ -1,7 +1,7 @@
 //! Reads the Leases that hold the intents of an earlier leader.
 //!
-//! One list shows them all. Where the service account may not list Leases they are read one by one: then we do not know how
-//! many there are. What the API server refuses is asked for again later.
+//! One list shows them all. With a provisioner on each node, or where the service account may not list Leases, they are read
+//! one by one: a list has those of all nodes, and every node would read it. Then we do not know how many there are. What the API server refuses is asked for again later.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::book::Adopted;
 use super::entry::{from_text, is_key};
 use super::log::Intents;
+use super::place::Place;
 use super::rest::Rest;
 use super::terms;
 use crate::claim::background::Sent;
@@ -88,26 +89,27 @@ impl Intents {
 
     async fn read_rest(&self, first: usize, refused: u32, found: &mut Vec<Sent>) -> Result<(), api::Error> {
         let Some(place) = &self.place else { return Ok(()) };
-        match self.objects.list::<Lease>(&place.namespace).await {
-            Ok((leases, _)) => {
-                let mut others = Vec::new();
-                for lease in leases {
-                    let name = lease.metadata.name.as_deref().unwrap_or_default();
-                    match place.page(name) {
-                        Some(page) => found.extend(self.take(page, lease)),
-                        None => others.push(lease),
+        let of_all = place.of_all();
+        if of_all.is_none() {
+            match self.objects.list::<Lease>(&place.namespace).await {
+                Ok((leases, _)) => {
+                    let mut others = Vec::new();
+                    for lease in leases {
+                        let name = lease.metadata.name.as_deref().unwrap_or_default();
+                        match place.page(name) {
+                            Some(page) => found.extend(self.take(page, lease)),
+                            None => others.push(lease),
+                        }
                     }
+                    others.retain(|lease| {
+                        lease.metadata.name.as_deref().is_some_and(|name| place.is_of_node(name))
+                    });
+                    self.tell_of_other_mode(others);
+                    return Ok(());
                 }
-                let of_all = place.of_all();
-                let is_other = |name: &str| {
-                    place.any_node(name).is_some()
-                        || of_all.as_ref().is_some_and(|all| all.page(name).is_some())
-                };
-                self.tell_of_other_mode(others, is_other);
-                return Ok(());
+                Err(error) if api::is(&error, 403) => {}
+                Err(error) => return Err(error),
             }
-            Err(error) if api::is(&error, 403) => {}
-            Err(error) => return Err(error),
         }
         let (mut page, mut missing) = (first, 0);
         while missing < GAP {
@@ -118,7 +120,21 @@ impl Intents {
             page += 1;
             self.state().rest = Rest::From(page, refused);
         }
+        if let Some(of_all) = of_all {
+            self.tell_of_other_mode(self.leases_of(&of_all).await);
+        }
         Ok(())
+    }
+
+    /// The Leases of this place, as far as they can be read.
+    async fn leases_of(&self, place: &Place) -> Vec<Lease> {
+        let mut leases = Vec::new();
+        while let Ok(Some(lease)) =
+            self.objects.get::<Lease>(&place.namespace, &place.lease(leases.len())).await
+        {
+            leases.push(lease);
+        }
+        leases
     }
 
     /// Reads a Lease. Returns the requests in it that were not known; `None` if there is no such Lease.

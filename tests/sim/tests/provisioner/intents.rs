@@ -1,5 +1,6 @@
 //! Requests are written down before they are sent.
 
+mod empty;
 mod flags;
 mod placed;
 mod reading;

@@ -129,11 +129,26 @@ async fn node_that_has_lost_the_driver_holds_no_source_for_ever() {
     died_in_a_clone(&world, &mut running).await;
     for drivers in [json!([]), csi_node("node-1")["spec"]["drivers"].clone(), json!([])] {
         world.api.put(csi_node_with("node-1", drivers));
-        sleep(400 * SECOND).await;
+        sleep(500 * SECOND).await;
         assert!(is_there(&world, "persistentvolumeclaims", "source"), "the driver may come back");
     }
-    sleep(400 * SECOND).await;
+    sleep(1500 * SECOND).await;
     assert!(!is_there(&world, "persistentvolumeclaims", "source"));
+}
+
+/// All nodes wait for the one that has died.
+#[tokio::test(start_paused = true)]
+async fn leases_of_all_nodes_are_seldom_listed() {
+    const NODES: usize = 20;
+    let (world, mut running) = nodes(NODES, true);
+    let _binder = world.binder();
+    sleep(30 * SECOND).await;
+    assert_eq!(asked(&world, "leases", "list"), 0, "each node reads its own");
+    died_in_a_clone(&world, &mut running).await;
+    world.api.clear_requests();
+    sleep(3600 * SECOND).await;
+    let listed = asked(&world, "leases", "list");
+    assert!((1..=20 * NODES).contains(&listed), "{listed} lists in an hour");
 }
 
 #[test]
