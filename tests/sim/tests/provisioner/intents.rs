@@ -4,6 +4,7 @@ mod empty;
 mod flags;
 mod placed;
 mod reading;
+mod refused;
 mod taken;
 
 use std::time::Duration;
@@ -12,7 +13,7 @@ use base::leadership::Leadership;
 use csi::v1::CreateVolumeRequest;
 use provisioner::Config;
 use serde_json::{Value, json};
-use sim::{ApiServer, Call, Fault, Reply, Running, World};
+use sim::{Call, Fault, Reply, Running, World};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
@@ -204,46 +205,6 @@ async fn nothing_is_sent_that_could_not_be_written_down() {
         events(&world).iter().any(|event| event.contains("cannot write down the request before it is sent"))
     );
     bound(&world, "data").await;
-}
-
-#[test]
-fn account_without_the_right_provisions_as_upstream_and_says_so() {
-    let log = logged(async {
-        let world = world();
-        let _binder = world.binder();
-        let rules = json!([
-            {"apiGroups": [""], "resources": ["persistentvolumes", "persistentvolumeclaims", "events"], "verbs": ["*"]},
-            {"apiGroups": ["storage.k8s.io"], "resources": ["*"], "verbs": ["*"]},
-        ]);
-        world.api.grant_only("sidecar", ApiServer::rules(rules).expect("rules"));
-        world.api.put(claim("data"));
-        world.api.put(claim("more"));
-        let _running = world.run(SECOND, remembering);
-        bound(&world, "data").await;
-        bound(&world, "more").await;
-        assert_eq!((calls(&world).len(), intents(&world)), (2, vec![]));
-    });
-    assert_eq!(log.matches("Requests are not written down before they are sent").count(), 1, "{log}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn refusal_of_one_write_holds_up_nobody_who_came_meanwhile() {
-    let world = world();
-    let _binder = world.binder();
-    world.api.set_latency(Duration::from_millis(50));
-    world.steps.on(|step| step.is("create", "leases"), 1, Fault::ApiError(403));
-    for number in 0..10 {
-        world.api.put(claim(&format!("data-{number}")));
-        sleep(Duration::from_millis(20)).await;
-    }
-    let _running = world.run(SECOND, remembering);
-    sleep(30 * SECOND).await;
-    assert_eq!(calls(&world).len(), 10, "all of them go on without");
-    assert_eq!(intents(&world), Vec::<String>::new());
-    sleep(60 * SECOND).await;
-    world.api.put(claim("later"));
-    bound(&world, "later").await;
-    assert_eq!(intents(&world).len(), 1, "a minute later it is tried again");
 }
 
 #[tokio::test(start_paused = true)]

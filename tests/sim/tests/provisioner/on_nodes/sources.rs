@@ -109,6 +109,13 @@ async fn node_that_is_gone_holds_no_source() {
 
 /// A node that has died in a call for a claim that is gone. Its source waits to be let go of.
 async fn died_in_a_clone(world: &World, running: &mut Vec<Running>) {
+    begin_to_die(world, running).await;
+    sleep(300 * SECOND).await;
+    assert!(is_there(world, "persistentvolumeclaims", "source"), "the node may come back");
+    assert_eq!(intents(world).len(), 1);
+}
+
+async fn begin_to_die(world: &World, running: &mut Vec<Running>) {
     sleep(60 * SECOND).await;
     world.driver.script("CreateVolume", [Reply::Hang]);
     world.api.put(cloning(selected("data", "node-1")));
@@ -116,9 +123,6 @@ async fn died_in_a_clone(world: &World, running: &mut Vec<Running>) {
     running.remove(0).stop();
     world.api.delete("persistentvolumeclaims", "data");
     world.api.delete("persistentvolumeclaims", "source");
-    sleep(300 * SECOND).await;
-    assert!(is_there(world, "persistentvolumeclaims", "source"), "the node may come back");
-    assert_eq!(intents(world).len(), 1);
 }
 
 /// The DaemonSet does not run there any more.
@@ -168,10 +172,40 @@ fn node_that_nobody_may_look_at_holds_its_source() {
     assert_eq!(log.matches("the service account may not get csinodes").count(), 1, "{log}");
 }
 
-/// The claim and its Secret are gone: the node would send nothing if it came back.
+/// Where it may never list Leases, a node lets go of sources as upstream does.
+#[tokio::test(start_paused = true)]
+async fn node_that_may_not_list_leases_holds_no_source() {
+    let (world, mut running) = nodes(2, true);
+    let _binder = world.binder();
+    let rules = json!([
+        {"apiGroups": ["", "snapshot.storage.k8s.io", "storage.k8s.io"], "resources": ["*"], "verbs": ["*"]},
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]},
+    ]);
+    world.api.grant_only("node-2", ApiServer::rules(rules).expect("rules"));
+    begin_to_die(&world, &mut running).await;
+    sleep(300 * SECOND).await;
+    assert!(!is_there(&world, "persistentvolumeclaims", "source"));
+    assert!(asked(&world, "leases", "list") >= 1);
+}
+
+/// The claim and its Secret are gone: the node would send nothing if it came back. Where nobody may look at the Secret, it may
+/// be there.
 #[tokio::test(start_paused = true)]
 async fn request_that_waits_in_vain_elsewhere_holds_no_source() {
+    for may_look in [true, false] {
+        in_vain(may_look).await;
+    }
+}
+
+async fn in_vain(may_look: bool) {
     let (world, mut running) = nodes(2, true);
+    if !may_look {
+        let rules = json!([
+            {"apiGroups": [""], "resources": ["persistentvolumes", "persistentvolumeclaims", "events"], "verbs": ["*"]},
+            {"apiGroups": ["snapshot.storage.k8s.io", "storage.k8s.io", "coordination.k8s.io"], "resources": ["*"], "verbs": ["*"]},
+        ]);
+        world.api.grant_only("node-2", ApiServer::rules(rules).expect("rules"));
+    }
     let _binder = world.binder();
     let key = json!({"csi.storage.k8s.io/provisioner-secret-name": "key", "csi.storage.k8s.io/provisioner-secret-namespace": "default"});
     world.api.put(with(class(), json!({"parameters": key})));
@@ -187,7 +221,7 @@ async fn request_that_waits_in_vain_elsewhere_holds_no_source() {
     let sent = calls(&world).len();
     sleep(600 * SECOND).await;
     assert_eq!((calls(&world).len(), intents(&world).len()), (sent, 1), "it is not forgotten");
-    assert!(!is_there(&world, "persistentvolumeclaims", "source"));
+    assert_eq!(is_there(&world, "persistentvolumeclaims", "source"), !may_look);
 }
 
 #[tokio::test(start_paused = true)]
