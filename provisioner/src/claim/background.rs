@@ -1,7 +1,8 @@
 //! Requests that were sent and have no final answer: the driver may have made a volume for each.
 //!
 //! Only a final answer to the request itself settles it. A class that is made anew leads to another request, whose
-//! refusal says nothing about the first. A volume that is handed out settles all: they have one name.
+//! refusal says nothing about the first. A volume that is handed out settles all that have its name. All of a claim have one,
+//! unless csi-provisioner was started with other flags in between.
 
 use std::sync::Arc;
 
@@ -47,6 +48,16 @@ impl Background {
     /// Nothing can be sent until the next attempt begins.
     pub(crate) fn give_up(&mut self) {
         self.given_up = true;
+    }
+
+    /// The name that the next request gives its volume.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.sent.first().map(|sent| &*sent.prepared.name)
+    }
+
+    /// There is a volume of this name.
+    pub(crate) fn settle_named(&mut self, name: &str) {
+        self.sent.retain(|sent| sent.prepared.name != name);
     }
 
     /// uids of the classes whose requests are under way.

@@ -156,6 +156,14 @@ pub(crate) enum ProvisionError {
         /// Why.
         reason: String,
     },
+    /// Whether the volume has a PersistentVolume cannot be told.
+    #[error("cannot tell whether volume {handle} has a PersistentVolume already: {reason}")]
+    Holder {
+        /// The volume's id at the driver.
+        handle: String,
+        /// Why.
+        reason: String,
+    },
     /// The API server will not store the PersistentVolume, however often it is asked.
     #[error("the API server refuses PersistentVolume {name}: {reason}")]
     Refused {
@@ -205,6 +213,7 @@ impl ProvisionError {
             // The driver may have a volume of our name: ask again until it is right or refused.
             Self::TooSmall { cleanup: Some(_), .. }
             | Self::NotFilled { cleanup: Some(_) }
+            | Self::Holder { .. }
             | Self::Malformed(_)
             | Self::InTree { cleanup: Some(_), .. } => State::InBackground,
         }
