@@ -129,9 +129,10 @@ fn of_snapshot(view: &View, claim: &Value, source: &Source<'_>, driver: &str) ->
     }
     let (_, reasons) = snapshot::reasons(view, object);
     if !reasons.is_empty() && !is_true(object, "/status/readyToUse") {
+        let who = reasons.first().map_or(Who::Nobody, |reason| reason.who);
         let happened = format!("the claim is to be filled from {}, which is not ready", source.words());
         let finding =
-            Finding::new("SourceNotReady", Who::Nobody, happened, format!("{} to be ready", source.words()));
+            Finding::new("SourceNotReady", who, happened, format!("{} to be ready", source.words()));
         let finding =
             finding.run(format!("mooring explain snapshot {} -n {}", source.name, source.namespace));
         return std::iter::once(finding).chain(reasons).collect();
