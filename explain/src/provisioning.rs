@@ -105,7 +105,10 @@ fn of_class(view: &View, claim: &Value, class_name: &str) -> Vec<Finding> {
     let leader =
         idle(view, Sidecar::Provisioner, driver, is_seen).map(|finding| taken_over(finding, class, driver));
     let mut findings = stopped;
+    let was_asked = failed.as_ref().is_some_and(|said| code(&said.message).is_some());
+    let is_passed = findings.first().is_some_and(|finding| was_asked && is_of_topology(finding.cause));
     match (findings.first_mut(), failed) {
+        (Some(_), Some(said)) if is_passed => findings.insert(0, refused(claim, driver, said)),
         (Some(first), Some(said)) => first.error = first.error.take().or(Some(said.message)),
         (None, Some(said)) => findings.push(refused(claim, driver, said)),
         (None, None) if leader.is_none() => findings.push(under_way(claim, driver)),
@@ -138,6 +141,11 @@ fn not_handed_over(view: &View, claim: &Value, driver: &str) -> Option<Finding> 
         "kube-controller-manager to write it: see that it runs",
     );
     Some(finding.run("kubectl -n kube-system get lease kube-controller-manager"))
+}
+
+/// Whether the cause counts only for drivers with topology: csi-provisioner passes it over for others, and asks them.
+fn is_of_topology(cause: &str) -> bool {
+    matches!(cause, "NodeWithoutDriver" | "LabelMissing" | "TopologyUnmet")
 }
 
 /// Whether the cause stands before csi-provisioner looks at the claim.

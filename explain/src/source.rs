@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::ask::Kind;
 use crate::event;
-use crate::field::{created, deleted, entry, is_true, list, name, namespace, text};
+use crate::field::{created, deleted, entry, is_true, list, name, namespace, text, uid};
 use crate::finding::{Finding, Who};
 use crate::snapshot;
 use crate::view::{Look, View};
@@ -55,6 +55,13 @@ impl Source<'_> {
     pub(crate) fn is_claim(&self, namespace: &str, name: &str) -> bool {
         self.kind == "PersistentVolumeClaim" && (self.namespace, self.name) == (namespace, name)
     }
+}
+
+/// The claim that it is to be a clone of, if that has no volume of its own.
+pub(crate) fn claim_of<'a>(view: &'a View, claim: &Value) -> Option<&'a Value> {
+    let source = of(claim).filter(|source| source.kind == "PersistentVolumeClaim")?;
+    let object = view.one(Kind::Claim, source.namespace, source.name).object()?;
+    (text(object, "/spec/volumeName").is_empty() && uid(object) != uid(claim)).then_some(object)
 }
 
 /// Why the claim cannot be filled yet. `driver` is who makes the volume.

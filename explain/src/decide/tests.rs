@@ -121,6 +121,36 @@ fn pod_that_waits_for_something_else_is_no_matter_of_the_claim() {
 }
 
 #[test]
+fn source_without_a_volume_is_followed() {
+    let mut objects = served(json!({}));
+    objects[2]["spec"]["dataSource"] = json!({"kind": "PersistentVolumeClaim", "name": "source"});
+    let mut source = claim(json!({"metadata": {"name": "source", "uid": "uid-source"}}));
+    source["spec"]["storageClassName"] = json!("nowhere");
+    objects.push(source);
+    assert_eq!(causes(objects.clone()), ["SourceNotReady", "ClassMissing"]);
+    objects[2]["spec"]["dataSource"]["name"] = json!("data");
+    assert_eq!(causes(objects), ["SourceNotReady"], "a clone of itself");
+}
+
+#[test]
+fn driver_without_topology_is_asked_all_the_same() {
+    let late = json!({"volumeBindingMode": "WaitForFirstConsumer"});
+    let mut objects = served(late);
+    objects[2]["metadata"]["annotations"]["volume.kubernetes.io/selected-node"] = json!("n");
+    objects.push(object(Kind::Node, "n", json!({})));
+    assert_eq!(causes(objects.clone()), ["NodeWithoutDriver"]);
+    objects.push(warning(
+        "data",
+        "ProvisioningFailed",
+        "error generating accessibility requirements: no topology key",
+    ));
+    assert_eq!(causes(objects.clone()), ["NodeWithoutDriver"]);
+    objects.pop();
+    objects.push(warning("data", "ProvisioningFailed", "rpc error: code = Internal desc = x"));
+    assert_eq!(causes(objects), ["DriverError", "NodeWithoutDriver"]);
+}
+
+#[test]
 fn default_class_is_written_by_another() {
     let fields =
         json!({"metadata": {"annotations": {"storageclass.kubernetes.io/is-default-class": "true"}}});
