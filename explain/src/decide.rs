@@ -132,4 +132,6 @@ pub(crate) fn unread<'a>(asked: impl Iterator<Item = (&'a Ask, &'a Found)>) -> V
 }
 
 #[cfg(test)]
+mod removal_tests;
+#[cfg(test)]
 mod tests;
