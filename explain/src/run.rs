@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 use kube::Client;
-use kubernetes::client::{ClientError, ClientOptions, client};
+use kubernetes::client::{ClientError, ClientOptions, as_kubectl, client};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
 
@@ -52,7 +51,7 @@ async fn begin(request: &Request) -> Result<(), ExplainError> {
     let Flags { kubeconfig, context, .. } = &request.flags;
     let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
     let connection = ClientOptions {
-        kubeconfig: path(kubeconfig),
+        kubeconfig: as_kubectl(kubeconfig),
         context: given(context),
         user_agent: format!("mooring-explain/{}", env!("CARGO_PKG_VERSION")),
         ..ClientOptions::default()
@@ -72,16 +71,6 @@ async fn begin(request: &Request) -> Result<(), ExplainError> {
     }
     let (answer, _) = settle(&client, &mut view, &target).await;
     show(answer?, request)
-}
-
-/// Where kubectl would look.
-fn path(flag: &str) -> Option<PathBuf> {
-    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    if !flag.is_empty() {
-        return Some(flag.into());
-    }
-    let home = || Some(PathBuf::from(set("HOME")?).join(".kube/config"));
-    set("KUBECONFIG").map(PathBuf::from).or_else(|| home().filter(|path| path.is_file()))
 }
 
 fn show(mut answer: Answer, request: &Request) -> Result<(), ExplainError> {

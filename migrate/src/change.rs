@@ -92,6 +92,12 @@ pub(crate) fn ends_at(volume: &Value, changes: &[Change]) -> bool {
     sources(changes).all(|change| is_there(volume, change, change.to.as_ref()))
 }
 
+/// The source from which these changes begin, by its name in a PersistentVolume's spec.
+pub(crate) fn source_before(changes: &[Change]) -> Value {
+    let named = |change: &Change| Some((change.path.last()?.clone(), change.from.clone()?));
+    Value::Object(sources(changes).filter_map(named).collect())
+}
+
 fn sources(changes: &[Change]) -> impl Iterator<Item = &Change> {
     changes.iter().filter(|change| is_source(change))
 }

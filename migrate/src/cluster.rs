@@ -8,14 +8,16 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::{StorageClass, VolumeAttachment};
 use kube::api::{ApiResource, DynamicObject, ListParams, Object};
-use kube::{Api, Client, Resource};
+use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 
 use crate::decide::Users;
-use crate::prepare::{Objects, claim_key};
-use crate::requests::patiently;
+use crate::options::Options;
+use crate::prepare::{Objects, PlanInput, Prepared, claim_key, prepare};
+use crate::record::MARK;
+use crate::requests::{PATIENCE, patiently};
 
 /// Who uses this volume now, which this claim (`namespace/name`) has. Only pods of the claim's namespace are read: those of a
 /// large cluster take longer to list than a volume to convert.
@@ -23,13 +25,13 @@ use crate::requests::patiently;
 /// # Errors
 /// The API server's refusal, or no answer.
 pub(crate) async fn users(client: &Client, volume: &str, claim: Option<&str>) -> Result<Users, kube::Error> {
-    let mut uses = Uses::default();
-    uses.read_attachments(client).await?;
+    let mut all_users = AllUsers::default();
+    all_users.read_attachments(client).await?;
     if let Some((namespace, _)) = claim.and_then(|claim| claim.split_once('/')) {
         let pods = ApiResource::erase::<Pod>(&());
-        uses.read_pods(Api::namespaced_with(client.clone(), namespace, &pods)).await?;
+        all_users.read_pods(Api::namespaced_with(client.clone(), namespace, &pods)).await?;
     }
-    Ok(uses.of(volume, claim))
+    Ok(all_users.of(volume, claim))
 }
 
 /// Pods that may use a volume.
@@ -90,16 +92,16 @@ struct IgnoredStatus {}
 #[derive(Debug, Default)]
 pub(crate) struct Cluster {
     /// Every PersistentVolume, by name, as the API server has it.
-    pub(crate) volumes: BTreeMap<String, Value>,
+    volumes: BTreeMap<String, Value>,
     /// Every claim, by `namespace/name`.
-    pub(crate) claims: BTreeMap<String, DynamicObject>,
+    claims: BTreeMap<String, DynamicObject>,
     /// Who uses the volumes.
-    pub(crate) uses: Uses,
+    users: AllUsers,
 }
 
 /// Who uses which volume.
 #[derive(Debug, Default)]
-pub(crate) struct Uses {
+pub(crate) struct AllUsers {
     /// The nodes that volumes are attached to, by the volume's name.
     nodes: BTreeMap<String, Vec<String>>,
     /// The pods that have not ended, by the claim that they mount.
@@ -127,17 +129,39 @@ impl Cluster {
         {
             cluster.claims.insert(key(&claim), claim);
         }
-        cluster.uses = Uses::read(client).await?;
+        cluster.users = AllUsers::read(client).await?;
         Ok(cluster)
     }
 
     /// The volume of this name, and what hangs on it.
-    pub(crate) fn objects<'a>(&'a self, name: &str) -> Option<Objects<'a>> {
+    fn objects<'a>(&'a self, name: &str) -> Option<Objects<'a>> {
         let volume = self.volumes.get(name)?;
         let key = claim_key(volume);
         let claim = key.as_ref().and_then(|key| self.claims.get(key));
-        Some(Objects { volume, claim, users: self.uses.of(name, key.as_deref()) })
+        Some(Objects { volume, claim, users: self.users.of(name, key.as_deref()) })
     }
+
+    /// The plan for each in-tree volume that is wanted, by name.
+    pub(crate) fn prepared<'a>(
+        &'a self,
+        input: &'a PlanInput,
+        options: &'a Options,
+    ) -> impl Iterator<Item = (&'a str, Result<Prepared, serde_json::Error>)> {
+        let wanted = self.volumes.keys().filter(|name| options.wants(name));
+        wanted.filter_map(|name| Some((name.as_str(), prepare(input, &self.objects(name)?).transpose()?)))
+    }
+}
+
+/// The claims that a migration has marked, as `namespace/name`, each with the volume that its mark names.
+///
+/// # Errors
+/// The API server's refusal, or no answer.
+pub(crate) async fn marked(client: &Client) -> Result<Vec<(String, String)>, kube::Error> {
+    let claims = ApiResource::erase::<PersistentVolumeClaim>(&());
+    let claims: Vec<DynamicObject> =
+        all(Api::all_with(client.clone(), &claims), ListParams::default()).await?;
+    let mark = |claim: &DynamicObject| Some((key(claim), claim.annotations().get(MARK)?.clone()));
+    Ok(claims.iter().filter_map(mark).collect())
 }
 
 /// Every StorageClass, by name.
@@ -155,16 +179,16 @@ pub(crate) async fn classes(client: &Client) -> Result<BTreeMap<String, StorageC
     Ok(found)
 }
 
-impl Uses {
+impl AllUsers {
     /// Reads those of every volume, a page at a time.
     ///
     /// # Errors
     /// The API server's refusal, or no answer.
     async fn read(client: &Client) -> Result<Self, kube::Error> {
-        let mut uses = Self::default();
-        uses.read_attachments(client).await?;
-        uses.read_pods(Api::all_with(client.clone(), &ApiResource::erase::<Pod>(&()))).await?;
-        Ok(uses)
+        let mut all_users = Self::default();
+        all_users.read_attachments(client).await?;
+        all_users.read_pods(Api::all_with(client.clone(), &ApiResource::erase::<Pod>(&()))).await?;
+        Ok(all_users)
     }
 
     async fn read_attachments(&mut self, client: &Client) -> Result<(), kube::Error> {
@@ -230,7 +254,7 @@ where
     let mut params = params.limit(PAGE);
     let (mut found, mut begun) = (Vec::new(), 0);
     loop {
-        let page = match patiently(|| api.list(&params)).await.0 {
+        let page = match patiently(PATIENCE, || api.list(&params)).await.0 {
             Err(error) if kubernetes::api::is(&error, 410) && begun < ANEW => {
                 begun += 1;
                 found.clear();
@@ -254,7 +278,7 @@ mod tests {
 
     #[test]
     fn pods_that_have_ended_use_nothing() {
-        let mut uses = Uses::default();
+        let mut all_users = AllUsers::default();
         for (name, phase) in
             [("runs", "Running"), ("waits", "Pending"), ("done", "Succeeded"), ("failed", "Failed")]
         {
@@ -268,12 +292,12 @@ mod tests {
                 "metadata": {"namespace": "ns", "name": name}, "spec": {"containers": [], "volumes": volumes},
                 "status": {"phase": phase},
             });
-            uses.see(&serde_json::from_value(pod).unwrap());
+            all_users.see(&serde_json::from_value(pod).unwrap());
         }
-        assert_eq!(uses.of("pv", Some("ns/data")).pods, ["ns/runs", "ns/waits"]);
-        assert_eq!(uses.of("pv", Some("ns/runs-own")).pods, ["ns/runs"]);
-        assert_eq!(uses.of("pv", Some("other/data")), Users::default());
-        assert_eq!(uses.of("pv", None), Users::default());
+        assert_eq!(all_users.of("pv", Some("ns/data")).pods, ["ns/runs", "ns/waits"]);
+        assert_eq!(all_users.of("pv", Some("ns/runs-own")).pods, ["ns/runs"]);
+        assert_eq!(all_users.of("pv", Some("other/data")), Users::default());
+        assert_eq!(all_users.of("pv", None), Users::default());
     }
 
     #[tokio::test]
@@ -286,10 +310,10 @@ mod tests {
             (200, json!({"metadata": {"continue": token}, "items": [attachment]}))
         };
         let (requests, asked) = crate::fixture::server(&[page("first", "more"), page("second", "")]);
-        let mut uses = Uses::default();
-        uses.read_attachments(requests.client()).await.unwrap();
+        let mut all_users = AllUsers::default();
+        all_users.read_attachments(requests.client()).await.unwrap();
         for volume in ["first", "second"] {
-            assert_eq!(uses.of(volume, None).nodes, ["node"]);
+            assert_eq!(all_users.of(volume, None).nodes, ["node"]);
         }
         let asked = asked.lock().unwrap();
         assert!(asked.len() == 2 && asked[0].contains("limit=500"), "{asked:?}");
@@ -311,10 +335,10 @@ mod tests {
         );
         let pages = [page("first", "more"), expired, page("first", "again"), page("second", "")];
         let (requests, asked) = crate::fixture::server(&pages);
-        let mut uses = Uses::default();
-        uses.read_attachments(requests.client()).await.unwrap();
-        assert_eq!(uses.of("first", None).nodes, ["node"], "once");
-        assert_eq!(uses.of("second", None).nodes, ["node"]);
+        let mut all_users = AllUsers::default();
+        all_users.read_attachments(requests.client()).await.unwrap();
+        assert_eq!(all_users.of("first", None).nodes, ["node"], "once");
+        assert_eq!(all_users.of("second", None).nodes, ["node"]);
         let asked = asked.lock().unwrap();
         assert!(asked.len() == 4 && !asked[2].contains("continue"), "{asked:?}");
     }

@@ -1,21 +1,19 @@
 //! Converts volumes, and undoes that.
 
-use std::time::SystemTime;
-
 use kube::Client;
 use kubernetes::api;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Cluster, classes};
 use crate::error::MigrateError;
-use crate::journal::{ClusterId, Journal};
+use crate::journal::{ClusterId, Journal, unique};
 use crate::options::Options;
-use crate::prepare::{Prepared, Terms, prepare};
+use crate::prepare::{PlanInput, Prepared};
 use crate::progress::Progress;
 use crate::record::Direction;
 use crate::report::Outcome;
 use crate::requests::Requests;
-use crate::work::{Aim, Work};
+use crate::work::{Goal, Work};
 
 /// Converts every volume that can be; goes on with those that an earlier run with the same undo file left on their way.
 /// `stop` lets the volume in hand be finished, and ends it then.
@@ -29,14 +27,14 @@ pub async fn convert(
     stop: &CancellationToken,
 ) -> Result<Outcome, MigrateError> {
     let requests = Requests::new(client.clone());
-    let mut journal = Journal::open(&options.file, &new_id(), &cluster_id(&requests, options).await?)?;
+    let mut journal = Journal::open(&options.file, &unique(), &cluster_id(&requests, options).await?)?;
     let read = |error: kube::Error| MigrateError::Read(api::text(&error));
-    let terms = Terms { told: options.told.clone(), classes: classes(client).await.map_err(read)? };
-    let mut work = Work::new(&requests, options, &terms, &mut journal, progress, stop);
+    let input = PlanInput { scope: options.scope.clone(), classes: classes(client).await.map_err(read)? };
+    let mut work = Work::new(&requests, options, &input, &mut journal, progress, stop);
     let done = async {
         work.finish(Direction::ToCsi).await?;
         let ready = plan_all(client, options, &mut work).await?;
-        work.all(ready, Aim::Convert).await
+        work.all(ready, Goal::Convert).await
     };
     let done = done.await;
     work.end(done).await
@@ -52,16 +50,11 @@ async fn plan_all(
     // What is at its end already is in-tree no more.
     let is_done = |name: &String| work.is_known(name) || work.is_converted(name);
     let (mut ready, mut found) = (Vec::new(), options.only.as_ref().is_some_and(is_done));
-    for name in cluster.volumes.keys().filter(|name| options.wants(name)) {
-        if work.is_known(name) {
-            found = true;
-            continue;
-        }
-        let Some(objects) = cluster.objects(name) else { continue };
-        match prepare(work.terms(), &objects) {
-            Ok(None) => continue,
-            Ok(Some(Prepared { entry, .. })) if entry.is_ready() => ready.push(name.clone()),
-            Ok(Some(Prepared { entry, .. })) => work.leave(entry),
+    for (name, prepared) in cluster.prepared(work.input(), options) {
+        match prepared {
+            _ if work.is_known(name) => {}
+            Ok(Prepared { entry, .. }) if entry.is_ready() => ready.push(name.to_owned()),
+            Ok(Prepared { entry, .. }) => work.leave(entry),
             Err(error) => work.fail(name, format!("it cannot be read: {error}")),
         }
         found = true;
@@ -84,15 +77,15 @@ pub async fn undo(
 ) -> Result<Outcome, MigrateError> {
     let requests = Requests::new(client.clone());
     let mut journal = Journal::open_existing(&options.file, &cluster_id(&requests, options).await?)?;
-    let terms = Terms { told: options.told.clone(), ..Terms::default() };
-    let mut work = Work::new(&requests, options, &terms, &mut journal, progress, stop).undoing();
+    let input = PlanInput { scope: options.scope.clone(), ..PlanInput::default() };
+    let mut work = Work::new(&requests, options, &input, &mut journal, progress, stop).undoing();
     let done = async {
         if let Some(name) = options.only.as_ref().filter(|name| !work.is_noted(name)) {
             return Err(MigrateError::NotConverted(name.clone()));
         }
         work.finish(Direction::ToInTree).await?;
         let wanted = work.converted().into_iter().filter(|name| options.wants(name) && !work.is_known(name));
-        work.all(wanted.collect(), Aim::Undo).await
+        work.all(wanted.collect(), Goal::Undo).await
     };
     let done = done.await;
     work.end(done).await
@@ -109,10 +102,4 @@ async fn cluster_id(requests: &Requests, options: &Options) -> Result<ClusterId,
         )),
         false => Ok(ClusterId::new(uid, &options.server)),
     }
-}
-
-/// A name that no other run has.
-fn new_id() -> String {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    format!("{:x}-{:x}", now.as_nanos(), std::process::id())
 }

@@ -1,4 +1,4 @@
-//! Decides what becomes of a volume and its claim.
+//! Decides what becomes of a volume and its claim, and what stands against that now.
 
 use k8s_openapi::api::core::v1::PersistentVolume;
 use k8s_openapi::api::storage::v1::StorageClass;
@@ -21,13 +21,15 @@ pub(crate) struct Users {
     pub(crate) pods: Vec<String>,
 }
 
-/// What is told of a conversion beside the objects.
+/// Which volumes are converted, and how.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Told {
+pub(crate) struct Scope {
     /// The plugins whose volumes are converted.
     pub(crate) plugins: Plugins,
     /// Volumes that are in use too.
     pub(crate) in_use: bool,
+    /// Volumes that somebody made by hand, with reclaim policy Delete, too.
+    pub(crate) hand_made: bool,
     /// The project of GCE disks whose handle would lack it.
     pub(crate) gce_project: Option<String>,
 }
@@ -42,11 +44,19 @@ pub enum ConversionError {
     #[error("volumes of kubernetes.io/rbd are converted only with --rbd")]
     NotAsked,
     /// Its handle would be the disk's path.
-    #[error("its handle is the path of the disk: the driver must know the disk by an id of its own")]
+    #[error("vSphere's driver knows disks by an id, and this PersistentVolume has only the path")]
     DiskPath,
     /// Its class does not tell the Secret for its deletion.
     #[error("the Secret for its deletion: {0}")]
     Secret(#[from] ReferenceError),
+}
+
+impl ConversionError {
+    /// Whether a flag, a label or the binding of a claim can change it.
+    pub(crate) fn is_for_now(&self) -> bool {
+        use TranslationError::{NoSecretNamespace, Regions, Zone};
+        matches!(self, Self::NotAsked | Self::Translation(NoSecretNamespace | Regions(..) | Zone(_)))
+    }
 }
 
 /// The volume as it would be stored: a CSI volume of the driver, which also counts as the one that made it. The Secret for its
@@ -55,18 +65,18 @@ pub enum ConversionError {
 /// # Errors
 /// The volume, or its class, cannot be translated.
 pub(crate) fn converted(
-    told: &Told,
+    scope: &Scope,
     plugin: Plugin,
     volume: PersistentVolume,
     class: Option<&StorageClass>,
 ) -> Result<PersistentVolume, ConversionError> {
     match plugin {
         Plugin::Vsphere => return Err(ConversionError::DiskPath),
-        Plugin::Rbd if !told.plugins.rbd => return Err(ConversionError::NotAsked),
+        Plugin::Rbd if !scope.plugins.rbd => return Err(ConversionError::NotAsked),
         _ => {}
     }
-    let secret = deletion_secret(told, plugin, &volume, class)?;
-    let mut volume = told.plugins.to_csi(volume)?;
+    let secret = deletion_secret(scope, plugin, &volume, class)?;
+    let mut volume = scope.plugins.to_csi(volume)?;
     rename(&mut volume.metadata, plugin, &[PROVISIONED_BY]);
     if let Some(secret) = secret {
         let annotations = volume.metadata.annotations.get_or_insert_default();
@@ -74,7 +84,7 @@ pub(crate) fn converted(
         annotations.insert(DELETION_SECRET_NAMESPACE.to_owned(), secret.namespace);
     }
     let csi = volume.spec.as_mut().and_then(|spec| spec.csi.as_mut());
-    if let (Plugin::GcePd, Some(project), Some(csi)) = (plugin, &told.gce_project, csi)
+    if let (Plugin::GcePd, Some(project), Some(csi)) = (plugin, &scope.gce_project, csi)
         && let Some(rest) = csi.volume_handle.strip_prefix("projects/UNSPECIFIED/")
     {
         csi.volume_handle = format!("projects/{project}/{rest}");
@@ -84,7 +94,7 @@ pub(crate) fn converted(
 
 /// The Secret that the volume's class names for its deletion, if a plugin's class does and the volume itself does not say.
 fn deletion_secret(
-    told: &Told,
+    scope: &Scope,
     plugin: Plugin,
     volume: &PersistentVolume,
     class: Option<&StorageClass>,
@@ -95,7 +105,7 @@ fn deletion_secret(
     }
     let holder = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
     let Some(class) = class.filter(|class| class.provisioner == plugin.name()) else { return Ok(None) };
-    let parameters = told.plugins.class(plugin, class.clone())?.parameters.unwrap_or_default();
+    let parameters = scope.plugins.class(plugin, class.clone())?.parameters.unwrap_or_default();
     let facts = |name: &'_ Option<String>| name.clone().unwrap_or_default();
     let (namespace, name) =
         holder.map_or_else(Default::default, |holder| (facts(&holder.namespace), facts(&holder.name)));
@@ -124,13 +134,13 @@ fn rename(metadata: &mut ObjectMeta, plugin: Plugin, keys: &[&str]) {
 
 /// What stands against converting the volume now.
 pub(crate) fn obstacles(
-    told: &Told,
+    scope: &Scope,
     volume: &PersistentVolume,
     converted: &PersistentVolume,
     users: &Users,
 ) -> Vec<String> {
     let mut found = unsettled(volume);
-    if !told.in_use {
+    if !scope.in_use {
         found.extend(in_use(users));
     }
     // projects/PROJECT/zones/ZONE/disks/DISK
@@ -143,8 +153,24 @@ pub(crate) fn obstacles(
     if unknown.get(3) == Some(&true) {
         found.push("its zone is unknown: set label topology.kubernetes.io/zone".to_owned());
     }
-    found.extend(other_handle(told, volume, converted, users));
+    if !scope.hand_made && is_hand_made_to_delete(volume) {
+        found.push(
+            "somebody made it by hand, and nobody deletes it now; its CSI driver would, with its claim: set its reclaim policy \
+             to Retain, or give --hand-made"
+                .to_owned(),
+        );
+    }
+    found.extend(other_handle(scope, volume, converted, users));
     found
+}
+
+/// Whether nobody deletes the volume as an in-tree one, and its driver would as a CSI volume: no provisioner of the plugin is
+/// left, and volumes that none has made are translated for nobody's deletion.
+fn is_hand_made_to_delete(volume: &PersistentVolume) -> bool {
+    let policy = volume.spec.as_ref().and_then(|spec| spec.persistent_volume_reclaim_policy.as_deref());
+    let is_provisioned =
+        volume.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(PROVISIONED_BY));
+    policy == Some("Delete") && !is_provisioned
 }
 
 fn handle(volume: &PersistentVolume) -> Option<&String> {
@@ -153,13 +179,13 @@ fn handle(volume: &PersistentVolume) -> Option<&String> {
 
 /// Nodes know a volume in use by the handle of its CSI form: that must not change under them, whichever way the volume goes.
 pub(crate) fn other_handle(
-    told: &Told,
+    scope: &Scope,
     before: &PersistentVolume,
     after: &PersistentVolume,
     users: &Users,
 ) -> Option<String> {
     let form = |volume: &PersistentVolume| {
-        let translated = || told.plugins.to_csi(volume.clone()).ok().and_then(|csi| handle(&csi).cloned());
+        let translated = || scope.plugins.to_csi(volume.clone()).ok().and_then(|csi| handle(&csi).cloned());
         handle(volume).cloned().or_else(translated)
     };
     let (before, after) = (form(before)?, form(after)?);

@@ -31,8 +31,13 @@ pub enum MigrateError {
     #[error(transparent)]
     Hold(#[from] HoldError),
     /// A volume cannot be created anew: the next one might not be either.
-    #[error("PersistentVolume {0} is deleted and cannot be created anew; nothing more is begun with")]
+    #[error("PersistentVolume {0} is deleted and not created anew; nothing more is begun with")]
     Away(String),
+    /// The API server refuses the new objects of several volumes, after it has said that it would take them.
+    #[error(
+        "the API server refuses the new objects, though it says in dry runs that it would take them; nothing more is begun with"
+    )]
+    Restored,
     /// kube-controller-manager seems to be down.
     #[error("kube-controller-manager binds no volumes: see that it runs, then run this command again")]
     NobodyBinds,

@@ -12,11 +12,13 @@ base::flags! {
         "dry-run" dry_run: bool = false, "Only show what would become of each in-tree volume.";
         "undo-file" undo_file: String = "", "Convert, and write into this file what everything was. With the file of an interrupted run: go on with it.";
         "undo" undo: String = "", "Give each volume that was converted with this undo file its in-tree source again; later changes of size or labels stay.";
-        "kubeconfig" kubeconfig: String = "", "Path of the kubeconfig. Empty: KUBECONFIG, else ~/.kube/config, else the pod's service account.";
+        "kubeconfig" kubeconfig: String = "", "Path of the kubeconfig. Empty: what KUBECONFIG lists, else ~/.kube/config, else the pod's service account.";
+        "context" context: String = "", "Context of the kubeconfig. Empty: the current one.";
         "volume" volume: String = "", "Only the PersistentVolume of this name.";
         "in-use" in_use: bool = false, "Volumes too that are attached or that pods use. Running pods keep them; one that starts in the moment of the change waits.";
+        "hand-made" hand_made: bool = false, "Volumes too that somebody made by hand with reclaim policy Delete: their CSI driver will delete them with their claims, which nobody does now.";
         "gce-project" gce_project: String = "", "The project of the disks of kubernetes.io/gce-pd: their handles need one.";
-        "policy-lag" policy_lag: Duration = LAG, "How long the other API servers may take longer than the one that is asked to follow a new ValidatingAdmissionPolicy. 0 if there is one.";
+        "policy-lag" policy_lag: Duration = LAG, "How long to wait, once our API server enforces the new ValidatingAdmissionPolicy, for the other API servers. 0 if there is only one API server.";
         "rbd" rbd: bool = false, "Volumes of kubernetes.io/rbd too.";
     }
 }

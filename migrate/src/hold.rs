@@ -12,7 +12,7 @@ use kubernetes::api;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::record::{MARK, text};
+use crate::record::{MARK, only_seen, text};
 use crate::requests::{Deletion, Requests, claims, is_refusal};
 
 const GROUP: &str = "/apis/admissionregistration.k8s.io/v1";
@@ -21,6 +21,8 @@ const NAME: &str = "mooring-migrate";
 const POLICIES: &str = "validatingadmissionpolicies";
 const BINDINGS: &str = "validatingadmissionpolicybindings";
 const ID: &str = "mooring.dev/migration";
+/// The run that has it.
+const RUN: &str = "mooring.dev/run";
 const FILE: &str = "mooring.dev/undo-file";
 /// The flag that the file was given with.
 const FLAG: &str = "mooring.dev/flag";
@@ -32,12 +34,19 @@ const MESSAGE: &str = "mooring migrate is replacing the claim's PersistentVolume
 /// How long an API server may take to follow the policy.
 const LIMIT: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(100);
+/// How often others may change the policy under our hands.
+const SHARES: usize = 20;
 /// Why claims cannot be kept.
 #[derive(Debug, thiserror::Error)]
 pub enum HoldError {
     /// The API server refuses.
     #[error("cannot keep claims from being called Lost: {0}")]
     Api(String),
+    /// Everything is done, but the policy stays.
+    #[error(
+        "all is done, but the ValidatingAdmissionPolicy mooring-migrate and its binding cannot be deleted ({0}): delete them, or run this command again"
+    )]
+    Stays(String),
     /// It knows no such policies.
     #[error(
         "the API server knows no ValidatingAdmissionPolicy, which keeps claims from being called Lost: Kubernetes 1.30 or later is needed"
@@ -46,9 +55,9 @@ pub enum HoldError {
     /// There is another migration.
     #[error("another migration is not at its end: finish it with {0} on the machine where that file is")]
     Other(String),
-    /// The undo file is a copy.
+    /// The undo file is a copy that lacks the last run.
     #[error(
-        "this migration is not at its end, and it was begun with {0}: a copy of that undo file may not know all. Finish it with {0}; if that file was moved or is lost: kubectl annotate validatingadmissionpolicy mooring-migrate mooring.dev/undo-file=<the full path of this file> --overwrite"
+        "this migration is not at its end, and this undo file is a copy that lacks its last run. Finish it with {0} on the machine where that file is; if it is lost, see docs/migrate.md, By hand, then: kubectl annotate validatingadmissionpolicy mooring-migrate mooring.dev/run-, and again"
     )]
     Copied(String),
     /// It does not follow the policy.
@@ -66,6 +75,8 @@ pub enum HoldError {
 pub(crate) struct Owner<'a> {
     /// The name of all runs with the undo file.
     pub(crate) id: &'a str,
+    /// Which runs the undo file knows. The last one is this run, once it changes things.
+    pub(crate) runs: &'a [String],
     /// Where the undo file is.
     pub(crate) file: &'a Path,
     /// It is being undone.
@@ -77,6 +88,12 @@ pub(crate) struct Owner<'a> {
 impl Owner<'_> {
     fn flag(&self) -> &'static str {
         if self.undo { UNDO } else { CONVERT }
+    }
+
+    /// Whether the undo file knows all that was done under this policy.
+    fn knows(&self, policy: &Value) -> bool {
+        let run = annotation(policy, RUN);
+        run.is_empty() || self.runs.iter().any(|known| known == run)
     }
 }
 
@@ -98,10 +115,14 @@ fn refused(error: &kube::Error) -> HoldError {
     HoldError::Api(api::text(error))
 }
 
+fn stays(error: &kube::Error) -> HoldError {
+    HoldError::Stays(api::text(error))
+}
+
 /// What says whose migration it is.
 fn annotations(owner: &Owner<'_>) -> Value {
     let file = owner.file.display().to_string();
-    json!({ID: owner.id, FILE: file, FLAG: owner.flag(), COMMAND: owner.command})
+    json!({ID: owner.id, RUN: owner.runs.last(), FILE: file, FLAG: owner.flag(), COMMAND: owner.command})
 }
 
 fn policy(owner: &Owner<'_>) -> [(&'static str, Value); 2] {
@@ -214,25 +235,45 @@ fn is_kept(error: &kube::Error) -> bool {
 
 /// Goes on under the policy that is there.
 async fn share(requests: &Requests, path: &str, owner: &Owner<'_>, is_policy: bool) -> Result<(), HoldError> {
-    let present = requests.get(path, NAME).await.map_err(|error| refused(&error))?.unwrap_or_default();
-    let (file, flag) = (annotation(&present, FILE), annotation(&present, FLAG));
-    if is_policy && annotation(&present, ID) != owner.id {
-        let flag = if flag == UNDO { UNDO } else { CONVERT };
-        let command = annotation(&present, COMMAND);
-        let bare = || format!("mooring migrate {flag}={file}");
-        return Err(HoldError::Other(if command.is_empty() { bare() } else { command.to_owned() }));
+    for _ in 0..SHARES {
+        match share_once(requests, path, owner, is_policy).await? {
+            None => return Ok(()),
+            Some(error) if api::is(&error, 409) => sleep(PAUSE).await,
+            Some(error) => return Err(refused(&error)),
+        }
     }
-    if is_policy && Path::new(file) != owner.file {
-        return Err(HoldError::Copied(file.to_owned()));
+    Err(HoldError::Api("others change the policy all the time".to_owned()))
+}
+
+/// Goes on under the policy as it is at this moment; gives what its patch was answered if that was no.
+async fn share_once(
+    requests: &Requests,
+    path: &str,
+    owner: &Owner<'_>,
+    is_policy: bool,
+) -> Result<Option<kube::Error>, HoldError> {
+    let present = requests.get(path, NAME).await.map_err(|error| refused(&error))?.unwrap_or_default();
+    let is_own = annotation(&present, ID) == owner.id;
+    if is_policy && !(is_own && owner.knows(&present)) {
+        let command = last_command(&present);
+        return Err(if is_own { HoldError::Copied(command) } else { HoldError::Other(command) });
     }
     let wanted = annotations(owner);
     let is_same = |(key, value): (&String, &Value)| value.as_str() == Some(annotation(&present, key));
     if !wanted.as_object().is_some_and(|all| all.iter().all(is_same)) {
-        let patch = json!({"metadata": {"annotations": wanted}});
-        let patched = requests.patch(&format!("{path}/{NAME}"), &patch).await;
-        patched.map_err(|error| refused(&error))?;
+        let mut patch = json!({"metadata": {"annotations": wanted}});
+        // Another machine may take it at the same moment, with a copy of the undo file.
+        only_seen(&mut patch, &present);
+        return Ok(requests.patch(&format!("{path}/{NAME}"), &patch).await.err());
     }
-    Ok(())
+    Ok(None)
+}
+
+/// The command that goes on with the policy's migration.
+fn last_command(policy: &Value) -> String {
+    let (command, file) = (annotation(policy, COMMAND), annotation(policy, FILE));
+    let flag = if annotation(policy, FLAG) == UNDO { UNDO } else { CONVERT };
+    if command.is_empty() { format!("mooring migrate {flag}={file}") } else { command.to_owned() }
 }
 
 /// Takes the policy of the owner's migration away, if it is there.
@@ -241,21 +282,19 @@ async fn share(requests: &Requests, path: &str, owner: &Owner<'_>, is_policy: bo
 /// The API server refuses.
 pub(crate) async fn release(requests: &Requests, owner: &Owner<'_>) -> Result<(), HoldError> {
     // The policy last: it says whose the binding is.
-    let policy = requests.get(&format!("{GROUP}/{POLICIES}"), NAME).await.map_err(|error| refused(&error))?;
-    let is_ours = |object: &Value| {
-        annotation(object, ID) == owner.id && Path::new(annotation(object, FILE)) == owner.file
-    };
+    let policy = requests.get(&format!("{GROUP}/{POLICIES}"), NAME).await.map_err(|error| stays(&error))?;
+    let is_ours = |object: &Value| annotation(object, ID) == owner.id && owner.knows(object);
     for plural in [BINDINGS, POLICIES] {
         let path = format!("{GROUP}/{plural}");
         let present = requests.get(&path, NAME).await;
-        let Some(object) = present.map_err(|error| refused(&error))? else { continue };
+        let Some(object) = present.map_err(|error| stays(&error))? else { continue };
         if !is_ours(policy.as_ref().unwrap_or(&object)) {
             continue;
         }
         match requests.delete(&path, NAME, text(&object, "/metadata/uid"), None).await {
-            Ok(Deletion::NotDone(error)) if !api::is_gone(&error, NAME) => return Err(refused(&error)),
+            Ok(Deletion::NotDone(error)) if !api::is_gone(&error, NAME) => return Err(stays(&error)),
             Ok(_) => {}
-            Err(error) => return Err(refused(&error)),
+            Err(error) => return Err(stays(&error)),
         }
     }
     Ok(())

@@ -10,6 +10,7 @@ use std::fs::{File, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,7 @@ use thiserror::Error;
 use crate::record::{Direction, Ended, Record};
 
 /// The format of the file.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// How a file of ours begins, whatever its version.
 const BEGINNING: &[u8] = b"{\"begin\":{\"version\":";
@@ -35,6 +36,11 @@ pub enum JournalError {
     /// It is something else, or of another release.
     #[error("undo file {0}: line {1}: this is no undo file of mooring migrate: give another name ({2})")]
     Foreign(String, usize, String),
+    /// Another release has written it.
+    #[error(
+        "undo file {0}: another release of mooring has written it (format {1}): finish or undo with that release"
+    )]
+    OtherRelease(String, u32),
     /// It is of another cluster.
     #[error("undo file {0}: it is of {1}, and this is {2}")]
     OtherCluster(String, ClusterId, ClusterId),
@@ -77,6 +83,8 @@ enum Line {
         #[serde(default)]
         cluster: ClusterId,
     },
+    /// A run begins to change things. The cluster knows the last run: a copy of the file that lacks it may lack more.
+    Run { name: String },
     /// The volume is about to be replaced.
     Replace(Box<Record>),
     /// The object is about to be deleted.
@@ -85,6 +93,10 @@ enum Line {
         #[serde(flatten)]
         deleting: Deleting,
     },
+    /// Others have changed it since it was deleted: the volume as it was when its finalizers came off.
+    Seen(Box<Record>),
+    /// The API server refuses the new volume with these words, so the old one is created again; without: it refuses that too.
+    Unfit { volume: String, why: Option<String> },
     /// It was not: the API server has refused.
     Spared { volume: String },
     /// The volume is created anew, with this uid.
@@ -103,18 +115,20 @@ pub(crate) struct Deleting {
 
 /// A volume's last event.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Entry {
+pub(crate) struct VolumeState {
     pub(crate) record: Record,
     /// What we have deleted, or are about to.
     pub(crate) deleting: Option<Deleting>,
     /// The uid of the volume that we have created.
     pub(crate) created: Option<String>,
+    /// Why the API server refuses the new volume.
+    pub(crate) unfit: Option<String>,
     pub(crate) ended: Option<Ended>,
 }
 
-impl Entry {
+impl VolumeState {
     fn new(record: Record) -> Self {
-        Self { record, deleting: None, created: None, ended: None }
+        Self { record, deleting: None, created: None, unfit: None, ended: None }
     }
 
     /// Whether the volume is a CSI volume now that was none.
@@ -132,7 +146,9 @@ pub(crate) struct Journal {
     file: File,
     path: PathBuf,
     id: String,
-    entries: BTreeMap<String, Entry>,
+    /// The names of all runs that have changed things.
+    runs: Vec<String>,
+    entries: BTreeMap<String, VolumeState>,
 }
 
 impl Journal {
@@ -187,7 +203,8 @@ impl Journal {
             Err(TryLockError::WouldBlock) => return Err(JournalError::Locked(name())),
             Err(TryLockError::Error(error)) => return Err(JournalError::Io(name(), error)),
         }
-        Ok(Self { file, path: path.to_owned(), id: String::new(), entries: BTreeMap::new() })
+        let (path, id) = (path.to_owned(), String::new());
+        Ok(Self { file, path, id, runs: Vec::new(), entries: BTreeMap::new() })
     }
 
     /// Reads what there is. Only once it is known to be ours and of this cluster, a last line that has no end is cut off.
@@ -211,7 +228,7 @@ impl Journal {
                     return Err(JournalError::OtherCluster(name, cluster, here.clone()));
                 }
                 (Line::Begin { version: VERSION, id, .. }, 0) => self.id = id,
-                (Line::Begin { version, .. }, 0) => return Err(foreign(format!("version {version}"))),
+                (Line::Begin { version, .. }, 0) => return Err(JournalError::OtherRelease(name, version)),
                 (line, index) if index > 0 => self.take(line),
                 _ => return Err(foreign("it has no beginning".to_owned())),
             }
@@ -225,12 +242,18 @@ impl Journal {
     fn take(&mut self, line: Line) {
         match line {
             Line::Begin { .. } => {}
+            Line::Run { name } => self.runs.push(name),
             Line::Replace(record) => {
-                self.entries.insert(record.name().to_owned(), Entry::new(*record));
+                self.entries.insert(record.name().to_owned(), VolumeState::new(*record));
             }
             Line::Deleting { volume, deleting } => self.of(&volume, |entry| {
-                (entry.deleting, entry.created) = (Some(deleting), None);
+                (entry.deleting, entry.created, entry.unfit) = (Some(deleting), None, None);
             }),
+            Line::Seen(record) => {
+                let name = record.name().to_owned();
+                self.of(&name, |entry| entry.record = *record);
+            }
+            Line::Unfit { volume, why } => self.of(&volume, |entry| entry.unfit = why),
             // The old object is there: what was created is not, perhaps since etcd was restored.
             Line::Spared { volume } => {
                 self.of(&volume, |entry| (entry.deleting, entry.created) = (None, None))
@@ -240,7 +263,7 @@ impl Journal {
         }
     }
 
-    fn of(&mut self, volume: &str, change: impl FnOnce(&mut Entry)) {
+    fn of(&mut self, volume: &str, change: impl FnOnce(&mut VolumeState)) {
         if let Some(entry) = self.entries.get_mut(volume) {
             change(entry);
         }
@@ -259,6 +282,11 @@ impl Journal {
         Ok(())
     }
 
+    /// Writes down that a run of this name, which no other has, begins to change things.
+    pub(crate) fn run(&mut self, name: &str) -> Result<(), JournalError> {
+        self.note(Line::Run { name: name.to_owned() })
+    }
+
     /// Writes down that this volume is about to be replaced.
     pub(crate) fn replace(&mut self, record: Record) -> Result<(), JournalError> {
         self.note(Line::Replace(Box::new(record)))
@@ -267,6 +295,16 @@ impl Journal {
     /// Writes down that we are about to delete this object.
     pub(crate) fn deleting(&mut self, volume: &str, deleting: Deleting) -> Result<(), JournalError> {
         self.note(Line::Deleting { volume: volume.to_owned(), deleting })
+    }
+
+    /// Writes down the volume that we have deleted as it was at its end.
+    pub(crate) fn seen(&mut self, record: Record) -> Result<(), JournalError> {
+        self.note(Line::Seen(Box::new(record)))
+    }
+
+    /// Writes down why the API server refuses the new volume; `None`: it refuses the old one too.
+    pub(crate) fn unfit(&mut self, volume: &str, why: Option<&str>) -> Result<(), JournalError> {
+        self.note(Line::Unfit { volume: volume.to_owned(), why: why.map(str::to_owned) })
     }
 
     /// Writes down that we have not deleted it.
@@ -289,13 +327,18 @@ impl Journal {
         &self.id
     }
 
+    /// The names of all runs, the last one at the end.
+    pub(crate) fn runs(&self) -> &[String] {
+        &self.runs
+    }
+
     /// Where the file is.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// A volume's last event.
-    pub(crate) fn entry(&self, volume: &str) -> Option<&Entry> {
+    pub(crate) fn entry(&self, volume: &str) -> Option<&VolumeState> {
         self.entries.get(volume)
     }
 
@@ -306,12 +349,18 @@ impl Journal {
 
     /// The volumes that were converted with this file.
     pub(crate) fn converted(&self) -> Vec<String> {
-        self.named(Entry::is_converted)
+        self.named(VolumeState::is_converted)
     }
 
-    fn named(&self, wanted: impl Fn(&Entry) -> bool) -> Vec<String> {
+    fn named(&self, wanted: impl Fn(&VolumeState) -> bool) -> Vec<String> {
         self.entries.iter().filter(|(_, entry)| wanted(entry)).map(|(name, _)| name.clone()).collect()
     }
+}
+
+/// A name that no other run has.
+pub(crate) fn unique() -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    format!("{:x}-{:x}", now.as_nanos(), std::process::id())
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use translation::Plugins;
 
-use crate::decide::Told;
+use crate::decide::Scope;
 
 /// What `--policy-lag` is unless it is given.
 pub(crate) const LAG: Duration = Duration::from_secs(3);
@@ -13,7 +13,7 @@ pub(crate) const LAG: Duration = Duration::from_secs(3);
 /// What is to be done, and how.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    pub(crate) told: Told,
+    pub(crate) scope: Scope,
     /// Only the PersistentVolume of this name.
     pub only: Option<String>,
     /// The undo file.
@@ -24,6 +24,8 @@ pub struct Options {
     pub server: String,
     /// The kubeconfig that was named.
     pub(crate) kubeconfig: Option<PathBuf>,
+    /// The context that was named.
+    pub(crate) context: Option<String>,
 }
 
 impl Options {
@@ -34,19 +36,19 @@ impl Options {
 
     /// Those for the volumes of these plugins.
     pub fn of(mut self, plugins: Plugins) -> Self {
-        self.told.plugins = plugins;
+        self.scope.plugins = plugins;
         self
     }
 
     /// Those for volumes in use too.
     pub fn in_use(mut self) -> Self {
-        self.told.in_use = true;
+        self.scope.in_use = true;
         self
     }
 
     /// Those for disks of this project of GCE.
     pub fn in_project(mut self, project: impl Into<String>) -> Self {
-        self.told.gce_project = Some(project.into());
+        self.scope.gce_project = Some(project.into());
         self
     }
 
@@ -54,9 +56,10 @@ impl Options {
     pub(crate) fn command(&self, flag: &str, file: &Path) -> String {
         let mut words = vec![format!("{flag}={}", file.display())];
         words.extend(self.only.as_ref().map(|name| format!("--volume={name}")));
-        words.extend(self.told.in_use.then(|| "--in-use".to_owned()));
-        words.extend(self.told.gce_project.as_ref().map(|project| format!("--gce-project={project}")));
-        words.extend(self.told.plugins.rbd.then(|| "--rbd".to_owned()));
+        words.extend(self.scope.in_use.then(|| "--in-use".to_owned()));
+        words.extend(self.scope.hand_made.then(|| "--hand-made".to_owned()));
+        words.extend(self.scope.gce_project.as_ref().map(|project| format!("--gce-project={project}")));
+        words.extend(self.scope.plugins.rbd.then(|| "--rbd".to_owned()));
         if self.lag != LAG {
             words.push(format!("--policy-lag={}ms", self.lag.as_millis()));
         }
@@ -64,6 +67,7 @@ impl Options {
             let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
             words.push(format!("--kubeconfig={}", path.display()));
         }
+        words.extend(self.context.as_ref().map(|context| format!("--context={context}")));
         words.iter().fold("mooring migrate".to_owned(), |all, word| format!("{all} {}", quoted(word)))
     }
 
@@ -90,9 +94,11 @@ mod tests {
         assert_eq!(command(&options), r"mooring migrate '--undo=/it'\''s f'");
         options = options.of(Plugins { rbd: true }).in_use().in_project("p");
         options.only = Some("x".to_owned());
+        options.scope.hand_made = true;
         options.kubeconfig = Some("/k".into());
+        options.context = Some("prod".to_owned());
         options.lag = Duration::ZERO;
-        let all = " --volume=x --in-use --gce-project=p --rbd --policy-lag=0ms --kubeconfig=/k";
+        let all = " --volume=x --in-use --hand-made --gce-project=p --rbd --policy-lag=0ms --kubeconfig=/k --context=prod";
         assert!(command(&options).ends_with(all), "{}", command(&options));
     }
 }

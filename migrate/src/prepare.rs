@@ -1,27 +1,28 @@
-//! What becomes of one volume of the cluster that was read.
+//! Puts together what is done with one volume: what it becomes, what stands against that, and what is written down of it.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::PersistentVolume;
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::DynamicObject;
+use kubernetes::object::annotation::CLASS_BETA;
 use serde_json::Value;
 use translation::Plugin;
 
 use crate::change::{Change, changes, ends_at, reversed};
 use crate::decide::{
-    ConversionError, Told, Users, claim_obstacle, converted, converted_claim, in_use, obstacles,
+    ConversionError, Scope, Users, claim_obstacle, converted, converted_claim, in_use, obstacles,
     other_handle, unsettled,
 };
 use crate::diff::diff;
 use crate::record::{BoundClaim, Direction, Record, plain, text};
-use crate::report::Entry;
+use crate::report::PlannedVolume;
 use crate::swap::held;
 
-/// What is told, and what hardly ever changes.
+/// What the plan for a volume depends on beside the objects.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Terms {
-    pub(crate) told: Told,
+pub(crate) struct PlanInput {
+    pub(crate) scope: Scope,
     /// Every StorageClass, by name.
     pub(crate) classes: BTreeMap<String, StorageClass>,
 }
@@ -37,7 +38,7 @@ pub(crate) struct Objects<'a> {
 
 /// An in-tree volume.
 pub(crate) struct Prepared {
-    pub(crate) entry: Entry,
+    pub(crate) entry: PlannedVolume,
     /// What is to be done; `None` if it has no CSI form.
     pub(crate) record: Option<Record>,
 }
@@ -52,24 +53,27 @@ pub(crate) fn claim_key(volume: &Value) -> Option<String> {
 ///
 /// # Errors
 /// The object is none that the API server would have.
-pub(crate) fn prepare(terms: &Terms, objects: &Objects<'_>) -> Result<Option<Prepared>, serde_json::Error> {
-    let Terms { told, classes } = terms;
+pub(crate) fn prepare(
+    input: &PlanInput,
+    objects: &Objects<'_>,
+) -> Result<Option<Prepared>, serde_json::Error> {
+    let PlanInput { scope, classes } = input;
     let volume: PersistentVolume = serde_json::from_value(objects.volume.clone())?;
     let Some(plugin) = volume.spec.as_ref().and_then(Plugin::of_volume) else { return Ok(None) };
-    let class = volume.spec.as_ref().and_then(|spec| spec.storage_class_name.as_ref());
-    let class = class.and_then(|class| classes.get(class));
-    let entry = |becomes, obstacles| Entry {
+    let class = class_name(&volume).and_then(|class| classes.get(class));
+    let users = users(objects);
+    let entry = |becomes, obstacles| PlannedVolume {
         volume: text(objects.volume, "/metadata/name").to_owned(),
         claim: claim_key(objects.volume),
         plugin,
         becomes,
         obstacles,
     };
-    let after = match converted(told, plugin, volume.clone(), class) {
+    let after = match converted(scope, plugin, volume.clone(), class) {
         Ok(after) => after,
         Err(error) => return Ok(Some(Prepared { entry: entry(Err(error), Vec::new()), record: None })),
     };
-    let mut against = obstacles(told, &volume, &after, &objects.users);
+    let mut against = obstacles(scope, &volume, &after, &users);
     against.extend(claim_obstacle(&volume, objects.claim));
     against.extend(held(objects.volume));
     let (before_json, after_json) = (serde_json::to_value(&volume)?, serde_json::to_value(&after)?);
@@ -92,7 +96,7 @@ pub(crate) fn prepare(terms: &Terms, objects: &Objects<'_>) -> Result<Option<Pre
 /// # Errors
 /// The object is none that the API server would have.
 pub(crate) fn prepare_back(
-    terms: &Terms,
+    input: &PlanInput,
     objects: &Objects<'_>,
     there: &Record,
 ) -> Result<Result<Record, String>, serde_json::Error> {
@@ -106,28 +110,43 @@ pub(crate) fn prepare_back(
     });
     let record = there.back(objects.volume.clone(), claim);
     let after: PersistentVolume = serde_json::from_value(record.created(None))?;
-    let mut against = unsettled(&volume);
+    let (mut against, users) = (unsettled(&volume), users(objects));
     against.extend(claim_obstacle(&volume, objects.claim));
     against.extend(held(objects.volume));
-    against.extend(other_handle(&terms.told, &volume, &after, &objects.users));
-    if !terms.told.in_use {
-        against.extend(in_use(&objects.users));
+    against.extend(other_handle(&input.scope, &volume, &after, &users));
+    if !input.scope.in_use {
+        against.extend(in_use(&users));
     }
     Ok(if against.is_empty() { Ok(record) } else { Err(against.join(", ")) })
 }
 
 /// The plan for a volume that has one already, as things are now; or what stands against it now.
-pub(crate) fn prepare_anew(terms: &Terms, objects: &Objects<'_>, old: &Record) -> Result<Record, String> {
+pub(crate) fn prepare_anew(input: &PlanInput, objects: &Objects<'_>, old: &Record) -> Result<Record, String> {
     let unreadable = |error: serde_json::Error| format!("it cannot be read: {error}");
     if old.direction == Direction::ToInTree {
-        return prepare_back(terms, objects, &old.conversion()).map_err(unreadable)?;
+        return prepare_back(input, objects, &old.conversion()).map_err(unreadable)?;
     }
-    let Some(Prepared { entry, record }) = prepare(terms, objects).map_err(unreadable)? else {
+    let Some(Prepared { entry, record }) = prepare(input, objects).map_err(unreadable)? else {
         return Err("it is not in-tree any more".to_owned());
     };
     match record.filter(|_| entry.is_ready()) {
         Some(record) => Ok(record),
         None => Err(entry.becomes.err().map_or(entry.obstacles.join(", "), |error| error.to_string())),
+    }
+}
+
+/// The volume's class; the annotation comes first, and the volumes of the oldest clusters have nothing else.
+fn class_name(volume: &PersistentVolume) -> Option<&String> {
+    let annotations = volume.metadata.annotations.as_ref();
+    let annotation = annotations.and_then(|all| all.get(CLASS_BETA));
+    annotation.or(volume.spec.as_ref()?.storage_class_name.as_ref())
+}
+
+/// Who uses the volume. Pods of another claim, which has the name by now, do not.
+fn users(objects: &Objects<'_>) -> Users {
+    match bound(objects) {
+        Some(_) => objects.users.clone(),
+        None => Users { pods: Vec::new(), ..objects.users.clone() },
     }
 }
 

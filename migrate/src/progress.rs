@@ -7,7 +7,7 @@ const WIDTH: usize = 30;
 
 /// Where progress goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum Style {
     /// One line on standard error that is written over.
     Bar,
     /// A line on standard error for each volume.
@@ -18,7 +18,7 @@ enum Way {
 /// The progress of one command.
 #[derive(Debug)]
 pub struct Progress {
-    way: Way,
+    style: Style,
     all: usize,
     done: usize,
 }
@@ -26,13 +26,13 @@ pub struct Progress {
 impl Progress {
     /// A bar when standard error is a terminal, else plain lines.
     pub fn auto() -> Self {
-        let way = if std::io::stderr().is_terminal() { Way::Bar } else { Way::Lines };
-        Self { way, all: 0, done: 0 }
+        let style = if std::io::stderr().is_terminal() { Style::Bar } else { Style::Lines };
+        Self { style, all: 0, done: 0 }
     }
 
     /// Nothing.
     pub fn silent() -> Self {
-        Self { way: Way::Silent, all: 0, done: 0 }
+        Self { style: Style::Silent, all: 0, done: 0 }
     }
 
     /// So many volumes are to be worked on.
@@ -42,7 +42,7 @@ impl Progress {
 
     /// This volume is worked on.
     pub(crate) fn on(&self, volume: &str) {
-        if self.way == Way::Bar {
+        if self.style == Style::Bar {
             say(&format!("\r\x1b[2K{} {volume}", bar(self.done, self.all)));
         }
     }
@@ -50,16 +50,16 @@ impl Progress {
     /// It is done with.
     pub(crate) fn done(&mut self, volume: &str, what: &str) {
         self.done += 1;
-        match self.way {
-            Way::Lines => say(&format!("{}/{} PersistentVolume {volume}: {what}\n", self.done, self.all)),
-            Way::Bar => self.on(volume),
-            Way::Silent => {}
+        match self.style {
+            Style::Lines => say(&format!("{}/{} PersistentVolume {volume}: {what}\n", self.done, self.all)),
+            Style::Bar => self.on(volume),
+            Style::Silent => {}
         }
     }
 
     /// The end: what comes next begins at the beginning of a line.
     pub(crate) fn end(&self) {
-        if self.way == Way::Bar && self.all > 0 {
+        if self.style == Style::Bar && self.all > 0 {
             say(&format!("\r\x1b[2K{}\n", bar(self.done, self.all)));
         }
     }

@@ -54,6 +54,10 @@ pub(crate) const RETAIN: &str = "Retain";
 /// The claim's annotation while its volume is being replaced; its value is the volume's name.
 pub(crate) const MARK: &str = "mooring.dev/migrating";
 
+/// The claim's annotation beside the mark: the source that the volume had before, as JSON. It is for people who have lost the
+/// undo file.
+pub(crate) const SOURCE: &str = "mooring.dev/volume-source";
+
 /// The volume's annotation while we hold its reclaim policy at Retain; its value is the policy before. It comes and goes in the
 /// same write as our Retain, so that a Retain which somebody else has set is never taken for ours.
 pub(crate) const RETAINED: &str = "mooring.dev/policy-before";
@@ -106,8 +110,17 @@ impl Record {
     /// The PersistentVolume as it is created anew: with policy Retain until everything else is done. `retained` is the policy
     /// that it is to have again then.
     pub(crate) fn created(&self, retained: Option<&str>) -> Value {
+        self.anew(retained, &self.changes)
+    }
+
+    /// The PersistentVolume as it was, created again in the same way.
+    pub(crate) fn restored(&self, retained: Option<&str>) -> Value {
+        self.anew(retained, &[])
+    }
+
+    fn anew(&self, retained: Option<&str>, changes: &[Change]) -> Value {
         let mut volume = self.volume.clone();
-        apply(&mut volume, &self.changes);
+        apply(&mut volume, changes);
         if let Some(metadata) = map(&mut volume, "metadata") {
             metadata.retain(|key, _| !OF_THE_SERVER.contains(&key.as_str()));
             if let Some(Value::Array(finalizers)) = metadata.get_mut("finalizers") {
@@ -130,6 +143,20 @@ impl Record {
             object.insert("kind".to_owned(), "PersistentVolume".into());
         }
         volume
+    }
+
+    /// The record with what others have changed of its volume since, if that is anything. Finalizers are as they were.
+    pub(crate) fn seen_again(&self, volume: &Value) -> Option<Self> {
+        let mut volume = plain(volume.clone());
+        if let (Some(metadata), before) =
+            (map(&mut volume, "metadata"), self.volume.pointer("/metadata/finalizers"))
+        {
+            metadata.remove("deletionTimestamp");
+            metadata.remove("deletionGracePeriodSeconds");
+            metadata.insert("finalizers".to_owned(), before.cloned().unwrap_or_default());
+        }
+        let seen = Self { volume, ..self.clone() };
+        (!seen.says(self)).then_some(seen)
     }
 
     /// Whether the other says the same of the same object. What the server counts and the object's state do not matter.
@@ -183,6 +210,7 @@ pub(crate) fn plain_claim(mut claim: Value, bound: Option<&BoundClaim>) -> Value
     }
     if let Some(Value::Object(annotations)) = claim.pointer_mut("/metadata/annotations") {
         annotations.remove(MARK);
+        annotations.remove(SOURCE);
     }
     claim
 }
@@ -215,6 +243,13 @@ pub(crate) fn comes_again(finalizer: &str) -> bool {
         "external-provisioner.volume.kubernetes.io/finalizer",
     ];
     OF_THE_SYSTEM.contains(&finalizer)
+}
+
+/// Makes the patch one of this version of this object.
+pub(crate) fn only_seen(patch: &mut Value, object: &Value) {
+    for field in ["uid", "resourceVersion"] {
+        put(patch, &["metadata", field], text(object, &format!("/metadata/{field}")).into());
+    }
 }
 
 /// The finalizers of an object.

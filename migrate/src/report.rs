@@ -8,7 +8,7 @@ use crate::decide::ConversionError;
 
 /// What would become of one in-tree volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct PlannedVolume {
     /// The PersistentVolume.
     pub volume: String,
     /// Its claim, as `namespace/name`; `None` if it has none.
@@ -21,7 +21,7 @@ pub struct Entry {
     pub obstacles: Vec<String>,
 }
 
-impl Entry {
+impl PlannedVolume {
     /// Whether the volume could be converted now.
     pub fn is_ready(&self) -> bool {
         self.becomes.is_ok() && self.obstacles.is_empty()
@@ -29,7 +29,7 @@ impl Entry {
 
     /// Whether no command converts it.
     pub fn is_never(&self) -> bool {
-        self.becomes.as_ref().is_err_and(|error| *error != ConversionError::NotAsked)
+        self.becomes.as_ref().is_err_and(|error| !error.is_for_now())
     }
 
     /// When it can be converted, if not at once.
@@ -38,7 +38,7 @@ impl Entry {
     }
 }
 
-impl fmt::Display for Entry {
+impl fmt::Display for PlannedVolume {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PersistentVolume {}", self.volume)?;
         if let Some(claim) = &self.claim {
@@ -62,7 +62,7 @@ impl fmt::Display for Entry {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     /// The volumes, by name.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<PlannedVolume>,
 }
 
 impl fmt::Display for Report {
@@ -87,7 +87,7 @@ pub struct Outcome {
     /// The volumes that were replaced.
     pub done: usize,
     /// The volumes that were not begun with, and what stands against them.
-    pub left: Vec<Entry>,
+    pub left: Vec<PlannedVolume>,
     /// Volumes that are as they were, or gone, and why.
     pub failed: Vec<(String, String)>,
     /// What is to be known of others.
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn the_last_line_counts_the_volumes() {
-        let entry = |becomes, obstacles: &[&str]| Entry {
+        let entry = |becomes, obstacles: &[&str]| PlannedVolume {
             volume: "pv".to_owned(),
             claim: None,
             plugin: Plugin::Cinder,
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn an_outcome_is_complete_when_nothing_can_be_done_later() {
-        let entry = |becomes, obstacles: &[&str]| Entry {
+        let entry = |becomes, obstacles: &[&str]| PlannedVolume {
             volume: "pv".to_owned(),
             claim: None,
             plugin: Plugin::Cinder,

@@ -1,7 +1,7 @@
 //! Requests for whole objects, as JSON: every field that we do not know stays as it is.
 //!
-//! A request that got no answer, or one that says "not now", is sent again for half a minute. The caller must therefore
-//! expect that its own request has been done already.
+//! A request that got no answer, or one that says "not now", is sent again for half a minute, or for a quarter of an hour if it
+//! must not be left undone. The caller must therefore expect that its own request has been done already.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 pub(crate) const VOLUMES: &str = "/api/v1/persistentvolumes";
 
 /// How long a request is sent again.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 /// The path of a namespace's claims.
@@ -22,9 +22,15 @@ pub(crate) fn claims(namespace: &str) -> String {
     format!("/api/v1/namespaces/{namespace}/persistentvolumeclaims")
 }
 
+/// The same of what must not be left undone: while a volume is away, its pods cannot start.
+const INSISTENCE: Duration = Duration::from_secs(900);
+
 /// What asks the API server.
 #[derive(Clone)]
-pub(crate) struct Requests(Client);
+pub(crate) struct Requests {
+    client: Client,
+    patience: Duration,
+}
 
 /// What came of a request to delete an object.
 #[derive(Debug)]
@@ -39,12 +45,17 @@ pub(crate) enum Deletion {
 
 impl Requests {
     pub(crate) fn new(client: Client) -> Self {
-        Self(client)
+        Self { client, patience: PATIENCE }
+    }
+
+    /// The same, for a quarter of an hour.
+    pub(crate) fn insisting(&self) -> Self {
+        Self { client: self.client.clone(), patience: INSISTENCE }
     }
 
     /// For lists.
     pub(crate) fn client(&self) -> &Client {
-        &self.0
+        &self.client
     }
 
     /// The object; `None` if there is none.
@@ -100,7 +111,7 @@ impl Requests {
         body: &Value,
     ) -> (Result<Value, kube::Error>, bool) {
         let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-        patiently(|| {
+        patiently(self.patience, || {
             let request = http::Request::builder()
                 .method(method.clone())
                 .uri(path)
@@ -108,7 +119,7 @@ impl Requests {
                 .body(body.clone());
             async {
                 let request = request.map_err(|error| kube::Error::Service(Box::new(error)))?;
-                self.0.request::<Value>(request).await
+                self.client.request::<Value>(request).await
             }
         })
         .await
@@ -116,7 +127,7 @@ impl Requests {
 }
 
 /// Asks until there is an answer that stands. With it: whether an answer was lost, so that it may have been done before.
-pub(crate) async fn patiently<T, F>(ask: impl Fn() -> F) -> (Result<T, kube::Error>, bool)
+pub(crate) async fn patiently<T, F>(patience: Duration, ask: impl Fn() -> F) -> (Result<T, kube::Error>, bool)
 where
     F: Future<Output = Result<T, kube::Error>>,
 {
@@ -124,7 +135,7 @@ where
     let (mut pause, mut again) = (PAUSES.0, false);
     loop {
         match ask().await {
-            Err(error) if is_for_now(&error) && begun.elapsed() < PATIENCE => {
+            Err(error) if is_for_now(&error) && begun.elapsed() < patience => {
                 // Who is asked to come later has had nothing done.
                 again |= !api::is(&error, 429);
                 sleep(pause).await;

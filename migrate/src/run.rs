@@ -5,18 +5,18 @@ use std::path::PathBuf;
 use base::flag::Parsed;
 use kube::Client;
 use kubernetes::api;
-use kubernetes::client::{ClientOptions, client_and_server};
+use kubernetes::client::{ClientOptions, as_kubectl, client_and_server};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use translation::Plugins;
 
 use crate::cluster::{Cluster, classes};
 use crate::convert::{convert, undo};
-use crate::decide::Told;
+use crate::decide::Scope;
 use crate::error::MigrateError;
 use crate::flags::Flags;
 use crate::options::Options;
-use crate::prepare::{Terms, prepare};
+use crate::prepare::PlanInput;
 use crate::progress::Progress;
 use crate::report::Report;
 
@@ -32,18 +32,20 @@ pub async fn main(parsed: &Parsed) -> u8 {
 }
 
 async fn begin(flags: &Flags) -> Result<bool, MigrateError> {
+    let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
     let connection = ClientOptions {
-        kubeconfig: kubeconfig(&flags.kubeconfig),
+        kubeconfig: as_kubectl(&flags.kubeconfig),
+        context: given(&flags.context),
         user_agent: format!("mooring-migrate/{}", env!("CARGO_PKG_VERSION")),
         ..ClientOptions::default()
     };
-    let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
     let file = given(&flags.undo).or_else(|| given(&flags.undo_file));
     let (client, server) = client_and_server(&connection).await?;
     let options = Options {
-        told: Told {
+        scope: Scope {
             plugins: Plugins { rbd: flags.rbd },
             in_use: flags.in_use,
+            hand_made: flags.hand_made,
             gce_project: given(&flags.gce_project),
         },
         only: given(&flags.volume),
@@ -51,9 +53,11 @@ async fn begin(flags: &Flags) -> Result<bool, MigrateError> {
         lag: flags.policy_lag,
         server,
         kubeconfig: given(&flags.kubeconfig).map(PathBuf::from),
+        context: given(&flags.context),
     };
     if flags.dry_run {
-        println!("{}", plan(&client, &options).await?);
+        let shown = plan(&client, &options).await?;
+        println!("The cluster at {}:\n{shown}", options.server);
         return Ok(true);
     }
     let (mut progress, stop) = (Progress::auto(), CancellationToken::new());
@@ -62,7 +66,7 @@ async fn begin(flags: &Flags) -> Result<bool, MigrateError> {
         true => convert(&client, &options, &mut progress, &stop).await?,
         false => undo(&client, &options, &mut progress, &stop).await?,
     };
-    println!("{outcome}");
+    println!("The cluster at {}:\n{outcome}", options.server);
     if let Some(error) = &outcome.broken_off {
         eprintln!("mooring migrate: {error}");
     }
@@ -90,33 +94,19 @@ fn stop_on_signal(stop: CancellationToken) {
     });
 }
 
-/// Where kubectl would look.
-fn kubeconfig(flag: &str) -> Option<PathBuf> {
-    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    if !flag.is_empty() {
-        return Some(flag.into());
-    }
-    let home = || Some(PathBuf::from(set("HOME")?).join(".kube/config"));
-    set("KUBECONFIG").map(PathBuf::from).or_else(|| home().filter(|path| path.is_file()))
-}
-
 /// What would become of each in-tree volume that the options name. Nothing is written.
 ///
 /// # Errors
 /// The cluster cannot be read, or the volume named is no in-tree volume.
 pub async fn plan(client: &Client, options: &Options) -> Result<Report, MigrateError> {
     let read = |error: kube::Error| MigrateError::Read(api::text(&error));
-    let terms = Terms { told: options.told.clone(), classes: classes(client).await.map_err(read)? };
+    let input = PlanInput { scope: options.scope.clone(), classes: classes(client).await.map_err(read)? };
     let cluster = Cluster::read(client).await.map_err(read)?;
-    let only = options.only.as_ref();
     let mut report = Report::default();
-    for name in cluster.volumes.keys().filter(|name| only.is_none_or(|only| only == *name)) {
-        let Some(objects) = cluster.objects(name) else { continue };
-        let prepared = prepare(&terms, &objects);
-        let prepared = prepared.map_err(|error| MigrateError::Shown(name.clone(), error))?;
-        report.entries.extend(prepared.map(|prepared| prepared.entry));
+    for (name, prepared) in cluster.prepared(&input, options) {
+        report.entries.push(prepared.map_err(|error| MigrateError::Shown(name.to_owned(), error))?.entry);
     }
-    match only.filter(|_| report.entries.is_empty()) {
+    match options.only.as_ref().filter(|_| report.entries.is_empty()) {
         Some(name) => Err(MigrateError::NotFound(name.clone())),
         None => Ok(report),
     }

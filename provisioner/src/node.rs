@@ -2,11 +2,12 @@
 //! (docs/upstream/provisioner.md, "Node deployment").
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use csi::topology::{Term, first_on_node, flatten};
 use kubernetes::object::annotation::SELECTED_NODE;
-use kubernetes::object::{BindingMode, Claim, Class, Volume, is_in};
+use kubernetes::object::{BindingMode, Claim, Class, NODE_NAME, Volume, is_in};
 
 use crate::topology::allowed_terms;
 
@@ -57,12 +58,33 @@ impl NodeSettings {
         }
     }
 
+    /// The node's segment, and its name.
+    fn place(&self) -> BTreeMap<String, String> {
+        let mut place = self.segments.clone();
+        place.insert(NODE_NAME.to_owned(), self.name.to_string());
+        place
+    }
+
     /// Whether the volume can be reached from the node. Without segments of the node every volume can.
+    ///
+    /// `Differs:` upstream does not look at `matchFields`, so that each node deletes a volume that only the named one can reach.
     pub(crate) fn reaches(&self, volume: &Volume) -> bool {
         let Some(places) = volume.segments.as_ref().filter(|_| !self.segments.is_empty()) else {
             return true;
         };
-        places.iter().any(|place| is_in(place, &self.segments))
+        let own = self.place();
+        places.iter().any(|place| is_in(place, &own))
+    }
+
+    /// Whether the volume is certainly another node's: each of its places names another value for one of this node's keys.
+    pub(crate) fn is_out_of_reach(&self, volume: &Volume) -> bool {
+        let own = self.place();
+        let differs = |part: &str| {
+            let pair = part.split_once('=');
+            pair.is_some_and(|(key, value)| own.get(key).is_some_and(|own| own != value))
+        };
+        let is_there = |place: &Arc<str>| place.split(',').any(differs);
+        volume.segments.as_ref().is_some_and(|places| !places.is_empty() && places.iter().all(is_there))
     }
 
     /// How long to wait before a claim is made one's own, after so many lost tries. `random` is between 0 and 1.
@@ -164,10 +186,18 @@ mod tests {
             ("there", required(json!([on(&[("host", "node-2")])])), false),
             ("there or here", required(json!([on(&[("host", "node-2")]), on(&[("zone", "z1")])])), true),
             ("another key", required(json!([on(&[("host", "node-1"), ("rack", "r")])])), false),
+            ("a key that the driver had before", required(json!([on(&[("name", "node-1")])])), false),
+            (
+                "what is not understood",
+                required(json!([{"matchFields": [{"key": "f", "operator": "Exists"}]}])),
+                false,
+            ),
         ] {
             let nowhere = NodeSettings { segments: BTreeMap::new(), ..node() };
             let volume = of(affinity);
             assert_eq!((node().reaches(&volume), nowhere.reaches(&volume)), (expected, true), "{name}");
+            assert_eq!(node().is_out_of_reach(&volume), name == "there", "{name}: only what is certain");
+            assert!(!nowhere.is_out_of_reach(&volume), "{name}");
         }
     }
 

@@ -35,6 +35,9 @@ pub(crate) enum VolumeError {
         /// Why.
         cause: api::Error,
     },
+    /// It is gone, or another one has its name by now.
+    #[error("PersistentVolume \"{0}\" not found")]
+    Gone(Box<str>),
     /// The in-tree volume cannot be translated.
     #[error("failed to translate persistent volume: {0}")]
     Translation(#[from] TranslationError),
@@ -89,7 +92,7 @@ impl Caches {
             None => {
                 let read = self.volumes.read::<PersistentVolume>(&volume.meta).await;
                 let found = read.map_err(|cause| VolumeError::Read { volume: name(), cause })?;
-                let translated = plugins.to_csi(found.ok_or_else(|| VolumeError::NotCsi(name()))?)?;
+                let translated = plugins.to_csi(found.ok_or_else(|| VolumeError::Gone(name()))?)?;
                 let ours = Volume::from_library(&translated, self.volumes.store().scope());
                 let spec = ours.ok_or_else(|| VolumeError::NotCsi(name()))?.spec;
                 let source = spec.csi.as_deref().cloned().ok_or_else(|| VolumeError::NotCsi(name()))?;

@@ -1,12 +1,13 @@
 //! Volumes that the driver expands only while no pod uses them.
 //!
-//! When the driver says so, we begin to follow the pods of the claim's namespace. As long as one of them uses the claim, the
-//! driver is not asked again. When the last one has ended, the claim is queued at once. When no claim of a namespace waits
+//! FAILED_PRECONDITION of ControllerExpandVolume starts this (`is_in_use` in `growth/error.rs`): `growth/reconcile.rs` calls `record`,
+//! and we begin to follow the pods of the claim's namespace. As long as one of them uses the claim, the driver is not asked again
+//! (`growth/expand.rs` calls `holds`). When the last one has ended, the claim is queued at once. When no claim of a namespace waits
 //! any more, its pods are no longer followed.
 //!
-//! `Differs:` upstream keeps all pods of the cluster in memory from the start, unless `--handle-volume-inuse-error=false`.
-//! And a pod that ends queues nothing: the claim waits for the end of its back-off, and is told at each try that its volume is
-//! in use. Here it is told once in `--retry-interval-max`.
+//! `Differs:` upstream keeps all pods of the cluster in memory from the start, unless `--handle-volume-inuse-error=false`,
+//! which turns this off here too. Upstream does not queue the claim when a pod ends: it waits for its back-off, and gets an event at
+//! each try. Ours gets one event in each `--retry-interval-max`.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -76,7 +77,7 @@ impl InUse {
         if timeout(limit, pods.synced()).await.is_err() {
             // The list may still come: it goes on.
             if !is_late {
-                base::warn!("No list of the pods within 5 s (may we list and watch them?), will ask the driver"; "namespace" => key.namespace());
+                base::warn!("Could not list the pods within 5 s: check that the role allows list and watch on pods. Asking the driver"; "namespace" => key.namespace());
             }
             if let Some(namespace) = self.namespaces().get_mut(key.namespace()) {
                 namespace.is_late = true;

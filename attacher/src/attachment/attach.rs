@@ -84,8 +84,8 @@ impl Attachments {
         self.record(attachment, &context).await
     }
 
-    /// Marks the attachment as attached. That settles its publication, except if it is being deleted: it is detached
-    /// next then.
+    /// Marks the attachment as attached. This settles the publication. If the attachment is being deleted, the
+    /// publication stays until the detach, which comes next.
     async fn record(
         &self,
         attachment: &Attachment,

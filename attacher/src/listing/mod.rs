@@ -102,8 +102,8 @@ impl Listing {
         let (node_id, handle) = (self.caches.node_id(driver, attachment)?, self.caches.handle(attachment)?);
         let in_tree = attachment.volume().is_none_or(|name| {
             let volume = self.caches.volumes.get(&Key::cluster(name));
-            // The note of a volume that is gone has the translated handle already.
-            volume.is_some_and(|volume| volume.spec.csi.is_none())
+            // The note of a volume that is gone has the translated handle, which is not repaired. One that tells all stays as it is.
+            volume.is_none_or(|volume| volume.spec.csi.is_none())
         });
         let handle = match self.config.plugins.of_driver(driver).filter(|_| in_tree) {
             Some(plugin) => match self.translation.repaired_handle(plugin, &handle, &node_id) {

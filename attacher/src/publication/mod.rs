@@ -8,10 +8,11 @@
 //!    says attached, or the driver refuses.
 //! 2. [`registry`] hears from the cache that the attachment is gone, or is being deleted without our finalizer. It marks the
 //!    publication as orphaned and queues its volume and node.
-//! 3. [`withdraw`] takes them from the queue ([`decide`] says what comes next). If another attachment with our finalizer is
-//!    for the same volume and node, it does nothing. Else it asks the API server whether the attachment is gone. If it is, it
-//!    unpublishes the volume.
-//! 4. A withdrawal that has to wait is tried again when the other call for its volume and node ends, when an attachment to
+//! 3. [`withdraw`] takes the pair from the queue ([`decide`] says what comes next). If another attachment with our finalizer
+//!    has the same volume and node, `withdraw` forgets the publication. Otherwise it asks the API server whether the
+//!    attachment is gone. If so, it unpublishes the volume.
+//! 4. A withdrawal waits while another attachment for the pair lacks our finalizer, and while the API server still has the
+//!    attachment. It is tried again when the other call for its volume and node ends, when an attachment to
 //!    its node changes, and after 30 s.
 //!
 //! Promises:

@@ -2,7 +2,7 @@
 //!
 //! On SIGTERM or SIGINT, in this order:
 //! 1. `stop` is cancelled ([`signal`](crate::signal)). A second signal exits at once, with 1.
-//! 2. Background tasks end, and the queues begin no new key. Keys in work, watches and the renewal of the leases go on.
+//! 2. Background tasks end, and workers take no new keys. Passes that have begun go on. So do the watches and the renewal of the leases.
 //! 3. The duties return when their calls in flight have ended. After 20 s, calls that still run are abandoned; the next
 //!    leader repeats them.
 //! 4. `give_back` is cancelled: each leadership ends, and then its lease is released. That takes 5 s at the most.
@@ -96,6 +96,9 @@ impl Started {
     /// replaces, if any.
     pub fn caches(&self, keep: Keep, in_tree: Option<&str>) -> Caches {
         let driver = self.host.driver_name.as_str().into();
+        if let Some(plugin) = in_tree {
+            base::v!(2, "Supports migration from in-tree plugin"; "plugin" => plugin);
+        }
         Caches::new(Scope { driver, in_tree: in_tree.map(Into::into), keep })
     }
 

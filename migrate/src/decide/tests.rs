@@ -17,7 +17,7 @@ fn the_driver_counts_as_the_maker_of_a_converted_volume() {
         (json!({}), json!({})),
     ] {
         let given = volume(before, json!({"cinder": {"volumeID": "id"}}));
-        let found = converted(&Told::default(), Plugin::Cinder, given, None).unwrap();
+        let found = converted(&Scope::default(), Plugin::Cinder, given, None).unwrap();
         assert_eq!(json!(found.metadata.annotations.unwrap_or_default()), after);
         assert_eq!(found.spec.unwrap().csi.unwrap().volume_handle, "id");
     }
@@ -55,27 +55,60 @@ fn obstacles_are_named() {
         ),
     ] {
         let before = volume(json!({}), spec);
-        let after = converted(&Told::default(), plugin, before.clone(), None).unwrap();
-        assert_eq!(obstacles(&Told::default(), &before, &after, &users), expected, "{plugin:?}");
+        let after = converted(&Scope::default(), plugin, before.clone(), None).unwrap();
+        assert_eq!(obstacles(&Scope::default(), &before, &after, &users), expected, "{plugin:?}");
     }
     let mut going = volume(json!({}), json!({"cinder": {"volumeID": "id"}}));
     going.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
-    assert_eq!(obstacles(&Told::default(), &going, &going, &Users::default()), ["it is being deleted"]);
+    assert_eq!(obstacles(&Scope::default(), &going, &going, &Users::default()), ["it is being deleted"]);
 }
 
 #[test]
 fn volumes_in_use_are_left_alone_unless_told() {
     let users = Users { nodes: Vec::new(), pods: vec!["default/web".to_owned()] };
     let given = volume(json!({}), json!({"cinder": {"volumeID": "id"}}));
-    let told = |in_use| Told { in_use, ..Told::default() };
-    let found = |in_use| obstacles(&told(in_use), &given, &given, &users);
+    let scope = |in_use| Scope { in_use, ..Scope::default() };
+    let found = |in_use| obstacles(&scope(in_use), &given, &given, &users);
     assert_eq!(found(false), ["it is used by default/web"]);
     assert!(found(true).is_empty());
 }
 
+/// In-tree nobody deletes such a volume any more; its driver would.
+#[test]
+fn a_volume_made_by_hand_is_not_handed_to_deletion() {
+    let of = |annotations: Value, policy: &str| {
+        volume(annotations, json!({"cinder": {"volumeID": "id"}, "persistentVolumeReclaimPolicy": policy}))
+    };
+    let provisioned = json!({PROVISIONED_BY: "kubernetes.io/cinder"});
+    for (annotations, policy, hand_made, stands) in [
+        (json!({}), "Delete", false, true),
+        (json!({}), "Delete", true, false),
+        (json!({}), "Retain", false, false),
+        (provisioned, "Delete", false, false),
+    ] {
+        let (volume, scope) = (of(annotations, policy), Scope { hand_made, ..Scope::default() });
+        let found = obstacles(&scope, &volume, &volume, &Users::default());
+        let is_told = found.iter().any(|why| why.contains("to Retain, or give --hand-made"));
+        assert_eq!((found.len(), is_told), (usize::from(stands), stands), "{volume:?} {hand_made}");
+    }
+}
+
+#[test]
+fn what_a_label_or_a_binding_can_change_is_not_never() {
+    for (error, is_for_now) in [
+        (ConversionError::NotAsked, true),
+        (TranslationError::NoSecretNamespace.into(), true),
+        (TranslationError::Zone("z".to_owned()).into(), true),
+        (ConversionError::DiskPath, false),
+        (TranslationError::EbsId("x".to_owned()).into(), false),
+    ] {
+        assert_eq!(error.is_for_now(), is_for_now, "{error}");
+    }
+}
+
 #[test]
 fn a_disk_of_gce_needs_project_and_zone() {
-    let told = Told { gce_project: Some("p".to_owned()), in_use: true, ..Told::default() };
+    let scope = Scope { gce_project: Some("p".to_owned()), in_use: true, ..Scope::default() };
     let disk = json!({"gcePersistentDisk": {"pdName": "d"}});
     for (zone, handle, ready) in [
         ("us-central1-a", "projects/p/zones/us-central1-a/disks/d", true),
@@ -86,9 +119,9 @@ fn a_disk_of_gce_needs_project_and_zone() {
             before.metadata.labels =
                 Some([("topology.kubernetes.io/zone".to_owned(), zone.to_owned())].into());
         }
-        let after = converted(&told, Plugin::GcePd, before.clone(), None).unwrap();
+        let after = converted(&scope, Plugin::GcePd, before.clone(), None).unwrap();
         assert_eq!(after.spec.clone().unwrap().csi.unwrap().volume_handle, handle);
-        let found = |users: &Users| obstacles(&told, &before, &after, users);
+        let found = |users: &Users| obstacles(&scope, &before, &after, users);
         assert_eq!(found(&Users::default()).is_empty(), ready, "{zone}");
         let attached = Users { nodes: vec!["n".to_owned()], pods: Vec::new() };
         assert!(
@@ -112,7 +145,7 @@ fn the_secret_for_the_deletion_is_written_down() {
     };
     let spec = json!({"portworxVolume": {"volumeID": "id"}, "claimRef": {"namespace": "ns", "name": "data"}});
     let found = |class: Option<&StorageClass>| {
-        let after = converted(&Told::default(), Plugin::Portworx, volume(json!({}), spec.clone()), class);
+        let after = converted(&Scope::default(), Plugin::Portworx, volume(json!({}), spec.clone()), class);
         after.map(|volume| json!(volume.metadata.annotations.unwrap_or_default()))
     };
     let noted = json!({DELETION_SECRET_NAME: "px", DELETION_SECRET_NAMESPACE: "ns"});
@@ -122,7 +155,7 @@ fn the_secret_for_the_deletion_is_written_down() {
     let none = json!({DELETION_SECRET_NAME: "", DELETION_SECRET_NAMESPACE: ""});
     let class_of_plugin = class("kubernetes.io/portworx-volume", "px");
     let after = converted(
-        &Told::default(),
+        &Scope::default(),
         Plugin::Portworx,
         volume(none.clone(), spec.clone()),
         Some(&class_of_plugin),
@@ -135,6 +168,7 @@ fn the_secret_for_the_deletion_is_written_down() {
 
 #[test]
 fn a_volume_on_its_way_out_and_a_claim_half_bound_must_wait() {
+    let scope = Scope { hand_made: true, ..Scope::default() };
     for (policy, phase, expected) in [
         ("Delete", "Released", &["it is Released: its volume is about to be deleted"][..]),
         ("Retain", "Released", &[]),
@@ -144,7 +178,7 @@ fn a_volume_on_its_way_out_and_a_claim_half_bound_must_wait() {
         let spec = json!({"cinder": {"volumeID": "id"}, "persistentVolumeReclaimPolicy": policy});
         let mut volume = volume(json!({}), spec);
         volume.status = serde_json::from_value(json!({"phase": phase})).unwrap();
-        let found = obstacles(&Told::default(), &volume, &volume, &Users::default());
+        let found = obstacles(&scope, &volume, &volume, &Users::default());
         assert_eq!(found, expected, "{policy} {phase}");
     }
     let spec =
@@ -177,11 +211,11 @@ fn a_volume_on_its_way_out_and_a_claim_half_bound_must_wait() {
 
 #[test]
 fn a_handle_that_changes_under_a_volume_in_use_is_an_obstacle() {
-    let told = Told { gce_project: Some("p".to_owned()), in_use: true, ..Told::default() };
+    let scope = Scope { gce_project: Some("p".to_owned()), in_use: true, ..Scope::default() };
     let mut in_tree = volume(json!({}), json!({"gcePersistentDisk": {"pdName": "d"}}));
     in_tree.metadata.labels =
         Some([("topology.kubernetes.io/zone".to_owned(), "us-central1-a".to_owned())].into());
-    let csi = converted(&told, Plugin::GcePd, in_tree.clone(), None).unwrap();
+    let csi = converted(&scope, Plugin::GcePd, in_tree.clone(), None).unwrap();
     let users = |nodes: &[&str], pods: &[&str]| Users {
         nodes: nodes.iter().map(|&name| name.to_owned()).collect(),
         pods: pods.iter().map(|&name| name.to_owned()).collect(),
@@ -190,13 +224,13 @@ fn a_handle_that_changes_under_a_volume_in_use_is_an_obstacle() {
         for (users, refused) in
             [(users(&["n"], &[]), true), (users(&[], &["ns/p"]), true), (users(&[], &[]), false)]
         {
-            assert_eq!(other_handle(&told, before, after, &users).is_some(), refused, "{users:?}");
+            assert_eq!(other_handle(&scope, before, after, &users).is_some(), refused, "{users:?}");
         }
-        assert_eq!(other_handle(&told, before, before, &users(&["n"], &[])), None);
+        assert_eq!(other_handle(&scope, before, before, &users(&["n"], &[])), None);
     }
     let cinder = volume(json!({}), json!({"cinder": {"volumeID": "id"}}));
-    let after = converted(&told, Plugin::Cinder, cinder.clone(), None).unwrap();
-    assert_eq!(other_handle(&told, &cinder, &after, &users(&["n"], &[])), None, "the same handle");
+    let after = converted(&scope, Plugin::Cinder, cinder.clone(), None).unwrap();
+    assert_eq!(other_handle(&scope, &cinder, &after, &users(&["n"], &[])), None, "the same handle");
 }
 
 #[test]
@@ -205,6 +239,6 @@ fn a_disk_of_vsphere_never_is_and_one_of_rbd_is_not_yet() {
         (Plugin::Vsphere, json!({"vsphereVolume": {"volumePath": "p"}}), ConversionError::DiskPath),
         (Plugin::Rbd, json!({"rbd": {"image": "i", "monitors": ["m"]}}), ConversionError::NotAsked),
     ] {
-        assert_eq!(converted(&Told::default(), plugin, volume(json!({}), spec), None), Err(expected));
+        assert_eq!(converted(&Scope::default(), plugin, volume(json!({}), spec), None), Err(expected));
     }
 }

@@ -5,11 +5,21 @@ use tokio::time::Instant;
 const LAG: Duration = Duration::from_secs(3);
 
 fn mine() -> Owner<'static> {
-    Owner { id: "mine", file: Path::new("/my/undo"), undo: false, command: "go on".to_owned() }
+    static RUNS: std::sync::LazyLock<[String; 2]> =
+        std::sync::LazyLock::new(|| ["first".to_owned(), "second".to_owned()]);
+    Owner { id: "mine", runs: &*RUNS, file: Path::new("/my/undo"), undo: false, command: "go on".to_owned() }
 }
 
 fn present_with(id: &str, file: &str, flag: &str) -> (u16, Value) {
-    (200, json!({"metadata": {"name": NAME, "uid": "u", "annotations": {ID: id, FILE: file, FLAG: flag}}}))
+    let annotations = json!({ID: id, RUN: "first", FILE: file, FLAG: flag});
+    (200, json!({"metadata": {"name": NAME, "uid": "u", "annotations": annotations}}))
+}
+
+/// The policy as another run with a copy of the file has left it.
+fn run_elsewhere() -> (u16, Value) {
+    let (code, mut policy) = present_with("mine", "/my/undo", "--undo");
+    policy["metadata"]["annotations"][RUN] = json!("third");
+    (code, policy)
 }
 
 fn present(id: &str) -> (u16, Value) {
@@ -38,8 +48,11 @@ async fn one_migration_at_a_time_has_the_policy() {
     told["metadata"]["annotations"][COMMAND] = json!("mooring migrate --undo-file=/f --volume=x");
     let whole = taken(&[exists(), (code, told)]).await.unwrap_err();
     assert!(whole.contains("finish it with mooring migrate --undo-file=/f --volume=x on"), "{whole}");
-    let copied = taken(&[exists(), present_with("mine", "/a/undo", "--undo")]).await.unwrap_err();
-    assert!(copied.contains("begun with /a/undo: a copy of that undo file"), "{copied}");
+    let copied = taken(&[exists(), run_elsewhere()]).await.unwrap_err();
+    assert!(
+        copied.contains("lacks its last run. Finish it with mooring migrate --undo=/my/undo on"),
+        "{copied}"
+    );
     let old =
         taken(&[refusal(404, "", "", "the server could not find the requested resource")]).await.unwrap_err();
     assert!(old.contains("Kubernetes 1.30 or later is needed"), "{old}");
@@ -128,8 +141,30 @@ async fn the_policy_names_the_flag_of_the_last_command() {
     let (requests, asked) = server(&[exists(), present("mine"), made(), made()]);
     Hold::take(&requests, &Owner { undo: true, ..mine() }, LAG).await.unwrap();
     let asked = asked.lock().unwrap().clone();
-    let patch = json!({"metadata": {"annotations": annotations(&Owner { undo: true, ..mine() })}});
+    let version = json!({"annotations": annotations(&Owner { undo: true, ..mine() }), "uid": "u", "resourceVersion": ""});
+    let patch = json!({ "metadata": version });
     assert_eq!(asked[2], format!("PATCH {GROUP}/validatingadmissionpolicies/{NAME} {patch}"));
+}
+
+/// Another machine takes it first, with a copy of the undo file: it is looked at again.
+#[tokio::test(start_paused = true)]
+async fn two_that_take_the_policy_at_once_do_not_both_have_it() {
+    let conflict = || refusal(409, "Conflict", NAME, "changed");
+    let copied = taken(&[exists(), present("mine"), conflict(), run_elsewhere()]).await.unwrap_err();
+    assert!(copied.contains("lacks its last run"), "{copied}");
+    let made = (201, json!({}));
+    assert_eq!(taken(&[exists(), present("mine"), conflict(), present("mine"), made]).await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_policy_that_stays_at_the_end_is_told_as_that() {
+    let (requests, _) =
+        server(&[present("mine"), present("mine"), refusal(403, "Forbidden", NAME, "not you")]);
+    let error = release(&requests, &mine()).await.unwrap_err().to_string();
+    assert!(
+        error.starts_with("all is done, but the ValidatingAdmissionPolicy") && error.contains("not you"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -140,26 +175,33 @@ async fn only_ones_own_policy_is_taken_away() {
         asked.lock().unwrap().iter().filter(|one| one.starts_with("DELETE ")).count()
     };
     assert_eq!(deleted(&asked), 2);
-    let copied = present_with("mine", "/a/undo", "--undo");
-    for answers in [vec![present("other")], vec![copied], vec![refusal(404, "NotFound", NAME, "no")]] {
+    for answers in [vec![present("other")], vec![run_elsewhere()], vec![refusal(404, "NotFound", NAME, "no")]]
+    {
         let (requests, asked) = server(&answers);
         release(&requests, &mine()).await.unwrap();
         assert_eq!(deleted(&asked), 0);
     }
 }
 
-/// The way out when the undo file was moved: only the policy is annotated anew.
+/// A file that was moved is still the file; and if the last copy is lost, an operator takes the run off the policy.
 #[tokio::test]
-async fn the_policy_alone_says_whose_migration_it_is() {
+async fn a_moved_file_and_a_policy_without_run_are_taken() {
     let moved = || present_with("mine", "/a/undo", "--undo-file");
-    let (requests, asked) = server(&[exists(), present("mine"), present("mine"), exists(), moved(), moved()]);
-    Hold::take(&requests, &mine(), LAG).await.unwrap();
-    let last = asked.lock().unwrap().last().cloned().unwrap();
-    assert!(last.starts_with(&format!("PATCH {GROUP}/validatingadmissionpolicybindings/{NAME} ")), "{last}");
-    assert!(last.contains("/my/undo"), "{last}");
-    let (requests, asked) = server(&[present("mine"), moved()]);
-    release(&requests, &mine()).await.unwrap();
-    assert_eq!(asked.lock().unwrap().iter().filter(|one| one.starts_with("DELETE ")).count(), 2);
+    let (code, mut freed) = run_elsewhere();
+    freed["metadata"]["annotations"].as_object_mut().unwrap().remove(RUN);
+    for policy in [moved(), (code, freed)] {
+        let made = || (201, json!({}));
+        let (requests, asked) = server(&[exists(), policy.clone(), made(), exists(), moved(), made()]);
+        Hold::take(&requests, &mine(), LAG).await.unwrap();
+        for (index, plural) in [(2, POLICIES), (5, BINDINGS)] {
+            let patch = asked.lock().unwrap()[index].clone();
+            assert!(patch.starts_with(&format!("PATCH {GROUP}/{plural}/{NAME} ")), "{patch}");
+            assert!(patch.contains("/my/undo") && patch.contains("second"), "{patch}");
+        }
+        let (requests, asked) = server(&[policy, moved()]);
+        release(&requests, &mine()).await.unwrap();
+        assert_eq!(asked.lock().unwrap().iter().filter(|one| one.starts_with("DELETE ")).count(), 2);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -18,6 +18,9 @@ fn what_is_written_is_there_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("undo");
     let mut journal = Journal::open(&path, "first", &here()).unwrap();
+    for run in ["one", "two"] {
+        journal.run(run).unwrap();
+    }
     for name in ["a", "b", "c", "d"] {
         journal.replace(record(name, Direction::ToCsi)).unwrap();
     }
@@ -33,6 +36,7 @@ fn what_is_written_is_there_again() {
     drop(journal);
     let again = Journal::open(&path, "second", &here()).unwrap();
     assert_eq!((again.id(), &again.entries), ("first", &entries));
+    assert_eq!(again.runs(), ["one", "two"]);
     assert_eq!(again.unfinished(), ["a", "b"]);
     assert_eq!(again.converted(), ["c"]);
     let found = |name: &str| again.entry(name).map(|entry| (entry.deleting.clone(), entry.created.clone()));
@@ -80,7 +84,7 @@ fn a_line_that_a_crash_cut_off_counts_for_nothing() {
 fn only_an_undo_file_of_this_release_is_taken() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("undo");
-    let other = "{\"begin\":{\"version\":2,\"id\":\"a\",\"cluster\":{\"uid\":\"there\",\"server\":\"https://there\"}}}\n";
+    let other = "{\"begin\":{\"version\":3,\"id\":\"a\",\"cluster\":{\"uid\":\"there\",\"server\":\"https://there\"}}}\n";
     let ours = other.replace("there", "here");
     for (content, expected) in [
         ("hello\n", "line 1"),
@@ -88,9 +92,9 @@ fn only_an_undo_file_of_this_release_is_taken() {
         ("a\nb", "line 1"),
         (
             "{\"begin\":{\"version\":1,\"id\":\"a\"}}\n",
-            "line 1: this is no undo file of mooring migrate: give another name (version 1)",
+            "another release of mooring has written it (format 1): finish or undo with that release",
         ),
-        ("{\"begin\":{\"version\":1,\"id\":\"a\"}}\n{\"repl", "line 1"),
+        ("{\"begin\":{\"version\":1,\"id\":\"a\"}}\n{\"repl", "another release"),
         ("{\"created\":{\"volume\":\"a\",\"uid\":\"u\"}}\n", "line 1"),
         (&format!("{ours}{{}}\n"), "line 2"),
         (&format!("{ours}{{}}\n{{\"repl"), "line 2"),
@@ -117,7 +121,7 @@ fn there_is_nothing_to_undo_without_a_file_or_in_an_empty_one() {
     let undo = || Journal::open_existing(&path, &here()).map(|_| ()).unwrap_err().to_string();
     assert!(undo().ends_with("there is no such file"), "{}", undo());
     assert!(!path.exists(), "none is made");
-    for content in ["", "{\"begin\":{\"version\":2,\"id\""] {
+    for content in ["", "{\"begin\":{\"version\":3,\"id\""] {
         std::fs::write(&path, content).unwrap();
         assert!(undo().ends_with("it is empty: no volume was converted with it"), "{}", undo());
     }

@@ -29,7 +29,7 @@ fn objects<'a>(volume: &'a Value, claim: &'a DynamicObject) -> Objects<'a> {
 }
 
 fn prepared(volume: &Value, claim: &DynamicObject) -> (Vec<String>, Record) {
-    let found = prepare(&Terms::default(), &objects(volume, claim)).unwrap().unwrap();
+    let found = prepare(&PlanInput::default(), &objects(volume, claim)).unwrap().unwrap();
     (found.entry.obstacles, found.record.unwrap())
 }
 
@@ -66,18 +66,46 @@ fn a_claim_is_taken_by_its_uid_alone() {
     }
 }
 
+/// A claim was made again under its name, with another volume.
+#[test]
+fn pods_of_another_claim_of_the_name_do_not_use_the_volume() {
+    let mut volume = in_tree();
+    volume["status"]["phase"] = json!("Released");
+    volume["spec"]["persistentVolumeReclaimPolicy"] = json!("Retain");
+    let users = || Users { pods: vec!["ns/web".to_owned()], ..Users::default() };
+    for (uid, expected) in
+        [("other", &[][..]), ("cu", &["it is used by ns/web", "its claim is not bound to it"])]
+    {
+        let mut claim = claim(&json!(uid));
+        claim.data["spec"]["volumeName"] = json!("another");
+        let objects = Objects { users: users(), ..objects(&volume, &claim) };
+        let found = prepare(&PlanInput::default(), &objects).unwrap().unwrap();
+        assert_eq!(found.entry.obstacles, expected, "{uid}");
+    }
+}
+
+#[test]
+fn the_class_in_a_volumes_annotation_comes_first() {
+    let with = |annotations: Value| {
+        let volume = json!({"metadata": {"annotations": annotations}, "spec": {"storageClassName": "spec"}});
+        serde_json::from_value::<PersistentVolume>(volume).unwrap()
+    };
+    assert_eq!(class_name(&with(json!({CLASS_BETA: "beta"}))).unwrap(), "beta");
+    assert_eq!(class_name(&with(json!({}))).unwrap(), "spec");
+}
+
 #[test]
 fn the_way_back_undoes_the_claims_changes_too() {
     let before = claim(&json!("cu"));
     let (_, there) = prepared(&in_tree(), &before);
     let after = converted_claim(Plugin::Cinder, before.clone());
     let volume = converted_volume(&there);
-    let back = prepare_back(&Terms::default(), &objects(&volume, &after), &there).unwrap().unwrap();
+    let back = prepare_back(&PlanInput::default(), &objects(&volume, &after), &there).unwrap().unwrap();
     let bound = |record: &Record| record.claim.clone().unwrap().changes;
     assert_eq!(bound(&back), reversed(&bound(&there)));
     // A way back that came to nothing: the next one goes the same way.
     let again =
-        prepare_back(&Terms::default(), &objects(&volume, &after), &back.conversion()).unwrap().unwrap();
+        prepare_back(&PlanInput::default(), &objects(&volume, &after), &back.conversion()).unwrap().unwrap();
     assert_eq!((bound(&again), again.changes), (bound(&back), back.changes));
 }
 
@@ -92,7 +120,7 @@ fn what_stands_against_a_conversion_stands_against_its_undoing() {
         let mut volume = converted_volume(&there);
         change(&mut volume);
         let objects = Objects { users, ..objects(&volume, &claim) };
-        prepare_back(&Terms::default(), &objects, &there).unwrap().map(|_| ())
+        prepare_back(&PlanInput::default(), &objects, &there).unwrap().map(|_| ())
     };
     let pods = Users { pods: vec!["ns/web".to_owned()], ..Users::default() };
     let deleted =

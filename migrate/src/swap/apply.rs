@@ -7,12 +7,14 @@ use serde_json::{Value, json};
 use tokio::time::{Duration, Instant, sleep};
 
 use super::decide::{Step, comes_off, decide, held};
-use super::{Known, PAUSES, Swap, SwapError, see};
-use crate::change::{merge_patch, put, reversed};
+use super::{Known, PAUSES, Swap, SwapError, is_stale, see};
+use crate::change::{merge_patch, put, reversed, source_before};
 use crate::hold::HoldError;
 use crate::journal::{Deleting, JournalError};
 use crate::prepare::{Objects, prepare_anew};
-use crate::record::{MARK, RETAIN, RETAINED, finalizers, plain, plain_claim, policy, retained, text};
+use crate::record::{
+    MARK, RETAIN, RETAINED, SOURCE, finalizers, only_seen, plain, plain_claim, policy, retained, text,
+};
 use crate::requests::{Deletion, VOLUMES, claims, is_refusal};
 
 impl Swap<'_, '_> {
@@ -35,7 +37,7 @@ impl Swap<'_, '_> {
         let claim = claim.map(serde_json::from_value).transpose();
         let anew = claim.map_err(|error| format!("its claim cannot be read: {error}")).and_then(|claim| {
             let objects = Objects { volume: &volume, claim: claim.as_ref(), users: seen.users };
-            prepare_anew(self.terms, &objects, &known.record)
+            prepare_anew(self.input, &objects, &known.record)
         });
         match anew {
             Err(why) => known.refused = Some(why),
@@ -60,6 +62,19 @@ impl Swap<'_, '_> {
                     Some(format!("the API server would not take the new volume: {}", api::text(&error)));
             }
             answer => drop(answer?),
+        }
+        // What cannot be taken off a deleted volume keeps it for ever.
+        if let (None, Some(volume)) = (&known.refused, &known.volume) {
+            let path = format!("{VOLUMES}/{}?dryRun=All", known.record.name());
+            let answer = self.requests.patch(&path, &without_finalizers(volume)).await;
+            if let Err(error) = answer {
+                match is_refusal(&error) && !is_stale(&error) {
+                    true => {
+                        known.refused = Some(format!("cannot take its finalizers off: {}", api::text(&error)))
+                    }
+                    false => return Err(error),
+                }
+            }
         }
         (known.tried, known.judged) = (true, false);
         Ok(())
@@ -98,14 +113,17 @@ impl Swap<'_, '_> {
     /// Puts the mark on the claim, with the claim's own changes.
     pub(super) async fn mark(&self, known: &mut Known) -> Result<(), kube::Error> {
         let (Some(bound), Some(claim)) = (&known.record.claim, &known.claim) else { return Ok(()) };
-        let patch = merge_patch(claim, &bound.changes);
+        let mut patch = merge_patch(claim, &bound.changes);
+        let source = source_before(&known.record.changes).to_string();
+        put(&mut patch, &["metadata", "annotations", SOURCE], source.into());
         self.patch_claim(known, patch, json!(known.record.name())).await
     }
 
     /// Takes the mark off the claim; with `undone` its own changes too.
     pub(super) async fn unmark(&self, known: &mut Known, undone: bool) -> Result<(), kube::Error> {
         let (Some(bound), Some(claim)) = (&known.record.claim, &known.claim) else { return Ok(()) };
-        let patch = if undone { merge_patch(claim, &reversed(&bound.changes)) } else { json!({}) };
+        let mut patch = if undone { merge_patch(claim, &reversed(&bound.changes)) } else { json!({}) };
+        put(&mut patch, &["metadata", "annotations", SOURCE], Value::Null);
         self.patch_claim(known, patch, Value::Null).await
     }
 
@@ -143,7 +161,7 @@ impl Swap<'_, '_> {
         let (uid, version) = (text(volume, "/metadata/uid"), text(volume, "/metadata/resourceVersion"));
         let deleting = Deleting { uid: uid.to_owned(), retained: retained(volume).map(str::to_owned) };
         self.journal.deleting(known.record.name(), deleting.clone())?;
-        (known.deleting, known.created) = (Some(deleting), None);
+        (known.deleting, known.created, known.unfit) = (Some(deleting), None, None);
         let done = self.requests.delete(VOLUMES, known.record.name(), uid, Some(version)).await;
         match done.map_err(|error| SwapError::of("delete it", &error))? {
             Deletion::Done(left) => {
@@ -153,7 +171,7 @@ impl Swap<'_, '_> {
             Deletion::Unknown => {}
             Deletion::NotDone(error) => {
                 self.spare(known)?;
-                if !super::is_stale(&error) {
+                if !is_stale(&error) {
                     known.refused = Some(format!("cannot delete it: {}", api::text(&error)));
                 }
             }
@@ -169,11 +187,10 @@ impl Swap<'_, '_> {
     /// Takes off the finalizers that come again; those of others stay.
     pub(super) async fn release(&self, known: &mut Known) -> Result<(), kube::Error> {
         let Some(volume) = &known.volume else { return Ok(()) };
-        let others: Vec<&str> = finalizers(volume).filter(|one| !comes_off(one)).collect();
-        let is_last = others.is_empty();
-        let mut patch = json!({"metadata": {"finalizers": others}});
-        only_seen(&mut patch, volume);
-        let left = self.requests.patch(&format!("{VOLUMES}/{}", known.record.name()), &patch).await?;
+        let is_last = !finalizers(volume).any(|one| !comes_off(one));
+        let patch = without_finalizers(volume);
+        let path = format!("{VOLUMES}/{}", known.record.name());
+        let left = self.requests.insisting().patch(&path, &patch).await?;
         known.volume = Some(left).filter(|_| !is_last);
         Ok(())
     }
@@ -181,15 +198,57 @@ impl Swap<'_, '_> {
     pub(super) async fn create(&mut self, known: &mut Known) -> Result<bool, SwapError> {
         let retained = known.deleting.as_ref().and_then(|deleting| deleting.retained.as_deref());
         let volume = known.record.created(retained);
-        match self.requests.create(VOLUMES, &volume, false).await {
+        match self.requests.insisting().create(VOLUMES, &volume, false).await {
             Ok(created) => known.volume = Some(created),
             // Perhaps by us: the answer was lost.
             Err(error) if api::is(&error, 409) => return Ok(false),
-            Err(error) if is_refusal(&error) => return Err(SwapError::Away(api::text(&error))),
+            Err(error) if is_refusal(&error) => {
+                let why = api::text(&error);
+                self.journal.unfit(known.record.name(), Some(&why))?;
+                known.unfit = Some(why);
+                return Ok(true);
+            }
             Err(error) => return Err(SwapError::of("create it anew", &error)),
         }
         self.note_created(known)?;
         Ok(true)
+    }
+
+    /// Creates the old volume again, because the API server refuses the new one. If it refuses this too, the new one has its
+    /// turn again next time.
+    pub(super) async fn restore(&mut self, known: &mut Known) -> Result<bool, SwapError> {
+        let retained = known.deleting.as_ref().and_then(|deleting| deleting.retained.as_deref());
+        match self.requests.insisting().create(VOLUMES, &known.record.restored(retained), false).await {
+            Ok(created) => known.volume = Some(created),
+            Err(error) if api::is(&error, 409) => return Ok(false),
+            Err(error) if is_refusal(&error) => {
+                self.journal.unfit(known.record.name(), None)?;
+                return Err(SwapError::Away(known.unfit.take().unwrap_or_default()));
+            }
+            Err(error) => return Err(SwapError::of("create it again", &error)),
+        }
+        self.note_created(known)?;
+        Ok(true)
+    }
+
+    /// Writes down that the volume is deleted, which the undo file lacks: it may be a copy of a moment before that.
+    pub(super) fn note_deleted(&mut self, known: &mut Known) -> Result<(), JournalError> {
+        let before = policy(&known.record.volume);
+        let retained = Some(before).filter(|before| before != RETAIN);
+        let deleting = Deleting { uid: text(&known.record.volume, "/metadata/uid").to_owned(), retained };
+        self.journal.deleting(known.record.name(), deleting.clone())?;
+        known.deleting = Some(deleting);
+        Ok(())
+    }
+
+    /// Writes down what others have changed of the deleted volume, so that it is created with that.
+    pub(super) fn note_seen(&mut self, known: &mut Known) -> Result<(), JournalError> {
+        let Some(volume) = &known.volume else { return Ok(()) };
+        if let Some(record) = known.record.seen_again(volume) {
+            self.journal.seen(record.clone())?;
+            known.record = record;
+        }
+        Ok(())
     }
 
     pub(super) fn note_created(&mut self, known: &mut Known) -> Result<(), JournalError> {
@@ -224,9 +283,10 @@ impl Swap<'_, '_> {
     }
 }
 
-/// Makes the patch one of this version of this object.
-fn only_seen(patch: &mut Value, object: &Value) {
-    for field in ["uid", "resourceVersion"] {
-        put(patch, &["metadata", field], text(object, &format!("/metadata/{field}")).into());
-    }
+/// The patch that takes off the finalizers that come again.
+fn without_finalizers(volume: &Value) -> Value {
+    let others: Vec<&str> = finalizers(volume).filter(|one| !comes_off(one)).collect();
+    let mut patch = json!({"metadata": {"finalizers": others}});
+    only_seen(&mut patch, volume);
+    patch
 }

@@ -8,6 +8,7 @@
 //! 3. The claim gets a mark, under which the API server refuses to call it Lost (see `hold`); that it does is tried out.
 //! 4. Everything is read and judged again. If it is no longer as it was written down, the way begins anew.
 //! 5. The old object is deleted, and the finalizers that keep it come off. The new one is created.
+//!    If the API server refuses it after all, the old one is created again.
 //! 6. Once the new volume and the claim are bound, the policy becomes what it was, and the mark goes.
 //!
 //! The next step follows from the objects alone, and from what the undo file says. What others do meanwhile is respected: an
@@ -36,6 +37,8 @@ pub(super) struct View<'a> {
     pub(super) deleting: Option<&'a Deleting>,
     /// The uid of the new volume, if the undo file says that we have created it.
     pub(super) created: Option<&'a str>,
+    /// Why the API server refuses the new volume, though it said that it would take it.
+    pub(super) unfit: Option<&'a str>,
     /// The API server would take the new volume.
     pub(super) tried: bool,
     /// The API server refuses to call this claim Lost.
@@ -67,8 +70,12 @@ pub(super) enum Step {
     Release,
     /// Wait for others to take off theirs.
     AwaitRelease,
+    /// Write down that the old volume is deleted.
+    NoteDeleted,
     /// Create the new volume.
     Create,
+    /// Create the old volume again.
+    Restore,
     /// Write down that we have created it.
     NoteCreated,
     /// Wait for kube-controller-manager to bind the new volume.
@@ -87,7 +94,10 @@ pub(super) fn decide(view: &View<'_>) -> Step {
     let deleting = view.deleting.filter(|deleting| deleting.uid == old);
     let Some(volume) = view.volume else {
         return match (deleting, view.created) {
+            (Some(_), None) if view.unfit.is_some() => Step::Restore,
             (Some(_), None) => Step::Create,
+            // A bound volume goes only when its finalizers are taken off it, as we do. So the undo file lacks a line.
+            (None, None) if view.claim.is_some_and(is_marked) => Step::NoteDeleted,
             _ => free(view, Ended::Gone, "somebody deleted it".to_owned()),
         };
     };
@@ -95,7 +105,7 @@ pub(super) fn decide(view: &View<'_>) -> Step {
     if uid != old {
         return match (deleting, view.created) {
             (Some(_), Some(created)) if created == uid => settle(view, volume),
-            (Some(_), None) if ends_at(volume, &view.record.changes) => Step::NoteCreated,
+            (Some(_), None) if is_ours(view, volume) => Step::NoteCreated,
             _ => give_up(view, volume, "somebody else has replaced it".to_owned()),
         };
     }
@@ -113,6 +123,12 @@ pub(super) fn decide(view: &View<'_>) -> Step {
         Some(why) => give_up(view, volume, why),
         None => replace(view, volume),
     }
+}
+
+/// Whether we have created this volume. The old form is known by the policy that we hold too.
+fn is_ours(view: &View<'_>, volume: &Value) -> bool {
+    let is_old_form = view.unfit.is_some() && begins_at(volume, &view.record.changes);
+    ends_at(volume, &view.record.changes) || is_old_form || retained(volume).is_some()
 }
 
 /// What stands against deleting the old volume.
@@ -177,8 +193,9 @@ fn put_back(volume: &Value) -> Option<Step> {
     Some(Step::PutBack((policy(volume) == RETAIN).then(|| before.to_owned())))
 }
 
-/// The new volume is there.
+/// The volume that we have created is there: the new one, or the old form again.
 fn settle(view: &View<'_>, volume: &Value) -> Step {
+    let is_new = view.unfit.is_none();
     let claim = match (&view.record.claim, view.claim) {
         (None, _) => None,
         (Some(_), Some(claim)) => Some(claim),
@@ -188,7 +205,7 @@ fn settle(view: &View<'_>, volume: &Value) -> Step {
                 "claim {namespace}/{name} was deleted meanwhile: its reclaim policy stays {}",
                 policy(volume)
             );
-            return Step::End(Ended::Kept, Some(why));
+            return Step::End(if is_new { Ended::Kept } else { Ended::AsItWas }, Some(why));
         }
     };
     let is_bound = |object: &Value| text(object, "/status/phase") == "Bound";
@@ -199,8 +216,9 @@ fn settle(view: &View<'_>, volume: &Value) -> Step {
         return step;
     }
     match claim {
-        Some(claim) if is_marked(claim) => Step::Unmark { undone: false },
-        _ => Step::End(Ended::Replaced, None),
+        Some(claim) if is_marked(claim) => Step::Unmark { undone: !is_new },
+        _ if is_new => Step::End(Ended::Replaced, None),
+        _ => Step::End(Ended::AsItWas, view.unfit.map(str::to_owned)),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::cluster::users;
 use crate::decide::Users;
 use crate::hold::{Hold, HoldError};
 use crate::journal::{Deleting, Journal, JournalError};
-use crate::prepare::{Terms, claim_key};
+use crate::prepare::{PlanInput, claim_key};
 use crate::record::{Ended, Record, text};
 use crate::requests::{Requests, VOLUMES, claims, is_refusal};
 pub(crate) use decide::held;
@@ -38,6 +38,11 @@ pub(crate) enum SwapError {
     /// The API server refuses the new object, though it said that it would take it.
     #[error("the API server refuses the new object, though it said that it would take it: {0}")]
     Away(String),
+    /// The same, and everything is as it was.
+    #[error(
+        "the API server refuses the new object, though it said that it would take it: {0}; it is created again as it was"
+    )]
+    Restored(String),
     /// The API server does not answer, or not now.
     #[error("cannot {0}: {1}")]
     NoAnswer(&'static str, String),
@@ -76,7 +81,7 @@ pub(crate) struct Swap<'a, 'h> {
     pub(crate) requests: &'a Requests,
     pub(crate) journal: &'a mut Journal,
     pub(crate) hold: &'a mut Hold<'h>,
-    pub(crate) terms: &'a Terms,
+    pub(crate) input: &'a PlanInput,
     /// Why it should not be replaced, if nothing has been deleted.
     pub(crate) against: Option<String>,
 }
@@ -110,6 +115,8 @@ struct Known {
     proved: bool,
     judged: bool,
     refused: Option<String>,
+    /// Why the API server refuses the new volume.
+    unfit: Option<String>,
 }
 
 /// A refusal that asks for another look at the objects.
@@ -143,6 +150,7 @@ impl Swap<'_, '_> {
             proved: false,
             judged,
             refused: self.against.clone(),
+            unfit: entry.unfit.clone(),
         };
         known.claim = known.own(claim);
         if !judged {
@@ -154,7 +162,10 @@ impl Swap<'_, '_> {
             let step = decide(&known.view());
             if let Step::End(how, why) = step {
                 self.journal.ended(name, how)?;
-                return Ok((how, why));
+                return match known.unfit.filter(|_| how == Ended::AsItWas && known.created.is_some()) {
+                    Some(unfit) => Err(SwapError::Restored(unfit)),
+                    None => Ok((how, why)),
+                };
             }
             if self.perform(step, &mut known).await? {
                 match steps > STEPS {
@@ -200,7 +211,15 @@ impl Swap<'_, '_> {
                 self.spare(known)?;
                 return Ok(true);
             }
-            Step::Release => ("take the finalizers off it", self.release(known).await),
+            Step::NoteDeleted => {
+                self.note_deleted(known)?;
+                return Ok(true);
+            }
+            Step::Restore => return self.restore(known).await,
+            Step::Release => {
+                self.note_seen(known)?;
+                ("take the finalizers off it", self.release(known).await)
+            }
             Step::AwaitRelease => return self.wait(known, &Step::AwaitRelease, RELEASE).await,
             Step::Create => return self.create(known).await,
             Step::NoteCreated => {
@@ -230,6 +249,7 @@ impl Known {
             claim: self.claim.as_ref(),
             deleting: self.deleting.as_ref(),
             created: self.created.as_deref(),
+            unfit: self.unfit.as_deref(),
             tried: self.tried,
             proved: self.proved,
             judged: self.judged,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use base::queue::Place;
-use kubernetes::object::{Key, Uid};
+use kubernetes::object::{Key, Uid, Volume};
 
 use super::background::Sent;
 use super::name::volume_name;
@@ -22,13 +22,20 @@ impl Claims {
         self.intents.clone()
     }
 
-    /// Polls for what claims wait for. Never ends.
+    /// Polls for what claims wait for, and wakes those that are to be woken later. Never ends.
     pub(crate) async fn poll(&self) {
-        self.uncached.poll().await;
+        futures::join!(self.uncached.poll(), async {
+            loop {
+                for id in self.unplaced.take_late().await {
+                    self.queue.add(id, Place::lane(0));
+                }
+            }
+        });
     }
 
     /// A request that an earlier process may have sent: it is sent again until there is a final answer, unless the volume
-    /// has its object. A request that does not bear its claim's name is not ours.
+    /// has its object. Another node's object for the claim is not that of what was made here. A request that does not bear its
+    /// claim's name is not ours.
     pub(crate) fn adopt(&self, sent: Sent) {
         let name = volume_name(&self.config, &sent.claim.meta.uid.to_string());
         if name.as_deref() != Some(&*sent.prepared.name) || sent.prepared.request.name != sent.prepared.name {
@@ -38,7 +45,8 @@ impl Claims {
         }
         let (uid, id) = (sent.claim.meta.uid.clone(), ClaimId::of(&sent.claim));
         let known = self.volumes.get(&Key::cluster(&sent.prepared.name));
-        if known.is_some_and(|known| known.claim.as_ref().is_some_and(|holder| holder.uid == uid)) {
+        let is_for = |known: &Volume| known.claim.as_ref().is_some_and(|holder| holder.uid == uid);
+        if known.is_some_and(|known| is_for(&known) && !self.is_out_of_reach(&known)) {
             self.intents.retain(&uid, &[]);
             return;
         }

@@ -20,7 +20,7 @@ impl Claims {
     /// node's own, or as another's.
     ///
     /// `Differs:` upstream holds a worker while it waits. Where no node has room, it looks again when the claim changes, and
-    /// every 15 minutes; we look again at the end of the back-off.
+    /// every 15 minutes; we look again also after shorter pauses, which grow up to that.
     pub(super) async fn contend(&self, claim: &Claim, class: &Class, node: &NodeSettings) -> Outcome {
         let uid = &claim.meta.uid;
         if let Some(left) = self.memory().contest(uid, node, Instant::now()) {
@@ -32,7 +32,7 @@ impl Claims {
                 Outcome::Done
             }
             Ok(Some(Edited::Conflict)) => Outcome::After(self.memory().lose(uid, node, Instant::now())),
-            Ok(None) => Outcome::Retry,
+            Ok(None) => Outcome::After(self.memory().no_room(uid, self.config.backoff.base)),
             // We may have failed only because we no longer lead; the next leader goes on.
             Err(_) if !self.seat.leadership.holds() => Outcome::Retry,
             Err(error) => {
@@ -94,7 +94,7 @@ impl Claims {
     async fn prepared_here(&self, claim: &Claim, class: &Class, node: &NodeSettings) -> Option<Prepared> {
         let name = volume_name(&self.config, &claim.meta.uid.to_string())?;
         let known = self.nodes.as_ref().map(|nodes| nodes.known(Some(&node.name))).unwrap_or_default();
-        let found = self.found(claim).await.ok()?;
+        let found = self.found(claim, false).await.ok()?;
         prepare(&self.config, claim, class, name, &known, &found).ok()
     }
 }

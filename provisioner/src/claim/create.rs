@@ -25,7 +25,7 @@ use super::background::Sent;
 use super::error::ProvisionError;
 use super::memory::Unsaved;
 use super::name::{names_may_collide, volume_name};
-use super::object::NewVolume;
+use super::object::{NewVolume, places};
 use super::reconcile::{Attempt, Claims};
 use super::request::{Prepared, mutable_parameters, prepare};
 use crate::migration::in_tree;
@@ -34,11 +34,17 @@ use crate::migration::in_tree;
 const CLEANUP_TRIES: usize = 5;
 impl Claims {
     /// Whether the claim's volume has its object already. The name is reserved for the claim then, if names may collide,
-    /// until [`Claims::free`].
-    pub(super) async fn has_volume(&self, claim: &Claim, name: &str) -> Result<bool, ProvisionError> {
-        let taken = |known: &Volume| {
-            let ours = known.claim.as_ref().is_some_and(|holder| holder.uid == claim.meta.uid);
-            if ours { Ok(true) } else { Err(ProvisionError::NameTaken(name.to_owned())) }
+    /// until [`Claims::free`]. `was_sent`: this process, or the one before, has sent a request for the claim. Then an object
+    /// that another node has made for the claim is not about what may be made here.
+    pub(super) async fn has_volume(
+        &self,
+        claim: &Claim,
+        name: &str,
+        was_sent: bool,
+    ) -> Result<bool, ProvisionError> {
+        let taken = |known: &Volume| match &known.claim {
+            Some(holder) if holder.uid == claim.meta.uid => Ok(!(was_sent && self.is_out_of_reach(known))),
+            Some(_) | None => Err(ProvisionError::NameTaken(name.to_owned())),
         };
         if let Some(known) = self.volumes.get(&Key::cluster(name)) {
             return taken(&known);
@@ -57,10 +63,11 @@ impl Claims {
     }
 
     /// The attempt is over: lets go of the source, and frees the claim's volume name for other claims, unless something may still
-    /// come of what was done.
-    pub(super) fn free(&self, claim: &Claim) {
-        self.memory().end_use(&claim.meta.uid);
-        self.settle_snapshot(claim);
+    /// come of what was done. `was_sent`: a request for the claim was sent before. A source that was not used is not looked at.
+    pub(super) fn free(&self, claim: &Claim, was_sent: bool) {
+        if self.memory().end_use(&claim.meta.uid) || was_sent {
+            self.settle_snapshot(claim);
+        }
         if names_may_collide(&self.config)
             && let Some(name) = volume_name(&self.config, &claim.meta.uid.to_string())
         {
@@ -76,17 +83,28 @@ impl Claims {
         }
     }
 
-    /// The PersistentVolume that has this volume of our driver.
-    pub(super) fn holder(&self, handle: &str) -> Option<String> {
+    /// The PersistentVolume that has this volume of our driver. `places`: the segments that the driver says it is in.
+    pub(super) fn holder(&self, handle: &str, places: &[String]) -> Option<String> {
         let all = self.volumes.store().list();
-        let holds = |known: &&Arc<Volume>| self.is_volume(known, handle);
+        let holds = |known: &&Arc<Volume>| self.is_volume(known, handle, places);
         all.iter().find(holds).map(|known| known.meta.name().to_owned())
     }
 
-    /// Whether the object is for this volume of our driver.
-    pub(super) fn is_volume(&self, known: &Volume, handle: &str) -> bool {
+    /// Whether the object is for this volume of our driver. Drivers on two nodes may give two volumes the same id.
+    fn is_volume(&self, known: &Volume, handle: &str, places: &[String]) -> bool {
         let csi = known.spec.csi.as_ref();
-        csi.is_some_and(|csi| *csi.driver == *self.config.driver && *csi.volume_handle == *handle)
+        let is_named =
+            csi.is_some_and(|csi| *csi.driver == *self.config.driver && *csi.volume_handle == *handle);
+        let is_there = || {
+            let texts = known.segments.iter().flat_map(|known| known.iter()).map(|text| &**text);
+            texts.eq(places.iter().map(String::as_str))
+        };
+        is_named && (!self.is_out_of_reach(known) || is_there())
+    }
+
+    /// With a provisioner on each node: whether the object is for a volume that this node does not reach.
+    pub(super) fn is_out_of_reach(&self, known: &Volume) -> bool {
+        self.config.node.as_ref().is_some_and(|node| node.is_out_of_reach(known))
     }
 
     /// Whether the object is the one that is to be stored, or the volume's at least. An in-tree object does not show its
@@ -94,7 +112,7 @@ impl Claims {
     pub(super) fn is_stored(&self, known: &Volume, unsaved: &Unsaved) -> bool {
         match unsaved.in_tree {
             Some(_) => known.spec.csi.is_none(),
-            None => self.is_volume(known, unsaved.volume.handle()),
+            None => self.is_volume(known, unsaved.volume.handle(), &unsaved.volume.segments()),
         }
     }
 
@@ -162,8 +180,7 @@ impl Claims {
             }
             Attempt::New(claim, class) => (claim, class),
         };
-        self.begin_use(&claim).await;
-        let found = self.found(&claim).await?;
+        let found = self.found(&claim, true).await?;
         let prepared = prepare(&self.config, &claim, &class, name, &self.known(&claim), &found);
         let mut prepared = prepared.inspect_err(|error| {
             if let ProvisionError::Source(error) = error {
@@ -194,7 +211,7 @@ impl Claims {
             return Err(ProvisionError::Malformed("a volume id"));
         }
         if (names_may_collide(&self.config) || !waits)
-            && let Some(holder) = self.holder(&made.volume_id)
+            && let Some(holder) = self.holder(&made.volume_id, &places(&made))
         {
             return Err(ProvisionError::VolumeTaken { handle: made.volume_id, holder });
         }

@@ -15,6 +15,9 @@ use super::outcome::{State, after_error, is_infeasible};
 use super::request::SourceError;
 
 /// Why one attempt failed. The text goes into the claim's event.
+///
+/// `Differs:` some texts say more than upstream's: which parameter of the class, which object in which namespace, what to do.
+/// What the driver and the API server say is told in their words.
 #[derive(Debug, Error)]
 pub(crate) enum ProvisionError {
     /// The driver lacks a capability that the claim needs.
@@ -42,7 +45,7 @@ pub(crate) enum ProvisionError {
     #[error(transparent)]
     SecretReference(#[from] ReferenceError),
     /// The claim's VolumeAttributesClass does not exist.
-    #[error("volumeattributesclass.storage.k8s.io \"{0}\" not found")]
+    #[error("volumeattributesclasses.storage.k8s.io \"{0}\" not found")]
     AttributesMissing(String),
     /// The claim's VolumeAttributesClass is for another driver.
     #[error("VolumeAttributesClass {name} is {named}'s, not {driver}'s: name another in the claim")]
@@ -69,7 +72,7 @@ pub(crate) enum ProvisionError {
     #[error("{}{}", of_placing(.0), .0)]
     Topology(#[from] TopologyError),
     /// The provision secret cannot be read.
-    #[error("error getting secret {} in namespace {}: {reason}", .secret.name, .secret.namespace)]
+    #[error("error getting secret {} in namespace {}: {}", .secret.name, .secret.namespace, of_secret(.reason))]
     Secret {
         /// Which one.
         secret: SecretRef,
@@ -142,6 +145,9 @@ pub(crate) enum ProvisionError {
         /// The PersistentVolume that has it.
         holder: String,
     },
+    /// The volume was made for a claim that is another node's by now.
+    #[error("the claim has its volume on another node, or will: the one that was made here is not needed")]
+    GivenAway,
     /// Whether the name is free cannot be told.
     #[error("cannot read PersistentVolume {name}: {reason}")]
     Lookup {
@@ -178,6 +184,7 @@ impl ProvisionError {
             | Self::NameTaken(_)
             | Self::NameInUse(_)
             | Self::VolumeTaken { .. }
+            | Self::GivenAway
             | Self::Class(_)
             // The volume is deleted again: nothing is left of the request.
             | Self::TooSmall { cleanup: None, .. }
@@ -224,6 +231,14 @@ impl ProvisionError {
     /// Whether to retry slowly.
     pub(crate) fn is_infeasible(&self) -> bool {
         matches!(self, Self::Driver(status) if is_infeasible(status))
+    }
+}
+
+/// As the API server says it.
+fn of_secret(reason: &SecretError) -> String {
+    match reason {
+        SecretError::NotFound { name, .. } => format!("secrets \"{name}\" not found"),
+        other => other.to_string(),
     }
 }
 

@@ -17,6 +17,9 @@ use crate::node::NodeSettings;
 /// How long a refused claim waits before it is retried, whatever the back-off flags say.
 pub(crate) const INFEASIBLE_RETRY: Duration = Duration::from_secs(300);
 
+/// Longest pause between two looks whether there is room for a claim on a node. As seldom as that upstream looks.
+const ROOM_RETRY: Duration = Duration::from_secs(900);
+
 /// The state kept between attempts, by claim uid. It ends with the process. That is safe: the volume's name
 /// makes every step repeatable, and [`intent`](crate::intent) brings back what was sent for claims that are gone.
 #[derive(Debug, Default)]
@@ -28,7 +31,7 @@ pub(crate) struct Memory {
     left: HashSet<Uid>,
     contests: HashMap<Uid, Contest>,
     uses: HashMap<Uid, Asked>,
-    releasing: HashSet<Key>,
+    releasing: HashSet<Asked>,
     /// When this node may let go of a source that is another node's, perhaps.
     turns: HashMap<Asked, Instant>,
     /// Snapshots of our driver that may bear our finalizer, with the uid of each: another may get its name.
@@ -61,6 +64,8 @@ struct Infeasible {
 struct Contest {
     /// How often somebody else was faster to change the claim.
     lost: u32,
+    /// How often this node had no room for it.
+    full: u32,
     /// Not before this.
     at: Instant,
 }
@@ -116,16 +121,16 @@ impl Memory {
     /// An attempt begins that may fill the claim's volume from this. False: it has to wait, because our finalizer is just being
     /// taken off.
     pub(crate) fn begin_use(&mut self, uid: &Uid, source: &Asked) -> bool {
-        let free = !self.releasing.contains(source.key());
+        let free = !self.releasing.contains(source);
         if free {
             self.uses.insert(uid.clone(), source.clone());
         }
         free
     }
 
-    /// The attempt for this claim is over.
-    pub(crate) fn end_use(&mut self, uid: &Uid) {
-        self.uses.remove(uid);
+    /// The attempt for this claim is over. Whether it has used a source.
+    pub(crate) fn end_use(&mut self, uid: &Uid) -> bool {
+        self.uses.remove(uid).is_some()
     }
 
     /// Whether an attempt to use the source is being made, or a request that names it is open: it may still be under way, or
@@ -139,7 +144,7 @@ impl Memory {
     /// Our finalizer is about to be taken off the source, and no attempt to use it may begin until [`Memory::end_release`].
     /// False: it is in use.
     pub(crate) fn begin_release(&mut self, source: &Asked) -> bool {
-        !self.is_used(source) && self.releasing.insert(source.key().clone())
+        !self.is_used(source) && self.releasing.insert(source.clone())
     }
 
     /// How long this node still leaves it to others to let go of the source. With the first call a random time begins, so that
@@ -160,7 +165,7 @@ impl Memory {
     }
 
     /// The finalizer is off, or was not to be had.
-    pub(crate) fn end_release(&mut self, source: &Key) {
+    pub(crate) fn end_release(&mut self, source: &Asked) {
         self.releasing.remove(source);
     }
 
@@ -233,17 +238,26 @@ impl Memory {
 
     /// How long the node still has to wait before it may select itself. The wait begins with the first call.
     pub(crate) fn contest(&mut self, uid: &Uid, node: &NodeSettings, now: Instant) -> Option<Duration> {
-        let first = || Contest { lost: 0, at: now + node.delay(0, fastrand::f64()) };
+        let first = || Contest { lost: 0, full: 0, at: now + node.delay(0, fastrand::f64()) };
         let contest = self.contests.entry(uid.clone()).or_insert_with(first);
         Some(contest.at.saturating_duration_since(now)).filter(|left| !left.is_zero())
     }
 
     /// Somebody else changed the claim at the same time: the node waits longer.
     pub(crate) fn lose(&mut self, uid: &Uid, node: &NodeSettings, now: Instant) -> Duration {
-        let lost = self.contests.get(uid).map_or(0, |contest| contest.lost) + 1;
+        let (lost, full) = self.contests.get(uid).map_or((0, 0), |contest| (contest.lost, contest.full));
+        let lost = lost + 1;
         let delay = node.delay(lost, fastrand::f64());
-        self.contests.insert(uid.clone(), Contest { lost, at: now + delay });
+        self.contests.insert(uid.clone(), Contest { lost, full, at: now + delay });
         delay
+    }
+
+    /// There is no room for the claim on this node. Returns after how long to look again: twice as long each time.
+    pub(crate) fn no_room(&mut self, uid: &Uid, first: Duration) -> Duration {
+        let Some(contest) = self.contests.get_mut(uid) else { return first };
+        let factor = 1_u32.checked_shl(contest.full).unwrap_or(u32::MAX);
+        contest.full = contest.full.saturating_add(1);
+        first.checked_mul(factor).map_or(ROOM_RETRY, |pause| pause.min(ROOM_RETRY))
     }
 
     /// The claim has an owner, or is gone.
@@ -290,7 +304,7 @@ mod tests {
         memory.end_use(&claim);
         assert!(memory.begin_release(&snapshot) && !memory.begin_use(&another, &snapshot));
         assert!(!memory.is_used(&snapshot));
-        memory.end_release(snapshot.key());
+        memory.end_release(&snapshot);
         assert!(memory.begin_use(&another, &snapshot) && memory.is_used(&snapshot));
         memory.forget(&another);
         assert!(!memory.is_used(&snapshot), "a claim that is gone uses nothing");

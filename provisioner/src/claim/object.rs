@@ -140,17 +140,25 @@ impl NewVolume {
 
     /// The topology segments that it is in, as text: `key=value,key=value`.
     pub(crate) fn segments(&self) -> Vec<String> {
-        let pair = |pair: &Requirement| format!("{}={}", pair.key, pair.values[0]);
-        let text =
-            |term: &NodeSelectorTerm| term.match_expressions.iter().map(pair).collect::<Vec<_>>().join(",");
-        let affinity = self.spec.node_affinity.as_ref();
-        affinity.into_iter().flat_map(|affinity| &affinity.required.node_selector_terms).map(text).collect()
+        texts(self.spec.node_affinity.as_ref())
     }
 
     /// The uid of the claim it is for.
     pub(crate) fn claim_uid(&self) -> &Uid {
         &self.spec.claim_ref.uid
     }
+}
+
+/// The topology segments that a volume is in, as the driver says, as text.
+pub(crate) fn places(made: &v1::Volume) -> Vec<String> {
+    texts(node_affinity(&made.accessible_topology).as_ref())
+}
+
+fn texts(affinity: Option<&NodeAffinity>) -> Vec<String> {
+    let pair = |pair: &Requirement| format!("{}={}", pair.key, pair.values[0]);
+    let text =
+        |term: &NodeSelectorTerm| term.match_expressions.iter().map(pair).collect::<Vec<_>>().join(",");
+    affinity.into_iter().flat_map(|affinity| &affinity.required.node_selector_terms).map(text).collect()
 }
 
 /// Builds the object for a volume that the driver made. `bytes` is its size.

@@ -8,20 +8,21 @@ use std::sync::Arc;
 use base::queue::{Job, Outcome, Place, WorkQueue};
 use kube::Resource as _;
 use kubernetes::api;
-use kubernetes::object::{CLONING_PROTECTION, Claim, Key, WireClaim};
+use kubernetes::object::{CLONING_PROTECTION, Claim, Key, WireClaim, WireGrant};
 use kubernetes::secret::SecretError;
 use kubernetes::store::{Change, Store};
 use tokio::time::Instant;
 
 mod finalizer;
 pub(crate) mod held;
+mod releasing;
 pub(crate) mod snapshot;
 
 use self::finalizer::{add_finalizer, remove_finalizer};
 use super::eligible::{other_namespace, source};
 use super::error::ProvisionError;
 use super::reconcile::Claims;
-use super::request::{Asked, Found, SourceError, fills_from, named};
+use super::request::{Asked, Found, SourceError, fills_from, may_refer, named};
 use super::reschedule::Edited;
 
 /// How often the finalizer is put on when somebody else changes the claim at the same time.
@@ -63,7 +64,8 @@ impl Claims {
             self.memory().end_turn(&asked);
             return Outcome::Done;
         };
-        if self.intents.may_have_more() || self.is_being_cloned(key) {
+        let Some(grants) = self.grants_for(&asked).await else { return Outcome::Retry };
+        if self.intents.may_have_more() || self.is_being_cloned(&asked, &grants) {
             // The queue gets it when the clone is made; a request without a claim is asked for again.
             return Outcome::Retry;
         }
@@ -78,6 +80,9 @@ impl Claims {
         if let Some(later) = self.is_for_others(&asked, false).await {
             return later;
         }
+        // A claim may have come meanwhile.
+        let releasing = self.begin_release(&asked).filter(|_| !self.is_being_cloned(&asked, &grants));
+        let Some(_releasing) = releasing else { return Outcome::Retry };
         match self.edit(&source.meta, |live| remove_finalizer(live, CLONING_PROTECTION)).await {
             Ok(Edited::Done | Edited::Gone) => {
                 base::info!("Nothing is cloned from the claim: it may go"; "claim" => key);
@@ -120,9 +125,9 @@ impl Claims {
     ///
     /// `Differs:` upstream counts all claims of the namespace that are Pending, whosever they are: two of them can hold each
     /// other for ever. And it forgets a call for a claim that is gone, and does not see clones in other namespaces.
-    fn is_being_cloned(&self, key: &Key) -> bool {
-        let asked = Asked::Claim(key.clone());
-        self.waits_for_source(&asked, |claim| self.may_have_been_sent(claim)) || self.memory().is_used(&asked)
+    fn is_being_cloned(&self, asked: &Asked, grants: &[WireGrant]) -> bool {
+        self.waits_for_source(asked, grants, |claim| self.may_have_been_sent(claim))
+            || self.memory().is_used(asked)
     }
 
     /// Whether somebody else may have sent a request for this claim: an earlier process, or one on another node.
@@ -130,15 +135,42 @@ impl Claims {
         self.config.node.is_some() || self.inherited.has(&claim.meta.uid)
     }
 
-    /// Whether such a claim waits for a volume to be filled from this. A claim that names another namespace counts only where the
-    /// gate allows that: whoever may make claims must not hold what is others'.
-    fn waits_for_source(&self, asked: &Asked, is_such: impl Fn(&Claim) -> bool) -> bool {
-        let (scope, across) = (self.claims.scope(), self.config.cross_namespace);
-        let may_name = |claim: &Claim| across || other_namespace(claim).is_none();
-        let waits = |claim: &Claim| {
-            fills_from(claim, asked) && may_name(claim) && claim.waits_for(scope) && is_such(claim)
+    /// Whether such a claim waits for a volume to be filled from this, and may have that: whoever may make claims must not hold
+    /// what is others'. `grants`: those of the source's namespace.
+    ///
+    /// `Differs:` upstream holds a deleted snapshot also for a claim of another namespace that nothing grants it.
+    fn waits_for_source(
+        &self,
+        asked: &Asked,
+        grants: &[WireGrant],
+        is_such: impl Fn(&Claim) -> bool,
+    ) -> bool {
+        self.all_that_wait_for(asked).iter().any(|claim| may_refer(claim, asked, grants) && is_such(claim))
+    }
+
+    /// The claims that name the source and have no volume yet, whether they may have it or not.
+    fn all_that_wait_for(&self, asked: &Asked) -> Vec<Arc<Claim>> {
+        let waits = |claim: &&Arc<Claim>| {
+            fills_from(claim, asked) && claim.waits_for(self.claims.scope()) && !self.has_object(claim)
         };
-        self.claims.list().iter().any(|claim| waits(claim) && !self.has_object(claim))
+        self.claims.list().iter().filter(waits).cloned().collect()
+    }
+
+    /// The grants of the source's namespace, if a claim of another namespace waits for it and the gate allows that. `None`: they
+    /// cannot be read now.
+    async fn grants_for(&self, asked: &Asked) -> Option<Vec<WireGrant>> {
+        let waits = self.config.cross_namespace
+            && self.all_that_wait_for(asked).iter().any(|claim| other_namespace(claim).is_some());
+        if !waits {
+            return Some(Vec::new());
+        }
+        match self.seat.objects.list::<WireGrant>(asked.key().namespace()).await {
+            Ok((grants, _)) => Some(grants),
+            Err(error) => {
+                base::error!(api::text(&error), "Cannot tell which claims may use the source; will retry"; "source" => asked.key());
+                None
+            }
+        }
     }
 
     /// Whether the requests for this claim may never be sent again: the claim is gone, and so is the Secret that they need. In

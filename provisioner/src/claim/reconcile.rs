@@ -10,6 +10,7 @@ use kubernetes::object::{Claim, Class, Key, Volume};
 use kubernetes::store::Store;
 use kubernetes::waiting::Uncached;
 use process::Seat;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::background::Sent;
@@ -80,7 +81,7 @@ pub(crate) struct Claims {
     pub(super) volumes: Collection<Volume>,
     pub(super) nodes: Option<Nodes>,
     capacity: Trigger,
-    unplaced: Unplaced,
+    pub(super) unplaced: Unplaced,
     memory: Mutex<Memory>,
     pub(super) inherited: Inherited,
     pub(super) unsaved: WorkQueue<ClaimId>,
@@ -88,6 +89,8 @@ pub(crate) struct Claims {
     pub(super) intents: Arc<Intents>,
     /// The sources of claims, where they are snapshots.
     pub(super) snapshots: Option<Snapshots>,
+    /// Notified when a source was let go of, or could not be.
+    pub(super) released: Arc<Notify>,
     /// Objects that claims wait for.
     pub(super) uncached: Arc<Uncached<ClaimId>>,
     pub(super) queue: WorkQueue<ClaimId>,
@@ -138,6 +141,7 @@ impl Claims {
             metrics,
             intents,
             snapshots,
+            released: Arc::default(),
             uncached,
             queue,
         }
@@ -213,20 +217,20 @@ impl Claims {
     /// Makes one attempt, and remembers a volume that the driver may still create.
     async fn attempt(&self, attempt: Attempt) -> Outcome {
         let (begun, claim, class) = (Instant::now(), attempt.claim().clone(), attempt.class().clone());
-        let uid = &claim.meta.uid;
+        let (uid, was_sent) = (&claim.meta.uid, matches!(attempt, Attempt::Again(_)));
         self.memory().begin(uid, &class.meta.uid);
         self.unplaced.forget(&ClaimId::of(&claim));
         let Failure { error, sent, is_first } = match self.provision(attempt, begun).await {
             Ok(()) => {
                 self.memory().settle_all(uid);
-                self.free(&claim);
+                self.free(&claim, was_sent);
                 let done = self.has_object(&claim) || !self.is_waiting(&claim);
                 return if done { Outcome::Done } else { Outcome::After(LOOK_AGAIN) };
             }
             Err(failure) => failure,
         };
         if error.is_for_populator() {
-            self.free(&claim);
+            self.free(&claim, was_sent);
             return self.left_to_populator(&claim);
         }
         let state = self.state_after(&error, &claim).await;
@@ -246,7 +250,7 @@ impl Claims {
         if self.waits_in_vain(&claim, &error).await {
             self.memory().give_up(uid);
         }
-        self.free(&claim);
+        self.free(&claim, was_sent);
         if state != State::NoChange {
             self.capacity.failed(class.meta.name());
         }
@@ -288,7 +292,8 @@ impl Claims {
     async fn provision(&self, attempt: Attempt, begun: Instant) -> Result<(), Failure> {
         let claim = attempt.claim().clone();
         let name = volume_name(&self.config, &claim.meta.uid.to_string()).ok_or(ProvisionError::NoName)?;
-        if self.has_volume(&claim, &name).await? {
+        let is_first = matches!(attempt, Attempt::New(..));
+        if self.has_volume(&claim, &name, !is_first).await? {
             return Ok(());
         }
         if self.is_waiting(&claim) {
@@ -296,7 +301,6 @@ impl Claims {
                 format!("External provisioner is provisioning volume for claim \"{}\"", claim.meta.key);
             self.tell(&claim, Kind::Normal, "Provisioning", message);
         }
-        let is_first = matches!(attempt, Attempt::New(..));
         let (sent, request) = self.request(attempt, name).await?;
         self.intents.record(&sent).await?;
         if is_first {
@@ -325,7 +329,11 @@ impl Claims {
         if self.memory().unsaved(&claim.meta.uid).is_some() {
             self.unsaved.add(ClaimId::of(&claim), Place::lane(0));
         }
-        Ok(saved.map(drop)?)
+        match saved {
+            // The queue of unsaved volumes deletes it: nothing is wrong with the claim.
+            Ok(_) | Err(ProvisionError::GivenAway) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Whether the cache has a PersistentVolume of the claim's volume name.
@@ -340,7 +348,7 @@ impl Claims {
     }
 
     /// The claim of this key, if it waits for a volume of our driver.
-    fn waiting(&self, key: &Key) -> Option<Arc<Claim>> {
+    pub(super) fn waiting(&self, key: &Key) -> Option<Arc<Claim>> {
         self.claims.get(key).filter(|claim| claim.waits_for(self.claims.scope()))
     }
 }
@@ -350,6 +358,7 @@ impl Job<ClaimId> for Claims {
         let outcome = self.pass(&id).await;
         self.settle_intents(&id.uid);
         self.uncached.settle(&id);
+        self.unplaced.settle(&id);
         outcome
     }
 }

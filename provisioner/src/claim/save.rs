@@ -7,7 +7,8 @@ use kube::Resource;
 use kubernetes::api;
 use kubernetes::collection::Created;
 use kubernetes::event::Kind;
-use kubernetes::object::{Key, Volume, WireClaim};
+use kubernetes::object::annotation::SELECTED_NODE;
+use kubernetes::object::{Claim, Key, Volume, WireClaim};
 use kubernetes::secret::{SecretError, read};
 use thiserror::Error;
 use tonic::Status;
@@ -23,14 +24,25 @@ impl Claims {
     pub(super) async fn save(&self, unsaved: &Unsaved) -> Result<bool, ProvisionError> {
         let (volume, claim) = (&unsaved.volume, &unsaved.claim);
         let (key, name) = (Key::cluster(volume.name()), volume.name().to_owned());
-        let mut shared = false;
+        let (mut shared, mut elsewhere) = (false, false);
         let same = |known: &Volume| {
             shared = self.is_stored(known, unsaved);
+            elsewhere = self.is_another_node_s(known, unsaved);
             shared && is_for(known, unsaved)
         };
         // An earlier try may have stored it although its reply was lost.
         let known = self.volumes.get(&key);
         let known = known.is_some_and(|known| self.is_stored(&known, unsaved) && is_for(&known, unsaved));
+        if !known {
+            match self.is_given_away(claim).await {
+                Ok(false) => {}
+                Ok(true) => return Err(ProvisionError::GivenAway),
+                Err(error) => {
+                    base::error!(api::text(&error), "Cannot tell whose the claim is; will retry"; "claim" => claim.meta.key);
+                    return Ok(false);
+                }
+            }
+        }
         let created = match (known, &unsaved.in_tree) {
             (true, _) => Ok(Created::Stored),
             (false, None) => self.volumes.create(&key, &**volume, same).await,
@@ -38,6 +50,7 @@ impl Claims {
         };
         match created {
             Ok(Created::Stored) => {}
+            Ok(Created::Taken) if elsewhere => return Err(ProvisionError::GivenAway),
             Ok(Created::Taken) if shared && unsaved.in_tree.is_none() => {
                 // It is another claim's, and goes with that.
                 self.memory().forget_unsaved(&claim.meta.uid);
@@ -69,18 +82,21 @@ impl Claims {
     /// The object cannot be stored as things are.
     async fn give_up_or_retry(&self, unsaved: &Unsaved, error: &ProvisionError) -> Outcome {
         let claim = &unsaved.claim;
-        base::error!(error, "Created the volume but not its PersistentVolume";
-            "volume" => unsaved.volume.name(), "claim" => claim.meta.key);
-        self.tell(claim, Kind::Warning, "ProvisioningFailed", error.to_string());
+        let given_away = matches!(error, ProvisionError::GivenAway);
+        if !given_away {
+            base::error!(error, "Created the volume but not its PersistentVolume";
+                "volume" => unsaved.volume.name(), "claim" => claim.meta.key);
+            self.tell(claim, Kind::Warning, "ProvisioningFailed", error.to_string());
+        }
         if self.memory().unsaved(&claim.meta.uid).is_none() {
             return Outcome::Done;
         }
-        if !self.is_waiting(claim) {
+        if given_away || !self.is_waiting(claim) {
             match self.abandon(unsaved).await {
                 Ok(true) => return Outcome::Done,
                 Ok(false) => {}
                 Err(error) => {
-                    base::error!(error, "Cannot delete the volume of a claim that is gone; will retry";
+                    base::error!(error, "Cannot delete the volume of a claim that is gone or another node's; will retry";
                     "volume" => unsaved.volume.name(), "claim" => claim.meta.key)
                 }
             }
@@ -88,20 +104,22 @@ impl Claims {
         Outcome::Retry
     }
 
-    /// Gives up a volume whose object cannot be stored and whose claim is gone: deletes it at the driver. True when nothing
-    /// is left to do.
+    /// Gives up a volume whose object cannot be stored and whose claim is gone or another node's: deletes it at the driver.
+    /// True when nothing is left to do.
     ///
-    /// `Differs:` upstream tries to store the object for ever.
+    /// `Differs:` upstream tries to store the object for ever. With a provisioner on each node, it leaves the volume that was
+    /// made on a node for a claim that another node has taken over.
     async fn abandon(&self, unsaved: &Unsaved) -> Result<bool, AbandonError> {
         let (volume, claim) = (&unsaved.volume, &unsaved.claim);
-        let live = self.seat.objects.get::<WireClaim>(claim.meta.namespace(), claim.meta.name()).await?;
-        if live.is_some_and(|live| claim.meta.uid == live.meta().uid.clone().into()) {
+        let live = self.live(claim).await?;
+        let known = self.read_volume(volume.name()).await?;
+        let is_there = known.as_ref().is_some_and(|known| self.is_another_node_s(known, unsaved));
+        if live.is_some_and(|live| !is_there && !self.is_another_node(selected(&live))) {
             return Ok(false);
         }
         // An earlier try may have stored the object, or the volume is another claim's by now.
-        let known = self.read_volume(volume.name()).await?;
         let held = known.is_some_and(|known| self.is_stored(&known, unsaved));
-        if !held && self.holder(volume.handle()).is_none() {
+        if !held && self.holder(volume.handle(), &volume.segments()).is_none() {
             let mut request =
                 v1::DeleteVolumeRequest { volume_id: volume.handle().to_owned(), ..Default::default() };
             if let Some(reference) = &unsaved.secret {
@@ -118,12 +136,45 @@ impl Claims {
             let (driver, timeout) = (&self.seat.driver, self.config.timeout);
             let migrated = unsaved.in_tree.is_some();
             driver.call_migrated(request, timeout, migrated).await.map_err(AbandonError::Driver)?;
-            base::info!("Deleted a volume that could not be stored and whose claim is gone";
+            base::info!("Deleted a volume that could not be stored and whose claim is gone or another node's";
                 "volume" => volume.name(), "claim" => claim.meta.key);
         }
         self.memory().forget_unsaved(&claim.meta.uid);
         Ok(true)
     }
+
+    /// With a provisioner on each node: whether the object is for a volume that another node has made for the same claim.
+    fn is_another_node_s(&self, known: &Volume, unsaved: &Unsaved) -> bool {
+        is_for(known, unsaved) && !self.is_stored(known, unsaved) && self.is_out_of_reach(known)
+    }
+
+    /// With a provisioner on each node: whether another node is selected for the claim by now. A claim that waits no longer is
+    /// read: it may have got its volume, and lost that again.
+    async fn is_given_away(&self, claim: &Claim) -> Result<bool, api::Error> {
+        if self.config.node.is_none() {
+            return Ok(false);
+        }
+        if let Some(known) = self.waiting(&claim.meta.key).filter(|known| known.meta.uid == claim.meta.uid) {
+            return Ok(self.is_another_node(known.meta.annotations.get(SELECTED_NODE)));
+        }
+        Ok(self.live(claim).await?.is_some_and(|live| self.is_another_node(selected(&live))))
+    }
+
+    /// The claim as the API server has it, if it is there.
+    async fn live(&self, claim: &Claim) -> Result<Option<WireClaim>, api::Error> {
+        let live = self.seat.objects.get::<WireClaim>(claim.meta.namespace(), claim.meta.name()).await?;
+        Ok(live.filter(|live| claim.meta.uid == live.meta().uid.clone().into()))
+    }
+
+    /// Whether a node is selected, and not this provisioner's own.
+    fn is_another_node(&self, selected: Option<&str>) -> bool {
+        let own = self.config.node.as_ref();
+        own.is_some_and(|own| selected.is_some_and(|node| !node.is_empty() && *node != *own.name))
+    }
+}
+
+fn selected(live: &WireClaim) -> Option<&str> {
+    live.meta().annotations.as_ref()?.get(SELECTED_NODE).map(String::as_str)
 }
 
 /// Whether the stored object is for the claim that we made our volume for.
@@ -166,7 +217,7 @@ impl Job<ClaimId> for UnsavedVolumes {
             Ok(false) => Outcome::Retry,
             Err(error) => claims.give_up_or_retry(&unsaved, &error).await,
         };
-        claims.free(&unsaved.claim);
+        claims.free(&unsaved.claim, true);
         claims.settle_intents(&id.uid);
         outcome
     }

@@ -11,26 +11,14 @@ use serde_json::Value;
 use super::error::ProvisionError;
 use super::queue::ClaimId;
 use super::reconcile::Claims;
-use super::request::{Asked, Found, SourceError, asked, may_refer, named};
+use super::request::{Asked, Found, SourceError, asked, may_refer};
 
 impl Claims {
-    /// From now on until [`Claims::free`] the claim's source is not let go of, if it has one.
-    pub(super) async fn begin_use(&self, claim: &Claim) {
-        let Ok(Some(source)) = named(claim) else { return };
-        loop {
-            let released = self.released();
-            if self.memory().begin_use(&claim.meta.uid, &source) {
-                return;
-            }
-            // Our finalizer is just being taken off: what we would read of it may be wrong a moment later.
-            released.await;
-        }
-    }
-
-    /// What there is of the claim's source; nothing for a claim whose source will be refused unseen.
+    /// What there is of the claim's source; nothing for a claim whose source will be refused unseen. If the claim may have it,
+    /// an `attempt` uses it from then on, until [`Claims::free`].
     ///
     /// `Differs:` upstream takes the source claim from its cache, which may still show a claim that is gone.
-    pub(super) async fn found(&self, claim: &Claim) -> Result<Found, ProvisionError> {
+    pub(super) async fn found(&self, claim: &Claim, attempt: bool) -> Result<Found, ProvisionError> {
         let mut found = Found { may_be_half_made: self.may_have_been_sent(claim), ..Found::default() };
         let Ok(Some(asked)) = asked(&self.config, claim) else { return Ok(found) };
         let namespace = asked.key().namespace();
@@ -44,6 +32,9 @@ impl Claims {
                 found.seen.push(Seen::new(Kind::Grant, Key::new(namespace, ""), Some(version)));
                 return Ok(found);
             }
+        }
+        if attempt {
+            self.begin_use(claim, &asked).await;
         }
         match asked {
             Asked::Snapshot(key) if self.config.can.snapshots => self.find_snapshot(key, &mut found).await?,

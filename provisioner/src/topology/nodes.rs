@@ -42,7 +42,7 @@ impl Nodes {
         Self::Own { name: node.name.clone(), labels: labels.into(), cluster }
     }
 
-    /// Calls `told` with the name of each node whose labels or registered keys change. Heartbeats are no change.
+    /// Calls `told` with the name of each node whose segment may have changed.
     pub(crate) fn on_change(&self, told: impl Fn(&str) + Clone + Send + Sync + 'static) {
         match self {
             Self::Watched(watched) => watched.on_change(told),
@@ -91,15 +91,22 @@ impl Watched {
         following
     }
 
-    /// Calls `told` with the name of each node whose labels or registered keys change. Heartbeats are no change.
+    /// Calls `told` with the name of each node whose registered keys change, or a label that is one of them. Other labels are
+    /// changed often, by others.
     fn on_change(&self, told: impl Fn(&str) + Clone + Send + Sync + 'static) {
-        let tell = told.clone();
-        self.nodes.subscribe(move |change| match change {
-            Change::Updated { old, new } if old.labels == new.labels => {}
-            Change::Updated { new: node, .. }
-            | Change::Added(node)
-            | Change::Removed(node)
-            | Change::Left(node) => tell(node.meta.name()),
+        let (tell, csi_nodes) = (told.clone(), self.csi_nodes.clone());
+        self.nodes.subscribe(move |change| {
+            let (old, new) = match change {
+                Change::Updated { old, new } => (Some(old), new),
+                Change::Added(node) | Change::Removed(node) | Change::Left(node) => (None, node),
+            };
+            let Some(csi_node) = csi_nodes.get(&new.meta.key) else { return };
+            let differs = |keys: &[Arc<str>]| {
+                old.is_none_or(|old| keys.iter().any(|key| old.labels.get(key) != new.labels.get(key)))
+            };
+            if keys(&csi_node).is_some_and(differs) {
+                tell(new.meta.name());
+            }
         });
         self.csi_nodes.subscribe(move |change| match change {
             Change::Updated { old, new } if keys(old) == keys(new) => {}

@@ -91,9 +91,7 @@ impl Placement {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum TopologyError {
     /// The selected node has no CSINode: it is gone, and the scheduler must choose again.
-    #[error(
-        "error getting CSINode for selected node \"{node}\": csinode.storage.k8s.io \"{node}\" not found"
-    )]
+    #[error("failed to get selected CSINode {node}: csinode.storage.k8s.io \"{node}\" not found")]
     NoCsiNode {
         /// Its name.
         node: String,

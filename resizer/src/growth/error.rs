@@ -97,7 +97,7 @@ pub(crate) enum GrowthError {
 pub(crate) enum Verdict {
     /// It cannot do it: trying again soon does not help.
     Infeasible,
-    /// It has not done it, and is not at it.
+    /// It has refused, and is not working on it.
     Refused,
     /// It may be at it.
     MayRun,
@@ -159,8 +159,8 @@ impl GrowthError {
         }
     }
 
-    /// Whether the claim gets an event: not if the claim could not be marked, as that is the API server's matter, and not if it
-    /// has changed meanwhile.
+    /// Whether the claim gets an event. It gets none if writing the mark failed, which is the API server's problem, or if the
+    /// claim has changed meanwhile.
     pub(crate) fn is_told(&self) -> bool {
         match self {
             Self::Mark { .. } => false,

@@ -1,4 +1,4 @@
-//! Grows one volume, in one attempt. The order of the steps is what a crash between any two of them relies on.
+//! Grows one volume, in one attempt. Keep the order of the steps: recovery after a crash between two of them depends on it.
 
 use std::sync::Arc;
 
@@ -130,8 +130,8 @@ impl Growths {
     /// Asks the driver. `None` if the claim is gone.
     ///
     /// `Differs:` upstream asks for the capabilities again before each call. We know them: after a driver restart they are
-    /// compared, and the process ends if they have changed. Upstream takes over a size below that of the volume. And an answer
-    /// of zero bytes names no size: the volume has what was asked for. Upstream writes the zero, which the API server refuses.
+    /// compared, and the process ends if they have changed. Upstream takes over a size below that of the volume. If the
+    /// driver answers zero bytes, we take the requested size. Upstream writes the zero, which the API server refuses.
     async fn expanded(
         &self,
         claim: &Claim,

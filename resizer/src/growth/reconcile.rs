@@ -130,8 +130,8 @@ impl Growths {
         }
     }
 
-    /// The size that the volume is to be grown to now, if any. `volume` counts where the cache has none, as for some in-tree
-    /// volumes.
+    /// The size that the volume is to be grown to now, if any. If the cache lacks the volume, as it does some in-tree
+    /// ones, `volume` is used.
     fn next(&self, claim: &Claim, volume: &Volume) -> Option<Quantity> {
         let caches = &self.shared.caches;
         let (latest, cached) = (caches.latest(claim)?, caches.volumes.get(&Key::cluster(&claim.volume)));

@@ -7,6 +7,7 @@
 //! cargo run --release -p bench -- capacity --nodes 1000 --classes 3
 //! cargo run --release -p bench -- node
 //! cargo run --release -p bench -- attach --attachments 1000 --nodes 10 --burst 0 --against-go
+//! cargo run --release -p bench -- lives --volumes 1000 --runs 5 --against-go --write .
 //! cargo run --release -p bench -- resize --claims 1000 --pods 10000 --against-go
 //! ```
 //!
@@ -17,6 +18,7 @@ mod attach;
 mod audit;
 mod capacity;
 mod latency;
+mod lives;
 mod memory;
 mod node;
 mod provision;
@@ -115,6 +117,35 @@ enum What {
         #[arg(long)]
         against_go: bool,
     },
+    /// The whole life of many volumes, by ours in one process, ours in three, and other sets: everything that is used and asked
+    /// for, as a table, as JSON, and as plots.
+    Lives {
+        /// How many volumes, all at once in each phase.
+        #[arg(long, default_value_t = 1000)]
+        volumes: usize,
+        /// On how many nodes.
+        #[arg(long, default_value_t = 10)]
+        nodes: usize,
+        /// How often each set runs.
+        #[arg(long, default_value_t = 1)]
+        runs: usize,
+        /// The same with the three Go sidecars.
+        #[arg(long)]
+        against_go: bool,
+        /// The same with other executables: NAME=csi-provisioner:PATH,csi-attacher:PATH,csi-resizer:PATH, or NAME=controller:PATH.
+        /// One called `mooring` is told which sidecar it is.
+        #[arg(long = "set")]
+        sets: Vec<lives::Set>,
+        /// Only the sets that are named, without ours.
+        #[arg(long, requires = "sets")]
+        only_sets: bool,
+        /// A file for all figures, as JSON.
+        #[arg(long)]
+        json: Option<PathBuf>,
+        /// The repository: its BENCHMARKS.md gets the table, its docs the plots.
+        #[arg(long)]
+        write: Option<PathBuf>,
+    },
     /// Registrar and liveness probe: memory, time to be registered, CPU while nothing happens.
     Node {
         /// How long nothing happens.
@@ -146,6 +177,17 @@ async fn main() -> anyhow::Result<()> {
         }
         What::Capacity { nodes, classes, polls, interval } => {
             capacity::measure(&binaries, capacity::Size { nodes, classes, polls, interval }).await
+        }
+        What::Lives { volumes, nodes, runs, against_go, mut sets, only_sets, json, write } => {
+            if !only_sets {
+                let ours = [lives::Set::combined(&binaries), lives::Set::separate(&binaries)];
+                sets.splice(0..0, ours);
+            }
+            if against_go {
+                sets.push(lives::Set::go()?);
+            }
+            let size = lives::Size { volumes, nodes: nodes.max(1), runs: runs.max(1) };
+            lives::measure(&binaries, &sets, size, &lives::Output { json, repository: write }).await
         }
         What::Node { seconds, go_registrar, go_livenessprobe } => {
             let go = go_registrar.zip(go_livenessprobe);

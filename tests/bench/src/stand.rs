@@ -153,7 +153,8 @@ impl Stand {
         self.start(Command::new(binaries.path(Binary::CsiResizer)), log, flags)
     }
 
-    fn start(&self, mut command: Command, log: &str, flags: &[&str]) -> Result<Process> {
+    /// Starts an executable with the driver's address and the account's rights.
+    pub(crate) fn start(&self, mut command: Command, log: &str, flags: &[&str]) -> Result<Process> {
         command
             .arg(format!("--csi-address={}", self.control_plane.folder().join("csi.sock").display()))
             .arg(format!("--kubeconfig={}", self.kubeconfig.display()))

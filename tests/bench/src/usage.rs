@@ -39,6 +39,18 @@ pub(crate) fn memory(pid: u32) -> Result<Memory> {
     Ok(Memory { resident: read("VmRSS:")?, anonymous: read("RssAnon:")?, peak: read("VmHWM:")? })
 }
 
+/// How many threads a process has.
+pub(crate) fn threads(pid: u32) -> Result<usize> {
+    Ok(std::fs::read_dir(format!("/proc/{pid}/task")).context("the process is gone")?.count())
+}
+
+/// How many sockets a process has open.
+pub(crate) fn sockets(pid: u32) -> Result<usize> {
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).context("the process is gone")?.flatten();
+    let targets = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    Ok(targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count())
+}
+
 /// CPU time of a process so far, user and system.
 pub(crate) fn cpu(pid: u32) -> Result<Duration> {
     // In nanoseconds, unlike the ticks of stat.

@@ -31,7 +31,10 @@ pub(super) const PARTS: &[Part] = &[
     Part {
         name: "lease",
         files: &["common/kubernetes/src/lease/*.rs"],
-        judges: &[UNIT, judge(&["--package", "sim", "--test", "provisioner", "leadership"])],
+        judges: &[
+            judge(&["--lib", "lease"]),
+            judge(&["--package", "sim", "--test", "provisioner", "leadership"]),
+        ],
     },
     Part {
         name: "queue",
@@ -61,11 +64,12 @@ pub(super) const PARTS: &[Part] = &[
     Part {
         name: "journal",
         files: &["driver/src/store/journal.rs", "driver/src/store/journal/*.rs"],
-        judges: &[UNIT],
+        // Its own tests, then those that cut the power and crash the driver's store.
+        judges: &[judge(&["--lib", "journal"]), UNIT],
     },
     Part {
         name: "mount",
         files: &["driver/src/mount.rs", "driver/src/mount/*.rs"],
-        judges: &[UNIT, judge(&["--package", "conformance", "--test", "behaviour"])],
+        judges: &[judge(&["--lib", "mount"]), judge(&["--package", "conformance", "--test", "behaviour"])],
     },
 ];

@@ -6,6 +6,7 @@
 
 mod count;
 mod error;
+mod kubeconfig;
 mod transport;
 
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use tower::{BoxError, ServiceBuilder};
 pub use count::RequestMetrics;
 pub use error::ClientError;
 use error::chain;
+pub use kubeconfig::as_kubectl;
 use transport::transport;
 
 use crate::limit::{Limit, LimitLayer};
@@ -29,7 +31,7 @@ const PING: Duration = Duration::from_secs(30);
 /// How the API server is reached.
 #[derive(Debug, Clone, Default)]
 pub struct ClientOptions {
-    /// Path of a kubeconfig; `None` means the pod's service account.
+    /// Path of a kubeconfig, or several with colons between them; `None` means the pod's service account.
     pub kubeconfig: Option<PathBuf>,
     /// Context of the kubeconfig; `None` means its current one.
     pub context: Option<String>,
@@ -87,7 +89,7 @@ async fn from_kubeconfig(
     context: Option<&str>,
 ) -> Result<(kube::Config, Option<String>), ClientError> {
     let failed = |reason: String| ClientError::Kubeconfig { path: path.display().to_string(), reason };
-    let mut kubeconfig = Kubeconfig::read_from(path).map_err(|error| failed(chain(&error)))?;
+    let mut kubeconfig = kubeconfig::read(path).map_err(|error| failed(chain(&error)))?;
     if let Some(context) = context {
         kubeconfig.current_context = Some(context.to_owned());
     }

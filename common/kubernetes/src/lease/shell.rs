@@ -305,3 +305,8 @@ enum Wake {
 fn wall() -> MicroTime {
     MicroTime(k8s_openapi::jiff::Timestamp::now())
 }
+
+#[cfg(test)]
+mod server;
+#[cfg(test)]
+mod tests;

@@ -19,8 +19,8 @@ pub const MIGRATED_TO: &str = "pv.kubernetes.io/migrated-to";
 pub const STORAGE_RESIZER: &str = "volume.kubernetes.io/storage-resizer";
 /// `true` when the last expansion needed nothing from the node.
 pub const NODE_EXPANSION_NOT_REQUIRED: &str = "volume.kubernetes.io/node-expansion-not-required";
-/// Names the claim's class, and wins over `spec.storageClassName`.
-pub(super) const CLASS_BETA: &str = "volume.beta.kubernetes.io/storage-class";
+/// Names the class of a claim or a volume, and wins over `spec.storageClassName`.
+pub const CLASS_BETA: &str = "volume.beta.kubernetes.io/storage-class";
 /// The finalizer of a claim whose volume is cloned.
 pub const CLONING_PROTECTION: &str = "provisioner.storage.kubernetes.io/cloning-protection";
 /// The annotation of kubectl apply. It is as large as the object, and we never read it.

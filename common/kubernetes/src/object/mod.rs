@@ -45,7 +45,7 @@ pub use name::{is_label, is_subdomain};
 pub use node::{Labels, Node, WireNode};
 pub use pod::{Pod, WirePod};
 pub use secret::WireSecret;
-pub use segment::{is_exact, is_in};
+pub use segment::{NODE_NAME, is_exact, is_in};
 pub use source::{
     ALLOW_MODE_CHANGE, HeldSnapshot, SNAPSHOT_PROTECTION, Snapshot, SnapshotContent, SnapshotRef,
     SourceClaim, WireSnapshot, WireSnapshotContent, WireSourceClaim,

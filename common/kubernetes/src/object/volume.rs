@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{PersistentVolume, VolumeNodeAffinity};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::claim::MIGRATED_TO;
+use super::claim::{CLASS_BETA, MIGRATED_TO};
 use super::segment::of_affinity;
 use super::wire::wire;
 use super::word::{Words, word, words};
@@ -68,7 +68,7 @@ pub struct Volume {
     pub phase: VolumePhase,
     /// `spec.persistentVolumeReclaimPolicy`; the API server's default for a volume without one is Retain.
     pub reclaim: ReclaimPolicy,
-    /// `spec.storageClassName`; empty when not set, or if nobody here provisions.
+    /// The beta annotation, or `spec.storageClassName`; empty when not set, or if nobody here provisions.
     pub class: Arc<str>,
     /// `spec.claimRef`; `None` if nobody here provisions or resizes.
     pub claim: Option<Box<ClaimRef>>,
@@ -233,6 +233,10 @@ impl Volume {
     pub fn from_wire(wire: WireVolume, scope: &Scope) -> Self {
         let WireVolume { mut metadata, mut spec, status } = wire;
         let (deletes, resizes) = (scope.keep.has(Keep::PROVISION), scope.keep.has(Keep::RESIZE));
+        // Volumes of the oldest clusters have their class there alone.
+        if let Some(class) = metadata.annotations.as_mut().and_then(|all| all.remove(CLASS_BETA)) {
+            spec.storage_class_name = class.into();
+        }
         if !deletes {
             // An attacher keeps as many volumes as a provisioner, but nothing of what only deletion needs.
             metadata.finalizers = attachers(metadata.finalizers);
@@ -301,6 +305,29 @@ impl VolumeSpec {
             access_modes: kept(&spec.access_modes),
             block: spec.volume_mode.as_deref() == Some("Block"),
             mount_options: kept(&spec.mount_options),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// Volumes that Kubernetes 1.5 made.
+    #[test]
+    fn the_class_in_the_annotation_wins_over_that_of_the_spec() {
+        let scope = Scope { driver: "d".into(), in_tree: None, keep: Keep::PROVISION };
+        for (annotations, spec, expected) in [
+            (json!({CLASS_BETA: "old"}), json!({}), "old"),
+            (json!({CLASS_BETA: "old"}), json!({"storageClassName": "new"}), "old"),
+            (json!({}), json!({"storageClassName": "new"}), "new"),
+            (json!({}), json!({}), ""),
+        ] {
+            let volume = json!({"metadata": {"name": "pv", "annotations": annotations}, "spec": spec});
+            let volume = Volume::from_wire(serde_json::from_value(volume).unwrap(), &scope);
+            assert_eq!(&*volume.class, expected);
+            assert!(volume.meta.annotations.get(CLASS_BETA).is_none(), "it is kept once");
         }
     }
 }

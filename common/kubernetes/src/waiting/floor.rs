@@ -1,7 +1,7 @@
 //! How often a waiter is woken.
 //!
-//! The first change wakes it at once. An object that changes again and again, or that a late API server shows in an older
-//! version than the watch, must not make it try without pause: each time it waits twice as long for the next.
+//! The first change wakes it at once. An object may change often, and a late API server may return an older version than the
+//! watch. In both cases the pause before the next wake-up doubles each time.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -11,9 +11,10 @@ use tokio::time::Instant;
 
 /// Shortest time between the first time that somebody is woken and the second.
 const FIRST: Duration = Duration::from_secs(1);
-/// No such time is longer. Who was not woken for twice as long starts anew.
+/// Longest pause between two wake-ups. After twice that time without a wake-up, the pause is [`FIRST`] again.
 const LONGEST: Duration = Duration::from_secs(60);
 
+#[derive(Debug)]
 struct Woken {
     /// When it was woken last.
     last: Instant,
@@ -26,7 +27,8 @@ struct Woken {
 }
 
 /// Who was woken, and when again.
-pub(super) struct Floor<W> {
+#[derive(Debug)]
+pub struct Floor<W> {
     woken: HashMap<W, Woken>,
 }
 
@@ -38,7 +40,7 @@ impl<W> Default for Floor<W> {
 
 impl<W: Clone + Eq + Hash> Floor<W> {
     /// Something has changed for `who`. Whether it is to be woken now; if not, it will be due.
-    pub(super) fn may_wake(&mut self, who: &W, now: Instant) -> bool {
+    pub fn may_wake(&mut self, who: &W, now: Instant) -> bool {
         let Some(woken) = self.woken.get_mut(who) else {
             let woken = Woken { last: now, pause: FIRST, due: None, is_new: true };
             self.woken.insert(who.clone(), woken);
@@ -54,12 +56,12 @@ impl<W: Clone + Eq + Hash> Floor<W> {
     }
 
     /// When the next is due.
-    pub(super) fn next_due(&self) -> Option<Instant> {
+    pub fn next_due(&self) -> Option<Instant> {
         self.woken.values().filter_map(|woken| woken.due).min()
     }
 
     /// Those who are due: they are to be woken now.
-    pub(super) fn take_due(&mut self, now: Instant) -> Vec<W> {
+    pub fn take_due(&mut self, now: Instant) -> Vec<W> {
         let due = self.woken.iter_mut().filter(|(_, woken)| woken.due.is_some_and(|due| due <= now));
         due.map(|(who, woken)| {
             woken.wake(now);
@@ -69,14 +71,14 @@ impl<W: Clone + Eq + Hash> Floor<W> {
     }
 
     /// `who` has just looked for itself.
-    pub(super) fn looked(&mut self, who: &W) {
+    pub fn looked(&mut self, who: &W) {
         if let Some(woken) = self.woken.get_mut(who) {
             woken.due = None;
         }
     }
 
     /// A pass over `who` has ended, and it waits for nothing.
-    pub(super) fn settle(&mut self, who: &W) {
+    pub fn settle(&mut self, who: &W) {
         let Some(woken) = self.woken.get_mut(who).filter(|woken| woken.due.is_none()) else { return };
         if !std::mem::replace(&mut woken.is_new, false) {
             self.woken.remove(who);

@@ -13,5 +13,6 @@ mod secret;
 mod uncached;
 mod waiters;
 
+pub use floor::Floor;
 pub use uncached::{Kind, Seen, Uncached};
 pub use waiters::{On, Waiting};

@@ -1,10 +1,14 @@
 //! Waiting for objects that no cache of this process has.
 //!
-//! Whoever waits says what it has looked at, and in which version. It is woken, once, when one of these objects appears or is
-//! newer than that. How we learn of it depends on the kind:
+//! A waiter lists the objects that it read, with their versions. It is woken once, when one of them appears or gets a newer
+//! version. How we learn of that depends on the kind:
 //! - snapshots, claims and grants are watched, metadata only, in each namespace in which somebody waits for one, and no longer;
-//! - Secrets, snapshots' contents, volumes and attributes classes are polled, as `secret.rs` describes: roles do not allow to
-//!   watch them, or the watch would be of the whole cluster.
+//! - Secrets, snapshots' contents, volumes and attributes classes are polled, as `secret.rs` describes: upstream's roles allow
+//!   no watch on Secrets, and a watch on the others would be of the whole cluster.
+//!
+//! In csi-provisioner, `with_secrets` of `provisioner/src/claim/create.rs` finds that a Secret is missing, and
+//! `wait_for` of `provisioner/src/claim/source.rs` begins the wait. When a poll or a watch finds the object, the closure in
+//! `Claims::new` (`provisioner/src/claim/reconcile.rs`) adds the claim to the queue, which ends its back-off.
 //!
 //! While nobody waits, this costs neither requests nor memory. Without the permission to watch or to read, waiters are left to
 //! their back-off, and one log line says so. Nobody is woken again and again without pause ([`floor`](super::floor)).
@@ -170,7 +174,7 @@ impl<W: Clone + Eq + Hash + Send + Sync + 'static> Uncached<W> {
         }
     }
 
-    /// A pass over `who` has ended. If it did not say anew what it waits for, it waits for nothing.
+    /// A pass over `who` has ended. If the pass did not call [`Self::wait`], `who` no longer waits for anything.
     pub fn settle(&self, who: &W) {
         let mut state = self.state();
         match state.waits.get_mut(who) {

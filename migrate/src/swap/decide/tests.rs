@@ -71,11 +71,19 @@ struct Facts {
     judged: bool,
     deleting: Option<&'static str>,
     created: Option<&'static str>,
+    unfit: Option<&'static str>,
     against: Option<&'static str>,
 }
 
-const NOTHING: Facts =
-    Facts { tried: false, proved: false, judged: false, deleting: None, created: None, against: None };
+const NOTHING: Facts = Facts {
+    tried: false,
+    proved: false,
+    judged: false,
+    deleting: None,
+    created: None,
+    unfit: None,
+    against: None,
+};
 const JUDGED: Facts = Facts { judged: true, ..NOTHING };
 const TRIED: Facts = Facts { tried: true, ..NOTHING };
 const PROVED: Facts = Facts { proved: true, ..TRIED };
@@ -99,6 +107,7 @@ fn check(record: &Record, rows: Vec<Row>) {
             claim: claim.as_ref(),
             deleting: deleting.as_ref(),
             created: facts.created,
+            unfit: facts.unfit,
             tried: facts.tried,
             proved: facts.proved,
             judged: facts.judged,
@@ -140,6 +149,63 @@ fn a_bound_volume_goes_this_way() {
             (Some(held_at_retain(new("Retain", "Bound"))), marked(), CREATED, let_go()),
             (Some(new("Delete", "Bound")), marked(), CREATED, Step::Unmark { undone: false }),
             (Some(new("Delete", "Bound")), plain(), CREATED, Step::End(Ended::Replaced, None)),
+        ],
+    );
+}
+
+/// The API server has refused the new one.
+#[test]
+fn the_old_form_created_again_becomes_as_it_was() {
+    let again = |policy: &str, phase: &str| {
+        let mut volume = volume(policy, phase, json!({"cinder": {"volumeID": "id"}}));
+        volume["metadata"]["uid"] = json!("new");
+        volume
+    };
+    let ours = |phase: &str| Some(held_at_retain(again("Retain", phase)));
+    let kept = "claim ns/c was deleted meanwhile: its reclaim policy stays Retain";
+    let unfit = |facts| Facts { unfit: Some("not so"), ..facts };
+    check(
+        &record(),
+        vec![
+            (None, marked(), unfit(DELETING), Step::Restore),
+            (ours("Pending"), marked(), unfit(DELETING), Step::NoteCreated),
+            (Some(again("Retain", "Pending")), marked(), unfit(DELETING), Step::NoteCreated),
+            (ours("Pending"), marked(), unfit(CREATED), Step::AwaitBound),
+            (ours("Bound"), marked(), unfit(CREATED), Step::PutBack(Some("Delete".to_owned()))),
+            (Some(again("Delete", "Bound")), marked(), unfit(CREATED), UNDONE),
+            (Some(again("Delete", "Bound")), plain(), unfit(CREATED), as_it_was("not so")),
+            (ours("Released"), None, unfit(CREATED), Step::PutBack(None)),
+            (Some(again("Retain", "Released")), None, unfit(CREATED), as_it_was(kept)),
+            (Some(again("Delete", "Bound")), marked(), DELETING, UNDONE),
+        ],
+    );
+}
+
+/// Admission may change what we create.
+#[test]
+fn a_new_volume_that_is_not_quite_as_asked_is_new() {
+    let mut changed = new("Delete", "Bound");
+    changed["spec"]["csi"]["volumeAttributes"] = json!({"by": "a webhook"});
+    check(
+        &record(),
+        vec![
+            (Some(changed.clone()), marked(), CREATED, Step::Unmark { undone: false }),
+            (Some(changed), plain(), CREATED, Step::End(Ended::Replaced, None)),
+        ],
+    );
+}
+
+/// A copy of the undo file lacks the last line: a marked claim has lost its volume to us.
+#[test]
+fn a_marked_claims_missing_volume_is_created() {
+    check(
+        &record(),
+        vec![
+            (None, marked(), NOTHING, Step::NoteDeleted),
+            (None, marked(), but("in use", NOTHING), Step::NoteDeleted),
+            (None, marked(), DELETING, Step::Create),
+            (None, marked(), CREATED, UNDONE),
+            (None, plain(), NOTHING, gone()),
         ],
     );
 }
@@ -195,7 +261,6 @@ fn what_others_delete_or_replace_is_theirs() {
         vec![
             // Deleted without a line of ours.
             (None, plain(), NOTHING, gone()),
-            (None, marked(), READY, UNDONE),
             (None, plain(), deleting_other, gone()),
             (Some(going(old("Retain"))), plain(), READY, as_it_was("somebody else is deleting it")),
             (

@@ -6,7 +6,6 @@ use base::queue::{Backoff, Limits, Place, WorkQueue};
 use kubernetes::object::{Claim, HeldSnapshot, Key, Scope};
 use kubernetes::store::{Change, Store, Writer, cache};
 use process::Seat;
-use tokio::sync::Notify;
 
 use super::super::request::{Asked, named};
 use crate::config::Config;
@@ -17,8 +16,6 @@ pub(crate) struct Snapshots {
     /// Those that bear our finalizer, if they are followed.
     pub(super) held: Arc<Store<HeldSnapshot>>,
     pub(super) writer: Mutex<Option<Writer<HeldSnapshot>>>,
-    /// Notified when a snapshot was let go of, or could not be.
-    pub(super) released: Arc<Notify>,
 }
 
 impl Snapshots {
@@ -49,7 +46,7 @@ impl Snapshots {
                 to.add(key, Place::lane(0));
             }
         });
-        Self { queue, held, writer: Mutex::new(Some(writer)), released: Arc::default() }
+        Self { queue, held, writer: Mutex::new(Some(writer)) }
     }
 }
 

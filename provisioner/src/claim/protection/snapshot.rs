@@ -44,33 +44,7 @@ fn is_needed(under_way: bool, waits: bool, deleting: bool) -> bool {
     under_way || (waits && !deleting)
 }
 
-/// While this lives, the snapshot is being let go of, and no attempt to use it begins.
-struct Releasing<'a> {
-    claims: &'a Claims,
-    key: &'a Key,
-}
-
-impl Drop for Releasing<'_> {
-    fn drop(&mut self) {
-        self.claims.memory().end_release(self.key);
-        if let Some(snapshots) = &self.claims.snapshots {
-            snapshots.released.notify_waiters();
-        }
-    }
-}
-
 impl Claims {
-    /// Resolves when a snapshot was let go of, or could not be, after this call.
-    pub(in super::super) fn released(&self) -> impl Future<Output = ()> + use<> {
-        let notify = self.snapshots.as_ref().map(|snapshots| snapshots.released.clone().notified_owned());
-        async move {
-            match notify {
-                Some(notified) => notified.await,
-                None => std::future::pending().await,
-            }
-        }
-    }
-
     /// An attempt for the claim is over: its snapshot may have to be let go of.
     pub(in super::super) fn settle_snapshot(&self, claim: &Claim) {
         if let (Some(snapshots), Some(key)) = (&self.snapshots, snapshot_of(claim)) {
@@ -124,12 +98,14 @@ impl Claims {
         }
         let asked = Asked::Snapshot(key.clone());
         let deleting = snapshots.held.get(key).is_some_and(|held| held.meta.deleting);
-        let waits = self.waits_for_source(&asked, |_| true);
+        let Some(grants) = self.grants_for(&asked).await else { return Outcome::Retry };
+        let waits = self.waits_for_source(&asked, &grants, |_| true);
         let under_way = self.memory().is_used(&asked)
-            || self.waits_for_source(&asked, |claim| self.may_have_been_sent(claim));
-        // It is queued again when the claim is gone or has its volume, and when the request has an answer.
+            || self.waits_for_source(&asked, &grants, |claim| self.may_have_been_sent(claim));
         if is_needed(under_way, waits, deleting) {
-            return Outcome::Done;
+            // It is queued again when the claim is gone or has its volume, and when the request has an answer. Nobody says
+            // when a grant is withdrawn.
+            return if grants.is_empty() { Outcome::Done } else { Outcome::Retry };
         }
         let is_ours = self.memory().ours.contains_key(key);
         if self.config.node.is_some() && !is_ours && snapshots.held.get(key).is_none() {
@@ -139,10 +115,8 @@ impl Claims {
         if let Some(later) = self.is_for_others(&asked, is_ours).await {
             return later;
         }
-        if !self.memory().begin_release(&asked) {
-            return Outcome::Done;
-        }
-        let _releasing = Releasing { claims: self, key };
+        // The attempt that uses it queues it again.
+        let Some(_releasing) = self.begin_release(&asked) else { return Outcome::Done };
         match self.take_off(key).await {
             Ok(is_off) => {
                 if is_off {

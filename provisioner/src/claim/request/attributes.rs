@@ -46,7 +46,7 @@ mod tests {
             mutable_parameters("gold", class("test-driver", json!(null)), "test-driver").unwrap().is_empty()
         );
         for (class, text, state) in [
-            (None, "volumeattributesclass.storage.k8s.io \"gold\" not found", State::NoChange),
+            (None, "volumeattributesclasses.storage.k8s.io \"gold\" not found", State::NoChange),
             (class("other", json!({})), "is other's, not test-driver's", State::Finished),
         ] {
             let error = mutable_parameters("gold", class, "test-driver").unwrap_err();

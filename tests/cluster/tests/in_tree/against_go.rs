@@ -1,5 +1,5 @@
 //! The same classes, claims and pods of in-tree plugins under the Go sidecars and under ours: provisioned, attached, grown,
-//! detached, deleted; equal objects at each moment (docs/upstream/migration.md).
+//! detached, deleted; equal objects at each moment, equal events, and equal requests to the driver (docs/upstream/migration.md).
 //!
 //! The driver is ours under the name of the one that replaced the plugin, with ids as that one has them (`ids`). With ids of
 //! another form a volume cannot become one of gce-pd, azure-disk or azure-file: ours leaves none then, the Go provisioner
@@ -20,7 +20,7 @@ use kube::api::DeleteParams;
 use serde_json::{Value, json};
 use translation::Plugin;
 
-use crate::ids;
+use crate::ids::{self, StandIn};
 
 const LIMIT: Duration = Duration::from_secs(120);
 /// Both have every right: which ones ours need is shown elsewhere.
@@ -120,19 +120,22 @@ impl Site<'_> {
             }
             last = now;
         }
-        // Names and ids that are new in each run.
+        self.new_names().await.hidden(&last)
+    }
+
+    /// Names and ids that are new in each run.
+    async fn new_names(&self) -> NewNames {
         let claim = self.claim().await;
-        let mut text = last.to_string();
-        let id = |pointer: &str| claim.pointer(pointer).and_then(Value::as_str).unwrap_or("-").to_owned();
-        text = text.replace(&id("/metadata/uid"), "CLAIM");
+        let uid = claim["metadata"]["uid"].as_str().unwrap_or("-").to_owned();
+        let mut names = vec![(uid, "CLAIM")];
         for volume in self.volume_objects().await {
             for pointer in SOURCES {
                 let id = volume.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-                let id = ids::own(self.plugin, id);
-                text = if id.is_empty() { text } else { text.replace(&id, "VOLUME") };
+                names.push((ids::own(self.plugin, id), "VOLUME"));
             }
         }
-        serde_json::from_str(&text).expect("JSON")
+        names.retain(|(name, _)| !name.is_empty());
+        NewNames(names)
     }
 
     /// An object without what is counted, timed, or ours alone.
@@ -146,8 +149,8 @@ impl Site<'_> {
         object
     }
 
-    /// Type and reason of each event that a sidecar wrote about the claim.
-    async fn events(&self) -> Vec<String> {
+    /// Type, reason and, if it is wanted, text of each event that a sidecar wrote about the claim.
+    async fn events(&self, with_text: bool) -> Vec<String> {
         let claim = self.claim().await;
         let uid = claim["metadata"]["uid"].as_str().unwrap_or_default();
         let path = format!(
@@ -159,7 +162,10 @@ impl Site<'_> {
             let component = event["source"]["component"].as_str().unwrap_or_default();
             component.contains(self.plugin.driver())
         };
-        let word = |event: &Value| format!("{} {}", event["type"], event["reason"]);
+        let word = |event: &Value| match with_text {
+            true => format!("{} {} {}", event["type"], event["reason"], event["message"]),
+            false => format!("{} {}", event["type"], event["reason"]),
+        };
         let mut words: Vec<String> = events.iter().filter(by_sidecar).map(word).collect();
         words.sort();
         words.dedup();
@@ -204,7 +210,7 @@ impl Site<'_> {
         self.stand.control_plane.node(self.short, &BTreeMap::new(), &[node]).await.expect("a node");
         let stand_in = ids::before(&self.socket("sock"), &self.socket("ids"), self.plugin).await;
         let mut sidecars = self.sidecars(who);
-        let seen = if self.lives { self.life().await } else { self.failure(who).await };
+        let seen = if self.lives { self.life(&stand_in).await } else { self.failure(who).await };
         for process in &mut sidecars {
             process.kill();
         }
@@ -223,7 +229,7 @@ impl Site<'_> {
     }
 
     /// The life of a claim; what there is after each step of it.
-    async fn life(&self) -> BTreeMap<&'static str, Value> {
+    async fn life(&self, driver: &StandIn) -> BTreeMap<&'static str, Value> {
         let mut seen = BTreeMap::new();
         self.ask().await;
         self.until("a bound claim", async || self.claim().await["status"]["phase"] == "Bound").await;
@@ -259,24 +265,50 @@ impl Site<'_> {
         pods.delete("web", &DeleteParams::default().grace_period(0)).await.expect("deleted");
         self.until("no attachment", async || self.attachments().await.is_empty()).await;
         seen.insert("4 detached", self.seen().await);
-        seen.insert("5 events", json!(self.events().await));
+        let names = self.new_names().await;
+        let events = self.events(true).await;
+        assert!(events.len() >= 3, "{events:?}");
+        seen.insert("5 events", names.hidden(&json!(events)));
         self.forget().await;
+        let asked = driver.asked();
+        for method in [
+            "CreateVolume",
+            "ControllerPublishVolume",
+            "ControllerExpandVolume",
+            "ControllerUnpublishVolume",
+            "DeleteVolume",
+        ] {
+            assert_eq!(asked.iter().filter(|one| one.starts_with(method)).count(), 1, "{asked:?}");
+        }
+        seen.insert("6 requests", names.hidden(&json!(asked)));
         seen
     }
 
     /// A claim whose volume cannot become an in-tree one: the events about it.
     async fn failure(&self, who: Implementation) -> BTreeMap<&'static str, Value> {
         self.ask().await;
-        let failed =
-            async || self.events().await.iter().any(|event| event == "\"Warning\" \"ProvisioningFailed\"");
+        let failed = async || {
+            self.events(false).await.iter().any(|event| event == "\"Warning\" \"ProvisioningFailed\"")
+        };
         self.until("a failure", failed).await;
-        let events = json!(self.events().await);
+        let events = json!(self.events(false).await);
         if who == Implementation::Ours {
             // Between two attempts there is no volume, and none is left when nobody wants one any more.
             self.until("no volume", async || self.made() == 0).await;
             self.forget().await;
         }
         BTreeMap::from([("events", events)])
+    }
+}
+
+/// Names and ids that are new in each run, and what each of them is.
+struct NewNames(Vec<(String, &'static str)>);
+
+impl NewNames {
+    /// What was seen, the same in each run.
+    fn hidden(&self, seen: &Value) -> Value {
+        let hide = |text: String, (name, word): &(String, &str)| text.replace(name, word);
+        serde_json::from_str(&self.0.iter().fold(seen.to_string(), hide)).expect("JSON")
     }
 }
 

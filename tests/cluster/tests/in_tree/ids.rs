@@ -1,8 +1,9 @@
 //! Our driver with volume ids as the drivers of the clouds have them: a stand-in before its socket adds and takes off what
-//! makes an id of a disk of Google, a URI of Azure, or the path of a vSphere disk.
+//! makes an id of a disk of Google, a URI of Azure, or the path of a vSphere disk. It remembers what it was asked to change.
 
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base::metrics::Metrics;
@@ -18,12 +19,28 @@ use translation::Plugin;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// Methods that change nothing: how often they are called is no matter of a volume.
+const READING: [&str; 4] = ["Get", "List", "Probe", "Validate"];
+
 /// Serves until it is dropped.
-pub(crate) struct StandIn(JoinHandle<()>);
+pub(crate) struct StandIn {
+    server: JoinHandle<()>,
+    asked: Asked,
+}
+
+/// Each request, as text.
+type Asked = Arc<Mutex<Vec<String>>>;
+
+impl StandIn {
+    /// What was asked for that changes something.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        self.asked.lock().expect("a lock").clone()
+    }
+}
 
 impl Drop for StandIn {
     fn drop(&mut self) {
-        self.0.abort();
+        self.server.abort();
     }
 }
 
@@ -31,6 +48,7 @@ impl Drop for StandIn {
 struct Ids {
     driver: Client,
     plugin: Plugin,
+    asked: Asked,
 }
 
 /// The id as the plugin's driver would spell it.
@@ -118,10 +136,14 @@ impl Spelt for ListVolumesResponse {
 impl Ids {
     async fn pass<R>(&self, request: Request<R>) -> Result<Response<R::Reply>, Status>
     where
-        R: Rpc + Owned,
+        R: Rpc + Owned + std::fmt::Debug,
         R::Reply: Spelt,
     {
         let mut request = request.into_inner();
+        let method = R::METHOD.rsplit('/').next().unwrap_or_default();
+        if !READING.iter().any(|word| method.starts_with(word) || method.starts_with("ControllerGet")) {
+            self.asked.lock().expect("a lock").push(format!("{method} {request:?}"));
+        }
         request.owned(self.plugin);
         let mut reply = self.driver.call(request, LIMIT).await?;
         reply.spelt(self.plugin);
@@ -190,7 +212,12 @@ impl Controller for Ids {
 pub(crate) async fn before(driver: &Path, socket: &Path, plugin: Plugin) -> StandIn {
     let endpoint = Endpoint::parse(&driver.to_string_lossy()).expect("an address");
     let connection = Connection::dial(endpoint, DialOptions::default()).await.expect("the driver");
-    let ids = Ids { driver: Client::new(connection, Metrics::new(), CallLog::default()), plugin };
+    let ids = Ids {
+        driver: Client::new(connection, Metrics::new(), CallLog::default()),
+        plugin,
+        asked: Asked::default(),
+    };
+    let asked = ids.asked.clone();
     // That of an earlier stand-in.
     let _ = std::fs::remove_file(socket);
     let incoming = UnixListenerStream::new(UnixListener::bind(socket).expect("a socket"));
@@ -198,5 +225,5 @@ pub(crate) async fn before(driver: &Path, socket: &Path, plugin: Plugin) -> Stan
         .add_service(IdentityServer::new(ids.clone()))
         .add_service(ControllerServer::new(ids))
         .serve_with_incoming(incoming);
-    StandIn(tokio::spawn(async move { server.await.expect("served") }))
+    StandIn { server: tokio::spawn(async move { server.await.expect("served") }), asked }
 }

@@ -1,26 +1,45 @@
-//! kill -9 at random moments: 40 volumes and 6 kills each way; `MOORING_VOLUMES=1000 MOORING_KILLS=40` makes more.
+//! kill -9 at random moments: 40 volumes and 6 kills each way; `MOORING_VOLUMES=1000 MOORING_KILLS=40` makes more,
+//! `MOORING_SEED` others.
 
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::sleep;
 
-use crate::site::{LIMIT, Site};
+use crate::site::{CSI, LIMIT, Site};
 
 fn number(name: &str, usual: usize) -> usize {
     std::env::var(name).map_or(usual, |text| text.parse().expect("a number"))
 }
 
+/// A volume is the one or the other at any moment, with the id that it was given, and it is kept as long as it is on its way.
+fn check(volume: &Value, moment: &str) {
+    let spec = &volume["spec"];
+    let (in_tree, csi) = (&spec["cinder"]["volumeID"], &spec["csi"]["volumeHandle"]);
+    assert!(in_tree.is_string() != csi.is_string(), "{moment}: {volume:#}");
+    assert!(csi.is_null() || spec["csi"]["driver"] == CSI, "{moment}: {volume:#}");
+    let before = &volume["metadata"]["annotations"]["mooring.dev/policy-before"];
+    let policy = &spec["persistentVolumeReclaimPolicy"];
+    let is_kept = policy == "Retain" && before == "Delete";
+    assert!(is_kept || (policy == "Delete" && before.is_null()), "{moment}: {volume:#}");
+}
+
 /// How many volumes are not there, and how many have a source of this name.
 async fn counted(site: &Site, all: usize, source: &str) -> (usize, usize) {
     let volumes = site.list("/api/v1/persistentvolumes").await;
+    volumes.iter().for_each(|volume| check(volume, source));
+    let claims = format!("/api/v1/namespaces/{}/persistentvolumeclaims", site.stand.namespace);
+    let claims = site.list(&claims).await;
+    assert_eq!(claims.iter().filter(|claim| claim["status"]["phase"] == "Bound").count(), all, "{source}");
     let has = |volume: &&Value| !volume["spec"][source].is_null();
     (all.saturating_sub(volumes.len()), volumes.iter().filter(has).count())
 }
 
 /// Runs the command, kills it so often, and lets it come to its end. Gives how often a kill left a volume away.
 async fn killed(site: &Site, args: &[&str], source: &str, (volumes, kills): (usize, usize)) -> usize {
-    let mut random = fastrand::Rng::with_seed(7);
+    let seed = number("MOORING_SEED", 7);
+    println!("MOORING_SEED={seed}");
+    let mut random = fastrand::Rng::with_seed(seed as u64);
     let mut away = 0;
     for kill in 0..kills {
         let name = format!("migrate-{source}-{kill}");
@@ -32,7 +51,7 @@ async fn killed(site: &Site, args: &[&str], source: &str, (volumes, kills): (usi
             sleep(Duration::from_millis(5)).await;
         }
         // Somewhere in the life of one volume.
-        sleep(Duration::from_millis(random.u64(0..100))).await;
+        sleep(Duration::from_micros(random.u64(0..100_000))).await;
         assert!(process.exited().is_none(), "it ended before kill {kill}: {}", process.last_lines(3));
         process.kill();
         let (gone, _) = counted(site, volumes, source).await;
@@ -41,6 +60,7 @@ async fn killed(site: &Site, args: &[&str], source: &str, (volumes, kills): (usi
         if gone > 0 {
             // kube-controller-manager has time to say what it thinks of that.
             sleep(Duration::from_secs(1)).await;
+            assert_eq!(counted(site, volumes, source).await.0, 1, "nobody else creates it");
         }
     }
     let told = site.migrate(args).await;

@@ -91,7 +91,7 @@ async fn errors_are_one_line_and_change_nothing() {
         std::fs::write(&path, content).expect("written");
         path.display().to_string()
     };
-    let elsewhere = r#"{"begin":{"version":2,"id":"a","cluster":{"uid":"b","server":"https://other"}}}"#;
+    let elsewhere = r#"{"begin":{"version":3,"id":"a","cluster":{"uid":"b","server":"https://other"}}}"#;
     let (elsewhere, empty) = (file_of("elsewhere", &format!("{elsewhere}\n")), file_of("empty", ""));
     let file = site.file();
     for (args, expected) in [

@@ -269,6 +269,11 @@ impl Site {
                 let Ok(stream) = claims.watch(&params, &version).await else { continue };
                 let mut stream = stream.boxed();
                 while let Ok(Some(event)) = stream.try_next().await {
+                    if let WatchEvent::Error(error) = &event {
+                        // What the watch has missed nobody knows.
+                        shared.lock().expect("a lock").push(format!("the watch: {}", error.message));
+                        return;
+                    }
                     if let WatchEvent::Added(claim) | WatchEvent::Modified(claim) = event {
                         let phase = claim.status.and_then(|status| status.phase).unwrap_or_default();
                         let name = claim.metadata.name.unwrap_or_default();

@@ -47,7 +47,9 @@ async fn where_no_policy_is_followed_nothing_is_converted() {
     }
     let file = control_plane.folder().join("undo.jsonl").display().to_string();
     let mut command = Command::new(executable("mooring", "mooring").expect("mooring"));
-    command.args(["migrate", "--undo-file", &file]).env("KUBECONFIG", control_plane.kubeconfig());
+    command
+        .args(["migrate", "--hand-made", "--undo-file", &file])
+        .env("KUBECONFIG", control_plane.kubeconfig());
     let output =
         tokio::task::spawn_blocking(move || command.output()).await.expect("joined").expect("started");
     let told = String::from_utf8_lossy(&output.stderr);

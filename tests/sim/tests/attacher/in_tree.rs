@@ -212,9 +212,17 @@ async fn handles_are_repaired_before_they_are_looked_for_in_the_list() {
     const NODE: &str = "projects/p/zones/us-central1-a/instances/node1";
     const LISTED: &str = "ListVolumes Ok";
     let again = format!("publish {UNKNOWN_ZONE} {NODE} Ok");
-    for (name, is_listed, expected, written) in [
-        ("listed", true, &["ListVolumes Unavailable", LISTED, LISTED][..], &[][..]),
-        ("not listed", false, &["ListVolumes Unavailable", LISTED, &again, LISTED, &again], &["attached"]),
+    let compared = &["ListVolumes Unavailable", LISTED, LISTED][..];
+    for (name, is_there, is_listed, expected, written) in [
+        ("listed", true, true, compared, &[][..]),
+        ("listed, and its object is gone", false, true, compared, &[]),
+        (
+            "not listed",
+            true,
+            false,
+            &["ListVolumes Unavailable", LISTED, &again, LISTED, &again],
+            &["attached"],
+        ),
     ] {
         let volume = with(in_tree(GCE, json!({"gcePersistentDisk": {"pdName": "disk"}})), finalizer(GCE));
         let noted = json!({
@@ -224,7 +232,8 @@ async fn handles_are_repaired_before_they_are_looked_for_in_the_list() {
             "status": {"attached": true},
         });
         let attached = with(with(va(GCE), finalizer(GCE)), noted);
-        case(name, GCE, [volume, attached, node(GCE, NODE)])
+        let volume = Some(volume).filter(|_| is_there);
+        case(name, GCE, volume.into_iter().chain([attached, node(GCE, NODE)]))
             .config(|config| config.can.lists_nodes = true)
             .config(|config| config.reconcile_sync = Duration::from_secs(20))
             .driver("ListVolumes", [Reply::error(Code::Unavailable, "not yet")])

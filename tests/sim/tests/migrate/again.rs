@@ -5,10 +5,11 @@ use std::time::Duration;
 use kube::Client;
 use kube::client::Body;
 use migrate::{Options, Progress, convert, undo};
+use serde_json::Value;
 use sim::Fault;
 use tokio_util::sync::CancellationToken;
 
-use crate::site::{Site, VOLUMES};
+use crate::site::{CLAIMS, MARK, Site, VOLUMES, id};
 
 /// The options for the volume `data` only.
 fn only(site: &Site, name: &str) -> Options {
@@ -64,6 +65,84 @@ async fn a_command_for_one_volume_touches_no_other() {
         assert!(error.to_string().contains("typo"), "{error}");
         site.no_policy_is_left("");
     }
+}
+
+/// On another machine, under the same path: it lacks what the file has learned since.
+#[tokio::test(start_paused = true)]
+async fn a_copy_of_the_undo_file_that_lacks_a_run_is_refused() {
+    let site = Site::new().await;
+    dies(&site, &only(&site, "data"), false).await;
+    let options = site.options();
+    let path = options.file.clone();
+    let copy = std::fs::read(&path).unwrap();
+    let client = site.world.api.client("again");
+    assert_eq!(site.run_with(&client, &only(&site, "free"), false).await.unwrap().done, 1);
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::write(&path, copy).unwrap();
+    for back in [false, true] {
+        site.world.api.clear_requests();
+        let told = site.run_with(&client, &options, back).await.unwrap();
+        let why = told.broken_off.as_deref().unwrap_or_default();
+        assert!(why.contains("this undo file is a copy that lacks its last run"), "{told}");
+        let writes: Vec<_> =
+            site.world.api.requests().into_iter().filter(|request| request.is_write()).collect();
+        assert!(writes.iter().all(|write| write.resource == "validatingadmissionpolicies"), "{writes:?}");
+    }
+    std::fs::write(&path, whole).unwrap();
+    assert!(site.run_with(&client, &options, false).await.unwrap().is_complete());
+    site.no_policy_is_left("");
+}
+
+/// A command that dies after its request `at`, and goes on with an undo file that lacks its last `lost` lines. `None`: nothing of
+/// that run would be left of the file. Else: whether it died, and whether a claim stays marked.
+async fn goes_on_without(back: bool, at: usize, lost: usize) -> Option<(bool, bool)> {
+    let site = Site::new().await;
+    if back {
+        assert!(site.run_alone(false).await.is_complete());
+    }
+    let path = site.options().file;
+    let read = || std::fs::read_to_string(&path).unwrap_or_default();
+    let before = read().lines().count();
+    site.world.steps.plan(site.world.steps.count() + at, Fault::CrashAfter);
+    let died = tokio::time::timeout(Duration::from_secs(60), site.run_alone(back)).await.is_err();
+    let whole = read();
+    // The line of its first run is the least that lets it go on.
+    let length = whole.lines().count().checked_sub(lost).filter(|length| *length >= (before + 1).max(2))?;
+    std::fs::write(&path, whole.split_inclusive('\n').take(length).collect::<String>()).unwrap();
+    let told = site.run(&site.world.api.client("again"), back).await;
+    let at = format!("{back} {at} {lost}: {told}");
+    let is_marked = |claim: &Value| !claim["metadata"]["annotations"][MARK].is_null();
+    let marked = site.world.api.list(CLAIMS).iter().any(is_marked);
+    assert_eq!(site.world.api.count("validatingadmissionpolicies"), usize::from(marked), "{at}");
+    if marked {
+        assert!(!told.is_complete() && told.to_string().contains("claim default/data is marked"), "{at}");
+        let source = &site.get(CLAIMS, "data")["metadata"]["annotations"]["mooring.dev/volume-source"];
+        assert!(source.as_str().unwrap_or_default().contains("id-of-data"), "{at}: {source}");
+    } else {
+        assert_eq!(id(&site.get(VOLUMES, "data")), "id-of-data", "{at}");
+    }
+    Some((died, marked))
+}
+
+/// Whatever the undo file lacks, and whenever the command died: no claim is Lost (`Site` looks all the while). The volume is there,
+/// or the policy stays and the claim is told.
+#[tokio::test(start_paused = true)]
+async fn an_undo_file_that_lacks_its_last_lines_loses_no_claim() {
+    let mut stay = 0;
+    for back in [false, true] {
+        for at in 1.. {
+            let mut died = true;
+            for lost in 0.. {
+                let Some((is_dead, marked)) = goes_on_without(back, at, lost).await else { break };
+                died = is_dead;
+                stay += usize::from(marked);
+            }
+            if !died {
+                break;
+            }
+        }
+    }
+    assert!(stay > 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod again;
+mod attached;
 mod meanwhile;
+mod new_form;
 mod plan;
 mod refused;
 mod site;

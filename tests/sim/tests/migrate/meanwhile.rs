@@ -62,9 +62,12 @@ impl Action {
             Action::AddFinalizer => change(VOLUMES, "data", |volume| {
                 volume["metadata"]["finalizers"].as_array_mut().unwrap().push(json!(KEEPER));
             }),
-            Action::Label => {
-                change(VOLUMES, "data", |volume| volume["metadata"]["labels"] = json!({"mine": "yes"}))
-            }
+            // Also while it is being deleted.
+            Action::Label => api
+                .edit_if_there(VOLUMES, "data", |volume| {
+                    volume["metadata"]["labels"] = json!({"mine": "yes"})
+                })
+                .is_some(),
             Action::Bind => {
                 let claim = api.put(claim("late", "free"));
                 // The first write of a binding.
@@ -310,6 +313,37 @@ async fn what_users_do_after_a_crash_is_respected() {
                 if !before && !after {
                     break;
                 }
+            }
+        }
+    }
+}
+
+/// The claim goes after a crash, and then the other command comes: its first step ends what was begun, its second turns it round.
+#[tokio::test(start_paused = true)]
+async fn a_volume_that_goes_both_ways_is_counted_once() {
+    for back in [false, true] {
+        for at in 1.. {
+            let site = Site::new().await;
+            if back {
+                assert!(site.run_alone(false).await.is_complete());
+            }
+            let free = site.get(VOLUMES, "free");
+            let (client, _, died) = mortal(&site, Death::After(at));
+            let died = tokio::select! {
+                _ = site.run(&client, back) => false,
+                () = died.notified() => true,
+            };
+            site.rest().await;
+            Action::DeleteClaim.act(&site.world.api);
+            site.rest().await;
+            let is_alone = site.get(VOLUMES, "free") == free;
+            if !site.options().file.exists() {
+                continue;
+            }
+            let told = site.run_alone(!back).await;
+            assert!(told.done <= if is_alone { 1 } else { 2 }, "{back} {at}: {told}");
+            if !died {
+                break;
             }
         }
     }

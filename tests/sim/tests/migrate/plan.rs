@@ -10,7 +10,7 @@ fn volume(name: &str, spec: Value) -> Value {
         "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name},
         "spec": {
             "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"},
-            "persistentVolumeReclaimPolicy": "Delete",
+            "persistentVolumeReclaimPolicy": "Retain",
         },
     });
     volume["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());

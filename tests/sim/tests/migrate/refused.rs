@@ -1,31 +1,32 @@
 //! The API server refuses something, for one volume; or its answers are lost.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use kube::Client;
 use kube::client::Body;
 use migrate::MigrateError;
 use serde_json::json;
-use sim::{ApiServer, Fault, Outage};
+use sim::{Fault, Outage};
 
-use crate::site::{RETAINED, Site, VOLUMES, claim, volume};
+use crate::site::{Site, VOLUMES, claim, volume};
 
 /// What becomes of requests about the volume `data`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wrong {
+pub(crate) enum Wrong {
     Refused(u16),
     /// It is never seen to be Bound.
     NeverBound,
 }
 
 /// Whether a request, by method, path and body, goes wrong.
-type Condition = fn(&str, &str, &str) -> bool;
+pub(crate) type Condition = fn(&str, &str, &str) -> bool;
 
 /// A client for which requests go wrong.
-fn hindered(site: &Site, condition: Condition, wrong: Wrong) -> Client {
-    let inner = site.world.client();
+pub(crate) fn hindered(site: &Site, condition: Condition, wrong: Wrong) -> Client {
+    hindered_at(site.world.client(), condition, wrong)
+}
+
+pub(crate) fn hindered_at(inner: Client, condition: Condition, wrong: Wrong) -> Client {
     let service = tower::service_fn(move |request: http::Request<Body>| {
         let inner = inner.clone();
         async move {
@@ -56,7 +57,7 @@ fn hindered(site: &Site, condition: Condition, wrong: Wrong) -> Client {
 }
 
 /// Another volume with a claim; by its name it comes after the others.
-async fn third(site: &Site) {
+pub(crate) async fn third(site: &Site) {
     let mut third = volume("third");
     third["spec"]["claimRef"] = json!({"namespace": "default", "name": "third"});
     site.world.api.put(third);
@@ -65,7 +66,7 @@ async fn third(site: &Site) {
 }
 
 /// What goes wrong for `data`, and whether it happens before anything is deleted.
-const CASES: [(&str, Condition, Wrong, bool); 8] = [
+const CASES: [(&str, Condition, Wrong, bool); 10] = [
     (
         "retain",
         |method, path, body| method == "PATCH" && path.ends_with("/data") && body.contains("Retain"),
@@ -80,6 +81,18 @@ const CASES: [(&str, Condition, Wrong, bool); 8] = [
         |_, path, body| path.contains("volumes?dryRun") && body.contains("id-of-data"),
         Wrong::Refused(403),
         true,
+    ),
+    (
+        "release, asked before",
+        |method, path, body| method == "PATCH" && path.contains("/data") && body.contains("finalizers"),
+        Wrong::Refused(403),
+        true,
+    ),
+    (
+        "release",
+        |method, path, body| method == "PATCH" && path.ends_with("/data") && body.contains("finalizers"),
+        Wrong::Refused(403),
+        false,
     ),
     ("delete", |method, path, _| method == "DELETE" && path.ends_with("/data"), Wrong::Refused(403), true),
     (
@@ -105,7 +118,7 @@ async fn a_volume_that_is_refused_fails_alone() {
             let told = site.run(&hindered(&site, condition, wrong), back).await;
             let at = format!("{what} {back}: {told}");
             // `data` is the first: while it stays away, nothing more is begun with.
-            let is_away = what == "create";
+            let is_away = ["create", "release"].contains(&what);
             assert!(!told.is_complete() && told.done == if is_away { 0 } else { 2 }, "{at}");
             assert_eq!(told.broken_off.is_some(), is_away, "{at}");
             let named =
@@ -138,12 +151,28 @@ async fn a_volume_that_is_refused_fails_alone() {
     }
 }
 
+/// A volume that was converted, and went with its claim since: there is nothing left to undo of it.
+#[tokio::test(start_paused = true)]
+async fn undo_of_a_volume_that_is_gone_is_told_once() {
+    let site = Site::new().await;
+    assert!(site.run_alone(false).await.is_complete());
+    assert!(site.world.api.delete(VOLUMES, "free"));
+    site.rest().await;
+    let told = site.run_alone(true).await;
+    assert!(
+        told.is_complete() && told.to_string().contains("PersistentVolume free: it has been deleted"),
+        "{told}"
+    );
+    let again = site.run_alone(true).await;
+    assert!(again.is_complete() && !again.to_string().contains("free"), "{again}");
+}
+
 /// What is half done in one direction hinders no command in the other.
 #[tokio::test(start_paused = true)]
 async fn a_volume_that_is_stuck_does_not_hinder_the_undoing() {
     let site = Site::new().await;
     third(&site).await;
-    let (_, condition, wrong, _) = CASES[6];
+    let (_, condition, wrong, _) = CASES[8];
     let client = hindered(&site, condition, wrong);
     for name in ["free", "third"] {
         let mut options = site.options();
@@ -314,80 +343,5 @@ async fn undo_puts_back_what_was_begun_and_not_deleted() {
         assert!(told.is_complete() && told.done == 0, "{back}: {told}");
         assert_eq!(site.parts(), before, "{back}");
         site.no_policy_is_left("");
-    }
-}
-
-/// A site with a disk of GCE whose handle lacks the project.
-async fn with_disk() -> Site {
-    let site = Site::new().await;
-    let mut disk = volume("disk");
-    disk["metadata"] = json!({"name": "disk", "labels": {"topology.kubernetes.io/zone": "us-central1-a"}});
-    disk["spec"].as_object_mut().unwrap().remove("cinder");
-    disk["spec"]["gcePersistentDisk"] = json!({"pdName": "d"});
-    site.world.api.put(disk);
-    site.rest().await;
-    site
-}
-
-fn attach_disk(api: &ApiServer) {
-    api.put(json!({
-        "apiVersion": "storage.k8s.io/v1", "kind": "VolumeAttachment", "metadata": {"name": "va"},
-        "spec": {
-            "attacher": "pd.csi.storage.gke.io", "nodeName": "node1", "source": {"persistentVolumeName": "disk"},
-        },
-    }));
-}
-
-/// A client before whose request of this number the disk is attached. Also: how many requests there were, and which was the last
-/// that looked for attachments.
-fn attaching(site: &Site, at: usize) -> (Client, Arc<AtomicUsize>, Arc<AtomicUsize>) {
-    let (count, look) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let (counter, last) = (count.clone(), look.clone());
-    let (inner, api) = (site.world.client(), site.world.api.clone());
-    let service = tower::service_fn(move |request: http::Request<Body>| {
-        let number = counter.fetch_add(1, SeqCst) + 1;
-        if number == at {
-            attach_disk(&api);
-        }
-        if request.uri().path().ends_with("volumeattachments") {
-            last.store(number, SeqCst);
-        }
-        let inner = inner.clone();
-        async move { inner.send(request).await }
-    });
-    (Client::new(service, "default"), count, look)
-}
-
-/// A node that has attached the disk without its project would fail to detach it with.
-#[tokio::test(start_paused = true)]
-async fn a_handle_never_changes_under_an_attachment() {
-    for back in [false, true] {
-        for at in 1.. {
-            let site = with_disk().await;
-            let mut options = site.options().in_use().in_project("p");
-            options.only = Some("disk".to_owned());
-            if back {
-                site.run_with(&site.world.client(), &options, false).await.unwrap();
-            }
-            let before = site.get(VOLUMES, "disk");
-            assert_eq!(before["spec"]["csi"].is_null(), !back);
-            let (client, count, look) = attaching(&site, at);
-            let told = site.run_with(&client, &options, back).await.unwrap();
-            let after = site.get(VOLUMES, "disk");
-            let is_same = after["metadata"]["uid"] == before["metadata"]["uid"];
-            // What comes after the last look before the deletion is not seen.
-            assert_eq!(is_same, at <= look.load(SeqCst), "{back} {at}: {told}");
-            if is_same {
-                assert!(after["metadata"]["annotations"][RETAINED].is_null(), "{back} {at}");
-                assert_eq!(after["spec"], before["spec"], "{back} {at}: {told}");
-                assert!(
-                    !told.is_complete() && told.to_string().contains("in use under the handle"),
-                    "{told}"
-                );
-            }
-            if at > count.load(SeqCst) {
-                break;
-            }
-        }
     }
 }

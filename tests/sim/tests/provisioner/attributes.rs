@@ -70,7 +70,7 @@ async fn class_that_cannot_be_had_is_named_and_tried_again() {
             (|_| {}) as fn(&mut Config),
             "MODIFY_VOLUME missing",
         ),
-        ("missing", vec![], modifies, "volumeattributesclass.storage.k8s.io \"gold\" not found"),
+        ("missing", vec![], modifies, "volumeattributesclasses.storage.k8s.io \"gold\" not found"),
         ("another driver's", vec![foreign], modifies, "VolumeAttributesClass gold is other.example's"),
     ] {
         let objects = objects.into_iter().chain([class(), of_class("data", "gold")]);

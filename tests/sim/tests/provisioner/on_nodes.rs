@@ -1,5 +1,6 @@
 //! One provisioner on each node (docs/upstream/provisioner.md, "Node deployment").
 
+mod lost;
 mod sources;
 
 use std::collections::BTreeMap;
@@ -184,6 +185,25 @@ async fn node_without_room_does_not_select_itself() {
     assert_eq!(made_for(&world), ["node-2", "node-3"]);
 }
 
+/// Upstream asks every 15 minutes.
+#[tokio::test(start_paused = true)]
+async fn node_without_room_asks_for_it_ever_less_often() {
+    let (world, _running) = three([0; 3]);
+    world.api.put(waiting("data"));
+    let asked = async |hours: u64| {
+        let before = world.driver.calls_of("GetCapacity").len();
+        sleep(Duration::from_secs(3600 * hours)).await;
+        world.driver.calls_of("GetCapacity").len() - before
+    };
+    let first = asked(1).await;
+    assert!((3 * 8..3 * 15).contains(&first), "{first}");
+    let later = asked(10).await;
+    assert!((3 * 36..=3 * 40).contains(&later), "{later}");
+    set_room(&world, "node-2", GIB);
+    sleep(Duration::from_secs(1000)).await;
+    assert_eq!(made_for(&world), ["node-2"]);
+}
+
 /// What the answer to GetCapacity would be is unknown: the owner finds out, and can say so.
 #[tokio::test(start_paused = true)]
 async fn failed_capacity_check_counts_as_room() {
@@ -249,6 +269,14 @@ fn host(operator: &str, values: &[&str]) -> Value {
     json!([{"matchExpressions": [{"key": "host", "operator": operator, "values": values}]}])
 }
 
+fn rack(operator: &str, value: &str) -> Value {
+    json!([{"matchExpressions": [{"key": "rack", "operator": operator, "values": [value]}]}])
+}
+
+fn named(node: &str) -> Value {
+    json!([{"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}])
+}
+
 /// Its own node may be gone for good.
 #[tokio::test(start_paused = true)]
 async fn finalizer_comes_off_the_retained_volume_of_another_node() {
@@ -269,10 +297,20 @@ async fn node_deletes_the_volumes_that_its_affinity_lets_it_reach() {
         ("no value", host("DoesNotExist", &[]), &kept[..]),
         ("not this value", host("NotIn", &["node-1"]), &kept[..]),
         ("not another value", host("NotIn", &["node-2"]), &deleted[..]),
+        ("a greater number", rack("Gt", "3"), &deleted[..]),
+        ("not so great a number", rack("Gt", "4"), &kept[..]),
+        ("a lesser number", rack("Lt", "5"), &deleted[..]),
+        ("not so small a number", rack("Lt", "4"), &kept[..]),
+        ("its name", named("node-1"), &deleted[..]),
+        ("another name", named("node-2"), &kept[..]),
     ] {
         let writes = ["delete persistentvolumes 200", "patch persistentvolumes 200"];
         let writes = if calls.is_empty() { &[][..] } else { &writes[..] };
-        ON_NODE.case(name, [class(), released_at(required, "Delete")]).ends_with(calls, writes).await;
+        let case = ON_NODE.case(name, [class(), released_at(required, "Delete")]).config(|config| {
+            let segments = &mut config.node.as_mut().unwrap().segments;
+            segments.insert("rack".to_owned(), "4".to_owned());
+        });
+        case.ends_with(calls, writes).await;
     }
     let case =
         ON_NODE.case("driver without topology", [class(), released_at(host("In", &["node-2"]), "Delete")]);

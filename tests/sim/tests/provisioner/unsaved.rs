@@ -94,6 +94,25 @@ async fn volume_that_is_stored_after_all_is_deleted_once() {
     drop(binder);
 }
 
+/// An administrator has made an object of another name for it.
+#[tokio::test(start_paused = true)]
+async fn refused_volume_that_another_object_has_is_kept() {
+    let world = ready();
+    let _binder = world.binder();
+    world.steps.on(|step| step.is("create", "persistentvolumes"), MANY, Fault::ApiError(422));
+    let _running = world.run(Duration::from_secs(1), sidecar);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let made: Vec<String> = world.driver.volumes().into_keys().collect();
+    let [_, by_hand] = sim::objects::bound("by-hand", "by-hand");
+    let theirs =
+        json!({"spec": {"csi": {"volumeHandle": made[0]}, "persistentVolumeReclaimPolicy": "Retain"}});
+    world.api.put(sim::objects::with(by_hand, theirs));
+    world.api.delete("persistentvolumeclaims", "data");
+    tokio::time::sleep(2 * LIMIT).await;
+    assert_eq!(calls(&world), ["CreateVolume Some(Ok)"]);
+    assert_eq!(world.driver.volumes().into_keys().collect::<Vec<_>>(), made);
+}
+
 #[tokio::test(start_paused = true)]
 async fn volume_of_a_claim_that_is_still_there_is_kept() {
     let world = ready();

@@ -7,15 +7,15 @@ use cluster::implementation::Implementation;
 use cluster::node::NodeDriver;
 use cluster::stand::{Stand, has_hosts};
 use cluster::wait;
-use csi::v1;
 use k8s_openapi::api::core::v1::{Event, PersistentVolume};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::mix::{DRIVER, HOME, NODES, Wanted, claims, classes, labels, sources};
+use super::provisioner;
 use super::seen::{self, Names, Seen};
-use super::{driver, provisioner};
+use super::snapshots::{delete_all, take_snapshot};
 use crate::{leader, wait_bound, wait_no_volumes};
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -23,7 +23,6 @@ const LIMIT: Duration = Duration::from_secs(120);
 const COUNT: usize = 60;
 /// How many volumes are retained.
 const RETAINED: usize = 4;
-const SNAPSHOTS: &str = "snapshot.storage.k8s.io/v1";
 
 /// What one provisioner made.
 #[derive(Debug)]
@@ -60,7 +59,7 @@ async fn same_claims_give_equal_volumes_with_other_flags() {
 
 /// Lets both serve the same claims with these flags.
 async fn compare(name: &str, any: &'static str, flags: &[&str]) {
-    let stand = up(name).await;
+    let stand = up(name, &[]).await;
     let mut made = Vec::new();
     for (who, name) in [(Implementation::Go, "go"), (Implementation::Ours, "us")] {
         let mut replica = provisioner(who, &stand, name, flags);
@@ -90,7 +89,7 @@ async fn compare(name: &str, any: &'static str, flags: &[&str]) {
 }
 
 /// A stand with nodes, classes, Secrets, and the kinds of snapshots.
-async fn up(name: &str) -> Stand {
+pub(super) async fn up(name: &str, more: &[&str]) -> Stand {
     let flags = [
         "--v=5",
         "--nodeid=node-2",
@@ -98,7 +97,7 @@ async fn up(name: &str) -> Stand {
         "--sparse",
         "--enable-controller-modify-volume",
     ];
-    let stand = Stand::provisioning(name, &flags).await;
+    let stand = Stand::provisioning(name, &[&flags[..], more].concat()).await;
     for (node, zone, keys) in NODES {
         let driver = NodeDriver {
             name: DRIVER.to_owned(),
@@ -162,7 +161,7 @@ async fn play(stand: &Stand, any: &'static str) -> Made {
     Made { claims, deletions: seen::deletions(stand, &names, skip) }
 }
 
-async fn make(stand: &Stand, wanted: &[Wanted]) {
+pub(super) async fn make(stand: &Stand, wanted: &[Wanted]) {
     for Wanted { name, spec, node } in wanted {
         let mut annotations = json!({"team": "blue"});
         if let Some(node) = node {
@@ -174,68 +173,4 @@ async fn make(stand: &Stand, wanted: &[Wanted]) {
         });
         stand.control_plane.apply_object(claim, &stand.namespace).await.expect("a claim");
     }
-}
-
-/// A snapshot at the driver, and its two objects, bound to each other.
-async fn take_snapshot(stand: &Stand, name: &str, claim: &str, mode: &str, names: &mut Names) {
-    let namespace = &stand.namespace;
-    let claim = get(stand, &format!("/api/v1/namespaces/{namespace}/persistentvolumeclaims/{claim}")).await;
-    let volume = claim.and_then(|claim| claim["spec"]["volumeName"].as_str().map(str::to_owned));
-    let volume = get(stand, &format!("/api/v1/persistentvolumes/{}", volume.expect("bound"))).await;
-    let handle =
-        volume.expect("its volume")["spec"]["csi"]["volumeHandle"].as_str().unwrap_or_default().to_owned();
-    let request = v1::CreateSnapshotRequest {
-        source_volume_id: handle.clone(),
-        name: format!("{name} of {handle}"),
-        ..v1::CreateSnapshotRequest::default()
-    };
-    let taken = driver(stand).await.call(request, LIMIT).await.expect("taken").snapshot.expect("a snapshot");
-    names.add(&taken.snapshot_id, format!("ID({name})"));
-    let (of_snapshot, of_content) =
-        (format!("namespaces/{namespace}/volumesnapshots"), "volumesnapshotcontents".to_owned());
-    let snapshot = json!({
-        "apiVersion": SNAPSHOTS, "kind": "VolumeSnapshot", "metadata": {"name": name},
-        "spec": {"source": {"volumeSnapshotContentName": name}},
-    });
-    let snapshot = stand.control_plane.apply_object(snapshot, namespace).await.expect("a snapshot");
-    let content = json!({
-        "apiVersion": SNAPSHOTS, "kind": "VolumeSnapshotContent", "metadata": {"name": name},
-        "spec": {
-            "driver": DRIVER, "deletionPolicy": "Retain", "source": {"snapshotHandle": taken.snapshot_id},
-            "sourceVolumeMode": mode,
-            "volumeSnapshotRef": {"name": name, "namespace": namespace, "uid": snapshot.metadata.uid},
-        },
-    });
-    stand.control_plane.apply_object(content, "").await.expect("a content");
-    let size = taken.size_bytes;
-    let ready =
-        json!({"readyToUse": true, "restoreSize": size.to_string(), "boundVolumeSnapshotContentName": name});
-    patch_status(stand, &format!("{of_snapshot}/{name}"), ready).await;
-    let ready = json!({"readyToUse": true, "restoreSize": size, "snapshotHandle": taken.snapshot_id});
-    patch_status(stand, &format!("{of_content}/{name}"), ready).await;
-}
-
-async fn patch_status(stand: &Stand, path: &str, status: Value) {
-    let request = http::Request::patch(format!("/apis/{SNAPSHOTS}/{path}/status"))
-        .header("content-type", "application/merge-patch+json")
-        .body(json!({"status": status}).to_string().into_bytes())
-        .expect("a request");
-    let _: Value = stand.client.request(request).await.expect("patched");
-}
-
-async fn delete_all(stand: &Stand, kind: &str) {
-    let namespace = &stand.namespace;
-    let path = match kind {
-        "volumesnapshots" => format!("/apis/{SNAPSHOTS}/namespaces/{namespace}/{kind}"),
-        _ => format!("/apis/{SNAPSHOTS}/{kind}"),
-    };
-    let request = http::Request::delete(&path).body(Vec::new()).expect("a request");
-    let _: Value = stand.client.request(request).await.expect("deleted");
-    let gone = async || get(stand, &path).await?["items"].as_array()?.is_empty().then_some(());
-    wait::until("the snapshots to go", LIMIT, gone).await.expect("no finalizer holds them");
-}
-
-async fn get(stand: &Stand, path: &str) -> Option<Value> {
-    let request = http::Request::get(path).body(Vec::new()).expect("a request");
-    stand.client.request(request).await.ok()
 }

@@ -28,7 +28,7 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    fn new(name: impl Into<String>, class: &str, change: Value) -> Self {
+    pub(super) fn new(name: impl Into<String>, class: &str, change: Value) -> Self {
         let mut spec = json!({
             "accessModes": ["ReadWriteOnce"], "storageClassName": class, "resources": {"requests": {"storage": "1Mi"}},
         });
@@ -42,7 +42,7 @@ impl Wanted {
         Self::new(name, class, json!({"resources": {"requests": {"storage": size}}}))
     }
 
-    fn at(self, node: &'static str) -> Self {
+    pub(super) fn at(self, node: &'static str) -> Self {
         Self { node: Some(node), ..self }
     }
 }

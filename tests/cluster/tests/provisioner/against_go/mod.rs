@@ -2,9 +2,12 @@
 //! (docs/upstream/provisioner.md).
 
 mod equal;
+mod failing;
 mod mix;
+mod refused;
 mod rolling;
 mod seen;
+mod snapshots;
 
 use base::metrics::Metrics;
 use cluster::binaries::Binary;

@@ -20,7 +20,7 @@ impl Names {
         self.0.push((text.to_owned(), instead.into()));
     }
 
-    fn apply(&self, value: &Value) -> Value {
+    pub(super) fn apply(&self, value: &Value) -> Value {
         let mut text = value.to_string();
         for (from, to) in &self.0 {
             text = text.replace(from, to);
@@ -95,7 +95,7 @@ pub(super) fn deletions(stand: &Stand, names: &Names, skip: usize) -> BTreeSet<S
     requests.iter().map(|request| names.apply(request).to_string()).collect()
 }
 
-fn of_claim(claim: &PersistentVolumeClaim) -> Value {
+pub(super) fn of_claim(claim: &PersistentVolumeClaim) -> Value {
     let metadata = &claim.metadata;
     json!({"annotations": metadata.annotations, "finalizers": metadata.finalizers, "labels": metadata.labels})
 }
@@ -125,7 +125,7 @@ pub(super) fn is_conflict(text: &str) -> bool {
 }
 
 /// The events that provisioners wrote about each claim: type, reason and message, equal ones once.
-async fn events(stand: &Stand) -> BTreeMap<String, BTreeSet<String>> {
+pub(super) async fn events(stand: &Stand) -> BTreeMap<String, BTreeSet<String>> {
     let events: Api<Event> = Api::namespaced(stand.client.clone(), &stand.namespace);
     let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for event in events.list(&ListParams::default()).await.expect("events") {

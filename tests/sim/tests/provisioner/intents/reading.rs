@@ -125,3 +125,21 @@ fn right_that_never_comes_holds_no_source() {
     });
     assert_eq!(log.matches("Requests are not written down before they are sent").count(), 1, "{log}");
 }
+
+/// Another claim's object has taken the name meanwhile: that says nothing about the volume that was being made.
+#[test]
+fn object_of_another_claim_does_not_settle_a_request_unseen() {
+    let log = logged(async {
+        let world = world();
+        let _binder = world.binder();
+        let _running = killed_in_the_call(&world).await;
+        let claim = world.api.get("persistentvolumeclaims", "data").unwrap();
+        let name = format!("pvc-{}", claim["metadata"]["uid"].as_str().unwrap());
+        let [_, volume] = sim::objects::bound("other", &name);
+        world.api.put(volume);
+        world.api.delete("persistentvolumeclaims", "data");
+        sleep(60 * SECOND).await;
+        assert_eq!(world.driver.volumes().len(), 1);
+    });
+    assert!(log.contains("already exists and does not belong to this claim"), "{log}");
+}

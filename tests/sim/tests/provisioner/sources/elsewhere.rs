@@ -8,7 +8,8 @@ use sim::World;
 use sim::objects::{self, class, with};
 use tokio::time::sleep;
 
-use super::{able, failed_with, from_snapshot, from_volume, sent, snapshot, stock};
+use super::holding::HOLD;
+use super::{PROTECTION, able, failed_with, from_snapshot, from_volume, sent, snapshot, stock};
 use crate::harness::{PROVISIONER, bound, calls, claim, events, waiting};
 
 const THERE: &str = "theirs";
@@ -156,4 +157,45 @@ async fn without_the_gate_another_namespace_is_refused() {
     assert_eq!(calls(&world), Vec::<String>::new());
     assert!(failed_with(&world, "CrossNamespaceVolumeDataSource"), "{:?}", events(&world));
     assert!(world.api.requests().iter().all(|request| request.resource != "referencegrants"));
+}
+
+/// What an earlier process may have sent for the claim nobody knows; it has no node yet. Without a grant it has no say.
+#[tokio::test(start_paused = true)]
+async fn only_a_claim_that_may_use_a_source_holds_it() {
+    let late = with(class(), json!({"volumeBindingMode": "WaitForFirstConsumer"}));
+    for (plural, source, finalizer, wanted, to) in [
+        (
+            "volumesnapshots",
+            "theirs/snap",
+            HOLD,
+            restoring(waiting("data")),
+            grant("snapshot.storage.k8s.io", "VolumeSnapshot"),
+        ),
+        (
+            "persistentvolumeclaims",
+            "theirs/source",
+            PROTECTION,
+            cloning(waiting("data")),
+            grant("", "PersistentVolumeClaim"),
+        ),
+    ] {
+        for is_granted in [false, true] {
+            let world = World::default();
+            sources(&world);
+            world.api.put(late.clone());
+            world.api.edit(plural, source, |one| one["metadata"]["finalizers"] = json!([finalizer]));
+            world.api.put(grant("", "Secret"));
+            if is_granted {
+                world.api.put(to.clone());
+            }
+            world.api.put(wanted.clone());
+            world.api.delete(plural, source);
+            let _running = PROVISIONER.run(&world, across);
+            sleep(Duration::from_secs(600)).await;
+            assert_eq!(world.api.get(plural, source).is_some(), is_granted, "{source} {is_granted}");
+            world.api.delete("referencegrants", "theirs/grant");
+            sleep(Duration::from_secs(600)).await;
+            assert!(world.api.get(plural, source).is_none(), "{source}: the grant is withdrawn");
+        }
+    }
 }

@@ -10,7 +10,7 @@ use tonic::Code;
 
 use super::holding::{self, HOLD};
 use super::{PROTECTION, able, begin_clone, cloning, failed_with, from_snapshot, restoring, sent, snapshot};
-use crate::harness::{PROVISIONER, bound, calls, claim, intents, with_intents, writes};
+use crate::harness::{PROVISIONER, bound, calls, claim, intents, waiting, with_intents, writes};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -128,6 +128,32 @@ async fn snapshot_that_is_made_anew_meanwhile_is_not_held() {
     assert!(!holding::is_held(&world));
     assert_eq!(calls(&world), Vec::<String>::new());
     assert!(failed_with(&world, "VolumeSnapshot default/snap is not found"));
+}
+
+/// The finalizer is just being taken off when the claim comes, which may be older than we.
+#[tokio::test(start_paused = true)]
+async fn claim_does_not_use_a_source_that_is_being_let_go_of() {
+    for (plural, source, finalizer, wanted) in [
+        ("volumesnapshots", "snap", HOLD, restoring(waiting("data"))),
+        ("persistentvolumeclaims", "source", PROTECTION, cloning(waiting("data"))),
+    ] {
+        let world = world();
+        world.api.edit(plural, source, |one| one["metadata"]["finalizers"] = json!([finalizer]));
+        world.api.delete(plural, source);
+        world.steps.on(move |step| step.is("update", plural), 1, Fault::Delay(2 * SECOND));
+        let _running = PROVISIONER.run(&world, |config| {
+            able(config);
+            // A driver without snapshots may still clone.
+            config.can.snapshots = plural == "volumesnapshots";
+        });
+        while !world.steps.taken().iter().any(|step| step.is("update", plural)) {
+            sleep(Duration::from_millis(1)).await;
+        }
+        world.api.put(wanted);
+        sleep(600 * SECOND).await;
+        assert_eq!((calls(&world), world.api.get(plural, source)), (vec![], None), "{source}");
+        assert!(failed_with(&world, "is not found"), "{source}");
+    }
 }
 
 /// The service account loses the right to change snapshots for a while.
@@ -256,6 +282,34 @@ async fn request_that_lacks_claim_and_secret_holds_no_source() {
             "{source}: the source's"
         );
         assert!(!world.driver.volumes().values().any(|one| one.source.is_some()), "{source}");
+    }
+}
+
+/// Only our cache lacks the claim: its Secret may come back, and then the request is sent again.
+#[tokio::test(start_paused = true)]
+async fn request_of_a_claim_that_is_still_there_holds_its_source() {
+    for (plural, source, wanted) in [
+        ("volumesnapshots", "snap", restoring(waiting("data"))),
+        ("persistentvolumeclaims", "source", cloning(waiting("data"))),
+    ] {
+        let world = world();
+        let key = json!({"csi.storage.k8s.io/provisioner-secret-name": "key", "csi.storage.k8s.io/provisioner-secret-namespace": "default"});
+        world.api.put(with(class(), json!({"parameters": key})));
+        world.api.put(objects::secret("default", "key", json!({"token": "aHVzaA=="})));
+        world.driver.script("CreateVolume", [Reply::error(Code::DeadlineExceeded, "slow")]);
+        let _running = PROVISIONER.run(&world, knowing);
+        world.api.put(wanted);
+        while calls(&world).is_empty() {
+            sleep(Duration::from_millis(1)).await;
+        }
+        world.api.edit("persistentvolumeclaims", "data", |claim| {
+            claim["metadata"]["annotations"] =
+                json!({"volume.kubernetes.io/storage-provisioner": "other.example"});
+        });
+        assert!(world.api.delete("secrets", "key") && world.api.delete(plural, source));
+        sleep(600 * SECOND).await;
+        assert!(super::is_held(&world) || holding::is_held(&world), "{source}");
+        assert_eq!(calls(&world).len(), 1, "{source}");
     }
 }
 

@@ -59,7 +59,7 @@ async fn node_that_is_gone_sends_the_claim_back_too() {
     let world = case.ends_with(&[], &["update persistentvolumeclaims 200"]).await;
     assert_eq!(selection(&world, "data"), None);
     let told = events(&world);
-    let missing = "ProvisioningFailed: error getting CSINode for selected node \"node-9\": \
+    let missing = "ProvisioningFailed: failed to get selected CSINode node-9: \
          csinode.storage.k8s.io \"node-9\" not found";
     assert_eq!(told[1], missing, "{told:?}");
 }

@@ -6,7 +6,7 @@ use tokio::time::sleep;
 use tonic::Code;
 
 use super::*;
-use crate::harness::{LIMIT, calls, events, writes};
+use crate::harness::{LIMIT, calls, events, logged, writes};
 
 /// TestProvisionWithDeletedNodeFromCache: late and immediate, strict or not, with allowed topologies or without.
 #[tokio::test(start_paused = true)]
@@ -61,6 +61,40 @@ async fn claim_goes_on_as_soon_as_the_label_appears() {
     world.api.edit("nodes", "node-4", |node| node["metadata"]["labels"]["zone"] = json!("z4"));
     sleep(Duration::from_millis(100)).await;
     assert_eq!(terms(&world), ["zone=z1 zone=z2 zone=z3 zone=z4 / zone=z4 zone=z1 zone=z2 zone=z3"]);
+}
+
+/// How often a claim is tried in ten minutes whose node lacks the label `zone`, while this other label changes each second.
+fn tries_while_a_label_changes(label: &'static str) -> usize {
+    let log = logged(async move {
+        let world = World::default();
+        world.api.put(late());
+        world.api.put(node("node-4", json!({"other": "label"})));
+        let ours = json!([{"name": DRIVER, "nodeID": "node-4", "topologyKeys": ["zone", "rack"]}]);
+        world.api.put(csi_node_with("node-4", ours));
+        world.api.put(selected("data", "node-4"));
+        let _running = PLACED.run(&world, |_| {});
+        for second in 0..600 {
+            world.api.edit("nodes", "node-4", |node| {
+                node["metadata"]["labels"][label] = json!(second.to_string())
+            });
+            sleep(Duration::from_secs(1)).await;
+        }
+        assert_eq!(calls(&world), Vec::<String>::new());
+    });
+    log.matches("Provisioning failed").count()
+}
+
+/// The back-off alone makes ten tries of ten minutes.
+#[test]
+fn label_that_is_no_topology_key_ends_no_back_off() {
+    let tries = tries_while_a_label_changes("heartbeat");
+    assert!((5..12).contains(&tries), "{tries}");
+}
+
+#[test]
+fn topology_that_keeps_changing_does_not_wake_without_pause() {
+    let tries = tries_while_a_label_changes("rack");
+    assert!((12..40).contains(&tries), "{tries}");
 }
 
 /// Many claims wait for the driver's first registration: none of them waits for its back-off.
