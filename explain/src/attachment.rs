@@ -13,6 +13,7 @@ use crate::view::{Look, View};
 use base::name::sanitize_driver_name;
 
 const MIGRATED: &str = "pv.kubernetes.io/migrated-to";
+const MADE_BY: &str = "pv.kubernetes.io/provisioned-by";
 const NODE_ID: &str = "csi.alpha.kubernetes.io/node-id";
 
 /// The attachments of a volume; `None` if they cannot be read.
@@ -21,9 +22,10 @@ pub(crate) fn of_volume<'a>(view: &'a View, volume: &str) -> Option<Vec<&'a Valu
     Some(all.iter().filter(|it| text(it, "/spec/source/persistentVolumeName") == volume).collect())
 }
 
-/// The CSI driver that serves the volume: for an in-tree one, the driver that has taken it over.
+/// The CSI driver that serves the volume: for an in-tree one, the driver that has taken it over, else whoever made it.
 pub(crate) fn driver_of(volume: &Value) -> &str {
     match text(volume, "/spec/csi/driver") {
+        "" if annotation(volume, MIGRATED).is_empty() => annotation(volume, MADE_BY),
         "" => annotation(volume, MIGRATED),
         driver => driver,
     }

@@ -11,6 +11,7 @@ use crate::growth;
 use crate::in_use;
 use crate::provisioning;
 use crate::removal;
+use crate::source;
 use crate::view::{Look, View};
 
 /// What the claim is now, and why it is not ready.
@@ -23,8 +24,31 @@ pub(crate) fn reasons(view: &View, claim: &Value) -> (String, Vec<Finding>) {
         "Bound" => (format!("Bound to PersistentVolume {volume}"), bound(view, claim, volume)),
         "Lost" => ("Lost".to_owned(), vec![lost(claim, volume)]),
         _ if !volume.is_empty() => ("Pending".to_owned(), wanted(view, claim, volume)),
-        _ => ("Pending".to_owned(), provisioning::pending(view, claim)),
+        _ => ("Pending".to_owned(), unbound(view, claim)),
     }
+}
+
+fn unbound(view: &View, claim: &Value) -> Vec<Finding> {
+    let findings = provisioning::pending(view, claim);
+    match source::claim_of(view, claim).filter(|_| is_for_source(&findings)) {
+        Some(source) => with_source(view, findings, source),
+        None => findings,
+    }
+}
+
+/// Whether the source's own reasons are what it comes to.
+fn is_for_source(findings: &[Finding]) -> bool {
+    matches!(findings, [only] if only.cause == "SourceNotReady")
+}
+
+/// The reasons, and below them those of the claim that must be bound first.
+pub(crate) fn with_source(view: &View, mut findings: Vec<Finding>, source: &Value) -> Vec<Finding> {
+    let reasons = provisioning::pending(view, source);
+    if let (Some(first), Some(reason)) = (findings.first_mut(), reasons.first()) {
+        first.who = reason.who;
+    }
+    findings.extend(reasons);
+    findings
 }
 
 fn lost(claim: &Value, volume: &str) -> Finding {

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::ask::{Ask, Kind};
 use crate::attachment;
 use crate::claim;
-use crate::field::deleted;
+use crate::field::{deleted, namespace, text};
 use crate::finding::{Answer, Finding, Who};
 use crate::quota;
 use crate::snapshot;
@@ -94,7 +94,15 @@ fn once(findings: Vec<Finding>) -> Vec<Finding> {
 fn of_snapshot(view: &View, snapshot: &Value) -> (String, Vec<Finding>) {
     match deleted(snapshot) {
         Some(_) => ("being deleted".to_owned(), snapshot_removal::of_snapshot(view, snapshot)),
-        None => snapshot::reasons(view, snapshot),
+        None => {
+            let (state, findings) = snapshot::reasons(view, snapshot);
+            let claim = text(snapshot, "/spec/source/persistentVolumeClaimName");
+            let claim = view.one(Kind::Claim, namespace(snapshot), claim).object();
+            match claim.filter(|_| matches!(findings.as_slice(), [only] if only.cause == "SourceNotReady")) {
+                Some(claim) => (state, claim::with_source(view, findings, claim)),
+                None => (state, findings),
+            }
+        }
     }
 }
 
@@ -123,5 +131,7 @@ pub(crate) fn unread<'a>(asked: impl Iterator<Item = (&'a Ask, &'a Found)>) -> V
     asked.filter_map(line).collect()
 }
 
+#[cfg(test)]
+mod removal_tests;
 #[cfg(test)]
 mod tests;

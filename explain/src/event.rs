@@ -37,7 +37,25 @@ pub(crate) fn warning_since(
     Some(Said { message: one_line(text(event, "/message")), since: began(event) })
 }
 
+/// The latest warning with one of these reasons that kube-controller-manager has not written: what it says of a claim may have
+/// been mended before others took over.
+pub(crate) fn warning_of_sidecar(view: &View, object: &Value, reasons: &[&str]) -> Option<Said> {
+    let is_told = |event: &&Value| {
+        let is_warning = text(event, "/type") == "Warning" && reasons.contains(&text(event, "/reason"));
+        is_warning && author(event) != "persistentvolume-controller"
+    };
+    let event = view.events(object).into_iter().rev().find(is_told)?;
+    Some(Said { message: one_line(text(event, "/message")), since: began(event) })
+}
+
+fn author(event: &Value) -> &str {
+    match text(event, "/source/component") {
+        "" => text(event, "/reportingComponent"),
+        author => author,
+    }
+}
+
 /// Whether somebody whose name begins so has written an event of the object.
 pub(crate) fn is_by(view: &View, object: &Value, author: &str) -> bool {
-    view.events(object).into_iter().any(|event| text(event, "/source/component").starts_with(author))
+    view.events(object).into_iter().any(|event| self::author(event).starts_with(author))
 }

@@ -97,3 +97,20 @@ pub(crate) fn one_line(text: &str) -> String {
     let text: String = text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_names_are_all_named() {
+        let names = ["a", "b", "c", "d", "e", "f", "g"];
+        let counts = [0, 1, 5, 6, 7].map(|count| few(names.get(..count).unwrap()));
+        assert_eq!(counts, ["none", "a", "a, b, c, d, e", "a, b, c, d, e, 1 more", "a, b, c, d, e, 2 more"]);
+    }
+
+    #[test]
+    fn messages_cannot_command_the_terminal() {
+        assert_eq!(one_line("a\n  b\u{1b}[31m\u{7}c\u{9b}x"), "a b [31m c x");
+    }
+}

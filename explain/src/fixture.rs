@@ -119,7 +119,9 @@ fn merged(mut object: Value, fields: Value) -> Value {
 /// A claim of class `fast` for 1Gi.
 pub(crate) fn claim(fields: Value) -> Value {
     let spec = json!({"storageClassName": "fast", "resources": {"requests": {"storage": "1Gi"}}});
-    merged(object(Kind::Claim, "data", json!({"spec": spec})), fields)
+    let handed_over = json!({"volume.kubernetes.io/storage-provisioner": "d"});
+    let claim = json!({"spec": spec, "metadata": {"annotations": handed_over}});
+    merged(object(Kind::Claim, "data", claim), fields)
 }
 
 /// A claim that is bound to the volume `pv` of [`volume`].

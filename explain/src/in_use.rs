@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::ask::Kind;
 use crate::attachment;
 use crate::event;
-use crate::field::{created, is_true, name, namespace, text, texts, time};
+use crate::field::{created, is_true, list, name, namespace, text, texts, time};
 use crate::finding::{Finding, Who};
 use crate::node;
 use crate::place;
@@ -20,12 +20,17 @@ pub(crate) fn waiting(view: &View, claim: &Value, volume: Option<&Value>) -> Vec
 }
 
 fn of_pod(view: &View, pod: &Value, volume: Option<&Value>) -> Vec<Finding> {
-    if text(pod, "/status/phase") == "Running" {
+    if text(pod, "/status/phase") == "Running" || is_past_mount(pod) {
         return Vec::new();
     }
     let node = text(pod, "/spec/nodeName");
     if node.is_empty() {
-        return place::unscheduled(view, pod, None).into_iter().collect();
+        // Lack of CPU, for instance, is no matter of the claim.
+        let is_storage = |finding: &Finding| {
+            finding.cause != "PodUnschedulable"
+                || finding.error.as_ref().is_some_and(|error| error.contains("olume"))
+        };
+        return place::unscheduled(view, pod, None).into_iter().filter(is_storage).collect();
     }
     let Some(volume) = volume else { return Vec::new() };
     let driver = attachment::driver_of(volume);
@@ -37,6 +42,17 @@ fn of_pod(view: &View, pod: &Value, volume: Option<&Value>) -> Vec<Finding> {
         return vec![finding.since(created(pod))];
     }
     mount(view, pod, node, driver).into_iter().collect()
+}
+
+/// Whether the kubelet has mounted the volumes: it pulls images only then.
+fn is_past_mount(pod: &Value) -> bool {
+    let lists = ["/status/initContainerStatuses", "/status/containerStatuses"];
+    let mut all = lists.iter().flat_map(|pointer| list(pod, pointer));
+    all.any(|container| {
+        let reason = text(container, "/state/waiting/reason");
+        container.pointer("/state/running").is_some()
+            || !matches!(reason, "" | "ContainerCreating" | "PodInitializing")
+    })
 }
 
 /// Why the volume is not attached to the pod's node.

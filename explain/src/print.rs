@@ -113,3 +113,6 @@ pub(crate) fn json(answer: &Answer) -> Result<String, serde_json::Error> {
         unread: &answer.unread,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! A claim without a volume: who should make one, and what stops him.
 
+use jiff::SignedDuration;
 use serde_json::Value;
 
 use crate::ask::Kind;
@@ -84,35 +85,67 @@ fn of_class(view: &View, claim: &Value, class_name: &str) -> Vec<Finding> {
     if driver.starts_with(IN_TREE) {
         return vec![in_tree(class_name, driver)];
     }
-    let failed = event::warning(view, claim, &["ProvisioningFailed"]);
-    let (source, rest) = {
-        let mut found = source::unusable(view, claim, driver).into_iter();
-        (found.next(), found)
-    };
-    let is_populated = source.as_ref().is_some_and(|finding| finding.cause == "Populator");
-    let stopped =
-        place.or_else(|| selector(claim)).or(source).or_else(|| attributes::unusable(view, claim, driver));
-    let stopped = stopped
-        .or_else(|| secret::of_claim(view, claim, class))
-        .or_else(|| topology::unmet(view, class, driver));
-    let waits_for_pod = stopped.as_ref().is_some_and(|finding| is_before_provisioner(finding.cause));
-    if waits_for_pod || is_populated {
-        return stopped.into_iter().collect();
+    let failed = event::warning_of_sidecar(view, claim, &["ProvisioningFailed"]);
+    let source = source::unusable(view, claim, driver);
+    let is_populated = source.iter().any(|finding| finding.cause == "Populator");
+    let one = |finding: Option<Finding>| finding.into_iter().collect::<Vec<_>>();
+    let stopped = [one(place), one(selector(claim)), source].into_iter().find(|found| !found.is_empty());
+    let stopped = stopped.unwrap_or_else(|| {
+        let attributes = attributes::unusable(view, claim, driver);
+        let secret = attributes.or_else(|| secret::of_claim(view, claim, class));
+        one(secret.or_else(|| topology::unmet(view, class, driver)))
+    });
+    if is_populated || stopped.first().is_some_and(|finding| is_before_provisioner(finding.cause)) {
+        return stopped;
+    }
+    if let Some(finding) = not_handed_over(view, claim, driver) {
+        return std::iter::once(finding).chain(stopped).collect();
     }
     let is_seen = event::is_by(view, claim, &format!("{driver}_"));
     let leader =
         idle(view, Sidecar::Provisioner, driver, is_seen).map(|finding| taken_over(finding, class, driver));
-    let mut findings: Vec<Finding> = Vec::new();
-    if let Some(stopped) = stopped {
-        findings.push(stopped.error(failed.map(|said| said.message)));
-        findings.extend(rest);
-    } else if let Some(said) = failed {
-        findings.push(refused(claim, driver, said));
-    } else if leader.is_none() {
-        findings.push(under_way(claim, driver));
+    let mut findings = stopped;
+    let was_asked = failed.as_ref().is_some_and(|said| code(&said.message).is_some());
+    let is_passed = findings.first().is_some_and(|finding| was_asked && is_of_topology(finding.cause));
+    match (findings.first_mut(), failed) {
+        (Some(_), Some(said)) if is_passed => findings.insert(0, refused(claim, driver, said)),
+        (Some(first), Some(said)) => first.error = first.error.take().or(Some(said.message)),
+        (None, Some(said)) => findings.push(refused(claim, driver, said)),
+        (None, None) if leader.is_none() => findings.push(under_way(claim, driver)),
+        (Some(_) | None, None) => {}
     }
     findings.splice(0..0, leader);
     findings
+}
+
+/// How long kube-controller-manager may take to hand a claim over.
+const HAND_OVER: SignedDuration = SignedDuration::from_secs(15);
+
+/// That kube-controller-manager has not told the provisioner of the claim, without which it ignores it.
+fn not_handed_over(view: &View, claim: &Value, driver: &str) -> Option<Finding> {
+    let until = created(claim)?.checked_add(HAND_OVER).ok()?;
+    if PROVISIONERS.iter().any(|key| !annotation(claim, key).is_empty()) {
+        return None;
+    }
+    if until > view.now {
+        view.changes_at(until);
+        return None;
+    }
+    let [key, _] = PROVISIONERS;
+    let happened =
+        format!("the claim has no annotation {key}, without which the provisioner of {driver} ignores it");
+    let finding = Finding::new(
+        "NotHandedOver",
+        Who::Admin,
+        happened,
+        "kube-controller-manager to write it: see that it runs",
+    );
+    Some(finding.run("kubectl -n kube-system get lease kube-controller-manager"))
+}
+
+/// Whether the cause counts only for drivers with topology: csi-provisioner passes it over for others, and asks them.
+fn is_of_topology(cause: &str) -> bool {
+    matches!(cause, "NodeWithoutDriver" | "LabelMissing" | "TopologyUnmet")
 }
 
 /// Whether the cause stands before csi-provisioner looks at the claim.

@@ -48,6 +48,12 @@ fn cloned(view: &View, claim: &Value, finalizer: &str) -> Finding {
     };
     let clones: Vec<&Value> = claims.iter().filter(is_clone).collect();
     let Some(first) = clones.first() else {
+        let volume = view.global(Kind::Volume, text(claim, "/spec/volumeName")).object();
+        if let Some(finding) =
+            volume.and_then(|it| idle(view, Sidecar::Provisioner, attachment::driver_of(it), true))
+        {
+            return finding;
+        }
         let happened = "no claim is being cloned from it any more".to_owned();
         return Finding::new(
             "ProtectionPending",
@@ -110,18 +116,22 @@ fn foreign(kind: &str, object: &Value, finalizer: &str) -> Finding {
     finding.run(format!("kubectl {within}get {kind} {} -o yaml", name(object)))
 }
 
-/// Why a volume that is being deleted, or that is released, stays.
+/// Why a volume that is being deleted stays.
 pub(crate) fn of_volume(view: &View, volume: &Value) -> Vec<Finding> {
     let driver = attachment::driver_of(volume);
-    let reason = |finalizer: &&str| match *finalizer {
-        "kubernetes.io/pv-protection" => bound(volume),
+    let reasons = |finalizer: &&str| match *finalizer {
+        "kubernetes.io/pv-protection" => bound(volume).into_iter().collect(),
         "external-provisioner.volume.kubernetes.io/finalizer" | "kubernetes.io/pv-controller" => {
-            (text(volume, "/status/phase") != "Bound").then(|| undeleted(view, volume, driver))
+            if text(volume, "/status/phase") == "Bound" {
+                Vec::new()
+            } else {
+                undeleted(view, volume, driver)
+            }
         }
         other if other.starts_with("external-attacher/") => attached(view, volume, driver, other),
-        other => Some(foreign("pv", volume, other)),
+        other => vec![foreign("pv", volume, other)],
     };
-    finalizers(volume).iter().filter_map(reason).map(|finding| finding.since(deleted(volume))).collect()
+    finalizers(volume).iter().flat_map(reasons).map(|finding| finding.since(deleted(volume))).collect()
 }
 
 fn claim_of(volume: &Value) -> String {
@@ -138,47 +148,44 @@ fn bound(volume: &Value) -> Option<Finding> {
     Some(finding.run(format!("kubectl -n {} delete pvc {name}", text(volume, "/spec/claimRef/namespace"))))
 }
 
-fn attached(view: &View, volume: &Value, driver: &str, finalizer: &str) -> Option<Finding> {
-    let attachments = attachment::of_volume(view, name(volume))?;
-    let Some(first) = attachments.first() else {
-        let waits = format!("csi-attacher to remove finalizer {finalizer}");
-        let finding = Finding::new("ProtectionPending", Who::Nobody, "the volume is attached nowhere", waits);
-        return Some(idle(view, Sidecar::Attacher, driver, true).unwrap_or(finding));
-    };
-    let happened = format!("the volume is still attached to node {}", text(first, "/spec/nodeName"));
-    let finding = Finding::new(
-        "StillAttached",
-        Who::Nobody,
-        happened,
-        format!("VolumeAttachment {} to go", name(first)),
-    );
-    Some(finding.run(format!("mooring explain va {}", name(first))))
+fn attached(view: &View, volume: &Value, driver: &str, finalizer: &str) -> Vec<Finding> {
+    let Some(attachments) = attachment::of_volume(view, name(volume)) else { return Vec::new() };
+    if let Some(first) = attachments.first() {
+        return still_attached(view, first);
+    }
+    let waits = format!("csi-attacher to remove finalizer {finalizer}");
+    let finding = Finding::new("ProtectionPending", Who::Nobody, "the volume is attached nowhere", waits);
+    vec![idle(view, Sidecar::Attacher, driver, true).unwrap_or(finding)]
+}
+
+/// That an attachment must go first, and why it does not.
+fn still_attached(view: &View, attachment: &Value) -> Vec<Finding> {
+    let happened = format!("the volume is still attached to node {}", text(attachment, "/spec/nodeName"));
+    let waits = format!("VolumeAttachment {} to go", name(attachment));
+    let (_, reasons) = attachment::reasons(view, attachment);
+    let who = reasons.first().map_or(Who::Nobody, |reason| reason.who);
+    let finding = Finding::new("StillAttached", who, happened, waits);
+    let finding = finding.run(format!("mooring explain va {}", name(attachment)));
+    std::iter::once(finding).chain(reasons).collect()
 }
 
 /// Why the volume behind the object is not deleted.
-pub(crate) fn undeleted(view: &View, volume: &Value, driver: &str) -> Finding {
+pub(crate) fn undeleted(view: &View, volume: &Value, driver: &str) -> Vec<Finding> {
     if let Some(first) = attachment::of_volume(view, name(volume)).unwrap_or_default().first() {
-        let happened = format!("the volume is still attached to node {}", text(first, "/spec/nodeName"));
-        let finding = Finding::new(
-            "StillAttached",
-            Who::Nobody,
-            happened,
-            format!("VolumeAttachment {} to go", name(first)),
-        );
-        return finding.run(format!("mooring explain va {}", name(first)));
+        return still_attached(view, first);
     }
     let said = event::warning(view, volume, &["VolumeFailedDelete"]);
     if let Some(finding) = idle(view, Sidecar::Provisioner, driver, said.is_some()) {
-        return finding.error(said.map(|said| said.message));
+        return vec![finding.error(said.map(|said| said.message))];
     }
     let show = format!("kubectl describe pv {}", name(volume));
+    let by = Sidecar::Provisioner.words(driver);
     let Some(said) = said else {
         let happened = format!("claim {} is gone, and the volume is to be deleted", claim_of(volume));
-        return Finding::new("Deleting", Who::Nobody, happened, format!("{driver} to answer DeleteVolume"))
-            .run(show);
+        return vec![Finding::new("Deleting", Who::Nobody, happened, format!("{by} to delete it")).run(show)];
     };
-    let happened =
-        format!("csi-provisioner of CSI driver {driver} could not delete the volume, and tries again");
-    let finding = Finding::new("DeleteFailed", Who::Storage, happened, format!("{driver} to delete it"));
-    finding.since(said.since).error(Some(said.message)).run(show)
+    let happened = format!("{by} could not delete the volume, and tries again");
+    let finding =
+        Finding::new("DeleteFailed", Who::Storage, happened, "the cause that the error names to be mended");
+    vec![finding.since(said.since).error(Some(said.message)).run(show)]
 }

@@ -50,6 +50,7 @@ impl Sidecar {
     pub(crate) fn words(self, driver: &str) -> String {
         match self {
             Self::SnapshotController => "snapshot-controller".to_owned(),
+            _ if driver.is_empty() => "who made the volume".to_owned(),
             _ if !is_csi(driver) => format!("external provisioner {driver}"),
             _ => format!("{} of CSI driver {driver}", self.program()),
         }
@@ -71,7 +72,7 @@ impl Sidecar {
 /// Why nobody acts, if nobody leads. `is_seen` says that the sidecar has left traces on the object: without a Lease it may run
 /// all the same, as not every one elects a leader.
 pub(crate) fn idle(view: &View, sidecar: Sidecar, driver: &str, is_seen: bool) -> Option<Finding> {
-    if !is_csi(driver) {
+    if !is_csi(driver) || (driver.is_empty() && sidecar != Sidecar::SnapshotController) {
         return None;
     }
     let lease = sidecar.lease(driver);

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::ask::Kind;
 use crate::event;
-use crate::field::{created, deleted, entry, is_true, list, name, namespace, text};
+use crate::field::{created, deleted, entry, is_true, list, name, namespace, text, uid};
 use crate::finding::{Finding, Who};
 use crate::snapshot;
 use crate::view::{Look, View};
@@ -55,6 +55,13 @@ impl Source<'_> {
     pub(crate) fn is_claim(&self, namespace: &str, name: &str) -> bool {
         self.kind == "PersistentVolumeClaim" && (self.namespace, self.name) == (namespace, name)
     }
+}
+
+/// The claim that it is to be a clone of, if that has no volume of its own.
+pub(crate) fn claim_of<'a>(view: &'a View, claim: &Value) -> Option<&'a Value> {
+    let source = of(claim).filter(|source| source.kind == "PersistentVolumeClaim")?;
+    let object = view.one(Kind::Claim, source.namespace, source.name).object()?;
+    (text(object, "/spec/volumeName").is_empty() && uid(object) != uid(claim)).then_some(object)
 }
 
 /// Why the claim cannot be filled yet. `driver` is who makes the volume.
@@ -129,9 +136,10 @@ fn of_snapshot(view: &View, claim: &Value, source: &Source<'_>, driver: &str) ->
     }
     let (_, reasons) = snapshot::reasons(view, object);
     if !reasons.is_empty() && !is_true(object, "/status/readyToUse") {
+        let who = reasons.first().map_or(Who::Nobody, |reason| reason.who);
         let happened = format!("the claim is to be filled from {}, which is not ready", source.words());
         let finding =
-            Finding::new("SourceNotReady", Who::Nobody, happened, format!("{} to be ready", source.words()));
+            Finding::new("SourceNotReady", who, happened, format!("{} to be ready", source.words()));
         let finding =
             finding.run(format!("mooring explain snapshot {} -n {}", source.name, source.namespace));
         return std::iter::once(finding).chain(reasons).collect();

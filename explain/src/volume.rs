@@ -16,11 +16,15 @@ pub(crate) fn reasons(view: &View, volume: &Value) -> (String, Vec<Finding>) {
     let claim =
         format!("{}/{}", text(volume, "/spec/claimRef/namespace"), text(volume, "/spec/claimRef/name"));
     if deleted(volume).is_some() {
-        return (format!("being deleted ({phase})"), removal::of_volume(view, volume));
+        let mut findings = removal::of_volume(view, volume);
+        if findings.is_empty() {
+            findings.push(waits_for_claim(volume, &claim).since(deleted(volume)));
+        }
+        return (format!("being deleted ({phase})"), findings);
     }
     let since = time(volume, "/status/lastPhaseTransitionTime");
     let (state, findings) = match phase {
-        "Released" => (format!("Released by claim {claim}"), vec![released(view, volume, &claim)]),
+        "Released" => (format!("Released by claim {claim}"), released(view, volume, &claim)),
         "Failed" => ("Failed".to_owned(), vec![failed(volume)]),
         "Bound" => (format!("Bound to claim {claim}"), bound(view, volume, &claim)),
         _ => (phase.to_owned(), available(view, volume, &claim)),
@@ -29,7 +33,7 @@ pub(crate) fn reasons(view: &View, volume: &Value) -> (String, Vec<Finding>) {
     (state, findings.into_iter().map(|finding| finding.since(since)).collect())
 }
 
-fn released(view: &View, volume: &Value, claim: &str) -> Finding {
+fn released(view: &View, volume: &Value, claim: &str) -> Vec<Finding> {
     let policy = text(volume, "/spec/persistentVolumeReclaimPolicy");
     if policy == "Delete" {
         return removal::undeleted(view, volume, attachment::driver_of(volume));
@@ -39,10 +43,17 @@ fn released(view: &View, volume: &Value, claim: &str) -> Finding {
     let waits = "somebody to save the data and delete the PersistentVolume, or to free it for a new claim";
     let finding = Finding::new("Retained", Who::Admin, happened, waits)
         .run(format!("kubectl delete pv {}", name(volume)));
-    finding.run(format!(
+    vec![finding.run(format!(
         "kubectl patch pv {} --type=json -p='[{{\"op\":\"remove\",\"path\":\"/spec/claimRef\"}}]'",
         name(volume)
-    ))
+    ))]
+}
+
+/// A volume whose finalizers are those of somebody who acts only once the claim is gone.
+fn waits_for_claim(volume: &Value, claim: &str) -> Finding {
+    let happened = format!("the volume is to be deleted, and belongs to claim {claim}");
+    let finding = Finding::new("Bound", Who::Owner, happened, format!("claim {claim} to be deleted"));
+    finding.run(format!("kubectl describe pv {}", name(volume)))
 }
 
 fn failed(volume: &Value) -> Finding {

@@ -67,13 +67,87 @@ fn answer_changes_when_the_lease_runs_out() {
 
 #[test]
 fn provisioner_of_another_kind_has_another_lease() {
-    let objects = [class(json!({"provisioner": "rancher.io/local-path"})), claim(json!({}))];
+    let annotations = json!({"volume.kubernetes.io/storage-provisioner": "rancher.io/local-path"});
+    let claim = claim(json!({"metadata": {"annotations": annotations}}));
+    let objects = [class(json!({"provisioner": "rancher.io/local-path"})), claim];
     let answer = World::of(objects).explain(Kind::Claim, "data").unwrap();
     let [finding] = &answer.findings[..] else { panic!("{answer:?}") };
     assert_eq!(
         (finding.cause, finding.happened.as_str()),
         ("Provisioning", "external provisioner rancher.io/local-path has the claim")
     );
+}
+
+#[test]
+fn what_kube_controller_manager_said_before_is_over() {
+    let mut objects = served(json!({}));
+    let mut said = warning("data", "ProvisioningFailed", "storageclass.storage.k8s.io \"fast\" not found");
+    said["source"] = json!({"component": "persistentvolume-controller"});
+    objects.push(said);
+    assert_eq!(causes(objects), ["Provisioning"]);
+}
+
+#[test]
+fn claim_that_nobody_handed_over_is_ignored() {
+    let mut objects = served(json!({}));
+    objects[2]["metadata"]["annotations"].take();
+    assert_eq!(causes(objects.clone()), ["NotHandedOver"]);
+    objects[2]["metadata"]["creationTimestamp"] = json!("2026-11-30T11:59:50Z");
+    let answer = World::of(objects).explain(Kind::Claim, "data").unwrap();
+    assert_eq!(answer.findings[0].cause, "Provisioning", "it takes a moment");
+    assert_eq!(answer.again.unwrap().to_string(), "2026-11-30T12:00:05Z");
+}
+
+#[test]
+fn pod_that_waits_for_something_else_is_no_matter_of_the_claim() {
+    let with = |status: Value| {
+        causes([
+            bound(json!({})),
+            volume(json!({})),
+            pod(json!({"spec": {"nodeName": ""}, "status": status})),
+        ])
+    };
+    let unscheduled = |message: &str| {
+        json!({
+            "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}],
+        })
+    };
+    assert_eq!(with(unscheduled("0/3 nodes are available: 3 Insufficient cpu.")), Vec::<&str>::new());
+    assert_eq!(with(unscheduled("1 node(s) had volume node affinity conflict.")), ["VolumeElsewhere"]);
+    let pulls = json!({"containerStatuses": [{"state": {"waiting": {"reason": "ImagePullBackOff"}}}]});
+    let mount = warning("app", "FailedMount", "timed out");
+    let objects = [bound(json!({})), volume(json!({})), pod(json!({"status": pulls})), mount];
+    assert_eq!(causes(objects), Vec::<&str>::new(), "images are pulled once volumes are mounted");
+}
+
+#[test]
+fn source_without_a_volume_is_followed() {
+    let mut objects = served(json!({}));
+    objects[2]["spec"]["dataSource"] = json!({"kind": "PersistentVolumeClaim", "name": "source"});
+    let mut source = claim(json!({"metadata": {"name": "source", "uid": "uid-source"}}));
+    source["spec"]["storageClassName"] = json!("nowhere");
+    objects.push(source);
+    assert_eq!(causes(objects.clone()), ["SourceNotReady", "ClassMissing"]);
+    objects[2]["spec"]["dataSource"]["name"] = json!("data");
+    assert_eq!(causes(objects), ["SourceNotReady"], "a clone of itself");
+}
+
+#[test]
+fn driver_without_topology_is_asked_all_the_same() {
+    let late = json!({"volumeBindingMode": "WaitForFirstConsumer"});
+    let mut objects = served(late);
+    objects[2]["metadata"]["annotations"]["volume.kubernetes.io/selected-node"] = json!("n");
+    objects.push(object(Kind::Node, "n", json!({})));
+    assert_eq!(causes(objects.clone()), ["NodeWithoutDriver"]);
+    objects.push(warning(
+        "data",
+        "ProvisioningFailed",
+        "error generating accessibility requirements: no topology key",
+    ));
+    assert_eq!(causes(objects.clone()), ["NodeWithoutDriver"]);
+    objects.pop();
+    objects.push(warning("data", "ProvisioningFailed", "rpc error: code = Internal desc = x"));
+    assert_eq!(causes(objects), ["DriverError", "NodeWithoutDriver"]);
 }
 
 #[test]
@@ -197,7 +271,13 @@ fn volume_that_is_released_is_deleted_or_kept() {
     };
     assert_eq!(released(json!({"persistentVolumeReclaimPolicy": "Retain"}), vec![]), ["Retained"]);
     assert_eq!(released(json!({}), vec![]), ["Deleting"]);
-    assert_eq!(released(json!({}), vec![attachment(json!({}))]), ["StillAttached"]);
+    assert_eq!(
+        released(
+            json!({}),
+            vec![attachment(json!({"status": {"attached": true}})), object(Kind::Node, "n", json!({}))]
+        ),
+        ["StillAttached"]
+    );
     let mut failed =
         warning("pv", "VolumeFailedDelete", "rpc error: code = FailedPrecondition desc = in use");
     failed["metadata"]["namespace"] = json!("default");
