@@ -21,7 +21,8 @@
 //!   which ones.
 //!
 //! `Differs:` upstream leaks the volume. The price: a new request waits for a write, which counts against `--kube-api-qps`; if the
-//! write fails, the claim gets an event and is retried. `--volume-intents=false` makes ours leak too, and so does a service
+//! write fails, the claim gets an event and is retried. A request of more than 200,000 bytes is not written down; it is sent all
+//! the same, and the claim gets the event `RequestNotWrittenDown` once. `--volume-intents=false` makes ours leak too, and so does a service
 //! account that may not get, create and update Leases; one log line says so. The first Lease stays when it is empty, to be used
 //! again, also after csi-provisioner is uninstalled, and without the right to delete Leases all stay. Remove those of a driver then, with
 //! `kubectl delete lease --namespace <namespace> <names>`; `kubectl get lease --namespace <namespace>` lists them as
