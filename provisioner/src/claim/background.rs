@@ -1,8 +1,8 @@
 //! Requests that were sent and have no final answer: the driver may have made a volume for each.
 //!
-//! Only a final answer to the request itself settles it. A class that is made anew leads to another request, whose
-//! refusal says nothing about the first. A volume that is handed out settles all that have its name. All of a claim have one,
-//! unless csi-provisioner was started with other flags in between.
+//! Only a final answer to the request itself settles it. A class that is created again makes another request, whose refusal does
+//! not settle the old one. A volume that is handed out settles all requests of its name. A claim's requests have one name, unless
+//! csi-provisioner was started with other flags in between.
 
 use std::sync::Arc;
 
@@ -93,7 +93,7 @@ impl Background {
 
     /// The request to send again; `None` when it is the turn of the claim's present class, which is another.
     ///
-    /// A class made anew may mend what keeps the driver from a final answer, so it comes first, then they take turns.
+    /// The request of a class that was created again goes first, because it may mend the error. Then the requests take turns.
     /// `Differs:` upstream forgets what it has sent with the old class, and with it the volume that was made.
     pub(crate) fn next(&self, present: Option<&Class>) -> Option<&Sent> {
         let is_new = |class: &Class| {

@@ -1,8 +1,9 @@
 //! Calls CreateVolume, and never lets two claims have one volume.
 //!
 //! Two claims may get the same volume name if `--volume-name-uuid-length` is short. The driver then answers the second
-//! call with the first claim's volume. So the name is reserved and looked for before the call, and the volume's id is
-//! looked for after it, unless the volume is stored as an in-tree one, whose id no cache has. `Differs:` upstream lets the
+//! call with the first claim's volume. So before the call we reserve the name, and check whether a PersistentVolume has it. After the
+//! call we check whether another PersistentVolume has the volume's id. In-tree volumes skip the second check: no cache has their
+//! ids. `Differs:` upstream lets the
 //! claims share the volume, and deletes it with the first of them.
 
 use std::collections::BTreeMap;
@@ -142,8 +143,8 @@ impl Claims {
         self.config.node.as_ref().is_some_and(|node| node.is_out_of_reach(known))
     }
 
-    /// Whether the object is the one that is to be stored, or the volume's at least. An in-tree object does not show its
-    /// volume's id in the cache: that it is for the claim must do.
+    /// Whether the object has the volume that is to be stored. For CSI the ids are compared. The cache has no id of an in-tree
+    /// volume, so the claim's PersistentVolume counts as stored.
     pub(super) fn is_stored(&self, known: &Volume, unsaved: &Unsaved) -> bool {
         match unsaved.in_tree {
             Some(_) => known.spec.csi.is_none(),
@@ -201,8 +202,8 @@ impl Claims {
     /// What to send: what was sent before, or what follows from the claim and its class now.
     ///
     /// `Differs:` while a request may be under way, ours sends the same one again until the driver gives a final answer, even
-    /// if claim or class have changed since. Upstream makes each request from the claim and class as they are, so that a
-    /// changed class meets a volume of the same name that is half made. The change counts for the next request.
+    /// if claim or class have changed since. Upstream builds each request from the current claim and class. After a class has changed, its
+    /// new request may reach a half-made volume of the same name. Here the change counts for the next request.
     pub(super) async fn request(
         &self,
         attempt: Attempt,

@@ -177,8 +177,8 @@ pub(crate) enum ProvisionError {
 impl ProvisionError {
     /// The state that the error leaves the claim in. For `topology` and `node` see [`after_error`].
     ///
-    /// `Differs:` a useless volume that was deleted again is the end of its request. Upstream sends it again, for a claim that
-    /// is gone without end.
+    /// `Differs:` when we delete an unusable volume, its request ends. Upstream sends the request again; if the claim is gone, it
+    /// does so for ever.
     pub(crate) fn state(&self, topology: bool, node: bool) -> State {
         match self {
             Self::NotSupported(_)
