@@ -7,9 +7,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kubernetes::waiting::Floor;
+use kubernetes::waiting::{Floor, passed};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::queue::ClaimId;
 
@@ -74,14 +74,8 @@ impl Unplaced {
     pub(super) async fn take_late(&self) -> Vec<ClaimId> {
         loop {
             let due = self.state().floor.next_due();
-            let at_due = async {
-                match due {
-                    Some(due) => sleep_until(due).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
-                () = at_due => {}
+                () = passed(due) => {}
                 () = self.postponed.notified() => continue,
             }
             let mut state = self.state();

@@ -16,10 +16,9 @@ use kube::runtime::watcher::{self, Event, watcher};
 use serde_json::json;
 
 use crate::latency::Times;
-use crate::stand::{Programs, Stand, quiet, until_logged};
+use crate::stand::{DRIVER, Programs, Stand, quiet, until_logged};
 use crate::usage::{Memory, cpu, memory};
 
-const DRIVER: &str = "hostpath.csi.k8s.io";
 /// A bound on every wait.
 const PATIENCE: Duration = Duration::from_secs(900);
 /// Requests of ours in flight.

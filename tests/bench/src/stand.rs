@@ -9,10 +9,16 @@ use cluster::apply::documents;
 use cluster::binaries::{Binary, Progress, ensure};
 use cluster::built::cargo;
 use cluster::{ControlPlane, Options, Process};
-use serde_json::Value;
+use k8s_openapi::api::storage::v1::CSINode;
+use kube::Api;
+use kube::api::PostParams;
+use serde_json::{Value, json};
 
 use crate::audit::Audit;
 use crate::usage::cpu;
+
+/// The driver's name.
+pub(crate) const DRIVER: &str = "hostpath.csi.k8s.io";
 
 /// The executables that are measured.
 pub(crate) struct Programs {
@@ -116,6 +122,19 @@ impl Stand {
             mooring: programs.mooring.clone(),
             _folder: folder,
         })
+    }
+
+    /// Makes nodes, all called as the driver's own node.
+    pub(crate) async fn nodes(&self, count: usize) -> Result<()> {
+        let csi_nodes: Api<CSINode> = Api::all(self.client.clone());
+        for number in 0..count {
+            let node = json!({
+                "metadata": {"name": format!("node-{number}")},
+                "spec": {"drivers": [{"name": DRIVER, "nodeID": "node-1", "topologyKeys": null}]},
+            });
+            csi_nodes.create(&PostParams::default(), &serde_json::from_value(node)?).await?;
+        }
+        Ok(())
     }
 
     /// The driver's process.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 /// Shortest time between the first time that somebody is woken and the second.
 const FIRST: Duration = Duration::from_secs(1);
@@ -24,6 +24,14 @@ struct Woken {
     due: Option<Instant>,
     /// Whether it was woken in the pass that is going on, or after it.
     is_new: bool,
+}
+
+/// Resolves at this time; never without one.
+pub async fn passed(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Who was woken, and when again.

@@ -13,6 +13,6 @@ mod secret;
 mod uncached;
 mod waiters;
 
-pub use floor::Floor;
+pub use floor::{Floor, passed};
 pub use uncached::{Kind, Seen, Uncached};
 pub use waiters::{On, Waiting};

@@ -24,9 +24,9 @@ use std::time::Duration;
 use base::metrics::Metrics;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
-use super::floor::Floor;
+use super::floor::{Floor, passed};
 use super::secret::pause;
 use crate::api::{self, Objects};
 use crate::object::{
@@ -196,14 +196,8 @@ impl<W: Clone + Eq + Hash + Send + Sync + 'static> Uncached<W> {
     async fn wake_late(&self) {
         loop {
             let due = self.state().floor.next_due();
-            let at_due = async {
-                match due {
-                    Some(due) => sleep_until(due).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
-                () = at_due => {}
+                () = passed(due) => {}
                 () = self.postponed.notified() => continue,
             }
             let woken = self.state().floor.take_due(Instant::now());

@@ -13,17 +13,16 @@ use cluster::Process;
 use csi::{CallLog, Client, Connection, DialOptions, Endpoint, v1};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::PersistentVolume;
-use k8s_openapi::api::storage::v1::{CSINode, VolumeAttachment};
+use k8s_openapi::api::storage::v1::VolumeAttachment;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::runtime::watcher::{self, Event, watcher};
 use serde_json::json;
 
-use crate::stand::{Programs, Stand, quiet, until_logged};
+use crate::stand::{DRIVER, Programs, Stand, quiet, until_logged};
 use crate::usage::{Memory, cpu, memory};
 use figures::{Figures, Phase, compare};
 
-const DRIVER: &str = "hostpath.csi.k8s.io";
 /// A bound on every wait.
 const PATIENCE: Duration = Duration::from_secs(900);
 /// Requests of ours in flight.
@@ -215,15 +214,7 @@ async fn prepare(stand: &Stand, volumes: usize, nodes: usize) -> Result<()> {
         .buffer_unordered(32)
         .try_collect::<Vec<()>>()
         .await?;
-    let csi_nodes: Api<CSINode> = Api::all(stand.client.clone());
-    for number in 0..nodes {
-        let node = json!({
-            "metadata": {"name": format!("node-{number}")},
-            "spec": {"drivers": [{"name": DRIVER, "nodeID": "node-1", "topologyKeys": null}]},
-        });
-        csi_nodes.create(&PostParams::default(), &serde_json::from_value(node)?).await?;
-    }
-    Ok(())
+    stand.nodes(nodes).await
 }
 
 async fn volume(driver: &Client, objects: &Api<PersistentVolume>, number: usize) -> Result<()> {

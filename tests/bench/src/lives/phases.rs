@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
-use k8s_openapi::api::storage::v1::{CSINode, VolumeAttachment};
+use k8s_openapi::api::storage::v1::VolumeAttachment;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::watcher::{self, Event, watcher};
@@ -16,9 +16,8 @@ use tokio::task::JoinHandle;
 use super::figures::{Phase, PhaseFigures, Size};
 use super::sets::Sidecars;
 use crate::latency::Times;
-use crate::stand::Stand;
+use crate::stand::{DRIVER, Stand};
 
-const DRIVER: &str = "hostpath.csi.k8s.io";
 /// A bound on every wait.
 const PATIENCE: Duration = Duration::from_secs(1800);
 /// Requests of ours in flight.
@@ -32,15 +31,7 @@ pub(super) async fn prepare(stand: &Stand, nodes: usize) -> Result<()> {
         "allowVolumeExpansion": true,
     });
     stand.control_plane.apply_object(class, "").await?;
-    let csi_nodes: Api<CSINode> = Api::all(stand.client.clone());
-    for number in 0..nodes {
-        let node = json!({
-            "metadata": {"name": format!("node-{number}")},
-            "spec": {"drivers": [{"name": DRIVER, "nodeID": "node-1", "topologyKeys": null}]},
-        });
-        csi_nodes.create(&PostParams::default(), &serde_json::from_value(node)?).await?;
-    }
-    Ok(())
+    stand.nodes(nodes).await
 }
 
 /// Runs one phase for all volumes.

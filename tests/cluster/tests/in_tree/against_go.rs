@@ -210,7 +210,7 @@ impl Site<'_> {
         self.stand.control_plane.node(self.short, &BTreeMap::new(), &[node]).await.expect("a node");
         let stand_in = ids::before(&self.socket("sock"), &self.socket("ids"), self.plugin).await;
         let mut sidecars = self.sidecars(who);
-        let seen = if self.lives { self.life(&stand_in).await } else { self.failure(who).await };
+        let seen = if self.lives { self.life(&stand_in, who).await } else { self.failure(who).await };
         for process in &mut sidecars {
             process.kill();
         }
@@ -229,7 +229,7 @@ impl Site<'_> {
     }
 
     /// The life of a claim; what there is after each step of it.
-    async fn life(&self, driver: &StandIn) -> BTreeMap<&'static str, Value> {
+    async fn life(&self, driver: &StandIn, who: Implementation) -> BTreeMap<&'static str, Value> {
         let mut seen = BTreeMap::new();
         self.ask().await;
         self.until("a bound claim", async || self.claim().await["status"]["phase"] == "Bound").await;
@@ -270,7 +270,7 @@ impl Site<'_> {
         assert!(events.len() >= 3, "{events:?}");
         seen.insert("5 events", names.hidden(&json!(events)));
         self.forget().await;
-        let asked = driver.asked();
+        let mut asked = driver.asked();
         for method in [
             "CreateVolume",
             "ControllerPublishVolume",
@@ -278,8 +278,12 @@ impl Site<'_> {
             "ControllerUnpublishVolume",
             "DeleteVolume",
         ] {
-            assert_eq!(asked.iter().filter(|one| one.starts_with(method)).count(), 1, "{asked:?}");
+            // The Go sidecars sometimes send a request twice.
+            let times = asked.iter().filter(|one| one.starts_with(method)).count();
+            assert!(times == 1 || (times > 1 && who == Implementation::Go), "{asked:?}");
         }
+        asked.sort();
+        asked.dedup();
         seen.insert("6 requests", names.hidden(&json!(asked)));
         seen
     }
