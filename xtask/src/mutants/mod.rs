@@ -94,6 +94,7 @@ impl Tool {
             }
             let output = self.output.join(format!("{}-{number}", part.name));
             let mut command = self.command(part);
+            command.args(["--timeout", &judge.patience().to_string()]);
             command.arg("--output").arg(&output);
             for survivor in &score.survivors {
                 command.args(["--re", &exactly(survivor)]);
@@ -109,17 +110,7 @@ impl Tool {
 
     fn command(&self, part: &Part) -> Command {
         let mut command = Command::new(&self.executable);
-        command.args([
-            "mutants",
-            "--no-shuffle",
-            "--jobs",
-            "1",
-            // Of building and running the tests of a judge in another package.
-            "--timeout",
-            "600",
-            "--build-timeout",
-            "600",
-        ]);
+        command.args(["mutants", "--no-shuffle", "--jobs", "1", "--build-timeout", "600"]);
         command.args(part.files.iter().flat_map(|files| ["--file", files]));
         command.current_dir(root()).env("CARGO_INCREMENTAL", "1").env("CARGO_TARGET_DIR", &self.target);
         command

@@ -19,6 +19,13 @@ pub(super) struct Judge {
     pub(super) arguments: &'static [&'static str],
 }
 
+impl Judge {
+    /// How many seconds its tests may take. Those of another package are built in that time too.
+    pub(super) fn patience(&self) -> u32 {
+        if self.arguments.contains(&"--package") { 600 } else { 90 }
+    }
+}
+
 /// The unit tests of the package that is broken.
 const UNIT: Judge = Judge { arguments: &["--lib"] };
 
