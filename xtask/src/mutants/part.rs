@@ -38,10 +38,7 @@ pub(super) const PARTS: &[Part] = &[
     Part {
         name: "lease",
         files: &["common/kubernetes/src/lease/*.rs"],
-        judges: &[
-            judge(&["--lib", "lease"]),
-            judge(&["--package", "sim", "--test", "provisioner", "leadership"]),
-        ],
+        judges: &[judge(&["--lib", "lease"])],
     },
     Part {
         name: "queue",
