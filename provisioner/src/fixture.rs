@@ -7,6 +7,7 @@ use std::time::Duration;
 use translation::Plugins;
 
 use crate::config::{Capabilities, Config};
+use crate::node::NodeSettings;
 
 /// The driver of the tests.
 pub(crate) const DRIVER: &str = "test-driver";
@@ -40,6 +41,17 @@ pub(crate) fn config() -> Config {
         plugins: Plugins::default(),
         intents: None,
         can: Capabilities { controller: true, create_delete: true, ..Capabilities::default() },
+    }
+}
+
+/// The settings of node `node-1`.
+pub(crate) fn node() -> NodeSettings {
+    NodeSettings {
+        name: "node-1".into(),
+        segments: [("host".to_owned(), "node-1".to_owned()), ("zone".to_owned(), "z1".to_owned())].into(),
+        immediate: true,
+        base_delay: Duration::from_secs(20),
+        max_delay: Duration::from_secs(60),
     }
 }
 

@@ -125,18 +125,8 @@ fn fnv1a_32(text: &str) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::{claim_from, class_from, volume};
+    use crate::fixture::{claim_from, class_from, node, volume};
     use serde_json::json;
-
-    fn node() -> NodeSettings {
-        NodeSettings {
-            name: "node-1".into(),
-            segments: [("host".to_owned(), "node-1".to_owned()), ("zone".to_owned(), "z1".to_owned())].into(),
-            immediate: true,
-            base_delay: Duration::from_secs(20),
-            max_delay: Duration::from_secs(60),
-        }
-    }
 
     #[test]
     fn claim_is_owned_by_its_node_or_open_to_all() {

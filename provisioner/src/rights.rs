@@ -16,6 +16,8 @@ enum When {
     Updates,
     /// Not every node reaches every volume, or capacities are published.
     Nodes,
+    /// A provisioner on each node, and volumes are made from sources that other nodes' requests may hold.
+    OtherNodes,
     /// The driver restores snapshots.
     Snapshots,
     /// The gate CrossNamespaceVolumeDataSource is on.
@@ -26,7 +28,7 @@ enum When {
     Secrets,
 }
 
-const RIGHTS: [(When, Need); 13] = [
+const RIGHTS: [(When, Need); 14] = [
     (
         When::Always,
         Need::cluster("", "persistentvolumes", &["get", "list", "watch", "create", "patch", "delete"]),
@@ -37,6 +39,7 @@ const RIGHTS: [(When, Need); 13] = [
     (When::Attaches, Need::cluster("storage.k8s.io", "volumeattachments", &["get", "list", "watch"])),
     (When::Nodes, Need::cluster("", "nodes", &["list", "watch"])),
     (When::Nodes, Need::cluster("storage.k8s.io", "csinodes", &["get", "list", "watch"])),
+    (When::OtherNodes, Need::cluster("storage.k8s.io", "csinodes", &["get"])),
     (When::Updates, Need::cluster("", "persistentvolumeclaims", &["update"])),
     (
         When::Snapshots,
@@ -48,8 +51,8 @@ const RIGHTS: [(When, Need); 13] = [
     (When::Secrets, Need::cluster("", "secrets", &["get"])),
 ];
 
-/// What capacities need, in the namespace of their objects.
-const LOCAL: [(&str, Need); 3] = [
+/// What capacities need, in the namespace of their objects, and what is optional in that of leader election.
+const LOCAL: [(&str, Need); 4] = [
     (
         "Only with --enable-capacity.",
         Need {
@@ -67,6 +70,10 @@ const LOCAL: [(&str, Need); 3] = [
         "Only with --enable-capacity and --capacity-ownerref-level=2.",
         Need { group: "apps", resource: "replicasets", verbs: &["get"], namespaced: true },
     ),
+    (
+        "Without it, Leases of intents stay when they are empty.",
+        Need { group: "coordination.k8s.io", resource: "leases", verbs: &["delete"], namespaced: true },
+    ),
 ];
 
 /// The rights to review at start in the namespace of capacity objects. Without the others the process does not start.
@@ -82,6 +89,10 @@ pub(crate) fn needs(config: &Config) -> Vec<Need> {
         When::Attaches => config.can.publish,
         When::Updates => config.uses_topology() || config.node.is_some() || config.can.clones,
         When::Nodes => config.node.is_none() && (config.uses_topology() || config.capacity.is_some()),
+        When::OtherNodes => {
+            let sources = config.can.snapshots || config.can.clones;
+            config.node.is_some() && config.intents.is_some() && sources
+        }
         When::Snapshots => config.can.snapshots,
         When::Grants => config.cross_namespace,
         When::Secrets | When::Attributes => false,
@@ -124,6 +135,9 @@ mod tests {
                 When::Attaches => "Only for drivers that attach volumes: an attached volume is not deleted.",
                 When::Updates => "Only for drivers with topology or clones, or with --node-deployment.",
                 When::Nodes => "Only for drivers with topology, or with --enable-capacity.",
+                When::OtherNodes => {
+                    "Only with --node-deployment, for drivers that clone volumes or restore snapshots."
+                }
                 When::Snapshots => "Only for drivers that restore snapshots.",
                 When::Grants => "Only with the feature gate CrossNamespaceVolumeDataSource.",
                 When::Attributes => "Only where claims name VolumeAttributesClasses.",
@@ -139,6 +153,19 @@ mod tests {
             "the rules should be:\n{}",
             expected.join("and of the Role:\n")
         );
+    }
+
+    #[test]
+    fn nodes_are_read_for_the_sources_that_other_nodes_hold() {
+        let place = || Some(crate::intent::place::Place::new("ns".into(), "driver", Some("node-1")));
+        let reads = |config: &Config| needs(config).iter().any(|need| need.resource == "csinodes");
+        let mut config =
+            Config { node: Some(crate::fixture::node()), intents: place(), ..crate::fixture::config() };
+        assert!(!reads(&config));
+        config.can.clones = true;
+        assert!(reads(&config));
+        config.intents = None;
+        assert!(!reads(&config));
     }
 
     #[test]

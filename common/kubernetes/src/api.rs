@@ -221,6 +221,25 @@ impl Objects {
     }
 }
 
+impl Objects {
+    /// Deletes an object if it still has this resourceVersion (409 when that has changed). It counts as deleted if there is
+    /// none of that name.
+    pub async fn delete_unchanged<W: Wire>(
+        &self,
+        namespace: &str,
+        name: &str,
+        version: &str,
+    ) -> Result<(), Error> {
+        let preconditions = Preconditions { uid: None, resource_version: Some(version.to_owned()) };
+        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        let request = path::<W>(namespace).delete(name, &params).map_err(Error::BuildRequest)?;
+        match self.write(request).await {
+            Err(error) if !is_missing(&error, name) => Err(error),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+}
+
 /// Objects of one page of a list.
 const PAGE: u32 = 500;
 

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use base::queue::Place;
-use kubernetes::object::{Key, Uid, Volume};
+use kubernetes::object::Uid;
 
 use super::background::Sent;
-use super::name::volume_name;
+use super::name::is_name_for;
 use super::queue::ClaimId;
 use super::reconcile::Claims;
 use crate::intent::log::Intents;
@@ -34,22 +34,17 @@ impl Claims {
     }
 
     /// A request that an earlier process may have sent: it is sent again until there is a final answer, unless the volume
-    /// has its object. Another node's object for the claim is not that of what was made here. A request that does not bear its
+    /// has its object ([`Claims::has_volume`]). One that an earlier process has sent with other flags keeps its name. A request
+    /// that does not bear its
     /// claim's name is not ours.
     pub(crate) fn adopt(&self, sent: Sent) {
-        let name = volume_name(&self.config, &sent.claim.meta.uid.to_string());
-        if name.as_deref() != Some(&*sent.prepared.name) || sent.prepared.request.name != sent.prepared.name {
+        let own = is_name_for(&sent.prepared.name, &sent.claim.meta.uid.to_string());
+        if !own || sent.prepared.request.name != sent.prepared.name {
             base::warn!("Ignoring a request that was written down under another name than its claim's";
                 "claim" => sent.claim.meta.key, "name" => sent.prepared.name);
             return;
         }
-        let (uid, id) = (sent.claim.meta.uid.clone(), ClaimId::of(&sent.claim));
-        let known = self.volumes.get(&Key::cluster(&sent.prepared.name));
-        let is_for = |known: &Volume| known.claim.as_ref().is_some_and(|holder| holder.uid == uid);
-        if known.is_some_and(|known| is_for(&known) && !self.is_out_of_reach(&known)) {
-            self.intents.retain(&uid, &[]);
-            return;
-        }
+        let id = ClaimId::of(&sent.claim);
         self.memory().keep(sent);
         self.queue.add(id, Place::lane(0));
     }

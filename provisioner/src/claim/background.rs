@@ -1,7 +1,8 @@
 //! Requests that were sent and have no final answer: the driver may have made a volume for each.
 //!
-//! Only a final answer to the request itself settles it. A class that is made anew leads to another request, whose
-//! refusal says nothing about the first. A volume that is handed out settles all: they have one name.
+//! Only a final answer to the request itself settles it. A class that is created again makes another request, whose refusal does
+//! not settle the old one. A volume that is handed out settles all requests of its name. A claim's requests have one name, unless
+//! csi-provisioner was started with other flags in between.
 
 use std::sync::Arc;
 
@@ -49,6 +50,16 @@ impl Background {
         self.given_up = true;
     }
 
+    /// The name that the next request gives its volume.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.sent.first().map(|sent| &*sent.prepared.name)
+    }
+
+    /// There is a volume of this name.
+    pub(crate) fn settle_named(&mut self, name: &str) {
+        self.sent.retain(|sent| sent.prepared.name != name);
+    }
+
     /// uids of the classes whose requests are under way.
     pub(crate) fn classes(&self) -> Vec<Uid> {
         self.sent.iter().map(|sent| sent.class.meta.uid.clone()).collect()
@@ -82,7 +93,7 @@ impl Background {
 
     /// The request to send again; `None` when it is the turn of the claim's present class, which is another.
     ///
-    /// A class made anew may mend what keeps the driver from a final answer, so it comes first, then they take turns.
+    /// The request of a class that was created again goes first, because it may mend the error. Then the requests take turns.
     /// `Differs:` upstream forgets what it has sent with the old class, and with it the volume that was made.
     pub(crate) fn next(&self, present: Option<&Class>) -> Option<&Sent> {
         let is_new = |class: &Class| {

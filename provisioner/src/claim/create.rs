@@ -1,12 +1,12 @@
 //! Calls CreateVolume, and never lets two claims have one volume.
 //!
 //! Two claims may get the same volume name if `--volume-name-uuid-length` is short. The driver then answers the second
-//! call with the first claim's volume. So the name is reserved and looked for before the call, and the volume's id is
-//! looked for after it, unless the volume is stored as an in-tree one, whose id no cache has. `Differs:` upstream lets the
+//! call with the first claim's volume. So before the call we reserve the name, and check whether a PersistentVolume has it. After the
+//! call we check whether another PersistentVolume has the volume's id. In-tree volumes skip the second check: no cache has their
+//! ids. `Differs:` upstream lets the
 //! claims share the volume, and deletes it with the first of them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use csi::v1;
 use kubernetes::api;
@@ -34,32 +34,50 @@ use crate::migration::in_tree;
 const CLEANUP_TRIES: usize = 5;
 impl Claims {
     /// Whether the claim's volume has its object already. The name is reserved for the claim then, if names may collide,
-    /// until [`Claims::free`]. `was_sent`: this process, or the one before, has sent a request for the claim. Then an object
-    /// that another node has made for the claim is not about what may be made here.
-    pub(super) async fn has_volume(
-        &self,
-        claim: &Claim,
-        name: &str,
-        was_sent: bool,
-    ) -> Result<bool, ProvisionError> {
-        let taken = |known: &Volume| match &known.claim {
-            Some(holder) if holder.uid == claim.meta.uid => Ok(!(was_sent && self.is_out_of_reach(known))),
-            Some(_) | None => Err(ProvisionError::NameTaken(name.to_owned())),
-        };
-        if let Some(known) = self.volumes.get(&Key::cluster(name)) {
-            return taken(&known);
+    /// until [`Claims::free`].
+    ///
+    /// While a request is open, the API server is asked: what the cache shows may be gone, and then the request is all that
+    /// leads to the volume. If another claim's volume has the name, only the driver can tell what the request has made: it is
+    /// asked again, and its answer ends the request.
+    pub(super) async fn has_volume(&self, claim: &Claim, name: &str) -> Result<bool, ProvisionError> {
+        let uid = &claim.meta.uid;
+        let is_ours = |known: &Volume| known.claim.as_ref().is_some_and(|holder| holder.uid == *uid);
+        let taken = || Err(ProvisionError::NameTaken(name.to_owned()));
+        let cached = self.volumes.get(&Key::cluster(name));
+        let is_open = self.memory().background(uid).is_some();
+        if let Some(known) = cached.as_ref().filter(|_| !is_open) {
+            return if is_ours(known) { Ok(true) } else { taken() };
         }
-        if !names_may_collide(&self.config) {
-            return Ok(false);
-        }
-        if !self.memory().reserve(name, &claim.meta.uid) {
+        let may_collide = self.may_collide(claim, name);
+        if may_collide && !self.memory().reserve(name, uid) {
             return Err(ProvisionError::NameInUse(name.to_owned()));
         }
-        // The cache may be late, and has no volumes of other drivers.
-        match self.read_volume(name).await? {
-            Some(known) => taken(&known),
-            None => Ok(false),
+        if cached.is_none() && !may_collide {
+            return Ok(false);
         }
+        // The cache may be late, and has no volumes of other drivers.
+        let Some(live) = self.read_volume(name).await? else { return Ok(false) };
+        let is_foreign = live.spec.csi.as_ref().is_some_and(|csi| *csi.driver != *self.config.driver);
+        match is_ours(&live) {
+            // Another node's object for the claim is not about what may be made here.
+            true => Ok(!(is_open && self.is_out_of_reach(&live))),
+            // By the cache we know another claim's volume when the driver answers with it.
+            false if is_open && (cached.is_some() || is_foreign) => Ok(false),
+            false => taken(),
+        }
+    }
+
+    /// The name of the claim's volume: the one that was sent, even if the flags have changed since, or the one that follows from
+    /// the flags.
+    pub(super) fn name_of(&self, claim: &Claim) -> Option<String> {
+        let sent = self.memory().name_of(&claim.meta.uid);
+        sent.or_else(|| volume_name(&self.config, &claim.meta.uid.to_string()))
+    }
+
+    /// Whether another claim's volume may have the same name: the uid is cut, or was when the request was sent.
+    pub(super) fn may_collide(&self, claim: &Claim, name: &str) -> bool {
+        let usual = volume_name(&self.config, &claim.meta.uid.to_string());
+        names_may_collide(&self.config) || usual.as_deref() != Some(name)
     }
 
     /// The attempt is over: lets go of the source, and frees the claim's volume name for other claims, unless something may still
@@ -68,11 +86,7 @@ impl Claims {
         if self.memory().end_use(&claim.meta.uid) || was_sent {
             self.settle_snapshot(claim);
         }
-        if names_may_collide(&self.config)
-            && let Some(name) = volume_name(&self.config, &claim.meta.uid.to_string())
-        {
-            self.memory().free(&name, &claim.meta.uid);
-        }
+        self.memory().free(&claim.meta.uid);
     }
 
     /// The PersistentVolume of this name, whosever it is, as the API server has it.
@@ -83,11 +97,33 @@ impl Claims {
         }
     }
 
-    /// The PersistentVolume that has this volume of our driver. `places`: the segments that the driver says it is in.
-    pub(super) fn holder(&self, handle: &str, places: &[String]) -> Option<String> {
+    /// The PersistentVolume that has this volume of our driver. One that the cache shows may be gone. `places`: the segments that
+    /// the driver says the volume is in.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(super) async fn holder(
+        &self,
+        handle: &str,
+        places: &[String],
+    ) -> Result<Option<String>, ProvisionError> {
         let all = self.volumes.store().list();
-        let holds = |known: &&Arc<Volume>| self.is_volume(known, handle, places);
-        all.iter().find(holds).map(|known| known.meta.name().to_owned())
+        for known in all.iter().filter(|known| self.is_volume(known, handle, places)) {
+            let name = known.meta.name();
+            match self.read_volume(name).await {
+                Ok(live) if live.as_ref().is_some_and(|live| self.is_volume(live, handle, places)) => {
+                    return Ok(Some(name.to_owned()));
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    return Err(ProvisionError::Holder {
+                        handle: handle.to_owned(),
+                        reason: error.to_string(),
+                    });
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// Whether the object is for this volume of our driver. Drivers on two nodes may give two volumes the same id.
@@ -107,8 +143,8 @@ impl Claims {
         self.config.node.as_ref().is_some_and(|node| node.is_out_of_reach(known))
     }
 
-    /// Whether the object is the one that is to be stored, or the volume's at least. An in-tree object does not show its
-    /// volume's id in the cache: that it is for the claim must do.
+    /// Whether the object has the volume that is to be stored. For CSI the ids are compared. The cache has no id of an in-tree
+    /// volume, so the claim's PersistentVolume counts as stored.
     pub(super) fn is_stored(&self, known: &Volume, unsaved: &Unsaved) -> bool {
         match unsaved.in_tree {
             Some(_) => known.spec.csi.is_none(),
@@ -166,8 +202,8 @@ impl Claims {
     /// What to send: what was sent before, or what follows from the claim and its class now.
     ///
     /// `Differs:` while a request may be under way, ours sends the same one again until the driver gives a final answer, even
-    /// if claim or class have changed since. Upstream makes each request from the claim and class as they are, so that a
-    /// changed class meets a volume of the same name that is half made. The change counts for the next request.
+    /// if claim or class have changed since. Upstream builds each request from the current claim and class. After a class has changed, its
+    /// new request may reach a half-made volume of the same name. Here the change counts for the next request.
     pub(super) async fn request(
         &self,
         attempt: Attempt,
@@ -195,13 +231,13 @@ impl Claims {
         Ok((Sent { claim, class, prepared: prepared.into() }, request))
     }
 
-    /// Calls CreateVolume. Returns the volume and its size in bytes. If the claim is gone (`waits` is false), the volume may have
-    /// got another object meanwhile, from an administrator who keeps it: then it is not ours.
+    /// Calls CreateVolume. Returns the volume and its size in bytes. `may_be_taken`: the volume may have another object. Another
+    /// claim may have its name; or the claim is gone, and an administrator keeps it. Then it is not ours.
     pub(super) async fn create(
         &self,
         request: &v1::CreateVolumeRequest,
         prepared: &Prepared,
-        waits: bool,
+        may_be_taken: bool,
     ) -> Result<(v1::Volume, i64), ProvisionError> {
         let (driver, timeout, asked) = (&self.seat.driver, self.config.timeout, prepared.bytes);
         let reply = driver.call_migrated(request.clone(), timeout, prepared.migrated).await;
@@ -210,9 +246,7 @@ impl Claims {
         if made.volume_id.is_empty() {
             return Err(ProvisionError::Malformed("a volume id"));
         }
-        if (names_may_collide(&self.config) || !waits)
-            && let Some(holder) = self.holder(&made.volume_id, &places(&made))
-        {
+        if may_be_taken && let Some(holder) = self.holder(&made.volume_id, &places(&made)).await? {
             return Err(ProvisionError::VolumeTaken { handle: made.volume_id, holder });
         }
         let created = made.capacity_bytes;

@@ -156,6 +156,14 @@ pub(crate) enum ProvisionError {
         /// Why.
         reason: String,
     },
+    /// Whether the volume has a PersistentVolume cannot be told.
+    #[error("cannot tell whether volume {handle} has a PersistentVolume already: {reason}")]
+    Holder {
+        /// The volume's id at the driver.
+        handle: String,
+        /// Why.
+        reason: String,
+    },
     /// The API server will not store the PersistentVolume, however often it is asked.
     #[error("the API server refuses PersistentVolume {name}: {reason}")]
     Refused {
@@ -169,8 +177,8 @@ pub(crate) enum ProvisionError {
 impl ProvisionError {
     /// The state that the error leaves the claim in. For `topology` and `node` see [`after_error`].
     ///
-    /// `Differs:` a useless volume that was deleted again is the end of its request. Upstream sends it again, for a claim that
-    /// is gone without end.
+    /// `Differs:` when we delete an unusable volume, its request ends. Upstream sends the request again; if the claim is gone, it
+    /// does so for ever.
     pub(crate) fn state(&self, topology: bool, node: bool) -> State {
         match self {
             Self::NotSupported(_)
@@ -205,6 +213,7 @@ impl ProvisionError {
             // The driver may have a volume of our name: ask again until it is right or refused.
             Self::TooSmall { cleanup: Some(_), .. }
             | Self::NotFilled { cleanup: Some(_) }
+            | Self::Holder { .. }
             | Self::Malformed(_)
             | Self::InTree { cleanup: Some(_), .. } => State::InBackground,
         }

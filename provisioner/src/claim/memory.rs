@@ -29,6 +29,7 @@ pub(crate) struct Memory {
     unsaved: HashMap<Uid, Unsaved>,
     names: HashMap<String, Uid>,
     left: HashSet<Uid>,
+    too_large: HashSet<Uid>,
     contests: HashMap<Uid, Contest>,
     uses: HashMap<Uid, Asked>,
     releasing: HashSet<Asked>,
@@ -108,9 +109,20 @@ impl Memory {
         }
     }
 
-    /// The claim has a volume: nothing is under way for it any more.
-    pub(crate) fn settle_all(&mut self, uid: &Uid) {
-        self.background.remove(uid);
+    /// The claim has a volume of this name: nothing that could make it is under way any more.
+    pub(crate) fn settle_named(&mut self, uid: &Uid, name: &str) {
+        if let Some(background) = self.background.get_mut(uid) {
+            background.settle_named(name);
+            if background.is_empty() {
+                self.background.remove(uid);
+            }
+        }
+    }
+
+    /// The name of the volume that something may come of for this claim.
+    pub(crate) fn name_of(&self, uid: &Uid) -> Option<String> {
+        let unsaved = self.unsaved.get(uid).map(|unsaved| unsaved.volume.name());
+        unsaved.or_else(|| self.background.get(uid)?.name()).map(str::to_owned)
     }
 
     /// What may be under way for a claim.
@@ -215,11 +227,10 @@ impl Memory {
         self.names.entry(name.to_owned()).or_insert_with(|| uid.clone()) == uid
     }
 
-    /// Frees the name unless something may still come of what was done for the claim.
-    pub(crate) fn free(&mut self, name: &str, uid: &Uid) {
-        let idle = !self.background.contains_key(uid) && !self.unsaved.contains_key(uid);
-        if idle && self.names.get(name) == Some(uid) {
-            self.names.remove(name);
+    /// Frees the claim's name unless something may still come of what was done for the claim.
+    pub(crate) fn free(&mut self, uid: &Uid) {
+        if !self.background.contains_key(uid) && !self.unsaved.contains_key(uid) {
+            self.names.retain(|_, holder| holder != uid);
         }
     }
 
@@ -228,8 +239,14 @@ impl Memory {
         self.left.insert(uid.clone())
     }
 
+    /// The claim's request is too large to be written down. Returns false if that was known already.
+    pub(crate) fn note_too_large(&mut self, uid: &Uid) -> bool {
+        self.too_large.insert(uid.clone())
+    }
+
     /// The claim is gone and no call runs for it: forget it.
     pub(crate) fn forget(&mut self, uid: &Uid) {
+        self.too_large.remove(uid);
         self.infeasible.remove(uid);
         self.left.remove(uid);
         self.end_use(uid);

@@ -3,8 +3,8 @@
 //!
 //! Promises:
 //! - the same claim always leads to the same request under the same name;
-//! - a request that the driver may still be working on is sent again until there is a final answer to it, even if
-//!   the claim or its class is gone or another by then, and even by the next process ([`intent`](crate::intent));
+//! - a request that the driver may still be working on is sent again until the driver gives a final answer. The claim or its
+//!   class may be deleted or replaced meanwhile. After a restart the next process sends it ([`intent`](crate::intent));
 //! - a volume that exists at the driver gets its object, however long that takes;
 //! - a volume of the same name that belongs to another claim is never touched.
 

@@ -1,5 +1,6 @@
 //! Volume names (docs/upstream/provisioner.md, "Names").
 
+use super::prefix::is_valid_prefix;
 use crate::config::Config;
 
 /// The volume name for a claim: the prefix, a dash, and the uid or its first characters without dashes.
@@ -30,10 +31,35 @@ pub(crate) fn names_may_collide(config: &Config) -> bool {
     config.uuid_length.is_some_and(|length| length < WHOLE)
 }
 
+/// Whether this may be the name of the claim's volume, with whichever flags.
+pub(crate) fn is_name_for(name: &str, uid: &str) -> bool {
+    let digits: String = uid.chars().filter(|c| *c != '-').collect();
+    let whole = name.strip_suffix(uid).and_then(|prefix| prefix.strip_suffix('-'));
+    let cut = name.rsplit_once('-').filter(|(_, cut)| !cut.is_empty() && digits.starts_with(*cut));
+    !uid.is_empty() && whole.or(cut.map(|(prefix, _)| prefix)).is_some_and(is_valid_prefix)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fixture::config;
+
+    #[test]
+    fn name_of_other_flags_is_known_as_the_claim_s() {
+        const UID: &str = "8d2a5c1e-3f4b-4f6a-9c1d-000000000001";
+        for prefix in ["pvc", "my-team.pvc"] {
+            for uuid_length in [None, Some(1), Some(8), Some(9), Some(32)] {
+                let config = Config { prefix: prefix.into(), uuid_length, ..config() };
+                assert!(is_name_for(&volume_name(&config, UID).unwrap(), UID), "{uuid_length:?}");
+            }
+        }
+        for name in
+            ["pvc-of-somebody-else", "pvc-", "pvc", UID, "-8d2a", "PVC-8d2a", "pvc-8d2b", "pvc-8d2a5c1e-3f4b"]
+        {
+            assert!(!is_name_for(name, UID), "{name}");
+        }
+        assert!(!is_name_for("pvc-", ""));
+    }
 
     #[test]
     fn whole_uid_keeps_its_dashes() {

@@ -110,8 +110,7 @@ impl Claims {
             return Some(Outcome::After(left));
         }
         match self.intents.is_open_elsewhere(|claim| fills_from(claim, asked)).await {
-            Ok(false) => None,
-            Ok(true) => Some(Outcome::Retry),
+            Ok(later) => later.map(Outcome::After),
             Err(error) => {
                 base::error!(api::text(&error), "Cannot tell whether another node uses the source; will retry"; "source" => asked.key());
                 Some(Outcome::Retry)

@@ -18,7 +18,6 @@ use super::eligible::{Eligibility, eligibility, selected_node};
 use super::error::ProvisionError;
 use super::inherited::Inherited;
 use super::memory::{Memory, Unsaved};
-use super::name::volume_name;
 use super::object::new_volume;
 use super::outcome::State;
 use super::protection::held::Snapshots;
@@ -27,7 +26,7 @@ use super::unplaced::Unplaced;
 use crate::caches::Caches;
 use crate::capacity::Trigger;
 use crate::config::Config;
-use crate::intent::log::Intents;
+use crate::intent::log::{Intents, Recorded};
 use crate::metrics::ClaimMetrics;
 use crate::node::Ownership;
 use crate::topology::{Known, Nodes};
@@ -48,6 +47,14 @@ impl Attempt {
     fn claim(&self) -> &Arc<Claim> {
         match self {
             Self::New(claim, _) | Self::Again(Sent { claim, .. }) => claim,
+        }
+    }
+
+    /// The name that the request gives its volume, if it was sent.
+    fn name(&self) -> Option<String> {
+        match self {
+            Self::New(..) => None,
+            Self::Again(sent) => Some(sent.prepared.name.clone()),
         }
     }
 
@@ -220,10 +227,14 @@ impl Claims {
         let (uid, was_sent) = (&claim.meta.uid, matches!(attempt, Attempt::Again(_)));
         self.memory().begin(uid, &class.meta.uid);
         self.unplaced.forget(&ClaimId::of(&claim));
-        let Failure { error, sent, is_first } = match self.provision(attempt, begun).await {
+        let name = attempt.name().or_else(|| self.name_of(&claim)).unwrap_or_default();
+        let Failure { error, sent, is_first } = match self.provision(attempt, name.clone(), begun).await {
             Ok(()) => {
-                self.memory().settle_all(uid);
+                self.memory().settle_named(uid, &name);
                 self.free(&claim, was_sent);
+                if self.memory().background(uid).is_some() {
+                    return Outcome::Retry;
+                }
                 let done = self.has_object(&claim) || !self.is_waiting(&claim);
                 return if done { Outcome::Done } else { Outcome::After(LOOK_AGAIN) };
             }
@@ -289,11 +300,13 @@ impl Claims {
         self.nodes.as_ref().map(|nodes| nodes.known(selected_node(claim))).unwrap_or_default()
     }
 
-    async fn provision(&self, attempt: Attempt, begun: Instant) -> Result<(), Failure> {
+    async fn provision(&self, attempt: Attempt, name: String, begun: Instant) -> Result<(), Failure> {
         let claim = attempt.claim().clone();
-        let name = volume_name(&self.config, &claim.meta.uid.to_string()).ok_or(ProvisionError::NoName)?;
         let is_first = matches!(attempt, Attempt::New(..));
-        if self.has_volume(&claim, &name, !is_first).await? {
+        if name.is_empty() {
+            return Err(ProvisionError::NoName.into());
+        }
+        if self.has_volume(&claim, &name).await? {
             return Ok(());
         }
         if self.is_waiting(&claim) {
@@ -302,13 +315,16 @@ impl Claims {
             self.tell(&claim, Kind::Normal, "Provisioning", message);
         }
         let (sent, request) = self.request(attempt, name).await?;
-        self.intents.record(&sent).await?;
+        if self.intents.record(&sent).await? == Recorded::TooLarge {
+            self.tell_too_large(&claim);
+        }
         if is_first {
             // Before it is sent: even if this worker panics in the middle, the request is not forgotten.
             self.memory().keep(sent.clone());
         }
         let made = async {
-            let (made, bytes) = self.create(&request, &sent.prepared, self.is_waiting(&claim)).await?;
+            let may_be_taken = self.may_collide(&claim, &sent.prepared.name) || !self.is_waiting(&claim);
+            let (made, bytes) = self.create(&request, &sent.prepared, may_be_taken).await?;
             let volume = new_volume(&self.config, &claim, &sent.class, &sent.prepared, &made, bytes);
             let in_tree = self.in_tree(&volume, &request, &sent.prepared).await?;
             Ok((Arc::new(volume), in_tree.map(Arc::new)))
@@ -322,7 +338,7 @@ impl Claims {
         let unsaved = Unsaved { volume, in_tree, claim: claim.clone(), secret, begun };
         {
             let mut memory = self.memory();
-            memory.settle_all(&claim.meta.uid);
+            memory.settle_named(&claim.meta.uid, &sent.prepared.name);
             memory.remember_unsaved(unsaved.clone());
         }
         let saved = self.save(&unsaved).await;
@@ -338,8 +354,7 @@ impl Claims {
 
     /// Whether the cache has a PersistentVolume of the claim's volume name.
     pub(super) fn has_object(&self, claim: &Claim) -> bool {
-        let name = volume_name(&self.config, &claim.meta.uid.to_string());
-        name.is_some_and(|name| self.volumes.get(&Key::cluster(&name)).is_some())
+        self.name_of(claim).is_some_and(|name| self.volumes.get(&Key::cluster(&name)).is_some())
     }
 
     /// Whether the claim still exists and still waits for its volume.

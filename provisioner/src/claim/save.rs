@@ -30,9 +30,10 @@ impl Claims {
             elsewhere = self.is_another_node_s(known, unsaved);
             shared && is_for(known, unsaved)
         };
-        // An earlier try may have stored it although its reply was lost.
-        let known = self.volumes.get(&key);
-        let known = known.is_some_and(|known| self.is_stored(&known, unsaved) && is_for(&known, unsaved));
+        // An earlier try may have stored it although its reply was lost. What the cache shows may be gone.
+        let is_it = |known: &Volume| self.is_stored(known, unsaved) && is_for(known, unsaved);
+        let known = self.volumes.get(&key).is_some_and(|known| is_it(&known));
+        let known = known && self.read_volume(&name).await.is_ok_and(|live| live.as_ref().is_some_and(is_it));
         if !known {
             match self.is_given_away(claim).await {
                 Ok(false) => {}
@@ -119,7 +120,7 @@ impl Claims {
         }
         // An earlier try may have stored the object, or the volume is another claim's by now.
         let held = known.is_some_and(|known| self.is_stored(&known, unsaved));
-        if !held && self.holder(volume.handle(), &volume.segments()).is_none() {
+        if !held && self.holder(volume.handle(), &volume.segments()).await?.is_none() {
             let mut request =
                 v1::DeleteVolumeRequest { volume_id: volume.handle().to_owned(), ..Default::default() };
             if let Some(reference) = &unsaved.secret {

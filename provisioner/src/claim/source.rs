@@ -14,7 +14,7 @@ use super::reconcile::Claims;
 use super::request::{Asked, Found, SourceError, asked, may_refer};
 
 impl Claims {
-    /// What there is of the claim's source; nothing for a claim whose source will be refused unseen. If the claim may have it,
+    /// What there is of the claim's source. Empty if the source will be refused without being read. If the claim may have it,
     /// an `attempt` uses it from then on, until [`Claims::free`].
     ///
     /// `Differs:` upstream takes the source claim from its cache, which may still show a claim that is gone.
@@ -76,7 +76,7 @@ impl Claims {
         found.map_err(|error| SourceError::Unreadable(format!("{kind} {key}"), api::text(&error)))
     }
 
-    /// The claim goes on at once, and not at the end of its back-off, when something of this changes.
+    /// When one of these objects changes, the claim is tried again at once, without waiting for the end of its back-off.
     ///
     /// `Differs:` upstream tries such a claim again only at the end of its back-off.
     pub(super) fn wait_for(&self, claim: &Claim, seen: &[Seen]) {

@@ -31,10 +31,22 @@ impl Claims {
         Outcome::Done
     }
 
-    /// Tells why an attempt failed. Of a claim that is gone, each failure is told once in a row: what is tried again for it may
-    /// fail for days, for instance until somebody makes its Secret anew.
+    /// Writes one event to the claim: its request is sent without being written down.
+    pub(super) fn tell_too_large(&self, claim: &Claim) {
+        if !self.memory().note_too_large(&claim.meta.uid) {
+            return;
+        }
+        let message = "The request for the volume is too large to be written down before it is sent: the volume leaks if this \
+                       claim is deleted and csi-provisioner dies before there is a PersistentVolume. Name fewer places in \
+                       allowedTopologies of the class, or use --strict-topology";
+        base::warn!(message; "claim" => claim.meta.key);
+        self.tell(claim, Kind::Warning, "RequestNotWrittenDown", message.to_owned());
+    }
+
+    /// Tells why an attempt failed. If the claim is gone, a repeated failure is told once. Its request is still tried again, which can
+    /// fail for days, for instance until somebody creates the Secret again.
     ///
-    /// `Differs:` upstream also warns of a source that others hold at the same moment, for instance of another clone.
+    /// `Differs:` upstream also writes a warning when somebody else, such as another clone, changes the source at that moment.
     pub(super) fn tell_failure(&self, claim: &Claim, error: &ProvisionError) {
         if error.is_collision() {
             base::v!(2, "Others have changed what the claim needs; will retry"; "claim" => claim.meta.key, "err" => error);

@@ -5,21 +5,42 @@ use std::sync::Arc;
 
 use kubernetes::object::Uid;
 
-use super::entry::{key, key_prefix};
+use super::entry::{key, key_prefix, named_terms};
+use super::terms::{Listed, terms_key, terms_name};
 
-/// Most bytes of annotations in one Lease, unless one intent needs more: each write sends all of them.
+/// Most bytes of intents in one Lease, unless one intent needs more: each write sends all of them. And most bytes of lists of
+/// topology terms, unless one list needs more.
 const ENOUGH: usize = 32_000;
-/// Most bytes of one intent. The API server takes 262,144 bytes of annotations.
-const MOST: usize = 200_000;
+/// Most bytes of one Lease. The API server takes 262,144 bytes of annotations.
+pub(super) const MOST: usize = 200_000;
+
+/// One intent.
+#[derive(Debug)]
+struct Intent {
+    text: Arc<str>,
+    stored: bool,
+    /// The name of the list of topology terms that it needs.
+    terms: Option<Arc<str>>,
+}
+
+/// A list of topology terms.
+#[derive(Debug)]
+struct Terms {
+    text: Arc<str>,
+    /// How many intents of the page need it.
+    users: usize,
+}
 
 /// The intents of one Lease.
 #[derive(Debug, Default)]
 struct Page {
-    /// By the name of the annotation: its text, and whether it is stored.
-    entries: BTreeMap<String, (Arc<str>, bool)>,
-    /// Of names and texts together.
+    /// By the name of the annotation.
+    entries: BTreeMap<String, Intent>,
+    /// Of names and texts of intents together.
     bytes: usize,
-    /// Intents that were taken out and may still be in the Lease: all texts that one may have there. If they are read there,
+    /// The lists that the intents need, by name.
+    terms: BTreeMap<Arc<str>, Terms>,
+    /// Annotations that were taken out and may still be in the Lease: all texts that one may have there. If they are read there,
     /// they are not news.
     leftovers: BTreeMap<String, BTreeSet<Arc<str>>>,
 }
@@ -44,6 +65,17 @@ pub(crate) enum Put {
     TooLarge,
 }
 
+/// An intent that was read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Adopted {
+    /// The name of its annotation.
+    pub(crate) name: String,
+    /// Its text.
+    pub(crate) text: Arc<str>,
+    /// The list of topology terms that it needs, if that is there.
+    pub(crate) terms: Option<Listed>,
+}
+
 /// All intents of a driver.
 #[derive(Debug, Default)]
 pub(crate) struct Book {
@@ -51,36 +83,50 @@ pub(crate) struct Book {
 }
 
 impl Book {
-    /// Puts in the intent of a request.
-    pub(crate) fn put(&mut self, claim: &Uid, class: &Uid, text: &str) -> Put {
+    /// Puts in the intent of a request, and the list of topology terms that it needs.
+    pub(crate) fn put(&mut self, claim: &Uid, class: &Uid, text: &str, terms: Option<&Listed>) -> Put {
         let key = key(claim, class);
         let bytes = key.len() + text.len();
-        if bytes > MOST {
+        if bytes + terms.map_or(0, Listed::bytes) > MOST {
             return Put::TooLarge;
         }
-        let mut pages = self.pages.iter_mut().enumerate();
-        if let Some((number, page)) = pages.find(|(_, page)| page.entries.contains_key(&key)) {
-            match page.entries.get(&key) {
-                Some((known, true)) if **known == *text => return Put::Stored,
-                Some((known, false)) if **known == *text => {}
-                // One write replaces one text by the other.
-                Some(_) | None => page.insert(key, text),
-            }
-            return Put::Wanted(number);
+        let unchanged = |(number, page): (usize, &Page)| {
+            let known = page.entries.get(&key).filter(|known| *known.text == *text)?;
+            Some(if known.stored { Put::Stored } else { Put::Wanted(number) })
+        };
+        if let Some(put) = self.pages.iter().enumerate().find_map(unchanged) {
+            return put;
         }
-        let has_room = |page: &Page| page.bytes + bytes <= ENOUGH || page.entries.is_empty();
-        let number = self.pages.iter().position(has_room).unwrap_or(self.pages.len());
+        self.pages.iter_mut().for_each(|page| page.remove(&key));
+        let fits =
+            |page: &Page| page.all_bytes() + bytes + page.more_bytes(terms) <= MOST && page.takes(terms);
+        let has_room = |page: &Page| {
+            let more = page.more_bytes(terms);
+            let enough = page.bytes + bytes <= ENOUGH || page.entries.is_empty();
+            let enough_terms = more == 0 || page.terms_bytes() + more <= ENOUGH || page.terms.is_empty();
+            enough && enough_terms && fits(page)
+        };
+        // One write replaces one text by the other. With one in each of two Leases, the next process would not know which is
+        // the later one.
+        let is_home = |page: &Page| page.leftovers.contains_key(&key) && fits(page);
+        let has_terms = |page: &Page| terms.is_some_and(|listed| page.terms.contains_key(&listed.name));
+        let position = |suits: &dyn Fn(&Page) -> bool| self.pages.iter().position(suits);
+        let number = position(&is_home)
+            .or_else(|| position(&|page| has_terms(page) && has_room(page)))
+            .or_else(|| position(&has_room))
+            .unwrap_or(self.pages.len());
         if number == self.pages.len() {
             self.pages.push(Page::default());
         }
         if let Some(page) = self.pages.get_mut(number) {
-            page.insert(key, text);
+            page.insert(key, text.into(), false, terms);
         }
         Put::Wanted(number)
     }
 
-    /// Takes out the claim's intents whose class is not among `open`.
-    pub(crate) fn retain(&mut self, claim: &Uid, open: &[Uid]) {
+    /// Takes out the claim's intents whose class is not among `open`. False if there are none.
+    pub(crate) fn retain(&mut self, claim: &Uid, open: &[Uid]) -> bool {
+        let mut is_changed = false;
         let (prefix, open) =
             (key_prefix(claim), open.iter().map(|class| key(claim, class)).collect::<Vec<_>>());
         for page in &mut self.pages {
@@ -90,28 +136,36 @@ impl Book {
                 .filter(|name| !open.contains(name))
                 .cloned()
                 .collect();
+            is_changed |= !settled.is_empty();
             for name in settled {
                 page.remove(&name);
             }
         }
+        is_changed
     }
 
-    /// Adds what a Lease holds. Returns the texts that were not in the book.
-    pub(crate) fn adopt(
-        &mut self,
-        page: usize,
-        annotations: BTreeMap<String, String>,
-    ) -> Vec<(String, Arc<str>)> {
+    /// Adds what a Lease holds. Returns the intents that were not in the book.
+    pub(crate) fn adopt(&mut self, page: usize, annotations: BTreeMap<String, String>) -> Vec<Adopted> {
         while self.pages.len() <= page {
             self.pages.push(Page::default());
         }
+        let (lists, intents): (Vec<_>, Vec<_>) =
+            annotations.into_iter().partition(|(name, _)| terms_name(name).is_some());
+        let lists: BTreeMap<String, Arc<str>> = lists
+            .into_iter()
+            .filter_map(|(key, text)| Some((terms_name(&key)?.to_owned(), self.same(text))))
+            .collect();
         let mut adopted = Vec::new();
-        for (name, text) in annotations {
+        for (name, text) in intents {
             let known = self.pages.iter().any(|page| page.entries.contains_key(&name));
             let settled = self
                 .pages
                 .iter()
                 .any(|page| page.leftovers.get(&name).is_some_and(|gone| gone.contains(&*text)));
+            let terms = named_terms(&text).and_then(|name| {
+                let text = lists.get(&name).cloned().or_else(|| self.text_of(&name))?;
+                Some(Listed { name: name.into(), text })
+            });
             let Some(page) = self.pages.get_mut(page) else { continue };
             let text: Arc<str> = text.into();
             if known || settled {
@@ -119,178 +173,122 @@ impl Book {
                 page.leftovers.entry(name).or_default().insert(text);
                 continue;
             }
-            page.bytes += name.len() + text.len();
-            page.entries.insert(name.clone(), (text.clone(), true));
-            adopted.push((name, text));
+            let terms = terms.filter(|listed| page.takes(Some(listed)));
+            page.insert(name.clone(), text.clone(), true, terms.as_ref());
+            adopted.push(Adopted { name, text, terms });
+        }
+        let Some(page) = self.pages.get_mut(page) else { return adopted };
+        for (name, text) in lists {
+            if !page.terms.contains_key(&*name) {
+                page.leftovers.entry(terms_key(&name)).or_default().insert(text);
+            }
         }
         adopted
     }
 
-    /// Whether a page has to be written, if only to clean it.
-    pub(crate) fn has_leftovers(&self) -> bool {
-        self.pages.iter().any(|page| !page.leftovers.is_empty())
+    /// The text of the list of this name, on whichever page it is.
+    fn text_of(&self, name: &str) -> Option<Arc<str>> {
+        self.pages.iter().find_map(|page| page.terms.get(name)).map(|terms| terms.text.clone())
     }
 
-    /// The pages to write: those with intents that are not stored, or with `all` those with leftovers too.
-    pub(crate) fn writes(&self, all: bool) -> Vec<Write> {
-        let due = |(_, page): &(usize, &Page)| {
-            page.entries.values().any(|(_, stored)| !stored) || (all && !page.leftovers.is_empty())
-        };
-        let write = |(number, page): (usize, &Page)| {
-            let texts = page.entries.iter().map(|(name, (text, _))| (name.clone(), text.clone()));
-            Write { page: number, annotations: texts.collect() }
-        };
-        self.pages.iter().enumerate().filter(due).map(write).collect()
+    /// The same text, kept once.
+    fn same(&self, text: String) -> Arc<str> {
+        let mut known = self.pages.iter().flat_map(|page| page.terms.values());
+        known.find(|terms| *terms.text == *text).map_or_else(|| text.into(), |terms| terms.text.clone())
+    }
+
+    /// The pages to write: those with intents that are not stored, and those with leftovers.
+    pub(crate) fn due(&self) -> impl Iterator<Item = usize> {
+        let pages = self.pages.iter().enumerate();
+        pages.filter(|(_, page)| page.is_new() || !page.leftovers.is_empty()).map(|(number, _)| number)
+    }
+
+    /// What to write to this page.
+    pub(crate) fn write(&self, page: usize) -> Write {
+        Write { page, annotations: self.pages.get(page).map(Page::annotations).unwrap_or_default() }
+    }
+
+    /// The first of the pages at the end that hold no intents, but for the first page of all.
+    pub(crate) fn tail(&self) -> usize {
+        self.pages.iter().rposition(|page| !page.entries.is_empty()).map_or(0, |last| last).saturating_add(1)
+    }
+
+    /// There is no such Lease any more.
+    pub(crate) fn deleted(&mut self, page: usize) {
+        if let Some(page) = self.pages.get_mut(page) {
+            page.leftovers.clear();
+        }
     }
 
     /// The page is stored as `write` says. What changed meanwhile is still to be written.
     pub(crate) fn written(&mut self, write: &Write) {
         let Some(page) = self.pages.get_mut(write.page) else { return };
-        for (name, (text, stored)) in &mut page.entries {
-            *stored |= write.annotations.get(name) == Some(text);
+        for (name, intent) in &mut page.entries {
+            intent.stored |= write.annotations.get(name) == Some(&intent.text);
         }
-        page.leftovers
-            .retain(|name, _| write.annotations.contains_key(name) && !page.entries.contains_key(name));
+        let is_used = |name: &String| {
+            page.entries.contains_key(name)
+                || terms_name(name).is_some_and(|name| page.terms.contains_key(name))
+        };
+        page.leftovers.retain(|name, _| write.annotations.contains_key(name) && !is_used(name));
     }
 }
 
 impl Page {
-    fn insert(&mut self, name: String, text: &str) {
-        self.remove(&name);
+    /// Whether the list's name is free here, or its own.
+    fn takes(&self, terms: Option<&Listed>) -> bool {
+        let known = terms.and_then(|listed| Some((self.terms.get(&listed.name)?, listed)));
+        known.is_none_or(|(known, listed)| known.text == listed.text)
+    }
+
+    /// What the list adds to the page.
+    fn more_bytes(&self, terms: Option<&Listed>) -> usize {
+        terms.filter(|listed| !self.terms.contains_key(&listed.name)).map_or(0, Listed::bytes)
+    }
+
+    fn terms_bytes(&self) -> usize {
+        self.terms.iter().map(|(name, terms)| terms_key(name).len() + terms.text.len()).sum()
+    }
+
+    fn all_bytes(&self) -> usize {
+        self.bytes + self.terms_bytes()
+    }
+
+    /// Whether it has intents that are not stored.
+    fn is_new(&self) -> bool {
+        self.entries.values().any(|intent| !intent.stored)
+    }
+
+    fn annotations(&self) -> BTreeMap<String, Arc<str>> {
+        let texts = self.entries.iter().map(|(name, intent)| (name.clone(), intent.text.clone()));
+        let lists = self.terms.iter().map(|(name, terms)| (terms_key(name), terms.text.clone()));
+        texts.chain(lists).collect()
+    }
+
+    fn insert(&mut self, name: String, text: Arc<str>, stored: bool, terms: Option<&Listed>) {
         self.bytes += name.len() + text.len();
-        self.entries.insert(name, (text.into(), false));
+        if let Some(listed) = terms {
+            let new = || Terms { text: listed.text.clone(), users: 0 };
+            self.terms.entry(listed.name.clone()).or_insert_with(new).users += 1;
+        }
+        let terms = terms.map(|listed| listed.name.clone());
+        self.entries.insert(name, Intent { text, stored, terms });
     }
 
     /// Even an intent that was not stored yet may be in the Lease: its write may have had no answer.
     fn remove(&mut self, name: &str) {
-        if let Some((text, _)) = self.entries.remove(name) {
-            self.bytes = self.bytes.saturating_sub(name.len() + text.len());
-            self.leftovers.entry(name.to_owned()).or_default().insert(text);
+        let Some(intent) = self.entries.remove(name) else { return };
+        self.bytes = self.bytes.saturating_sub(name.len() + intent.text.len());
+        self.leftovers.entry(name.to_owned()).or_default().insert(intent.text);
+        let Some(terms) = intent.terms else { return };
+        if let Some(known) = self.terms.get_mut(&terms) {
+            known.users = known.users.saturating_sub(1);
+            if known.users == 0 {
+                self.terms.remove(&terms);
+            }
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn uid(number: u32) -> Uid {
-        Uid::from(format!("8d2a5c1e-3f4b-4f6a-9c1d-{number:012}").as_str())
-    }
-
-    fn class() -> Uid {
-        Uid::from("class")
-    }
-
-    /// Writes everything that is due; how many Leases that are.
-    fn store(book: &mut Book, all: bool) -> usize {
-        let writes = book.writes(all);
-        writes.iter().for_each(|write| book.written(write));
-        writes.len()
-    }
-
-    #[test]
-    fn claims_that_wait_share_one_write_and_a_repetition_needs_none() {
-        let mut book = Book::default();
-        for number in 0..100 {
-            assert_eq!(book.put(&uid(number), &class(), "text"), Put::Wanted(0));
-        }
-        assert_eq!((store(&mut book, false), store(&mut book, false)), (1, 0));
-        assert_eq!(book.put(&uid(7), &class(), "text"), Put::Stored);
-        assert_eq!(book.put(&uid(7), &class(), "another"), Put::Wanted(0), "another request");
-        assert_eq!(book.writes(false).first().map(|write| write.annotations.len()), Some(100));
-    }
-
-    #[test]
-    fn settled_intent_goes_with_the_next_write_or_at_leisure() {
-        let mut book = Book::default();
-        book.put(&uid(1), &class(), "text");
-        book.put(&uid(1), &Uid::from("new"), "text");
-        store(&mut book, false);
-        book.retain(&uid(1), &[class()]);
-        assert_eq!(
-            (book.has_leftovers(), book.writes(false).len()),
-            (true, 0),
-            "no write of its own at once"
-        );
-        book.put(&uid(2), &class(), "text");
-        let writes = book.writes(false);
-        let names: Vec<&String> = writes.iter().flat_map(|write| write.annotations.keys()).collect();
-        assert_eq!(names, [&key(&uid(1), &class()), &key(&uid(2), &class())]);
-        store(&mut book, false);
-        assert!(!book.has_leftovers());
-        book.retain(&uid(1), &[]);
-        book.retain(&uid(2), &[]);
-        assert_eq!((store(&mut book, true), store(&mut book, true)), (1, 0));
-    }
-
-    #[test]
-    fn change_during_a_write_is_written_after_it() {
-        let mut book = Book::default();
-        book.put(&uid(1), &class(), "one");
-        book.put(&uid(2), &class(), "two");
-        let writes = book.writes(false);
-        book.retain(&uid(1), &[]);
-        book.put(&uid(3), &class(), "three");
-        writes.iter().for_each(|write| book.written(write));
-        assert!(book.has_leftovers(), "the first is in the Lease although it is settled");
-        assert_eq!(book.put(&uid(2), &class(), "two"), Put::Stored);
-        assert_eq!(book.put(&uid(3), &class(), "three"), Put::Wanted(0));
-    }
-
-    #[test]
-    fn intents_that_do_not_fit_get_another_lease() {
-        let (mut book, text) = (Book::default(), "x".repeat(ENOUGH / 2));
-        assert_eq!(book.put(&uid(0), &class(), &"x".repeat(MOST)), Put::TooLarge);
-        for (number, page) in [(0, 0), (1, 1), (2, 2)] {
-            assert_eq!(book.put(&uid(number), &class(), &text), Put::Wanted(page));
-        }
-        assert_eq!(store(&mut book, false), 3, "names count too");
-        book.retain(&uid(1), &[]);
-        book.put(&uid(4), &class(), &text);
-        assert_eq!(
-            book.writes(false).iter().map(|write| write.page).collect::<Vec<_>>(),
-            [1],
-            "room is used again"
-        );
-    }
-
-    #[test]
-    fn settled_intent_that_is_read_again_is_no_news() {
-        let mut book = Book::default();
-        book.put(&uid(1), &class(), "text");
-        store(&mut book, false);
-        book.retain(&uid(1), &[]);
-        let found = BTreeMap::from([(key(&uid(1), &class()), "text".to_owned())]);
-        assert_eq!(book.adopt(0, found.clone()), [], "somebody else has written to the Lease");
-        assert_eq!((store(&mut book, true), book.has_leftovers()), (1, false));
-        assert_eq!(book.adopt(0, found).len(), 1, "it was taken out: this is another process's");
-    }
-
-    /// Neither write has had an answer: any of the texts may be in the Lease.
-    #[test]
-    fn settled_texts_of_one_name_are_no_news() {
-        let mut book = Book::default();
-        for text in ["first", "second"] {
-            book.put(&uid(1), &class(), text);
-            book.retain(&uid(1), &[]);
-        }
-        for text in ["first", "second"] {
-            let found = BTreeMap::from([(key(&uid(1), &class()), text.to_owned())]);
-            assert_eq!(book.adopt(0, found), [], "{text}");
-        }
-        assert_eq!((store(&mut book, true), book.has_leftovers()), (1, false));
-    }
-
-    #[test]
-    fn adopted_intents_are_stored_and_told_once() {
-        let mut book = Book::default();
-        book.put(&uid(1), &class(), "mine");
-        let found = |number| BTreeMap::from([(key(&uid(number), &class()), "theirs".to_owned())]);
-        assert_eq!(book.adopt(1, found(1)), [], "what we know is as we know it");
-        assert_eq!(book.adopt(1, found(2)).len(), 1);
-        assert_eq!(book.put(&uid(2), &class(), "theirs"), Put::Stored);
-        book.retain(&uid(2), &[]);
-        assert!(book.has_leftovers());
-    }
-}
+mod tests;

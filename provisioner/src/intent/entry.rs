@@ -1,10 +1,13 @@
 //! One intent as the text of an annotation.
 //!
 //! It holds what sending the request again and storing the volume's object need: the request as it was, the Secrets' names,
-//! and of claim and class what the PersistentVolume is made of.
+//! and of claim and class what the PersistentVolume is made of. Where there are many topology terms, it names their list
+//! ([`terms`](super::terms)). A version that knows no lists refuses such an intent and leaves it where it is.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use csi::topology::Term;
 use csi::v1::CreateVolumeRequest;
 use k8s_openapi::ByteString;
 use kubernetes::object::annotation::SELECTED_NODE;
@@ -15,8 +18,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use thiserror::Error;
 
+use super::terms::{Listed, placement_of};
 use crate::claim::background::Sent;
 use crate::claim::request::{Prepared, SecretRefs};
+use crate::topology::Placement;
 
 /// What the annotations of intents begin with.
 const PREFIX: &str = "intent.mooring.dev/";
@@ -32,6 +37,10 @@ pub(crate) enum EntryError {
     Claim,
     #[error("the class in it cannot be used")]
     Class,
+    #[error("the topology terms that it names are not there")]
+    Terms,
+    #[error("there is no request in it")]
+    NoRequest,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -41,7 +50,11 @@ struct Entry {
     class: Value,
     name: String,
     /// CreateVolumeRequest as protobuf, without Secrets.
-    request: ByteString,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    request: Option<ByteString>,
+    /// The same, where its topology terms are in a list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    placed: Option<Placed>,
     bytes: i64,
     #[serde(default, skip_serializing_if = "str::is_empty")]
     attributes_class: Box<str>,
@@ -52,6 +65,16 @@ struct Entry {
     secrets: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     migrated: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Placed {
+    /// CreateVolumeRequest as protobuf, without Secrets and topology terms.
+    request: ByteString,
+    /// The name of the list.
+    terms: String,
+    /// Which of the terms the preferred ones begin with.
+    first: usize,
 }
 
 /// The annotation of a request: one for each claim and class. A class that was made anew leads to another request.
@@ -66,45 +89,70 @@ pub(crate) fn key_prefix(claim: &Uid) -> String {
     format!("{PREFIX}{claim}.")
 }
 
-/// Whether an annotation of this name is an intent.
+/// Whether an annotation of this name is ours.
 pub(crate) fn is_key(name: &str) -> bool {
     name.starts_with(PREFIX)
 }
 
-/// The text of a request.
+/// The name of the list that the text of a request names, if it names one.
+pub(crate) fn named_terms(text: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Named {
+        placed: Option<NamedTerms>,
+    }
+    #[derive(Deserialize)]
+    struct NamedTerms {
+        terms: String,
+    }
+    serde_json::from_str::<Named>(text).ok()?.placed.map(|placed| placed.terms)
+}
+
+/// The text of a request, and its topology terms if it names them. `list` gives the terms as a list, if they are many.
 ///
 /// # Errors
 /// It cannot be written as JSON.
-pub(crate) fn to_text(sent: &Sent) -> Result<String, EntryError> {
+pub(crate) fn to_text(
+    sent: &Sent,
+    list: impl FnOnce(&Arc<[Term]>) -> Option<Listed>,
+) -> Result<(String, Option<Listed>), EntryError> {
     let Sent { claim, class, prepared } = sent;
+    let listed =
+        prepared.placement.as_ref().and_then(|placement| Some((list(placement.terms())?, placement)));
+    let placed = listed.as_ref().map(|(listed, placement)| Placed {
+        request: ByteString(prepared.unplaced().encode_to_vec()),
+        terms: listed.name.to_string(),
+        first: placement.first(),
+    });
     let entry = Entry {
         claim: claim_value(claim),
         class: class_value(class),
         name: prepared.name.clone(),
-        request: ByteString(prepared.whole().encode_to_vec()),
+        request: placed.is_none().then(|| ByteString(prepared.whole().encode_to_vec())),
+        placed,
         attributes_class: prepared.attributes_class.clone(),
         bytes: prepared.bytes,
         fs_type: prepared.fs_type.clone(),
         secrets: secrets_value(&prepared.secrets),
         migrated: prepared.migrated,
     };
-    Ok(serde_json::to_string(&entry)?)
+    Ok((serde_json::to_string(&entry)?, listed.map(|(listed, _)| listed)))
 }
 
-/// The request of a text.
+/// The request of a text. `terms`: those that it names, if they are there.
 ///
 /// # Errors
-/// The text is not one that [`to_text`] writes.
-pub(crate) fn from_text(text: &str, scope: &Scope) -> Result<Sent, EntryError> {
+/// The text is not one that [`to_text`] writes, or lacks its terms.
+pub(crate) fn from_text(text: &str, terms: Option<&Arc<[Term]>>, scope: &Scope) -> Result<Sent, EntryError> {
     let entry: Entry = serde_json::from_str(text)?;
+    let (request, placement) = request_of(entry.request, entry.placed, terms)?;
+    let claim = claim_of(entry.claim, scope)?;
     let scope = Scope { keep: Keep::PROVISION, ..scope.clone() };
-    let claim = Claim::slim(serde_json::from_value(entry.claim)?, &scope).ok_or(EntryError::Claim)?;
     let class = Class::slim(serde_json::from_value(entry.class)?, &scope).ok_or(EntryError::Class)?;
     let prepared = Prepared {
         name: entry.name,
-        // It has its topology terms and mutable parameters already.
-        request: CreateVolumeRequest::decode(entry.request.0.as_slice())?,
-        placement: None,
+        // It has its mutable parameters already.
+        request,
+        placement,
         attributes_class: entry.attributes_class,
         mutable_parameters: BTreeMap::new(),
         bytes: entry.bytes,
@@ -113,6 +161,54 @@ pub(crate) fn from_text(text: &str, scope: &Scope) -> Result<Sent, EntryError> {
         migrated: entry.migrated,
     };
     Ok(Sent { claim: claim.into(), class: class.into(), prepared: prepared.into() })
+}
+
+/// Whose a request is.
+#[derive(Debug)]
+pub(crate) struct Owner {
+    /// The claim as it was then.
+    pub(crate) claim: Claim,
+    /// The Secret that the request is sent with.
+    pub(crate) secret: Option<SecretRef>,
+}
+
+/// Whose the request of a text is.
+///
+/// # Errors
+/// The text is not one that [`to_text`] writes.
+pub(crate) fn owner_of(text: &str, scope: &Scope) -> Result<Owner, EntryError> {
+    #[derive(Deserialize)]
+    struct Whose {
+        claim: Value,
+        #[serde(default)]
+        secrets: BTreeMap<String, String>,
+    }
+    let Whose { claim, secrets } = serde_json::from_str(text)?;
+    Ok(Owner { claim: claim_of(claim, scope)?, secret: secrets_of(&secrets).provision })
+}
+
+fn claim_of(claim: Value, scope: &Scope) -> Result<Claim, EntryError> {
+    let scope = Scope { keep: Keep::PROVISION, ..scope.clone() };
+    Claim::slim(serde_json::from_value(claim)?, &scope).ok_or(EntryError::Claim)
+}
+
+/// The request, and its topology terms where they are kept apart. `whole` has them in it, as earlier versions wrote it.
+fn request_of(
+    whole: Option<ByteString>,
+    placed: Option<Placed>,
+    terms: Option<&Arc<[Term]>>,
+) -> Result<(CreateVolumeRequest, Option<Placement>), EntryError> {
+    if let Some(Placed { request, first, .. }) = placed {
+        let placement =
+            terms.and_then(|terms| Placement::of(terms.clone(), first)).ok_or(EntryError::Terms)?;
+        return Ok((CreateVolumeRequest::decode(request.0.as_slice())?, Some(placement)));
+    }
+    let mut request = CreateVolumeRequest::decode(whole.ok_or(EntryError::NoRequest)?.0.as_slice())?;
+    let placement = request.accessibility_requirements.as_ref().and_then(placement_of);
+    if placement.is_some() {
+        request.accessibility_requirements = None;
+    }
+    Ok((request, placement))
 }
 
 fn claim_value(claim: &Claim) -> Value {
@@ -179,96 +275,4 @@ fn secrets_of(texts: &BTreeMap<String, String>) -> SecretRefs {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::claim::object::new_volume;
-    use crate::claim::request::{Found, fills_from, named, prepare};
-    use crate::fixture::{claim_from, class, config, scope};
-    use crate::topology::Known;
-
-    fn sent(spec: Value, parameters: &[(&str, &str)]) -> Sent {
-        let claim = claim_from(json!({SELECTED_NODE: "node1"}), spec);
-        let mut class = class();
-        class.parameters =
-            parameters.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        let prepared =
-            prepare(&config(), &claim, &class, "pvc-1".into(), &Known::default(), &Found::default()).unwrap();
-        Sent { claim: claim.into(), class: class.into(), prepared: prepared.into() }
-    }
-
-    #[test]
-    fn request_and_object_come_back_as_they_were() {
-        let secret = [
-            ("csi.storage.k8s.io/provisioner-secret-name", "a"),
-            ("csi.storage.k8s.io/provisioner-secret-namespace", "b"),
-            ("csi.storage.k8s.io/node-stage-secret-name", "c"),
-            ("csi.storage.k8s.io/node-stage-secret-namespace", "d"),
-            ("csi.storage.k8s.io/fstype", "xfs"),
-            ("kind", "fast"),
-        ];
-        for (spec, parameters) in [
-            (json!({}), &[][..]),
-            (json!({"volumeMode": "Block", "accessModes": ["ReadWriteMany", "ReadOnlyMany"]}), &secret[4..]),
-            (json!({"volumeMode": "Filesystem"}), &secret),
-        ] {
-            let before = sent(spec, parameters);
-            let after = from_text(&to_text(&before).unwrap(), &scope()).unwrap();
-            assert_eq!(after.prepared.whole(), before.prepared.whole());
-            let object = |sent: &Sent| {
-                let made = csi::v1::Volume { volume_id: "id".into(), ..Default::default() };
-                new_volume(&config(), &sent.claim, &sent.class, &sent.prepared, &made, 7)
-            };
-            assert_eq!(object(&after), object(&before));
-            let facts = |sent: &Sent| {
-                let node = sent.claim.meta.annotations.get(SELECTED_NODE).map(str::to_owned);
-                let source = sent.claim.data_source_ref.as_ref();
-                let source =
-                    source.map(|source| (source.kind.clone(), source.name.clone(), source.namespace.clone()));
-                (
-                    sent.claim.meta.key.clone(),
-                    sent.claim.meta.uid.clone(),
-                    sent.class.meta.uid.clone(),
-                    node,
-                    source,
-                )
-            };
-            assert_eq!(facts(&after), facts(&before));
-        }
-    }
-
-    #[test]
-    fn source_in_another_namespace_comes_back() {
-        let elsewhere = json!({"kind": "PersistentVolumeClaim", "name": "source", "namespace": "theirs"});
-        let mut before = sent(json!({}), &[]);
-        before.claim = claim_from(json!({}), json!({"dataSourceRef": elsewhere})).into();
-        let after = from_text(&to_text(&before).unwrap(), &scope()).unwrap();
-        let source = after.claim.data_source_ref.as_ref().unwrap();
-        assert_eq!((&*source.name, source.namespace.as_deref()), ("source", Some("theirs")));
-    }
-
-    #[test]
-    fn source_in_the_claim_s_namespace_comes_back() {
-        let source = json!({"kind": "VolumeSnapshot", "name": "snap", "apiGroup": "snapshot.storage.k8s.io"});
-        let mut before = sent(json!({}), &[]);
-        before.claim = claim_from(json!({}), json!({"dataSource": source})).into();
-        let after = from_text(&to_text(&before).unwrap(), &scope()).unwrap();
-        let asked = named(&before.claim).unwrap().unwrap();
-        assert!(fills_from(&after.claim, &asked), "{:?}", after.claim.data_source);
-        assert_eq!(after.claim.data_source, before.claim.data_source);
-    }
-
-    #[test]
-    fn name_of_an_annotation_is_one_that_the_api_server_takes() {
-        let uid = Uid::from("8d2a5c1e-3f4b-4f6a-9c1d-000000000001");
-        let key = key(&uid, &uid);
-        assert!(is_key(&key) && key.starts_with(&key_prefix(&uid)));
-        assert!(key.rsplit('/').next().is_some_and(|name| name.len() <= 63), "{key}");
-    }
-
-    #[test]
-    fn text_of_something_else_is_refused() {
-        for text in ["", "{}", r#"{"claim": {}, "class": {}, "name": "n", "request": "AA==", "bytes": 1}"#] {
-            assert!(from_text(text, &scope()).is_err(), "{text}");
-        }
-    }
-}
+mod tests;

@@ -1,10 +1,13 @@
 //! Writes the Leases that hold the intents.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::stream::{self, StreamExt as _};
+use futures::FutureExt as _;
+use futures::future::{Fuse, FusedFuture as _};
+use futures::stream::{self, FuturesUnordered, StreamExt as _};
 use kubernetes::api::{self, Objects};
 use kubernetes::lease::Lease;
 use kubernetes::object::{Scope, Uid};
@@ -16,6 +19,7 @@ use super::book::{Book, Put, Write};
 use super::entry::to_text;
 use super::place::Place;
 use super::rest::Rest;
+use super::terms::Last;
 use crate::claim::background::Sent;
 use crate::claim::error::ProvisionError;
 
@@ -24,13 +28,15 @@ const LEISURE: Duration = Duration::from_secs(5);
 /// How long no intents are written after the API server has refused one.
 const REFUSED: Duration = Duration::from_secs(60);
 /// Leases that are written at once.
-const AT_ONCE: usize = 3;
+const AT_ONCE: usize = 6;
 
 type Told = oneshot::Sender<Result<(), String>>;
 
 #[derive(Default)]
 pub(super) struct State {
     pub(super) book: Book,
+    /// The list of topology terms of the last request.
+    last: Last,
     /// resourceVersion of each Lease; `None` where there is none yet.
     versions: Vec<Option<String>>,
     /// Who waits for the next write of which page.
@@ -43,6 +49,37 @@ pub(super) struct State {
     pub(super) read_at: Option<Instant>,
     /// Whether that was logged.
     told: bool,
+    /// Since when which other node has been without the driver, as far as we have looked.
+    pub(super) absent: HashMap<String, Instant>,
+    /// Whether Leases may not be deleted here.
+    keeps: bool,
+    /// Whether it was logged that we may not look at nodes.
+    pub(super) told_nodes: bool,
+}
+
+/// What became of a request that is about to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Recorded {
+    /// It is written down, unless that is off.
+    Yes,
+    /// It is larger than what can be written down.
+    TooLarge,
+}
+
+/// What to do with one Lease.
+enum Step {
+    Write(Write),
+    /// The Lease of this number, if it has this version.
+    Delete(usize, String),
+}
+
+/// What is being written.
+#[derive(Default)]
+struct Round {
+    /// The Leases that are being written.
+    busy: BTreeSet<usize>,
+    /// Those that are to be cleaned.
+    clean: BTreeSet<usize>,
 }
 
 /// The intents of this process. Claims put theirs in; [`Intents::run`] writes.
@@ -76,20 +113,17 @@ impl Intents {
     ///
     /// # Errors
     /// It is not stored: the request must not be sent.
-    pub(crate) async fn record(&self, sent: &Sent) -> Result<(), ProvisionError> {
+    pub(crate) async fn record(&self, sent: &Sent) -> Result<Recorded, ProvisionError> {
         if self.is_off() {
-            return Ok(());
+            return Ok(Recorded::Yes);
         }
-        let text = to_text(sent).map_err(|error| ProvisionError::Intent(error.to_string()))?;
         let told = {
             let mut state = self.state();
-            match state.book.put(&sent.claim.meta.uid, &sent.class.meta.uid, &text) {
-                Put::Stored => return Ok(()),
-                Put::TooLarge => {
-                    base::warn!("The request is too large to be written down: its volume leaks if the claim is deleted and this process dies now";
-                        "claim" => sent.claim.meta.key);
-                    return Ok(());
-                }
+            let text = to_text(sent, |terms| state.last.of(terms));
+            let (text, listed) = text.map_err(|error| ProvisionError::Intent(error.to_string()))?;
+            match state.book.put(&sent.claim.meta.uid, &sent.class.meta.uid, &text, listed.as_ref()) {
+                Put::Stored => return Ok(Recorded::Yes),
+                Put::TooLarge => return Ok(Recorded::TooLarge),
                 Put::Wanted(page) => {
                     let (tell, told) = oneshot::channel();
                     state.waiting.push((page, tell));
@@ -99,81 +133,145 @@ impl Intents {
         };
         self.changed.notify_one();
         let written = told.await.unwrap_or_else(|_| Err("the process is stopping".to_owned()));
-        written.map_err(ProvisionError::Intent)
+        written.map_err(ProvisionError::Intent)?;
+        Ok(Recorded::Yes)
     }
 
     /// Of the claim's requests, only those with a class of `open` have no final answer.
     pub(crate) fn retain(&self, claim: &Uid, open: &[Uid]) {
-        let mut state = self.state();
-        let before = state.book.has_leftovers();
-        state.book.retain(claim, open);
-        if !before && state.book.has_leftovers() {
+        if self.state().book.retain(claim, open) {
             self.changed.notify_one();
         }
     }
 
     /// Writes what has to be written, and reads what could not be read yet; never ends. `adopt` is given requests that an
-    /// earlier leader or somebody else has written down.
+    /// earlier leader or somebody else has written down. A Lease that is slow to be written holds up no other.
     pub(crate) async fn run(&self, adopt: impl Fn(Sent)) {
+        let (mut round, mut writing) = (Round::default(), FuturesUnordered::new());
+        let mut reading = pin!(Fuse::terminated());
         let mut clean_at: Option<Instant> = None;
         loop {
+            for (share, step) in self.due(&mut round) {
+                writing.push(self.perform(share, step, &adopt));
+            }
+            // Also after a clean-up that failed.
+            let rests = |page| !round.busy.contains(&page) && !round.clean.contains(&page);
+            let is_due = self.state().due().into_iter().any(rests);
+            clean_at = is_due.then(|| clean_at.unwrap_or_else(|| Instant::now() + LEISURE));
             let at_leisure = async {
                 match clean_at {
                     Some(at) => sleep_until(at).await,
                     None => std::future::pending().await,
                 }
             };
-            let clean = tokio::select! {
+            tokio::select! {
                 biased;
-                () = self.changed.notified() => false,
-                () = at_leisure => true,
-                () = self.rest_is_due() => {
-                    // Claims wait for writes meanwhile: one attempt.
-                    self.read_on(false).await.into_iter().for_each(&adopt);
-                    false
+                Some(page) = writing.next(), if !writing.is_empty() => drop(round.busy.remove(&page)),
+                () = &mut reading, if !reading.is_terminated() => {}
+                () = self.changed.notified() => {}
+                () = at_leisure => {
+                    clean_at = None;
+                    round.clean.extend(self.state().due());
                 }
-            };
-            self.write(clean, &adopt).await;
-            let has_leftovers = self.state().book.has_leftovers();
-            clean_at = match (has_leftovers, clean_at) {
-                (false, _) => None,
-                // After a clean-up that failed, too.
-                (true, Some(at)) if !clean => Some(at),
-                (true, _) => Some(Instant::now() + LEISURE),
-            };
+                () = self.rest_is_due(), if reading.is_terminated() => {
+                    let read = async { self.read_on(false).await.into_iter().for_each(&adopt) };
+                    reading.set(read.fuse());
+                }
+            }
         }
     }
 
     /// Takes settled intents out of their Leases, for a process that stops.
     pub(crate) async fn clean(&self) {
-        self.write(true, &|_| {}).await;
+        if self.is_off() {
+            return;
+        }
+        let perform = async |step| {
+            self.perform(Vec::new(), step, &|_| {}).await;
+        };
+        loop {
+            let last = self.state().last();
+            let Some(last) = last else { break };
+            let step = self.state().step(last);
+            perform(step).await;
+            if self.state().last() == Some(last) {
+                break;
+            }
+        }
+        let steps: Vec<Step> = {
+            let state = self.state();
+            state.book.due().map(|page| Step::Write(state.book.write(page))).collect()
+        };
+        stream::iter(steps).for_each_concurrent(AT_ONCE, perform).await;
     }
 
-    /// Writes the Leases that are due, some at once, and tells those who waited for each.
-    async fn write(&self, clean: bool, adopt: &impl Fn(Sent)) {
+    /// The Leases to begin to write or delete now, and who waits for each. Those for whom nothing need be written any more are told.
+    fn due(&self, round: &mut Round) -> Vec<(Vec<Told>, Step)> {
         let off = self.is_off();
-        let (writes, waiting) = {
-            let mut state = self.state();
-            let writes = if off { Vec::new() } else { state.book.writes(clean) };
-            (writes, std::mem::take(&mut state.waiting))
-        };
+        let mut state = self.state();
         let mut shares: BTreeMap<usize, Vec<Told>> = BTreeMap::new();
-        waiting.into_iter().for_each(|(page, told)| shares.entry(page).or_default().push(told));
-        let with_share = |write: Write| (shares.remove(&write.page).unwrap_or_default(), write);
-        let writes: Vec<(Vec<Told>, Write)> = writes.into_iter().map(with_share).collect();
-        // What they wait for need not be written any more.
-        tell(shares.into_values().flatten(), None);
-        stream::iter(writes)
-            .for_each_concurrent(AT_ONCE, async |(share, write)| {
-                let failed = self.store(&write, adopt).await.err().filter(|error| !self.gives_up(error));
-                tell(share, failed.map(|error| api::text(&error)));
-            })
-            .await;
-        // If the API server has refused it, nobody waits: those who came meanwhile neither.
-        if self.is_off() {
-            let late = std::mem::take(&mut self.state().waiting);
-            tell(late.into_iter().map(|(_, told)| told), None);
+        for (page, told) in std::mem::take(&mut state.waiting) {
+            shares.entry(page).or_default().push(told);
         }
+        if off {
+            // The API server has refused it: nobody waits.
+            round.clean.clear();
+            tell(shares.into_values().flatten(), None);
+            return Vec::new();
+        }
+        let is_wanted = |page: &usize| shares.contains_key(page) || round.clean.contains(page);
+        let wanted: BTreeSet<usize> = state.due().into_iter().filter(is_wanted).collect();
+        round.clean.retain(|page| wanted.contains(page));
+        let room = AT_ONCE.saturating_sub(round.busy.len());
+        let (tail, last) = (state.tail(), state.last());
+        // The empty ones at the end are deleted from the last on: the others are written, or wait for their turn.
+        let in_turn = |page: usize| page < tail || last == Some(page) || !state.exists(page);
+        let is_free = |page: &&usize| !round.busy.contains(page) && in_turn(**page);
+        let begun: Vec<usize> = wanted.iter().filter(is_free).copied().take(room).collect();
+        round.busy.extend(&begun);
+        round.clean.retain(|page| !begun.contains(page));
+        let with_share = |page: usize| (shares.remove(&page).unwrap_or_default(), state.step(page));
+        let begun = begun.into_iter().map(with_share).collect();
+        for (page, waiting) in shares {
+            if round.busy.contains(&page) || wanted.contains(&page) {
+                state.waiting.extend(waiting.into_iter().map(|told| (page, told)));
+            } else {
+                tell(waiting, None);
+            }
+        }
+        begun
+    }
+
+    /// Writes or deletes one Lease, and tells those who waited for it. Returns its number.
+    async fn perform(&self, share: Vec<Told>, step: Step, adopt: &impl Fn(Sent)) -> usize {
+        let (page, done) = match step {
+            Step::Write(write) => (write.page, self.store(&write, adopt).await),
+            Step::Delete(page, version) => (page, self.delete(page, &version, adopt).await),
+        };
+        let failed = done.err().filter(|error| !self.gives_up(error));
+        tell(share, failed.map(|error| api::text(&error)));
+        page
+    }
+
+    /// Deletes a Lease that is empty, unless somebody has written to it. Where we may not, it stays.
+    async fn delete(&self, page: usize, version: &str, adopt: &impl Fn(Sent)) -> Result<(), api::Error> {
+        let Some(place) = &self.place else { return Ok(()) };
+        match self.objects.delete_unchanged::<Lease>(&place.namespace, &place.lease(page), version).await {
+            Ok(()) => {
+                let mut state = self.state();
+                state.book.deleted(page);
+                state.set_version(page, None);
+            }
+            Err(error) if api::is(&error, 409) => {
+                self.read(page).await?.into_iter().flatten().for_each(adopt);
+            }
+            Err(error) => {
+                base::v!(2, "Cannot delete an empty Lease of intents"; "lease" => place.lease(page), "err" => api::text(&error));
+                let code = api::status(&error).map_or(0, |status| status.code);
+                self.state().keeps |= (400..500).contains(&code) && code != 429;
+            }
+        }
+        Ok(())
     }
 
     /// Stores one Lease. If somebody else has written to it, reads it first.
@@ -185,7 +283,10 @@ impl Intents {
         }
         self.read(write.page).await?.into_iter().flatten().for_each(adopt);
         // Of the same page, what is to be written now.
-        let again = self.state().book.writes(true).into_iter().find(|again| again.page == write.page);
+        let again = {
+            let book = &self.state().book;
+            book.due().any(|page| page == write.page).then(|| book.write(write.page))
+        };
         match again {
             Some(again) => self.send(&again).await,
             None => Ok(()),
@@ -254,6 +355,39 @@ fn tell(waiting: impl IntoIterator<Item = Told>, failed: Option<String>) {
 }
 
 impl State {
+    /// The Leases to write or delete when there is time.
+    fn due(&self) -> BTreeSet<usize> {
+        self.book.due().chain(self.last()).collect()
+    }
+
+    /// From this number on Leases are empty, and are deleted.
+    fn tail(&self) -> usize {
+        if self.keeps { usize::MAX } else { self.book.tail() }
+    }
+
+    /// The last Lease that there is, if it is to be deleted.
+    fn last(&self) -> Option<usize> {
+        let last = self.versions.iter().rposition(Option::is_some);
+        last.filter(|last| *last >= self.tail())
+    }
+
+    /// Whether there is such a Lease, as far as we know.
+    fn exists(&self, page: usize) -> bool {
+        self.versions.get(page).is_some_and(Option::is_some)
+    }
+
+    fn step(&self, page: usize) -> Step {
+        match self.versions.get(page).cloned().flatten().filter(|_| page >= self.tail()) {
+            Some(version) => Step::Delete(page, version),
+            None => Step::Write(self.book.write(page)),
+        }
+    }
+
+    /// The version of a Lease, as we know it.
+    pub(super) fn version(&self, page: usize) -> Option<u64> {
+        self.versions.get(page)?.as_deref()?.parse().ok()
+    }
+
     pub(super) fn set_version(&mut self, page: usize, version: Option<String>) {
         if self.versions.len() <= page {
             self.versions.resize(page + 1, None);

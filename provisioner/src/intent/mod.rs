@@ -10,25 +10,29 @@
 //! - an intent holds no content of Secrets, only their names.
 //!
 //! Intents are annotations of Lease objects in the namespace of leader election: `mooring-intents-<driver>-<number>`, as
-//! many as their size demands. Upstream's role grants get, list, create and update on Leases already. Nobody takes these
-//! Leases, and they may be deleted when no csi-provisioner runs. With `--node-deployment` each node has its own. Whoever may write
-//! Leases in that namespace can have volumes made, so it must be as trusted as csi-provisioner; whoever may read them sees the
-//! parameters of classes.
+//! many as their size demands. Upstream's role grants get, list, create and update on Leases already. It grants delete too: where
+//! we may, empty Leases are deleted from the last on, but for the first. Nobody takes these Leases, and they may be deleted
+//! when no csi-provisioner runs. With `--node-deployment` each node has its own. Whoever may write Leases in that namespace
+//! can have volumes made, so it must be as trusted as csi-provisioner; whoever may read them sees the parameters of classes.
 //!
-//! - [`entry`]: an intent as text, and back;
+//! - [`entry`]: an intent as text, and back; [`terms`]: lists of topology terms, which intents share;
 //! - [`book`]: which intents there are, and which Lease has to be written;
-//! - [`log`] writes the Leases, [`read`] reads those of an earlier leader; [`place`]: which ones.
+//! - [`log`] writes the Leases, [`read`] reads those of an earlier leader, [`elsewhere`] those of other nodes; [`place`]:
+//!   which ones.
 //!
 //! `Differs:` upstream leaks the volume. The price: a new request waits for a write, which counts against `--kube-api-qps`; if the
-//! write fails, the claim gets an event and is retried. `--volume-intents=false` makes ours leak too, and so does a service
-//! account that may not get, create and update Leases; one log line says so. The Leases stay when they are empty, to be used
-//! again, also after csi-provisioner is uninstalled. Remove those of a driver then, with
+//! write fails, the claim gets an event and is retried. A request of more than 200,000 bytes is not written down; it is sent all
+//! the same, and the claim gets the event `RequestNotWrittenDown` once. `--volume-intents=false` makes ours leak too, and so does a service
+//! account that may not get, create and update Leases; one log line says so. The first Lease stays when it is empty, to be used
+//! again, also after csi-provisioner is uninstalled, and without the right to delete Leases all stay. Remove those of a driver then, with
 //! `kubectl delete lease --namespace <namespace> <names>`; `kubectl get lease --namespace <namespace>` lists them as
 //! `mooring-intents-<driver>-<number>`.
 
 pub(crate) mod book;
+mod elsewhere;
 pub(crate) mod entry;
 pub(crate) mod log;
 pub(crate) mod place;
 mod read;
 mod rest;
+mod terms;

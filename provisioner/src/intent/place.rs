@@ -37,6 +37,18 @@ impl Place {
         (page.parse::<usize>().is_ok() && self.page(name).is_none()).then_some(node)
     }
 
+    /// The place of a provisioner for all nodes, if this is that of one node's.
+    pub(super) fn of_all(&self) -> Option<Place> {
+        Some(Self { namespace: self.namespace.clone(), name: self.shared.clone()?, shared: None })
+    }
+
+    /// Whether a node's provisioner may have the Lease of this name, if this is the place of one for all nodes.
+    pub(super) fn is_of_node(&self, name: &str) -> bool {
+        let rest = name.strip_prefix(&*self.name).and_then(|rest| rest.strip_prefix('-'));
+        let numbered = rest.and_then(|rest| rest.rsplit_once('-'));
+        numbered.is_some_and(|(node, page)| !node.is_empty() && page.parse::<usize>().is_ok())
+    }
+
     /// The name of the Lease with this number.
     pub(super) fn lease(&self, page: usize) -> String {
         format!("{}-{page}", self.name)
@@ -58,6 +70,13 @@ mod tests {
             ["mooring-intents-driver-node-1-0", "mooring-intents-driver-0", "mooring-intents-else-node-2-0"]
         {
             assert_eq!(other(own), None, "{own}");
+        }
+        let of_node = |name: &str| Place::new("ns".into(), "driver", None).is_of_node(name);
+        assert!(of_node("mooring-intents-driver-node-2.example-12"));
+        for name in
+            ["mooring-intents-driver-0", "mooring-intents-driver--0", "x-y-0", "mooring-intents-driver-n"]
+        {
+            assert!(!of_node(name), "{name}");
         }
         let page = |name: &str| Place::new("ns".into(), "driver", None).page(name);
         assert_eq!(

@@ -1,20 +1,24 @@
 //! Reads the Leases that hold the intents of an earlier leader.
 //!
-//! One list shows them all. Where the service account may not list Leases they are read one by one: then we do not know how
-//! many there are. What the API server refuses is asked for again later.
+//! One list shows them all. With a provisioner on each node, or where the service account may not list Leases, they are read
+//! one by one: a list has those of all nodes, and every node would read it. Then we do not know how many there are. What the API server refuses is asked for again later.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use csi::topology::Term;
 use kubernetes::api;
 use kubernetes::lease::Lease;
-use kubernetes::object::{Claim, WireCsiNode};
+use kubernetes::object::version_of;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::book::Adopted;
 use super::entry::{from_text, is_key};
 use super::log::Intents;
+use super::place::Place;
 use super::rest::Rest;
+use super::terms;
 use crate::claim::background::Sent;
 
 /// Pause after a failed attempt to read the Leases.
@@ -85,18 +89,27 @@ impl Intents {
 
     async fn read_rest(&self, first: usize, refused: u32, found: &mut Vec<Sent>) -> Result<(), api::Error> {
         let Some(place) = &self.place else { return Ok(()) };
-        match self.objects.list::<Lease>(&place.namespace).await {
-            Ok((leases, _)) => {
-                for lease in leases {
-                    let name = lease.metadata.name.as_deref().unwrap_or_default();
-                    if let Some(page) = place.page(name) {
-                        found.extend(self.take(page, lease));
+        let of_all = place.of_all();
+        if of_all.is_none() {
+            match self.objects.list::<Lease>(&place.namespace).await {
+                Ok((leases, _)) => {
+                    let mut others = Vec::new();
+                    for lease in leases {
+                        let name = lease.metadata.name.as_deref().unwrap_or_default();
+                        match place.page(name) {
+                            Some(page) => found.extend(self.take(page, lease)),
+                            None => others.push(lease),
+                        }
                     }
+                    others.retain(|lease| {
+                        lease.metadata.name.as_deref().is_some_and(|name| place.is_of_node(name))
+                    });
+                    self.tell_of_other_mode(others);
+                    return Ok(());
                 }
-                return Ok(());
+                Err(error) if api::is(&error, 403) => {}
+                Err(error) => return Err(error),
             }
-            Err(error) if api::is(&error, 403) => {}
-            Err(error) => return Err(error),
         }
         let (mut page, mut missing) = (first, 0);
         while missing < GAP {
@@ -107,7 +120,21 @@ impl Intents {
             page += 1;
             self.state().rest = Rest::From(page, refused);
         }
+        if let Some(of_all) = of_all {
+            self.tell_of_other_mode(self.leases_of(&of_all).await);
+        }
         Ok(())
+    }
+
+    /// The Leases of this place, as far as they can be read.
+    async fn leases_of(&self, place: &Place) -> Vec<Lease> {
+        let mut leases = Vec::new();
+        while let Ok(Some(lease)) =
+            self.objects.get::<Lease>(&place.namespace, &place.lease(leases.len())).await
+        {
+            leases.push(lease);
+        }
+        leases
     }
 
     /// Reads a Lease. Returns the requests in it that were not known; `None` if there is no such Lease.
@@ -125,55 +152,36 @@ impl Intents {
     fn take(&self, page: usize, lease: Lease) -> Vec<Sent> {
         let adopted = {
             let mut state = self.state();
+            // A list may be older than what we have written meanwhile.
+            if state.version(page) > Some(version_of(&lease)) {
+                return Vec::new();
+            }
             state.set_version(page, lease.metadata.resource_version.clone());
             state.book.adopt(page, intents_of(lease))
         };
-        let read = |(name, text): (String, Arc<str>)| match from_text(&text, &self.scope) {
-            Ok(sent) => Some(sent),
-            Err(error) => {
-                // Another version may be able to read it: it stays.
-                base::error!(error, "Cannot read the request that an earlier process may have sent"; "page" => page, "annotation" => name);
-                None
+        let mut lists: BTreeMap<Arc<str>, Option<Arc<[Term]>>> = BTreeMap::new();
+        let mut read = |Adopted { name, text, terms }: Adopted| {
+            let terms = terms.and_then(|listed| {
+                let read = || terms::from_text(&listed.text).inspect_err(|error| {
+                    base::error!(error, "Cannot read a list of topology terms that an earlier process has written"; "page" => page, "list" => listed.name);
+                });
+                lists.entry(listed.name.clone()).or_insert_with(|| read().ok()).clone()
+            });
+            match from_text(&text, terms.as_ref(), &self.scope) {
+                Ok(sent) => Some(sent),
+                Err(error) => {
+                    // Another version may be able to read it: it stays.
+                    base::error!(error, "Cannot read the request that an earlier process may have sent"; "page" => page, "annotation" => name);
+                    None
+                }
             }
         };
-        adopted.into_iter().filter_map(read).collect()
+        adopted.into_iter().filter_map(&mut read).collect()
     }
 }
 
-impl Intents {
-    /// Whether the provisioner of another node has written down a request for such a claim, which it may still send. A node
-    /// that is gone sends nothing. Without the right to look, we go on as if there were none.
-    pub(crate) async fn is_open_elsewhere(
-        &self,
-        is_such: impl Fn(&Claim) -> bool,
-    ) -> Result<bool, api::Error> {
-        let Some(place) = self.place.as_ref().filter(|place| place.shared.is_some()) else {
-            return Ok(false);
-        };
-        let leases = match self.objects.list::<Lease>(&place.namespace).await {
-            Ok((leases, _)) => leases,
-            Err(error) if api::is(&error, 403) => return Ok(false),
-            Err(error) => return Err(error),
-        };
-        for lease in leases {
-            let name = lease.metadata.name.clone().unwrap_or_default();
-            let Some(node) = place.other_node(&name) else { continue };
-            let is_open = |text: &String| from_text(text, &self.scope).is_ok_and(|sent| is_such(&sent.claim));
-            if !intents_of(lease).values().any(is_open) {
-                continue;
-            }
-            match self.objects.exists::<WireCsiNode>("", node).await {
-                Ok(true) => return Ok(true),
-                Ok(false) => {}
-                Err(error) if api::is(&error, 403) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(false)
-    }
-}
-
-fn intents_of(lease: Lease) -> BTreeMap<String, String> {
+/// The annotations of a Lease that are ours.
+pub(super) fn intents_of(lease: Lease) -> BTreeMap<String, String> {
     let annotations = lease.metadata.annotations.unwrap_or_default();
     annotations.into_iter().filter(|(name, _)| is_key(name)).collect()
 }

@@ -77,6 +77,21 @@ pub(crate) struct Placement {
 }
 
 impl Placement {
+    /// These terms; the preferred ones begin with the one of this number. `None` if there is none.
+    pub(crate) fn of(terms: Arc<[Term]>, first: usize) -> Option<Self> {
+        (first < terms.len()).then_some(Self { terms, first })
+    }
+
+    /// The requisite terms.
+    pub(crate) fn terms(&self) -> &Arc<[Term]> {
+        &self.terms
+    }
+
+    /// Which of them the preferred ones begin with.
+    pub(crate) fn first(&self) -> usize {
+        self.first
+    }
+
     /// As CreateVolume sends them.
     pub(crate) fn requirement(&self) -> v1::TopologyRequirement {
         let topology = |term: &Term| v1::Topology { segments: term.segments() };

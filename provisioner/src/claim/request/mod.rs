@@ -57,11 +57,17 @@ pub(crate) struct Prepared {
 impl Prepared {
     /// The request as it is sent, but for the content of its Secret.
     pub(crate) fn whole(&self) -> v1::CreateVolumeRequest {
-        let mut request = self.request.clone();
-        request.mutable_parameters.extend(self.mutable_parameters.clone());
+        let mut request = self.unplaced();
         if let Some(placement) = &self.placement {
             request.accessibility_requirements = Some(placement.requirement());
         }
+        request
+    }
+
+    /// The same without the topology terms of [`Prepared::placement`].
+    pub(crate) fn unplaced(&self) -> v1::CreateVolumeRequest {
+        let mut request = self.request.clone();
+        request.mutable_parameters.extend(self.mutable_parameters.clone());
         request
     }
 }

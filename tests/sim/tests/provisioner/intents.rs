@@ -1,6 +1,11 @@
 //! Requests are written down before they are sent.
 
+mod empty;
+mod flags;
+mod placed;
 mod reading;
+mod refused;
+mod taken;
 
 use std::time::Duration;
 
@@ -8,7 +13,7 @@ use base::leadership::Leadership;
 use csi::v1::CreateVolumeRequest;
 use provisioner::Config;
 use serde_json::{Value, json};
-use sim::{ApiServer, Call, Fault, Reply, Running, World};
+use sim::{Call, Fault, Reply, Running, World};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
@@ -102,6 +107,55 @@ async fn slow_or_failed_write_holds_up_only_its_own_claims() {
     }
 }
 
+/// Claims that come while another Lease is being written go on too, and so does the clean-up.
+#[tokio::test(start_paused = true)]
+async fn slow_write_holds_up_no_claim_that_comes_later() {
+    let world = world();
+    world.driver.script("CreateVolume", (0..200).map(|_| Reply::Ok.after(2 * SECOND)));
+    world.steps.on(|step| step.is("create", "leases"), 1, Fault::LateReply(300 * SECOND));
+    let _running = world.run(3600 * SECOND, |world| async move {
+        let config = Config { workers: 200, ..with_intents() };
+        sidecar_with(world, config, Leadership::always(), CancellationToken::new()).await;
+    });
+    for number in 0..100 {
+        world.api.put(waiting(&format!("data-{number}")));
+    }
+    sleep(10 * SECOND).await;
+    let before = calls(&world).len();
+    assert!((50..100).contains(&before), "{before} of 100");
+    for number in 100..160 {
+        world.api.put(waiting(&format!("data-{number}")));
+    }
+    sleep(20 * SECOND).await;
+    let made = calls(&world).len();
+    assert!(made >= before + 50, "{} of 60 that came later", made - before);
+    let first = world.api.get("leases", &format!("{INTENTS}-0")).unwrap();
+    let in_first = first["metadata"]["annotations"].as_object().unwrap().len();
+    assert_eq!(intents(&world).len(), in_first, "the other Leases are clean");
+    sleep(600 * SECOND).await;
+    assert_eq!((calls(&world).len(), intents(&world)), (160, vec![]));
+}
+
+/// What could not be read is asked for again, and the answer takes its time.
+#[tokio::test(start_paused = true)]
+async fn slow_read_holds_up_no_write() {
+    let world = world();
+    let _binder = world.binder();
+    for verb in ["list", "get"] {
+        world.steps.on(move |step| step.is(verb, "leases"), 1, Fault::ApiError(403));
+    }
+    let _running = world.run(3600 * SECOND, remembering);
+    sleep(50 * SECOND).await;
+    world.steps.on(|step| step.is("list", "leases"), 1, Fault::LateReply(300 * SECOND));
+    sleep(15 * SECOND).await;
+    world.api.put(claim("data"));
+    sleep(5 * SECOND).await;
+    assert_eq!((calls(&world).len(), lease_writes(&world).len()), (1, 1));
+    bound(&world, "data").await;
+    sleep(600 * SECOND).await;
+    assert_eq!((calls(&world).len(), intents(&world)), (1, vec![]), "the old list says nothing new");
+}
+
 #[tokio::test(start_paused = true)]
 async fn call_that_is_repeated_is_not_written_again() {
     let world = world();
@@ -151,46 +205,6 @@ async fn nothing_is_sent_that_could_not_be_written_down() {
         events(&world).iter().any(|event| event.contains("cannot write down the request before it is sent"))
     );
     bound(&world, "data").await;
-}
-
-#[test]
-fn account_without_the_right_provisions_as_upstream_and_says_so() {
-    let log = logged(async {
-        let world = world();
-        let _binder = world.binder();
-        let rules = json!([
-            {"apiGroups": [""], "resources": ["persistentvolumes", "persistentvolumeclaims", "events"], "verbs": ["*"]},
-            {"apiGroups": ["storage.k8s.io"], "resources": ["*"], "verbs": ["*"]},
-        ]);
-        world.api.grant_only("sidecar", ApiServer::rules(rules).expect("rules"));
-        world.api.put(claim("data"));
-        world.api.put(claim("more"));
-        let _running = world.run(SECOND, remembering);
-        bound(&world, "data").await;
-        bound(&world, "more").await;
-        assert_eq!((calls(&world).len(), intents(&world)), (2, vec![]));
-    });
-    assert_eq!(log.matches("Requests are not written down before they are sent").count(), 1, "{log}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn refusal_of_one_write_holds_up_nobody_who_came_meanwhile() {
-    let world = world();
-    let _binder = world.binder();
-    world.api.set_latency(Duration::from_millis(50));
-    world.steps.on(|step| step.is("create", "leases"), 1, Fault::ApiError(403));
-    for number in 0..10 {
-        world.api.put(claim(&format!("data-{number}")));
-        sleep(Duration::from_millis(20)).await;
-    }
-    let _running = world.run(SECOND, remembering);
-    sleep(30 * SECOND).await;
-    assert_eq!(calls(&world).len(), 10, "all of them go on without");
-    assert_eq!(intents(&world), Vec::<String>::new());
-    sleep(60 * SECOND).await;
-    world.api.put(claim("later"));
-    bound(&world, "later").await;
-    assert_eq!(intents(&world).len(), 1, "a minute later it is tried again");
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 use crate::attributes::{attributes_class, of_class};
 use crate::capacity::{publishing, telling};
 use crate::harness::{
-    LIMIT, bound, calls, claim, class, logged, no_volumes, released, sidecar, sidecar_with,
+    INTENTS, LIMIT, bound, calls, claim, class, logged, no_volumes, released, sidecar, sidecar_with,
+    with_intents,
 };
 use crate::leadership::candidate_of;
 use crate::sources::{able, cut, elsewhere, restoring, snapshot};
@@ -47,6 +48,7 @@ async fn leading(world: World) {
         config.can.modify = true;
         able(&mut config);
         config.cross_namespace = true;
+        config.intents = with_intents().intents;
         sidecar_with(world.clone(), config, leadership.clone(), CancellationToken::new()).await;
     };
     tokio::select! {
@@ -71,6 +73,9 @@ async fn life(world: &World) {
         "spec": {"attacher": "a", "nodeName": "n", "source": {"persistentVolumeName": "attached"}},
     }));
     put_node(world, "node-1", "z1", &["zone"]);
+    // An earlier process has left it empty.
+    let lease = json!({"name": format!("{INTENTS}-1"), "namespace": "default"});
+    world.api.put(json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": lease}));
     publish(world).await;
     world.api.put(attributes_class("gold", "driver.example"));
     world.api.put(of_class("data", "gold"));

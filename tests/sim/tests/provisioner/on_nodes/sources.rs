@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use provisioner::{Config, Place};
-use serde_json::{Value, json};
-use sim::{Reply, Running, Settings, World};
+use serde_json::json;
+use sim::objects::{class, csi_node, csi_node_with, secret, with};
+use sim::{ApiServer, Reply, Running, Settings, World};
 use tokio::time::sleep;
+use tonic::Code;
 
 use super::{ON_NODE, on};
-use crate::harness::{INTENTS, bound, calls, intents};
+use crate::harness::{INTENTS, bound, calls, intents, logged};
 use crate::sources::{PROTECTION, able, begin_clone, cloning, holding, restoring, snapshot};
 use crate::topology::selected;
 
@@ -25,10 +27,6 @@ fn config(node: &str, remembers: bool) -> Config {
     config.node.as_mut().unwrap().name = node;
     able(&mut config);
     config
-}
-
-fn csi_node(name: &str) -> Value {
-    json!({"apiVersion": "storage.k8s.io/v1", "kind": "CSINode", "metadata": {"name": name}, "spec": {"drivers": []}})
 }
 
 /// Both sources, and so many nodes.
@@ -107,6 +105,123 @@ async fn node_that_is_gone_holds_no_source() {
     world.api.delete("csinodes", "node-1");
     sleep(600 * SECOND).await;
     assert!(!is_there(&world, "persistentvolumeclaims", "source"));
+}
+
+/// A node that has died in a call for a claim that is gone. Its source waits to be let go of.
+async fn died_in_a_clone(world: &World, running: &mut Vec<Running>) {
+    begin_to_die(world, running).await;
+    sleep(300 * SECOND).await;
+    assert!(is_there(world, "persistentvolumeclaims", "source"), "the node may come back");
+    assert_eq!(intents(world).len(), 1);
+}
+
+async fn begin_to_die(world: &World, running: &mut Vec<Running>) {
+    sleep(60 * SECOND).await;
+    world.driver.script("CreateVolume", [Reply::Hang]);
+    world.api.put(cloning(selected("data", "node-1")));
+    sleep(2 * SECOND).await;
+    running.remove(0).stop();
+    world.api.delete("persistentvolumeclaims", "data");
+    world.api.delete("persistentvolumeclaims", "source");
+}
+
+/// The DaemonSet does not run there any more.
+#[tokio::test(start_paused = true)]
+async fn node_that_has_lost_the_driver_holds_no_source_for_ever() {
+    let (world, mut running) = nodes(2, true);
+    let _binder = world.binder();
+    died_in_a_clone(&world, &mut running).await;
+    for drivers in [json!([]), csi_node("node-1")["spec"]["drivers"].clone(), json!([])] {
+        world.api.put(csi_node_with("node-1", drivers));
+        sleep(500 * SECOND).await;
+        assert!(is_there(&world, "persistentvolumeclaims", "source"), "the driver may come back");
+    }
+    sleep(1500 * SECOND).await;
+    assert!(!is_there(&world, "persistentvolumeclaims", "source"));
+}
+
+/// All nodes wait for the one that has died.
+#[tokio::test(start_paused = true)]
+async fn leases_of_all_nodes_are_seldom_listed() {
+    const NODES: usize = 20;
+    let (world, mut running) = nodes(NODES, true);
+    let _binder = world.binder();
+    sleep(30 * SECOND).await;
+    assert_eq!(asked(&world, "leases", "list"), 0, "each node reads its own");
+    died_in_a_clone(&world, &mut running).await;
+    world.api.clear_requests();
+    sleep(3600 * SECOND).await;
+    let listed = asked(&world, "leases", "list");
+    assert!((1..=20 * NODES).contains(&listed), "{listed} lists in an hour");
+}
+
+#[test]
+fn node_that_nobody_may_look_at_holds_its_source() {
+    let log = logged(async {
+        let (world, mut running) = nodes(2, true);
+        let _binder = world.binder();
+        let rules = json!([
+            {"apiGroups": ["", "snapshot.storage.k8s.io", "coordination.k8s.io"], "resources": ["*"], "verbs": ["*"]},
+            {"apiGroups": ["storage.k8s.io"], "resources": ["storageclasses", "volumeattachments"], "verbs": ["*"]},
+        ]);
+        world.api.grant_only("node-2", ApiServer::rules(rules).expect("rules"));
+        died_in_a_clone(&world, &mut running).await;
+        sleep(900 * SECOND).await;
+        assert!(is_there(&world, "persistentvolumeclaims", "source"), "it may be there");
+    });
+    assert_eq!(log.matches("the service account may not get csinodes").count(), 1, "{log}");
+}
+
+/// Where it may never list Leases, a node lets go of sources as upstream does.
+#[tokio::test(start_paused = true)]
+async fn node_that_may_not_list_leases_holds_no_source() {
+    let (world, mut running) = nodes(2, true);
+    let _binder = world.binder();
+    let rules = json!([
+        {"apiGroups": ["", "snapshot.storage.k8s.io", "storage.k8s.io"], "resources": ["*"], "verbs": ["*"]},
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]},
+    ]);
+    world.api.grant_only("node-2", ApiServer::rules(rules).expect("rules"));
+    begin_to_die(&world, &mut running).await;
+    sleep(300 * SECOND).await;
+    assert!(!is_there(&world, "persistentvolumeclaims", "source"));
+    assert!(asked(&world, "leases", "list") >= 1);
+}
+
+/// The claim and its Secret are gone: the node would send nothing if it came back. Where nobody may look at the Secret, it may
+/// be there.
+#[tokio::test(start_paused = true)]
+async fn request_that_waits_in_vain_elsewhere_holds_no_source() {
+    for may_look in [true, false] {
+        in_vain(may_look).await;
+    }
+}
+
+async fn in_vain(may_look: bool) {
+    let (world, mut running) = nodes(2, true);
+    if !may_look {
+        let rules = json!([
+            {"apiGroups": [""], "resources": ["persistentvolumes", "persistentvolumeclaims", "events"], "verbs": ["*"]},
+            {"apiGroups": ["snapshot.storage.k8s.io", "storage.k8s.io", "coordination.k8s.io"], "resources": ["*"], "verbs": ["*"]},
+        ]);
+        world.api.grant_only("node-2", ApiServer::rules(rules).expect("rules"));
+    }
+    let _binder = world.binder();
+    let key = json!({"csi.storage.k8s.io/provisioner-secret-name": "key", "csi.storage.k8s.io/provisioner-secret-namespace": "default"});
+    world.api.put(with(class(), json!({"parameters": key})));
+    world.api.put(secret("default", "key", json!({"token": "aHVzaA=="})));
+    sleep(60 * SECOND).await;
+    world.driver.script("CreateVolume", (0..10).map(|_| Reply::error(Code::Aborted, "busy")));
+    world.api.put(cloning(selected("data", "node-1")));
+    sleep(2 * SECOND).await;
+    running.remove(0).stop();
+    world.api.delete("secrets", "key");
+    world.api.delete("persistentvolumeclaims", "data");
+    world.api.delete("persistentvolumeclaims", "source");
+    let sent = calls(&world).len();
+    sleep(600 * SECOND).await;
+    assert_eq!((calls(&world).len(), intents(&world).len()), (sent, 1), "it is not forgotten");
+    assert_eq!(is_there(&world, "persistentvolumeclaims", "source"), !may_look);
 }
 
 #[tokio::test(start_paused = true)]
