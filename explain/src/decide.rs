@@ -132,6 +132,10 @@ pub(crate) fn unread<'a>(asked: impl Iterator<Item = (&'a Ask, &'a Found)>) -> V
 }
 
 #[cfg(test)]
+mod place_tests;
+#[cfg(test)]
 mod removal_tests;
+#[cfg(test)]
+mod source_tests;
 #[cfg(test)]
 mod tests;

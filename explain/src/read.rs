@@ -144,3 +144,6 @@ async fn follow(client: &Client, ask: &Ask, tell: &Sender<Ask>) -> Result<(), Er
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

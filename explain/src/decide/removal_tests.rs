@@ -99,6 +99,9 @@ fn detachment_names_what_is_missing() {
     failed["status"] =
         json!({"attached": true, "detachError": {"message": "rpc error: code = Internal desc = x"}});
     assert_eq!(of(failed, vec![volume(json!({}))]), ["DetachFailed"]);
+    // Whoever has an answer of the driver knew the node's id.
+    let failed = json!({"status": {"detachError": {"message": "rpc error: code = Internal desc = x"}}});
+    assert_eq!(of(failed, vec![volume(json!({}))]), ["DetachFailed"]);
     let secret =
         json!({"spec": {"csi": {"controllerPublishSecretRef": {"namespace": "team", "name": "key"}}}});
     assert_eq!(of(with_id(), vec![volume(secret.clone())]), ["SecretMissing"]);
