@@ -23,6 +23,7 @@ pub struct QueueMetrics(Arc<Queue>);
 struct Queue {
     adds: IntCounter,
     retries: IntCounter,
+    panics: IntCounter,
     waits: Histogram,
     works: Histogram,
     state: Mutex<State>,
@@ -58,6 +59,11 @@ impl QueueMetrics {
     /// An item is to be tried again after a pause.
     pub fn count_retry(&self) {
         self.0.retries.inc();
+    }
+
+    /// The work on an item panicked.
+    pub fn count_panic(&self) {
+        self.0.panics.inc();
     }
 
     /// `ask` tells what waits in one queue; it is called whenever the page is requested. Queues that share a name are summed
@@ -105,6 +111,7 @@ impl Drop for Work {
 pub(super) struct Queues {
     adds: prometheus::IntCounterVec,
     retries: prometheus::IntCounterVec,
+    panics: prometheus::IntCounterVec,
     waits: HistogramVec,
     works: HistogramVec,
     ages: Ages,
@@ -124,6 +131,12 @@ impl Queues {
                 "Items scheduled to be tried again.",
                 labels,
             )?,
+            panics: counter(
+                registry,
+                "mooring_workqueue_panics_total",
+                "Items whose worker panicked. They are tried again.",
+                labels,
+            )?,
             waits: histogram("workqueue_queue_duration_seconds", "How long items waited for a worker.")?,
             works: histogram("workqueue_work_duration_seconds", "How long items were worked on.")?,
             ages: Ages::new()?,
@@ -141,6 +154,7 @@ impl Queues {
             Arc::new(Queue {
                 adds: self.adds.with_label_values(labels),
                 retries: self.retries.with_label_values(labels),
+                panics: self.panics.with_label_values(labels),
                 waits: self.waits.with_label_values(labels),
                 works: self.works.with_label_values(labels),
                 state: Mutex::default(),

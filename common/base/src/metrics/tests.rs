@@ -76,6 +76,7 @@ async fn ages_and_unfinished_work_are_those_of_the_moment_of_reading() {
     let queue = metrics.queue("claims");
     queue.count_adds(2);
     queue.count_retry();
+    queue.count_panic();
     let since = tokio::time::Instant::now();
     queue.ask_what_waits(move || Waiting { depth: 1, oldest: Some(since) });
     let first = queue.begin_work(Duration::from_secs(2));
@@ -87,6 +88,7 @@ async fn ages_and_unfinished_work_are_those_of_the_moment_of_reading() {
         ("workqueue_depth", 1),
         ("workqueue_adds_total", 2),
         ("workqueue_retries_total", 1),
+        ("mooring_workqueue_panics_total", 1),
         ("workqueue_unfinished_work_seconds", 7),
         ("workqueue_longest_running_processor_seconds", 6),
         ("mooring_workqueue_oldest_item_age_seconds", 6),

@@ -73,7 +73,9 @@ impl<K: Clone + Eq + Hash + Display + Send + Sync + 'static> WorkQueue<K> {
     }
 
     /// Works on keys, at most `workers` at once, until `stop` is cancelled; then waits for what is in
-    /// flight. A key whose work panics is logged and tried again.
+    /// flight. A key whose work panics is logged, counted and tried again; the others go on.
+    ///
+    /// `Differs:` a panic ends the Go sidecars' process, with the work of all other objects.
     pub async fn run<J: Job<K>>(&self, workers: usize, job: Arc<J>, stop: CancellationToken) {
         let mut tasks = JoinSet::new();
         let mut running: HashMap<Id, Begun<K>> = HashMap::new();
@@ -109,16 +111,16 @@ impl<K: Clone + Eq + Hash + Display + Send + Sync + 'static> WorkQueue<K> {
     }
 
     fn ended(&self, ended: Result<(Id, Outcome), JoinError>, running: &mut HashMap<Id, Begun<K>>) {
-        let (id, outcome) = match ended {
-            Ok((id, outcome)) => (id, outcome),
-            Err(error) => {
-                let id = error.id();
-                crate::error!(error, "Worker task ended without a result; will retry");
-                (id, Outcome::Retry)
-            }
+        let (id, outcome) = match &ended {
+            Ok((id, outcome)) => (*id, *outcome),
+            Err(error) => (error.id(), Outcome::Retry),
         };
         let Some(begun) = running.remove(&id) else { return };
         let key = begun.ticket.key;
+        if let Err(error) = ended {
+            crate::error!(error, "The worker panicked; will retry"; "key" => key);
+            self.inner.tell(begun.ticket.lane, QueueMetrics::count_panic);
+        }
         let again = self.core().finish(&key, outcome, now());
         if let Some(delay) = again {
             crate::v!(4, "Will be tried again"; "key" => key, "after" => format!("{delay:?}"));
