@@ -100,20 +100,19 @@ impl Listing {
     fn expected(&self, attachment: &Attachment) -> Option<Expected> {
         let driver = &*self.config.driver;
         let (node_id, handle) = (self.caches.node_id(driver, attachment)?, self.caches.handle(attachment)?);
-        let in_tree = attachment.volume().is_none_or(|name| {
-            let volume = self.caches.volumes.get(&Key::cluster(name));
-            // The note of a volume that is gone has the translated handle, which is not repaired. One that tells all stays as it is.
-            volume.is_none_or(|volume| volume.spec.csi.is_none())
-        });
-        let handle = match self.config.plugins.of_driver(driver).filter(|_| in_tree) {
-            Some(plugin) => match self.translation.repaired_handle(plugin, &handle, &node_id) {
-                Ok(handle) => handle.into(),
-                Err(error) => {
-                    base::error!(error, "Failed to repair volume handle for driver"; "handle" => handle, "driver" => driver);
-                    return None;
-                }
-            },
-            None => handle,
+        let volume = attachment.volume().and_then(|name| self.caches.volumes.get(&Key::cluster(name)));
+        let is_csi = volume.as_ref().is_some_and(|volume| volume.spec.csi.is_some());
+        let plugin = self.config.plugins.of_driver(driver).filter(|_| !is_csi);
+        let repaired =
+            plugin.map(|plugin| self.translation.repaired_handle(plugin, &handle, &node_id)).transpose();
+        let handle = match repaired {
+            Ok(repaired) => repaired.map_or(handle, Into::into),
+            // Only the note is left of the volume: its handle may be the driver's own.
+            Err(_) if volume.is_none() && attachment.volume().is_some() => handle,
+            Err(error) => {
+                base::error!(error, "Failed to repair volume handle for driver"; "handle" => handle, "driver" => driver);
+                return None;
+            }
         };
         Some(Expected { key: attachment.meta.key.clone(), handle, node_id, attached: attachment.attached })
     }
