@@ -50,7 +50,7 @@ pub trait Translation: Send + Sync {
 /// The translation of every plugin here.
 ///
 /// `Differs:` volumes of kubernetes.io/rbd can be translated, if that is asked for. Upstream's translation of them went
-/// with Kubernetes 1.31.
+/// with Kubernetes 1.31, whose controllers hand them to no driver any more: it helps beside Kubernetes 1.23 to 1.30.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Plugins {
     /// Whether kubernetes.io/rbd is one of them.

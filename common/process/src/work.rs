@@ -39,6 +39,9 @@ use crate::host::{Host, Seat};
 use crate::lead::{Election, LAST_EVENTS};
 use crate::signal::OnSignal;
 
+/// The in-tree plugin that kube-controller-manager does not know any more.
+const GONE: &str = "kubernetes.io/rbd";
+
 /// A process that is connected but does not work yet.
 pub struct Started {
     /// What the process has once.
@@ -98,6 +101,9 @@ impl Started {
         let driver = self.host.driver_name.as_str().into();
         if let Some(plugin) = in_tree {
             base::v!(2, "Supports migration from in-tree plugin"; "plugin" => plugin);
+            if plugin == GONE {
+                base::warn!("Kubernetes 1.31 and later hand such volumes to no driver: convert them with mooring migrate --rbd"; "plugin" => plugin);
+            }
         }
         Caches::new(Scope { driver, in_tree: in_tree.map(Into::into), keep })
     }
