@@ -18,7 +18,7 @@ use crate::pod::{Pod, Ran};
 
 /// Warnings that a pod whose title has the first text may give.
 const KNOWN: [(&str, &str); 3] = [
-    // Upstream warns of these gates too.
+    // Upstream says so too, in a line of the level I that begins with "Warning:".
     ("", "the gate is GA and will be removed"),
     // Upstream ends.
     ("", "the gate is gone and changes nothing"),
