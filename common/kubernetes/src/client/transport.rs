@@ -1,6 +1,7 @@
 //! How the API server is dialled: directly or through a proxy, with TLS, and with signs of life.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -73,7 +74,7 @@ pub(super) fn transport(
     http.set_keepalive(Some(TCP_KEEPALIVE));
     http.set_keepalive_interval(Some(TCP_KEEPALIVE / 3));
     http.set_connect_timeout(Some(Duration::from_secs(30).min(ping.saturating_mul(3))));
-    let dial = match proxy_for(&config.cluster_url, proxy)? {
+    let dial = match proxy_for(&config.cluster_url, proxy, Matcher::from_env)? {
         Some((proxy, auth)) => {
             let tunnel = Tunnel::new(proxy, http);
             Dial::Proxy(match auth {
@@ -107,14 +108,17 @@ pub(super) fn transport(
         .build(connector))
 }
 
-/// The proxy that leads to `server`, and how it is told who asks.
+/// The proxy that leads to `server`, and how it is told who asks. The `environment`'s counts where the kubeconfig names
+/// none.
 fn proxy_for(
     server: &Uri,
     kubeconfig: Option<&str>,
+    environment: impl FnOnce() -> Matcher,
 ) -> Result<Option<(Uri, Option<HeaderValue>)>, ClientError> {
     let matcher = match kubeconfig {
         Some(proxy) => Matcher::builder().all(proxy).build(),
-        None => Matcher::from_env(),
+        None if is_this_machine(server) => return Ok(None),
+        None => environment(),
     };
     let Some(found) = matcher.intercept(server) else {
         let unusable = |proxy: &str| ClientError::Proxy(proxy.to_owned());
@@ -126,6 +130,13 @@ fn proxy_for(
     Ok(Some((found.uri().clone(), found.basic_auth().cloned())))
 }
 
+/// Whether no proxy can reach it: as Go's ProxyFromEnvironment decides, whatever NO_PROXY says.
+fn is_this_machine(server: &Uri) -> bool {
+    let host = server.host().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,11 +144,29 @@ mod tests {
     #[test]
     fn kubeconfig_names_a_proxy_that_http_reaches() {
         let server = Uri::from_static("https://10.0.0.1:6443");
-        let (proxy, auth) = proxy_for(&server, Some("http://user:word@proxy:3128")).unwrap().unwrap();
+        let (proxy, auth) =
+            proxy_for(&server, Some("http://user:word@proxy:3128"), Matcher::from_env).unwrap().unwrap();
         assert_eq!((proxy.host(), proxy.port_u16(), auth.is_some()), (Some("proxy"), Some(3128), true));
         for unusable in ["socks5://proxy:1080", "https://proxy:3128", "http://"] {
-            let error = proxy_for(&server, Some(unusable)).unwrap_err().to_string();
+            let error = proxy_for(&server, Some(unusable), Matcher::from_env).unwrap_err().to_string();
             assert!(error.contains("proxy") && error.contains("http://host:port"), "{unusable}: {error}");
+        }
+    }
+
+    #[test]
+    fn servers_on_this_machine_are_reached_without_the_proxy() {
+        let way = |server: &'static str, kubeconfig| {
+            let environment = || Matcher::builder().all("http://192.0.2.10:3128").build();
+            proxy_for(&Uri::from_static(server), kubeconfig, environment).unwrap()
+        };
+        for server in
+            ["https://127.0.0.1:6443", "https://127.9.9.9", "https://[::1]:6443", "https://localhost:6443"]
+        {
+            assert_eq!(way(server, None), None, "{server}");
+            assert!(way(server, Some("http://proxy:3128")).is_some(), "{server}");
+        }
+        for server in ["https://10.96.0.1", "https://[fd00::1]", "https://localhost.example:6443"] {
+            assert!(way(server, None).is_some(), "{server}");
         }
     }
 }
