@@ -217,5 +217,4 @@ impl<'a> Body<'a> {
 }
 
 #[cfg(test)]
-#[path = "patch/tests.rs"]
 mod tests;

@@ -8,9 +8,9 @@ use sim::{Reply, World};
 use tokio::time::sleep;
 use tonic::Code;
 
-use crate::page::constant;
-use crate::process::{during, world};
-use crate::promtool::{ask, file, is_here};
+use super::page::constant;
+use super::process::{during, world};
+use super::promtool::{ask, file, is_here};
 
 /// A world with everything that the dashboard shows: waiting, failing and finished.
 fn busy() -> World {

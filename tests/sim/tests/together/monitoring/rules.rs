@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use cluster::apply::documents;
 use serde_json::Value;
 
-use crate::promtool::{file, folder, is_here, run};
+use super::promtool::{file, folder, is_here, run};
 
 /// The one document of a file.
 fn document(name: &str) -> Value {
@@ -66,7 +66,7 @@ fn each_alert_has_a_case_of_either_kind() {
 
 #[test]
 fn each_alert_says_what_it_means_and_where_to_read_on() {
-    let manual = include_str!("../../../../docs/operations.md");
+    let manual = include_str!("../../../../../docs/operations.md");
     for alert in alerts() {
         let name = text(&alert, "/alert");
         for annotation in ["summary", "description"] {

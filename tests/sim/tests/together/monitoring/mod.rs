@@ -1,0 +1,7 @@
+//! The files of `manifests/monitoring`: the alerts and the dashboard, tried by promtool on pages of our sidecars.
+
+mod dashboard;
+mod page;
+mod process;
+mod promtool;
+mod rules;
