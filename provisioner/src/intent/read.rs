@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use csi::topology::Term;
+use k8s_openapi::jiff::Timestamp;
 use kubernetes::api;
 use kubernetes::lease::Lease;
 use kubernetes::object::version_of;
@@ -16,6 +17,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::book::Adopted;
 use super::entry::{from_text, is_key};
 use super::log::Intents;
+use super::origin::{Origin, origin_of, tell_of};
 use super::place::Place;
 use super::rest::Rest;
 use super::terms;
@@ -92,8 +94,12 @@ impl Intents {
         let of_all = place.of_all();
         if of_all.is_none() {
             match self.objects.list::<Lease>(&place.namespace).await {
-                Ok((leases, _)) => {
+                Ok((mut leases, _)) => {
                     let mut others = Vec::new();
+                    // The first one's uid may be on others.
+                    leases.sort_by_key(|lease| {
+                        lease.metadata.name.as_deref().and_then(|name| place.page(name))
+                    });
                     for lease in leases {
                         let name = lease.metadata.name.as_deref().unwrap_or_default();
                         match place.page(name) {
@@ -142,7 +148,7 @@ impl Intents {
         let Some(place) = &self.place else { return Ok(None) };
         let lease = self.objects.get::<Lease>(&place.namespace, &place.lease(page)).await?;
         let Some(lease) = lease else {
-            self.state().set_version(page, None);
+            self.state().forget(page);
             return Ok(None);
         };
         Ok(Some(self.take(page, lease)))
@@ -156,8 +162,16 @@ impl Intents {
             if state.version(page) > Some(version_of(&lease)) {
                 return Vec::new();
             }
-            state.set_version(page, lease.metadata.resource_version.clone());
-            state.book.adopt(page, intents_of(lease))
+            state.set_known(page, &lease);
+            let origin = origin_of(&lease, state.known(0).1.as_deref(), Timestamp::now());
+            let name = lease.metadata.name.clone().unwrap_or_default();
+            let texts = intents_of(lease);
+            if origin != Origin::Here && !texts.is_empty() {
+                tell_of(&name, texts.len(), origin);
+                state.book.refuse(page, texts);
+                return Vec::new();
+            }
+            state.book.adopt(page, texts)
         };
         let mut lists: BTreeMap<Arc<str>, Option<Arc<[Term]>>> = BTreeMap::new();
         let mut read = |Adopted { name, text, terms }: Adopted| {
