@@ -25,8 +25,6 @@ use crate::claim::error::ProvisionError;
 
 /// How long settled intents may stay in their Lease when nothing else is written to it.
 const LEISURE: Duration = Duration::from_secs(5);
-/// How long no intents are written after the API server has refused one.
-const REFUSED: Duration = Duration::from_secs(60);
 /// Leases that are written at once.
 const AT_ONCE: usize = 6;
 
@@ -215,7 +213,7 @@ impl Intents {
             Step::Write(write) => (write.page, self.store(&write, adopt).await),
             Step::Delete(page, version) => (page, self.delete(page, &version, adopt).await),
         };
-        let failed = done.err().filter(|error| !self.gives_up(error));
+        let failed = done.err().filter(|error| !self.gives_up_writing(error));
         tell(share, failed.map(|error| api::text(&error)));
         page
     }
@@ -288,6 +286,7 @@ impl Intents {
                 let mut state = self.state();
                 state.book.written(write);
                 state.set_known(write.page, &lease);
+                state.failing = None;
                 Ok(())
             }
             Err(error) => {
@@ -298,27 +297,6 @@ impl Intents {
                 Err(error)
             }
         }
-    }
-
-    /// Whether the error means that intents cannot be kept here. Then none are written down for a while.
-    pub(super) fn gives_up(&self, error: &api::Error) -> bool {
-        let refused = [403, 404, 405, 413, 422].into_iter().any(|code| api::is(error, code));
-        let name = self.place.as_ref().map(|place| place.name.as_str()).unwrap_or_default();
-        // One of our own Leases that somebody has deleted is made anew.
-        let deleted = api::status(error).is_some_and(|status| {
-            status.details.as_ref().is_some_and(|details| details.name.starts_with(name))
-        }) && api::is(error, 404);
-        if !refused || deleted {
-            return false;
-        }
-        let mut state = self.state();
-        let until = Some(Instant::now() + REFUSED);
-        (state.off_until, state.read_at) = (until, until);
-        if !std::mem::replace(&mut state.told, true) {
-            base::warn!("Requests are not written down before they are sent: if a claim is deleted while its volume is being made and this process dies, the volume leaks";
-                "needs" => "get, create and update on leases", "namespace" => self.place.as_ref().map(|place| place.namespace.clone()).unwrap_or_default(), "err" => api::text(error));
-        }
-        true
     }
 }
 

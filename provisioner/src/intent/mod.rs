@@ -27,7 +27,8 @@
 //! `Differs:` upstream leaks the volume. The price: a new request waits for a write, which counts against `--kube-api-qps`; if the
 //! write fails, the claim gets an event and is retried. A request of more than 200,000 bytes is not written down; it is sent all
 //! the same, and the claim gets the event `RequestNotWrittenDown` once. `--volume-intents=false` makes ours leak too, and so does a service
-//! account that may not get, create and update Leases; one log line says so. Requests in a
+//! account that may not get, create and update Leases, an admission webhook that denies them, and an API server that has failed at
+//! each write of them for five minutes; one log line says so, and a minute later it is tried again. Requests in a
 //! Lease that was restored from a backup, or that nobody has written to for 30 days, are not sent: one log line tells of each such
 //! Lease, which stays until somebody deletes it; Velero leaves these Leases out. The first Lease stays when it is empty, to be used
 //! again, also after csi-provisioner is uninstalled, and without the right to delete Leases all stay. Remove those of a driver then, with
@@ -41,6 +42,7 @@ pub(crate) mod log;
 mod origin;
 pub(crate) mod place;
 mod read;
+mod refused;
 mod rest;
 mod state;
 mod terms;

@@ -25,6 +25,8 @@ pub(super) struct State {
     pub(super) waiting: Vec<(usize, Told)>,
     /// Until then nothing is written down or read: the API server has refused it.
     pub(super) off_until: Option<Instant>,
+    /// Since when every write has failed, and how many, if the last one has.
+    pub(super) failing: Option<(Instant, u32)>,
     /// What an earlier leader has written down and is not read yet.
     pub(super) rest: Rest,
     /// When the rest is asked for again.
