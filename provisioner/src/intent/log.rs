@@ -228,7 +228,7 @@ impl Intents {
                 state.forget(page);
             }
             Err(error) if api::is(&error, 409) => {
-                self.read(page).await?.into_iter().flatten().for_each(adopt);
+                self.read_again(page).await?.into_iter().for_each(adopt);
             }
             Err(error) => {
                 base::v!(2, "Cannot delete an empty Lease of intents"; "lease" => place.lease(page), "err" => api::text(&error));
@@ -246,7 +246,7 @@ impl Intents {
         if !conflict {
             return first;
         }
-        self.read(write.page).await?.into_iter().flatten().for_each(adopt);
+        self.read_again(write.page).await?.into_iter().for_each(adopt);
         // Of the same page, what is to be written now.
         let again = {
             let book = &self.state().book;

@@ -103,7 +103,7 @@ impl Intents {
                     for lease in leases {
                         let name = lease.metadata.name.as_deref().unwrap_or_default();
                         match place.page(name) {
-                            Some(page) => found.extend(self.take(page, lease)),
+                            Some(page) => found.extend(self.take(page, lease, false)),
                             None => others.push(lease),
                         }
                     }
@@ -144,22 +144,31 @@ impl Intents {
     }
 
     /// Reads a Lease. Returns the requests in it that were not known; `None` if there is no such Lease.
-    pub(super) async fn read(&self, page: usize) -> Result<Option<Vec<Sent>>, api::Error> {
-        let Some(place) = &self.place else { return Ok(None) };
-        let lease = self.objects.get::<Lease>(&place.namespace, &place.lease(page)).await?;
-        let Some(lease) = lease else {
-            self.state().forget(page);
-            return Ok(None);
-        };
-        Ok(Some(self.take(page, lease)))
+    async fn read(&self, page: usize) -> Result<Option<Vec<Sent>>, api::Error> {
+        Ok(self.get(page).await?.map(|lease| self.take(page, lease, false)))
     }
 
-    /// The requests in this Lease that were not known.
-    fn take(&self, page: usize, lease: Lease) -> Vec<Sent> {
+    /// Reads a Lease that was not as we know it, while nothing is written to it. It is believed even if its version is lower: etcd
+    /// may have been restored from a backup.
+    pub(super) async fn read_again(&self, page: usize) -> Result<Vec<Sent>, api::Error> {
+        Ok(self.get(page).await?.map(|lease| self.take(page, lease, true)).unwrap_or_default())
+    }
+
+    async fn get(&self, page: usize) -> Result<Option<Lease>, api::Error> {
+        let Some(place) = &self.place else { return Ok(None) };
+        let lease = self.objects.get::<Lease>(&place.namespace, &place.lease(page)).await?;
+        if lease.is_none() {
+            self.state().forget(page);
+        }
+        Ok(lease)
+    }
+
+    /// The requests in this Lease that were not known. `is_latest`: nothing was written to it since it was read.
+    fn take(&self, page: usize, lease: Lease, is_latest: bool) -> Vec<Sent> {
         let adopted = {
             let mut state = self.state();
-            // A list may be older than what we have written meanwhile.
-            if state.version(page) > Some(version_of(&lease)) {
+            // It may be older than what we have written meanwhile.
+            if !is_latest && state.version(page) > Some(version_of(&lease)) {
                 return Vec::new();
             }
             state.set_known(page, &lease);

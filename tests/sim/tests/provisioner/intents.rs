@@ -6,6 +6,7 @@ mod flags;
 mod placed;
 mod reading;
 mod refused;
+mod restored;
 mod taken;
 
 use std::time::Duration;
