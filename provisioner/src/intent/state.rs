@@ -33,8 +33,8 @@ pub(super) struct State {
     pub(super) read_at: Option<Instant>,
     /// Whether that was logged.
     pub(super) told: bool,
-    /// Since when which other node has been without the driver, as far as we have looked.
-    pub(super) absent: HashMap<String, Instant>,
+    /// Since when which other node has been without the driver, as far as we have looked, and the CSINode's version.
+    pub(super) absent: HashMap<String, (String, Instant)>,
     /// Whether Leases may not be deleted here.
     pub(super) keeps: bool,
     /// Whether it was logged that we may not look at nodes.
