@@ -43,11 +43,20 @@ impl NodeSettings {
         Term::new(self.segments.clone())
     }
 
+    /// Whether another node is selected for the claim, whatever its class says.
+    pub(crate) fn is_selected_elsewhere(&self, claim: &Claim) -> bool {
+        let selected = claim.meta.annotations.get(SELECTED_NODE).unwrap_or_default();
+        !selected.is_empty() && *selected != *self.name
+    }
+
     /// Whose a claim of this class is.
     pub(crate) fn ownership(&self, claim: &Claim, class: &Class) -> Ownership {
+        if self.is_selected_elsewhere(claim) {
+            return Ownership::Others;
+        }
         let selected = claim.meta.annotations.get(SELECTED_NODE).unwrap_or_default();
         if !selected.is_empty() {
-            return if *selected == *self.name { Ownership::Ours } else { Ownership::Others };
+            return Ownership::Ours;
         }
         let allowed = allowed_terms(class);
         let fits = allowed.is_empty() || first_on_node(&flatten(&allowed), &self.segment()).is_some();

@@ -217,8 +217,11 @@ impl Claims {
 
     /// Whether the claim is for another node, or for none yet.
     fn is_elsewhere(&self, claim: &Claim, class: Option<&Class>) -> bool {
-        let (Some(node), Some(class)) = (&self.config.node, class) else { return false };
-        node.ownership(claim, class) == Ownership::Others
+        let Some(node) = &self.config.node else { return false };
+        match class {
+            Some(class) => node.ownership(claim, class) == Ownership::Others,
+            None => node.is_selected_elsewhere(claim),
+        }
     }
 
     /// Makes one attempt, and remembers a volume that the driver may still create.

@@ -43,6 +43,8 @@ struct Page {
     /// Annotations that were taken out and may still be in the Lease: all texts that one may have there. If they are read there,
     /// they are not news.
     leftovers: BTreeMap<String, BTreeSet<Arc<str>>>,
+    /// Whether its Lease holds what we do not believe: it is left alone.
+    is_closed: bool,
 }
 
 /// What to write to one Lease.
@@ -98,8 +100,10 @@ impl Book {
             return put;
         }
         self.pages.iter_mut().for_each(|page| page.remove(&key));
-        let fits =
-            |page: &Page| page.all_bytes() + bytes + page.more_bytes(terms) <= MOST && page.takes(terms);
+        let fits = |page: &Page| {
+            let bytes = page.all_bytes() + bytes + page.more_bytes(terms);
+            !page.is_closed && bytes <= MOST && page.takes(terms)
+        };
         let has_room = |page: &Page| {
             let more = page.more_bytes(terms);
             let enough = page.bytes + bytes <= ENOUGH || page.entries.is_empty();
@@ -186,6 +190,23 @@ impl Book {
         adopted
     }
 
+    /// The Lease of this page holds intents that are not believed. It is left as it is, unless the page has intents of ours: then
+    /// the next write takes the others out.
+    pub(crate) fn refuse(&mut self, page: usize, annotations: BTreeMap<String, String>) {
+        while self.pages.len() <= page {
+            self.pages.push(Page::default());
+        }
+        let Some(page) = self.pages.get_mut(page) else { return };
+        if page.entries.is_empty() {
+            page.is_closed = true;
+            page.leftovers.clear();
+            return;
+        }
+        for (name, text) in annotations {
+            page.leftovers.entry(name).or_default().insert(text.into());
+        }
+    }
+
     /// The text of the list of this name, on whichever page it is.
     fn text_of(&self, name: &str) -> Option<Arc<str>> {
         self.pages.iter().find_map(|page| page.terms.get(name)).map(|terms| terms.text.clone())
@@ -210,7 +231,8 @@ impl Book {
 
     /// The first of the pages at the end that hold no intents, but for the first page of all.
     pub(crate) fn tail(&self) -> usize {
-        self.pages.iter().rposition(|page| !page.entries.is_empty()).map_or(0, |last| last).saturating_add(1)
+        let is_used = |page: &Page| !page.entries.is_empty() || page.is_closed;
+        self.pages.iter().rposition(is_used).map_or(0, |last| last).saturating_add(1)
     }
 
     /// There is no such Lease any more.

@@ -99,13 +99,20 @@ impl Intents {
             Err(error) => return Err(error),
         };
         let Some(found) = found else { return Ok(true) };
+        let version = found.meta().resource_version.clone().unwrap_or_default();
         let has_driver = CsiNode::slim(found, &self.scope).is_some_and(|known| known.driver.is_some());
         let absent = &mut self.state().absent;
         if has_driver {
             absent.remove(node);
             return Ok(false);
         }
-        Ok(absent.entry(node.to_owned()).or_insert_with(Instant::now).elapsed() >= ABSENT)
+        // A version that differs: the driver may have been there between two looks.
+        let now = Instant::now();
+        let (known, since) = absent.entry(node.to_owned()).or_insert_with(|| (version.clone(), now));
+        if *known != version {
+            (*known, *since) = (version, now);
+        }
+        Ok(since.elapsed() >= ABSENT)
     }
 
     /// Whether the request waits for a Secret that is gone, for a claim that is gone.

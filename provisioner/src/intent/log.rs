@@ -1,6 +1,6 @@
 //! Writes the Leases that hold the intents.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,51 +11,22 @@ use futures::stream::{self, FuturesUnordered, StreamExt as _};
 use kubernetes::api::{self, Objects};
 use kubernetes::lease::Lease;
 use kubernetes::object::{Scope, Uid};
-use serde_json::json;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use super::book::{Book, Put, Write};
+use super::book::{Put, Write};
 use super::entry::to_text;
+use super::origin::body;
 use super::place::Place;
 use super::rest::Rest;
-use super::terms::Last;
+use super::state::{State, Step, Told};
 use crate::claim::background::Sent;
 use crate::claim::error::ProvisionError;
 
 /// How long settled intents may stay in their Lease when nothing else is written to it.
 const LEISURE: Duration = Duration::from_secs(5);
-/// How long no intents are written after the API server has refused one.
-const REFUSED: Duration = Duration::from_secs(60);
 /// Leases that are written at once.
 const AT_ONCE: usize = 6;
-
-type Told = oneshot::Sender<Result<(), String>>;
-
-#[derive(Default)]
-pub(super) struct State {
-    pub(super) book: Book,
-    /// The list of topology terms of the last request.
-    last: Last,
-    /// resourceVersion of each Lease; `None` where there is none yet.
-    versions: Vec<Option<String>>,
-    /// Who waits for the next write of which page.
-    waiting: Vec<(usize, Told)>,
-    /// Until then nothing is written down or read: the API server has refused it.
-    off_until: Option<Instant>,
-    /// What an earlier leader has written down and is not read yet.
-    pub(super) rest: Rest,
-    /// When the rest is asked for again.
-    pub(super) read_at: Option<Instant>,
-    /// Whether that was logged.
-    told: bool,
-    /// Since when which other node has been without the driver, as far as we have looked.
-    pub(super) absent: HashMap<String, Instant>,
-    /// Whether Leases may not be deleted here.
-    keeps: bool,
-    /// Whether it was logged that we may not look at nodes.
-    pub(super) told_nodes: bool,
-}
 
 /// What became of a request that is about to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,13 +35,6 @@ pub(crate) enum Recorded {
     Yes,
     /// It is larger than what can be written down.
     TooLarge,
-}
-
-/// What to do with one Lease.
-enum Step {
-    Write(Write),
-    /// The Lease of this number, if it has this version.
-    Delete(usize, String),
 }
 
 /// What is being written.
@@ -96,8 +60,9 @@ impl Intents {
     /// No intents yet. Without a place, none are ever written down.
     pub(crate) fn new(place: Option<Place>, objects: Objects, scope: Arc<Scope>) -> Self {
         let rest = if place.is_some() { Rest::default() } else { Rest::Nothing };
-        let state = State { rest, ..State::default() }.into();
-        Self { place, objects, scope, state, changed: Notify::new() }
+        let mut state = State::default();
+        state.rest = rest;
+        Self { place, objects, scope, state: state.into(), changed: Notify::new() }
     }
 
     /// Whether nothing is written down at present.
@@ -248,7 +213,7 @@ impl Intents {
             Step::Write(write) => (write.page, self.store(&write, adopt).await),
             Step::Delete(page, version) => (page, self.delete(page, &version, adopt).await),
         };
-        let failed = done.err().filter(|error| !self.gives_up(error));
+        let failed = done.err().filter(|error| !self.gives_up_writing(error));
         tell(share, failed.map(|error| api::text(&error)));
         page
     }
@@ -260,10 +225,10 @@ impl Intents {
             Ok(()) => {
                 let mut state = self.state();
                 state.book.deleted(page);
-                state.set_version(page, None);
+                state.forget(page);
             }
             Err(error) if api::is(&error, 409) => {
-                self.read(page).await?.into_iter().flatten().for_each(adopt);
+                self.read_again(page).await?.into_iter().for_each(adopt);
             }
             Err(error) => {
                 base::v!(2, "Cannot delete an empty Lease of intents"; "lease" => place.lease(page), "err" => api::text(&error));
@@ -281,7 +246,7 @@ impl Intents {
         if !conflict {
             return first;
         }
-        self.read(write.page).await?.into_iter().flatten().for_each(adopt);
+        self.read_again(write.page).await?.into_iter().for_each(adopt);
         // Of the same page, what is to be written now.
         let again = {
             let book = &self.state().book;
@@ -295,54 +260,43 @@ impl Intents {
 
     async fn send(&self, write: &Write) -> Result<(), api::Error> {
         let Some(place) = &self.place else { return Ok(()) };
-        let (name, version) =
-            (place.lease(write.page), self.state().versions.get(write.page).cloned().flatten());
+        let name = place.lease(write.page);
+        let (mut version, mut uid, first) = {
+            let state = self.state();
+            let (version, uid) = state.known(write.page);
+            (version, uid, state.known(0).1)
+        };
+        if version.is_none() && first.is_none() {
+            // Empty: an intent is stored only beside a uid, and no uid is known before.
+            let empty = body(place, &name, BTreeMap::new(), None, None);
+            let made: Lease = self.objects.create(&place.namespace, &empty).await?;
+            let mut state = self.state();
+            state.set_known(write.page, &made);
+            (version, uid) = state.known(write.page);
+        }
         let annotations: BTreeMap<&str, &str> =
             write.annotations.iter().map(|(name, text)| (name.as_str(), &**text)).collect();
-        let body = json!({
-            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-            "metadata": {"name": name, "namespace": place.namespace, "annotations": annotations, "resourceVersion": version},
-        });
+        let body = |uid| body(place, &name, annotations, version.as_deref(), uid);
         let stored: Result<Lease, api::Error> = match &version {
-            Some(_) => self.objects.replace(&place.namespace, &name, "", &body).await,
-            None => self.objects.create(&place.namespace, &body).await,
+            Some(_) => self.objects.replace(&place.namespace, &name, "", &body(uid.as_deref())).await,
+            None => self.objects.create(&place.namespace, &body(first.as_deref())).await,
         };
         match stored {
             Ok(lease) => {
                 let mut state = self.state();
                 state.book.written(write);
-                state.set_version(write.page, lease.metadata.resource_version);
+                state.set_known(write.page, &lease);
+                state.failing = None;
                 Ok(())
             }
             Err(error) => {
                 if api::is_missing(&error, &name) {
                     // Somebody has deleted it: the next attempt makes it anew.
-                    self.state().set_version(write.page, None);
+                    self.state().forget(write.page);
                 }
                 Err(error)
             }
         }
-    }
-
-    /// Whether the error means that intents cannot be kept here. Then none are written down for a while.
-    pub(super) fn gives_up(&self, error: &api::Error) -> bool {
-        let refused = [403, 404, 405, 413, 422].into_iter().any(|code| api::is(error, code));
-        let name = self.place.as_ref().map(|place| place.name.as_str()).unwrap_or_default();
-        // One of our own Leases that somebody has deleted is made anew.
-        let deleted = api::status(error).is_some_and(|status| {
-            status.details.as_ref().is_some_and(|details| details.name.starts_with(name))
-        }) && api::is(error, 404);
-        if !refused || deleted {
-            return false;
-        }
-        let mut state = self.state();
-        let until = Some(Instant::now() + REFUSED);
-        (state.off_until, state.read_at) = (until, until);
-        if !std::mem::replace(&mut state.told, true) {
-            base::warn!("Requests are not written down before they are sent: if a claim is deleted while its volume is being made and this process dies, the volume leaks";
-                "needs" => "get, create and update on leases", "namespace" => self.place.as_ref().map(|place| place.namespace.clone()).unwrap_or_default(), "err" => api::text(error));
-        }
-        true
     }
 }
 
@@ -351,49 +305,5 @@ fn tell(waiting: impl IntoIterator<Item = Told>, failed: Option<String>) {
     for told in waiting {
         // Whoever waited may be gone.
         let _ = told.send(failed.clone().map_or(Ok(()), Err));
-    }
-}
-
-impl State {
-    /// The Leases to write or delete when there is time.
-    fn due(&self) -> BTreeSet<usize> {
-        self.book.due().chain(self.last()).collect()
-    }
-
-    /// From this number on Leases are empty, and are deleted.
-    fn tail(&self) -> usize {
-        if self.keeps { usize::MAX } else { self.book.tail() }
-    }
-
-    /// The last Lease that there is, if it is to be deleted.
-    fn last(&self) -> Option<usize> {
-        let last = self.versions.iter().rposition(Option::is_some);
-        last.filter(|last| *last >= self.tail())
-    }
-
-    /// Whether there is such a Lease, as far as we know.
-    fn exists(&self, page: usize) -> bool {
-        self.versions.get(page).is_some_and(Option::is_some)
-    }
-
-    fn step(&self, page: usize) -> Step {
-        match self.versions.get(page).cloned().flatten().filter(|_| page >= self.tail()) {
-            Some(version) => Step::Delete(page, version),
-            None => Step::Write(self.book.write(page)),
-        }
-    }
-
-    /// The version of a Lease, as we know it.
-    pub(super) fn version(&self, page: usize) -> Option<u64> {
-        self.versions.get(page)?.as_deref()?.parse().ok()
-    }
-
-    pub(super) fn set_version(&mut self, page: usize, version: Option<String>) {
-        if self.versions.len() <= page {
-            self.versions.resize(page + 1, None);
-        }
-        if let Some(known) = self.versions.get_mut(page) {
-            *known = version;
-        }
     }
 }

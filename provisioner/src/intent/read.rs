@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use csi::topology::Term;
+use k8s_openapi::jiff::Timestamp;
 use kubernetes::api;
 use kubernetes::lease::Lease;
 use kubernetes::object::version_of;
@@ -16,6 +17,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::book::Adopted;
 use super::entry::{from_text, is_key};
 use super::log::Intents;
+use super::origin::{Origin, origin_of, tell_of};
 use super::place::Place;
 use super::rest::Rest;
 use super::terms;
@@ -92,12 +94,16 @@ impl Intents {
         let of_all = place.of_all();
         if of_all.is_none() {
             match self.objects.list::<Lease>(&place.namespace).await {
-                Ok((leases, _)) => {
+                Ok((mut leases, _)) => {
                     let mut others = Vec::new();
+                    // The first one's uid may be on others.
+                    leases.sort_by_key(|lease| {
+                        lease.metadata.name.as_deref().and_then(|name| place.page(name))
+                    });
                     for lease in leases {
                         let name = lease.metadata.name.as_deref().unwrap_or_default();
                         match place.page(name) {
-                            Some(page) => found.extend(self.take(page, lease)),
+                            Some(page) => found.extend(self.take(page, lease, false)),
                             None => others.push(lease),
                         }
                     }
@@ -138,26 +144,43 @@ impl Intents {
     }
 
     /// Reads a Lease. Returns the requests in it that were not known; `None` if there is no such Lease.
-    pub(super) async fn read(&self, page: usize) -> Result<Option<Vec<Sent>>, api::Error> {
-        let Some(place) = &self.place else { return Ok(None) };
-        let lease = self.objects.get::<Lease>(&place.namespace, &place.lease(page)).await?;
-        let Some(lease) = lease else {
-            self.state().set_version(page, None);
-            return Ok(None);
-        };
-        Ok(Some(self.take(page, lease)))
+    async fn read(&self, page: usize) -> Result<Option<Vec<Sent>>, api::Error> {
+        Ok(self.get(page).await?.map(|lease| self.take(page, lease, false)))
     }
 
-    /// The requests in this Lease that were not known.
-    fn take(&self, page: usize, lease: Lease) -> Vec<Sent> {
+    /// Reads a Lease that was not as we know it, while nothing is written to it. It is believed even if its version is lower: etcd
+    /// may have been restored from a backup.
+    pub(super) async fn read_again(&self, page: usize) -> Result<Vec<Sent>, api::Error> {
+        Ok(self.get(page).await?.map(|lease| self.take(page, lease, true)).unwrap_or_default())
+    }
+
+    async fn get(&self, page: usize) -> Result<Option<Lease>, api::Error> {
+        let Some(place) = &self.place else { return Ok(None) };
+        let lease = self.objects.get::<Lease>(&place.namespace, &place.lease(page)).await?;
+        if lease.is_none() {
+            self.state().forget(page);
+        }
+        Ok(lease)
+    }
+
+    /// The requests in this Lease that were not known. `is_latest`: nothing was written to it since it was read.
+    fn take(&self, page: usize, lease: Lease, is_latest: bool) -> Vec<Sent> {
         let adopted = {
             let mut state = self.state();
-            // A list may be older than what we have written meanwhile.
-            if state.version(page) > Some(version_of(&lease)) {
+            // It may be older than what we have written meanwhile.
+            if !is_latest && state.version(page) > Some(version_of(&lease)) {
                 return Vec::new();
             }
-            state.set_version(page, lease.metadata.resource_version.clone());
-            state.book.adopt(page, intents_of(lease))
+            state.set_known(page, &lease);
+            let origin = origin_of(&lease, state.known(0).1.as_deref(), Timestamp::now());
+            let name = lease.metadata.name.clone().unwrap_or_default();
+            let texts = intents_of(lease);
+            if origin != Origin::Here && !texts.is_empty() {
+                tell_of(&name, texts.len(), origin);
+                state.book.refuse(page, texts);
+                return Vec::new();
+            }
+            state.book.adopt(page, texts)
         };
         let mut lists: BTreeMap<Arc<str>, Option<Arc<[Term]>>> = BTreeMap::new();
         let mut read = |Adopted { name, text, terms }: Adopted| {

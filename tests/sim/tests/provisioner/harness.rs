@@ -84,7 +84,27 @@ pub(crate) fn with_intents() -> Config {
 pub(crate) fn intents(world: &World) -> Vec<String> {
     let annotations =
         |lease: &Value| lease.pointer("/metadata/annotations").and_then(Value::as_object).cloned();
-    world.api.list("leases").iter().filter_map(annotations).flatten().map(|(name, _)| name).collect()
+    let names = world.api.list("leases").into_iter().filter_map(|lease| annotations(&lease)).flatten();
+    names.map(|(name, _)| name).filter(|name| name.starts_with("intent.mooring.dev/")).collect()
+}
+
+/// Makes a Lease of this name with the annotations of the Lease `from`, which goes: as a backup does.
+#[allow(clippy::unwrap_used, reason = "the test has just seen it")]
+pub(crate) fn copy_lease(world: &World, from: &str, to: &str) {
+    let lease = world.api.get("leases", from).unwrap();
+    world.api.delete("leases", from);
+    let metadata =
+        json!({"name": to, "namespace": "default", "annotations": lease["metadata"]["annotations"]});
+    world.api.put(json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata}));
+}
+
+/// The same, as if its requests had been written down there.
+pub(crate) fn move_lease(world: &World, from: &str, to: &str) {
+    copy_lease(world, from, to);
+    world.api.edit("leases", to, |lease| {
+        let uid = lease["metadata"]["uid"].clone();
+        lease["metadata"]["annotations"]["mooring.dev/lease-uid"] = uid;
+    });
 }
 
 /// The same with everything that a test may want to hold.

@@ -1,10 +1,12 @@
 //! Requests are written down before they are sent.
 
+mod copied;
 mod empty;
 mod flags;
 mod placed;
 mod reading;
 mod refused;
+mod restored;
 mod taken;
 
 use std::time::Duration;
@@ -55,16 +57,17 @@ async fn one_claim_costs_one_write_before_its_call_and_one_at_leisure() {
     sleep(3 * SECOND).await;
     assert_eq!(calls(&world), ["CreateVolume None"], "it runs");
     assert_eq!(intents(&world).len(), 1, "and is written down");
-    assert_eq!(lease_writes(&world), ["create leases 201"]);
+    // The Lease itself is made once in a cluster.
+    assert_eq!(lease_writes(&world), ["create leases 201", "update leases 200"]);
     bound(&world, "data").await;
-    assert_eq!(lease_writes(&world).len(), 1, "nothing is written while somebody waits");
+    assert_eq!(lease_writes(&world).len(), 2, "nothing is written while somebody waits");
     sleep(60 * SECOND).await;
     assert_eq!(
         (lease_writes(&world), intents(&world)),
-        (vec!["create leases 201".into(), "update leases 200".into()], vec![])
+        (vec!["create leases 201".into(), "update leases 200".into(), "update leases 200".into()], vec![])
     );
     sleep(3600 * SECOND).await;
-    assert_eq!(lease_writes(&world).len(), 2, "nothing more while nothing happens");
+    assert_eq!(lease_writes(&world).len(), 3, "nothing more while nothing happens");
 }
 
 #[tokio::test(start_paused = true)]
@@ -150,7 +153,7 @@ async fn slow_read_holds_up_no_write() {
     sleep(15 * SECOND).await;
     world.api.put(claim("data"));
     sleep(5 * SECOND).await;
-    assert_eq!((calls(&world).len(), lease_writes(&world).len()), (1, 1));
+    assert_eq!((calls(&world).len(), lease_writes(&world).len()), (1, 2));
     bound(&world, "data").await;
     sleep(600 * SECOND).await;
     assert_eq!((calls(&world).len(), intents(&world)), (1, vec![]), "the old list says nothing new");
@@ -168,7 +171,7 @@ async fn call_that_is_repeated_is_not_written_again() {
     let _running = world.run(SECOND, remembering);
     bound(&world, "data").await;
     assert_eq!(calls(&world).len(), 3);
-    assert_eq!(lease_writes(&world), ["create leases 201"]);
+    assert_eq!(lease_writes(&world), ["create leases 201", "update leases 200"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -214,7 +217,7 @@ async fn request_under_a_foreign_name_is_not_taken_over() {
     let _running = killed_in_the_call(&world).await;
     world.api.edit("leases", &format!("{INTENTS}-0"), |lease| {
         let annotations = lease["metadata"]["annotations"].as_object_mut().unwrap();
-        for (_, text) in annotations {
+        for (_, text) in annotations.iter_mut().filter(|(name, _)| name.starts_with("intent.")) {
             let mut intent: Value = serde_json::from_str(text.as_str().unwrap()).unwrap();
             intent["name"] = json!("pvc-of-somebody-else");
             *text = json!(intent.to_string());

@@ -100,6 +100,20 @@ async fn only_the_selected_node_makes_the_volume() {
     assert!(events(&*off.ends_with(&[], &[]).await).is_empty());
 }
 
+/// The other nodes say nothing.
+#[test]
+fn claim_without_its_class_is_told_of_by_its_node_only() {
+    for (node, tells) in [("node-2", true), ("node-of-no-driver", false)] {
+        let log = crate::harness::logged(async {
+            let (world, _running) = three([GIB; 3]);
+            world.api.delete("storageclasses", "fast");
+            world.api.put(selected("data", node));
+            sleep(Duration::from_secs(60)).await;
+        });
+        assert_eq!(log.contains("StorageClass not found"), tells, "{node}: {log}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn immediate_claim_is_selected_and_then_made() {
     let allowed = |host: &str| {

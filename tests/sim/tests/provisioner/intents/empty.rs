@@ -11,7 +11,7 @@ use super::{SECOND, lease_writes, world};
 use crate::harness::{INTENTS, calls, intents, sidecar_with, waiting, with_intents};
 
 /// A hundred requests, of which the one for `data-99`, in the last Lease, takes longer.
-async fn many(world: &World) -> Running {
+pub(super) async fn many(world: &World) -> Running {
     world.driver.script("CreateVolume", (0..100).map(|_| Reply::Ok.after(2 * SECOND)));
     for number in 0..100 {
         world.api.put(waiting(&format!("data-{number}")));

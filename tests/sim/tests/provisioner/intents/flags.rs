@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::taken::volume_of_another;
 use super::{SECOND, killed_in_the_call, world};
 use crate::harness::{
-    INTENTS, bound, calls, claim, events, intents, logged, no_volumes, sidecar_with, with_intents,
+    INTENTS, bound, calls, claim, events, intents, logged, move_lease, no_volumes, sidecar_with, with_intents,
 };
 
 /// Runs one process after the other, each with its volume names.
@@ -104,12 +104,7 @@ fn requests_of_the_other_mode_are_told_in_one_line() {
             running.stop();
             let (from, to) = (format!("{INTENTS}-0"), format!("{INTENTS}-node-1-0"));
             if was_on_node {
-                let lease = world.api.get("leases", &from).unwrap();
-                world.api.delete("leases", &from);
-                let moved = json!({"name": to, "namespace": "default", "annotations": lease["metadata"]["annotations"]});
-                world
-                    .api
-                    .put(json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": moved}));
+                move_lease(&world, &from, &to);
             }
             world.api.delete("persistentvolumeclaims", "data");
             sleep(SECOND).await;

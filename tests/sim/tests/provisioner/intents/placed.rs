@@ -13,7 +13,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
 use super::{SECOND, lease_writes};
-use crate::harness::{PROVISIONER, bound, calls, class, events, intents, no_volumes, waiting, with_intents};
+use crate::harness::{
+    INTENTS, PROVISIONER, bound, calls, class, events, intents, no_volumes, waiting, with_intents,
+};
 use crate::topology::{late, placed, put_node, selected};
 
 /// Bytes of the annotations of one Lease that many requests may need.
@@ -54,6 +56,9 @@ fn sizes(world: &World) -> Vec<usize> {
 #[tokio::test(start_paused = true)]
 async fn claims_of_thousand_nodes_share_few_writes() {
     let (world, count) = (hosts(1000), claims());
+    // As in each cluster that had a claim before.
+    let first = json!({"name": format!("{INTENTS}-0"), "namespace": "default"});
+    world.api.put(json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": first}));
     world.driver.script("CreateVolume", (0..count).map(|_| Reply::Ok.after(5 * SECOND)));
     for number in 0..count {
         world.api.put(claim(number));

@@ -7,16 +7,13 @@ use sim::{ApiServer, Fault, Settings, World};
 use tokio::time::sleep;
 
 use super::{SECOND, killed_in_the_call, world};
-use crate::harness::{INTENTS, intents, logged, no_volumes};
+use crate::harness::{INTENTS, intents, logged, move_lease, no_volumes};
 use crate::harness::{PROVISIONER, claim, with_intents};
 use crate::sources::{able, begin_clone, cloning};
 
 /// Moves what is written down to the Lease of this number, and deletes the claim.
 fn move_to(world: &World, page: usize) {
-    let lease = world.api.get("leases", &format!("{INTENTS}-0")).unwrap();
-    world.api.delete("leases", &format!("{INTENTS}-0"));
-    let moved = json!({"name": format!("{INTENTS}-{page}"), "namespace": "default", "annotations": lease["metadata"]["annotations"]});
-    world.api.put(json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": moved}));
+    move_lease(world, &format!("{INTENTS}-0"), &format!("{INTENTS}-{page}"));
     world.api.delete("persistentvolumeclaims", "data");
 }
 

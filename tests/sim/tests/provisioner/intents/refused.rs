@@ -29,10 +29,10 @@ fn account_without_the_right_provisions_as_upstream_and_says_so() {
     assert_eq!(log.matches("Requests are not written down before they are sent").count(), 1, "{log}");
 }
 
-/// A role, a proxy, an admission policy, a limit of sizes.
+/// An admission webhook, a role, a proxy, an admission policy, a limit of sizes.
 #[test]
 fn refusal_of_one_write_holds_up_nobody_who_came_meanwhile() {
-    for code in [403, 404, 405, 413, 422] {
+    for code in [400, 403, 404, 405, 413, 415, 422] {
         let log = logged(async {
             let world = world();
             let _binder = world.binder();
@@ -60,7 +60,7 @@ fn refusal_of_one_write_holds_up_nobody_who_came_meanwhile() {
 /// A later leader, who is refused nothing, still finds what is there.
 #[tokio::test(start_paused = true)]
 async fn refused_update_keeps_what_is_written_down() {
-    for code in [405, 413, 422] {
+    for code in [400, 405, 413, 422] {
         let world = world();
         let _binder = world.binder();
         world.driver.script("CreateVolume", (0..2).map(|_| Reply::Ok.after(5 * SECOND)));
@@ -81,4 +81,43 @@ async fn refused_update_keeps_what_is_written_down() {
         bound(&world, "more").await;
         assert_eq!((world.driver.volumes().len(), intents(&world)), (1, vec![]), "{code}");
     }
+}
+
+/// As an admission webhook does that is gone for good.
+#[test]
+fn writes_that_fail_for_five_minutes_are_done_without() {
+    let log = logged(async {
+        let world = world();
+        let _binder = world.binder();
+        world.steps.on(|step| step.is("create", "leases"), 200, Fault::ApiError(500));
+        let _running = world.run(SECOND, remembering);
+        for number in 0..10 {
+            world.api.put(claim(&format!("data-{number}")));
+        }
+        sleep(240 * SECOND).await;
+        assert_eq!(calls(&world).len(), 0, "a server may fail for a while");
+        sleep(660 * SECOND).await;
+        assert_eq!((calls(&world).len(), intents(&world)), (10, vec![]), "they go on without");
+    });
+    assert_eq!(log.matches("Requests are not written down before they are sent").count(), 1, "{log}");
+}
+
+/// Nobody is told for a failure now and then.
+#[test]
+fn writes_that_fail_far_apart_are_not_done_without() {
+    let log = logged(async {
+        let world = world();
+        let _binder = world.binder();
+        let _running = world.run(SECOND, remembering);
+        for number in 0..3 {
+            let write = |step: &sim::Step| step.is("create", "leases") || step.is("update", "leases");
+            world.steps.on(write, 1, Fault::ApiError(500));
+            let name = format!("data-{number}");
+            world.api.put(claim(&name));
+            bound(&world, &name).await;
+            assert_eq!(intents(&world).len(), 1, "{name}");
+            sleep(600 * SECOND).await;
+        }
+    });
+    assert_eq!(log.matches("Requests are not written down before they are sent").count(), 0, "{log}");
 }

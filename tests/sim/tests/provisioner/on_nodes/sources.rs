@@ -140,6 +140,22 @@ async fn node_that_has_lost_the_driver_holds_no_source_for_ever() {
     assert!(!is_there(&world, "persistentvolumeclaims", "source"));
 }
 
+/// Each time it comes back for a moment, and nobody looks then.
+#[tokio::test(start_paused = true)]
+async fn node_that_loses_the_driver_now_and_then_holds_its_source() {
+    let (world, mut running) = nodes(2, true);
+    let _binder = world.binder();
+    died_in_a_clone(&world, &mut running).await;
+    for _ in 0..40 {
+        world.api.put(csi_node_with("node-1", csi_node("node-1")["spec"]["drivers"].clone()));
+        world.api.put(csi_node_with("node-1", json!([])));
+        sleep(100 * SECOND).await;
+        assert!(is_there(&world, "persistentvolumeclaims", "source"), "the driver may come back");
+    }
+    sleep(1500 * SECOND).await;
+    assert!(!is_there(&world, "persistentvolumeclaims", "source"));
+}
+
 /// All nodes wait for the one that has died.
 #[tokio::test(start_paused = true)]
 async fn leases_of_all_nodes_are_seldom_listed() {

@@ -1,0 +1,103 @@
+//! When requests are sent without being written down: the API server refuses the Leases, or fails for long.
+
+use std::time::Duration;
+
+use kubernetes::api;
+use tokio::time::Instant;
+
+use super::log::Intents;
+
+/// How long no intents are written after the API server has refused one.
+const REFUSED: Duration = Duration::from_secs(60);
+/// So long every write may fail before we go on without. While the API server is away, no claim is seen either.
+const FAILING: Duration = Duration::from_secs(300);
+
+/// So many writes must have failed then: one now and one an hour ago say little.
+const FAILURES: u32 = 5;
+
+/// What an answer to a write says about the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// The same write will be refused: a role, a proxy, an admission policy, a limit of sizes.
+    Refused,
+    /// The server fails, or a webhook that it asks.
+    Fails,
+    /// The next attempt may go well.
+    Passes,
+}
+
+/// What the answer with this code says.
+fn answer(code: u16) -> Answer {
+    match code {
+        // We are to log in anew, be quicker, read first, or come later.
+        401 | 408 | 409 | 410 | 429 => Answer::Passes,
+        400..500 => Answer::Refused,
+        500..600 => Answer::Fails,
+        _ => Answer::Passes,
+    }
+}
+
+impl Intents {
+    /// Whether the error means that intents cannot be kept here. Then none are written down for a while.
+    pub(super) fn gives_up(&self, error: &api::Error) -> bool {
+        let Some(status) = api::status(error) else { return false };
+        let name = self.place.as_ref().map(|place| place.name.as_str()).unwrap_or_default();
+        // One of our own Leases that somebody has deleted is made anew.
+        let deleted = status.code == 404
+            && status.details.as_ref().is_some_and(|details| details.name.starts_with(name));
+        if deleted || answer(status.code) != Answer::Refused {
+            return false;
+        }
+        self.go_without(error);
+        true
+    }
+
+    /// The same for a write. A server that has failed at every write for long counts as one that refuses.
+    pub(super) fn gives_up_writing(&self, error: &api::Error) -> bool {
+        if self.gives_up(error) {
+            return true;
+        }
+        let code = api::status(error).map_or(0, |status| status.code);
+        if answer(code) != Answer::Fails {
+            return false;
+        }
+        let (since, times) = {
+            let mut state = self.state();
+            let (since, times) = state.failing.unwrap_or_else(|| (Instant::now(), 0));
+            *state.failing.insert((since, times.saturating_add(1)))
+        };
+        if since.elapsed() < FAILING || times < FAILURES {
+            return false;
+        }
+        self.go_without(error);
+        true
+    }
+
+    fn go_without(&self, error: &api::Error) {
+        let mut state = self.state();
+        let until = Some(Instant::now() + REFUSED);
+        (state.off_until, state.read_at) = (until, until);
+        if !std::mem::replace(&mut state.told, true) {
+            base::warn!("Requests are not written down before they are sent: if a claim is deleted while its volume is being made and this process dies, the volume leaks";
+                "needs" => "get, create and update on leases", "namespace" => self.place.as_ref().map(|place| place.namespace.clone()).unwrap_or_default(), "err" => api::text(error));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_told_from_what_passes() {
+        for code in [400, 403, 404, 405, 413, 415, 422, 499] {
+            assert_eq!(answer(code), Answer::Refused, "{code}");
+        }
+        for code in [0, 401, 408, 409, 410, 429, 600] {
+            assert_eq!(answer(code), Answer::Passes, "{code}");
+        }
+        for code in [500, 503, 504] {
+            assert_eq!(answer(code), Answer::Fails, "{code}");
+        }
+    }
+}
