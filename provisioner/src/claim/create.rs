@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use csi::v1;
 use kubernetes::api;
 use kubernetes::object::{
-    AttributesVersion, Claim, Key, Volume, WireAttributesClass, WireAttributesClassBeta, WireVolume,
+    AttributesVersion, Claim, Key, Uid, Volume, WireAttributesClass, WireAttributesClassBeta, WireVolume,
     version_of,
 };
 use kubernetes::secret::{SecretError, read};
@@ -42,11 +42,16 @@ impl Claims {
     pub(super) async fn has_volume(&self, claim: &Claim, name: &str) -> Result<bool, ProvisionError> {
         let uid = &claim.meta.uid;
         let is_ours = |known: &Volume| known.claim.as_ref().is_some_and(|holder| holder.uid == *uid);
-        let taken = || Err(ProvisionError::NameTaken(name.to_owned()));
+        let taken = |known: &Volume| {
+            Err(ProvisionError::NameTaken { name: name.to_owned(), holder: holder_of(known, uid) })
+        };
         let cached = self.volumes.get(&Key::cluster(name));
         let is_open = self.memory().background(uid).is_some();
+        if !is_open && self.former.has(uid) {
+            return Ok(true);
+        }
         if let Some(known) = cached.as_ref().filter(|_| !is_open) {
-            return if is_ours(known) { Ok(true) } else { taken() };
+            return if is_ours(known) { Ok(true) } else { taken(known) };
         }
         let may_collide = self.may_collide(claim, name);
         if may_collide && !self.memory().reserve(name, uid) {
@@ -63,7 +68,7 @@ impl Claims {
             true => Ok(!(is_open && self.is_out_of_reach(&live))),
             // By the cache we know another claim's volume when the driver answers with it.
             false if is_open && (cached.is_some() || is_foreign) => Ok(false),
-            false => taken(),
+            false => taken(&live),
         }
     }
 
@@ -286,7 +291,7 @@ impl Claims {
     }
 
     /// Deletes a volume that cannot be used, with a few tries within one timeout.
-    async fn clean_up(
+    pub(super) async fn clean_up(
         &self,
         id: &str,
         create: &v1::CreateVolumeRequest,
@@ -307,4 +312,13 @@ impl Claims {
         }
         Err(failed)
     }
+}
+
+/// The claim that the volume is for, if that is another than this.
+pub(super) fn holder_of(known: &Volume, uid: &Uid) -> Option<Key> {
+    known
+        .claim
+        .as_ref()
+        .filter(|claim| claim.uid != *uid)
+        .map(|claim| Key::new(&claim.namespace, &claim.name))
 }

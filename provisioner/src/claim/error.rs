@@ -2,6 +2,7 @@
 
 use csi::access::AccessError;
 use csi::grpc_text;
+use kubernetes::object::Key;
 use kubernetes::secret::{FsTypeError, ReferenceError, UnknownParameter};
 use kubernetes::secret::{SecretError, SecretRef};
 use thiserror::Error;
@@ -107,6 +108,25 @@ pub(crate) enum ProvisionError {
         /// How the deletion failed, if it did.
         cleanup: Option<Status>,
     },
+    /// The grant that the claim needs went while the driver filled the volume; it was asked to delete it.
+    #[error(
+        "{cause}{}",
+        .cleanup.as_ref().map(|status| format!("; deleting the volume failed: {}", grpc_text(status))).unwrap_or_default()
+    )]
+    Withdrawn {
+        /// What is not granted.
+        cause: SourceError,
+        /// How the deletion failed, if it did.
+        cleanup: Option<Status>,
+    },
+    /// Whether the claim may still have its source cannot be told.
+    #[error("cannot read the ReferenceGrants of the namespace {namespace}: {reason}")]
+    Grants {
+        /// The source's.
+        namespace: String,
+        /// Why.
+        reason: String,
+    },
     /// The class is an in-tree plugin's and cannot be translated.
     #[error("failed to translate storage class: {0}")]
     Class(#[from] TranslationError),
@@ -125,10 +145,13 @@ pub(crate) enum ProvisionError {
     #[error("the CSI driver answered CreateVolume without {0}")]
     Malformed(&'static str),
     /// A PersistentVolume of the claim's volume name belongs to something else.
-    #[error(
-        "PersistentVolume {0} already exists and does not belong to this claim: delete it, or re-create the claim"
-    )]
-    NameTaken(String),
+    #[error("PersistentVolume {name} already exists and {}", of_holder(.holder.as_ref()))]
+    NameTaken {
+        /// Its name.
+        name: String,
+        /// The claim that it is for, if it is for one.
+        holder: Option<Key>,
+    },
     /// Another claim's volume of the same name is being made.
     #[error(
         "the volume name {0} is being used for another claim: raise --volume-name-uuid-length, or re-create the claim"
@@ -189,7 +212,7 @@ impl ProvisionError {
             | Self::Request(_)
             | Self::AccessMode(_)
             | Self::AttributesForeign { .. }
-            | Self::NameTaken(_)
+            | Self::NameTaken { .. }
             | Self::NameInUse(_)
             | Self::VolumeTaken { .. }
             | Self::GivenAway
@@ -197,6 +220,7 @@ impl ProvisionError {
             // The volume is deleted again: nothing is left of the request.
             | Self::TooSmall { cleanup: None, .. }
             | Self::NotFilled { cleanup: None }
+            | Self::Withdrawn { cleanup: None, .. }
             | Self::InTree { cleanup: None, .. }
             | Self::Refused { .. } => State::Finished,
             Self::Source(error) if error.is_final() => State::Finished,
@@ -213,6 +237,8 @@ impl ProvisionError {
             // The driver may have a volume of our name: ask again until it is right or refused.
             Self::TooSmall { cleanup: Some(_), .. }
             | Self::NotFilled { cleanup: Some(_) }
+            | Self::Withdrawn { cleanup: Some(_), .. }
+            | Self::Grants { .. }
             | Self::Holder { .. }
             | Self::Malformed(_)
             | Self::InTree { cleanup: Some(_), .. } => State::InBackground,
@@ -240,6 +266,16 @@ impl ProvisionError {
     /// Whether to retry slowly.
     pub(crate) fn is_infeasible(&self) -> bool {
         matches!(self, Self::Driver(status) if is_infeasible(status))
+    }
+}
+
+/// Whose a volume is, and what to do. Nobody is told to remove another claim's.
+fn of_holder(holder: Option<&Key>) -> String {
+    match holder {
+        Some(claim) => {
+            format!("belongs to claim {claim}: raise --volume-name-uuid-length, or re-create this claim")
+        }
+        None => "does not belong to this claim: delete it, or re-create the claim".to_owned(),
     }
 }
 

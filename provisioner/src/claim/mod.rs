@@ -14,6 +14,7 @@ pub(crate) mod contest;
 pub(crate) mod create;
 pub(crate) mod eligible;
 pub(crate) mod error;
+mod former;
 mod inherited;
 pub(crate) mod memory;
 pub(crate) mod name;

@@ -156,7 +156,7 @@ impl Claims {
     }
 
     /// The grants of the source's namespace, if a claim of another namespace waits for it and the gate allows that. `None`: they
-    /// cannot be read now.
+    /// cannot be read now. Where they may not be listed, or are not served, nothing is granted.
     async fn grants_for(&self, asked: &Asked) -> Option<Vec<WireGrant>> {
         let waits = self.config.cross_namespace
             && self.all_that_wait_for(asked).iter().any(|claim| other_namespace(claim).is_some());
@@ -165,6 +165,8 @@ impl Claims {
         }
         match self.seat.objects.list::<WireGrant>(asked.key().namespace()).await {
             Ok((grants, _)) => Some(grants),
+            // Then no claim gets anything from there, and nobody may keep it.
+            Err(error) if api::is(&error, 403) || api::is(&error, 404) => Some(Vec::new()),
             Err(error) => {
                 base::error!(api::text(&error), "Cannot tell which claims may use the source; will retry"; "source" => asked.key());
                 None

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::background::Sent;
 use super::eligible::{Eligibility, eligibility, selected_node};
 use super::error::ProvisionError;
+use super::former::Former;
 use super::inherited::Inherited;
 use super::memory::{Memory, Unsaved};
 use super::object::new_volume;
@@ -90,6 +91,7 @@ pub(crate) struct Claims {
     capacity: Trigger,
     pub(super) unplaced: Unplaced,
     memory: Mutex<Memory>,
+    pub(super) former: Former,
     pub(super) inherited: Inherited,
     pub(super) unsaved: WorkQueue<ClaimId>,
     pub(super) metrics: ClaimMetrics,
@@ -113,6 +115,8 @@ impl Claims {
         unsaved: WorkQueue<ClaimId>,
         metrics: ClaimMetrics,
     ) -> Self {
+        // First: whoever the queue wakes finds it up to date.
+        let former = Former::follow(caches.volumes.store(), config.clone());
         feed(queue, &caches, config.clone());
         let Caches { claims, classes, volumes, nodes, capacity } = caches;
         let unplaced = Unplaced::default();
@@ -143,6 +147,7 @@ impl Claims {
             capacity,
             unplaced,
             memory,
+            former,
             inherited,
             unsaved,
             metrics,
@@ -328,6 +333,7 @@ impl Claims {
         let made = async {
             let may_be_taken = self.may_collide(&claim, &sent.prepared.name) || !self.is_waiting(&claim);
             let (made, bytes) = self.create(&request, &sent.prepared, may_be_taken).await?;
+            self.check_grant(&claim, &request, &sent.prepared, &made.volume_id).await?;
             let volume = new_volume(&self.config, &claim, &sent.class, &sent.prepared, &made, bytes);
             let in_tree = self.in_tree(&volume, &request, &sent.prepared).await?;
             Ok((Arc::new(volume), in_tree.map(Arc::new)))
@@ -355,9 +361,10 @@ impl Claims {
         }
     }
 
-    /// Whether the cache has a PersistentVolume of the claim's volume name.
+    /// Whether the cache has a PersistentVolume of the claim's volume name, or one under another name for the claim.
     pub(super) fn has_object(&self, claim: &Claim) -> bool {
-        self.name_of(claim).is_some_and(|name| self.volumes.get(&Key::cluster(&name)).is_some())
+        self.former.has(&claim.meta.uid)
+            || self.name_of(claim).is_some_and(|name| self.volumes.get(&Key::cluster(&name)).is_some())
     }
 
     /// Whether the claim still exists and still waits for its volume.

@@ -8,11 +8,12 @@ use kubernetes::api;
 use kubernetes::collection::Created;
 use kubernetes::event::Kind;
 use kubernetes::object::annotation::SELECTED_NODE;
-use kubernetes::object::{Claim, Key, Volume, WireClaim};
+use kubernetes::object::{Claim, Key, NODE_NAME, Volume, WireClaim, WireNode, is_in};
 use kubernetes::secret::{SecretError, read};
 use thiserror::Error;
 use tonic::Status;
 
+use super::create::holder_of;
 use super::error::ProvisionError;
 use super::memory::Unsaved;
 use super::queue::ClaimId;
@@ -35,7 +36,7 @@ impl Claims {
         let known = self.volumes.get(&key).is_some_and(|known| is_it(&known));
         let known = known && self.read_volume(&name).await.is_ok_and(|live| live.as_ref().is_some_and(is_it));
         if !known {
-            match self.is_given_away(claim).await {
+            match self.is_given_away(unsaved).await {
                 Ok(false) => {}
                 Ok(true) => return Err(ProvisionError::GivenAway),
                 Err(error) => {
@@ -58,7 +59,7 @@ impl Claims {
                 let handle = volume.handle().to_owned();
                 return Err(ProvisionError::VolumeTaken { handle, holder: name });
             }
-            Ok(Created::Taken) => return Err(ProvisionError::NameTaken(name)),
+            Ok(Created::Taken) => return Err(self.name_taken(name, claim).await),
             // We may have failed only because we no longer lead; the next leader goes on.
             Err(_) if !self.seat.leadership.holds() => return Ok(false),
             Err(error) if is_refusal(&error) => {
@@ -78,6 +79,12 @@ impl Claims {
             self.tell(claim, Kind::Normal, "ProvisioningSucceeded", message);
         }
         Ok(true)
+    }
+
+    /// Another object has the volume's name: whose it is.
+    async fn name_taken(&self, name: String, claim: &Claim) -> ProvisionError {
+        let live = self.read_volume(&name).await.ok().flatten();
+        ProvisionError::NameTaken { name, holder: live.and_then(|live| holder_of(&live, &claim.meta.uid)) }
     }
 
     /// The object cannot be stored as things are.
@@ -115,7 +122,10 @@ impl Claims {
         let live = self.live(claim).await?;
         let known = self.read_volume(volume.name()).await?;
         let is_there = known.as_ref().is_some_and(|known| self.is_another_node_s(known, unsaved));
-        if live.is_some_and(|live| !is_there && !self.is_another_node(selected(&live))) {
+        if let Some(live) = live
+            && !is_there
+            && !self.is_lost_to(selected(&live), unsaved).await?
+        {
             return Ok(false);
         }
         // An earlier try may have stored the object, or the volume is another claim's by now.
@@ -149,28 +159,52 @@ impl Claims {
         is_for(known, unsaved) && !self.is_stored(known, unsaved) && self.is_out_of_reach(known)
     }
 
-    /// With a provisioner on each node: whether another node is selected for the claim by now. A claim that waits no longer is
-    /// read: it may have got its volume, and lost that again.
-    async fn is_given_away(&self, claim: &Claim) -> Result<bool, api::Error> {
+    /// With a provisioner on each node: whether the claim is another node's by now, which does not reach the volume. A claim that
+    /// waits no longer is read: it may have got its volume, and lost that again.
+    async fn is_given_away(&self, unsaved: &Unsaved) -> Result<bool, api::Error> {
+        let claim = &unsaved.claim;
         if self.config.node.is_none() {
             return Ok(false);
         }
         if let Some(known) = self.waiting(&claim.meta.key).filter(|known| known.meta.uid == claim.meta.uid) {
-            return Ok(self.is_another_node(known.meta.annotations.get(SELECTED_NODE)));
+            return self.is_lost_to(known.meta.annotations.get(SELECTED_NODE), unsaved).await;
         }
-        Ok(self.live(claim).await?.is_some_and(|live| self.is_another_node(selected(&live))))
+        match self.live(claim).await? {
+            Some(live) => self.is_lost_to(selected(&live), unsaved).await,
+            None => Ok(false),
+        }
+    }
+
+    /// Whether a node is selected that is not this provisioner's own, and certainly does not reach the volume. If nobody can
+    /// tell, the volume is stored: the other node may have been given the same one by its driver.
+    async fn is_lost_to(&self, selected: Option<&str>, unsaved: &Unsaved) -> Result<bool, api::Error> {
+        let Some(own) = &self.config.node else { return Ok(false) };
+        let Some(node) = selected.filter(|node| !node.is_empty() && **node != *own.name) else {
+            return Ok(false);
+        };
+        let places = unsaved.volume.segments();
+        if places.is_empty() {
+            return Ok(false);
+        }
+        let names_own =
+            |place: &String| place.split(',').any(|part| part.ends_with(&format!("={}", own.name)));
+        if places.iter().all(names_own) {
+            return Ok(true);
+        }
+        let mut there = match self.seat.objects.get::<WireNode>("", node).await {
+            Ok(Some(live)) => live.meta().labels.clone().unwrap_or_default(),
+            Ok(None) => return Ok(false),
+            Err(error) if api::is(&error, 403) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        there.insert(NODE_NAME.to_owned(), node.to_owned());
+        Ok(!places.iter().any(|place| is_in(place, &there)))
     }
 
     /// The claim as the API server has it, if it is there.
     async fn live(&self, claim: &Claim) -> Result<Option<WireClaim>, api::Error> {
         let live = self.seat.objects.get::<WireClaim>(claim.meta.namespace(), claim.meta.name()).await?;
         Ok(live.filter(|live| claim.meta.uid == live.meta().uid.clone().into()))
-    }
-
-    /// Whether a node is selected, and not this provisioner's own.
-    fn is_another_node(&self, selected: Option<&str>) -> bool {
-        let own = self.config.node.as_ref();
-        own.is_some_and(|own| selected.is_some_and(|node| !node.is_empty() && *node != *own.name))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Reads what a claim is to be filled from, as the API server has it now. What is read is judged in [`super::request`].
 
+use csi::v1::CreateVolumeRequest;
 use kube::Resource;
 use kubernetes::api;
 use kubernetes::object::{
@@ -11,7 +12,7 @@ use serde_json::Value;
 use super::error::ProvisionError;
 use super::queue::ClaimId;
 use super::reconcile::Claims;
-use super::request::{Asked, Found, SourceError, asked, may_refer};
+use super::request::{Asked, Found, Prepared, SourceError, asked, may_refer, named};
 
 impl Claims {
     /// What there is of the claim's source. Empty if the source will be refused without being read. If the claim may have it,
@@ -74,6 +75,34 @@ impl Claims {
     async fn read_source<W: Wire>(&self, kind: &str, key: &Key) -> Result<Option<Value>, SourceError> {
         let found = self.seat.objects.raw::<W>(key.namespace(), key.name()).await;
         found.map_err(|error| SourceError::Unreadable(format!("{kind} {key}"), api::text(&error)))
+    }
+
+    /// Before the volume of a claim gets its object: whether the claim may still have a source in another namespace. If not, the
+    /// volume is deleted.
+    ///
+    /// `Differs:` upstream hands out the copy although the grant was withdrawn while it was made.
+    pub(super) async fn check_grant(
+        &self,
+        claim: &Claim,
+        request: &CreateVolumeRequest,
+        prepared: &Prepared,
+        volume: &str,
+    ) -> Result<(), ProvisionError> {
+        let Ok(Some(asked)) = named(claim) else { return Ok(()) };
+        let namespace = asked.key().namespace();
+        if request.volume_content_source.is_none() || namespace == claim.meta.namespace() {
+            return Ok(());
+        }
+        let read = self.seat.objects.list::<WireGrant>(namespace).await;
+        let unreadable =
+            |error| ProvisionError::Grants { namespace: namespace.to_owned(), reason: api::text(&error) };
+        let (grants, version) = read.map_err(unreadable)?;
+        if may_refer(claim, &asked, &grants) {
+            return Ok(());
+        }
+        self.wait_for(claim, &[Seen::new(Kind::Grant, Key::new(namespace, ""), Some(version))]);
+        let cleanup = self.clean_up(volume, request, prepared).await.err();
+        Err(ProvisionError::Withdrawn { cause: SourceError::NotGranted(asked.text()), cleanup })
     }
 
     /// When one of these objects changes, the claim is tried again at once, without waiting for the end of its back-off.

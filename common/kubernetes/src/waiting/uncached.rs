@@ -2,7 +2,9 @@
 //!
 //! A waiter lists the objects that it read, with their versions. It is woken once, when one of them appears or gets a newer
 //! version. How we learn of that depends on the kind:
-//! - snapshots, claims and grants are watched, metadata only, in each namespace in which somebody waits for one, and no longer;
+//! - snapshots, claims and grants are watched, metadata only, in a namespace in which somebody waits for one, and no longer. There
+//!   are at most sixteen such watches: all requests of a process share one HTTP/2 connection, on which kube-apiserver allows a
+//!   hundred streams. What has no watch is polled;
 //! - Secrets, snapshots' contents, volumes and attributes classes are polled, as `secret.rs` describes: upstream's roles allow
 //!   no watch on Secrets, and a watch on the others would be of the whole cluster.
 //!
@@ -13,26 +15,20 @@
 //! While nobody waits, this costs neither requests nor memory. Without the permission to watch or to read, waiters are left to
 //! their back-off, and one log line says so. Nobody is woken again and again without pause ([`floor`](super::floor)).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 use std::fmt;
 use std::hash::Hash;
-use std::ops::Bound;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use base::metrics::Metrics;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
-use super::floor::{Floor, passed};
-use super::secret::pause;
-use crate::api::{self, Objects};
-use crate::object::{
-    Identity, Key, Object, Scope, Wire, WireAttributesClass, WireAttributesClassBeta, WireGrant, WireSecret,
-    WireSnapshot, WireSnapshotContent, WireSourceClaim, WireVolume,
-};
+use super::floor::Floor;
+use crate::api::Objects;
+use crate::object::{Identity, Key, Object, Scope, Wire, WireGrant, WireSnapshot, WireSourceClaim};
 use crate::store::{Change, cache};
 use crate::watch::{WatchOptions, reflect};
 
@@ -57,8 +53,11 @@ pub enum Kind {
     AttributesClassBeta,
 }
 
-/// The first of the kinds that are polled.
+/// The first of the kinds that are always polled.
 const FIRST_POLLED: Kind = Kind::Secret;
+
+/// How many watches there are at most, of all kinds together.
+const WATCHES: usize = 16;
 
 /// What was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,14 +152,10 @@ impl<W: Clone + Eq + Hash + Send + Sync + 'static> Uncached<W> {
             state.join(who, seen);
             state.floor.looked(who);
             for Seen { kind, key, version } in seen {
-                if *kind >= FIRST_POLLED {
+                let Some(watch) = self.watch_for(&mut state, *kind, key.namespace()) else {
                     is_polled = true;
                     continue;
-                }
-                let place = (*kind, Box::from(key.namespace()));
-                let refusal = state.refusals.entry(*kind).or_default().clone();
-                let begin = || self.watch(*kind, key.namespace(), refusal);
-                let watch = state.watches.entry(place).or_insert_with(begin);
+                };
                 has_changed |= (watch.is_newer)(key, *version);
             }
             if has_changed {
@@ -188,46 +183,6 @@ impl<W: Clone + Eq + Hash + Send + Sync + 'static> Uncached<W> {
         state.end_watches();
     }
 
-    /// Polls for what is not watched, and wakes those who are to be woken later. Never ends.
-    pub async fn poll(&self) {
-        futures::join!(self.poll_objects(), self.wake_late());
-    }
-
-    async fn wake_late(&self) {
-        loop {
-            let due = self.state().floor.next_due();
-            tokio::select! {
-                () = passed(due) => {}
-                () = self.postponed.notified() => continue,
-            }
-            let woken = self.state().floor.take_due(Instant::now());
-            woken.iter().for_each(&self.wake);
-        }
-    }
-
-    async fn poll_objects(&self) {
-        let (mut last, mut took) = (None, Duration::ZERO);
-        loop {
-            let Some((_, count)) = self.polled_after(last.as_ref()) else {
-                self.wanted.notified().await;
-                continue;
-            };
-            sleep(pause(count, took)).await;
-            // Whoever waited may have given up meanwhile.
-            let Some(((kind, key), _)) = self.polled_after(last.as_ref()) else { continue };
-            let asked = Instant::now();
-            match self.version(kind, &key).await {
-                Ok(Some(version)) => self.changed(kind, &key, version),
-                Ok(None) => {}
-                Err(error) => {
-                    base::v!(2, "Could not read an object that is waited for; will ask again";
-                        "kind" => format!("{kind:?}"), "object" => key, "err" => api::text(&error));
-                }
-            }
-            (last, took) = (Some((kind, key)), asked.elapsed());
-        }
-    }
-
     /// The object is there, in this version.
     fn changed(&self, kind: Kind, key: &Key, version: u64) {
         let woken = self.state().changed(kind, key, version);
@@ -245,6 +200,25 @@ impl<W: Clone + Eq + Hash + Send + Sync + 'static> Uncached<W> {
         woken.iter().for_each(&self.wake);
         if woken.len() < count {
             self.postponed.notify_one();
+        }
+    }
+
+    /// The watch of this kind in this namespace, begun if need be; `None` if objects of the kind are polled there.
+    fn watch_for<'a>(
+        self: &Arc<Self>,
+        state: &'a mut State<W>,
+        kind: Kind,
+        namespace: &str,
+    ) -> Option<&'a Watch> {
+        if kind >= FIRST_POLLED {
+            return None;
+        }
+        let is_full = state.watches.len() >= WATCHES;
+        let refusal = state.refusals.entry(kind).or_default().clone();
+        match state.watches.entry((kind, Box::from(namespace))) {
+            Entry::Occupied(watch) => Some(watch.into_mut()),
+            Entry::Vacant(_) if is_full => None,
+            Entry::Vacant(free) => Some(free.insert(self.watch(kind, namespace, refusal))),
         }
     }
 
@@ -278,32 +252,6 @@ impl<W: Clone + Eq + Hash + Send + Sync + 'static> Uncached<W> {
             _ => store.get(key).is_some_and(|object| object.meta.version > version),
         };
         Watch { is_newer: Box::new(is_newer), _task: task }
-    }
-
-    async fn version(&self, kind: Kind, key: &Key) -> Result<Option<u64>, api::Error> {
-        let (objects, namespace, name) = (&self.objects, key.namespace(), key.name());
-        match kind {
-            Kind::Snapshot => objects.version::<WireSnapshot>(namespace, name).await,
-            Kind::Claim => objects.version::<WireSourceClaim>(namespace, name).await,
-            Kind::Grant => objects.version::<WireGrant>(namespace, name).await,
-            Kind::Secret => objects.version::<WireSecret>(namespace, name).await,
-            Kind::Content => objects.version::<WireSnapshotContent>(namespace, name).await,
-            Kind::Volume => objects.version::<WireVolume>(namespace, name).await,
-            Kind::AttributesClass => objects.version::<WireAttributesClass>(namespace, name).await,
-            Kind::AttributesClassBeta => objects.version::<WireAttributesClassBeta>(namespace, name).await,
-        }
-    }
-
-    /// The object to ask for after this one (round-robin), and how many are polled; `None` if nobody waits for one.
-    fn polled_after(&self, last: Option<&Place>) -> Option<(Place, usize)> {
-        let state = self.state();
-        let polled = || state.waiters.range((FIRST_POLLED, Key::cluster(""))..).map(|(place, _)| place);
-        let next = last.and_then(|last| {
-            let after = (Bound::Excluded(last.clone()), Bound::Unbounded);
-            state.waiters.range(after).map(|(place, _)| place).find(|(kind, _)| *kind >= FIRST_POLLED)
-        });
-        let count = polled().count();
-        next.or_else(|| polled().next()).cloned().map(|place| (place, count))
     }
 
     fn state(&self) -> MutexGuard<'_, State<W>> {
@@ -345,6 +293,11 @@ impl<W: Clone + Eq + Hash> State<W> {
         woken
     }
 
+    /// Whether no watch shows the changes of this.
+    fn is_polled(&self, (kind, key): &Place) -> bool {
+        *kind >= FIRST_POLLED || !self.watches.contains_key(&(*kind, Box::from(key.namespace())))
+    }
+
     /// Ends the watches of namespaces in which nobody waits any more.
     fn end_watches(&mut self) {
         let waiters = &self.waiters;
@@ -355,5 +308,6 @@ impl<W: Clone + Eq + Hash> State<W> {
     }
 }
 
+mod poll;
 #[cfg(test)]
 mod tests;

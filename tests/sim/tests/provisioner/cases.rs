@@ -266,7 +266,7 @@ async fn claim_whose_volume_becomes_another_s_is_told() {
         tokio::time::sleep(QUIET).await;
         let said = events(&world);
         let told = |event: &String| {
-            event.starts_with("ProvisioningFailed: ") && event.contains("does not belong to this claim")
+            event.starts_with("ProvisioningFailed: ") && event.contains("already exists and ")
         };
         assert!(said.iter().any(told), "{made_anew}: {said:?}");
         assert_eq!(world.api.get("persistentvolumes", &name), there);
@@ -342,9 +342,10 @@ async fn volume_of_the_claim_s_name_that_is_another_s_is_not_touched() {
     tokio::time::sleep(QUIET).await;
     let said = events(&world);
     assert!(
-        said.iter().any(|event| event.contains(&name) && event.contains("does not belong to this claim")),
+        said.iter().any(|event| event.contains(&name) && event.contains("belongs to claim default/gone")),
         "{said:?}"
     );
+    assert!(!said.iter().any(|event| event.contains("delete it")), "it is somebody's: {said:?}");
     assert!(
         writes(&world).iter().all(|write| write == "create persistentvolumes 409"),
         "{:?}",

@@ -1,9 +1,11 @@
 use super::*;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use base::leadership::Leadership;
 use kube::client::Body;
 use serde_json::json;
+use tokio::time::sleep;
 
 type Woken = Arc<Mutex<Vec<&'static str>>>;
 
@@ -149,4 +151,23 @@ async fn namespace_is_watched_while_somebody_waits_in_it() {
     assert_eq!(watched(), ["Snapshot ns"], "one of the two still waits");
     uncached.settle(&"b");
     assert_eq!(watched(), Vec::<String>::new());
+}
+
+/// All requests of the process share one connection, on which the API server allows only so many at once.
+#[tokio::test(start_paused = true)]
+async fn namespaces_beyond_sixteen_are_polled() {
+    let (uncached, log, _) = uncached(0);
+    const NAMES: [&str; 20] =
+        ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+    for who in NAMES {
+        uncached.wait(&who, &[Seen::new(Kind::Snapshot, Key::new(who, "key"), Some(6))]);
+    }
+    let (polled, count) = uncached.polled_after(None).unwrap();
+    let watches = uncached.state().watches.len();
+    assert_eq!((watches, count, polled.1.namespace()), (16, 4, "g"));
+    let polling = uncached.clone();
+    let task = tokio::spawn(async move { polling.poll().await });
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(woken(&log), ["g", "h", "i", "j"]);
+    task.abort();
 }

@@ -29,7 +29,7 @@ impl Asked {
     }
 
     /// As errors name it.
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         match self {
             Self::Snapshot(key) => format!("VolumeSnapshot {key}"),
             Self::Claim(key) => format!("PersistentVolumeClaim {key}"),

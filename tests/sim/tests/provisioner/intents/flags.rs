@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 use super::taken::volume_of_another;
 use super::{SECOND, killed_in_the_call, world};
 use crate::harness::{
-    INTENTS, bound, calls, claim, events, intents, logged, move_lease, no_volumes, sidecar_with, with_intents,
+    INTENTS, LIMIT, bound, calls, claim, events, intents, logged, move_lease, no_volumes, sidecar_with,
+    waiting, with_intents,
 };
 
 /// Runs one process after the other, each with its volume names.
@@ -118,4 +119,49 @@ fn requests_of_the_other_mode_are_told_in_one_line() {
         });
         assert_eq!(log.matches("sent in its other mode").count(), 1, "{was_on_node}: {log}");
     }
+}
+
+/// The object has the former name, and the claim is bound to it only after a while.
+#[tokio::test(start_paused = true)]
+async fn volume_of_a_former_name_is_the_claim_s_until_it_is_bound() {
+    for dies_again in [false, true] {
+        let world = world();
+        world.driver.script("CreateVolume", [Reply::Ok.after(5 * SECOND)]);
+        world.api.put(waiting("data"));
+        let running = naming(&world, [("pvc", None), ("pvc", Some(8))]);
+        sleep(2 * SECOND).await;
+        running.kill();
+        let stored = |api: &sim::ApiServer| (api.count("persistentvolumes") == 1).then_some(());
+        world.api.until("the object", LIMIT, stored).await;
+        if dies_again {
+            running.kill();
+        }
+        sleep(120 * SECOND).await;
+        let _binder = world.binder();
+        bound(&world, "data").await;
+        sleep(600 * SECOND).await;
+        let sent = names(&world);
+        assert_eq!((sent.len(), &sent[0]), (2, &sent[1]), "{dies_again}: {sent:?}");
+        let left = (world.driver.volumes().len(), world.api.count("persistentvolumes"));
+        assert_eq!((left, intents(&world)), ((1, 1), vec![]), "{dies_again}");
+    }
+}
+
+/// Somebody removes it before the claim is bound to it.
+#[tokio::test(start_paused = true)]
+async fn claim_whose_volume_of_a_former_name_goes_gets_another() {
+    let world = world();
+    world.driver.script("CreateVolume", [Reply::Ok.after(5 * SECOND)]);
+    world.api.put(waiting("data"));
+    let running = naming(&world, [("pvc", None), ("pvc", Some(8))]);
+    sleep(2 * SECOND).await;
+    running.kill();
+    sleep(60 * SECOND).await;
+    let volume = names(&world).remove(0);
+    world.api.edit("persistentvolumes", &volume, |one| one["metadata"]["finalizers"] = json!([]));
+    world.api.delete("persistentvolumes", &volume);
+    let _binder = world.binder();
+    sleep(5 * SECOND).await;
+    assert_eq!((names(&world).len(), world.api.count("persistentvolumes")), (3, 1), "{:?}", names(&world));
+    bound(&world, "data").await;
 }

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::{ON_NODE, on};
-use crate::harness::{INTENTS, bound, events, intents, no_volumes};
+use crate::harness::{INTENTS, bound, calls, events, intents, no_volumes};
 use crate::topology::{SELECTED, late, select, selected};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -197,4 +197,52 @@ fn crash_anywhere_while_another_node_takes_over_leaks_none() {
     });
     let report = crash::everywhere(&scenario);
     assert!(report.steps.iter().any(|step| step.is_rpc("DeleteVolume")), "{:?}", report.steps);
+}
+
+/// A node of this zone; everywhere without.
+fn in_zone(node: &str, zone: Option<&str>) -> Config {
+    let mut config = config(node);
+    config.topology = zone.is_some();
+    let segments = zone.map(|zone| ("zone".to_owned(), zone.to_owned()));
+    if let Some(settings) = &mut config.node {
+        settings.segments = segments.into_iter().collect();
+    }
+    config
+}
+
+/// The nodes have one driver. The claim is given to the second while the first one's volume is being made. Gives how often
+/// the volume was deleted, and how many objects there are.
+async fn one_driver(zones: [Option<&'static str>; 2], is_known: bool, both: bool) -> (usize, usize) {
+    let world = World::default();
+    world.api.put(late());
+    let [first, second] = ["node-1", "node-2"].map(|name| world.other(name));
+    for (name, zone) in ["node-1", "node-2"].into_iter().zip(zones).filter(|_| is_known) {
+        let labels = zone.map_or(json!({}), |zone| json!({"zone": zone}));
+        world.api.put(sim::objects::node(name, labels));
+    }
+    world.api.put(selected("data", "node-1"));
+    let _binder = world.binder();
+    world.driver.script("CreateVolume", [Reply::LostReply]);
+    let _first = ON_NODE.run(&first, move |usual| *usual = in_zone("node-1", zones[0]));
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(made(&world), 1);
+    select(&world, "data", "node-2");
+    let run = || ON_NODE.run(&second, move |usual| *usual = in_zone("node-2", zones[1]));
+    let _second = both.then(run);
+    sleep(600 * SECOND).await;
+    let deleted = calls(&world).iter().filter(|call| call.starts_with("DeleteVolume")).count();
+    assert_eq!(intents(&world), Vec::<String>::new());
+    (deleted, world.api.count("persistentvolumes"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn volume_that_the_other_node_reaches_is_stored() {
+    for zone in [Some("z1"), None] {
+        for (is_known, both) in [(true, false), (true, true), (false, false)] {
+            let (deleted, stored) = one_driver([zone; 2], is_known, both).await;
+            assert_eq!((deleted, stored), (0, 1), "{zone:?} {is_known} {both}");
+        }
+    }
+    let (deleted, stored) = one_driver([Some("z1"), Some("z2")], true, false).await;
+    assert_eq!((deleted, stored), (1, 0), "another zone");
 }

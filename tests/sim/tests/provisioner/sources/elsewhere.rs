@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use provisioner::Config;
 use serde_json::{Value, json};
-use sim::World;
 use sim::objects::{self, class, with};
+use sim::{ApiServer, Reply, World};
 use tokio::time::sleep;
 
 use super::holding::HOLD;
@@ -197,5 +197,62 @@ async fn only_a_claim_that_may_use_a_source_holds_it() {
             sleep(Duration::from_secs(600)).await;
             assert!(world.api.get(plural, source).is_none(), "{source}: the grant is withdrawn");
         }
+    }
+}
+
+/// The grant goes while the driver fills the volume.
+#[tokio::test(start_paused = true)]
+async fn source_whose_grant_is_withdrawn_is_not_handed_out() {
+    for (name, wanted, grant) in [
+        ("restore", restoring(claim("data")), grant("snapshot.storage.k8s.io", "VolumeSnapshot")),
+        ("clone", cloning(claim("data")), grant("", "PersistentVolumeClaim")),
+    ] {
+        let world = World::default();
+        sources(&world);
+        world.api.put(grant.clone());
+        let _binder = world.binder();
+        world.driver.script("CreateVolume", [Reply::Ok.after(Duration::from_secs(5))]);
+        let _running = PROVISIONER.run(&world, across);
+        world.api.put(wanted);
+        sleep(Duration::from_secs(2)).await;
+        world.api.delete("referencegrants", "theirs/grant");
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(calls(&world), ["CreateVolume Some(Ok)", "DeleteVolume Some(Ok)"], "{name}");
+        assert!(failed_with(&world, "no ReferenceGrant in its namespace"), "{name}: {:?}", events(&world));
+        world.api.put(grant);
+        sleep(Duration::from_secs(5)).await;
+        assert_eq!(calls(&world).len(), 3, "{name}: it goes on at once");
+        bound(&world, "data").await;
+    }
+}
+
+/// Where grants cannot be listed nobody can use them.
+#[tokio::test(start_paused = true)]
+async fn deleted_source_goes_where_grants_cannot_be_listed() {
+    for is_hidden in [false, true] {
+        let world = World::default();
+        sources(&world);
+        if is_hidden {
+            world.api.hide("referencegrants");
+        } else {
+            let rules = json!([
+                {"apiGroups": ["", "storage.k8s.io", "snapshot.storage.k8s.io"], "resources": ["*"], "verbs": ["*"]},
+            ]);
+            world.api.grant_only("sidecar", ApiServer::rules(rules).expect("rules"));
+        }
+        for (plural, source, finalizer) in [
+            ("volumesnapshots", "theirs/snap", HOLD),
+            ("persistentvolumeclaims", "theirs/source", PROTECTION),
+        ] {
+            world.api.edit(plural, source, |one| one["metadata"]["finalizers"] = json!([finalizer]));
+            world.api.delete(plural, source);
+        }
+        world.api.put(with(restoring(waiting("data")), json!({"metadata": {"name": "restore"}})));
+        world.api.put(with(cloning(waiting("data")), json!({"metadata": {"name": "clone"}})));
+        let _running = PROVISIONER.run(&world, across);
+        sleep(Duration::from_secs(600)).await;
+        let left = [("volumesnapshots", "theirs/snap"), ("persistentvolumeclaims", "theirs/source")];
+        let left = left.map(|(plural, source)| world.api.get(plural, source).is_some());
+        assert_eq!(left, [false; 2], "{is_hidden}");
     }
 }

@@ -1,5 +1,6 @@
 //! What a claim waits for appears: the claim goes on at once, not at the end of its back-off.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -197,4 +198,54 @@ fn watch_that_is_refused_is_told_once() {
         sleep(LONG).await;
     });
     assert_eq!(log.matches("Listing failed").count(), 1, "{log}");
+}
+
+/// All requests of a process share one connection, on which the API server allows a hundred at once.
+#[tokio::test(start_paused = true)]
+async fn many_namespaces_that_wait_share_few_watches() {
+    const NAMESPACES: usize = 120;
+    let world = World::default();
+    stock(&world);
+    world.api.put(class());
+    for number in 0..NAMESPACES {
+        let mut claim =
+            if number % 2 == 0 { restoring(waiting("data")) } else { elsewhere::restoring(waiting("data")) };
+        claim["metadata"]["namespace"] = json!(format!("ns-{number}"));
+        if number % 2 == 1 {
+            claim["spec"]["dataSourceRef"]["namespace"] = json!(format!("theirs-{number}"));
+        }
+        world.api.put(claim);
+    }
+    let _running = PROVISIONER.run(&world, across);
+    sleep(LONG).await;
+    let requests = asked(&world, 0);
+    let watched = requests.iter().filter(|one| one.verb == "watch" && !one.namespace.is_empty());
+    let watched: BTreeSet<_> = watched.map(|one| (&one.resource, &one.namespace)).collect();
+    assert!(watched.len() <= 16, "{} watches", watched.len());
+    world.api.put(waiting("plain"));
+    sleep(SECOND).await;
+    assert_eq!(calls(&world).len(), 1, "an ordinary claim goes on");
+    for number in 0..NAMESPACES {
+        let (own, theirs) = (format!("ns-{number}"), format!("theirs-{number}"));
+        let there = if number % 2 == 0 { &own } else { &theirs };
+        let content = format!("content-{number}");
+        let [snapshot, held] = snapshot();
+        let status = json!({"boundVolumeSnapshotContentName": content});
+        let snapshot =
+            world.api.put(with(snapshot, json!({"metadata": {"namespace": there}, "status": status})));
+        let reference = json!({"namespace": there, "uid": snapshot["metadata"]["uid"]});
+        world.api.put(with(
+            held,
+            json!({"metadata": {"name": content}, "spec": {"volumeSnapshotRef": reference}}),
+        ));
+        if number % 2 == 1 {
+            let mut grant = elsewhere::grant("snapshot.storage.k8s.io", "VolumeSnapshot");
+            grant["metadata"]["namespace"] = json!(theirs);
+            grant["spec"]["from"][0]["namespace"] = json!(own);
+            world.api.put(grant);
+        }
+    }
+    // Of a hundred that are polled, each is asked for every 20 seconds.
+    sleep(30 * SECOND).await;
+    assert_eq!(world.api.count("persistentvolumes"), 1 + NAMESPACES);
 }
