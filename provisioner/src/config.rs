@@ -15,6 +15,9 @@ use crate::intent::place::Place;
 use crate::migration::Names;
 use crate::node::NodeSettings;
 
+/// No pause is longer: upstream looks at each claim and volume anew so often, whatever `--retry-interval-max` says.
+const RESYNC: Duration = Duration::from_secs(15 * 60);
+
 /// What decisions depend on, beside the objects.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -120,7 +123,7 @@ impl Config {
             driver: driver.into(),
             identity: identity.into(),
             timeout: flags.timeout,
-            backoff: Backoff { base: flags.retry_interval_start, max: flags.retry_interval_max },
+            backoff: Backoff { base: flags.retry_interval_start, max: flags.retry_interval_max.min(RESYNC) },
             workers: flags.worker_threads as usize,
             clone_workers: flags.cloning_protection_threads as usize,
             prefix: flags.volume_name_prefix.as_str().into(),
@@ -170,4 +173,26 @@ pub(crate) struct Gates {
     pub(crate) attributes_classes: Option<AttributesVersion>,
     /// What `CSIMigrationRBD` says.
     pub(crate) plugins: Plugins,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flags::parse;
+
+    #[test]
+    fn no_pause_is_longer_than_upstreams_resync() {
+        let gates = Gates {
+            topology: true,
+            cross_namespace: false,
+            attributes_classes: None,
+            plugins: Plugins::default(),
+        };
+        for (minutes, pause) in [(5, 5), (30, 15)] {
+            let args = vec![format!("--retry-interval-max={minutes}m")];
+            let flags: Flags = parse("csi-provisioner", args).unwrap().read();
+            let config = Config::new(&flags, gates, "d", String::new(), Capabilities::default());
+            assert_eq!(config.backoff.max, Duration::from_secs(60 * pause));
+        }
+    }
 }

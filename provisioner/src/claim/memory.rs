@@ -30,6 +30,8 @@ pub(crate) struct Memory {
     names: HashMap<String, Uid>,
     left: HashSet<Uid>,
     too_large: HashSet<Uid>,
+    /// The log says that the account may not hold snapshots.
+    told_unheld: bool,
     contests: HashMap<Uid, Contest>,
     uses: HashMap<Uid, Asked>,
     releasing: HashSet<Asked>,
@@ -242,6 +244,11 @@ impl Memory {
     /// The claim's request is too large to be written down. Returns false if that was known already.
     pub(crate) fn note_too_large(&mut self, uid: &Uid) -> bool {
         self.too_large.insert(uid.clone())
+    }
+
+    /// The account may not hold snapshots. Returns false if that was known already.
+    pub(super) fn note_unheld(&mut self) -> bool {
+        !std::mem::replace(&mut self.told_unheld, true)
     }
 
     /// The claim is gone and no call runs for it: forget it.

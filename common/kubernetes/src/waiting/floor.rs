@@ -50,6 +50,8 @@ impl<W: Clone + Eq + Hash> Floor<W> {
     /// Something has changed for `who`. Whether it is to be woken now; if not, it will be due.
     pub fn may_wake(&mut self, who: &W, now: Instant) -> bool {
         let Some(woken) = self.woken.get_mut(who) else {
+            // Whoever is gone was never settled. After so long a pause begins anew anyway.
+            self.woken.retain(|_, woken| woken.due.is_some() || !woken.is_calm(now));
             let woken = Woken { last: now, pause: FIRST, due: None, is_new: true };
             self.woken.insert(who.clone(), woken);
             return true;
@@ -95,9 +97,13 @@ impl<W: Clone + Eq + Hash> Floor<W> {
 }
 
 impl Woken {
+    /// Whether it was not woken for so long that its pause begins anew.
+    fn is_calm(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.last) >= LONGEST * 2
+    }
+
     fn wake(&mut self, now: Instant) {
-        let calm = now.saturating_duration_since(self.last) >= LONGEST * 2;
-        self.pause = if calm { FIRST } else { (self.pause * 2).min(LONGEST) };
+        self.pause = if self.is_calm(now) { FIRST } else { (self.pause * 2).min(LONGEST) };
         (self.last, self.due, self.is_new) = (now, None, true);
     }
 }
@@ -105,6 +111,17 @@ impl Woken {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Their objects were deleted in the pass in which they were woken.
+    #[tokio::test(start_paused = true)]
+    async fn those_who_never_settle_are_forgotten() {
+        let mut floor = Floor::default();
+        let begun = Instant::now();
+        for number in 0..1000 {
+            assert!(floor.may_wake(&number, begun + FIRST * number));
+        }
+        assert!(floor.woken.len() <= 121, "{}", floor.woken.len());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn pauses_double_up_to_a_minute_and_start_anew_after_one() {

@@ -67,8 +67,12 @@ impl Claims {
             match self.write_snapshot(key, &live).await {
                 Ok(()) => return Ok(()),
                 Err(error) if api::is(&error, 403) => {
-                    base::warn!("The service account may not hold snapshots: one that is deleted while a volume is made from it goes at once";
-                        "snapshot" => key, "err" => api::text(&error));
+                    if self.memory().note_unheld() {
+                        base::warn!("The service account may not hold snapshots: one that is deleted while a volume is made from it goes at once";
+                            "needs" => "update on volumesnapshots", "snapshot" => key, "err" => api::text(&error));
+                    } else {
+                        base::v!(3, "The snapshot is not held"; "snapshot" => key);
+                    }
                     return Ok(());
                 }
                 Err(error) if api::is_gone(&error, key.name()) => return Err(SourceError::Missing(what())),
