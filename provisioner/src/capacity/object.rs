@@ -61,6 +61,10 @@ pub(super) fn new_object(
 }
 
 /// The strategic merge patch that makes the object say this; `None` if it does.
+///
+/// `Differs:` an object may have one controller only. Its former owner, such as the ReplicaSet before a rollout, stays its owner and
+/// is its controller no longer. Upstream adds a second controller, which the API server refuses at each poll, so the
+/// capacity stays as it was.
 pub(super) fn difference(
     object: &Capacity,
     said: &GetCapacityResponse,
@@ -76,7 +80,9 @@ pub(super) fn difference(
         "maximumVolumeSize": said.maximum_volume_size.map(quantity),
     });
     if let (Some(owner), Some(patch)) = (owner, patch.as_object_mut()) {
-        patch.insert("metadata".to_owned(), json!({"ownerReferences": [owner]}));
+        let former = object.owners.iter().map(|uid| json!({"uid": uid.to_string(), "controller": false}));
+        let owners: Vec<Value> = std::iter::once(json!(owner)).chain(former).collect();
+        patch.insert("metadata".to_owned(), json!({"ownerReferences": owners}));
     }
     Some(patch)
 }

@@ -212,6 +212,12 @@ fn replace(
     writer: &Writer,
 ) -> Written {
     let (resource, name) = (target.resource, target.name());
+    let owners = new.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    if owners.into_iter().flatten().filter(|owner| owner["controller"] == true).count() > 1 {
+        let why =
+            "metadata.ownerReferences: Invalid value: Only one reference can have Controller set to true";
+        return Err(Refusal::invalid(resource, name, why));
+    }
     let sent_uid = text(&new, "/metadata/uid");
     if !sent_uid.is_empty() && sent_uid != text(old, "/metadata/uid") {
         let why = format!(

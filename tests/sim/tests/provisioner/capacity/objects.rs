@@ -101,7 +101,7 @@ async fn objects_of_an_earlier_process_are_used_again() {
 
 #[tokio::test(start_paused = true)]
 async fn owner_is_added_to_others_and_kept() {
-    let other = json!([{"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "p-uid"}]);
+    let other = json!([{"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "p-uid", "controller": true}]);
     let owned = with(capacity("a", "fast", "z1", "1Gi"), json!({"metadata": {"ownerReferences": other}}));
     let both = [late(), owned, capacity("b", "fast", "z2", "2Gi")];
     let world = ROOMS.case("add owner", both.clone()).ends_with(&TWO, &["patch 200"]).await;
@@ -111,6 +111,8 @@ async fn owner_is_added_to_others_and_kept() {
         owners.as_array().unwrap().iter().map(|owner| owner["uid"].as_str().unwrap()).collect();
     assert_eq!(uids.len(), 2, "{uids:?}");
     assert!(uids.contains(&"p-uid") && uids.contains(&"rs-uid"), "{uids:?}");
+    let is_controller = |owner: &Value| owner["controller"] == true;
+    assert_eq!(owners.as_array().unwrap().iter().filter(|owner| is_controller(owner)).count(), 1, "{owners}");
     let case = ROOMS.case("keep owner", both).config(|config| config.capacity.as_mut().unwrap().owner = None);
     case.ends_with(&TWO, &[]).await;
 }
