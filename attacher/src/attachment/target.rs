@@ -80,6 +80,8 @@ impl Targets {
         self.volumes.get(&Key::cluster(volume)).is_some_and(|volume| volume.spec.csi.is_none())
     }
 
+    /// Refuses a volume of another driver.
+    ///
     /// `Differs:` upstream calls this driver for another driver's volume.
     fn check_driver(&self, csi: &CsiSource) -> Result<(), SourceError> {
         let ours = *csi.driver == *self.driver;

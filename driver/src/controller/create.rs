@@ -204,7 +204,7 @@ impl Plugin {
             return Err(Refusal::invalid("volume_content_source", reason));
         }
         if size < source_size {
-            // Differs: the Go driver says INVALID_ARGUMENT, the specification OUT_OF_RANGE.
+            // A copy that is smaller than its source is refused. `Differs:` the Go driver says INVALID_ARGUMENT, the specification OUT_OF_RANGE.
             return Err(Refusal::Size(format!(
                 "{what} {id:?} has {source_size} bytes, only {size} are asked for"
             )));

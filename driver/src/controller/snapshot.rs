@@ -195,7 +195,7 @@ impl Plugin {
         let _group = self.locks.alone(Key::Group(request.group_snapshot_id.clone()))?;
         let found = self.store.read().groups.get(&request.group_snapshot_id).cloned();
         let Some(group) = found else { return Ok(v1::DeleteVolumeGroupSnapshotResponse {}) };
-        // Differs: the Go driver does not look at the ids; a caller that names none means all.
+        // The snapshots that the caller names must be the group's. `Differs:` the Go driver does not look at the ids; a caller that names none means all.
         if !request.snapshot_ids.is_empty() {
             check_members(&group, &request.snapshot_ids)?;
         }

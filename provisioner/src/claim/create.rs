@@ -259,7 +259,7 @@ impl Claims {
             let cleanup = self.clean_up(&made.volume_id, request, prepared).await.err();
             return Err(ProvisionError::TooSmall { asked, created, cleanup });
         }
-        // `Differs:` upstream does not look at a source that is named by spec.dataSourceRef alone.
+        // A volume that lacks its source is refused. `Differs:` upstream does not look at a source that is named by spec.dataSourceRef alone.
         if request.volume_content_source.is_some() && made.content_source.is_none() {
             let cleanup = self.clean_up(&made.volume_id, request, prepared).await.err();
             return Err(ProvisionError::NotFilled { cleanup });

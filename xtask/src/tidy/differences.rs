@@ -47,13 +47,33 @@ struct Note {
     text: String,
 }
 
-/// Complains when the page is not the one that the notes make.
+/// Complains when the page is not the one that the notes make, and of notes whose heading would be a name of the code: an
+/// operator does not know it.
 pub(crate) fn check(files: &[Source]) -> Vec<Complaint> {
+    let rust =
+        files.iter().filter(|file| file.is_rust() && !file.is_test() && folder_of(&file.path).is_some());
+    let named: Vec<Complaint> = rust
+        .flat_map(notes)
+        .filter(|note| is_name(&note.about))
+        .map(|note| {
+            let why =
+                format!("has a note about {}: say in a sentence before it what it is about", note.about);
+            Complaint::of(&note.file, why)
+        })
+        .collect();
+    if !named.is_empty() {
+        return named;
+    }
     let there = files.iter().find(|file| file.path == PAGE).map(|file| file.text.as_str());
     if there == Some(page(files).as_str()) {
         return Vec::new();
     }
     vec![Complaint::of(PAGE, "is not what the notes say: cargo xtask differences".to_owned())]
+}
+
+/// Whether this is a name of the code and nothing else.
+fn is_name(about: &str) -> bool {
+    about.len() > 2 && about.starts_with('`') && about.ends_with('`') && !about.contains(' ')
 }
 
 /// The page that the notes of `files` make.
@@ -236,6 +256,13 @@ mod tests {
     }
 
     #[test]
+    fn a_note_about_a_name_of_the_code_is_found() {
+        let found = check(&[rust("attacher/src/a.rs", NOTED)]);
+        let texts: Vec<String> = found.iter().map(ToString::to_string).collect();
+        assert!(texts.len() == 1 && texts[0].contains("a note about `a`"), "{texts:?}");
+    }
+
+    #[test]
     fn each_note_says_what_it_is_about_and_where_it_stands() {
         let link = "([attacher/src/a.rs](../attacher/src/a.rs))";
         assert_eq!(
@@ -258,7 +285,8 @@ mod tests {
 
     #[test]
     fn a_page_that_lacks_a_note_is_out_of_date() {
-        let noted = rust("attacher/src/a.rs", NOTED);
+        let noted = NOTED.replace("// Differs: not so", "// A step. Differs: not so");
+        let noted = rust("attacher/src/a.rs", &noted);
         let made = page(std::slice::from_ref(&noted));
         assert_eq!(check(&[noted.clone(), rust(PAGE, &made)]), []);
         assert_eq!(check(&[rust("attacher/src/a.rs", "fn a() {}\n"), rust(PAGE, &made)]).len(), 1);

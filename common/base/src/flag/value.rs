@@ -173,7 +173,7 @@ impl Value for f64 {
     }
 }
 
-/// Differs: upstream parses negative durations and then misbehaves; no flag has a use for one.
+/// Durations of flags. `Differs:` upstream parses negative durations and then misbehaves; no flag has a use for one.
 impl Value for Duration {
     type Initial = Duration;
     const TYPE: &'static str = "duration";
