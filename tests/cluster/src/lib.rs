@@ -33,6 +33,7 @@ mod control_plane;
 mod error;
 mod files;
 pub mod gate;
+mod grpc;
 mod guard;
 pub mod image;
 pub mod implementation;

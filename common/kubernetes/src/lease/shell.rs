@@ -307,6 +307,4 @@ fn wall() -> MicroTime {
 }
 
 #[cfg(test)]
-mod server;
-#[cfg(test)]
 mod tests;

@@ -2,11 +2,11 @@
 //! makes an id of a disk of Google, a URI of Azure, or the path of a vSphere disk. It remembers what it was asked to change.
 
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base::metrics::Metrics;
+use cluster::methods;
 use csi::v1::controller_server::{Controller, ControllerServer};
 use csi::v1::identity_server::{Identity, IdentityServer};
 use csi::v1::*;
@@ -151,35 +151,9 @@ impl Ids {
     }
 }
 
-type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<Response<T>, Status>> + Send + 'a>>;
-
-/// The methods that are passed on, and those that are not there. Written as `async_trait` would expand them, because that macro
-/// does not look into this one.
-macro_rules! methods {
-    ($($method:ident: $request:ty => $reply:ty),* $(,)?; $($absent:ident: $from:ty => $to:ty),* $(,)?) => {
-        $(
-            fn $method<'a, 'b>(&'a self, request: Request<$request>) -> Answer<'b, $reply>
-            where
-                'a: 'b,
-                Self: 'b,
-            {
-                Box::pin(self.pass(request))
-            }
-        )*
-        $(
-            fn $absent<'a, 'b>(&'a self, _: Request<$from>) -> Answer<'b, $to>
-            where
-                'a: 'b,
-                Self: 'b,
-            {
-                Box::pin(async { Err(Status::unimplemented(stringify!($absent))) })
-            }
-        )*
-    };
-}
-
 impl Identity for Ids {
     methods! {
+        pass;
         get_plugin_info: GetPluginInfoRequest => GetPluginInfoResponse,
         get_plugin_capabilities: GetPluginCapabilitiesRequest => GetPluginCapabilitiesResponse,
         probe: ProbeRequest => ProbeResponse;
@@ -188,6 +162,7 @@ impl Identity for Ids {
 
 impl Controller for Ids {
     methods! {
+        pass;
         create_volume: CreateVolumeRequest => CreateVolumeResponse,
         delete_volume: DeleteVolumeRequest => DeleteVolumeResponse,
         controller_publish_volume: ControllerPublishVolumeRequest => ControllerPublishVolumeResponse,

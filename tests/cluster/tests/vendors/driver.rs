@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::pin::Pin;
 
+use cluster::methods;
 use csi::v1::controller_server::{Controller, ControllerServer};
 use csi::v1::identity_server::{Identity, IdentityServer};
 use csi::v1::node_server::{Node, NodeServer};
@@ -31,6 +31,12 @@ impl Drop for Serving {
 
 #[derive(Clone)]
 struct Scripted(Abilities);
+
+impl Scripted {
+    async fn pass<R: Asked>(&self, request: Request<R>) -> Result<Response<R::Reply>, Status> {
+        Ok(Response::new(request.into_inner().answer(&self.0)))
+    }
+}
 
 /// What the driver answers.
 trait Asked {
@@ -131,36 +137,9 @@ answers! {
     ListVolumesRequest => ListVolumesResponse: |_asked, _driver| ListVolumesResponse::default();
 }
 
-type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<Response<T>, Status>> + Send + 'a>>;
-
-/// The methods that are answered, and those that are not there. Written as `async_trait` would expand them, because that
-/// macro does not look into this one.
-macro_rules! methods {
-    ($($method:ident: $request:ty => $reply:ty),* $(,)?; $($absent:ident: $from:ty => $to:ty),* $(,)?) => {
-        $(
-            fn $method<'a, 'b>(&'a self, request: Request<$request>) -> Answer<'b, $reply>
-            where
-                'a: 'b,
-                Self: 'b,
-            {
-                let reply = request.into_inner().answer(&self.0);
-                Box::pin(std::future::ready(Ok(Response::new(reply))))
-            }
-        )*
-        $(
-            fn $absent<'a, 'b>(&'a self, _: Request<$from>) -> Answer<'b, $to>
-            where
-                'a: 'b,
-                Self: 'b,
-            {
-                Box::pin(async { Err(Status::unimplemented(stringify!($absent))) })
-            }
-        )*
-    };
-}
-
 impl Identity for Scripted {
     methods! {
+        pass;
         get_plugin_info: GetPluginInfoRequest => GetPluginInfoResponse,
         get_plugin_capabilities: GetPluginCapabilitiesRequest => GetPluginCapabilitiesResponse,
         probe: ProbeRequest => ProbeResponse;
@@ -169,6 +148,7 @@ impl Identity for Scripted {
 
 impl Controller for Scripted {
     methods! {
+        pass;
         create_volume: CreateVolumeRequest => CreateVolumeResponse,
         delete_volume: DeleteVolumeRequest => DeleteVolumeResponse,
         controller_publish_volume: ControllerPublishVolumeRequest => ControllerPublishVolumeResponse,
@@ -191,6 +171,7 @@ impl Controller for Scripted {
 
 impl Node for Scripted {
     methods! {
+        pass;
         node_get_capabilities: NodeGetCapabilitiesRequest => NodeGetCapabilitiesResponse,
         node_get_info: NodeGetInfoRequest => NodeGetInfoResponse;
         node_stage_volume: NodeStageVolumeRequest => NodeStageVolumeResponse,

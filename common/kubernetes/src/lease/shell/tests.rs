@@ -1,11 +1,13 @@
+mod server;
+
 use std::sync::{Arc, Mutex};
 
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use super::server::{Fate, Plan, Server};
 use super::*;
 use base::metrics::Metrics;
+use server::{Fate, Plan, Server};
 
 const LEASE: u64 = 15;
 const RENEW: u64 = 10;

@@ -92,13 +92,7 @@ async fn source_that_another_node_uses_is_not_let_go_of() {
 async fn node_that_is_gone_holds_no_source() {
     let (world, mut running) = nodes(2, true);
     let _binder = world.binder();
-    sleep(60 * SECOND).await;
-    world.driver.script("CreateVolume", [Reply::Hang]);
-    world.api.put(cloning(selected("data", "node-1")));
-    sleep(2 * SECOND).await;
-    running.remove(0).stop();
-    world.api.delete("persistentvolumeclaims", "data");
-    world.api.delete("persistentvolumeclaims", "source");
+    begin_to_die(&world, &mut running).await;
     sleep(600 * SECOND).await;
     assert!(is_there(&world, "persistentvolumeclaims", "source"), "the node may come back");
     assert_eq!(intents(&world).len(), 1);
