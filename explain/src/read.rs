@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use kube::Client;
 use kube::api::{GetParams, ListParams, Request, WatchParams};
-use kube::core::{ListMeta, WatchEvent};
+use kube::core::WatchEvent;
 use kubernetes::api::{self, Error};
 use kubernetes::object::is_subdomain;
 use kubernetes::permission::Missing;
@@ -16,22 +16,12 @@ use tokio::sync::mpsc::Sender;
 use crate::ask::{Ask, Kind, Resource};
 use crate::view::Found;
 
-/// Objects of one page of a list.
-const PAGE: u32 = 500;
 /// How long a watch stays open, in seconds.
 const LIFETIME: u32 = 290;
 /// The pause before a watch is opened anew.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long one answer may take.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-#[derive(Deserialize)]
-struct Page {
-    #[serde(default)]
-    metadata: ListMeta,
-    #[serde(default = "Vec::new")]
-    items: Vec<Value>,
-}
 
 /// The answer of the API server.
 pub(crate) async fn read(client: &Client, ask: &Ask) -> Found {
@@ -80,16 +70,10 @@ async fn one(client: &Client, ask: &Ask) -> Result<Found, Error> {
 }
 
 async fn list(client: &Client, ask: &Ask) -> Result<Vec<Value>, Error> {
-    let (mut objects, mut params) = (Vec::new(), ListParams::default().fields(&ask.fields).limit(PAGE));
-    loop {
-        let request = Request::new(ask.path()).list(&params).map_err(Error::BuildRequest)?;
-        let page = client.request::<Page>(request).await?;
-        objects.extend(page.items);
-        params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
-        if params.continue_token.is_none() {
-            return Ok(objects);
-        }
-    }
+    let mut objects = Vec::new();
+    let params = ListParams::default().fields(&ask.fields);
+    api::pages(client, &Request::new(ask.path()), params, |object| objects.push(object)).await?;
+    Ok(objects)
 }
 
 /// An object of which nothing is read: that it changed is enough.

@@ -108,24 +108,16 @@ impl Objects {
     /// Reads all objects of a namespace. One that cannot be parsed is logged and left out. The number is the list's
     /// version: what changes later has a greater one.
     pub async fn list<W: Wire>(&self, namespace: &str) -> Result<(Vec<W>, u64), Error> {
-        let (mut objects, mut params) = (Vec::new(), ListParams::default().limit(PAGE));
-        loop {
-            let request = path::<W>(namespace).list(&params).map_err(Error::BuildRequest)?;
-            let page = self.client.request::<Page>(request).await?;
-            for item in page.items {
-                match serde_json::from_value(item) {
-                    Ok(object) => objects.push(object),
-                    Err(error) => {
-                        base::error!(error, "Skipped a malformed object";
-                            "resource" => W::plural(&()), "namespace" => namespace);
-                    }
-                }
+        let mut objects = Vec::new();
+        let take = |item| match serde_json::from_value(item) {
+            Ok(object) => objects.push(object),
+            Err(error) => {
+                base::error!(error, "Skipped a malformed object";
+                    "resource" => W::plural(&()), "namespace" => namespace);
             }
-            params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
-            if params.continue_token.is_none() {
-                return Ok((objects, version_number(page.metadata.resource_version.as_deref())));
-            }
-        }
+        };
+        let version = pages(&self.client, &path::<W>(namespace), ListParams::default(), take).await?;
+        Ok((objects, version))
     }
 
     /// Creates an object.
@@ -236,6 +228,28 @@ impl Objects {
         match self.write(request).await {
             Err(error) if !is_missing(&error, name) => Err(error),
             Ok(_) | Err(_) => Ok(()),
+        }
+    }
+}
+
+/// Lists a page at a time, and gives each object to `take`. Returns the version of the list.
+///
+/// # Errors
+/// The API server's refusal, or no answer.
+pub async fn pages(
+    client: &Client,
+    path: &Request,
+    params: ListParams,
+    mut take: impl FnMut(Value),
+) -> Result<u64, Error> {
+    let mut params = params.limit(PAGE);
+    loop {
+        let request = path.list(&params).map_err(Error::BuildRequest)?;
+        let page = client.request::<Page>(request).await?;
+        page.items.into_iter().for_each(&mut take);
+        params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+        if params.continue_token.is_none() {
+            return Ok(version_number(page.metadata.resource_version.as_deref()));
         }
     }
 }
