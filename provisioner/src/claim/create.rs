@@ -46,7 +46,7 @@ impl Claims {
             Err(ProvisionError::NameTaken { name: name.to_owned(), holder: holder_of(known, uid) })
         };
         let cached = self.volumes.get(&Key::cluster(name));
-        let is_open = self.memory().background(uid).is_some();
+        let is_open = self.memory().is_open(uid);
         if !is_open && self.former.has(uid) {
             return Ok(true);
         }

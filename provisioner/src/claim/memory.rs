@@ -127,6 +127,11 @@ impl Memory {
         unsaved.or_else(|| self.background.get(uid)?.name()).map(str::to_owned)
     }
 
+    /// Whether something may be under way for a claim.
+    pub(crate) fn is_open(&self, uid: &Uid) -> bool {
+        self.background.contains_key(uid)
+    }
+
     /// What may be under way for a claim.
     pub(crate) fn background(&self, uid: &Uid) -> Option<Background> {
         self.background.get(uid).cloned()

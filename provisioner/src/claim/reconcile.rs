@@ -240,7 +240,7 @@ impl Claims {
             Ok(()) => {
                 self.memory().settle_named(uid, &name);
                 self.free(&claim, was_sent);
-                if self.memory().background(uid).is_some() {
+                if self.memory().is_open(uid) {
                     return Outcome::Retry;
                 }
                 let done = self.has_object(&claim) || !self.is_waiting(&claim);
@@ -280,14 +280,14 @@ impl Claims {
         self.tell_failure(&claim, &error);
         if state == State::Reschedule && self.reschedule(&claim).await {
             // The claim comes back with the scheduler's next choice.
-            let settled = self.memory().background(uid).is_none();
+            let settled = !self.memory().is_open(uid);
             return if settled { Outcome::Done } else { Outcome::Retry };
         }
         if !error.is_infeasible() {
             return Outcome::Retry;
         }
         self.memory().refuse(uid, &class.meta.uid, Instant::now());
-        let settled = self.memory().background(uid).is_none();
+        let settled = !self.memory().is_open(uid);
         if settled { Outcome::After(super::memory::INFEASIBLE_RETRY) } else { Outcome::Retry }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use kubernetes::object::Uid;
 
 use super::entry::{key, key_prefix, named_terms};
-use super::terms::{Listed, terms_key, terms_name};
+use super::terms::{Listed, bytes_of, terms_key, terms_name};
 
 /// Most bytes of intents in one Lease, unless one intent needs more: each write sends all of them. And most bytes of lists of
 /// topology terms, unless one list needs more.
@@ -269,7 +269,7 @@ impl Page {
     }
 
     fn terms_bytes(&self) -> usize {
-        self.terms.iter().map(|(name, terms)| terms_key(name).len() + terms.text.len()).sum()
+        self.terms.iter().map(|(name, terms)| bytes_of(name, &terms.text)).sum()
     }
 
     fn all_bytes(&self) -> usize {

@@ -261,25 +261,27 @@ impl Intents {
     async fn send(&self, write: &Write) -> Result<(), api::Error> {
         let Some(place) = &self.place else { return Ok(()) };
         let name = place.lease(write.page);
-        let (mut version, mut uid, first) = {
+        let (mut known, first) = {
             let state = self.state();
-            let (version, uid) = state.known(write.page);
-            (version, uid, state.known(0).1)
+            (state.known(write.page).cloned(), state.known(0).and_then(|first| first.uid.clone()))
         };
-        if version.is_none() && first.is_none() {
+        if known.is_none() && first.is_none() {
             // Empty: an intent is stored only beside a uid, and no uid is known before.
             let empty = body(place, &name, BTreeMap::new(), None, None);
             let made: Lease = self.objects.create(&place.namespace, &empty).await?;
             let mut state = self.state();
             state.set_known(write.page, &made);
-            (version, uid) = state.known(write.page);
+            known = state.known(write.page).cloned();
         }
         let annotations: BTreeMap<&str, &str> =
             write.annotations.iter().map(|(name, text)| (name.as_str(), &**text)).collect();
-        let body = |uid| body(place, &name, annotations, version.as_deref(), uid);
-        let stored: Result<Lease, api::Error> = match &version {
-            Some(_) => self.objects.replace(&place.namespace, &name, "", &body(uid.as_deref())).await,
-            None => self.objects.create(&place.namespace, &body(first.as_deref())).await,
+        let body = |version, uid| body(place, &name, annotations, version, uid);
+        let stored: Result<Lease, api::Error> = match &known {
+            Some(known) => {
+                let body = body(Some(&known.version), known.uid.as_deref());
+                self.objects.replace(&place.namespace, &name, "", &body).await
+            }
+            None => self.objects.create(&place.namespace, &body(None, first.as_deref())).await,
         };
         match stored {
             Ok(lease) => {

@@ -172,7 +172,8 @@ impl Intents {
                 return Vec::new();
             }
             state.set_known(page, &lease);
-            let origin = origin_of(&lease, state.known(0).1.as_deref(), Timestamp::now());
+            let origin =
+                origin_of(&lease, state.known(0).and_then(|first| first.uid.as_deref()), Timestamp::now());
             let name = lease.metadata.name.clone().unwrap_or_default();
             let texts = intents_of(lease);
             if origin != Origin::Here && !texts.is_empty() {

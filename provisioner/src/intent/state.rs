@@ -17,10 +17,8 @@ pub(super) struct State {
     pub(super) book: Book,
     /// The list of topology terms of the last request.
     pub(super) last: Last,
-    /// resourceVersion of each Lease; `None` where there is none yet.
-    versions: Vec<Option<String>>,
-    /// The uid of each Lease that there is.
-    uids: BTreeMap<usize, String>,
+    /// The Leases that there are, by number.
+    leases: BTreeMap<usize, Known>,
     /// Who waits for the next write of which page.
     pub(super) waiting: Vec<(usize, Told)>,
     /// Until then nothing is written down or read: the API server has refused it.
@@ -39,6 +37,14 @@ pub(super) struct State {
     pub(super) keeps: bool,
     /// Whether it was logged that we may not look at nodes.
     pub(super) told_nodes: bool,
+}
+
+/// A Lease, as we know it.
+#[derive(Clone)]
+pub(super) struct Known {
+    /// Its resourceVersion.
+    pub(super) version: String,
+    pub(super) uid: Option<String>,
 }
 
 /// What to do with one Lease.
@@ -61,52 +67,41 @@ impl State {
 
     /// The last Lease that there is, if it is to be deleted.
     pub(super) fn last(&self) -> Option<usize> {
-        let last = self.versions.iter().rposition(Option::is_some);
-        last.filter(|last| *last >= self.tail())
+        let last = self.leases.keys().next_back();
+        last.copied().filter(|last| *last >= self.tail())
     }
 
     /// Whether there is such a Lease, as far as we know.
     pub(super) fn exists(&self, page: usize) -> bool {
-        self.versions.get(page).is_some_and(Option::is_some)
+        self.leases.contains_key(&page)
     }
 
     pub(super) fn step(&self, page: usize) -> Step {
-        match self.versions.get(page).cloned().flatten().filter(|_| page >= self.tail()) {
-            Some(version) => Step::Delete(page, version),
+        match self.leases.get(&page).filter(|_| page >= self.tail()) {
+            Some(known) => Step::Delete(page, known.version.clone()),
             None => Step::Write(self.book.write(page)),
         }
     }
 
     /// The version of a Lease, as we know it.
     pub(super) fn version(&self, page: usize) -> Option<u64> {
-        self.versions.get(page)?.as_deref()?.parse().ok()
+        self.leases.get(&page)?.version.parse().ok()
     }
 
-    /// The version and the uid of a Lease, as we know them.
-    pub(super) fn known(&self, page: usize) -> (Option<String>, Option<String>) {
-        (self.versions.get(page).cloned().flatten(), self.uids.get(&page).cloned())
+    /// A Lease, if there is one as far as we know.
+    pub(super) fn known(&self, page: usize) -> Option<&Known> {
+        self.leases.get(&page)
     }
 
     /// This is the Lease of this number.
     pub(super) fn set_known(&mut self, page: usize, lease: &Lease) {
-        self.set_version(page, lease.metadata.resource_version.clone());
-        if let Some(uid) = &lease.metadata.uid {
-            self.uids.insert(page, uid.clone());
-        }
+        let metadata = &lease.metadata;
+        let version = metadata.resource_version.clone().unwrap_or_default();
+        self.leases.insert(page, Known { version, uid: metadata.uid.clone() });
     }
 
     /// There is no Lease of this number.
     pub(super) fn forget(&mut self, page: usize) {
-        self.set_version(page, None);
-        self.uids.remove(&page);
-    }
-
-    fn set_version(&mut self, page: usize, version: Option<String>) {
-        if self.versions.len() <= page {
-            self.versions.resize(page + 1, None);
-        }
-        if let Some(known) = self.versions.get_mut(page) {
-            *known = version;
-        }
+        self.leases.remove(&page);
     }
 }

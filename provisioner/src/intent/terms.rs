@@ -58,7 +58,7 @@ enum Value {
 impl Listed {
     /// What the list needs in a Lease.
     pub(super) fn bytes(&self) -> usize {
-        terms_key(&self.name).len() + self.text.len()
+        bytes_of(&self.name, &self.text)
     }
 
     /// These terms, if they are so many that it is worth it.
@@ -88,6 +88,11 @@ impl Last {
         self.0 = Some((terms.clone(), listed.clone()));
         listed
     }
+}
+
+/// What a list of this name and text needs in a Lease.
+pub(super) fn bytes_of(name: &str, text: &str) -> usize {
+    PREFIX.len() + name.len() + text.len()
 }
 
 /// The annotation of a list.
