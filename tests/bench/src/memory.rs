@@ -10,18 +10,11 @@ use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
 
-use crate::stand::{Programs, Stand, until_logged};
+use crate::stand::{Programs, ROLES, Stand, until_logged};
 use crate::usage::{cpu, memory};
 
 /// How long a sidecar is left alone before it is looked at.
 const SETTLE: Duration = Duration::from_secs(5);
-
-/// The roles of all controller sidecars.
-const RBAC: [&str; 3] = [
-    include_str!("../../../manifests/rbac/provisioner.yaml"),
-    include_str!("../../../manifests/rbac/attacher.yaml"),
-    include_str!("../../../manifests/rbac/resizer.yaml"),
-];
 
 /// What each sidecar logs when it has read its objects.
 const READY: [(&str, &str); 4] = [
@@ -36,7 +29,7 @@ pub(crate) async fn measure(programs: &Programs, sidecar: &str, pairs: usize) ->
         bail!("--sidecar: there is no {sidecar:?}");
     };
     let stand =
-        Stand::up(programs, false, "csi-sidecar", &RBAC.join("\n---\n"), &["--enable-attach"]).await?;
+        Stand::up(programs, false, "csi-sidecar", &ROLES.join("\n---\n"), &["--enable-attach"]).await?;
     let look = async |what: &str| look(&stand, (sidecar, ready), what).await;
     look("idle, empty cluster").await?;
     fill(&stand, "other.example.com", pairs).await?;

@@ -20,6 +20,18 @@ use crate::usage::cpu;
 /// The driver's name.
 pub(crate) const DRIVER: &str = "hostpath.csi.k8s.io";
 
+/// The roles of all controller sidecars.
+pub(crate) const ROLES: [&str; 3] = [
+    include_str!("../../../manifests/rbac/provisioner.yaml"),
+    include_str!("../../../manifests/rbac/attacher.yaml"),
+    include_str!("../../../manifests/rbac/resizer.yaml"),
+];
+
+/// The roles with what the Go resizer needs and ours does not: it reads objects one by one too.
+pub(crate) fn rights_for_go(roles: &str) -> String {
+    roles.replace("verbs: [\"list\", \"watch\"]", "verbs: [\"get\", \"list\", \"watch\"]")
+}
+
 /// The executables that are measured.
 pub(crate) struct Programs {
     pub(crate) mooring: PathBuf,

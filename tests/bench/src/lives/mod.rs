@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use crate::stand::{Programs, Stand};
+use crate::stand::{Programs, ROLES, Stand, rights_for_go};
 pub(crate) use figures::Size;
 use figures::{PHASES, Run};
 use sampler::Sampler;
@@ -57,7 +57,8 @@ pub(crate) async fn measure(programs: &Programs, sets: &[Set], size: Size, outpu
 /// One life of all volumes through one set.
 async fn life(programs: &Programs, set: &Set, size: Size) -> Result<Run> {
     let driver = ["--enable-attach", "--disable-node-expansion"];
-    let mut stand = Stand::up(programs, true, "csi-sidecars", &sets::rights(), &driver).await?;
+    let mut stand =
+        Stand::up(programs, true, "csi-sidecars", &rights_for_go(&ROLES.join("\n---\n")), &driver).await?;
     phases::prepare(&stand, size.nodes).await?;
     let sidecars = set.start(&stand).await?;
     let idle = sidecars.usage()?;

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use cluster::Process;
 use cluster::binaries::{Binary, Progress, ensure};
 
@@ -14,16 +14,6 @@ use super::figures::Usage;
 use crate::scrape::labelled;
 use crate::stand::{Programs, Stand, quiet};
 use crate::usage::{cpu, memory, sockets, threads};
-
-/// The roles of all controller sidecars. The Go resizer reads pods one by one too.
-pub(super) fn rights() -> String {
-    let roles = [
-        include_str!("../../../../manifests/rbac/provisioner.yaml"),
-        include_str!("../../../../manifests/rbac/attacher.yaml"),
-        include_str!("../../../../manifests/rbac/resizer.yaml"),
-    ];
-    roles.join("\n---\n").replace("verbs: [\"list\", \"watch\"]", "verbs: [\"get\", \"list\", \"watch\"]")
-}
 
 /// What an executable is started as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -211,7 +201,7 @@ impl Sidecars {
 pub(super) fn usage(pids: &[u32]) -> Result<Usage> {
     let mut all = Usage::default();
     for &pid in pids {
-        let memory = memory(pid).map_err(|error| anyhow!("{error}"))?;
+        let memory = memory(pid)?;
         all.resident += memory.resident;
         all.anonymous += memory.anonymous;
         all.peak += memory.peak;

@@ -28,7 +28,7 @@ pub(super) fn markdown(size: Size, sets: &[(String, Vec<Run>)]) -> String {
     line("idle: anonymous, MiB", &|run| mib(run.idle.anonymous), 1);
     line("peak resident, MiB", &|run| mib(run.end.peak), 1);
     line("at the end: resident, MiB", &|run| mib(run.end.resident), 1);
-    line("threads; ", &|run| run.idle.threads as f64, 0);
+    line("threads", &|run| run.idle.threads as f64, 0);
     line("sockets", &|run| run.idle.sockets as f64, 0);
     line("CPU for all, s", &Run::cpu, 2);
     for (index, phase) in PHASES.iter().enumerate() {
@@ -51,7 +51,7 @@ pub(super) fn markdown(size: Size, sets: &[(String, Vec<Run>)]) -> String {
     for phase in PHASES {
         line(&format!("calls of {}", phase.call()), &|run| run.called(phase.call()) as f64, 0);
     }
-    table.replace("| threads;  |", "| threads |")
+    table
 }
 
 /// `median (least-most)`, or the one figure.
