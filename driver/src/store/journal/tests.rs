@@ -117,7 +117,7 @@ fn each_commit_of_a_batch_learns_its_own_outcome() {
             let queue = journal.lock();
             queue.letting_go.commits + queue.taking.commits
         };
-        while waiting() < commits.len() {
+        while waiting() < commits.len() && !commits.iter().any(|commit| commit.is_finished()) {
             std::thread::yield_now();
         }
         disk.fail_next();
@@ -130,6 +130,16 @@ fn each_commit_of_a_batch_learns_its_own_outcome() {
         changes.len() == 3 && changes.contains(&gone("a")) && changes.contains(&gone("b")),
         "{changes:?}"
     );
+}
+
+#[test]
+fn a_commit_by_itself_is_one_batch() {
+    let (journal, _) = Journal::on(SimDisk::default()).unwrap();
+    for batches in 1..=3 {
+        journal.commit(&[gone("a")], Purpose::Take).unwrap();
+        let queue = journal.lock();
+        assert_eq!((queue.batch, queue.decided), (1 + batches, 1 + batches));
+    }
 }
 
 #[test]
