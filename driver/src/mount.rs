@@ -237,13 +237,4 @@ pub fn remove_target(target: &Path) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn options_are_found_between_commas_too() {
-        let all = MountFlags::RDONLY | MountFlags::NOEXEC | MountFlags::NODEV;
-        assert_eq!(flags_of(["ro,noexec", "vers=3,nodev"]), all);
-        assert_eq!(flags_of(["context=ro", "noexecs,x", ""]), MountFlags::empty());
-    }
-}
+mod tests;
