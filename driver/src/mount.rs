@@ -123,7 +123,8 @@ fn bind_at_once(source: &Path, target: &Path, options: MountFlags) -> Result<(),
     rustix::mount::move_mount(&detached, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
 }
 
-/// As [`bind`], on kernels before 5.12: a kill between the steps leaves a mount without its options.
+/// As [`bind`], on kernels before 5.12: a kill between the steps leaves a mount without its options. Copies of the mount
+/// that propagate, such as from a container to its host, never get them.
 ///
 /// # Errors
 /// The system's; nothing is mounted then.
