@@ -1,7 +1,7 @@
 //! `cargo xtask order`: which functions run, for the order in which they stand in the executable.
 //!
-//! The build that ships is run by valgrind, which notes each function: a sidecar and the whole controller while they wait, the node's
-//! side, then the lives of a few volumes on a real control plane, in one process and in three. Run it when much has changed, and at the
+//! The build that ships is run by valgrind, which notes each function: the node's side, a sidecar and the whole
+//! controller while they wait, then the lives of a few volumes on a real control plane, in one process and in three. Run it when much has changed, and at the
 //! latest when `bench memory` says more than BENCHMARKS.md. The list is part of the repository, so that every machine builds the same
 //! executable.
 
@@ -16,12 +16,12 @@ use super::{link, order};
 
 /// What is run, and what of it comes before what.
 const TRAININGS: &[(&str, &[&[&str]])] = &[
+    ("on each node", &[&["node", "--seconds", "10"]]),
     (
         "while nothing happens",
         &[
             &["memory", "--pairs", "1", "--sidecar", "controller"],
             &["memory", "--pairs", "1", "--sidecar", "csi-attacher"],
-            &["node", "--seconds", "10"],
         ],
     ),
     ("at work", &[&["lives", "--volumes", "12", "--nodes", "2"]]),
