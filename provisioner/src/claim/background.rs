@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use kubernetes::object::{Claim, Class, Uid};
+use tokio::time::Instant;
 
 use super::request::Prepared;
 
@@ -28,10 +29,19 @@ pub(crate) struct Background {
     sent: Vec<Sent>,
     /// uid of the class that the last attempt was made with.
     last: Uid,
-    /// The last failure that was told since the claim is gone.
-    told: String,
+    /// The last failure that was told since the claim is gone, and when.
+    told: Option<(String, Instant)>,
     /// Whether nothing can be sent at present, and perhaps never again.
     given_up: bool,
+}
+
+/// A failure for a claim that is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// Whether it was not told before.
+    pub(crate) is_news: bool,
+    /// When it was told first.
+    pub(crate) since: Instant,
 }
 
 impl Background {
@@ -65,13 +75,15 @@ impl Background {
         self.sent.iter().map(|sent| sent.class.meta.uid.clone()).collect()
     }
 
-    /// Whether this failure is another than the last one.
-    pub(crate) fn is_news(&mut self, text: &str) -> bool {
-        let is_news = self.told != text;
-        if is_news {
-            text.clone_into(&mut self.told);
+    /// Whether this failure is another than the last one, and since when it is the last one.
+    pub(crate) fn tell(&mut self, text: &str, now: Instant) -> Told {
+        match &self.told {
+            Some((told, since)) if told == text => Told { is_news: false, since: *since },
+            Some(_) | None => {
+                self.told = Some((text.to_owned(), now));
+                Told { is_news: true, since: now }
+            }
         }
-        is_news
     }
 
     /// An attempt with this class begins.

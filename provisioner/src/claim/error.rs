@@ -253,6 +253,14 @@ impl ProvisionError {
         }
     }
 
+    /// The Secret that is not there, if that is all that is wrong.
+    pub(crate) fn missing_secret(&self) -> Option<&SecretRef> {
+        match self {
+            Self::Secret { secret, reason: SecretError::NotFound { .. } } => Some(secret),
+            _ => None,
+        }
+    }
+
     /// Whether the claim is not ours to provision.
     pub(crate) fn is_for_populator(&self) -> bool {
         matches!(self, Self::Source(SourceError::ForPopulator(_)))

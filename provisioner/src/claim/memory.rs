@@ -9,7 +9,7 @@ use kubernetes::object::{Claim, Key, Uid};
 use kubernetes::secret::SecretRef;
 use tokio::time::Instant;
 
-use super::background::{Background, Sent};
+use super::background::{Background, Sent, Told};
 use super::object::NewVolume;
 use super::request::{Asked, fills_from};
 use crate::node::NodeSettings;
@@ -81,9 +81,9 @@ impl Memory {
         }
     }
 
-    /// Whether this is news about a claim that is gone and whose requests are under way. Else everything is.
-    pub(crate) fn is_news(&mut self, uid: &Uid, text: &str) -> bool {
-        self.background.get_mut(uid).is_none_or(|background| background.is_news(text))
+    /// What is known of this failure for a claim that is gone; `None` if no request for it is under way.
+    pub(crate) fn tell(&mut self, uid: &Uid, text: &str, now: Instant) -> Option<Told> {
+        Some(self.background.get_mut(uid)?.tell(text, now))
     }
 
     /// The requests for this claim cannot be sent now, and perhaps never again: until the next attempt they hold no source.

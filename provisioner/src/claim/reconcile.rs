@@ -277,6 +277,9 @@ impl Claims {
             // We may have failed only because we no longer lead; the next leader goes on.
             return Outcome::Retry;
         }
+        if let Some(later) = self.rests_without_secret(&claim, &class, &error) {
+            return later;
+        }
         self.tell_failure(&claim, &error);
         if state == State::Reschedule && self.reschedule(&claim).await {
             // The claim comes back with the scheduler's next choice.

@@ -105,11 +105,14 @@ impl Claims {
         Err(ProvisionError::Withdrawn { cause: SourceError::NotGranted(asked.text()), cleanup })
     }
 
-    /// When one of these objects changes, the claim is tried again at once, without waiting for the end of its back-off.
+    /// When one of these objects changes, the claim is tried again at once, without waiting for the end of its back-off. For a
+    /// claim that is gone nobody is in a hurry.
     ///
     /// `Differs:` upstream tries such a claim again only at the end of its back-off.
     pub(super) fn wait_for(&self, claim: &Claim, seen: &[Seen]) {
-        self.uncached.wait(&ClaimId::of(claim), seen);
+        if self.is_waiting(claim) {
+            self.uncached.wait(&ClaimId::of(claim), seen);
+        }
     }
 }
 

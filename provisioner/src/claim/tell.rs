@@ -3,6 +3,7 @@
 use base::queue::Outcome;
 use kubernetes::event::{Event, Kind, ObjectRef};
 use kubernetes::object::Claim;
+use tokio::time::Instant;
 
 use super::eligible::source;
 use super::error::ProvisionError;
@@ -44,7 +45,7 @@ impl Claims {
     }
 
     /// Tells why an attempt failed. If the claim is gone, a repeated failure is told once. Its request is still tried again, which can
-    /// fail for days, for instance until somebody creates the Secret again.
+    /// fail for days. One that lacks its Secret is no failure ([`Claims::rests_without_secret`]).
     ///
     /// `Differs:` upstream also writes a warning when somebody else, such as another clone, changes the source at that moment.
     pub(super) fn tell_failure(&self, claim: &Claim, error: &ProvisionError) {
@@ -53,7 +54,11 @@ impl Claims {
             return;
         }
         self.metrics.failed(claim);
-        if !self.is_waiting(claim) && !self.memory().is_news(&claim.meta.uid, &error.to_string()) {
+        let is_known = || {
+            let told = self.memory().tell(&claim.meta.uid, &error.to_string(), Instant::now());
+            told.is_some_and(|told| !told.is_news)
+        };
+        if !self.is_waiting(claim) && is_known() {
             base::v!(4, "Provisioning failed as before for a claim that is gone"; "claim" => claim.meta.key);
             return;
         }

@@ -207,6 +207,12 @@ impl Book {
         }
     }
 
+    /// The page with this request, and the name of its annotation.
+    pub(crate) fn find(&self, claim: &Uid, class: &Uid) -> Option<(usize, String)> {
+        let key = key(claim, class);
+        Some((self.pages.iter().position(|page| page.entries.contains_key(&key))?, key))
+    }
+
     /// The text of the list of this name, on whichever page it is.
     fn text_of(&self, name: &str) -> Option<Arc<str>> {
         self.pages.iter().find_map(|page| page.terms.get(name)).map(|terms| terms.text.clone())

@@ -109,6 +109,13 @@ impl Intents {
         }
     }
 
+    /// Where this request is written down: namespace and name of the Lease, and the annotation.
+    pub(crate) fn written_at(&self, claim: &Uid, class: &Uid) -> Option<(String, String)> {
+        let place = self.place.as_ref()?;
+        let (page, annotation) = self.state().book.find(claim, class)?;
+        Some((format!("{}/{}", place.namespace, place.lease(page)), annotation))
+    }
+
     /// Writes what has to be written, and reads what could not be read yet; never ends. `adopt` is given requests that an
     /// earlier leader or somebody else has written down. A Lease that is slow to be written holds up no other.
     pub(crate) async fn run(&self, adopt: impl Fn(Sent)) {
