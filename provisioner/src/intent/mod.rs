@@ -33,8 +33,8 @@
 //! Leases in the namespace of leader election can have volumes made, so it must be as trusted as csi-provisioner; whoever may read them sees the
 //! parameters of classes. The first Lease stays when it is empty, to be used
 //! again, also after csi-provisioner is uninstalled, and without the right to delete Leases all stay. Remove those of a driver then, with
-//! `kubectl delete lease --namespace <namespace> <names>`; `kubectl get lease --namespace <namespace>` lists them as
-//! `mooring-intents-<driver>-<number>`.
+//! `kubectl delete lease --namespace <namespace> --selector mooring.dev/driver=<driver>`; `kubectl get` lists them with the same
+//! options. All Leases of intents bear the label `app.kubernetes.io/managed-by=mooring-csi-provisioner`.
 
 pub(crate) mod book;
 mod elsewhere;

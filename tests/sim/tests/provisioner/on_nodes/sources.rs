@@ -10,18 +10,14 @@ use tokio::time::sleep;
 use tonic::Code;
 
 use super::{ON_NODE, on};
-use crate::harness::{INTENTS, bound, calls, intents, logged};
+use crate::harness::{DRIVER, bound, calls, intents, logged};
 use crate::sources::{PROTECTION, able, begin_clone, cloning, holding, restoring, snapshot};
 use crate::topology::selected;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 fn config(node: &str, remembers: bool) -> Config {
-    let place = Place {
-        namespace: "default".into(),
-        name: format!("{INTENTS}-{node}"),
-        shared: Some(INTENTS.into()),
-    };
+    let place = Place::new("default".into(), DRIVER, Some(node));
     let mut config = Config { intents: Some(place).filter(|_| remembers), ..on("node-1") };
     let node = Box::from(node);
     config.node.as_mut().unwrap().name = node;
