@@ -133,6 +133,7 @@ async fn work_on_claims(
     tokio::select! {
         _ = queues => {}
         () = intents.run(|sent| job.adopt(sent)) => {}
+        () = intents.sweep() => {}
         () = job.poll() => {}
     }
     intents.clean().await;

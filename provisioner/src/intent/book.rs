@@ -235,10 +235,10 @@ impl Book {
         Write { page, annotations: self.pages.get(page).map(Page::annotations).unwrap_or_default() }
     }
 
-    /// The first of the pages at the end that hold no intents, but for the first page of all.
+    /// The first of the pages at the end that hold no intents.
     pub(crate) fn tail(&self) -> usize {
         let is_used = |page: &Page| !page.entries.is_empty() || page.is_closed;
-        self.pages.iter().rposition(is_used).map_or(0, |last| last).saturating_add(1)
+        self.pages.iter().rposition(is_used).map_or(0, |last| last.saturating_add(1))
     }
 
     /// There is no such Lease any more.

@@ -68,7 +68,7 @@ impl Intents {
         let nodes = u32::try_from(leases.len()).unwrap_or(u32::MAX);
         for lease in leases {
             let name = lease.metadata.name.clone().unwrap_or_default();
-            let Some(node) = place.other_node(&name) else { continue };
+            let Some((node, _)) = place.other_node(&name) else { continue };
             let texts = intents_of(lease);
             let owners = texts.values().filter_map(|text| owner_of(text, &self.scope).ok());
             let such: Vec<Owner> = owners.filter(|owner| is_such(&owner.claim)).collect();

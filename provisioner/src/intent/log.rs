@@ -19,7 +19,7 @@ use super::entry::to_text;
 use super::origin::body;
 use super::place::Place;
 use super::rest::Rest;
-use super::state::{State, Step, Told};
+use super::state::{First, State, Step, Told};
 use crate::claim::background::Sent;
 use crate::claim::error::ProvisionError;
 
@@ -60,8 +60,10 @@ impl Intents {
     /// No intents yet. Without a place, none are ever written down.
     pub(crate) fn new(place: Option<Place>, objects: Objects, scope: Arc<Scope>) -> Self {
         let rest = if place.is_some() { Rest::default() } else { Rest::Nothing };
+        let is_of_node = place.as_ref().is_some_and(|place| place.shared.is_some());
+        let first = if is_of_node { First::Goes(Instant::now()) } else { First::Stays };
         let mut state = State::default();
-        state.rest = rest;
+        (state.rest, state.first) = (rest, first);
         Self { place, objects, scope, state: state.into(), changed: Notify::new() }
     }
 
@@ -130,8 +132,9 @@ impl Intents {
             let rests = |page| !round.busy.contains(&page) && !round.clean.contains(&page);
             let is_due = self.state().due().into_iter().any(rests);
             clean_at = is_due.then(|| clean_at.unwrap_or_else(|| Instant::now() + LEISURE));
+            let first_goes_at = self.state().first_goes_at();
             let at_leisure = async {
-                match clean_at {
+                match clean_at.or(first_goes_at) {
                     Some(at) => sleep_until(at).await,
                     None => std::future::pending().await,
                 }
@@ -161,6 +164,12 @@ impl Intents {
         let perform = async |step| {
             self.perform(Vec::new(), step, &|_| {}).await;
         };
+        {
+            let first = &mut self.state().first;
+            if matches!(first, First::Goes(_)) {
+                *first = First::GoesNow;
+            }
+        }
         loop {
             let last = self.state().last();
             let Some(last) = last else { break };

@@ -49,11 +49,12 @@ impl Place {
         (self.lease(page) == name).then_some(page)
     }
 
-    /// The node whose provisioner has the Lease of this name, if it is one of another node's.
-    pub(super) fn other_node<'a>(&self, name: &'a str) -> Option<&'a str> {
+    /// The node whose provisioner has the Lease of this name, if it is one of another node's, and the Lease's number.
+    pub(super) fn other_node<'a>(&self, name: &'a str) -> Option<(&'a str, usize)> {
         let rest = name.strip_prefix(self.shared.as_deref()?)?.strip_prefix('-')?;
         let (node, page) = rest.rsplit_once('-')?;
-        (page.parse::<usize>().is_ok() && self.page(name).is_none()).then_some(node)
+        let page = page.parse().ok()?;
+        self.page(name).is_none().then_some((node, page))
     }
 
     /// The place of a provisioner for all nodes, if this is that of one node's.
@@ -99,9 +100,9 @@ mod tests {
     fn provisioner_of_each_node_has_leases_of_its_own() {
         let lease = |node| Place::new("ns".into(), "Hostpath.csi.k8s.io", node).lease(2);
         assert_eq!(lease(None), "mooring-intents-hostpath-csi-k8s-io-2");
-        let other =
-            |name| Place::new("ns".into(), "driver", Some("node-1")).other_node(name).map(str::to_owned);
-        assert_eq!(other("mooring-intents-driver-node-2.example-12").as_deref(), Some("node-2.example"));
+        let own = Place::new("ns".into(), "driver", Some("node-1"));
+        let other = |name| own.other_node(name);
+        assert_eq!(other("mooring-intents-driver-node-2.example-12"), Some(("node-2.example", 12)));
         for own in
             ["mooring-intents-driver-node-1-0", "mooring-intents-driver-0", "mooring-intents-else-node-2-0"]
         {

@@ -1,6 +1,7 @@
 //! What is known of the Leases, and who waits for which.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
 use kubernetes::lease::Lease;
 use tokio::sync::oneshot;
@@ -9,6 +10,9 @@ use tokio::time::Instant;
 use super::book::{Book, Write};
 use super::rest::Rest;
 use super::terms::Last;
+
+/// So long the first Lease of a node stays when it is empty: a Lease that is made anew costs a write more.
+const STAYS: Duration = Duration::from_secs(600);
 
 pub(super) type Told = oneshot::Sender<Result<(), String>>;
 
@@ -35,8 +39,22 @@ pub(super) struct State {
     pub(super) absent: HashMap<String, (String, Instant)>,
     /// Whether Leases may not be deleted here.
     pub(super) keeps: bool,
+    /// Whether the first Lease goes too when all are empty, and when.
+    pub(super) first: First,
     /// Whether it was logged that we may not look at nodes.
     pub(super) told_nodes: bool,
+}
+
+/// What becomes of the first Lease when all are empty.
+#[derive(Default, Clone, Copy)]
+pub(super) enum First {
+    /// It stays, to be used again.
+    #[default]
+    Stays,
+    /// There is one for each node that ever was: it goes, [`STAYS`] after it was written or read.
+    Goes(Instant),
+    /// The process stops: it goes now.
+    GoesNow,
 }
 
 /// A Lease, as we know it.
@@ -62,7 +80,28 @@ impl State {
 
     /// From this number on Leases are empty, and are deleted.
     pub(super) fn tail(&self) -> usize {
-        if self.keeps { usize::MAX } else { self.book.tail() }
+        match self.book.tail() {
+            _ if self.keeps => usize::MAX,
+            0 if !self.first_goes() => 1,
+            tail => tail,
+        }
+    }
+
+    /// Others may bear the uid of the first Lease: all must have been read.
+    fn first_goes(&self) -> bool {
+        let is_time = match self.first {
+            First::Stays => false,
+            First::Goes(used) => used.elapsed() >= STAYS,
+            First::GoesNow => true,
+        };
+        is_time && self.rest == Rest::Nothing
+    }
+
+    /// When the first Lease is to be deleted, if nothing happens until then.
+    pub(super) fn first_goes_at(&self) -> Option<Instant> {
+        let First::Goes(used) = self.first else { return None };
+        let is_last = !self.keeps && self.book.tail() == 0 && self.leases.keys().next_back() == Some(&0);
+        Some(used + STAYS).filter(|at| is_last && *at > Instant::now())
     }
 
     /// The last Lease that there is, if it is to be deleted.
@@ -98,6 +137,9 @@ impl State {
         let metadata = &lease.metadata;
         let version = metadata.resource_version.clone().unwrap_or_default();
         self.leases.insert(page, Known { version, uid: metadata.uid.clone() });
+        if let First::Goes(used) = &mut self.first {
+            *used = Instant::now();
+        }
     }
 
     /// There is no Lease of this number.

@@ -16,7 +16,7 @@ use crate::topology::{SELECTED, late, select, selected};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn config(node: &str) -> Config {
+pub(super) fn config(node: &str) -> Config {
     let place = Place::new("default".into(), DRIVER, Some(node));
     Config { intents: Some(place), ..on(node) }
 }
