@@ -20,6 +20,8 @@ pub(crate) struct Sent {
     pub(crate) class: Arc<Class>,
     /// The request, without the content of its Secret: that is read again each time.
     pub(crate) prepared: Arc<Prepared>,
+    /// Whether an earlier process has written it down: this one has not looked at the claim's source.
+    pub(crate) is_adopted: bool,
 }
 
 /// What may be under way for one claim.
@@ -133,7 +135,7 @@ mod tests {
         let (claim, class) = (claim(), class_of(uid));
         let prepared =
             prepare(&config(), &claim, &class, "pvc".into(), &Known::default(), &Found::default()).unwrap();
-        Sent { claim: claim.into(), class: class.into(), prepared: prepared.into() }
+        Sent { claim: claim.into(), class: class.into(), prepared: prepared.into(), is_adopted: false }
     }
 
     fn next(background: &Background, present: Option<&str>) -> Option<String> {

@@ -108,13 +108,13 @@ pub(crate) enum ProvisionError {
         /// How the deletion failed, if it did.
         cleanup: Option<Status>,
     },
-    /// The grant that the claim needs went while the driver filled the volume; it was asked to delete it.
+    /// The claim may no longer have what the driver has filled the volume from; the driver was asked to delete it.
     #[error(
         "{cause}{}",
         .cleanup.as_ref().map(|status| format!("; deleting the volume failed: {}", grpc_text(status))).unwrap_or_default()
     )]
     Withdrawn {
-        /// What is not granted.
+        /// Why it may not.
         cause: SourceError,
         /// How the deletion failed, if it did.
         cleanup: Option<Status>,

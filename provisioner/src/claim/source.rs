@@ -9,10 +9,15 @@ use kubernetes::object::{
 use kubernetes::waiting::{Kind, Seen};
 use serde_json::Value;
 
+use super::background::Sent;
+use super::eligible::source;
 use super::error::ProvisionError;
 use super::queue::ClaimId;
 use super::reconcile::Claims;
-use super::request::{Asked, Found, Prepared, SourceError, asked, may_refer, named};
+use super::request::{Asked, Found, Prepared, SourceError, asked, may_refer, named, source_of};
+
+/// The size is not judged once more: the source may have grown since the request was sent.
+const ANY_SIZE: i64 = i64::MAX;
 
 impl Claims {
     /// What there is of the claim's source. Empty if the source will be refused without being read. If the claim may have it,
@@ -77,11 +82,39 @@ impl Claims {
         found.map_err(|error| SourceError::Unreadable(format!("{kind} {key}"), api::text(&error)))
     }
 
-    /// Before the volume of a claim gets its object: whether the claim may still have a source in another namespace. If not, the
-    /// volume is deleted.
+    /// Before the volume of a claim gets its object: whether the claim may still have what the volume is filled from. If not, the
+    /// volume is deleted. Of a request that an earlier process has sent this process knows only what is written down. It has to
+    /// be sent again, as only a final answer tells what the driver has made; then everything about the claim's source is
+    /// checked as for a new request. If the claim is gone nobody gets the volume.
     ///
-    /// `Differs:` upstream hands out the copy although the grant was withdrawn while it was made.
-    pub(super) async fn check_grant(
+    /// `Differs:` upstream hands out the copy although the grant was withdrawn while it was made. It checks each request before it
+    /// is sent; if the source may no longer be used after a restart, the volume that was made before leaks.
+    pub(super) async fn check_source(
+        &self,
+        sent: &Sent,
+        request: &CreateVolumeRequest,
+        volume: &str,
+    ) -> Result<(), ProvisionError> {
+        let claim = self.waiting(&sent.claim.meta.key).filter(|claim| claim.meta.uid == sent.claim.meta.uid);
+        let Some(claim) = claim.filter(|_| sent.is_adopted) else {
+            return self.check_grant(&sent.claim, request, &sent.prepared, volume).await;
+        };
+        if source(&claim).is_none() && request.volume_content_source.is_none() {
+            return Ok(());
+        }
+        let found = self.found(&claim, false).await?;
+        // A clone may be half made: the request was sent.
+        let found = Found { may_be_half_made: true, ..found };
+        let cause = match source_of(&self.config, &claim, ANY_SIZE, &found) {
+            Ok(now) if now == request.volume_content_source => return Ok(()),
+            Ok(_) => SourceError::Changed,
+            Err(cause) => cause,
+        };
+        let cleanup = self.clean_up(volume, request, &sent.prepared).await.err();
+        Err(ProvisionError::Withdrawn { cause, cleanup })
+    }
+
+    async fn check_grant(
         &self,
         claim: &Claim,
         request: &CreateVolumeRequest,

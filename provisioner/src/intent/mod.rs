@@ -31,7 +31,8 @@
 //! each write of them for five minutes; one log line says so, and a minute later it is tried again. Requests in a
 //! Lease that was restored from a backup, or that nobody has written to for 30 days, are not sent: one log line tells of each such
 //! Lease, which stays until somebody deletes it; Velero leaves these Leases out. Whoever may write
-//! Leases in the namespace of leader election can have volumes made, so it must be as trusted as csi-provisioner; whoever may read them sees the
+//! Leases in the namespace of leader election can have volumes made, so it must be as trusted as csi-provisioner; what a volume of such
+//! a request is filled from is checked before a claim gets it; whoever may read them sees the
 //! parameters of classes. The first Lease stays when it is empty, to be used
 //! again, also after csi-provisioner is uninstalled; not with `--node-deployment`. Without the right to delete Leases all stay. Those of
 //! nodes that are gone stay if they hold requests. Remove those of a driver then, with

@@ -94,6 +94,9 @@ pub(crate) enum SourceError {
     /// A claim names no class.
     #[error("the source {0} names no StorageClass")]
     NoClass(String),
+    /// The claim's source is another than that of the request.
+    #[error("the volume that an earlier process has asked for is not filled from what the claim names now")]
+    Changed,
     /// The volume would have another mode.
     #[error("the claim's volumeMode {wanted} is not the mode {mode} of the source {object}{}", .remedy)]
     Mode {
@@ -131,6 +134,7 @@ impl SourceError {
             | Self::NotGranted(_)
             | Self::Unreadable(..)
             | Self::Unprotected(..)
+            | Self::Changed
             | Self::Changing(_) => false,
         }
     }
