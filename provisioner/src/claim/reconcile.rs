@@ -327,7 +327,7 @@ impl Claims {
         }
         let (sent, request) = self.request(attempt, name).await?;
         if self.intents.record(&sent).await? == Recorded::TooLarge {
-            self.tell_too_large(&claim);
+            self.tell_too_large(&claim, &sent.class);
         }
         if is_first {
             // Before it is sent: even if this worker panics in the middle, the request is not forgotten.

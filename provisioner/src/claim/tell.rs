@@ -2,7 +2,7 @@
 
 use base::queue::Outcome;
 use kubernetes::event::{Event, Kind, ObjectRef};
-use kubernetes::object::Claim;
+use kubernetes::object::{BindingMode, Claim, Class};
 use tokio::time::Instant;
 
 use super::eligible::source;
@@ -33,15 +33,17 @@ impl Claims {
     }
 
     /// Writes one event to the claim: its request is sent without being written down.
-    pub(super) fn tell_too_large(&self, claim: &Claim) {
+    pub(super) fn tell_too_large(&self, claim: &Claim, class: &Class) {
         if !self.memory().note_too_large(&claim.meta.uid) {
             return;
         }
-        let message = "The request for the volume is too large to be written down before it is sent: the volume leaks if this \
-                       claim is deleted and csi-provisioner dies before there is a PersistentVolume. Name fewer places in \
-                       allowedTopologies of the class, or use --strict-topology";
-        base::warn!(message; "claim" => claim.meta.key);
-        self.tell(claim, Kind::Warning, "RequestNotWrittenDown", message.to_owned());
+        let message = format!(
+            "The request for the volume is too large to be written down before it is sent: the volume leaks if this claim \
+             is deleted and csi-provisioner dies before there is a PersistentVolume. {}",
+            smaller(class)
+        );
+        base::warn!(&message; "claim" => claim.meta.key, "class" => class.meta.name());
+        self.tell(claim, Kind::Warning, "RequestNotWrittenDown", message);
     }
 
     /// Tells why an attempt failed. If the claim is gone, a repeated failure is told once. Its request is still tried again, which can
@@ -78,6 +80,23 @@ impl Claims {
     }
 }
 
+/// What makes the requests of a class smaller. Nearly all of a large one are the places where the volume may be.
+fn smaller(class: &Class) -> String {
+    match (class.allowed_topologies.is_empty(), class.binding) {
+        (false, _) => format!(
+            "Make the StorageClass {} anew with fewer places in allowedTopologies, which cannot be changed",
+            class.meta.name()
+        ),
+        (true, BindingMode::WaitForFirstConsumer) => {
+            "Start csi-provisioner with --strict-topology: it then names the selected node's place only"
+                .to_owned()
+        }
+        (true, BindingMode::Immediate) => {
+            "Start csi-provisioner with --immediate-topology=false: it then names no places".to_owned()
+        }
+    }
+}
+
 /// The error's text. What is wrong with the claim's source begins as upstream's text does.
 fn with_source(claim: &Claim, error: &ProvisionError) -> String {
     match (error, source(claim)) {
@@ -95,8 +114,21 @@ fn with_source(claim: &Claim, error: &ProvisionError) -> String {
 mod tests {
     use super::*;
     use crate::claim::request::SourceError;
-    use crate::fixture::claim_from;
+    use crate::fixture::{claim_from, class_from};
     use serde_json::json;
+
+    #[test]
+    fn too_large_request_comes_with_what_makes_it_smaller() {
+        let terms = json!([{"matchLabelExpressions": [{"key": "zone", "values": ["a"]}]}]);
+        for (fields, remedy) in [
+            (json!({"allowedTopologies": terms}), "Make the StorageClass fake-sc anew"),
+            (json!({"volumeBindingMode": "WaitForFirstConsumer"}), "--strict-topology"),
+            (json!({}), "--immediate-topology=false"),
+        ] {
+            let text = smaller(&class_from(fields));
+            assert!(text.contains(remedy), "{text}");
+        }
+    }
 
     #[test]
     fn error_of_a_source_s_content_begins_as_upstream_s() {

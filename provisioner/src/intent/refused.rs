@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kubernetes::api;
+use kubernetes::permission::LEASES;
 use tokio::time::Instant;
 
 use super::log::Intents;
@@ -24,6 +25,24 @@ enum Answer {
     Fails,
     /// The next attempt may go well.
     Passes,
+}
+
+/// What an operator can do about this code.
+fn remedy(code: u16) -> String {
+    match code {
+        // An admission policy or webhook answers so too; the error names it.
+        403 => format!(
+            "add to the role of the service account in this namespace: {{apiGroups: [\"{}\"], resources: [\"{}\"], verbs: {:?}}}; or let the admission policy that err names pass the Leases mooring-intents-*",
+            LEASES.group, LEASES.resource, LEASES.verbs
+        ),
+        413 | 422 => {
+            "let pass Leases of 200,000 bytes: a proxy or an admission policy, which err names, refuses them"
+                .to_owned()
+        }
+        500.. => "mend what err names: an admission webhook that fails, or the API server".to_owned(),
+        _ => "let csi-provisioner get, create and update the Leases mooring-intents-*: see what err says"
+            .to_owned(),
+    }
 }
 
 /// What the answer with this code says.
@@ -78,8 +97,9 @@ impl Intents {
         let until = Some(Instant::now() + REFUSED);
         (state.off_until, state.read_at) = (until, until);
         if !std::mem::replace(&mut state.told, true) {
-            base::warn!("Requests are not written down before they are sent: if a claim is deleted while its volume is being made and this process dies, the volume leaks";
-                "needs" => "get, create and update on leases", "namespace" => self.place.as_ref().map(|place| place.namespace.clone()).unwrap_or_default(), "err" => api::text(error));
+            let code = api::status(error).map_or(0, |status| status.code);
+            base::warn!("Requests are not written down before they are sent: if a claim is deleted while its volume is being made and this process dies, the volume leaks. The remedy is here; --volume-intents=false turns this off";
+                "remedy" => remedy(code), "namespace" => self.place.as_ref().map(|place| place.namespace.clone()).unwrap_or_default(), "err" => api::text(error));
         }
     }
 }
