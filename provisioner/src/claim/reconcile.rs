@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use base::queue::{Job, Outcome, Place, WorkQueue};
 use kubernetes::collection::Collection;
-use kubernetes::event::Kind;
 use kubernetes::object::{Claim, Class, Key, Volume};
 use kubernetes::store::Store;
 use kubernetes::waiting::Uncached;
@@ -320,11 +319,7 @@ impl Claims {
         if self.has_volume(&claim, &name).await? {
             return Ok(());
         }
-        if self.is_waiting(&claim) {
-            let message =
-                format!("External provisioner is provisioning volume for claim \"{}\"", claim.meta.key);
-            self.tell(&claim, Kind::Normal, "Provisioning", message);
-        }
+        self.tell_beginning(&claim);
         let (sent, request) = self.request(attempt, name).await?;
         if self.intents.record(&sent).await? == Recorded::TooLarge {
             self.tell_too_large(&claim, &sent.class);
