@@ -51,7 +51,7 @@ pub enum Fate {
 pub struct Correlator {
     spam: Remembered<Tokens>,
     similar: Remembered<Similar>,
-    written: Remembered<(String, u32)>,
+    written: Remembered<(Box<str>, u32)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -85,14 +85,14 @@ impl Correlator {
             return Fate::Drop;
         }
         match known {
-            Some((name, count)) => Fate::Count { message, name, count, ticket },
+            Some((name, count)) => Fate::Count { message, name: name.into(), count, ticket },
             None => Fate::Create { message, ticket },
         }
     }
 
     /// Notes under which name an event was written.
     pub fn written(&mut self, ticket: u64, name: &str) {
-        self.written.insert(ticket, (name.to_owned(), 1));
+        self.written.insert(ticket, (name.into(), 1));
     }
 
     fn spend(&mut self, key: u64, now: Instant) -> bool {
@@ -107,7 +107,7 @@ impl Correlator {
 
     fn is_one_of_many(&mut self, key: u64, message: u64, now: Instant) -> bool {
         let known = self.similar.take(key);
-        let mut similar = known.unwrap_or_else(|| Similar { messages: Vec::new(), last: now });
+        let mut similar = known.unwrap_or_else(|| Similar { messages: Vec::with_capacity(1), last: now });
         if now.saturating_duration_since(similar.last) > SIMILAR_WITHIN {
             similar.messages.clear();
         }
@@ -162,7 +162,7 @@ impl<V> Remembered<V> {
                 self.entries.remove(&key);
             }
         }
-        if self.order.len() > 2 * self.entries.len() + FEW {
+        if self.order.len() > self.entries.len() + self.entries.len() / 4 + FEW {
             let order = std::mem::take(&mut self.order);
             self.order = order.into_iter().filter(|(key, number)| self.is_last_use(*key, *number)).collect();
         }
