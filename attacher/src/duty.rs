@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use base::apart::apart;
 use base::queue::Place;
 use kubernetes::attached::Attached;
 use kubernetes::collection::Collection;
@@ -73,11 +74,15 @@ pub fn attach(seat: Seat, caches: &mut process::Caches, config: Config) -> Duty 
                     listing.run().await
                 }
             };
-            futures::join!(compare, attachments.poll_secrets(), resync(&queues, &config, &caches));
+            futures::join!(
+                apart(compare),
+                apart(attachments.poll_secrets()),
+                apart(resync(&queues, &config, &caches))
+            );
         };
         // After `stop`, no background task begins anything new.
         let background = async { stop.run_until_cancelled(background).await };
-        futures::join!(background, queues.run(&config, &stop, &attachments, (volumes, withdrawals)));
+        futures::join!(apart(background), queues.run(&config, &stop, &attachments, (volumes, withdrawals)));
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use base::apart::apart;
 use base::metrics::Metrics;
 use base::queue::{Limits, Place, WorkQueue};
 use kubernetes::object::Key;
@@ -48,9 +49,9 @@ impl Queues {
         (volumes, withdrawals): (Volumes, Withdrawals),
     ) {
         futures::join!(
-            self.attachments.run(config.workers, attachments.clone(), stop.clone()),
-            self.volumes.run(config.workers, Arc::new(volumes), stop.clone()),
-            self.withdrawals.run(config.withdrawers(), Arc::new(withdrawals), stop.clone()),
+            apart(self.attachments.run(config.workers, attachments.clone(), stop.clone())),
+            apart(self.volumes.run(config.workers, Arc::new(volumes), stop.clone())),
+            apart(self.withdrawals.run(config.withdrawers(), Arc::new(withdrawals), stop.clone())),
         );
     }
 

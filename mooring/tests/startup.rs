@@ -142,11 +142,13 @@ struct Odd {
     probe: Option<Status>,
     /// How long it thinks about its name.
     thinks: Duration,
+    /// Whether it knows what it can.
+    knows: bool,
 }
 
 impl Odd {
     fn called(name: &'static str) -> Self {
-        Self { name, probe: None, thinks: Duration::ZERO }
+        Self { name, probe: None, thinks: Duration::ZERO, knows: false }
     }
 }
 
@@ -168,7 +170,10 @@ impl Identity for Odd {
         &self,
         _: Request<v1::GetPluginCapabilitiesRequest>,
     ) -> Result<Response<v1::GetPluginCapabilitiesResponse>, Status> {
-        Err(Status::internal("it does not know"))
+        match self.knows {
+            true => Ok(Response::new(v1::GetPluginCapabilitiesResponse::default())),
+            false => Err(Status::internal("it does not know")),
+        }
     }
 
     async fn probe(&self, _: Request<v1::ProbeRequest>) -> Result<Response<v1::ProbeResponse>, Status> {
@@ -179,6 +184,15 @@ impl Identity for Odd {
     }
 }
 
+/// Serves `driver` on a socket in `folder`; the argument that names it.
+fn served(driver: Odd, folder: &Path) -> (String, tokio::task::JoinHandle<()>) {
+    let socket = folder.join("csi.sock");
+    let listener = tokio::net::UnixListener::bind(&socket).expect("bound");
+    let server = tonic::transport::Server::builder().add_service(IdentityServer::new(driver));
+    let serving = server.serve_with_incoming(UnixListenerStream::new(listener));
+    (format!("--csi-address={}", socket.display()), tokio::spawn(async { serving.await.expect("served") }))
+}
+
 /// Runs a sidecar beside `driver` to its end.
 async fn beside(driver: Odd, sidecar: &'static str) -> Output {
     beside_with(driver, sidecar, "--v=0".to_owned()).await
@@ -187,11 +201,8 @@ async fn beside(driver: Odd, sidecar: &'static str) -> Output {
 /// As [`beside`], with one more argument.
 async fn beside_with(driver: Odd, sidecar: &'static str, more: String) -> Output {
     let folder = tempfile::tempdir().expect("a folder");
-    let socket = folder.path().join("csi.sock");
-    let listener = tokio::net::UnixListener::bind(&socket).expect("bound");
-    let server = tonic::transport::Server::builder().add_service(IdentityServer::new(driver));
-    let serving = tokio::spawn(server.serve_with_incoming(UnixListenerStream::new(listener)));
-    let args = [kubeconfig(folder.path()), format!("--csi-address={}", socket.display())];
+    let (address, serving) = served(driver, folder.path());
+    let args = [kubeconfig(folder.path()), address];
     let output = tokio::task::spawn_blocking(move || mooring(&[sidecar, &args[0], &args[1], &more]));
     let output = output.await.expect("it ran");
     serving.abort();
@@ -267,14 +278,38 @@ fn signal_before_the_work_begins_ends_the_process_at_once() {
         &kubeconfig(folder.path()),
         &format!("--csi-address={}", socket.display()),
     ]);
+    let (code, took) = ended_after(command, "Still connecting");
+    assert_eq!(code, Some(143), "it ends itself, as it must where it is PID 1");
+    assert!(took < Duration::from_secs(2), "took {took:?}");
+}
+
+/// Runs the command until it says this, sends SIGTERM, and gives the exit code and the time that it took.
+fn ended_after(mut command: Command, text: &str) -> (Option<i32>, Duration) {
     let mut child = command.stderr(Stdio::piped()).spawn().expect("it runs");
     let lines = BufReader::new(child.stderr.take().expect("its errors")).lines();
-    let waiting = lines.map_while(Result::ok).find(|line| line.contains("Still connecting"));
-    assert!(waiting.is_some(), "it waits for the driver");
+    let mut lines = lines.map_while(Result::ok);
+    assert!(lines.any(|line| line.contains(text)), "it never says {text:?}");
     let asked = std::time::Instant::now();
     let kill = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
     assert!(kill.expect("kill").success());
-    let status = child.wait().expect("it ends");
-    assert_eq!(status.code(), Some(143), "it ends itself, as it must where it is PID 1");
-    assert!(asked.elapsed() < Duration::from_secs(2), "took {:?}", asked.elapsed());
+    // Nobody would read what it says after this.
+    std::thread::spawn(move || lines.for_each(drop));
+    (child.wait().expect("it ends").code(), asked.elapsed())
+}
+
+/// Without the gate ReleaseLeaderElectionOnExit nothing is finished, as upstream's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn signal_during_the_work_finishes_it_only_with_the_gate() {
+    for (gate, expected) in [(true, 0), (false, 143)] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let driver = Odd { knows: true, ..Odd::called("odd.example") };
+        let (address, serving) = served(driver, folder.path());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mooring"));
+        let gates = format!("--feature-gates=ReleaseLeaderElectionOnExit={gate}");
+        command.args(["csi-attacher", &kubeconfig(folder.path()), &address, &gates]);
+        let ended = tokio::task::spawn_blocking(move || ended_after(command, "Listing failed"));
+        let (code, took) = ended.await.expect("it ran");
+        assert_eq!(code, Some(expected), "{gate}: took {took:?}");
+        serving.abort();
+    }
 }

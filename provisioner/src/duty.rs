@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use base::apart::apart;
 use base::metrics::MetricError;
 use base::queue::{Backoff, Limits, Place, WorkQueue};
 use kubernetes::api::Objects;
@@ -97,11 +98,13 @@ pub fn provision_through(
         let unsaved = (&unsaved_queue, Arc::new(UnsavedVolumes(claim_job.clone())));
         let protected = protected_queue.as_ref().map(|queue| (queue, config.clone_workers));
         let claims = work_on_claims((&claim_queue, claim_job), unsaved, protected, config.workers, &stop);
-        futures::join!(claims, volume_queue.run(config.workers, volume_job, stop.clone()), async {
+        let volumes = volume_queue.run(config.workers, volume_job, stop.clone());
+        let capacities = async {
             if let Some(capacities) = capacities {
                 capacities.run().await;
             }
-        },);
+        };
+        futures::join!(apart(claims), apart(volumes), apart(capacities));
     };
     Ok(Duty::new(&seat, needs, work))
 }
@@ -119,22 +122,23 @@ async fn work_on_claims(
     let Some(sent) = stop.run_until_cancelled(intents.load()).await else { return };
     sent.into_iter().for_each(|sent| job.adopt(sent));
     let queues = async {
+        let protected = async {
+            if let Some((queue, workers)) = protected {
+                queue.run(workers, Arc::new(Protected(job.clone())), stop.clone()).await;
+            }
+        };
         futures::join!(
-            queue.run(workers, job.clone(), stop.clone()),
-            unsaved_queue.run(UNSAVED_WORKERS, unsaved_job, stop.clone()),
-            async {
-                if let Some((queue, workers)) = protected {
-                    queue.run(workers, Arc::new(Protected(job.clone())), stop.clone()).await;
-                }
-            },
-            job.release_snapshots(stop),
+            apart(queue.run(workers, job.clone(), stop.clone())),
+            apart(unsaved_queue.run(UNSAVED_WORKERS, unsaved_job, stop.clone())),
+            apart(protected),
+            apart(job.release_snapshots(stop)),
         )
     };
     tokio::select! {
         _ = queues => {}
-        () = intents.run(|sent| job.adopt(sent)) => {}
-        () = intents.sweep() => {}
-        () = job.poll() => {}
+        () = apart(intents.run(|sent| job.adopt(sent))) => {}
+        () = apart(intents.sweep()) => {}
+        () = apart(job.poll()) => {}
     }
     intents.clean().await;
 }

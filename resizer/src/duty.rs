@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use base::apart::apart;
 use kubernetes::collection::Collection;
 use kubernetes::object::{AttributesClass, Claim, Keep, Volume};
 use kubernetes::store::cache;
@@ -66,7 +67,7 @@ pub fn resize(seat: Seat, caches: &mut process::Caches, config: Config) -> Duty 
         let background = async { stop.run_until_cancelled(resync(&config, &wanted)).await };
         // If volumes can be neither expanded nor modified, there is nothing to do; the process stays.
         let stopped = stop.cancelled();
-        futures::join!(stopped, background, grow, modify);
+        futures::join!(stopped, apart(background), apart(grow), apart(modify));
     })
 }
 

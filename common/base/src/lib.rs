@@ -2,6 +2,7 @@
 //!
 //! Each module owns one idea and states its promises in its own documentation.
 
+pub mod apart;
 pub mod flag;
 pub mod http;
 pub mod in_flight;

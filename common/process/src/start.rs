@@ -140,10 +140,8 @@ pub async fn start(setup: &Setup<'_>) -> Result<Started, StartError> {
     host.checked = Some(csi::Checked::new());
     host.streaming_lists = streams_lists(&host.client).await;
     let lease_client = match standard.leader_election.enabled {
-        // The pings find a dead connection while there is still time to renew the lease over a new one.
         true => {
-            let ping = Some(standard.leader_election.renew_deadline / 4);
-            let options = ClientOptions { rate: None, ping, ..options.clone() };
+            let options = lease_options(&options, standard.leader_election.renew_deadline);
             Some(client(&options).await.map_err(no_client)?)
         }
         false => None,
@@ -179,6 +177,12 @@ pub async fn capabilities(
     let controller =
         controller_capabilities(driver, timeout).await.map_err(|status| failed(csi::grpc_text(&status)))?;
     Ok((plugin, controller))
+}
+
+/// The lease's client has no limit, and pings that find a dead connection while there is still time to renew the lease over
+/// a new one.
+fn lease_options(options: &ClientOptions, renew_deadline: Duration) -> ClientOptions {
+    ClientOptions { rate: None, ping: Some(renew_deadline / 4), ..options.clone() }
 }
 
 fn client_options(setup: &Setup<'_>) -> ClientOptions {
@@ -226,4 +230,20 @@ fn listen(
     let server =
         base::http::serve(address, routes).map_err(|cause| StartError::Listen { flag, cause, code })?;
     Ok(Some(server))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A ping is unanswered for half as long as the pings are apart, and a renewal needs time after that.
+    #[test]
+    fn a_dead_connection_is_noticed_before_the_lease_is_lost() {
+        let main = ClientOptions { rate: Some((5.0, 10)), ..ClientOptions::default() };
+        let renew_deadline = Duration::from_secs(10);
+        let lease = lease_options(&main, renew_deadline);
+        let noticed = lease.ping.map(|ping| ping + (ping / 2).max(Duration::from_secs(2)));
+        assert!(noticed.is_some_and(|noticed| noticed <= renew_deadline / 2), "{noticed:?}");
+        assert_eq!(lease.rate, None, "work never costs us the lease");
+    }
 }

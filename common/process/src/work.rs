@@ -18,12 +18,15 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use base::apart::apart;
 use base::http::Server;
 use base::leadership::Leadership;
 use csi::capability::{ControllerCapabilities, PluginCapabilities};
 use csi::v1::plugin_capability::service::Type as Service;
 use csi::{Identity, watch_identity};
+use futures::StreamExt as _;
 use futures::future::{BoxFuture, FutureExt, join_all, select_all};
+use futures::stream::FuturesUnordered;
 use kubernetes::client::{ClientError, ClientOptions, client};
 use kubernetes::lease::LeaseError;
 use kubernetes::object::{Keep, Scope};
@@ -127,7 +130,7 @@ impl Started {
                 let metrics = host.metrics.leader(&if alone { String::new() } else { election.lease_name() });
                 let before = work.last().map(|duty: &Duty| duty.leadership.clone());
                 let lead = election.lead(client.clone(), duty.leadership.clone(), metrics, give_back.clone());
-                leases.push(after(before, give_back.clone(), lead).boxed());
+                leases.push(apart(after(before, give_back.clone(), lead)).boxed());
             }
             work.push(duty);
         }
@@ -135,9 +138,9 @@ impl Started {
         let end = tokio::select! {
             biased;
             lost = leases.lost() => End::LeaseLost(lost),
-            changed = watch_driver(&host, can) => End::DriverGone(changed),
-            () = connection_lost(&host.driver), if exit_on_loss => End::DriverGone(leave_reason()),
-            () = host.run_duties(caches, work) => End::Stopped,
+            changed = apart(watch_driver(&host, can)) => End::DriverGone(changed),
+            () = apart(connection_lost(&host.driver)), if exit_on_loss => End::DriverGone(leave_reason()),
+            () = apart(host.run_duties(caches, work)) => End::Stopped,
         };
         drop(host);
         match end {
@@ -186,27 +189,31 @@ impl Host {
         let (watches, synced) = caches.start(self);
         let needs: Vec<Need> = duties.iter().flat_map(|duty| duty.needs.clone()).collect();
         let synced = synced.shared();
-        let work = join_all(duties.into_iter().map(|duty| {
-            let synced = synced.clone();
-            async move {
-                tokio::select! {
-                    ((), ()) = async { tokio::join!(duty.leadership.acquired(), synced) } => {}
-                    () = self.stop.cancelled() => return,
+        let work: FuturesUnordered<_> = duties
+            .into_iter()
+            .map(|duty| {
+                let synced = synced.clone();
+                async move {
+                    tokio::select! {
+                        ((), ()) = async { tokio::join!(duty.leadership.acquired(), synced) } => {}
+                        () = self.stop.cancelled() => return,
+                    }
+                    duty.work.await;
                 }
-                duty.work.await;
-            }
-        }));
+            })
+            .collect();
+        let watches: FuturesUnordered<_> = watches.into_iter().collect();
         // Does not wait for the caches: without the permission to list they never become complete, and this review says why.
         let reviewed = async {
             review(&self.client, "default", &needs).await;
             std::future::pending().await
         };
         tokio::select! {
-            _ = work => {}
+            () = work.collect() => {}
             // Watches never end by themselves.
-            _ = join_all(watches) => {}
-            () = reviewed => {}
-            () = self.last_calls_overdue() => base::warn!("Abandoning calls that are still in flight"; "after" => format!("{LAST_CALLS:?}")),
+            () = watches.collect() => {}
+            () = apart(reviewed) => {}
+            () = apart(self.last_calls_overdue()) => base::warn!("Abandoning calls that are still in flight"; "after" => format!("{LAST_CALLS:?}")),
         }
     }
 

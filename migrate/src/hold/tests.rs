@@ -12,7 +12,7 @@ fn mine() -> Owner<'static> {
 
 fn present_with(id: &str, file: &str, flag: &str) -> (u16, Value) {
     let annotations = json!({ID: id, RUN: "first", FILE: file, FLAG: flag});
-    (200, json!({"metadata": {"name": NAME, "uid": "u", "annotations": annotations}}))
+    (200, json!({"metadata": {"name": NAME, "uid": "u", "resourceVersion": "7", "annotations": annotations}}))
 }
 
 /// The policy as another run with a copy of the file has left it.
@@ -141,7 +141,7 @@ async fn the_policy_names_the_flag_of_the_last_command() {
     let (requests, asked) = server(&[exists(), present("mine"), made(), made()]);
     Hold::take(&requests, &Owner { undo: true, ..mine() }, LAG).await.unwrap();
     let asked = asked.lock().unwrap().clone();
-    let version = json!({"annotations": annotations(&Owner { undo: true, ..mine() }), "uid": "u", "resourceVersion": ""});
+    let version = json!({"annotations": annotations(&Owner { undo: true, ..mine() }), "uid": "u", "resourceVersion": "7"});
     let patch = json!({ "metadata": version });
     assert_eq!(asked[2], format!("PATCH {GROUP}/validatingadmissionpolicies/{NAME} {patch}"));
 }
@@ -153,7 +153,14 @@ async fn two_that_take_the_policy_at_once_do_not_both_have_it() {
     let copied = taken(&[exists(), present("mine"), conflict(), run_elsewhere()]).await.unwrap_err();
     assert!(copied.contains("lacks its last run"), "{copied}");
     let made = (201, json!({}));
-    assert_eq!(taken(&[exists(), present("mine"), conflict(), present("mine"), made]).await, Ok(()));
+    let (requests, asked) = server(&[exists(), present("mine"), conflict(), present("mine"), made]);
+    Hold::take(&requests, &mine(), LAG).await.unwrap();
+    let asked = asked.lock().unwrap().clone();
+    let patches: Vec<&String> = asked.iter().filter(|one| one.starts_with("PATCH ")).collect();
+    // Without the version the API server would not refuse the second of two.
+    let is_bound =
+        |patch: &&String| patch.contains(r#""resourceVersion":"7""#) && patch.contains(r#""uid":"u""#);
+    assert!(patches.len() >= 2 && patches.iter().all(is_bound), "{patches:?}");
 }
 
 #[tokio::test]

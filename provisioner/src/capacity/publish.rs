@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
+use base::apart::apart;
 use base::metrics::{MetricError, Metrics};
 use base::queue::{Job, Limits, Outcome, Place, WorkQueue};
 use csi::topology::Term;
@@ -113,14 +114,9 @@ impl Capacities {
         // Before any object is judged, it must be known what is wanted.
         self.look_at_everything();
         tokio::join!(
-            self.topology.run(1, self.clone(), stop.clone()),
-            self.queue.run(self.settings.workers, self.clone(), stop.clone()),
-            async {
-                tokio::select! {
-                    () = self.poll() => {}
-                    () = stop.cancelled() => {}
-                }
-            },
+            apart(self.topology.run(1, self.clone(), stop.clone())),
+            apart(self.queue.run(self.settings.workers, self.clone(), stop.clone())),
+            apart(stop.run_until_cancelled(self.poll())),
         );
     }
 

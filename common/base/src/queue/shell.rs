@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Display;
 use std::future::Future;
 use std::hash::Hash;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -79,23 +80,25 @@ impl<K: Clone + Eq + Hash + Display + Send + Sync + 'static> WorkQueue<K> {
     pub async fn run<J: Job<K>>(&self, workers: usize, job: Arc<J>, stop: CancellationToken) {
         let mut tasks = JoinSet::new();
         let mut running: HashMap<Id, Begun<K>> = HashMap::new();
+        let mut stops = pin!(stop.cancelled());
         loop {
-            while !stop.is_cancelled() && running.len() < workers {
+            let stopped = stop.is_cancelled();
+            while !stopped && running.len() < workers {
                 let Some(begun) = self.next() else { break };
                 let (job, key) = (job.clone(), begun.ticket.key.clone());
                 let task = tasks.spawn(async move { job.run(key).await });
                 running.insert(task.id(), begun);
             }
-            if stop.is_cancelled() && running.is_empty() {
+            if stopped && running.is_empty() {
                 return;
             }
             let due = self.core().next_due().map(Instant::from_std);
             // A key that is due but may not be begun must not keep the loop busy.
-            let waits_for_due = |running| due.is_some() && running < workers && !stop.is_cancelled();
+            let waits_for_due = |running| due.is_some() && running < workers && !stopped;
             tokio::select! {
                 biased;
                 Some(ended) = tasks.join_next_with_id() => self.ended(ended, &mut running),
-                () = stop.cancelled(), if !stop.is_cancelled() => {}
+                () = &mut stops, if !stopped => {}
                 () = self.inner.changed.notified() => {}
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if waits_for_due(running.len()) => {}
             }

@@ -309,6 +309,20 @@ fn works(outcomes: &'static [Outcome]) -> impl Job<&'static str> {
     Works(outcomes, AtomicUsize::new(0))
 }
 
+/// The page may be read while nobody takes keys: every worker is busy, or the queue is not run yet.
+#[tokio::test(start_paused = true)]
+async fn a_key_whose_pause_has_ended_waits_though_nobody_looked() {
+    let metrics = crate::metrics::Metrics::new();
+    let queue =
+        WorkQueue::new(Backoff { base: SECOND, max: 5 * SECOND }, Limits::plain(), vec![metrics.queue("q")]);
+    queue.add("a", Place::lane(0));
+    let job = Arc::new(works(&[Outcome::After(SECOND)]));
+    let _ = tokio::time::timeout(SECOND / 2, queue.run(1, job, CancellationToken::new())).await;
+    assert!(metrics.render().contains("workqueue_depth{name=\"q\"} 0"), "it pauses");
+    tokio::time::sleep(SECOND).await;
+    assert!(metrics.render().contains("workqueue_depth{name=\"q\"} 1"), "{}", metrics.render());
+}
+
 /// As client-go counts: an item is added by an event and when its pause ends; a retry is what asks for a pause.
 #[tokio::test(start_paused = true)]
 async fn adds_retries_and_depth_mean_what_they_mean_upstream() {

@@ -131,3 +131,24 @@ fn build(
         .service(transport);
     Ok(kube::Client::new(service, config.default_namespace.clone()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_kubeconfigs_way_to_the_server_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kubeconfig");
+        let text = "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts:\n- {name: c, context: {cluster: c, user: u}}\n\
+            users:\n- {name: u, user: {token: t}}\nclusters:\n- {name: other, cluster: {server: \"https://other\"}}\n\
+            - {name: c, cluster: {server: \"https://c\", tls-server-name: name, proxy-url: \"socks5://proxy:1080\"}}\n";
+        std::fs::write(&path, text).unwrap();
+        let (config, proxy) = from_kubeconfig(&path, None).await.unwrap();
+        assert_eq!(config.tls_server_name.as_deref(), Some("name"));
+        assert_eq!(proxy.as_deref(), Some("socks5://proxy:1080"));
+        let error =
+            build(&config, proxy.as_deref(), &ClientOptions::default()).err().map(|error| error.to_string());
+        assert!(error.is_some_and(|error| error.contains("socks5://proxy:1080")), "refused, not ignored");
+    }
+}

@@ -9,9 +9,9 @@ use std::time::Duration;
 use futures::FutureExt;
 use http::{HeaderValue, Uri};
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::legacy::{Builder, Client as HttpClient};
 use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use kube::client::{Body, ConfigExt};
@@ -68,12 +68,7 @@ pub(super) fn transport(
     ping: Duration,
 ) -> Result<Transport, ClientError> {
     let setup = |error: kube::Error| ClientError::Setup(chain(&error));
-    let mut http = HttpConnector::new();
-    http.enforce_http(false);
-    http.set_nodelay(true);
-    http.set_keepalive(Some(TCP_KEEPALIVE));
-    http.set_keepalive_interval(Some(TCP_KEEPALIVE / 3));
-    http.set_connect_timeout(Some(Duration::from_secs(30).min(ping.saturating_mul(3))));
+    let http = direct(ping);
     let dial = match proxy_for(&config.cluster_url, proxy, Matcher::from_env)? {
         Some((proxy, auth)) => {
             let tunnel = Tunnel::new(proxy, http);
@@ -96,7 +91,24 @@ pub(super) fn transport(
         None => builder,
     };
     let connector = builder.enable_all_versions().wrap_connector(dial);
-    Ok(HttpClient::builder(TokioExecutor::new())
+    Ok(connections(ping).build(connector))
+}
+
+/// Dials a server, or the proxy before it.
+fn direct(ping: Duration) -> HttpConnector {
+    let mut http = HttpConnector::new();
+    http.enforce_http(false);
+    http.set_nodelay(true);
+    http.set_keepalive(Some(TCP_KEEPALIVE));
+    http.set_keepalive_interval(Some(TCP_KEEPALIVE / 3));
+    http.set_connect_timeout(Some(Duration::from_secs(30).min(ping.saturating_mul(3))));
+    http
+}
+
+/// How connections are kept, and when they are given up.
+fn connections(ping: Duration) -> Builder {
+    let mut builder = HttpClient::builder(TokioExecutor::new());
+    builder
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(Duration::from_secs(90))
@@ -104,8 +116,8 @@ pub(super) fn transport(
         .http2_initial_stream_window_size(256 * 1024)
         .http2_initial_connection_window_size(1024 * 1024)
         .http2_keep_alive_interval(ping)
-        .http2_keep_alive_timeout((ping / 2).max(PING_ANSWER))
-        .build(connector))
+        .http2_keep_alive_timeout((ping / 2).max(PING_ANSWER));
+    builder
 }
 
 /// The proxy that leads to `server`, and how it is told who asks. The `environment`'s counts where the kubeconfig names
@@ -138,35 +150,4 @@ fn is_this_machine(server: &Uri) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn kubeconfig_names_a_proxy_that_http_reaches() {
-        let server = Uri::from_static("https://10.0.0.1:6443");
-        let (proxy, auth) =
-            proxy_for(&server, Some("http://user:word@proxy:3128"), Matcher::from_env).unwrap().unwrap();
-        assert_eq!((proxy.host(), proxy.port_u16(), auth.is_some()), (Some("proxy"), Some(3128), true));
-        for unusable in ["socks5://proxy:1080", "https://proxy:3128", "http://"] {
-            let error = proxy_for(&server, Some(unusable), Matcher::from_env).unwrap_err().to_string();
-            assert!(error.contains("proxy") && error.contains("http://host:port"), "{unusable}: {error}");
-        }
-    }
-
-    #[test]
-    fn servers_on_this_machine_are_reached_without_the_proxy() {
-        let way = |server: &'static str, kubeconfig| {
-            let environment = || Matcher::builder().all("http://192.0.2.10:3128").build();
-            proxy_for(&Uri::from_static(server), kubeconfig, environment).unwrap()
-        };
-        for server in
-            ["https://127.0.0.1:6443", "https://127.9.9.9", "https://[::1]:6443", "https://localhost:6443"]
-        {
-            assert_eq!(way(server, None), None, "{server}");
-            assert!(way(server, Some("http://proxy:3128")).is_some(), "{server}");
-        }
-        for server in ["https://10.96.0.1", "https://[fd00::1]", "https://localhost.example:6443"] {
-            assert!(way(server, None).is_some(), "{server}");
-        }
-    }
-}
+mod tests;

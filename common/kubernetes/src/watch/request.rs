@@ -103,4 +103,16 @@ mod tests {
         assert_eq!(asked(None), "/apis/storage.k8s.io/v1/volumeattributesclasses");
         assert_eq!(asked(Some("v1beta1")), "/apis/storage.k8s.io/v1beta1/volumeattributesclasses");
     }
+
+    /// A list of 100,000 objects must end before the API server forgets its version, at the smallest rate too.
+    #[test]
+    fn pages_are_large_and_only_the_first_one_takes_a_token() {
+        let page = |token: Option<&str>| {
+            let request = WatchOptions::default().page::<AttributesClass>(token.map(str::to_owned)).unwrap();
+            let is_large = request.uri().query().is_some_and(|query| query.contains("limit=500"));
+            (is_large, request.extensions().get::<Continuation>().is_some())
+        };
+        assert_eq!(page(None), (true, false));
+        assert_eq!(page(Some("more")), (true, true));
+    }
 }

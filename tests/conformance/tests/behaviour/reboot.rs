@@ -100,13 +100,13 @@ with_driver!(an_upgrade_from_the_older_layout_keeps_live_mounts, [], |folder, dr
     }
     std::fs::write(folder.join("false/file"), "kept").unwrap();
     driver.kill().await;
-    // Earlier versions had everything in the state folder itself.
+    // Earlier versions had everything in the state folder itself. The driver's own folder stays, because the device's tag
+    // names its inode; earlier versions gave no tag.
     let own = Running::state(folder);
     for entry in std::fs::read_dir(&own).unwrap() {
         let entry = entry.unwrap();
         std::fs::rename(entry.path(), folder.join("state").join(entry.file_name())).unwrap();
     }
-    std::fs::remove_dir_all(folder.join("state/drivers")).unwrap();
     let driver = Running::start(folder, &[]).await;
     assert_eq!(loop_devices_below(folder).len(), 1, "the live device stays");
     for (block, id) in [false, true].into_iter().zip(&ids) {

@@ -47,6 +47,7 @@ async fn a_volume_whose_new_form_is_refused_is_as_it_was() {
             if at == 0 {
                 assert!(told.to_string().contains("it is created again as it was"), "{at_once}");
             }
+            assert!(!told.to_string().contains("somebody else"), "{at_once}");
             assert_eq!(site.parts(), started, "{at_once}");
             site.no_policy_is_left(&at_once);
             assert!(site.run(&site.world.api.client("last"), true).await.half_done.is_empty(), "{at_once}");

@@ -4,6 +4,7 @@ use std::hash::Hash;
 use std::ops::Bound;
 use std::time::Duration;
 
+use base::apart::apart;
 use kube::Resource;
 use tokio::time::{Instant, sleep};
 
@@ -19,7 +20,7 @@ use crate::object::{
 impl<W: Clone + Eq + Hash + Send + Sync + 'static> Uncached<W> {
     /// Polls for what is not watched, and wakes those who are to be woken later. Never ends.
     pub async fn poll(&self) {
-        futures::join!(self.poll_objects(), self.wake_late());
+        futures::join!(apart(self.poll_objects()), apart(self.wake_late()));
     }
 
     async fn wake_late(&self) {
