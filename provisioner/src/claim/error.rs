@@ -110,8 +110,9 @@ pub(crate) enum ProvisionError {
     },
     /// The claim may no longer have what the driver has filled the volume from; the driver was asked to delete it.
     #[error(
-        "{cause}{}",
-        .cleanup.as_ref().map(|status| format!("; deleting the volume failed: {}", grpc_text(status))).unwrap_or_default()
+        "{cause}; {}",
+        .cleanup.as_ref().map(|status| format!("deleting the volume that was made failed: {}", grpc_text(status)))
+            .unwrap_or_else(|| "the volume that was made is deleted, and the claim is tried anew".to_owned())
     )]
     Withdrawn {
         /// Why it may not.

@@ -331,7 +331,7 @@ impl Claims {
         let made = async {
             let may_be_taken = self.may_collide(&claim, &sent.prepared.name) || !self.is_waiting(&claim);
             let (made, bytes) = self.create(&request, &sent.prepared, may_be_taken).await?;
-            self.check_source(&sent, &request, &made.volume_id).await?;
+            self.check_source(&sent, &request, &made).await?;
             let volume = new_volume(&self.config, &claim, &sent.class, &sent.prepared, &made, bytes);
             let in_tree = self.in_tree(&volume, &request, &sent.prepared).await?;
             Ok((Arc::new(volume), in_tree.map(Arc::new)))

@@ -114,10 +114,14 @@ fn smaller(class: &Class) -> String {
 
 /// The error's text. What is wrong with the claim's source begins as upstream's text does.
 fn with_source(claim: &Claim, error: &ProvisionError) -> String {
-    match (error, source(claim)) {
-        (ProvisionError::Source(cause), Some(source)) if cause.is_about_content() => {
+    let cause = match error {
+        ProvisionError::Source(cause) | ProvisionError::Withdrawn { cause, .. } => Some(cause),
+        _ => None,
+    };
+    match (cause, source(claim)) {
+        (Some(cause), Some(source)) if cause.is_about_content() => {
             format!(
-                "error getting handle for DataSource Type {} by Name {}: {cause}",
+                "error getting handle for DataSource Type {} by Name {}: {error}",
                 source.kind, source.name
             )
         }
@@ -151,9 +155,12 @@ mod tests {
         let claim = claim_from(json!({}), json!({"dataSource": source}));
         let missing = SourceError::Missing("VolumeSnapshot fake-ns/snap".into());
         let handle = "error getting handle for DataSource Type VolumeSnapshot by Name snap: ";
-        for (error, prefix) in [(missing, handle), (SourceError::NoName, "")] {
-            let plain = error.to_string();
-            assert_eq!(with_source(&claim, &error.into()), format!("{prefix}{plain}"));
+        let withdrawn = ProvisionError::Withdrawn { cause: SourceError::Changed, cleanup: None };
+        for (error, prefix) in
+            [(missing.into(), handle), (withdrawn, handle), (SourceError::NoName.into(), "")]
+        {
+            let plain = ProvisionError::to_string(&error);
+            assert_eq!(with_source(&claim, &error), format!("{prefix}{plain}"));
         }
     }
 }

@@ -145,6 +145,19 @@ impl SourceError {
         !names_badly && !matches!(self, Self::ForPopulator(_))
     }
 
+    /// Whether it says that the claim may not have what a finished volume is filled from. The rest says that nothing can be
+    /// filled from the source at present.
+    pub(crate) fn forbids_a_finished_copy(&self) -> bool {
+        matches!(
+            self,
+            Self::Changed
+                | Self::NotMutual(..)
+                | Self::Foreign { .. }
+                | Self::NotGranted(_)
+                | Self::Mode { .. }
+        )
+    }
+
     /// Whether the claim is refused for what it names, as upstream counts it. Anything else leaves things as they were.
     pub(crate) fn is_final(&self) -> bool {
         matches!(

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::{able, begin_clone, cloning, failed_with, from_snapshot, restoring, sent, snapshot};
-use crate::harness::{bound, claim, intents, sidecar_with, with_intents};
+use crate::harness::{DRIVER, bound, claim, intents, sidecar_with, with_intents};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -58,7 +58,7 @@ async fn volume_whose_source_is_as_it_was_is_handed_out() {
 #[tokio::test(start_paused = true)]
 async fn volume_of_a_source_that_may_not_be_used_is_not_handed_out() {
     type Meddle = fn(&World);
-    let stories: [(Value, &str, Meddle); 4] = [
+    let stories: [(Value, &str, Meddle); 3] = [
         (restoring(claim("data")), "is not what VolumeSnapshotContent content is bound to", |world| {
             world.api.edit("volumesnapshotcontents", "content", |content| {
                 content["spec"]["volumeSnapshotRef"]["uid"] = json!("another");
@@ -74,12 +74,6 @@ async fn volume_of_a_source_that_may_not_be_used_is_not_handed_out() {
                 volume["spec"]["claimRef"]["uid"] = json!("another");
             });
         }),
-        (cloning(claim("data")), "PersistentVolumeClaim default/source is not bound", |world| {
-            world.api.edit("persistentvolumes", "source-volume", |volume| {
-                volume["metadata"]["finalizers"] = json!([]);
-            });
-            world.api.delete("persistentvolumes", "source-volume");
-        }),
     ];
     for (wanted, text, meddle) in stories {
         let (world, _running, _binder) = killed(wanted).await;
@@ -89,7 +83,82 @@ async fn volume_of_a_source_that_may_not_be_used_is_not_handed_out() {
         let data = world.api.get("persistentvolumeclaims", "data").unwrap();
         assert_eq!(data["spec"]["volumeName"], Value::Null, "{text}");
         assert!(failed_with(&world, text), "{text}");
+        assert!(failed_with(&world, "the volume that was made is deleted, and the claim is tried anew"));
     }
+}
+
+/// While no process runs, the source goes or can no longer be used: that takes nothing from the volume that is made.
+#[tokio::test(start_paused = true)]
+async fn volume_whose_source_is_gone_since_is_handed_out() {
+    type Change = fn(&World);
+    let stories: [(&str, Value, Change); 5] = [
+        ("deleted and held", restoring(claim("data")), |world| {
+            world.api.delete("volumesnapshots", "default/snap");
+        }),
+        ("gone", restoring(claim("data")), |world| {
+            world.api.edit("volumesnapshots", "default/snap", |snapshot| {
+                snapshot["metadata"]["finalizers"] = json!([]);
+            });
+            world.api.delete("volumesnapshots", "default/snap");
+            world.api.delete("volumesnapshotcontents", "content");
+        }),
+        ("not ready", restoring(claim("data")), |world| {
+            world.api.edit("volumesnapshots", "default/snap", |snapshot| {
+                snapshot["status"]["readyToUse"] = json!(false);
+            });
+        }),
+        ("without a handle", restoring(claim("data")), |world| {
+            world.api.edit("volumesnapshotcontents", "content", |content| {
+                content["status"]["snapshotHandle"] = Value::Null;
+            });
+        }),
+        ("its volume is gone", cloning(claim("data")), |world| {
+            world.api.edit("persistentvolumes", "source-volume", |volume| {
+                volume["metadata"]["finalizers"] = json!([]);
+            });
+            world.api.delete("persistentvolumes", "source-volume");
+        }),
+    ];
+    for (name, wanted, change) in stories {
+        let (world, _running, _binder) = killed(wanted).await;
+        change(&world);
+        sleep(600 * SECOND).await;
+        assert_eq!((sent(&world).len(), filled(&world), intents(&world)), (2, 1, vec![]), "{name}");
+        let data = world.api.get("persistentvolumeclaims", "data").unwrap();
+        assert_ne!(data["spec"]["volumeName"], Value::Null, "{name}");
+    }
+}
+
+/// The caches show neither the volume's object nor that the claim has it.
+#[tokio::test(start_paused = true)]
+async fn volume_that_has_an_object_is_not_deleted() {
+    let (world, _running, binder) = killed(restoring(claim("data"))).await;
+    drop(binder);
+    sleep(5 * SECOND).await;
+    let data = world.api.get("persistentvolumeclaims", "data").unwrap();
+    let uid = &data["metadata"]["uid"];
+    let (name, handle) = (format!("pvc-{}", uid.as_str().unwrap()), driver_id(&world));
+    world.api.put(json!({
+        "apiVersion": "v1", "kind": "PersistentVolume",
+        "metadata": {"name": name, "annotations": {"pv.kubernetes.io/provisioned-by": DRIVER}},
+        "spec": {
+            "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "gold",
+            "claimRef": {"namespace": "default", "name": "data", "uid": uid},
+            "csi": {"driver": DRIVER, "volumeHandle": handle},
+        },
+    }));
+    world.api.leave_out("persistentvolumes", &name, true);
+    world.api.edit("volumesnapshotcontents", "content", |content| {
+        content["spec"]["volumeSnapshotRef"]["uid"] = json!("another");
+    });
+    sleep(600 * SECOND).await;
+    assert_eq!((filled(&world), intents(&world)), (1, vec![]));
+}
+
+/// The id of the volume that was filled.
+fn driver_id(world: &World) -> String {
+    let volumes = world.driver.volumes();
+    volumes.values().find(|volume| volume.source.is_some()).unwrap().id.clone()
 }
 
 /// The claim gets a volume of the snapshot that has the name now.
