@@ -2,6 +2,7 @@
 
 use csi::access::AccessError;
 use csi::grpc_text;
+use kubernetes::api;
 use kubernetes::object::Key;
 use kubernetes::secret::{FsTypeError, ReferenceError, UnknownParameter};
 use kubernetes::secret::{SecretError, SecretRef};
@@ -254,10 +255,12 @@ impl ProvisionError {
         }
     }
 
-    /// The Secret that is not there, if that is all that is wrong.
+    /// The Secret that is not there or may not be read, if that is all that is wrong. In a namespace that was deleted both
+    /// the Secret and the right to read it are gone.
     pub(crate) fn missing_secret(&self) -> Option<&SecretRef> {
         match self {
             Self::Secret { secret, reason: SecretError::NotFound { .. } } => Some(secret),
+            Self::Secret { secret, reason: SecretError::Api(error) } if api::is(error, 403) => Some(secret),
             _ => None,
         }
     }

@@ -88,10 +88,18 @@ impl Memory {
         Some(self.background.get_mut(uid)?.tell(text, now))
     }
 
-    /// The requests for this claim cannot be sent now, and perhaps never again: until the next attempt they hold no source.
+    /// The request of the last attempt for this claim cannot be sent now, and perhaps never again: until it is tried again it
+    /// holds no source.
     pub(crate) fn give_up(&mut self, uid: &Uid) {
         if let Some(background) = self.background.get_mut(uid) {
             background.give_up();
+        }
+    }
+
+    /// The request of the last attempt was not sent: it is tried again after the others of its claim.
+    pub(crate) fn postpone(&mut self, uid: &Uid) {
+        if let Some(background) = self.background.get_mut(uid) {
+            background.postpone();
         }
     }
 
