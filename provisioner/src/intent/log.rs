@@ -249,7 +249,7 @@ impl Intents {
             Err(error) => {
                 base::v!(2, "Cannot delete an empty Lease of intents"; "lease" => place.lease(page), "err" => api::text(&error));
                 let code = api::status(&error).map_or(0, |status| status.code);
-                self.state().keeps |= (400..500).contains(&code) && code != 429;
+                self.state().not_deleted(code);
             }
         }
         Ok(())

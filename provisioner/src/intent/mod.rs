@@ -12,7 +12,7 @@
 //! Intents are annotations of Lease objects in the namespace of leader election: `mooring-intents-<driver>-<number>`, as
 //! many as their size demands. Upstream's role grants get, list, create and update on Leases already. It grants delete too: where
 //! we may, empty Leases are deleted from the last on, but for the first. Nobody takes these Leases, and they may be deleted
-//! when no csi-provisioner runs. With `--node-deployment` each node has its own, and the first goes too: ten minutes after it was
+//! when no csi-provisioner runs. With `--node-deployment` each node has its own, and the first goes too: a day after it was
 //! used last, and when the process stops.
 //!
 //! A Lease that a backup brought into another cluster says nothing about this one. So each Lease bears its own uid, or that of
@@ -32,7 +32,7 @@
 //! Lease that was restored from a backup, or that nobody has written to for 30 days, are not sent: one log line tells of each such
 //! Lease, which stays until somebody deletes it; Velero leaves these Leases out. Whoever may write
 //! Leases in the namespace of leader election can have volumes made, so it must be as trusted as csi-provisioner; what a volume of such
-//! a request is filled from is checked before a claim gets it; whoever may read them sees the
+//! a request is filled from is checked before a claim gets it, while the source is there; whoever may read them sees the
 //! parameters of classes. The first Lease stays when it is empty, to be used
 //! again, also after csi-provisioner is uninstalled; not with `--node-deployment`. Without the right to delete Leases all stay. Those of
 //! nodes that are gone stay if they hold requests. Remove those of a driver then, with

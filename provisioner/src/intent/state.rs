@@ -11,8 +11,10 @@ use super::book::{Book, Write};
 use super::rest::Rest;
 use super::terms::Last;
 
-/// So long the first Lease of a node stays when it is empty: a Lease that is made anew costs a write more.
-const STAYS: Duration = Duration::from_secs(600);
+/// So long the first Lease of a node stays when it is empty: a Lease that is made anew costs two writes more.
+const STAYS: Duration = Duration::from_secs(24 * 3600);
+/// About so long no Lease is deleted after the API server has failed at that.
+const FAILED: Duration = Duration::from_secs(3600);
 
 pub(super) type Told = oneshot::Sender<Result<(), String>>;
 
@@ -39,6 +41,8 @@ pub(super) struct State {
     pub(super) absent: HashMap<String, (String, Instant)>,
     /// Whether Leases may not be deleted here.
     pub(super) keeps: bool,
+    /// Until then no Lease is deleted: the API server has failed at it.
+    pub(super) keeps_until: Option<Instant>,
     /// Whether the first Lease goes too when all are empty, and when.
     pub(super) first: First,
     /// Whether it was logged that we may not look at nodes.
@@ -81,7 +85,7 @@ impl State {
     /// From this number on Leases are empty, and are deleted.
     pub(super) fn tail(&self) -> usize {
         match self.book.tail() {
-            _ if self.keeps => usize::MAX,
+            _ if self.keeps || self.keeps_until.is_some_and(|until| Instant::now() < until) => usize::MAX,
             0 if !self.first_goes() => 1,
             tail => tail,
         }
@@ -101,7 +105,17 @@ impl State {
     pub(super) fn first_goes_at(&self) -> Option<Instant> {
         let First::Goes(used) = self.first else { return None };
         let is_last = !self.keeps && self.book.tail() == 0 && self.leases.keys().next_back() == Some(&0);
-        Some(used + STAYS).filter(|at| is_last && *at > Instant::now())
+        let at = self.keeps_until.map_or(used + STAYS, |until| until.max(used + STAYS));
+        Some(at).filter(|at| is_last && *at > Instant::now())
+    }
+
+    /// A Lease could not be deleted. `code`: of the API server's answer.
+    pub(super) fn not_deleted(&mut self, code: u16) {
+        match code {
+            429 => {}
+            400..500 => self.keeps = true,
+            _ => self.keeps_until = Some(Instant::now() + FAILED.mul_f64(0.5 + fastrand::f64())),
+        }
     }
 
     /// The last Lease that there is, if it is to be deleted.

@@ -68,14 +68,16 @@ async fn first_lease_of_a_node_goes_when_it_is_empty_for_long() {
         "for the next"
     );
     let written = lease_writes(&world);
-    sleep(3600 * SECOND).await;
+    sleep(DAY / 2).await;
+    assert_eq!(lease_writes(&world), written, "a node that makes a volume now and then writes no more");
+    sleep(DAY / 2).await;
     assert_eq!(leases(&world), Vec::<String>::new());
     assert_eq!(lease_writes(&world), [written.clone(), vec!["delete".into()]].concat());
     world.api.put(selected("later", "node-1"));
     bound(&world, "later").await;
     sleep(60 * SECOND).await;
     assert_eq!((calls(&world).len(), leases(&world).len(), intents(&world)), (2, 1, vec![]));
-    sleep(DAY).await;
+    sleep(3 * DAY).await;
     assert_eq!(lease_writes(&world).len(), 2 * (written.len() + 1), "nothing more while nothing happens");
 }
 
@@ -105,8 +107,38 @@ async fn lease_of_a_node_that_is_written_to_meanwhile_stays() {
     world.api.edit("leases", &format!("{INTENTS}-node-1-0"), |lease| {
         lease["metadata"]["annotations"]["intent.mooring.dev/another.one"] = json!("of a later version");
     });
-    sleep(3600 * SECOND).await;
+    sleep(2 * DAY).await;
     assert_eq!(intents(&world), ["intent.mooring.dev/another.one"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn lease_that_cannot_be_deleted_is_seldom_tried() {
+    let (world, _binder) = world().await;
+    let _running = run(&world);
+    bound(&world, "data").await;
+    world.steps.on(|step| step.is("delete", "leases"), 100_000, Fault::ApiError(500));
+    sleep(3 * DAY).await;
+    let tries = lease_writes(&world).iter().filter(|verb| *verb == "delete").count();
+    assert!((1..=110).contains(&tries), "{tries} tries in two days");
+}
+
+/// A role without `delete`, as upstream's: what the sweep learns ends it.
+#[tokio::test(start_paused = true)]
+async fn nodes_are_not_asked_for_where_leases_stay() {
+    let (world, _binder) = world().await;
+    let rules = json!([
+        {"apiGroups": ["", "storage.k8s.io"], "resources": ["*"], "verbs": ["*"]},
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "list", "create", "update"]},
+    ]);
+    world.api.grant_only("sidecar", ApiServer::rules(rules).expect("rules"));
+    for node in 2..20 {
+        left(&world, &format!("{INTENTS}-node-{node}-0"), &format!("node-{node}"), "driver.example");
+    }
+    let _running = run(&world);
+    sleep(10 * DAY).await;
+    let asked =
+        world.api.requests().iter().filter(|one| one.resource == "csinodes" && one.verb == "get").count();
+    assert!(asked <= 1, "{asked} CSINodes were read");
 }
 
 /// Each provisioner of a node looks about once a day.
@@ -118,6 +150,11 @@ async fn empty_leases_of_nodes_that_are_gone_are_deleted() {
     left(&world, &format!("{INTENTS}-node-2-1"), "node-2", "driver.example");
     left(&world, &format!("{INTENTS}-node-3-0"), "node-3", "driver.example");
     left(&world, &format!("{INTENTS}-b-0"), "", "driver.example-b");
+    // It was written today: there is a node, which need not be asked for.
+    left(&world, &format!("{INTENTS}-node-5-0"), "node-5", "driver.example");
+    world.api.edit("leases", &format!("{INTENTS}-node-5-0"), |lease| {
+        lease["spec"] = json!({"renewTime": "2999-01-01T00:00:00.000000Z"});
+    });
     left(&world, &format!("{INTENTS}-node-4-0"), "node-4", "driver.example");
     left(&world, &format!("{INTENTS}-node-4-1"), "node-4", "driver.example");
     world.api.edit("leases", &format!("{INTENTS}-node-4-1"), |lease| {
@@ -126,11 +163,14 @@ async fn empty_leases_of_nodes_that_are_gone_are_deleted() {
     let _running = run(&world);
     bound(&world, "data").await;
     sleep(4 * DAY).await;
-    let stay = ["b-0", "node-3-0", "node-4-0", "node-4-1"].map(|name| format!("{INTENTS}-{name}"));
+    let stay =
+        ["b-0", "node-3-0", "node-4-0", "node-4-1", "node-5-0"].map(|name| format!("{INTENTS}-{name}"));
     assert_eq!(leases(&world), stay);
     let lists =
         world.api.requests().iter().filter(|one| one.resource == "leases" && one.verb == "list").count();
     assert!((2..=8).contains(&lists), "{lists} lists in four days");
+    let requests = world.api.requests();
+    assert!(!requests.iter().any(|one| one.resource == "csinodes" && one.name == "node-5"));
 }
 
 /// The node comes back between two looks at the same moment: what it writes stays.
