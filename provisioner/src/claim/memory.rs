@@ -30,8 +30,6 @@ pub(crate) struct Memory {
     names: HashMap<String, Uid>,
     left: HashSet<Uid>,
     too_large: HashSet<Uid>,
-    /// Claims that have failed and have no volume yet.
-    failed: HashSet<Uid>,
     /// The log says that the account may not hold snapshots.
     told_unheld: bool,
     contests: HashMap<Uid, Contest>,
@@ -123,7 +121,6 @@ impl Memory {
 
     /// The claim has a volume of this name: nothing that could make it is under way any more.
     pub(crate) fn settle_named(&mut self, uid: &Uid, name: &str) {
-        self.failed.remove(uid);
         if let Some(background) = self.background.get_mut(uid) {
             background.settle_named(name);
             if background.is_empty() {
@@ -262,16 +259,6 @@ impl Memory {
         self.too_large.insert(uid.clone())
     }
 
-    /// Provisioning has failed, and that was told.
-    pub(crate) fn note_failed(&mut self, uid: &Uid) {
-        self.failed.insert(uid.clone());
-    }
-
-    /// Whether provisioning has failed, and nothing has changed since.
-    pub(crate) fn has_failed(&self, uid: &Uid) -> bool {
-        self.failed.contains(uid)
-    }
-
     /// The account may not hold snapshots. Returns false if that was known already.
     pub(super) fn note_unheld(&mut self) -> bool {
         !std::mem::replace(&mut self.told_unheld, true)
@@ -280,7 +267,6 @@ impl Memory {
     /// The claim is gone and no call runs for it: forget it.
     pub(crate) fn forget(&mut self, uid: &Uid) {
         self.too_large.remove(uid);
-        self.failed.remove(uid);
         self.infeasible.remove(uid);
         self.left.remove(uid);
         self.end_use(uid);

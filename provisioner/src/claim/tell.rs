@@ -33,17 +33,12 @@ impl Claims {
     }
 
     /// Writes an event to the claim: an attempt begins.
-    ///
-    /// `Differs:` upstream writes this event at each try. With a claim that goes on failing it uses up what the recorder allows
-    /// (25 events about an object at once, then one in five minutes), so that the failure itself is written no more and its event
-    /// is gone after an hour. Ours writes it again only after a volume was made. The failure is told at each try, as upstream does:
-    /// equal ones are one object, and its count grows.
     pub(super) fn tell_beginning(&self, claim: &Claim) {
-        if !self.is_waiting(claim) || self.memory().has_failed(&claim.meta.uid) {
-            return;
+        if self.is_waiting(claim) {
+            let message =
+                format!("External provisioner is provisioning volume for claim \"{}\"", claim.meta.key);
+            self.tell(claim, Kind::Normal, "Provisioning", message);
         }
-        let message = format!("External provisioner is provisioning volume for claim \"{}\"", claim.meta.key);
-        self.tell(claim, Kind::Normal, "Provisioning", message);
     }
 
     /// Writes one event to the claim: its request is sent without being written down.
@@ -79,7 +74,6 @@ impl Claims {
             return;
         }
         let cause = with_source(claim, error);
-        self.memory().note_failed(&claim.meta.uid);
         base::error!(cause, "Provisioning failed"; "claim" => claim.meta.key, "uid" => claim.meta.uid);
         let text = if error.is_infeasible() {
             format!("Volume provisioning failed with infeasible error. Retries will be delayed. {cause}")

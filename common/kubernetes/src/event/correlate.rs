@@ -10,9 +10,9 @@ use super::record::{Event, ObjectRef};
 const SIMILAR: usize = 10;
 /// How long equal events count as similar.
 const SIMILAR_WITHIN: Duration = Duration::from_secs(600);
-/// Events of one source about one object that may come at once.
+/// Events of one source and type about one object that may come at once.
 const BURST: f64 = 25.0;
-/// Events of one source about one object per second, once the burst is used up.
+/// Events of one source and type about one object per second, once the burst is used up.
 const REFILL: f64 = 1.0 / 300.0;
 /// Entries remembered of each sort; those that were not used for longest are forgotten first.
 const REMEMBERED: usize = 4096;
@@ -28,6 +28,8 @@ pub enum Fate {
     Create {
         /// The message, combined where there were many.
         message: String,
+        /// How often there was such an event; more than one if earlier ones were dropped.
+        count: u32,
         /// Pass to [`Correlator::written`] when it is.
         ticket: u64,
     },
@@ -51,7 +53,8 @@ pub enum Fate {
 pub struct Correlator {
     spam: Remembered<Tokens>,
     similar: Remembered<Similar>,
-    written: Remembered<(Box<str>, u32)>,
+    /// The name of the event object, if there is one, and the count.
+    written: Remembered<(Option<Box<str>>, u32)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -76,23 +79,24 @@ impl Correlator {
         } else {
             (event.message.clone(), hash(&(alike, &event.message)))
         };
-        let known = self.written.take(ticket).map(|(name, count)| (name, count.saturating_add(1)));
-        if let Some(known) = &known {
-            self.written.insert(ticket, known.clone());
-        }
         // What is not written is counted too: the next write says how often it was.
-        if !self.spend(hash(&(source, identity(&event.object))), now) {
+        let (name, count) = self.written.take(ticket).unwrap_or_default();
+        let count = count.saturating_add(1);
+        self.written.insert(ticket, (name.clone(), count));
+        // client-go's getSpamKey has the type too: failures are written however often something normal is told.
+        if !self.spend(hash(&(source, identity(&event.object), event.kind.as_str())), now) {
             return Fate::Drop;
         }
-        match known {
-            Some((name, count)) => Fate::Count { message, name: name.into(), count, ticket },
-            None => Fate::Create { message, ticket },
+        match name {
+            Some(name) => Fate::Count { message, name: name.into(), count, ticket },
+            None => Fate::Create { message, count, ticket },
         }
     }
 
     /// Notes under which name an event was written.
     pub fn written(&mut self, ticket: u64, name: &str) {
-        self.written.insert(ticket, (name.into(), 1));
+        let (_, count) = self.written.take(ticket).unwrap_or((None, 1));
+        self.written.insert(ticket, (Some(name.into()), count));
     }
 
     fn spend(&mut self, key: u64, now: Instant) -> bool {
@@ -210,7 +214,7 @@ mod tests {
         for n in 0..9 {
             assert!(matches!(correlator.decide("s", &event(&n.to_string()), now), Fate::Create { .. }));
         }
-        let Fate::Create { message, ticket } = correlator.decide("s", &event("9"), now) else { panic!() };
+        let Fate::Create { message, ticket, .. } = correlator.decide("s", &event("9"), now) else { panic!() };
         assert_eq!(message, "(combined from similar events): 9");
         correlator.written(ticket, "claim.9");
         assert!(matches!(correlator.decide("s", &event("10"), now), Fate::Count { count: 2, .. }));
@@ -236,6 +240,33 @@ mod tests {
         }
         let fate = correlator.decide("s", &event("x"), now + Duration::from_secs(301));
         assert!(matches!(fate, Fate::Count { count: 101, .. }), "{fate:?}");
+    }
+
+    #[test]
+    fn event_whose_first_occurrences_are_dropped_is_counted_too() {
+        let (mut correlator, now) = (Correlator::default(), Instant::now());
+        for _ in 0..BURST as usize {
+            correlator.decide("s", &event("x"), now);
+        }
+        assert_eq!(
+            [0; 3].map(|_| correlator.decide("s", &event("y"), now)),
+            [Fate::Drop, Fate::Drop, Fate::Drop]
+        );
+        let later = now + Duration::from_secs(301);
+        let Fate::Create { count, ticket, .. } = correlator.decide("s", &event("y"), later) else { panic!() };
+        assert_eq!(count, 4);
+        correlator.written(ticket, "claim.1");
+        let fate = correlator.decide("s", &event("y"), later + Duration::from_secs(301));
+        assert!(matches!(fate, Fate::Count { count: 5, .. }), "{fate:?}");
+    }
+
+    #[test]
+    fn normal_events_take_no_room_from_warnings() {
+        let (mut correlator, now) = (Correlator::default(), Instant::now());
+        let normal = Event { kind: Kind::Normal, ..event("x") };
+        let fates: Vec<_> = (0..26).map(|_| correlator.decide("s", &normal, now)).collect();
+        assert_eq!(fates[25], Fate::Drop);
+        assert_ne!(correlator.decide("s", &event("x"), now), Fate::Drop);
     }
 
     /// An object that fails without end is known as long as it fails, however many others come and go.

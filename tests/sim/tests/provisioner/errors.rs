@@ -307,7 +307,7 @@ async fn one_hung_volume_holds_back_no_other() {
     assert!(began.elapsed() < Duration::from_secs(5), "took {:?}", began.elapsed());
 }
 
-/// Each try tells the same. The Go recorder writes 25 events about an object at once, and then one each five minutes.
+/// Each try tells the same. Of each type the Go recorder writes 25 events about an object at once, and then one each five minutes.
 #[tokio::test(start_paused = true)]
 async fn claim_that_fails_all_day_costs_no_more_writes_than_in_go() {
     let world = World::default();
@@ -321,10 +321,11 @@ async fn claim_that_fails_all_day_costs_no_more_writes_than_in_go() {
     let written = requests.iter().filter(|one| one.resource == "events" && one.is_write());
     let (written, objects) = (written.count(), world.api.list("events"));
     assert!((290..=310).contains(&tries), "{tries} tries");
-    assert!(written <= 25 + 24 * 12, "{written} writes for {tries} tries");
+    assert!(written <= 2 * (25 + 24 * 12), "{written} writes for {tries} tries");
     assert_eq!(objects.len(), 2, "one of each kind, with a count: {:?}", events(&world));
     let count = |reason: &str| objects.iter().find(|event| event["reason"] == reason)?["count"].as_u64();
-    assert_eq!(count("Provisioning"), Some(1), "the failure says that it was tried");
-    let failed = count("ProvisioningFailed").unwrap_or_default();
-    assert!(failed + 2 >= tries as u64, "{failed} of {tries}");
+    for reason in ["Provisioning", "ProvisioningFailed"] {
+        let told = count(reason).unwrap_or_default();
+        assert!(told + 2 >= tries as u64, "{reason}: {told} of {tries}");
+    }
 }
