@@ -132,9 +132,9 @@ impl Intents {
             let rests = |page| !round.busy.contains(&page) && !round.clean.contains(&page);
             let is_due = self.state().due().into_iter().any(rests);
             clean_at = is_due.then(|| clean_at.unwrap_or_else(|| Instant::now() + LEISURE));
-            let first_goes_at = self.state().first_goes_at();
+            let deletes_at = self.state().deletes_at();
             let at_leisure = async {
-                match clean_at.or(first_goes_at) {
+                match clean_at.or(deletes_at) {
                     Some(at) => sleep_until(at).await,
                     None => std::future::pending().await,
                 }
@@ -165,9 +165,10 @@ impl Intents {
             self.perform(Vec::new(), step, &|_| {}).await;
         };
         {
-            let first = &mut self.state().first;
-            if matches!(first, First::Goes(_)) {
-                *first = First::GoesNow;
+            let mut state = self.state();
+            state.may_delete();
+            if matches!(state.first, First::Goes(_)) {
+                state.first = First::GoesNow;
             }
         }
         loop {
@@ -240,6 +241,7 @@ impl Intents {
         match self.objects.delete_unchanged::<Lease>(&place.namespace, &place.lease(page), version).await {
             Ok(()) => {
                 let mut state = self.state();
+                state.may_delete();
                 state.book.deleted(page);
                 state.forget(page);
             }

@@ -13,8 +13,9 @@ use super::terms::Last;
 
 /// So long the first Lease of a node stays when it is empty: a Lease that is made anew costs two writes more.
 const STAYS: Duration = Duration::from_secs(24 * 3600);
-/// About so long no Lease is deleted after the API server has failed at that.
-const FAILED: Duration = Duration::from_secs(3600);
+/// About so long no Lease is deleted after the API server has failed at that: twice as long each time.
+const FAILED: Duration = Duration::from_secs(5);
+const FAILED_LONG: Duration = Duration::from_secs(3600);
 
 pub(super) type Told = oneshot::Sender<Result<(), String>>;
 
@@ -42,7 +43,9 @@ pub(super) struct State {
     /// Whether Leases may not be deleted here.
     pub(super) keeps: bool,
     /// Until then no Lease is deleted: the API server has failed at it.
-    pub(super) keeps_until: Option<Instant>,
+    keeps_until: Option<Instant>,
+    /// How often it has failed at it since it did not.
+    failed: u32,
     /// Whether the first Lease goes too when all are empty, and when.
     pub(super) first: First,
     /// Whether it was logged that we may not look at nodes.
@@ -101,12 +104,22 @@ impl State {
         is_time && self.rest == Rest::Nothing
     }
 
-    /// When the first Lease is to be deleted, if nothing happens until then.
-    pub(super) fn first_goes_at(&self) -> Option<Instant> {
-        let First::Goes(used) = self.first else { return None };
-        let is_last = !self.keeps && self.book.tail() == 0 && self.leases.keys().next_back() == Some(&0);
-        let at = self.keeps_until.map_or(used + STAYS, |until| until.max(used + STAYS));
-        Some(at).filter(|at| is_last && *at > Instant::now())
+    /// When the last Lease is to be deleted, if nothing happens until then.
+    pub(super) fn deletes_at(&self) -> Option<Instant> {
+        let last = *self.leases.keys().next_back()?;
+        let at = match (last, self.first) {
+            (0, First::Goes(used)) => used + STAYS,
+            (0, First::Stays | First::GoesNow) => return None,
+            _ => self.keeps_until?,
+        };
+        let at = self.keeps_until.map_or(at, |until| until.max(at));
+        let is_empty = !self.keeps && self.book.tail() <= last;
+        Some(at).filter(|at| is_empty && *at > Instant::now())
+    }
+
+    /// The next deletion may go well.
+    pub(super) fn may_delete(&mut self) {
+        (self.keeps_until, self.failed) = (None, 0);
     }
 
     /// A Lease could not be deleted. `code`: of the API server's answer.
@@ -114,7 +127,11 @@ impl State {
         match code {
             429 => {}
             400..500 => self.keeps = true,
-            _ => self.keeps_until = Some(Instant::now() + FAILED.mul_f64(0.5 + fastrand::f64())),
+            _ => {
+                let pause = FAILED.saturating_mul(2_u32.saturating_pow(self.failed)).min(FAILED_LONG);
+                self.failed = self.failed.saturating_add(1);
+                self.keeps_until = Some(Instant::now() + pause.mul_f64(0.5 + fastrand::f64()));
+            }
         }
     }
 
