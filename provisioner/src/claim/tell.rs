@@ -93,16 +93,19 @@ impl Claims {
 fn smaller(class: &Class) -> String {
     match (class.allowed_topologies.is_empty(), class.binding) {
         (false, _) => format!(
-            "Make the StorageClass {} anew with fewer places in allowedTopologies, which cannot be changed",
+            "Delete StorageClass {} and create it again with fewer allowedTopologies (the field cannot be edited)",
             class.meta.name()
         ),
         (true, BindingMode::WaitForFirstConsumer) => {
             "Start csi-provisioner with --strict-topology: it then names the selected node's place only"
                 .to_owned()
         }
-        (true, BindingMode::Immediate) => {
-            "Start csi-provisioner with --immediate-topology=false: it then names no places".to_owned()
-        }
+        (true, BindingMode::Immediate) => format!(
+            "Delete StorageClass {} and create it again with a few allowedTopologies (the field cannot be edited). Or start \
+             csi-provisioner with --immediate-topology=false: it then names no places for any StorageClass with immediate \
+             binding and without allowedTopologies",
+            class.meta.name()
+        ),
     }
 }
 
@@ -134,9 +137,13 @@ mod tests {
     fn too_large_request_comes_with_what_makes_it_smaller() {
         let terms = json!([{"matchLabelExpressions": [{"key": "zone", "values": ["a"]}]}]);
         for (fields, remedy) in [
-            (json!({"allowedTopologies": terms}), "Make the StorageClass fake-sc anew"),
+            (
+                json!({"allowedTopologies": terms}),
+                "Delete StorageClass fake-sc and create it again with fewer",
+            ),
             (json!({"volumeBindingMode": "WaitForFirstConsumer"}), "--strict-topology"),
-            (json!({}), "--immediate-topology=false"),
+            (json!({}), "Delete StorageClass fake-sc and create it again with a few allowedTopologies"),
+            (json!({}), "--immediate-topology=false: it then names no places for any StorageClass"),
         ] {
             let text = smaller(&class_from(fields));
             assert!(text.contains(remedy), "{text}");

@@ -124,7 +124,7 @@ async fn request_too_large_is_sent_all_the_same_and_told_once() {
     let told: Vec<String> = told.collect();
     assert_eq!(told.len(), 1, "{:?}", events(&world));
     assert!(
-        told[0].contains("Make the StorageClass fast anew with fewer places in allowedTopologies"),
+        told[0].contains("Delete StorageClass fast and create it again with fewer allowedTopologies"),
         "{told:?}"
     );
 }
