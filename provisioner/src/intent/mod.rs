@@ -25,19 +25,27 @@
 //!   of nodes that are gone; [`place`]: which ones.
 //!
 //! `Differs:` upstream leaks the volume. The price: a new request waits for a write, which counts against `--kube-api-qps`; if the
-//! write fails, the claim gets an event and is retried. A request of more than 200,000 bytes is not written down; it is sent all
-//! the same, and the claim gets the event `RequestNotWrittenDown` once. `--volume-intents=false` makes ours leak too, and so does a service
-//! account that may not get, create and update Leases, an admission webhook that denies them, and an API server that has failed at
-//! each write of them for five minutes; one log line says so, and a minute later it is tried again. Requests in a
-//! Lease that was restored from a backup, or that nobody has written to for 30 days, are not sent: one log line tells of each such
-//! Lease, which stays until somebody deletes it; Velero leaves these Leases out. Whoever may write
-//! Leases in the namespace of leader election can have volumes made, so it must be as trusted as csi-provisioner; what a volume of such
-//! a request is filled from is checked before a claim gets it, while the source is there; whoever may read them sees the
-//! parameters of classes. The first Lease stays when it is empty, to be used
-//! again, also after csi-provisioner is uninstalled; not with `--node-deployment`. Without the right to delete Leases all stay. Those of
-//! nodes that are gone stay if they hold requests. Remove those of a driver then, with
-//! `kubectl delete lease --namespace <namespace> --selector mooring.dev/driver=<driver>`; `kubectl get` lists them with the same
-//! options. All Leases of intents bear the label `app.kubernetes.io/managed-by=mooring-csi-provisioner`.
+//! write fails, the claim gets an event and is retried.
+//!
+//! `Differs:` a request of more than 200,000 bytes is not written down. It is sent all the same, and the claim gets the event
+//! `RequestNotWrittenDown` once.
+//!
+//! `Differs:` ours leaks too with `--volume-intents=false`, if the service account may not get, list, create and update Leases, if an
+//! admission policy or webhook denies them, and if the API server has failed at each write of them for five minutes. One log line
+//! says so, and a minute later it is tried again.
+//!
+//! `Differs:` requests in a Lease that was restored from a backup, or that nobody has written to for 30 days, are not sent. One log
+//! line tells of each such Lease, which stays until somebody deletes it. Velero leaves these Leases out.
+//!
+//! `Differs:` whoever may write Leases in the namespace of leader election can have volumes made, so it must be as trusted as
+//! csi-provisioner; what a volume of such a request is filled from is checked before a claim gets it, while the source is there.
+//! Whoever may read them sees the parameters of classes.
+//!
+//! `Differs:` the first Lease stays when it is empty, to be used again, also after csi-provisioner is uninstalled; not with
+//! `--node-deployment`. Without the right to delete Leases all stay. Those of nodes that are gone stay if they hold requests. Remove
+//! those of a driver then, with `kubectl delete lease --namespace <namespace> --selector mooring.dev/driver=<driver>`;
+//! `kubectl get` lists them with the same options. All Leases of intents bear the label
+//! `app.kubernetes.io/managed-by=mooring-csi-provisioner`.
 
 pub(crate) mod book;
 mod elsewhere;

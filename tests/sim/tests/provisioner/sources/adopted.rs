@@ -5,7 +5,7 @@ use std::time::Duration;
 use base::leadership::Leadership;
 use serde_json::{Value, json};
 use sim::objects::class;
-use sim::{Fault, Reply, Running, World};
+use sim::{ApiServer, Fault, Reply, Running, World};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -91,7 +91,18 @@ async fn volume_of_a_source_that_may_not_be_used_is_not_handed_out() {
 #[tokio::test(start_paused = true)]
 async fn volume_whose_source_is_gone_since_is_handed_out() {
     type Change = fn(&World);
-    let stories: [(&str, Value, Change); 5] = [
+    let stories: [(&str, Value, Change); 6] = [
+        ("gone, and the role allows no more than to get snapshots", restoring(claim("data")), |world| {
+            let rules = json!([
+                {"apiGroups": ["", "storage.k8s.io", "coordination.k8s.io"], "resources": ["*"], "verbs": ["*"]},
+                {"apiGroups": ["snapshot.storage.k8s.io"], "resources": ["*"], "verbs": ["get"]},
+            ]);
+            world.api.grant_only("sidecar", ApiServer::rules(rules).expect("rules"));
+            world.api.edit("volumesnapshots", "default/snap", |snapshot| {
+                snapshot["metadata"]["finalizers"] = json!([]);
+            });
+            world.api.delete("volumesnapshots", "default/snap");
+        }),
         ("deleted and held", restoring(claim("data")), |world| {
             world.api.delete("volumesnapshots", "default/snap");
         }),
