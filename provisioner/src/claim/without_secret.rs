@@ -50,20 +50,19 @@ impl Claims {
             false => format!("let csi-provisioner get the Secret {secret}, or create it again"),
         };
         let text = format!(
-            "The claim is gone or no longer ours, and the Secret cannot be had: {error}. The driver may still have a volume for \
-             the claim. To have it cleaned up, {to_mend}"
+            "The claim is gone or no longer ours, and the driver may still have a volume for it. To have it cleaned up, {to_mend}"
         );
         match self.intents.written_at(&claim.meta.uid, &class.meta.uid) {
             Some((lease, annotation)) => {
                 base::warn!(format!("A request waits for its Secret. {text}. To give the volume up, remove the annotation from the Lease while no csi-provisioner of this driver (with --node-deployment: of this node) runs");
-                    "claim" => claim.meta.key, "uid" => claim.meta.uid, "secret" => secret, "lease" => lease, "annotation" => annotation);
+                    "claim" => claim.meta.key, "uid" => claim.meta.uid, "secret" => secret, "lease" => lease, "annotation" => annotation, "err" => error);
             }
             None => {
                 base::warn!(format!("A request waits for its Secret. {text}. To give the volume up, restart csi-provisioner");
-                    "claim" => claim.meta.key, "uid" => claim.meta.uid, "secret" => secret);
+                    "claim" => claim.meta.key, "uid" => claim.meta.uid, "secret" => secret, "err" => error);
             }
         }
-        self.tell(claim, Kind::Warning, "ProvisioningFailed", text);
+        self.tell(claim, Kind::Warning, "ProvisioningFailed", format!("{error}. {text}"));
     }
 
     /// Whether the request may never be sent again: the claim is gone, and so is the Secret. In a namespace that is being

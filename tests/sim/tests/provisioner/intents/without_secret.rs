@@ -41,7 +41,8 @@ fn waits_for_its_secret_and_is_told_once_a_day() {
         assert_eq!((calls(&world).len(), intents(&world).len()), (1, 1), "it is not forgotten");
         let told = events(&world).split_off(before);
         assert_eq!(told.len(), 1, "{told:?}");
-        assert!(told[0].contains("secrets \"key\" not found"), "{told:?}");
+        let begins = "ProvisioningFailed: error getting secret key in namespace default: secrets \"key\" not found. The claim";
+        assert!(told[0].starts_with(begins), "as upstream's: {told:?}");
         let looks = looks(&world);
         assert!(looks < 36 * 13, "{looks} looks: as often as --retry-interval-max says");
         world.api.put(key());
