@@ -123,7 +123,8 @@ fn bind_at_once(source: &Path, target: &Path, options: MountFlags) -> Result<(),
     rustix::mount::move_mount(&detached, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
 }
 
-/// As [`bind`], on kernels before 5.12: a kill between the steps leaves a mount without its options.
+/// As [`bind`], on kernels before 5.12: a kill between the steps leaves a mount without its options. Copies of the mount
+/// that propagate, such as from a container to its host, never get them.
 ///
 /// # Errors
 /// The system's; nothing is mounted then.
@@ -237,13 +238,4 @@ pub fn remove_target(target: &Path) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn options_are_found_between_commas_too() {
-        let all = MountFlags::RDONLY | MountFlags::NOEXEC | MountFlags::NODEV;
-        assert_eq!(flags_of(["ro,noexec", "vers=3,nodev"]), all);
-        assert_eq!(flags_of(["context=ro", "noexecs,x", ""]), MountFlags::empty());
-    }
-}
+mod tests;

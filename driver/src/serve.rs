@@ -71,9 +71,19 @@ pub fn open(options: Options) -> Result<Plugin, StartError> {
 /// # Errors
 /// [`ServeError`].
 pub async fn serve(options: Options) -> Result<(), ServeError> {
-    let endpoint = options.endpoint.clone();
     // First of all: as PID 1 of a container a process without handlers cannot be ended by these signals.
-    let mut stop = std::pin::pin!(stop_signal()?);
+    let stop = stop_signal()?;
+    serve_until(stop, options, open).await
+}
+
+/// As [`serve`], until `stop`, the driver that `open` opens.
+pub(crate) async fn serve_until(
+    stop: impl Future<Output = ()>,
+    options: Options,
+    open: impl FnOnce(Options) -> Result<Plugin, StartError> + Send + 'static,
+) -> Result<(), ServeError> {
+    let endpoint = options.endpoint.clone();
+    let mut stop = std::pin::pin!(stop);
     let plugin = tokio::select! {
         opened = tokio::task::spawn_blocking(move || open(options)) => opened,
         () = stop.as_mut() => return Ok(()),

@@ -104,8 +104,8 @@ mod tests {
             ("re-created", json!({"metadata": {"uid": "other"}}), true, true),
         ] {
             let (old, new) = (claim(json!({})), claim(change));
-            assert_eq!(is_growth_news(&old, &new), growth, "{name}");
-            assert_eq!(is_modification_news(&old, &new), modification, "{name}");
+            assert_eq!(is_news(Operation::Growth, &old, &new), growth, "{name}");
+            assert_eq!(is_news(Operation::Modification, &old, &new), modification, "{name}");
         }
     }
 

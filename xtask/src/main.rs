@@ -23,6 +23,7 @@ usage: cargo xtask COMMAND
   mutants [PART]
                 breaks the code on purpose and says whether tests notice: at least 90 % must be (hours; not part of `test`)
   dist          the build that ships: static executables (adds Rust's musl target; needs musl-gcc, installs it as root)
+  order         writes the list of functions that run, by which `dist` orders them to save memory (needs valgrind)
   image [FILE]  the container images in one OCI archive, of the build that ships; no container daemon is needed
   differences   writes docs/differences.md anew, from the `Differs:` notes in the code
 
@@ -41,6 +42,9 @@ fn main() -> ExitCode {
         ["fuzz", rest @ ..] => fuzz::run(rest),
         ["mutants", rest @ ..] => mutants::run(rest),
         ["dist"] => dist::run(),
+        ["order"] => dist::order(),
+        // rustc calls this one, in `dist`.
+        ["link", rest @ ..] => dist::link(rest),
         ["image"] => image::run(None),
         ["image", file] => image::run(Some(file)),
         ["tidy"] => tidy::run(),

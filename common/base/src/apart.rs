@@ -7,12 +7,16 @@ use futures::stream::FuturesUnordered;
 ///
 /// `join!` and `select!` poll all their branches whenever one of them is woken. A sidecar has some thirty (watches, queues,
 /// leases, polls), of which one has something to do; asking all the others each time was a good part of what it did.
-pub async fn apart<F: Future>(future: F) -> F::Output {
+///
+/// It moves to the heap at once, so that whoever waits for it stays small.
+pub fn apart<F: Future>(future: F) -> impl Future<Output = F::Output> {
     let mut alone = FuturesUnordered::from_iter([future]);
-    match alone.next().await {
-        Some(output) => output,
-        // There is one.
-        None => std::future::pending().await,
+    async move {
+        match alone.next().await {
+            Some(output) => output,
+            // There is one.
+            None => std::future::pending().await,
+        }
     }
 }
 
@@ -40,6 +44,16 @@ mod tests {
             () = busy => {}
         }
         assert_eq!(polled.get(), 1);
+    }
+
+    #[test]
+    fn a_large_future_makes_its_neighbours_no_larger() {
+        let large = async {
+            let bytes = [1_u8; 10_000];
+            tokio::task::yield_now().await;
+            bytes.len()
+        };
+        assert!(size_of_val(&large) > 10_000 && size_of_val(&apart(large)) < 100);
     }
 
     #[tokio::test]

@@ -17,6 +17,7 @@ use crate::backend::hostpath::{Hostpath, Space};
 use crate::backend::{Content, Disk, Occupant};
 use crate::service::Service;
 
+mod leftovers;
 mod streams;
 mod unfinished;
 
@@ -31,6 +32,8 @@ struct Faults {
     detach: AtomicUsize,
     /// How many did not.
     detached: AtomicUsize,
+    /// Holds up the next call of `clean`.
+    clean: Mutex<Option<leftovers::Gate>>,
 }
 
 fn counts_down(left: &AtomicUsize) -> bool {
@@ -54,7 +57,11 @@ impl Backend for Faulty {
     }
 
     fn clean(&self) -> io::Result<()> {
-        self.0.clean()
+        let gate = self.1.clean.lock().unwrap().take();
+        match gate {
+            Some(gate) => gate.pass(|| self.0.clean()),
+            None => self.0.clean(),
+        }
     }
 
     fn retire(&self, item: &Item) -> io::Result<()> {
@@ -111,13 +118,16 @@ struct Fixture {
 fn fixture() -> Fixture {
     let folder = tempfile::tempdir().unwrap();
     let faults = Arc::new(Faults::default());
-    let given = faults.clone();
     let capacity = [("fast".to_owned(), 1 << 40)].into();
     let options = Options { capacity, ..Options::for_tests(folder.path().to_owned()) };
-    let plugin = Plugin::start(options, |own, former| {
-        Ok(Box::new(Faulty(Hostpath::open(own, former, Space::AtOnce)?, given)))
-    });
+    let plugin = open(options, faults.clone());
     Fixture { service: Service(Arc::new(plugin.unwrap())), faults, _folder: folder }
+}
+
+fn open(options: Options, faults: Arc<Faults>) -> Result<Plugin, StartError> {
+    Plugin::start(options, |own, former| {
+        Ok(Box::new(Faulty(Hostpath::open(own, former, Space::AtOnce)?, faults)))
+    })
 }
 
 fn create(name: &str) -> Request<v1::CreateVolumeRequest> {

@@ -234,11 +234,15 @@ fn a_handle_that_changes_under_a_volume_in_use_is_an_obstacle() {
 }
 
 #[test]
-fn a_disk_of_vsphere_never_is_and_one_of_rbd_is_not_yet() {
+fn a_disk_of_vsphere_is_never_converted_one_of_rbd_when_asked() {
     for (plugin, spec, expected) in [
         (Plugin::Vsphere, json!({"vsphereVolume": {"volumePath": "p"}}), ConversionError::DiskPath),
         (Plugin::Rbd, json!({"rbd": {"image": "i", "monitors": ["m"]}}), ConversionError::NotAsked),
     ] {
         assert_eq!(converted(&Scope::default(), plugin, volume(json!({}), spec), None), Err(expected));
     }
+    let asked = Scope { plugins: Plugins { rbd: true }, ..Scope::default() };
+    let rbd = volume(json!({}), json!({"rbd": {"image": "i", "monitors": ["m"]}}));
+    let found = converted(&asked, Plugin::Rbd, rbd, None).unwrap();
+    assert_eq!(found.spec.unwrap().csi.unwrap().driver, "rbd.csi.ceph.com");
 }

@@ -148,3 +148,78 @@ impl Watched {
 fn keys(node: &CsiNode) -> Option<&[Arc<str>]> {
     node.driver.as_ref().map(|driver| &*driver.topology_keys)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{DRIVER, scope};
+    use kubernetes::object::Object;
+    use kubernetes::store::{Writer, cache};
+    use serde_json::{Value, json};
+
+    fn object<T: Object>(version: u64, rest: Value) -> T::Wire {
+        let mut object =
+            json!({"metadata": {"name": "n", "uid": "u", "resourceVersion": version.to_string()}});
+        if let (Some(labels), Some(metadata)) = (rest.get("labels"), object.get_mut("metadata")) {
+            metadata["labels"] = labels.clone();
+        }
+        object["spec"] = rest.get("spec").cloned().unwrap_or_default();
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn label(writer: &Writer<Node>, version: u64, labels: Value) {
+        writer.apply(object::<Node>(version, json!({"labels": labels})));
+    }
+
+    fn register(writer: &Writer<CsiNode>, version: u64, keys: &[&str]) {
+        let drivers = json!([{"name": DRIVER, "nodeID": "n", "topologyKeys": keys}]);
+        writer.apply(object::<CsiNode>(version, json!({"spec": {"drivers": drivers}})));
+    }
+
+    #[test]
+    fn a_change_is_told_if_it_is_one_of_topology() {
+        let (node, nodes) = cache::<Node>(Arc::new(scope()));
+        let (csi_node, csi_nodes) = cache::<CsiNode>(Arc::new(scope()));
+        let following = Nodes::follow(nodes, csi_nodes);
+        let told = Arc::<Mutex<Vec<String>>>::default();
+        let tell = told.clone();
+        following.on_change(move |name| tell.lock().unwrap().push(name.to_owned()));
+        let seen = || {
+            let terms = following.cluster().segments().iter().map(ToString::to_string).collect::<Vec<_>>();
+            (std::mem::take(&mut *told.lock().unwrap()).len(), terms.join(" "))
+        };
+        label(&node, 1, json!({"zone": "a", "rack": "1"}));
+        assert_eq!(seen(), (0, String::new()), "the driver is not there");
+        assert!(following.known(Some("n")).selected.is_some_and(|selected| selected.is_err()));
+        register(&csi_node, 2, &["zone"]);
+        assert_eq!(seen(), (1, "zone=a".to_owned()));
+        assert!(following.known(Some("n")).selected.is_some_and(|selected| selected.is_ok()));
+        label(&node, 3, json!({"zone": "a", "rack": "2"}));
+        register(&csi_node, 4, &["zone"]);
+        assert_eq!(seen(), (0, "zone=a".to_owned()), "nobody asks for that label, and the keys are the same");
+        label(&node, 5, json!({"zone": "b", "rack": "2"}));
+        assert_eq!(seen(), (1, "zone=b".to_owned()));
+        register(&csi_node, 6, &["rack"]);
+        assert_eq!(seen(), (1, "rack=2".to_owned()));
+        node.remove(&Key::cluster("n"), &"u".into());
+        assert_eq!(seen().0, 1);
+    }
+
+    #[test]
+    fn a_provisioner_on_a_node_knows_that_node_alone() {
+        let settings = NodeSettings {
+            name: "mine".into(),
+            segments: [("zone".to_owned(), "a".to_owned())].into(),
+            immediate: true,
+            base_delay: std::time::Duration::ZERO,
+            max_delay: std::time::Duration::ZERO,
+        };
+        let own = Nodes::own(&settings);
+        let is_found = |name| own.known(Some(name)).selected.map(|selected| selected.is_ok());
+        assert_eq!((is_found("mine"), is_found("other")), (Some(true), Some(false)));
+        assert!(own.known(None).selected.is_none());
+        let segments: Vec<String> =
+            own.known(None).cluster.segments().iter().map(ToString::to_string).collect();
+        assert_eq!(segments, ["zone=a"]);
+    }
+}

@@ -256,6 +256,21 @@ mod tests {
     }
 
     #[test]
+    fn refused_and_infeasible_growths_are_not_under_way() {
+        for (state, refused, expected) in [
+            (None, false, false),
+            (Some(ControllerResizeInProgress), false, false),
+            (Some(ControllerResizeInProgress), true, true),
+            (Some(ControllerResizeInfeasible), false, true),
+            (Some(ControllerResizeInfeasible), true, true),
+            (Some(NodeResizeInfeasible), false, false),
+        ] {
+            let view = View { refused, ..view(state, Some(5), 1) };
+            assert_eq!(view.says_refused(), expected, "{state:?}, refused {refused}");
+        }
+    }
+
+    #[test]
     fn only_the_allocated_size_is_infeasible() {
         let infeasible = view(Some(ControllerResizeInfeasible), Some(3), 1);
         assert!(infeasible.is_infeasible(gi(3)) && !infeasible.is_infeasible(gi(2)));

@@ -147,4 +147,19 @@ mod tests {
         let view = View { wanted: "gold", current: "", last, has_condition: true, may_run: false };
         assert!(view.is_infeasible("gold") && !view.is_infeasible("silver"));
     }
+
+    #[test]
+    fn a_modification_is_begun_once_it_is_no_longer_pending() {
+        for (last, expected) in [
+            (None, false),
+            (Some((Pending, "gold")), false),
+            (Some((InProgress, "gold")), true),
+            (Some((Infeasible, "gold")), true),
+            (Some((InProgress, "silver")), false),
+            (Some((Pending, "silver")), false),
+        ] {
+            let view = View { wanted: "gold", current: "", last, has_condition: false, may_run: false };
+            assert_eq!(view.is_begun("gold"), expected, "{last:?}");
+        }
+    }
 }

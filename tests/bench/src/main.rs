@@ -34,10 +34,10 @@ use clap::{Parser, Subcommand};
 /// Measures the sidecars.
 #[derive(Parser)]
 struct Arguments {
-    /// The mooring executable; unset, the dist build is made and measured.
+    /// The mooring executable; unset, `cargo xtask dist` makes the one that ships.
     #[arg(long)]
     mooring: Option<PathBuf>,
-    /// The driver's executable; unset, the release build is made.
+    /// The driver's executable; unset, `cargo xtask dist` makes the one that ships.
     #[arg(long)]
     driver: Option<PathBuf>,
     #[command(subcommand)]

@@ -20,8 +20,8 @@ const SETTLE: Duration = Duration::from_secs(5);
 const READY: [(&str, &str); 4] = [
     ("csi-provisioner", "\"Provisioning\""),
     ("csi-attacher", "\"Attaching\""),
-    ("csi-resizer", "\"Resizing\""),
-    ("controller", "\"Resizing\""),
+    ("csi-resizer", "\"Starting external resizer\""),
+    ("controller", "\"Starting external resizer\""),
 ];
 
 pub(crate) async fn measure(programs: &Programs, sidecar: &str, pairs: usize) -> Result<()> {

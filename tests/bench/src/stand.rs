@@ -1,13 +1,13 @@
 //! A control plane, the driver and one sidecar, as they are measured.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use cluster::apply::documents;
 use cluster::binaries::{Binary, Progress, ensure};
-use cluster::built::cargo;
+use cluster::built::{cargo, statically};
 use cluster::{ControlPlane, Options, Process};
 use k8s_openapi::api::storage::v1::CSINode;
 use kube::Api;
@@ -39,37 +39,25 @@ pub(crate) struct Programs {
 }
 
 impl Programs {
-    /// Uses what is given and builds what is not.
+    /// Uses what is given; of what is not, the build that ships.
     pub(crate) fn find(mooring: Option<PathBuf>, driver: Option<PathBuf>) -> Result<Self> {
-        let build = |package: &str, name: &str, profile: &str| -> Result<PathBuf> {
-            let target = installed_target();
-            let mut command = cargo();
-            command.args(["build", "--package", package, "--bin", name, "--profile", profile]);
-            if let Some(target) = &target {
-                command.args(["--target", target]);
-            }
-            let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml");
-            if !command.args(["--manifest-path", manifest]).status()?.success() {
-                bail!("cannot build {name}");
-            }
-            let usual = || concat!(env!("CARGO_MANIFEST_DIR"), "/../../target").into();
-            let root = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(usual);
-            Ok(PathBuf::from(root).join(target.unwrap_or_default()).join(profile).join(name))
+        let shipped = if mooring.is_none() || driver.is_none() { Some(ship()?) } else { None };
+        let of = |given: Option<PathBuf>, name: &str| {
+            given.or_else(|| Some(shipped.as_ref()?.join(name))).with_context(|| format!("no {name}"))
         };
-        Ok(Self {
-            mooring: mooring.map_or_else(|| build("mooring", "mooring", "dist"), Ok)?,
-            driver: driver.map_or_else(|| build("driver", "mooring-driver", "release"), Ok)?,
-        })
+        Ok(Self { mooring: of(mooring, "mooring")?, driver: of(driver, "mooring-driver")? })
     }
 }
 
-/// musl where it is installed, else what the machine has.
-fn installed_target() -> Option<String> {
-    let wanted = "x86_64-unknown-linux-musl";
-    let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output().ok()?;
-    let sysroot = String::from_utf8(sysroot.stdout).ok()?;
-    let installed = PathBuf::from(sysroot.trim()).join("lib/rustlib").join(wanted).is_dir();
-    installed.then(|| wanted.to_owned())
+/// Makes the build that ships, and gives its folder.
+fn ship() -> Result<PathBuf> {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    if !cargo().args(["run", "--package", "xtask", "--", "dist"]).current_dir(root).status()?.success() {
+        bail!("cargo xtask dist failed (above)");
+    }
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| Path::new(root).join("target"), PathBuf::from);
+    Ok(target.join(statically::target()).join("dist"))
 }
 
 /// A stand with everything running but the sidecar.

@@ -2,21 +2,36 @@
 //!
 //! What it needs beside the toolchain is installed where that needs no asking; otherwise one line says how to have it.
 
+mod build;
 mod elf;
+mod link;
+mod order;
+mod train;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use cluster::built::cargo;
-use cluster::built::statically::{have_target, target};
 
-/// What ships: each executable and its package.
-const EXECUTABLES: &[(&str, &str)] = &[("mooring", "mooring"), ("mooring-driver", "driver"), ("csc", "csc")];
+pub(crate) use build::built;
 
 /// Builds everything that ships, and shows where it is and how large.
 pub(crate) fn run() -> ExitCode {
-    match dist() {
+    ended(dist())
+}
+
+/// Finds out which functions run, and writes the list that the linker orders them by.
+pub(crate) fn order() -> ExitCode {
+    ended(train::run())
+}
+
+/// Links, as rustc asks.
+pub(crate) fn link(arguments: &[&str]) -> ExitCode {
+    ended(link::run(arguments))
+}
+
+fn ended(how: Result<()>) -> ExitCode {
+    match how {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error:#}");
@@ -30,20 +45,6 @@ fn dist() -> Result<()> {
         println!("{}", weighed(&file)?);
     }
     Ok(())
-}
-
-/// Builds everything that ships; gives the executables in the order of [`EXECUTABLES`].
-pub(crate) fn built() -> Result<Vec<PathBuf>> {
-    have_target()?;
-    let target = target();
-    let mut build = cargo();
-    build.args(["build", "--profile", "dist", "--target", &target]);
-    build.args(EXECUTABLES.iter().flat_map(|(name, package)| ["--package", package, "--bin", name]));
-    if !build.status().context("cargo build cannot run")?.success() {
-        bail!("it does not build (above)");
-    }
-    let folder = target_folder()?.join(&target).join("dist");
-    Ok(EXECUTABLES.iter().map(|(name, _)| folder.join(name)).collect())
 }
 
 /// One line about an executable.
@@ -62,14 +63,6 @@ fn weighed(file: &Path) -> Result<String> {
 #[allow(clippy::cast_precision_loss)]
 fn megabytes(bytes: usize) -> f64 {
     bytes as f64 / 1e6
-}
-
-/// Where cargo puts what it builds.
-fn target_folder() -> Result<PathBuf> {
-    let this = std::env::current_exe().context("this executable has no path")?;
-    // It runs as TARGET/PROFILE/xtask.
-    let folder = this.ancestors().nth(2).context("this executable is in no target folder")?;
-    Ok(folder.to_owned())
 }
 
 #[cfg(test)]

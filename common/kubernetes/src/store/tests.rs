@@ -219,6 +219,17 @@ fn object_deleted_during_a_list_stays_deleted_after_it() {
 }
 
 #[test]
+fn a_store_counts_its_objects() {
+    let (store, writer, _) = store();
+    assert!(store.is_empty());
+    for (index, name) in ["a", "b", "c"].into_iter().enumerate() {
+        writer.apply(volume(name, name, 5, "Released"));
+        assert_eq!(store.len(), index + 1);
+    }
+    assert!(!store.is_empty());
+}
+
+#[test]
 fn what_was_deleted_before_a_list_is_forgotten_with_it() {
     let (store, writer, _) = store();
     writer.apply(volume("a", "u", 5, "Released"));

@@ -140,3 +140,66 @@ impl DiskFile for File {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    fn content(opened: io::Result<File>) -> Vec<u8> {
+        DiskFile::read(&mut opened.unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_file_is_made_for_its_owner_alone_and_keeps_its_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Folder(folder.path().to_owned());
+        let file = disk.open("a").unwrap();
+        file.write(b"content", 0).unwrap();
+        file.write(b"T", 3).unwrap();
+        let metadata = std::fs::metadata(folder.path().join("a")).unwrap();
+        assert_eq!(metadata.mode() & 0o777, 0o600);
+        assert_eq!(content(disk.open("a")), b"conTent");
+        file.cut(4).unwrap();
+        assert_eq!(content(disk.open("a")), b"conT");
+        assert_eq!(content(disk.open_empty("a")), b"");
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_a_file_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Folder(folder.path().to_owned());
+        std::fs::write(folder.path().join("other"), "other").unwrap();
+        std::os::unix::fs::symlink("other", folder.path().join("link")).unwrap();
+        assert!(disk.open("link").is_err() && disk.open_empty("link").is_err());
+        assert_eq!(std::fs::read(folder.path().join("other")).unwrap(), b"other");
+    }
+
+    #[test]
+    fn a_file_gets_another_name_and_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Folder(folder.path().to_owned());
+        disk.open("a").unwrap().write(b"a", 0).unwrap();
+        disk.open("b").unwrap();
+        disk.rename("a", "b").unwrap();
+        assert_eq!(content(disk.open("b")), b"a");
+        disk.remove("b").unwrap();
+        assert!(disk.remove("b").is_err());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        disk.sync_names().unwrap();
+        assert!(Folder(folder.path().join("absent")).sync_names().is_err());
+    }
+
+    #[test]
+    fn reserved_space_is_beyond_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Folder(folder.path().to_owned());
+        let other = disk.open("other").unwrap();
+        let is_able = rustix::fs::fallocate(&other, FallocateFlags::empty(), 0, 4096).is_ok();
+        let is_reserved = disk.open("a").unwrap().reserve(0, 1 << 20).unwrap();
+        let metadata = std::fs::metadata(folder.path().join("a")).unwrap();
+        assert_eq!(is_reserved, is_able);
+        assert_eq!((metadata.len(), metadata.blocks() * 512 >= 1 << 20), (0, is_able));
+    }
+}

@@ -77,6 +77,17 @@ impl World {
         self.names.values().map(taken).sum()
     }
 
+    /// How many operations there were.
+    pub(super) fn operations(&self) -> usize {
+        self.operations
+    }
+
+    /// How long a file is, and up to where it has space set aside.
+    pub(super) fn owned(&self, name: &str) -> (usize, usize) {
+        let content = &self.files[self.names[name]];
+        (content.seen.len(), content.owned)
+    }
+
     fn has_room(&self, file: usize, length: usize) -> bool {
         self.size.is_none_or(|size| self.used(file, length) <= size)
     }
@@ -97,7 +108,12 @@ impl SimDisk {
     }
 
     pub(super) fn fail_next(&self) {
-        self.with(|world| world.fault = Some(Fault { at: world.operations + 1, count: 1, code: Errno::IO }));
+        self.fail(1);
+    }
+
+    /// The next operations fail, so many of them.
+    pub(super) fn fail(&self, count: usize) {
+        self.with(|world| world.fault = Some(Fault { at: world.operations + 1, count, code: Errno::IO }));
     }
 
     pub(super) fn healed(&self) -> Self {

@@ -131,6 +131,15 @@ mod tests {
         batch(&changes(&[gone(id)]).unwrap())
     }
 
+    /// The values that the algorithm's authors give. Another sum, and no driver reads what another version wrote.
+    #[test]
+    fn the_checksum_is_fnv_1a() {
+        assert_eq!(checksum(b""), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(checksum(b"a"), 0xaf63_dc4c_8601_ec8c);
+        assert_eq!(checksum(b"foobar"), 0x8594_4171_f739_67e8);
+        assert_eq!(line(b"foobar"), b"85944171f73967e8 foobar\n");
+    }
+
     #[test]
     fn publications_of_earlier_versions_are_of_no_known_boot() {
         let json = r#"[{"volume":{"id":"v","name":"n","data":"d","size":1,"access":"mount","staged":["/s"],

@@ -1,3 +1,4 @@
+use super::faults::SimDisk;
 use super::*;
 
 fn gone(id: &str) -> Change {
@@ -82,4 +83,94 @@ fn a_rewrite_keeps_what_is_alive_and_further_commits() {
     journal.commit(&[gone("after")], Purpose::Take).unwrap();
     let (_, changes) = Journal::open(folder.path()).unwrap();
     assert_eq!(changes, [gone("alive"), gone("after")]);
+}
+
+#[test]
+fn a_torn_line_is_cut_off_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(folder.path()).unwrap();
+    journal.commit(&[gone("kept")], Purpose::Take).unwrap();
+    drop(journal);
+    let path = folder.path().join(FILE);
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::write(&path, [&whole, &b"torn"[..]].concat()).unwrap();
+    assert_eq!(read(&path).unwrap(), [gone("kept")], "one that only reads changes nothing");
+    assert_eq!(changes_in(&std::fs::read(&path).unwrap()).unwrap(), (vec![gone("kept")], whole.len()));
+    Journal::open(folder.path()).unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), whole);
+}
+
+/// Its changes are in one batch while the first one's are written.
+#[test]
+fn each_commit_of_a_batch_learns_its_own_outcome() {
+    let disk = SimDisk::default();
+    let (journal, _) = Journal::on(disk.clone()).unwrap();
+    journal.commit(&[gone("first")], Purpose::Take).unwrap();
+    let tail = journal.lock().file.take().unwrap();
+    std::thread::scope(|scope| {
+        let commits = ["a", "b", "c", "d"].map(|id| {
+            let purpose = if id < "c" { Purpose::LetGo } else { Purpose::Take };
+            let journal = &journal;
+            scope.spawn(move || journal.commit(&[gone(id)], purpose).is_ok())
+        });
+        let waiting = || {
+            let queue = journal.lock();
+            queue.letting_go.commits + queue.taking.commits
+        };
+        while waiting() < commits.len() && !commits.iter().any(|commit| commit.is_finished()) {
+            std::thread::yield_now();
+        }
+        disk.fail_next();
+        drop(journal.write(journal.lock(), tail));
+        assert_eq!(commits.map(|commit| commit.join().unwrap()), [true, true, false, false]);
+    });
+    assert!(journal.lock().failed.is_empty(), "all have looked");
+    let (_, changes) = Journal::on(disk).unwrap();
+    assert!(
+        changes.len() == 3 && changes.contains(&gone("a")) && changes.contains(&gone("b")),
+        "{changes:?}"
+    );
+}
+
+#[test]
+fn a_commit_by_itself_is_one_batch() {
+    let (journal, _) = Journal::on(SimDisk::default()).unwrap();
+    for batches in 1..=3 {
+        journal.commit(&[gone("a")], Purpose::Take).unwrap();
+        let queue = journal.lock();
+        assert_eq!((queue.batch, queue.decided), (1 + batches, 1 + batches));
+    }
+}
+
+#[test]
+fn a_journal_that_is_mostly_alive_is_not_rewritten() {
+    let (journal, _) = Journal::on(SimDisk::default()).unwrap();
+    let grow = |kib: usize| journal.commit(&[gone(&"x".repeat(kib << 10))], Purpose::Take).unwrap();
+    let alive = || vec![gone(&"y".repeat(300 << 10))];
+    grow(1000);
+    assert!(!journal.is_large() && !journal.rewrite_if_large(Vec::new).unwrap(), "less than a mebibyte");
+    grow(100);
+    assert!(journal.is_large());
+    assert!(!journal.rewrite_if_large(alive).unwrap(), "less than four times what is alive");
+    assert!(!journal.is_large(), "not looked at again before it is");
+    grow(90);
+    assert!(!journal.is_large());
+    grow(20);
+    assert!(journal.is_large());
+    assert!(journal.rewrite_if_large(alive).unwrap());
+    assert!(!journal.is_large() && !journal.rewrite_if_large(alive).unwrap());
+}
+
+#[test]
+fn a_rewrite_that_failed_is_tried_again_after_growth() {
+    let disk = SimDisk::default();
+    let (journal, _) = Journal::on(disk.clone()).unwrap();
+    let grow = |kib: usize| journal.commit(&[gone(&"x".repeat(kib << 10))], Purpose::Take).unwrap();
+    grow(1100);
+    disk.fail_next();
+    journal.rewrite_if_large(Vec::new).unwrap_err();
+    grow(250);
+    assert!(!journal.is_large());
+    grow(10);
+    assert!(journal.is_large() && journal.rewrite_if_large(Vec::new).unwrap());
 }

@@ -190,3 +190,26 @@ fn only_a_missing_csi_node_means_that_the_node_is_gone() {
         }
     }
 }
+
+fn zones(count: usize) -> Vec<Term> {
+    let zone = |number: usize| {
+        let name = format!("z{number}");
+        Term::of_labels(["zone"], |_| Some(name.as_str())).unwrap()
+    };
+    (0..count).map(zone).collect()
+}
+
+#[test]
+fn a_placement_begins_with_one_of_its_terms() {
+    let placement = |count, first| Placement::of(zones(count).into(), first);
+    assert_eq!(placement(2, 0).map(|placement| placement.first()), Some(0));
+    assert_eq!(placement(2, 1).map(|placement| placement.first()), Some(1));
+    assert!(placement(2, 2).is_none() && placement(0, 0).is_none());
+}
+
+#[test]
+fn terms_beyond_the_first_few_are_counted() {
+    let all = shown(&zones(SHOWN));
+    assert!(all.ends_with(&format!("[zone=z{}]", SHOWN - 1)), "{all}");
+    assert_eq!(shown(&zones(SHOWN + 2)), format!("{all} and 2 more"));
+}

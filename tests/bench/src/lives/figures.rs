@@ -78,6 +78,15 @@ pub(super) struct PhaseFigures {
     pub(super) requests: BTreeMap<String, usize>,
 }
 
+/// The resources that are watched in `requests`, which count `verb resource code`.
+pub(super) fn watched(requests: &BTreeMap<String, usize>) -> Vec<String> {
+    let watched = requests.keys().filter_map(|request| request.strip_prefix("watch "));
+    let mut resources: Vec<String> =
+        watched.filter_map(|rest| Some(rest.split(' ').next()?.to_owned())).collect();
+    resources.dedup();
+    resources
+}
+
 /// One moment.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(super) struct Sample {
@@ -91,6 +100,10 @@ pub(super) struct Sample {
 pub(super) struct Run {
     /// Before the first claim.
     pub(super) idle: Usage,
+    /// A second replica of each process, which leads nothing.
+    pub(super) standby: Usage,
+    /// The resources that this second replica watches.
+    pub(super) watched_by_standby: Vec<String>,
     /// After the last volume.
     pub(super) end: Usage,
     pub(super) phases: Vec<PhaseFigures>,
@@ -158,4 +171,17 @@ impl Run {
 
 fn is_write(verb: &str) -> bool {
     !["get", "list", "watch"].contains(&verb)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_that_is_watched_twice_counts_once() {
+        let requests =
+            [("watch leases 200", 1), ("watch leases 410", 2), ("list pods 200", 1), ("watch pods 200", 1)];
+        let requests = requests.map(|(request, times)| (request.to_owned(), times)).into();
+        assert_eq!(watched(&requests), ["leases", "pods"]);
+    }
 }

@@ -9,12 +9,13 @@ mod sets;
 mod table;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use crate::stand::{Programs, ROLES, Stand, rights_for_go};
 pub(crate) use figures::Size;
-use figures::{PHASES, Run};
+use figures::{PHASES, Run, Usage};
 use sampler::Sampler;
 pub(crate) use sets::Set;
 
@@ -60,8 +61,9 @@ async fn life(programs: &Programs, set: &Set, size: Size) -> Result<Run> {
     let mut stand =
         Stand::up(programs, true, "csi-sidecars", &rights_for_go(&ROLES.join("\n---\n")), &driver).await?;
     phases::prepare(&stand, size.nodes).await?;
-    let sidecars = set.start(&stand).await?;
+    let sidecars = set.start(&stand, None).await?;
     let idle = sidecars.usage()?;
+    let (standby, watched_by_standby) = standby(&mut stand, set).await?;
     let sampler = Sampler::begin(sidecars.pids());
     let mut phases = Vec::new();
     for phase in PHASES {
@@ -69,5 +71,24 @@ async fn life(programs: &Programs, set: &Set, size: Size) -> Result<Run> {
         phases.push(phases::run(phase, &stand, &sidecars, size).await?);
     }
     let samples = sampler.end().await;
-    Ok(Run { idle, end: sidecars.usage()?, phases, calls: sidecars.calls().await, samples })
+    Ok(Run {
+        idle,
+        standby,
+        watched_by_standby,
+        end: sidecars.usage()?,
+        phases,
+        calls: sidecars.calls().await,
+        samples,
+    })
+}
+
+/// What a second replica uses while the first one leads, and what it watches.
+async fn standby(stand: &mut Stand, set: &Set) -> Result<(Usage, Vec<String>)> {
+    stand.audit.reset();
+    let second = set.start(stand, Some("second")).await?;
+    let usage = second.usage()?;
+    // The audit log has a watch when it ends.
+    drop(second);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    Ok((usage, figures::watched(&stand.audit.counts()?)))
 }

@@ -1,7 +1,7 @@
 //! Sets of sidecars: which executables run, and how they are started.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::str::FromStr;
 use std::time::Duration;
@@ -110,11 +110,11 @@ impl Set {
         Ok(Self { name: "Go, three".to_owned(), parts })
     }
 
-    /// Starts all, and waits until each has read what there is.
-    pub(super) async fn start(&self, stand: &Stand) -> Result<Sidecars> {
+    /// Starts all, and waits until each has read what there is. On a machine of another name, they are other candidates of each election.
+    pub(super) async fn start(&self, stand: &Stand, machine: Option<&str>) -> Result<Sidecars> {
         let mut all = Vec::new();
         for Part { role, path } in &self.parts {
-            let mut command = Command::new(path);
+            let mut command = on_machine(machine, path);
             let is_ours = path.file_name().is_some_and(|name| name == "mooring");
             if is_ours {
                 command.arg(role.name());
@@ -135,6 +135,16 @@ impl Set {
         }
         Ok(Sidecars(all))
     }
+}
+
+/// Runs the program where the machine has this name.
+fn on_machine(name: Option<&str>, program: &Path) -> Command {
+    let Some(name) = name else { return Command::new(program) };
+    let mut command = Command::new("unshare");
+    command
+        .args(["--map-root-user", "--uts", "sh", "-c", r#"hostname "$0" && exec "$@""#, name])
+        .arg(program);
+    command
 }
 
 /// The family that counts calls.

@@ -26,6 +26,9 @@ pub(super) fn markdown(size: Size, sets: &[(String, Vec<Run>)]) -> String {
     let volumes = size.volumes as f64;
     line("idle: resident, MiB", &|run| mib(run.idle.resident), 1);
     line("idle: anonymous, MiB", &|run| mib(run.idle.anonymous), 1);
+    line("stand-by: resident, MiB", &|run| mib(run.standby.resident), 1);
+    line("stand-by: anonymous, MiB", &|run| mib(run.standby.anonymous), 1);
+    line("stand-by: kinds it watches", &|run| run.watched_by_standby.len() as f64, 0);
     line("peak resident, MiB", &|run| mib(run.end.peak), 1);
     line("at the end: resident, MiB", &|run| mib(run.end.resident), 1);
     line("threads", &|run| run.idle.threads as f64, 0);

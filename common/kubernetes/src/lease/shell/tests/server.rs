@@ -17,6 +17,9 @@ pub(super) enum Fate {
     Hangs,
 }
 
+/// No test needs so many requests. Further ones hang: a candidate that asks without a pause stops, and the test fails.
+const MANY: usize = 500;
+
 /// What becomes of a request that is sent so long after the beginning.
 pub(super) type Plan = fn(Duration, &str) -> Fate;
 
@@ -109,7 +112,8 @@ impl Server {
             _ => "update",
         };
         let at = self.begun.elapsed();
-        let fate = (self.plan)(at, verb);
+        let is_one_of_too_many = self.state().asked.len() >= MANY;
+        let fate = if is_one_of_too_many { Fate::Hangs } else { (self.plan)(at, verb) };
         let (code, reply) = match fate {
             Fate::Served if verb == "watch" => (200, String::new()),
             Fate::Served => self.serve(verb, body),
