@@ -137,6 +137,7 @@ async fn work_on_claims(
     tokio::select! {
         _ = queues => {}
         () = apart(intents.run(|sent| job.adopt(sent))) => {}
+        () = apart(intents.sweep()) => {}
         () = apart(job.poll()) => {}
     }
     intents.clean().await;

@@ -5,10 +5,15 @@
 //! csi-provisioner was started with other flags in between.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kubernetes::object::{Claim, Class, Uid};
+use tokio::time::Instant;
 
 use super::request::Prepared;
+
+/// A failure that lasts is told again after this time.
+const TOLD_AGAIN: Duration = Duration::from_secs(24 * 3600);
 
 /// A CreateVolume request that was sent.
 #[derive(Debug, Clone)]
@@ -19,6 +24,8 @@ pub(crate) struct Sent {
     pub(crate) class: Arc<Class>,
     /// The request, without the content of its Secret: that is read again each time.
     pub(crate) prepared: Arc<Prepared>,
+    /// Whether an earlier process has written it down: this one has not looked at the claim's source.
+    pub(crate) is_adopted: bool,
 }
 
 /// What may be under way for one claim.
@@ -28,10 +35,30 @@ pub(crate) struct Background {
     sent: Vec<Sent>,
     /// uid of the class that the last attempt was made with.
     last: Uid,
-    /// The last failure that was told since the claim is gone.
-    told: String,
-    /// Whether nothing can be sent at present, and perhaps never again.
-    given_up: bool,
+    /// The last failure of each class's request, if its claim was gone then.
+    told: Vec<LastTold>,
+    /// uids of the classes whose requests cannot be sent at present, and perhaps never again.
+    given_up: Vec<Uid>,
+}
+
+/// A failure for a claim that is gone, as it was told.
+#[derive(Debug, Clone)]
+struct LastTold {
+    class: Uid,
+    text: String,
+    /// When it came up first.
+    since: Instant,
+    /// When it was told last.
+    at: Instant,
+}
+
+/// A failure for a claim that is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// Whether it was not told within a day.
+    pub(crate) is_news: bool,
+    /// When it came up first.
+    pub(crate) since: Instant,
 }
 
 impl Background {
@@ -42,12 +69,19 @@ impl Background {
 
     /// Whether one of the requests, which may be sent again, is for such a claim.
     pub(crate) fn holds(&self, is_such: impl Fn(&Claim) -> bool) -> bool {
-        !self.given_up && self.sent.iter().any(|sent| is_such(&sent.claim))
+        let is_given_up = |sent: &Sent| self.given_up.contains(&sent.class.meta.uid);
+        self.sent.iter().any(|sent| !is_given_up(sent) && is_such(&sent.claim))
     }
 
-    /// Nothing can be sent until the next attempt begins.
+    /// The request of the last attempt cannot be sent until the next attempt with its class begins.
     pub(crate) fn give_up(&mut self) {
-        self.given_up = true;
+        self.given_up.push(self.last.clone());
+    }
+
+    /// The request of the last attempt could not be sent: it is tried again after the others.
+    pub(crate) fn postpone(&mut self) {
+        let last = |sent: &Sent| sent.class.meta.uid == self.last;
+        self.sent.sort_by_key(last);
     }
 
     /// The name that the next request gives its volume.
@@ -65,19 +99,21 @@ impl Background {
         self.sent.iter().map(|sent| sent.class.meta.uid.clone()).collect()
     }
 
-    /// Whether this failure is another than the last one.
-    pub(crate) fn is_news(&mut self, text: &str) -> bool {
-        let is_news = self.told != text;
-        if is_news {
-            text.clone_into(&mut self.told);
-        }
-        is_news
+    /// Whether this failure of the last attempt is another than that of the attempt before with the same class, and since when
+    /// it comes up.
+    pub(crate) fn tell(&mut self, text: &str, now: Instant) -> Told {
+        let (class, old) = (self.last.clone(), self.told.iter().position(|told| told.class == self.last));
+        let old = old.map(|index| self.told.swap_remove(index)).filter(|told| told.text == text);
+        let since = old.as_ref().map_or(now, |told| told.since);
+        let at = old.map(|told| told.at).filter(|at| now.saturating_duration_since(*at) < TOLD_AGAIN);
+        self.told.push(LastTold { class, text: text.to_owned(), since, at: at.unwrap_or(now) });
+        Told { is_news: at.is_none(), since }
     }
 
     /// An attempt with this class begins.
     pub(crate) fn begin(&mut self, class: &Uid) {
         self.last = class.clone();
-        self.given_up = false;
+        self.given_up.retain(|given_up| given_up != class);
     }
 
     /// The request has no final answer: it is sent again after the others.
@@ -121,7 +157,7 @@ mod tests {
         let (claim, class) = (claim(), class_of(uid));
         let prepared =
             prepare(&config(), &claim, &class, "pvc".into(), &Known::default(), &Found::default()).unwrap();
-        Sent { claim: claim.into(), class: class.into(), prepared: prepared.into() }
+        Sent { claim: claim.into(), class: class.into(), prepared: prepared.into(), is_adopted: false }
     }
 
     fn next(background: &Background, present: Option<&str>) -> Option<String> {
@@ -142,6 +178,42 @@ mod tests {
         background.begin(&"old".into());
         background.keep(sent("old"));
         assert_eq!(next(&background, Some("new")), None);
+    }
+
+    #[test]
+    fn request_that_could_not_be_sent_lets_the_others_go_first() {
+        let mut background = Background::default();
+        background.keep(sent("old"));
+        background.keep(sent("new"));
+        background.begin(&"old".into());
+        background.give_up();
+        background.postpone();
+        assert_eq!(next(&background, Some("new")).as_deref(), Some("new"));
+        assert!(background.holds(|_| true), "the other request may be sent");
+        background.begin(&"new".into());
+        background.give_up();
+        background.postpone();
+        assert_eq!(next(&background, Some("new")).as_deref(), Some("old"), "in turn");
+        assert!(!background.holds(|_| true));
+        background.begin(&"old".into());
+        assert!(background.holds(|_| true), "its Secret may be there");
+    }
+
+    #[test]
+    fn failures_of_two_requests_are_told_once_a_day_each() {
+        let (mut background, begun) = (Background::default(), Instant::now());
+        let mut tell = |class: &str, hour: u64| {
+            background.begin(&class.into());
+            let now = begun + Duration::from_secs(hour * 3600);
+            let told = background.tell(&format!("{class} fails"), now);
+            assert_eq!(told.since, begun, "{class}");
+            told.is_news
+        };
+        assert_eq!(
+            [tell("old", 0), tell("new", 0), tell("old", 1), tell("new", 1)],
+            [true, true, false, false]
+        );
+        assert_eq!([tell("old", 24), tell("old", 25)], [true, false]);
     }
 
     #[test]

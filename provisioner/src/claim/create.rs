@@ -233,7 +233,7 @@ impl Claims {
         request.mutable_parameters = prepared.mutable_parameters.clone();
         self.protect(&found).await?;
         self.hold_snapshot(&found).await?;
-        Ok((Sent { claim, class, prepared: prepared.into() }, request))
+        Ok((Sent { claim, class, prepared: prepared.into(), is_adopted: false }, request))
     }
 
     /// Calls CreateVolume. Returns the volume and its size in bytes. `may_be_taken`: the volume may have another object. Another

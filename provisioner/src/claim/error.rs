@@ -2,6 +2,7 @@
 
 use csi::access::AccessError;
 use csi::grpc_text;
+use kubernetes::api;
 use kubernetes::object::Key;
 use kubernetes::secret::{FsTypeError, ReferenceError, UnknownParameter};
 use kubernetes::secret::{SecretError, SecretRef};
@@ -108,13 +109,14 @@ pub(crate) enum ProvisionError {
         /// How the deletion failed, if it did.
         cleanup: Option<Status>,
     },
-    /// The grant that the claim needs went while the driver filled the volume; it was asked to delete it.
+    /// The claim may no longer have what the driver has filled the volume from; the driver was asked to delete it.
     #[error(
-        "{cause}{}",
-        .cleanup.as_ref().map(|status| format!("; deleting the volume failed: {}", grpc_text(status))).unwrap_or_default()
+        "{cause}; {}",
+        .cleanup.as_ref().map(|status| format!("deleting the volume that was made failed: {}", grpc_text(status)))
+            .unwrap_or_else(|| "the volume that was made is deleted, and the claim is tried anew".to_owned())
     )]
     Withdrawn {
-        /// What is not granted.
+        /// Why it may not.
         cause: SourceError,
         /// How the deletion failed, if it did.
         cleanup: Option<Status>,
@@ -249,6 +251,16 @@ impl ProvisionError {
     pub(crate) fn gone_node(&self) -> Option<&str> {
         match self {
             Self::Topology(error) => error.node_is_gone(),
+            _ => None,
+        }
+    }
+
+    /// The Secret that is not there or may not be read, if that is all that is wrong. In a namespace that was deleted both
+    /// the Secret and the right to read it are gone.
+    pub(crate) fn missing_secret(&self) -> Option<&SecretRef> {
+        match self {
+            Self::Secret { secret, reason: SecretError::NotFound { .. } } => Some(secret),
+            Self::Secret { secret, reason: SecretError::Api(error) } if api::is(error, 403) => Some(secret),
             _ => None,
         }
     }

@@ -9,7 +9,7 @@ use kubernetes::object::{Claim, Key, Uid};
 use kubernetes::secret::SecretRef;
 use tokio::time::Instant;
 
-use super::background::{Background, Sent};
+use super::background::{Background, Sent, Told};
 use super::object::NewVolume;
 use super::request::{Asked, fills_from};
 use crate::node::NodeSettings;
@@ -81,15 +81,23 @@ impl Memory {
         }
     }
 
-    /// Whether this is news about a claim that is gone and whose requests are under way. Else everything is.
-    pub(crate) fn is_news(&mut self, uid: &Uid, text: &str) -> bool {
-        self.background.get_mut(uid).is_none_or(|background| background.is_news(text))
+    /// What is known of this failure for a claim that is gone; `None` if no request for it is under way.
+    pub(crate) fn tell(&mut self, uid: &Uid, text: &str, now: Instant) -> Option<Told> {
+        Some(self.background.get_mut(uid)?.tell(text, now))
     }
 
-    /// The requests for this claim cannot be sent now, and perhaps never again: until the next attempt they hold no source.
+    /// The request of the last attempt for this claim cannot be sent now, and perhaps never again: until it is tried again it
+    /// holds no source.
     pub(crate) fn give_up(&mut self, uid: &Uid) {
         if let Some(background) = self.background.get_mut(uid) {
             background.give_up();
+        }
+    }
+
+    /// The request of the last attempt was not sent: it is tried again after the others of its claim.
+    pub(crate) fn postpone(&mut self, uid: &Uid) {
+        if let Some(background) = self.background.get_mut(uid) {
+            background.postpone();
         }
     }
 

@@ -32,3 +32,4 @@ pub(crate) mod tell;
 #[cfg(test)]
 mod tests;
 pub(crate) mod unplaced;
+mod without_secret;

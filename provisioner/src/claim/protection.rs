@@ -6,10 +6,8 @@
 use std::sync::Arc;
 
 use base::queue::{Job, Outcome, Place, WorkQueue};
-use kube::Resource as _;
 use kubernetes::api;
-use kubernetes::object::{CLONING_PROTECTION, Claim, Key, WireClaim, WireGrant};
-use kubernetes::secret::SecretError;
+use kubernetes::object::{CLONING_PROTECTION, Claim, Key, WireGrant};
 use kubernetes::store::{Change, Store};
 use tokio::time::Instant;
 
@@ -19,7 +17,7 @@ mod releasing;
 pub(crate) mod snapshot;
 
 use self::finalizer::{add_finalizer, remove_finalizer};
-use super::eligible::{other_namespace, source};
+use super::eligible::other_namespace;
 use super::error::ProvisionError;
 use super::reconcile::Claims;
 use super::request::{Asked, Found, SourceError, fills_from, may_refer, named};
@@ -172,18 +170,6 @@ impl Claims {
                 None
             }
         }
-    }
-
-    /// Whether the requests for this claim may never be sent again: the claim is gone, and so is the Secret that they need. In
-    /// a namespace that is being deleted the Secret cannot come back, and a source there would keep the namespace for ever.
-    pub(super) async fn waits_in_vain(&self, claim: &Claim, error: &ProvisionError) -> bool {
-        let lacks_secret =
-            matches!(error, ProvisionError::Secret { reason: SecretError::NotFound { .. }, .. });
-        if !lacks_secret || source(claim).is_none() || self.is_waiting(claim) {
-            return false;
-        }
-        let live = self.seat.objects.get::<WireClaim>(claim.meta.namespace(), claim.meta.name()).await;
-        live.is_ok_and(|live| live.is_none_or(|live| claim.meta.uid != live.meta().uid.clone().into()))
     }
 
     /// The clones of another driver's claims are not ours to know. A volume that is gone cannot be cloned by anybody.

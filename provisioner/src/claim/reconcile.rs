@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use base::queue::{Job, Outcome, Place, WorkQueue};
 use kubernetes::collection::Collection;
-use kubernetes::event::Kind;
-use kubernetes::object::{Claim, Class, Key, Volume};
+use kubernetes::object::{Claim, Class, Key, Uid, Volume};
 use kubernetes::store::Store;
 use kubernetes::waiting::Uncached;
 use process::Seat;
@@ -253,20 +252,11 @@ impl Claims {
             return self.left_to_populator(&claim);
         }
         let state = self.state_after(&error, &claim).await;
-        // If this attempt sent no call, what we know of earlier calls stays.
-        if let Some(sent) = sent {
-            match state {
-                State::InBackground => self.memory().keep(sent),
-                State::Finished | State::Reschedule => {
-                    self.inherited.settle(uid);
-                    self.memory().settle(&sent);
-                }
-                // It did not reach the driver.
-                State::NoChange if is_first => self.memory().settle(&sent),
-                State::NoChange => {}
-            }
-        }
-        if self.waits_in_vain(&claim, &error).await {
+        self.keep_or_settle(uid, sent, state, is_first);
+        let rests = self.rests_without_secret(&claim, &error);
+        if let Some(rest) = &rests
+            && self.waits_in_vain(&claim, rest).await
+        {
             self.memory().give_up(uid);
         }
         self.free(&claim, was_sent);
@@ -275,6 +265,12 @@ impl Claims {
         }
         if !self.seat.leadership.holds() {
             // We may have failed only because we no longer lead; the next leader goes on.
+            return Outcome::Retry;
+        }
+        if let Some(rest) = rests {
+            if rest.is_news {
+                self.tell_of_wait(&claim, &class, &rest, &error);
+            }
             return Outcome::Retry;
         }
         self.tell_failure(&claim, &error);
@@ -289,6 +285,21 @@ impl Claims {
         self.memory().refuse(uid, &class.meta.uid, Instant::now());
         let settled = !self.memory().is_open(uid);
         if settled { Outcome::After(super::memory::INFEASIBLE_RETRY) } else { Outcome::Retry }
+    }
+
+    /// Notes what this failure says of what may be under way.
+    fn keep_or_settle(&self, uid: &Uid, sent: Option<Sent>, state: State, is_first: bool) {
+        match (sent, state) {
+            (Some(sent), State::InBackground) => self.memory().keep(sent),
+            (Some(sent), State::Finished | State::Reschedule) => {
+                self.inherited.settle(uid);
+                self.memory().settle(&sent);
+            }
+            // It did not reach the driver.
+            (Some(sent), State::NoChange) if is_first => self.memory().settle(&sent),
+            // What we know of earlier calls stays. None of a claim's requests holds up the others.
+            (Some(_), State::NoChange) | (None, _) => self.memory().postpone(uid),
+        }
     }
 
     /// Says what may still happen at the driver after this error. A claim that could not be placed waits for the topology that it lacks.
@@ -317,14 +328,10 @@ impl Claims {
         if self.has_volume(&claim, &name).await? {
             return Ok(());
         }
-        if self.is_waiting(&claim) {
-            let message =
-                format!("External provisioner is provisioning volume for claim \"{}\"", claim.meta.key);
-            self.tell(&claim, Kind::Normal, "Provisioning", message);
-        }
+        self.tell_beginning(&claim);
         let (sent, request) = self.request(attempt, name).await?;
         if self.intents.record(&sent).await? == Recorded::TooLarge {
-            self.tell_too_large(&claim);
+            self.tell_too_large(&claim, &sent.class);
         }
         if is_first {
             // Before it is sent: even if this worker panics in the middle, the request is not forgotten.
@@ -333,7 +340,7 @@ impl Claims {
         let made = async {
             let may_be_taken = self.may_collide(&claim, &sent.prepared.name) || !self.is_waiting(&claim);
             let (made, bytes) = self.create(&request, &sent.prepared, may_be_taken).await?;
-            self.check_grant(&claim, &request, &sent.prepared, &made.volume_id).await?;
+            self.check_source(&sent, &request, &made).await?;
             let volume = new_volume(&self.config, &claim, &sent.class, &sent.prepared, &made, bytes);
             let in_tree = self.in_tree(&volume, &request, &sent.prepared).await?;
             Ok((Arc::new(volume), in_tree.map(Arc::new)))

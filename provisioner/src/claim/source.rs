@@ -1,18 +1,24 @@
 //! Reads what a claim is to be filled from, as the API server has it now. What is read is judged in [`super::request`].
 
-use csi::v1::CreateVolumeRequest;
+use csi::v1::{CreateVolumeRequest, Volume as Made};
 use kube::Resource;
 use kubernetes::api;
 use kubernetes::object::{
-    Claim, Key, Wire, WireGrant, WireSnapshot, WireSnapshotContent, WireSourceClaim, version_of,
+    Claim, Key, Wire, WireClaim, WireGrant, WireSnapshot, WireSnapshotContent, WireSourceClaim, version_of,
 };
 use kubernetes::waiting::{Kind, Seen};
 use serde_json::Value;
 
+use super::background::Sent;
+use super::eligible::source;
 use super::error::ProvisionError;
+use super::object::places;
 use super::queue::ClaimId;
 use super::reconcile::Claims;
-use super::request::{Asked, Found, Prepared, SourceError, asked, may_refer, named};
+use super::request::{Asked, Found, SourceError, asked, may_refer, named, source_of};
+
+/// The size is not judged once more: the source may have grown since the request was sent.
+const ANY_SIZE: i64 = i64::MAX;
 
 impl Claims {
     /// What there is of the claim's source. Empty if the source will be refused without being read. If the claim may have it,
@@ -77,17 +83,47 @@ impl Claims {
         found.map_err(|error| SourceError::Unreadable(format!("{kind} {key}"), api::text(&error)))
     }
 
-    /// Before the volume of a claim gets its object: whether the claim may still have a source in another namespace. If not, the
-    /// volume is deleted.
+    /// Before the volume of a claim gets its object: whether the claim may still have what the volume is filled from. If not, the
+    /// volume is deleted. Of a request that an earlier process has sent this process knows only what is written down. It has to
+    /// be sent again, as only a final answer tells what the driver has made; then the claim's source is checked as for a new
+    /// request. A source that is gone by then, or cannot be used at present, takes nothing from a volume that is finished. If the
+    /// claim is gone nobody gets the volume.
     ///
-    /// `Differs:` upstream hands out the copy although the grant was withdrawn while it was made.
-    pub(super) async fn check_grant(
+    /// `Differs:` upstream hands out the copy although the grant was withdrawn while it was made. It checks each request before it
+    /// is sent; if the source may no longer be used after a restart, the volume that was made before leaks.
+    pub(super) async fn check_source(
         &self,
-        claim: &Claim,
+        sent: &Sent,
         request: &CreateVolumeRequest,
-        prepared: &Prepared,
-        volume: &str,
+        made: &Made,
     ) -> Result<(), ProvisionError> {
+        let claim = self.waiting(&sent.claim.meta.key).filter(|claim| claim.meta.uid == sent.claim.meta.uid);
+        let Some(claim) = claim.filter(|_| sent.is_adopted) else {
+            return self.check_grant(sent, request, made).await;
+        };
+        if source(&claim).is_none() && request.volume_content_source.is_none() {
+            return Ok(());
+        }
+        let found = self.found(&claim, false).await?;
+        // A clone may be half made: the request was sent.
+        let found = Found { may_be_half_made: true, ..found };
+        let cause = match source_of(&self.config, &claim, ANY_SIZE, &found) {
+            Ok(now) if now == request.volume_content_source => return Ok(()),
+            Ok(_) => SourceError::Changed,
+            Err(_) if request.volume_content_source.is_none() => SourceError::Changed,
+            Err(cause) if cause.forbids_a_finished_copy() => cause,
+            Err(_) => return Ok(()),
+        };
+        self.withdraw(sent, request, made, cause).await
+    }
+
+    async fn check_grant(
+        &self,
+        sent: &Sent,
+        request: &CreateVolumeRequest,
+        made: &Made,
+    ) -> Result<(), ProvisionError> {
+        let claim = &sent.claim;
         let Ok(Some(asked)) = named(claim) else { return Ok(()) };
         let namespace = asked.key().namespace();
         if request.volume_content_source.is_none() || namespace == claim.meta.namespace() {
@@ -101,15 +137,53 @@ impl Claims {
             return Ok(());
         }
         self.wait_for(claim, &[Seen::new(Kind::Grant, Key::new(namespace, ""), Some(version))]);
-        let cleanup = self.clean_up(volume, request, prepared).await.err();
-        Err(ProvisionError::Withdrawn { cause: SourceError::NotGranted(asked.text()), cleanup })
+        self.withdraw(sent, request, made, SourceError::NotGranted(asked.text())).await
     }
 
-    /// When one of these objects changes, the claim is tried again at once, without waiting for the end of its back-off.
+    /// Deletes a volume that the claim may not have, unless it may have an object: that is for others to delete.
+    async fn withdraw(
+        &self,
+        sent: &Sent,
+        request: &CreateVolumeRequest,
+        made: &Made,
+        cause: SourceError,
+    ) -> Result<(), ProvisionError> {
+        if self.may_have_an_object(sent, made).await? {
+            return Ok(());
+        }
+        let cleanup = self.clean_up(&made.volume_id, request, &sent.prepared).await.err();
+        if cleanup.is_none() {
+            base::info!("Deleted a volume: its claim may no longer have what it is filled from";
+                "volume" => sent.prepared.name, "handle" => made.volume_id, "claim" => sent.claim.meta.key, "err" => cause);
+        }
+        Err(ProvisionError::Withdrawn { cause, cleanup })
+    }
+
+    /// Whether the volume has an object, or its claim a volume, as the API server has them. The caches may not show that yet.
+    async fn may_have_an_object(&self, sent: &Sent, made: &Made) -> Result<bool, ProvisionError> {
+        // The driver was asked: until this is known, the request stays.
+        let unreadable = |reason| ProvisionError::Holder { handle: made.volume_id.clone(), reason };
+        let named = self.read_volume(&sent.prepared.name).await;
+        if named.map_err(|error| unreadable(error.to_string()))?.is_some()
+            || self.holder(&made.volume_id, &places(made)).await?.is_some()
+        {
+            return Ok(true);
+        }
+        let meta = &sent.claim.meta;
+        let live = self.seat.objects.get::<WireClaim>(meta.namespace(), meta.name()).await;
+        let live = live.map_err(|error| unreadable(api::text(&error)))?;
+        let live = live.filter(|live| meta.uid == live.meta().uid.clone().into());
+        Ok(live.is_some_and(|live| live.has_volume()))
+    }
+
+    /// When one of these objects changes, the claim is tried again at once, without waiting for the end of its back-off. For a
+    /// claim that is gone nobody is in a hurry.
     ///
     /// `Differs:` upstream tries such a claim again only at the end of its back-off.
     pub(super) fn wait_for(&self, claim: &Claim, seen: &[Seen]) {
-        self.uncached.wait(&ClaimId::of(claim), seen);
+        if self.is_waiting(claim) {
+            self.uncached.wait(&ClaimId::of(claim), seen);
+        }
     }
 }
 

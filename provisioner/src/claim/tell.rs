@@ -2,7 +2,8 @@
 
 use base::queue::Outcome;
 use kubernetes::event::{Event, Kind, ObjectRef};
-use kubernetes::object::Claim;
+use kubernetes::object::{BindingMode, Claim, Class};
+use tokio::time::Instant;
 
 use super::eligible::source;
 use super::error::ProvisionError;
@@ -31,20 +32,31 @@ impl Claims {
         Outcome::Done
     }
 
+    /// Writes an event to the claim: an attempt begins.
+    pub(super) fn tell_beginning(&self, claim: &Claim) {
+        if self.is_waiting(claim) {
+            let message =
+                format!("External provisioner is provisioning volume for claim \"{}\"", claim.meta.key);
+            self.tell(claim, Kind::Normal, "Provisioning", message);
+        }
+    }
+
     /// Writes one event to the claim: its request is sent without being written down.
-    pub(super) fn tell_too_large(&self, claim: &Claim) {
+    pub(super) fn tell_too_large(&self, claim: &Claim, class: &Class) {
         if !self.memory().note_too_large(&claim.meta.uid) {
             return;
         }
-        let message = "The request for the volume is too large to be written down before it is sent: the volume leaks if this \
-                       claim is deleted and csi-provisioner dies before there is a PersistentVolume. Name fewer places in \
-                       allowedTopologies of the class, or use --strict-topology";
-        base::warn!(message; "claim" => claim.meta.key);
-        self.tell(claim, Kind::Warning, "RequestNotWrittenDown", message.to_owned());
+        let message = format!(
+            "The request for the volume is too large to be written down before it is sent: the volume leaks if this claim \
+             is deleted and csi-provisioner dies before there is a PersistentVolume. {}",
+            smaller(class)
+        );
+        base::warn!(&message; "claim" => claim.meta.key, "class" => class.meta.name());
+        self.tell(claim, Kind::Warning, "RequestNotWrittenDown", message);
     }
 
     /// Tells why an attempt failed. If the claim is gone, a repeated failure is told once. Its request is still tried again, which can
-    /// fail for days, for instance until somebody creates the Secret again.
+    /// fail for days. One that lacks its Secret is no failure ([`Claims::rests_without_secret`]).
     ///
     /// `Differs:` upstream also writes a warning when somebody else, such as another clone, changes the source at that moment.
     pub(super) fn tell_failure(&self, claim: &Claim, error: &ProvisionError) {
@@ -53,7 +65,11 @@ impl Claims {
             return;
         }
         self.metrics.failed(claim);
-        if !self.is_waiting(claim) && !self.memory().is_news(&claim.meta.uid, &error.to_string()) {
+        let is_known = || {
+            let told = self.memory().tell(&claim.meta.uid, &error.to_string(), Instant::now());
+            told.is_some_and(|told| !told.is_news)
+        };
+        if !self.is_waiting(claim) && is_known() {
             base::v!(4, "Provisioning failed as before for a claim that is gone"; "claim" => claim.meta.key);
             return;
         }
@@ -73,12 +89,36 @@ impl Claims {
     }
 }
 
+/// What makes the requests of a class smaller. Nearly all of a large one are the places where the volume may be.
+fn smaller(class: &Class) -> String {
+    match (class.allowed_topologies.is_empty(), class.binding) {
+        (false, _) => format!(
+            "Delete StorageClass {} and create it again with fewer allowedTopologies (the field cannot be edited)",
+            class.meta.name()
+        ),
+        (true, BindingMode::WaitForFirstConsumer) => {
+            "Start csi-provisioner with --strict-topology: it then names the selected node's place only"
+                .to_owned()
+        }
+        (true, BindingMode::Immediate) => format!(
+            "Delete StorageClass {} and create it again with a few allowedTopologies (the field cannot be edited). Or start \
+             csi-provisioner with --immediate-topology=false: it then names no places for any StorageClass with immediate \
+             binding and without allowedTopologies",
+            class.meta.name()
+        ),
+    }
+}
+
 /// The error's text. What is wrong with the claim's source begins as upstream's text does.
 fn with_source(claim: &Claim, error: &ProvisionError) -> String {
-    match (error, source(claim)) {
-        (ProvisionError::Source(cause), Some(source)) if cause.is_about_content() => {
+    let cause = match error {
+        ProvisionError::Source(cause) | ProvisionError::Withdrawn { cause, .. } => Some(cause),
+        _ => None,
+    };
+    match (cause, source(claim)) {
+        (Some(cause), Some(source)) if cause.is_about_content() => {
             format!(
-                "error getting handle for DataSource Type {} by Name {}: {cause}",
+                "error getting handle for DataSource Type {} by Name {}: {error}",
                 source.kind, source.name
             )
         }
@@ -90,8 +130,25 @@ fn with_source(claim: &Claim, error: &ProvisionError) -> String {
 mod tests {
     use super::*;
     use crate::claim::request::SourceError;
-    use crate::fixture::claim_from;
+    use crate::fixture::{claim_from, class_from};
     use serde_json::json;
+
+    #[test]
+    fn too_large_request_comes_with_what_makes_it_smaller() {
+        let terms = json!([{"matchLabelExpressions": [{"key": "zone", "values": ["a"]}]}]);
+        for (fields, remedy) in [
+            (
+                json!({"allowedTopologies": terms}),
+                "Delete StorageClass fake-sc and create it again with fewer",
+            ),
+            (json!({"volumeBindingMode": "WaitForFirstConsumer"}), "--strict-topology"),
+            (json!({}), "Delete StorageClass fake-sc and create it again with a few allowedTopologies"),
+            (json!({}), "--immediate-topology=false: it then names no places for any StorageClass"),
+        ] {
+            let text = smaller(&class_from(fields));
+            assert!(text.contains(remedy), "{text}");
+        }
+    }
 
     #[test]
     fn error_of_a_source_s_content_begins_as_upstream_s() {
@@ -99,9 +156,12 @@ mod tests {
         let claim = claim_from(json!({}), json!({"dataSource": source}));
         let missing = SourceError::Missing("VolumeSnapshot fake-ns/snap".into());
         let handle = "error getting handle for DataSource Type VolumeSnapshot by Name snap: ";
-        for (error, prefix) in [(missing, handle), (SourceError::NoName, "")] {
-            let plain = error.to_string();
-            assert_eq!(with_source(&claim, &error.into()), format!("{prefix}{plain}"));
+        let withdrawn = ProvisionError::Withdrawn { cause: SourceError::Changed, cleanup: None };
+        for (error, prefix) in
+            [(missing.into(), handle), (withdrawn, handle), (SourceError::NoName.into(), "")]
+        {
+            let plain = ProvisionError::to_string(&error);
+            assert_eq!(with_source(&claim, &error), format!("{prefix}{plain}"));
         }
     }
 }

@@ -207,6 +207,12 @@ impl Book {
         }
     }
 
+    /// The page with this request, and the name of its annotation.
+    pub(crate) fn find(&self, claim: &Uid, class: &Uid) -> Option<(usize, String)> {
+        let key = key(claim, class);
+        Some((self.pages.iter().position(|page| page.entries.contains_key(&key))?, key))
+    }
+
     /// The text of the list of this name, on whichever page it is.
     fn text_of(&self, name: &str) -> Option<Arc<str>> {
         self.pages.iter().find_map(|page| page.terms.get(name)).map(|terms| terms.text.clone())
@@ -229,10 +235,10 @@ impl Book {
         Write { page, annotations: self.pages.get(page).map(Page::annotations).unwrap_or_default() }
     }
 
-    /// The first of the pages at the end that hold no intents, but for the first page of all.
+    /// The first of the pages at the end that hold no intents.
     pub(crate) fn tail(&self) -> usize {
         let is_used = |page: &Page| !page.entries.is_empty() || page.is_closed;
-        self.pages.iter().rposition(is_used).map_or(0, |last| last).saturating_add(1)
+        self.pages.iter().rposition(is_used).map_or(0, |last| last.saturating_add(1))
     }
 
     /// There is no such Lease any more.

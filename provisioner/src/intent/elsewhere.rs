@@ -15,10 +15,16 @@ use super::read::intents_of;
 /// So long may a node be without the driver before its requests count as given up: its pod may be a new one, or the kubelet
 /// may be restarting.
 const ABSENT: Duration = Duration::from_secs(600);
+/// So long a Secret may be missing before a request counts as one that nobody will send, unless it goes with the claim's
+/// namespace.
+const MISSING: Duration = Duration::from_secs(600);
 /// The pause until the next look, at the least. A node that is there lets go of its sources itself.
 const PAUSE: Duration = Duration::from_secs(300);
 /// What each node adds to it: all of them may look, and each look lists the Leases of all.
 const PAUSE_A_NODE: Duration = Duration::from_secs(1);
+
+/// So long it is noted since when a Secret is missing.
+const NOTED: Duration = Duration::from_secs(24 * 3600);
 
 /// So many Leases are named in a log line.
 const NAMED: usize = 5;
@@ -52,7 +58,7 @@ impl Intents {
     /// to look again. Without the right to list Leases, we go on as if there were none.
     ///
     /// A node that is gone sends nothing, nor does one that has lost the driver for ten minutes. A request whose claim and
-    /// Secret are gone is sent by nobody.
+    /// Secret are gone is sent by nobody: at once if the Secret goes with the claim's namespace, else after ten minutes.
     pub(crate) async fn is_open_elsewhere(
         &self,
         is_such: impl Fn(&Claim) -> bool,
@@ -66,9 +72,11 @@ impl Intents {
             Err(error) => return Err(error),
         };
         let nodes = u32::try_from(leases.len()).unwrap_or(u32::MAX);
+        // What was noted of requests long ago says nothing now.
+        self.state().missing.retain(|_, since| since.elapsed() < NOTED);
         for lease in leases {
             let name = lease.metadata.name.clone().unwrap_or_default();
-            let Some(node) = place.other_node(&name) else { continue };
+            let Some((node, _)) = place.other_node(&name) else { continue };
             let texts = intents_of(lease);
             let owners = texts.values().filter_map(|text| owner_of(text, &self.scope).ok());
             let such: Vec<Owner> = owners.filter(|owner| is_such(&owner.claim)).collect();
@@ -122,10 +130,17 @@ impl Intents {
         if live.is_some_and(|live| claim.uid == live.meta().uid.clone().into()) {
             return Ok(false);
         }
-        match self.objects.exists::<WireSecret>(&secret.namespace, &secret.name).await {
-            Ok(is_there) => Ok(!is_there),
-            Err(error) if api::is(&error, 403) => Ok(false),
-            Err(error) => Err(error),
+        let is_there = match self.objects.exists::<WireSecret>(&secret.namespace, &secret.name).await {
+            Ok(is_there) => is_there,
+            Err(error) if api::is(&error, 403) => true,
+            Err(error) => return Err(error),
+        };
+        let missing = &mut self.state().missing;
+        if is_there {
+            missing.remove(&claim.uid);
+            return Ok(false);
         }
+        let since = *missing.entry(claim.uid.clone()).or_insert_with(Instant::now);
+        Ok(*secret.namespace == *claim.namespace() || since.elapsed() >= MISSING)
     }
 }

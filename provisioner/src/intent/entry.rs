@@ -115,7 +115,7 @@ pub(crate) fn to_text(
     sent: &Sent,
     list: impl FnOnce(&Arc<[Term]>) -> Option<Listed>,
 ) -> Result<(String, Option<Listed>), EntryError> {
-    let Sent { claim, class, prepared } = sent;
+    let Sent { claim, class, prepared, .. } = sent;
     let listed =
         prepared.placement.as_ref().and_then(|placement| Some((list(placement.terms())?, placement)));
     let placed = listed.as_ref().map(|(listed, placement)| Placed {
@@ -160,7 +160,7 @@ pub(crate) fn from_text(text: &str, terms: Option<&Arc<[Term]>>, scope: &Scope) 
         secrets: secrets_of(&entry.secrets),
         migrated: entry.migrated,
     };
-    Ok(Sent { claim: claim.into(), class: class.into(), prepared: prepared.into() })
+    Ok(Sent { claim: claim.into(), class: class.into(), prepared: prepared.into(), is_adopted: true })
 }
 
 /// Whose a request is.

@@ -19,7 +19,7 @@ use super::entry::to_text;
 use super::origin::body;
 use super::place::Place;
 use super::rest::Rest;
-use super::state::{State, Step, Told};
+use super::state::{First, State, Step, Told};
 use crate::claim::background::Sent;
 use crate::claim::error::ProvisionError;
 
@@ -60,8 +60,10 @@ impl Intents {
     /// No intents yet. Without a place, none are ever written down.
     pub(crate) fn new(place: Option<Place>, objects: Objects, scope: Arc<Scope>) -> Self {
         let rest = if place.is_some() { Rest::default() } else { Rest::Nothing };
+        let is_of_node = place.as_ref().is_some_and(|place| place.shared.is_some());
+        let first = if is_of_node { First::Goes(Instant::now()) } else { First::Stays };
         let mut state = State::default();
-        state.rest = rest;
+        (state.rest, state.first) = (rest, first);
         Self { place, objects, scope, state: state.into(), changed: Notify::new() }
     }
 
@@ -109,6 +111,13 @@ impl Intents {
         }
     }
 
+    /// Where this request is written down: namespace and name of the Lease, and the annotation.
+    pub(crate) fn written_at(&self, claim: &Uid, class: &Uid) -> Option<(String, String)> {
+        let place = self.place.as_ref()?;
+        let (page, annotation) = self.state().book.find(claim, class)?;
+        Some((format!("{}/{}", place.namespace, place.lease(page)), annotation))
+    }
+
     /// Writes what has to be written, and reads what could not be read yet; never ends. `adopt` is given requests that an
     /// earlier leader or somebody else has written down. A Lease that is slow to be written holds up no other.
     pub(crate) async fn run(&self, adopt: impl Fn(Sent)) {
@@ -123,8 +132,9 @@ impl Intents {
             let rests = |page| !round.busy.contains(&page) && !round.clean.contains(&page);
             let is_due = self.state().due().into_iter().any(rests);
             clean_at = is_due.then(|| clean_at.unwrap_or_else(|| Instant::now() + LEISURE));
+            let deletes_at = self.state().deletes_at();
             let at_leisure = async {
-                match clean_at {
+                match clean_at.or(deletes_at) {
                     Some(at) => sleep_until(at).await,
                     None => std::future::pending().await,
                 }
@@ -154,6 +164,13 @@ impl Intents {
         let perform = async |step| {
             self.perform(Vec::new(), step, &|_| {}).await;
         };
+        {
+            let mut state = self.state();
+            state.may_delete();
+            if matches!(state.first, First::Goes(_)) {
+                state.first = First::GoesNow;
+            }
+        }
         loop {
             let last = self.state().last();
             let Some(last) = last else { break };
@@ -224,6 +241,7 @@ impl Intents {
         match self.objects.delete_unchanged::<Lease>(&place.namespace, &place.lease(page), version).await {
             Ok(()) => {
                 let mut state = self.state();
+                state.may_delete();
                 state.book.deleted(page);
                 state.forget(page);
             }
@@ -233,7 +251,7 @@ impl Intents {
             Err(error) => {
                 base::v!(2, "Cannot delete an empty Lease of intents"; "lease" => place.lease(page), "err" => api::text(&error));
                 let code = api::status(&error).map_or(0, |status| status.code);
-                self.state().keeps |= (400..500).contains(&code) && code != 429;
+                self.state().not_deleted(code);
             }
         }
         Ok(())

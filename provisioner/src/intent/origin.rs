@@ -9,7 +9,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kubernetes::lease::Lease;
 use serde_json::{Value, json};
 
-use super::place::Place;
+use super::place::{DRIVER, MANAGED_BY, NODE, Place};
 
 /// The annotation that holds the uid of the Lease that it is on; on one that was written once only, that of the driver's first
 /// Lease. Nobody can choose the uid of a new object, so it is wrong on each copy.
@@ -32,18 +32,21 @@ pub(super) enum Origin {
 
 /// The Lease as it is to be stored. Without a version it is a new one. `uid`: its own, or that of the driver's first Lease.
 pub(super) fn body<'a>(
-    place: &Place,
+    place: &'a Place,
     name: &str,
     mut annotations: BTreeMap<&'a str, &'a str>,
     version: Option<&str>,
     uid: Option<&'a str>,
 ) -> Value {
     annotations.extend(uid.map(|uid| (UID, uid)));
+    annotations.extend(place.node.as_deref().map(|node| (NODE, node)));
+    let (managed_by, us) = MANAGED_BY;
+    let labels = json!({NO_BACKUP: "true", managed_by: us, DRIVER: place.driver_label()});
     let now = Timestamp::now();
     json!({
         "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
         "metadata": {
-            "name": name, "namespace": place.namespace, "annotations": annotations, "labels": {NO_BACKUP: "true"},
+            "name": name, "namespace": place.namespace, "annotations": annotations, "labels": labels,
             "resourceVersion": version,
         },
         "spec": {"renewTime": format!("{now:.6}")},
@@ -112,11 +115,16 @@ mod tests {
     }
 
     #[test]
-    fn stored_lease_names_itself_and_is_left_out_of_backups() {
-        let place = Place::new("ns".into(), "driver", None);
+    fn stored_lease_says_whose_it_is_and_stays_out_of_backups() {
+        let place = Place::new("ns".into(), "csi.example", Some("node-1"));
         let mut stored = body(&place, "n", BTreeMap::from([("a", "b")]), Some("7"), Some("me"));
         stored["metadata"]["uid"] = json!("me");
-        assert_eq!(stored["metadata"]["labels"], json!({"velero.io/exclude-from-backup": "true"}));
+        let labels = json!({
+            "velero.io/exclude-from-backup": "true", "app.kubernetes.io/managed-by": "mooring-csi-provisioner",
+            "mooring.dev/driver": "csi.example",
+        });
+        assert_eq!(stored["metadata"]["labels"], labels);
+        assert_eq!(stored["metadata"]["annotations"]["mooring.dev/node"], "node-1");
         assert_eq!(stored["metadata"]["resourceVersion"], "7");
         let stored: Lease = serde_json::from_value(stored).unwrap();
         assert_eq!(origin_of(&stored, None, Timestamp::now()), Origin::Here);

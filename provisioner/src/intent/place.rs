@@ -11,17 +11,36 @@ pub struct Place {
     pub name: String,
     /// The same without the node, if there is a provisioner on each node.
     pub shared: Option<String>,
+    /// The driver's name.
+    pub driver: String,
+    /// The node, if there is a provisioner on each.
+    pub node: Option<String>,
 }
+
+/// Labels that say whose a Lease is, for `kubectl get leases --selector`.
+pub(super) const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "mooring-csi-provisioner");
+pub(super) const DRIVER: &str = "mooring.dev/driver";
+/// The annotation with the node's name, which may be too long for a label.
+pub(super) const NODE: &str = "mooring.dev/node";
 
 impl Place {
     /// The Leases of a driver's provisioner, or of the one on this node: provisioners on nodes work side by side, and each has
     /// its own.
-    pub(crate) fn new(namespace: String, driver: &str, node: Option<&str>) -> Self {
+    pub fn new(namespace: String, driver: &str, node: Option<&str>) -> Self {
         let all = format!("mooring-intents-{}", sanitize_driver_name(driver).to_lowercase());
-        match node {
-            None => Self { namespace, name: all, shared: None },
-            Some(node) => Self { namespace, name: format!("{all}-{node}"), shared: Some(all) },
-        }
+        let (name, shared) = match node {
+            None => (all, None),
+            Some(node) => (format!("{all}-{node}"), Some(all)),
+        };
+        Self { namespace, name, shared, driver: driver.to_owned(), node: node.map(str::to_owned) }
+    }
+
+    /// The driver's name as the value of a label. The names of CSI drivers fit; what does not is cut and replaced.
+    pub(super) fn driver_label(&self) -> String {
+        let fits = |one: char| one.is_ascii_alphanumeric() || matches!(one, '-' | '_' | '.');
+        let text: String =
+            self.driver.chars().map(|one| if fits(one) { one } else { '-' }).take(63).collect();
+        text.trim_matches(|one: char| !one.is_ascii_alphanumeric()).to_owned()
     }
 
     /// The number of the Lease of this name, if it is one of these.
@@ -30,16 +49,18 @@ impl Place {
         (self.lease(page) == name).then_some(page)
     }
 
-    /// The node whose provisioner has the Lease of this name, if it is one of another node's.
-    pub(super) fn other_node<'a>(&self, name: &'a str) -> Option<&'a str> {
+    /// The node whose provisioner has the Lease of this name, if it is one of another node's, and the Lease's number.
+    pub(super) fn other_node<'a>(&self, name: &'a str) -> Option<(&'a str, usize)> {
         let rest = name.strip_prefix(self.shared.as_deref()?)?.strip_prefix('-')?;
         let (node, page) = rest.rsplit_once('-')?;
-        (page.parse::<usize>().is_ok() && self.page(name).is_none()).then_some(node)
+        let page = page.parse().ok()?;
+        self.page(name).is_none().then_some((node, page))
     }
 
     /// The place of a provisioner for all nodes, if this is that of one node's.
     pub(super) fn of_all(&self) -> Option<Place> {
-        Some(Self { namespace: self.namespace.clone(), name: self.shared.clone()?, shared: None })
+        let Self { namespace, shared, driver, .. } = self.clone();
+        Some(Self { namespace, name: shared?, shared: None, driver, node: None })
     }
 
     /// Whether a node's provisioner may have the Lease of this name, if this is the place of one for all nodes.
@@ -60,12 +81,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn label_of_any_driver_name_is_valid() {
+        let long = format!("a{}b", "x.".repeat(40));
+        for (name, expected) in [
+            ("rbd.csi.ceph.com", "rbd.csi.ceph.com"),
+            ("a/b c_d", "a-b-c_d"),
+            (".a-", "a"),
+            ("...", ""),
+            (&long, "ax.x.x.x.x.x.x.x.x.x.x.x.x.x.x.x.x.x.x.x.x.x.x.x.x.x.x.x.x.x.x"),
+        ] {
+            let label = Place::new("ns".into(), name, None).driver_label();
+            assert_eq!(label, expected);
+            assert!(label.len() <= 63, "{label}");
+        }
+    }
+
+    #[test]
     fn provisioner_of_each_node_has_leases_of_its_own() {
         let lease = |node| Place::new("ns".into(), "Hostpath.csi.k8s.io", node).lease(2);
         assert_eq!(lease(None), "mooring-intents-hostpath-csi-k8s-io-2");
-        let other =
-            |name| Place::new("ns".into(), "driver", Some("node-1")).other_node(name).map(str::to_owned);
-        assert_eq!(other("mooring-intents-driver-node-2.example-12").as_deref(), Some("node-2.example"));
+        let own = Place::new("ns".into(), "driver", Some("node-1"));
+        let other = |name| own.other_node(name);
+        assert_eq!(other("mooring-intents-driver-node-2.example-12"), Some(("node-2.example", 12)));
         for own in
             ["mooring-intents-driver-node-1-0", "mooring-intents-driver-0", "mooring-intents-else-node-2-0"]
         {

@@ -3,9 +3,18 @@
 use std::time::Duration;
 
 use kubernetes::api;
+use kubernetes::permission::Need;
 use tokio::time::Instant;
 
 use super::log::Intents;
+
+/// What intents need, in the namespace of leader election.
+const NEED: Need = Need {
+    group: "coordination.k8s.io",
+    resource: "leases",
+    verbs: &["get", "list", "create", "update", "delete"],
+    namespaced: true,
+};
 
 /// How long no intents are written after the API server has refused one.
 const REFUSED: Duration = Duration::from_secs(60);
@@ -24,6 +33,23 @@ enum Answer {
     Fails,
     /// The next attempt may go well.
     Passes,
+}
+
+/// What an operator can do about this code.
+fn remedy(code: u16) -> String {
+    match code {
+        // An admission policy or webhook answers so too; the error names it.
+        403 => format!(
+            "add to the role of the service account in this namespace: {{apiGroups: [\"{}\"], resources: [\"{}\"], verbs: {:?}}}; or let the admission policy that err names pass the Leases mooring-intents-*",
+            NEED.group, NEED.resource, NEED.verbs
+        ),
+        // The usual answer of a ValidatingAdmissionPolicy.
+        422 => "let the admission policy that err names pass the Leases mooring-intents-*, which may have 200,000 bytes".to_owned(),
+        413 => "let pass Leases of 200,000 bytes: a proxy, which err may name, refuses them".to_owned(),
+        500.. => "mend what err names: an admission webhook that fails, or the API server".to_owned(),
+        _ => "let csi-provisioner get, create and update the Leases mooring-intents-*: see what err says"
+            .to_owned(),
+    }
 }
 
 /// What the answer with this code says.
@@ -78,8 +104,9 @@ impl Intents {
         let until = Some(Instant::now() + REFUSED);
         (state.off_until, state.read_at) = (until, until);
         if !std::mem::replace(&mut state.told, true) {
-            base::warn!("Requests are not written down before they are sent: if a claim is deleted while its volume is being made and this process dies, the volume leaks";
-                "needs" => "get, create and update on leases", "namespace" => self.place.as_ref().map(|place| place.namespace.clone()).unwrap_or_default(), "err" => api::text(error));
+            let code = api::status(error).map_or(0, |status| status.code);
+            base::warn!("Requests are not written down before they are sent: if a claim is deleted while its volume is being made and this process dies, the volume leaks. To mend it: see remedy. To accept such leaks and silence this line: --volume-intents=false";
+                "remedy" => remedy(code), "namespace" => self.place.as_ref().map(|place| place.namespace.clone()).unwrap_or_default(), "err" => api::text(error));
         }
     }
 }
@@ -87,6 +114,19 @@ impl Intents {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn remedy_names_what_may_have_refused() {
+        for (code, part) in [
+            (403, "\"delete\"]}"),
+            (403, "admission policy"),
+            (413, "200,000 bytes"),
+            (422, "let the admission policy that err names pass the Leases mooring-intents-*"),
+        ] {
+            assert!(remedy(code).contains(part), "{code}: {}", remedy(code));
+        }
+        assert!(!remedy(403).contains("watch"), "that is for leader election");
+    }
 
     #[test]
     fn refusals_are_told_from_what_passes() {

@@ -1,14 +1,22 @@
 //! What is known of the Leases, and who waits for which.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
 use kubernetes::lease::Lease;
+use kubernetes::object::Uid;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::book::{Book, Write};
 use super::rest::Rest;
 use super::terms::Last;
+
+/// So long the first Lease of a node stays when it is empty: a Lease that is made anew costs two writes more.
+const STAYS: Duration = Duration::from_secs(24 * 3600);
+/// About so long no Lease is deleted after the API server has failed at that: twice as long each time.
+const FAILED: Duration = Duration::from_secs(5);
+const FAILED_LONG: Duration = Duration::from_secs(3600);
 
 pub(super) type Told = oneshot::Sender<Result<(), String>>;
 
@@ -33,10 +41,30 @@ pub(super) struct State {
     pub(super) told: bool,
     /// Since when which other node has been without the driver, as far as we have looked, and the CSINode's version.
     pub(super) absent: HashMap<String, (String, Instant)>,
+    /// Since when the Secret is missing that another node's request needs, as far as we have looked, by the claim's uid.
+    pub(super) missing: HashMap<Uid, Instant>,
     /// Whether Leases may not be deleted here.
     pub(super) keeps: bool,
+    /// Until then no Lease is deleted: the API server has failed at it.
+    keeps_until: Option<Instant>,
+    /// How often it has failed at it since it did not.
+    failed: u32,
+    /// Whether the first Lease goes too when all are empty, and when.
+    pub(super) first: First,
     /// Whether it was logged that we may not look at nodes.
     pub(super) told_nodes: bool,
+}
+
+/// What becomes of the first Lease when all are empty.
+#[derive(Default, Clone, Copy)]
+pub(super) enum First {
+    /// It stays, to be used again.
+    #[default]
+    Stays,
+    /// There is one for each node that ever was: it goes, [`STAYS`] after it was written or read.
+    Goes(Instant),
+    /// The process stops: it goes now.
+    GoesNow,
 }
 
 /// A Lease, as we know it.
@@ -62,7 +90,52 @@ impl State {
 
     /// From this number on Leases are empty, and are deleted.
     pub(super) fn tail(&self) -> usize {
-        if self.keeps { usize::MAX } else { self.book.tail() }
+        match self.book.tail() {
+            _ if self.keeps || self.keeps_until.is_some_and(|until| Instant::now() < until) => usize::MAX,
+            0 if !self.first_goes() => 1,
+            tail => tail,
+        }
+    }
+
+    /// Others may bear the uid of the first Lease: all must have been read.
+    fn first_goes(&self) -> bool {
+        let is_time = match self.first {
+            First::Stays => false,
+            First::Goes(used) => used.elapsed() >= STAYS,
+            First::GoesNow => true,
+        };
+        is_time && self.rest == Rest::Nothing
+    }
+
+    /// When the last Lease is to be deleted, if nothing happens until then.
+    pub(super) fn deletes_at(&self) -> Option<Instant> {
+        let last = *self.leases.keys().next_back()?;
+        let at = match (last, self.first) {
+            (0, First::Goes(used)) => used + STAYS,
+            (0, First::Stays | First::GoesNow) => return None,
+            _ => self.keeps_until?,
+        };
+        let at = self.keeps_until.map_or(at, |until| until.max(at));
+        let is_empty = !self.keeps && self.book.tail() <= last;
+        Some(at).filter(|at| is_empty && *at > Instant::now())
+    }
+
+    /// The next deletion may go well.
+    pub(super) fn may_delete(&mut self) {
+        (self.keeps_until, self.failed) = (None, 0);
+    }
+
+    /// A Lease could not be deleted. `code`: of the API server's answer.
+    pub(super) fn not_deleted(&mut self, code: u16) {
+        match code {
+            429 => {}
+            400..500 => self.keeps = true,
+            _ => {
+                let pause = FAILED.saturating_mul(2_u32.saturating_pow(self.failed)).min(FAILED_LONG);
+                self.failed = self.failed.saturating_add(1);
+                self.keeps_until = Some(Instant::now() + pause.mul_f64(0.5 + fastrand::f64()));
+            }
+        }
     }
 
     /// The last Lease that there is, if it is to be deleted.
@@ -98,6 +171,9 @@ impl State {
         let metadata = &lease.metadata;
         let version = metadata.resource_version.clone().unwrap_or_default();
         self.leases.insert(page, Known { version, uid: metadata.uid.clone() });
+        if let First::Goes(used) = &mut self.first {
+            *used = Instant::now();
+        }
     }
 
     /// There is no Lease of this number.

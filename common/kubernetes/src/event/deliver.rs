@@ -61,11 +61,11 @@ fn prepare(correlator: &mut Correlator, fate: Fate, source: &str, event: Event) 
         if event.object.namespace.is_empty() { "default" } else { &event.object.namespace }.to_owned();
     let (message, name, count, patch) = match fate {
         Fate::Drop => return None,
-        Fate::Create { message, ticket } => {
+        Fate::Create { message, count, ticket } => {
             let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
             let name = format!("{}.{nanos:x}", event.object.name);
             correlator.written(ticket, &name);
-            (message, name, 1, None)
+            (message, name, count, None)
         }
         Fate::Count { message, name, count, .. } => {
             let patch = json!({"count": count, "lastTimestamp": now(), "message": message});

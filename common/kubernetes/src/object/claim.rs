@@ -114,6 +114,13 @@ struct Resources {
     requests: BTreeMap<String, Box<str>>,
 }
 
+impl WireClaim {
+    /// Whether the claim names a volume.
+    pub fn has_volume(&self) -> bool {
+        !self.spec.volume_name.is_empty()
+    }
+}
+
 wire!(WireClaim, "", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", NamespaceResourceScope);
 
 impl Object for Claim {

@@ -72,6 +72,19 @@ impl Prepared {
     }
 }
 
+/// What the claim's volume may be filled from, given what was read of its source; `None` for an empty volume.
+///
+/// # Errors
+/// It may not be filled from what the claim names.
+pub(crate) fn source_of(
+    config: &Config,
+    claim: &Claim,
+    bytes: i64,
+    found: &Found,
+) -> Result<Option<v1::VolumeContentSource>, SourceError> {
+    content_source(config, claim, bytes, asked(config, claim)?.as_ref(), found)
+}
+
 /// Builds the request. `found` is what was read of the claim's source. The first part that refuses decides the error.
 pub(crate) fn prepare(
     config: &Config,

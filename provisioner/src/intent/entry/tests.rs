@@ -14,7 +14,7 @@ fn sent(spec: Value, parameters: &[(&str, &str)]) -> Sent {
         parameters.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     let prepared =
         prepare(&config(), &claim, &class, "pvc-1".into(), &Known::default(), &Found::default()).unwrap();
-    Sent { claim: claim.into(), class: class.into(), prepared: prepared.into() }
+    Sent { claim: claim.into(), class: class.into(), prepared: prepared.into(), is_adopted: false }
 }
 
 /// Written and read again.

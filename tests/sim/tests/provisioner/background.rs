@@ -5,6 +5,7 @@ use std::time::Duration;
 use csi::v1::CreateVolumeRequest;
 use serde_json::{Value, json};
 use sim::{Reply, World};
+use tonic::Code;
 
 use crate::harness::{LIMIT, bound, calls, claim, class, events, no_volumes, sidecar};
 
@@ -87,14 +88,46 @@ async fn refusal_of_the_new_class_is_told_and_settles_only_itself() {
     assert!(said.iter().any(|event| event.contains("code = AlreadyExists")), "{said:?}");
 }
 
+/// Parameters that name this Secret.
+fn place(name: &str) -> Value {
+    json!({
+        "csi.storage.k8s.io/provisioner-secret-name": name,
+        "csi.storage.k8s.io/provisioner-secret-namespace": "default",
+    })
+}
+
+/// Both calls have no answer, so both requests are open. Then the Secret of one of them is deleted.
+#[tokio::test(start_paused = true)]
+async fn request_without_its_secret_holds_up_no_other() {
+    for (lost, claim_stays) in [("old", true), ("old", false), ("new", false)] {
+        let world = World::default();
+        world.api.put(with_parameters(place("old")));
+        for name in ["old", "new"] {
+            world.api.put(sim::objects::secret("default", name, json!({"token": "b25l"})));
+        }
+        world.api.put(claim("data"));
+        world.driver.script("CreateVolume", [Reply::LostReply, Reply::error(Code::Aborted, "busy")]);
+        let binder = world.binder();
+        let _running = world.run(Duration::from_secs(1), sidecar);
+        world.api.until("the call", LIMIT, |_| (creates(&world).len() == 1).then_some(())).await;
+        world.api.delete("storageclasses", "fast");
+        world.api.put(with_parameters(place("new")));
+        world.api.until("the other", LIMIT, |_| (creates(&world).len() == 2).then_some(())).await;
+        world.api.delete("secrets", lost);
+        if claim_stays {
+            bound(&world, "data").await;
+            continue;
+        }
+        drop(binder);
+        world.api.delete("persistentvolumeclaims", "data");
+        tokio::time::sleep(Duration::from_secs(1800)).await;
+        assert!(creates(&world).len() > 2, "{lost}: the other request is sent");
+        assert!(world.driver.volumes().is_empty() || world.api.count("persistentvolumes") == 1, "{lost}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn request_sent_again_reads_its_secret_again() {
-    let place = |name: &str| {
-        json!({
-            "csi.storage.k8s.io/provisioner-secret-name": name,
-            "csi.storage.k8s.io/provisioner-secret-namespace": "default",
-        })
-    };
     let secret = |token: &str| {
         json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "key", "namespace": "default"},

@@ -7,7 +7,7 @@ use serde_json::json;
 use sim::{Fault, Reply, World};
 use tonic::Code;
 
-use crate::harness::{LIMIT, bound, calls, claim, class, events, sidecar, writes};
+use crate::harness::{LIMIT, bound, calls, claim, class, events, sidecar, waiting, writes};
 
 fn creates(world: &World) -> usize {
     world.driver.calls_of("CreateVolume").len()
@@ -305,4 +305,27 @@ async fn one_hung_volume_holds_back_no_other() {
         bound(&world, &format!("data-{number}")).await;
     }
     assert!(began.elapsed() < Duration::from_secs(5), "took {:?}", began.elapsed());
+}
+
+/// Each try tells the same. Of each type the Go recorder writes 25 events about an object at once, and then one each five minutes.
+#[tokio::test(start_paused = true)]
+async fn claim_that_fails_all_day_costs_no_more_writes_than_in_go() {
+    let world = World::default();
+    world.api.put(class());
+    world.api.put(waiting("data"));
+    world.driver.always("CreateVolume", Reply::error(Code::Internal, "no"));
+    let _running = world.run(Duration::from_secs(1), sidecar);
+    tokio::time::sleep(Duration::from_secs(24 * 3600)).await;
+    let tries = creates(&world);
+    let requests = world.api.requests();
+    let written = requests.iter().filter(|one| one.resource == "events" && one.is_write());
+    let (written, objects) = (written.count(), world.api.list("events"));
+    assert!((290..=310).contains(&tries), "{tries} tries");
+    assert!(written <= 2 * (25 + 24 * 12), "{written} writes for {tries} tries");
+    assert_eq!(objects.len(), 2, "one of each kind, with a count: {:?}", events(&world));
+    let count = |reason: &str| objects.iter().find(|event| event["reason"] == reason)?["count"].as_u64();
+    for reason in ["Provisioning", "ProvisioningFailed"] {
+        let told = count(reason).unwrap_or_default();
+        assert!(told + 2 >= tries as u64, "{reason}: {told} of {tries}");
+    }
 }

@@ -16,7 +16,7 @@ use translation::Plugins;
 /// Long enough for everything that is tried again at least once.
 pub(crate) const LIMIT: Duration = Duration::from_secs(900);
 /// What the Leases of intents are called.
-pub(crate) const INTENTS: &str = "mooring-intents-driver";
+pub(crate) const INTENTS: &str = "mooring-intents-driver-example";
 pub(crate) const FINALIZER: &str = "external-provisioner.volume.kubernetes.io/finalizer";
 
 pub(crate) fn config() -> Config {
@@ -74,10 +74,7 @@ pub(crate) async fn remembering(world: World) {
 }
 
 pub(crate) fn with_intents() -> Config {
-    Config {
-        intents: Some(Place { namespace: "default".into(), name: INTENTS.into(), shared: None }),
-        ..config()
-    }
+    Config { intents: Some(Place::new("default".into(), DRIVER, None)), ..config() }
 }
 
 /// What is written down at present: the annotations of all Leases.

@@ -8,6 +8,7 @@ mod reading;
 mod refused;
 mod restored;
 mod taken;
+mod without_secret;
 
 use std::time::Duration;
 
@@ -21,8 +22,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
 use crate::harness::{
-    INTENTS, bound, calls, claim, class, events, intents, logged, no_volumes, remembering, sidecar,
-    sidecar_with, waiting, with_intents, writes,
+    INTENTS, bound, calls, claim, class, events, intents, no_volumes, remembering, sidecar, sidecar_with,
+    waiting, with_intents, writes,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -304,33 +305,4 @@ async fn worker_that_panics_in_its_call_forgets_no_request() {
     sleep(600 * SECOND).await;
     assert_eq!(calls(&world), ["CreateVolume Some(Ok)", "DeleteVolume Some(Ok)"]);
     assert_eq!((world.driver.volumes().len(), intents(&world)), (0, vec![]));
-}
-
-/// Its claim and its Secret are gone: it is tried again without end, and told once.
-#[test]
-fn request_whose_secret_is_gone_waits_for_it_and_is_told_once() {
-    let log = logged(async {
-        let world = world();
-        let key = json!({"csi.storage.k8s.io/provisioner-secret-name": "key", "csi.storage.k8s.io/provisioner-secret-namespace": "default"});
-        world.api.put(sim::objects::with(class(), json!({"parameters": key})));
-        let secret = sim::objects::secret("default", "key", json!({"token": "aHVzaA=="}));
-        world.api.put(secret.clone());
-        let _binder = world.binder();
-        let _running = killed_in_the_call(&world).await;
-        world.api.delete("persistentvolumeclaims", "data");
-        world.api.delete("secrets", "key");
-        let before = events(&world).len();
-        sleep(24 * 3600 * SECOND).await;
-        assert_eq!((calls(&world).len(), intents(&world).len()), (1, 1), "it is not forgotten");
-        let told = events(&world).split_off(before);
-        assert_eq!(told.len(), 1, "{told:?}");
-        assert!(told[0].contains("secrets \"key\" not found"), "{told:?}");
-        world.api.put(secret);
-        sleep(5 * SECOND).await;
-        assert_eq!(calls(&world)[1], "CreateVolume Some(Ok)", "at once");
-        no_volumes(&world).await;
-        sleep(60 * SECOND).await;
-        assert_eq!((world.driver.volumes().len(), intents(&world)), (0, vec![]));
-    });
-    assert_eq!(log.matches("Provisioning failed").count(), 1, "{log}");
 }

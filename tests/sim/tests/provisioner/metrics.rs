@@ -7,12 +7,12 @@ use kubernetes::object::Scope;
 use process::Caches;
 use provisioner::{Config, provision};
 use serde_json::json;
-use sim::objects::attachment;
+use sim::objects::{attachment, secret, with};
 use sim::{Reply, World};
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
-use crate::harness::{DRIVER, bound, class, config, released, waiting};
+use crate::harness::{DRIVER, bound, class, config, released, waiting, with_intents};
 
 /// The page after `story`.
 async fn page(world: &World, config: Config, story: impl Future<Output = ()>) -> String {
@@ -104,4 +104,28 @@ async fn queues_are_called_as_upstream_s() {
         |line: &str| line.strip_prefix("workqueue_depth{name=\"")?.split('"').next().map(str::to_owned);
     let names: Vec<String> = page.lines().filter_map(name).collect();
     assert_eq!(names, ["claims", "unsavedpvs", "volumes"]);
+}
+
+/// Its claim and its Secret are gone: nobody waits for the volume, and nothing can be sent for it.
+#[tokio::test(start_paused = true)]
+async fn request_that_waits_for_its_secret_counts_no_failures() {
+    let world = World::default();
+    let _binder = world.binder();
+    let key = json!({"csi.storage.k8s.io/provisioner-secret-name": "key", "csi.storage.k8s.io/provisioner-secret-namespace": "default"});
+    world.api.put(with(class(), json!({"parameters": key})));
+    world.api.put(secret("default", "key", json!({"token": "aHVzaA=="})));
+    world.api.put(waiting("data"));
+    world.driver.script("CreateVolume", [Reply::error(Code::DeadlineExceeded, "slow")]);
+    let page = page(&world, with_intents(), async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        world.api.delete("secrets", "key");
+        world.api.delete("persistentvolumeclaims", "data");
+        tokio::time::sleep(Duration::from_secs(24 * 3600)).await;
+    });
+    let page = page.await;
+    let failed = page.lines().find(|line| line.contains("provision_failed_total{")).unwrap();
+    assert!(
+        failed.ends_with(" 2"),
+        "the call that had no answer, and a try while the claim was there: {failed}"
+    );
 }

@@ -1,5 +1,6 @@
 //! One provisioner on each node (docs/upstream/provisioner.md, "Node deployment").
 
+mod leases;
 mod lost;
 mod sources;
 

@@ -1,5 +1,6 @@
 //! Claims that are filled from a snapshot or another claim (docs/upstream/provisioner.md, "Content sources").
 
+mod adopted;
 mod crashes;
 pub(crate) mod elsewhere;
 pub(crate) mod holding;

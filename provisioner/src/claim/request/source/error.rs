@@ -94,6 +94,9 @@ pub(crate) enum SourceError {
     /// A claim names no class.
     #[error("the source {0} names no StorageClass")]
     NoClass(String),
+    /// The claim's source is another than that of the request.
+    #[error("the volume that an earlier process has asked for is not filled from what the claim names now")]
+    Changed,
     /// The volume would have another mode.
     #[error("the claim's volumeMode {wanted} is not the mode {mode} of the source {object}{}", .remedy)]
     Mode {
@@ -131,6 +134,7 @@ impl SourceError {
             | Self::NotGranted(_)
             | Self::Unreadable(..)
             | Self::Unprotected(..)
+            | Self::Changed
             | Self::Changing(_) => false,
         }
     }
@@ -139,6 +143,19 @@ impl SourceError {
     pub(crate) fn is_about_content(&self) -> bool {
         let names_badly = matches!(self, Self::Kind { .. } | Self::NoName | Self::Name(_) | Self::Gate);
         !names_badly && !matches!(self, Self::ForPopulator(_))
+    }
+
+    /// Whether it says that the claim may not have what a finished volume is filled from. The rest says that nothing can be
+    /// filled from the source at present.
+    pub(crate) fn forbids_a_finished_copy(&self) -> bool {
+        matches!(
+            self,
+            Self::Changed
+                | Self::NotMutual(..)
+                | Self::Foreign { .. }
+                | Self::NotGranted(_)
+                | Self::Mode { .. }
+        )
     }
 
     /// Whether the claim is refused for what it names, as upstream counts it. Anything else leaves things as they were.

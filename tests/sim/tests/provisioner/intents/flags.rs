@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use super::taken::volume_of_another;
 use super::{SECOND, killed_in_the_call, world};
 use crate::harness::{
-    INTENTS, LIMIT, bound, calls, claim, events, intents, logged, move_lease, no_volumes, sidecar_with,
-    waiting, with_intents,
+    DRIVER, INTENTS, LIMIT, bound, calls, claim, events, intents, logged, move_lease, no_volumes,
+    sidecar_with, waiting, with_intents,
 };
 
 /// Runs one process after the other, each with its volume names.
@@ -91,7 +91,7 @@ async fn former_name_that_another_volume_has_is_left_to_that() {
 }
 
 fn of_node() -> Place {
-    Place { namespace: "default".into(), name: format!("{INTENTS}-node-1"), shared: Some(INTENTS.into()) }
+    Place::new("default".into(), DRIVER, Some("node-1"))
 }
 
 /// Somebody has switched --node-deployment on or off.

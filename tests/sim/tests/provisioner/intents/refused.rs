@@ -27,6 +27,10 @@ fn account_without_the_right_provisions_as_upstream_and_says_so() {
         assert_eq!((calls(&world).len(), intents(&world)), (2, vec![]));
     });
     assert_eq!(log.matches("Requests are not written down before they are sent").count(), 1, "{log}");
+    let rule = "verbs: [\\\"get\\\", \\\"list\\\", \\\"create\\\", \\\"update\\\", \\\"delete\\\"]";
+    for remedy in [rule, "namespace=\"default\"", "--volume-intents=false"] {
+        assert!(log.contains(remedy), "{remedy}: {log}");
+    }
 }
 
 /// An admission webhook, a role, a proxy, an admission policy, a limit of sizes.

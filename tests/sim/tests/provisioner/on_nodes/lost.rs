@@ -11,17 +11,13 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::{ON_NODE, on};
-use crate::harness::{INTENTS, bound, calls, events, intents, no_volumes};
+use crate::harness::{DRIVER, bound, calls, events, intents, no_volumes};
 use crate::topology::{SELECTED, late, select, selected};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn config(node: &str) -> Config {
-    let place = Place {
-        namespace: "default".into(),
-        name: format!("{INTENTS}-{node}"),
-        shared: Some(INTENTS.into()),
-    };
+pub(super) fn config(node: &str) -> Config {
+    let place = Place::new("default".into(), DRIVER, Some(node));
     Config { intents: Some(place), ..on(node) }
 }
 

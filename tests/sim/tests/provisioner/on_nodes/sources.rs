@@ -10,18 +10,14 @@ use tokio::time::sleep;
 use tonic::Code;
 
 use super::{ON_NODE, on};
-use crate::harness::{INTENTS, bound, calls, intents, logged};
+use crate::harness::{DRIVER, bound, calls, intents, logged};
 use crate::sources::{PROTECTION, able, begin_clone, cloning, holding, restoring, snapshot};
 use crate::topology::selected;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 fn config(node: &str, remembers: bool) -> Config {
-    let place = Place {
-        namespace: "default".into(),
-        name: format!("{INTENTS}-{node}"),
-        shared: Some(INTENTS.into()),
-    };
+    let place = Place::new("default".into(), DRIVER, Some(node));
     let mut config = Config { intents: Some(place).filter(|_| remembers), ..on("node-1") };
     let node = Box::from(node);
     config.node.as_mut().unwrap().name = node;
@@ -202,12 +198,12 @@ async fn node_that_may_not_list_leases_holds_no_source() {
 /// be there.
 #[tokio::test(start_paused = true)]
 async fn request_that_waits_in_vain_elsewhere_holds_no_source() {
-    for may_look in [true, false] {
-        in_vain(may_look).await;
+    for (may_look, namespace) in [(true, "default"), (false, "default"), (true, "drivers")] {
+        in_vain(may_look, namespace).await;
     }
 }
 
-async fn in_vain(may_look: bool) {
+async fn in_vain(may_look: bool, namespace: &str) {
     let (world, mut running) = nodes(2, true);
     if !may_look {
         let rules = json!([
@@ -217,18 +213,23 @@ async fn in_vain(may_look: bool) {
         world.api.grant_only("node-2", ApiServer::rules(rules).expect("rules"));
     }
     let _binder = world.binder();
-    let key = json!({"csi.storage.k8s.io/provisioner-secret-name": "key", "csi.storage.k8s.io/provisioner-secret-namespace": "default"});
+    let key = json!({"csi.storage.k8s.io/provisioner-secret-name": "key", "csi.storage.k8s.io/provisioner-secret-namespace": namespace});
     world.api.put(with(class(), json!({"parameters": key})));
-    world.api.put(secret("default", "key", json!({"token": "aHVzaA=="})));
+    world.api.put(secret(namespace, "key", json!({"token": "aHVzaA=="})));
     sleep(60 * SECOND).await;
     world.driver.script("CreateVolume", (0..10).map(|_| Reply::error(Code::Aborted, "busy")));
     world.api.put(cloning(selected("data", "node-1")));
     sleep(2 * SECOND).await;
     running.remove(0).stop();
-    world.api.delete("secrets", "key");
+    assert!(world.api.delete("secrets", &format!("{namespace}/key")));
     world.api.delete("persistentvolumeclaims", "data");
     world.api.delete("persistentvolumeclaims", "source");
     let sent = calls(&world).len();
+    if namespace != "default" {
+        sleep(300 * SECOND).await;
+        assert!(is_there(&world, "persistentvolumeclaims", "source"), "the Secret may come back");
+        sleep(900 * SECOND).await;
+    }
     sleep(600 * SECOND).await;
     assert_eq!((calls(&world).len(), intents(&world).len()), (sent, 1), "it is not forgotten");
     assert_eq!(is_there(&world, "persistentvolumeclaims", "source"), !may_look);
