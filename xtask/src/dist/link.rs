@@ -1,8 +1,8 @@
 //! The linker of the build that ships. rustc calls it in place of `cc`; it calls `cc` with what makes executables small in memory:
 //! the order of `ran.txt`, and relocations in few bytes.
 //!
-//! It links with LLVM's linker, which comes with Rust and can order functions. Without it the executable is linked as
-//! usual: it works as well, and needs more memory.
+//! It links with LLVM's linker, which comes with Rust and can order functions. Where that, or `nm`, or a compiler that can call it is missing, the
+//! executable is linked as usual: it works as well, and needs more memory. `dist` says which it is.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,47 +15,60 @@ use crate::tool::root;
 /// The end of the name of the twin that has its symbols, beside each executable.
 pub(super) const WITH_SYMBOLS: &str = "symbols";
 
+/// The end of the name of the file that has its functions in order, beside each executable.
+pub(super) const ORDER: &str = "order";
+
 /// The list of what ran.
 pub(super) fn list() -> PathBuf {
     root().join("xtask/src/dist/ran.txt")
 }
 
-/// Writes the program that rustc takes for a linker: this one, called with `link`.
+/// Writes the program that rustc takes for a linker: this one, called with `link` and the linker that would have been taken.
 ///
 /// # Errors
 /// It cannot be written.
-pub(super) fn program(folder: &Path) -> Result<PathBuf> {
+pub(super) fn program(folder: &Path, linker: &str) -> Result<PathBuf> {
     use std::os::unix::fs::PermissionsExt as _;
     let this = std::env::current_exe().context("this executable has no path")?;
     let file = folder.join("ordered-cc");
     std::fs::create_dir_all(folder)
-        .and_then(|()| std::fs::write(&file, script(&this)))
+        .and_then(|()| std::fs::write(&file, script(&this, linker)))
         .context("target folder")?;
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).context("target folder")?;
     Ok(file)
 }
 
-fn script(this: &Path) -> String {
-    let quoted = this.display().to_string().replace('\'', r"'\''");
-    format!("#!/bin/sh\nexec '{quoted}' link \"$@\"\n")
+fn script(this: &Path, linker: &str) -> String {
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
+    format!("#!/bin/sh\nexec {} link {} \"$@\"\n", quoted(&this.display().to_string()), quoted(linker))
 }
 
-/// Links as rustc asks, with the functions in order; and once more with the symbols.
+/// Links as rustc asks, with the functions in order; and once more with the symbols. The first of the words is the linker.
 ///
 /// # Errors
 /// The linker fails; its own message is printed already.
-pub(crate) fn run(arguments: &[&str]) -> Result<()> {
-    let Some(lld) = lld().filter(|lld| lld.is_dir()) else {
-        eprintln!("this toolchain has no LLVM linker: the functions stay in the order of the compiler");
-        return cc(arguments, &[]);
-    };
+pub(crate) fn run(words: &[&str]) -> Result<()> {
+    let (linker, arguments) = words.split_first().context("no linker is named")?;
     let output =
         arguments.iter().skip_while(|word| **word != "-o").nth(1).context("no -o in a linker's arguments")?;
-    let order = format!("{output}.order");
-    let ran = Ran::read(&std::fs::read_to_string(list()).unwrap_or_default());
+    let order = format!("{output}.{ORDER}");
+    match in_order(linker, arguments, output, &order) {
+        Ok(()) => Ok(()),
+        Err(why) => {
+            eprintln!("not in order: {why:#}");
+            // It would say otherwise.
+            let _ = std::fs::remove_file(&order);
+            call(linker, arguments, &[])
+        }
+    }
+}
+
+fn in_order(linker: &str, arguments: &[&str], output: &str, order: &str) -> Result<()> {
+    let lld = lld().filter(|lld| lld.is_dir()).context("this toolchain has no LLVM linker")?;
+    let ran = Ran::read(&std::fs::read_to_string(list()).context("no list of what runs")?);
     let symbols = symbols(arguments)?;
     let ordered = ran.order(symbols.iter().map(String::as_str));
-    std::fs::write(&order, ordered.join("\n")).with_context(|| format!("cannot write {order}"))?;
+    std::fs::write(order, ordered.join("\n")).with_context(|| format!("cannot write {order}"))?;
     let mut more = vec![
         "-fuse-ld=lld".to_owned(),
         format!("-B{}", lld.display()),
@@ -63,17 +76,17 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
         format!("-Wl,--symbol-ordering-file={order}"),
         "-Wl,--no-warn-symbol-ordering".to_owned(),
     ];
-    cc(arguments, &more)?;
+    call(linker, arguments, &more)?;
     // The last output wins.
     more.extend(["-o".to_owned(), format!("{output}.{WITH_SYMBOLS}")]);
     let unstripped: Vec<&str> = arguments.iter().copied().filter(|word| !word.contains("--strip-")).collect();
-    cc(&unstripped, &more)
+    call(linker, &unstripped, &more)
 }
 
-fn cc(arguments: &[&str], more: &[String]) -> Result<()> {
-    let status = Command::new("cc").args(arguments).args(more).status().context("cc cannot run")?;
-    if !status.success() {
-        bail!("cc cannot link (above)");
+fn call(linker: &str, arguments: &[&str], more: &[String]) -> Result<()> {
+    let status = Command::new(linker).args(arguments).args(more).status();
+    if !status.with_context(|| format!("{linker} cannot run"))?.success() {
+        bail!("{linker} cannot link (above)");
     }
     Ok(())
 }
@@ -83,9 +96,14 @@ fn symbols(arguments: &[&str]) -> Result<Vec<String>> {
     let is_code = |word: &&&str| word.ends_with(".o") || word.ends_with(".rlib") || word.ends_with(".a");
     let files = arguments.iter().filter(is_code);
     let mut nm = Command::new("nm");
-    nm.args(["--defined-only", "--quiet", "--format=posix"]).args(files);
+    nm.args(["--defined-only", "--format=posix"]).args(files);
     let said = nm.output().context("nm cannot run; it comes with binutils, as the linker does")?;
-    Ok(functions(&String::from_utf8_lossy(&said.stdout)))
+    // It complains about what is in an archive beside objects, and names the rest all the same.
+    let functions = functions(&String::from_utf8_lossy(&said.stdout));
+    if functions.is_empty() {
+        bail!("nm names no function: {}", String::from_utf8_lossy(&said.stderr).trim());
+    }
+    Ok(functions)
 }
 
 /// The functions of what `nm --format=posix` says: `NAME TYPE …` a line.
@@ -121,6 +139,26 @@ mod tests {
 
     #[test]
     fn the_linker_is_this_program_wherever_it_stands() {
-        assert_eq!(script(Path::new("/a b/it's")), "#!/bin/sh\nexec '/a b/it'\\''s' link \"$@\"\n");
+        assert_eq!(
+            script(Path::new("/a b/it's"), "musl-gcc"),
+            "#!/bin/sh\nexec '/a b/it'\\''s' link 'musl-gcc' \"$@\"\n"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_put_in_order_is_linked_as_usual() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let output = folder.path().join("program");
+        // A linker that knows no LLVM linker and notes what it is asked for.
+        let linker = folder.path().join("linker");
+        let refuses = "#!/bin/sh\ncase \"$*\" in *-fuse-ld*) exit 1;; esac\necho \"$@\" > \"$2\"\n";
+        std::fs::write(&linker, refuses).expect("written");
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&linker, executable).expect("executable");
+        let words = [linker.to_str().expect("text"), "-o", output.to_str().expect("text"), "-static"];
+        run(&words).expect("linked");
+        let said = std::fs::read_to_string(&output).expect("linked");
+        assert_eq!(said.trim(), words[1..].join(" "));
+        assert!(!folder.path().join("program.order").exists(), "it is not in order");
     }
 }

@@ -42,7 +42,11 @@ fn ended(how: Result<()>) -> ExitCode {
 
 fn dist() -> Result<()> {
     for file in built()? {
-        println!("{}", weighed(&file)?);
+        let order = match build::in_order(&file) {
+            0 => "not in order: it needs more memory".to_owned(),
+            functions => format!("{functions} functions in order"),
+        };
+        println!("{}  {order}", weighed(&file)?);
     }
     Ok(())
 }

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 use cluster::built::cargo;
@@ -32,6 +33,10 @@ const TRAININGS: &[(&str, &[&[&str]])] = &[
 /// # Errors
 /// Something does not build or run.
 pub(crate) fn run() -> Result<()> {
+    let asked = Command::new("valgrind").arg("--version").output();
+    if !asked.is_ok_and(|asked| asked.status.success()) {
+        bail!("valgrind is missing, which notes what runs: install it (apt-get install valgrind)");
+    }
     let executables = built()?;
     let driver =
         executables.iter().find(|file| file.ends_with("mooring-driver")).context("no driver is built")?;
@@ -106,7 +111,7 @@ fn all(folder: &Path) -> Result<Vec<String>> {
         }
     }
     if ran.is_empty() {
-        bail!("valgrind noted no function: is it installed?");
+        bail!("valgrind noted no function");
     }
     Ok(ran.into_iter().collect())
 }
