@@ -248,11 +248,7 @@ impl Intents {
             Err(error) if api::is(&error, 409) => {
                 self.read_again(page).await?.into_iter().for_each(adopt);
             }
-            Err(error) => {
-                base::v!(2, "Cannot delete an empty Lease of intents"; "lease" => place.lease(page), "err" => api::text(&error));
-                let code = api::status(&error).map_or(0, |status| status.code);
-                self.state().not_deleted(code);
-            }
+            Err(error) => self.not_deleted(&place.lease(page), &error),
         }
         Ok(())
     }

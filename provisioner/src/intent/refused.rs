@@ -64,6 +64,13 @@ fn answer(code: u16) -> Answer {
 }
 
 impl Intents {
+    /// An empty Lease could not be deleted. Only a refusal says that none ever can; that it is not there (404) is no refusal.
+    pub(super) fn not_deleted(&self, lease: &str, error: &api::Error) {
+        base::v!(2, "Cannot delete an empty Lease of intents"; "lease" => lease, "err" => api::text(error));
+        let code = api::status(error).map_or(0, |status| status.code);
+        self.state().not_deleted(code != 404 && answer(code) == Answer::Refused);
+    }
+
     /// Whether the error means that intents cannot be kept here. Then none are written down for a while.
     pub(super) fn gives_up(&self, error: &api::Error) -> bool {
         let Some(status) = api::status(error) else { return false };

@@ -125,16 +125,14 @@ impl State {
         (self.keeps_until, self.failed) = (None, 0);
     }
 
-    /// A Lease could not be deleted. `code`: of the API server's answer.
-    pub(super) fn not_deleted(&mut self, code: u16) {
-        match code {
-            429 => {}
-            400..500 => self.keeps = true,
-            _ => {
-                let pause = FAILED.saturating_mul(2_u32.saturating_pow(self.failed)).min(FAILED_LONG);
-                self.failed = self.failed.saturating_add(1);
-                self.keeps_until = Some(Instant::now() + pause.mul_f64(0.5 + fastrand::f64()));
-            }
+    /// A Lease could not be deleted. `refused`: none ever can.
+    pub(super) fn not_deleted(&mut self, refused: bool) {
+        if refused {
+            self.keeps = true;
+        } else {
+            let pause = FAILED.saturating_mul(2_u32.saturating_pow(self.failed)).min(FAILED_LONG);
+            self.failed = self.failed.saturating_add(1);
+            self.keeps_until = Some(Instant::now() + pause.mul_f64(0.5 + fastrand::f64()));
         }
     }
 

@@ -1,5 +1,7 @@
 //! A request that an earlier process has sent names a source. The source is checked anew before the volume is handed out.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base::leadership::Leadership;
@@ -9,7 +11,7 @@ use sim::{ApiServer, Fault, Reply, Running, World};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::{able, begin_clone, cloning, failed_with, from_snapshot, restoring, sent, snapshot};
+use super::{able, begin_clone, cloning, elsewhere, failed_with, from_snapshot, restoring, sent, snapshot};
 use crate::harness::{DRIVER, bound, claim, intents, sidecar_with, with_intents};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -210,4 +212,37 @@ async fn volume_of_a_claim_that_is_gone_is_deleted_unchecked() {
     world.api.delete("volumesnapshotcontents", "content");
     sleep(600 * SECOND).await;
     assert_eq!((sent(&world).len(), filled(&world), intents(&world)), (2, 0, vec![]));
+}
+
+/// The gate is off when the process comes back, and the grant is gone.
+#[tokio::test(start_paused = true)]
+async fn copy_from_a_namespace_that_is_out_now_is_withdrawn() {
+    let world = World::default();
+    world.api.put(class());
+    elsewhere::put_snapshot(&world);
+    world.api.put(elsewhere::grant("snapshot.storage.k8s.io", "VolumeSnapshot"));
+    let _binder = world.binder();
+    world.driver.script("CreateVolume", [Reply::Ok.after(5 * SECOND)]);
+    world.api.put(elsewhere::restoring(claim("data")));
+    let gate = Arc::new(AtomicBool::new(true));
+    let running = world.run(20 * SECOND, {
+        let gate = gate.clone();
+        move |world| {
+            let gate = gate.load(Ordering::Relaxed);
+            async move {
+                let mut config = with_intents();
+                able(&mut config);
+                config.cross_namespace = gate;
+                sidecar_with(world, config, Leadership::always(), CancellationToken::new()).await;
+            }
+        }
+    });
+    sleep(2 * SECOND).await;
+    running.kill();
+    gate.store(false, Ordering::Relaxed);
+    world.api.delete("referencegrants", &format!("{}/grant", elsewhere::THERE));
+    sleep(600 * SECOND).await;
+    assert_eq!((sent(&world).len(), filled(&world), intents(&world)), (2, 0, vec![]));
+    let data = world.api.get("persistentvolumeclaims", "data").unwrap();
+    assert_eq!(data["spec"]["volumeName"], Value::Null);
 }

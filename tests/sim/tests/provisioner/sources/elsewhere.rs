@@ -12,7 +12,7 @@ use super::holding::HOLD;
 use super::{PROTECTION, able, failed_with, from_snapshot, from_volume, sent, snapshot, stock};
 use crate::harness::{PROVISIONER, bound, calls, claim, events, waiting};
 
-const THERE: &str = "theirs";
+pub(super) const THERE: &str = "theirs";
 
 pub(super) fn across(config: &mut Config) {
     able(config);
