@@ -129,14 +129,22 @@ impl Claims {
         if request.volume_content_source.is_none() || namespace == claim.meta.namespace() {
             return Ok(());
         }
-        let read = self.seat.objects.list::<WireGrant>(namespace).await;
-        let unreadable =
-            |error| ProvisionError::Grants { namespace: namespace.to_owned(), reason: api::text(&error) };
-        let (grants, version) = read.map_err(unreadable)?;
-        if may_refer(claim, &asked, &grants) {
-            return Ok(());
+        match self.seat.objects.list::<WireGrant>(namespace).await {
+            Ok((grants, _)) if may_refer(claim, &asked, &grants) => return Ok(()),
+            Ok((_, version)) => {
+                self.wait_for(claim, &[Seen::new(Kind::Grant, Key::new(namespace, ""), Some(version))])
+            }
+            // Nobody gets the volume of a claim that is gone, and nothing is granted where grants are not to be had.
+            Err(error)
+                if (api::is(&error, 403) || api::is(&error, 404))
+                    && self.waiting(&claim.meta.key).is_none() => {}
+            Err(error) => {
+                return Err(ProvisionError::Grants {
+                    namespace: namespace.to_owned(),
+                    reason: api::text(&error),
+                });
+            }
         }
-        self.wait_for(claim, &[Seen::new(Kind::Grant, Key::new(namespace, ""), Some(version))]);
         self.withdraw(sent, request, made, SourceError::NotGranted(asked.text())).await
     }
 

@@ -145,12 +145,13 @@ impl SourceError {
         !names_badly && !matches!(self, Self::ForPopulator(_))
     }
 
-    /// Whether it says that the claim may not have what a finished volume is filled from. The rest says that nothing can be
-    /// filled from the source at present.
+    /// Whether it says that the claim may not have what a finished volume is filled from: also where sources of other namespaces are
+    /// not allowed any more. The rest says that nothing can be filled from the source at present.
     pub(crate) fn forbids_a_finished_copy(&self) -> bool {
         matches!(
             self,
             Self::Changed
+                | Self::Gate
                 | Self::NotMutual(..)
                 | Self::Foreign { .. }
                 | Self::NotGranted(_)

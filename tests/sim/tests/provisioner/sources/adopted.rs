@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::{able, begin_clone, cloning, elsewhere, failed_with, from_snapshot, restoring, sent, snapshot};
-use crate::harness::{DRIVER, bound, claim, intents, sidecar_with, with_intents};
+use crate::harness::{DRIVER, bound, calls, claim, intents, sidecar_with, with_intents};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -218,8 +218,7 @@ async fn volume_of_a_claim_that_is_gone_is_deleted_unchecked() {
 #[tokio::test(start_paused = true)]
 async fn copy_from_a_namespace_that_is_out_now_is_withdrawn() {
     let world = World::default();
-    world.api.put(class());
-    elsewhere::put_snapshot(&world);
+    elsewhere::sources(&world);
     world.api.put(elsewhere::grant("snapshot.storage.k8s.io", "VolumeSnapshot"));
     let _binder = world.binder();
     world.driver.script("CreateVolume", [Reply::Ok.after(5 * SECOND)]);
@@ -242,7 +241,11 @@ async fn copy_from_a_namespace_that_is_out_now_is_withdrawn() {
     gate.store(false, Ordering::Relaxed);
     world.api.delete("referencegrants", &format!("{}/grant", elsewhere::THERE));
     sleep(600 * SECOND).await;
-    assert_eq!((sent(&world).len(), filled(&world), intents(&world)), (2, 0, vec![]));
+    assert_eq!(
+        (sent(&world).len(), calls(&world).last().map(String::as_str)),
+        (2, Some("DeleteVolume Some(Ok)"))
+    );
+    assert_eq!((filled(&world), intents(&world)), (0, vec![]));
     let data = world.api.get("persistentvolumeclaims", "data").unwrap();
     assert_eq!(data["spec"]["volumeName"], Value::Null);
 }

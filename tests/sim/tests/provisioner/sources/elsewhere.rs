@@ -256,3 +256,20 @@ async fn deleted_source_goes_where_grants_cannot_be_listed() {
         assert_eq!(left, [false; 2], "{is_hidden}");
     }
 }
+
+/// Nobody gets the volume of a claim that is gone: that grants cannot be listed any more keeps neither it nor the source.
+#[tokio::test(start_paused = true)]
+async fn copy_for_a_gone_claim_goes_where_grants_cannot_be_listed() {
+    let world = World::default();
+    sources(&world);
+    world.api.put(grant("snapshot.storage.k8s.io", "VolumeSnapshot"));
+    let _binder = world.binder();
+    world.driver.script("CreateVolume", [Reply::Ok.after(Duration::from_secs(5))]);
+    let _running = PROVISIONER.run(&world, across);
+    world.api.put(restoring(claim("data")));
+    sleep(Duration::from_secs(2)).await;
+    world.api.delete("persistentvolumeclaims", "data");
+    world.api.hide("referencegrants");
+    sleep(Duration::from_secs(600)).await;
+    assert_eq!(calls(&world), ["CreateVolume Some(Ok)", "DeleteVolume Some(Ok)"]);
+}
