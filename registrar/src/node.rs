@@ -1,7 +1,8 @@
 //! `mooring node`: csi-node-driver-registrar and livenessprobe in one process, with one HTTP server.
 //!
-//! `/healthz` is livenessprobe's, for the driver's container; `/healthz/registration` is the registrar's; metrics are on the same
-//! page.
+//! `/healthz` is livenessprobe's, for the driver's container; `/healthz/registration` is the registrar's, for a readiness probe;
+//! metrics are on the same page. A liveness probe on `/healthz/registration` restarts us, and without us `/healthz` fails for a driver
+//! that is well.
 //!
 //! The server outlives every attempt to register. If it did not, a kubelet that refuses the driver would take `/healthz` away,
 //! and with it the life of a driver that only needs more time.
@@ -16,12 +17,11 @@ use base::flag::{Dialect, Exit, FlagSet, Parsed};
 use base::http::{Reply, Routes, serve};
 use base::metrics::Metrics;
 use csi::Endpoint;
-
-use http::StatusCode;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::end::signalled;
 use crate::liveness::probe::Probe;
+use crate::registration::health::{Silence, judge_nameless};
 use crate::registration::{
     Flags as RegistrarFlags, Registrar, RegistrarError, check as check_registrar, warn_of_ignored,
 };
@@ -140,16 +140,13 @@ impl Offered {
 
     /// Answers `/healthz/registration`.
     fn healthz(&self) -> impl Fn() -> Pin<Box<dyn Future<Output = Reply> + Send>> + Send + Sync + use<> {
-        let offered = self.clone();
+        let (offered, start) = (self.clone(), Instant::now());
         move || {
             let now = offered.now();
             Box::pin(async move {
                 match now {
-                    Some(registrar) => registrar.health().await,
-                    None => Reply::text(
-                        StatusCode::INTERNAL_SERVER_ERROR,
-                        "the CSI driver has not said its name yet",
-                    ),
+                    Some(registrar) => registrar.health(Silence::Fails).await,
+                    None => judge_nameless(start.elapsed()),
                 }
             })
         }
