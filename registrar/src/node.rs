@@ -29,6 +29,10 @@ use crate::registration::{
 /// Where livenessprobe listens if nobody says otherwise.
 const ADDRESS: &str = "0.0.0.0:9808";
 
+/// What `--http-endpoint` is here. The registrar alone has no server without it.
+const HTTP_ENDPOINT: &str =
+    "TCP address that serves /healthz, /healthz/registration and metrics. Empty: 0.0.0.0:9808.";
+
 /// Pause before a driver that could not be registered is offered again.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -47,6 +51,8 @@ base::flags! {
 pub fn parse(program: &str, args: Vec<String>) -> Result<Parsed, Exit> {
     let mut set = FlagSet::new(program, Dialect::Go);
     set.add::<bool>("version", false, "Print the version and exit.");
+    // The first registration of a name is the one that counts.
+    set.add::<String>("http-endpoint", "", HTTP_ENDPOINT);
     set.group::<RegistrarFlags>().group::<Flags>().check(check_registrar).check(check);
     add_logging(&mut set);
     set.parse(args)
@@ -150,5 +156,19 @@ impl Offered {
                 }
             })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_says_where_the_node_listens_by_default() {
+        let help = parse("mooring node", vec!["--help".to_owned()]).map(drop).unwrap_err();
+        let text = help.stdout + &help.stderr;
+        let (_, endpoint) = text.split_once("-http-endpoint").unwrap();
+        let endpoint = endpoint.split("\n  -").next().unwrap();
+        assert!(endpoint.contains(ADDRESS) && !endpoint.contains("Empty: none"), "{endpoint}");
     }
 }
