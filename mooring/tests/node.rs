@@ -252,6 +252,14 @@ async fn refused_node_answers_for_the_driver_and_offers_it_again() {
     assert!(!node.socket().exists());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn driver_that_starts_late_is_no_failure_of_the_node() {
+    let (node, port) = (Node::new(), port());
+    node.driver.nameless.store(true, Ordering::Relaxed);
+    let _both = node.run("node", &[&format!("--http-endpoint=127.0.0.1:{port}")]);
+    assert_eq!(get(port, "/healthz/registration").await, (200, "ok".to_owned()));
+}
+
 #[test]
 fn taken_port_and_missing_folder_exit_with_1_and_are_named() {
     let runtime = tokio::runtime::Runtime::new().unwrap();

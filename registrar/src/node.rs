@@ -1,7 +1,8 @@
 //! `mooring node`: csi-node-driver-registrar and livenessprobe in one process, with one HTTP server.
 //!
-//! `/healthz` is livenessprobe's, for the driver's container; `/healthz/registration` is the registrar's; metrics are on the same
-//! page.
+//! `/healthz` is livenessprobe's, for the driver's container; `/healthz/registration` is the registrar's, for a readiness probe;
+//! metrics are on the same page. A liveness probe on `/healthz/registration` restarts us, and without us `/healthz` fails for a driver
+//! that is well.
 //!
 //! The server outlives every attempt to register. If it did not, a kubelet that refuses the driver would take `/healthz` away,
 //! and with it the life of a driver that only needs more time.
@@ -16,18 +17,21 @@ use base::flag::{Dialect, Exit, FlagSet, Parsed};
 use base::http::{Reply, Routes, serve};
 use base::metrics::Metrics;
 use csi::Endpoint;
-
-use http::StatusCode;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::end::signalled;
 use crate::liveness::probe::Probe;
+use crate::registration::health::{Silence, judge_nameless};
 use crate::registration::{
     Flags as RegistrarFlags, Registrar, RegistrarError, check as check_registrar, warn_of_ignored,
 };
 
 /// Where livenessprobe listens if nobody says otherwise.
 const ADDRESS: &str = "0.0.0.0:9808";
+
+/// What `--http-endpoint` is here. The registrar alone has no server without it.
+const HTTP_ENDPOINT: &str =
+    "TCP address that serves /healthz, /healthz/registration and metrics. Empty: 0.0.0.0:9808.";
 
 /// Pause before a driver that could not be registered is offered again.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -47,6 +51,8 @@ base::flags! {
 pub fn parse(program: &str, args: Vec<String>) -> Result<Parsed, Exit> {
     let mut set = FlagSet::new(program, Dialect::Go);
     set.add::<bool>("version", false, "Print the version and exit.");
+    // The first registration of a name is the one that counts.
+    set.add::<String>("http-endpoint", "", HTTP_ENDPOINT);
     set.group::<RegistrarFlags>().group::<Flags>().check(check_registrar).check(check);
     add_logging(&mut set);
     set.parse(args)
@@ -140,18 +146,29 @@ impl Offered {
 
     /// Answers `/healthz/registration`.
     fn healthz(&self) -> impl Fn() -> Pin<Box<dyn Future<Output = Reply> + Send>> + Send + Sync + use<> {
-        let offered = self.clone();
+        let (offered, start) = (self.clone(), Instant::now());
         move || {
             let now = offered.now();
             Box::pin(async move {
                 match now {
-                    Some(registrar) => registrar.health().await,
-                    None => Reply::text(
-                        StatusCode::INTERNAL_SERVER_ERROR,
-                        "the CSI driver has not said its name yet",
-                    ),
+                    Some(registrar) => registrar.health(Silence::Fails).await,
+                    None => judge_nameless(start.elapsed()),
                 }
             })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_says_where_the_node_listens_by_default() {
+        let help = parse("mooring node", vec!["--help".to_owned()]).map(drop).unwrap_err();
+        let text = help.stdout + &help.stderr;
+        let (_, endpoint) = text.split_once("-http-endpoint").unwrap();
+        let endpoint = endpoint.split("\n  -").next().unwrap();
+        assert!(endpoint.contains(ADDRESS) && !endpoint.contains("Empty: none"), "{endpoint}");
     }
 }

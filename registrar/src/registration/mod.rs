@@ -12,8 +12,8 @@
 //! - a socket that vanishes is made again ([`socket`]);
 //! - a refusal of the kubelet ends csi-node-driver-registrar with exit code 1 and its reason in the log: the restart is the
 //!   retry; `mooring node`, which answers for the driver's container too, goes on and offers the driver again;
-//! - `/healthz` fails when the socket is not there, or when for a minute the driver has not answered or the kubelet has not
-//!   registered it ([`health`]).
+//! - `/healthz` fails when the socket is not there, when the driver's name is another one, or when the kubelet has not registered
+//!   it for 5 min ([`health`]). Whether the driver answers is livenessprobe's matter.
 //!
 //! `Differs:` upstream serves a socket that nobody can find any more after the kubelet's folder was emptied. It handles
 //! SIGTERM only, and only once the driver has said its name; ours takes SIGINT for the same, and ends with 0 at any time.

@@ -22,7 +22,7 @@ use tonic::transport::Server;
 use super::asked::Asked;
 use super::authority::Connection;
 use super::flags::{Flags, warn_of_ignored};
-use super::health::{PATIENCE, SocketState, View, judge};
+use super::health::{Kubelet, Silence, SocketState, View, judge};
 use super::service::{Service, Verdict};
 use super::socket::{self, Identity};
 use crate::driver::{DriverError, connect};
@@ -30,6 +30,8 @@ use crate::end::signalled;
 
 /// Pause before a socket that vanished is made again, if that failed.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How long the socket may be gone before only a restart helps.
+const GONE: Duration = Duration::from_secs(60);
 /// How often we look at the socket where the operating system cannot tell us that it vanished.
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -155,7 +157,7 @@ impl Registrar {
             listener = loop {
                 match self.listen() {
                     Ok(listener) => break listener,
-                    Err(error) if vanished.elapsed() > PATIENCE => return Err(failed(error)),
+                    Err(error) if vanished.elapsed() > GONE => return Err(failed(error)),
                     Err(error) => {
                         base::error!(error, "Cannot make the registration socket, will retry"; "path" => self.path.display())
                     }
@@ -195,21 +197,22 @@ impl Registrar {
     ) -> impl Fn() -> Pin<Box<dyn Future<Output = Reply> + Send>> + Send + Sync {
         move || {
             let registrar = self.clone();
-            Box::pin(async move { registrar.health().await })
+            Box::pin(async move { registrar.health(Silence::Passes).await })
         }
     }
 
     /// Whether the driver is offered and registered, as an answer of `/healthz`.
-    pub(crate) async fn health(&self) -> Reply {
+    pub(crate) async fn health(&self, silence: Silence) -> Reply {
         let (driver, timeout) = (self.driver.clone(), self.timeout);
         let driver = self.asked.answer(|| async move { driver_name(&driver, timeout).await }).await;
-        let unregistered = match self.service.verdict() {
-            Verdict::Pending(since) => Some(since.elapsed()),
-            Verdict::Registered | Verdict::Refused(_) => None,
+        let kubelet = match self.service.verdict() {
+            Verdict::Pending(since) => Kubelet::Away(since.elapsed()),
+            Verdict::Asked(at) => Kubelet::Asked(at.elapsed()),
+            Verdict::Registered | Verdict::Refused(_) => Kubelet::Decided,
         };
         let ours = *locked(&self.socket);
         let socket = ours.map_or(SocketState::Missing, |ours| socket::state(&self.path, ours));
-        judge(&View { socket, driver, expected: &self.name, unregistered })
+        judge(&View { socket, driver, silence, expected: &self.name, kubelet })
     }
 }
 

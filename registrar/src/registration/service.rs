@@ -19,8 +19,10 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// What the kubelet made of the driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It has said nothing since this time, when the socket was made.
+    /// It has not asked since this time, when the socket was made.
     Pending(Instant),
+    /// It asked at this time, and has not said more.
+    Asked(Instant),
     /// It uses the driver.
     Registered,
     /// It does not, for this reason.
@@ -80,6 +82,13 @@ impl Service {
 impl Registration for Service {
     async fn get_info(&self, _: Request<InfoRequest>) -> Result<Response<PluginInfo>, Status> {
         base::info!("The kubelet asks for the driver"; "driver" => self.info.name, "endpoint" => self.info.endpoint);
+        self.verdict.send_if_modified(|verdict| {
+            let waits = matches!(verdict, Verdict::Pending(_) | Verdict::Asked(_));
+            if waits {
+                *verdict = Verdict::Asked(Instant::now());
+            }
+            waits
+        });
         Ok(Response::new(self.info.clone()))
     }
 
@@ -104,14 +113,29 @@ impl Registration for Service {
 mod tests {
     use super::*;
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn kubelet_learns_kind_name_path_and_version() {
         let service = Service::new("driver.example", "/var/lib/kubelet/plugins/d/csi.sock");
         let info = service.get_info(Request::new(InfoRequest {})).await.unwrap().into_inner();
         assert_eq!((info.r#type.as_str(), info.name.as_str()), ("CSIPlugin", "driver.example"));
         assert_eq!(info.endpoint, "/var/lib/kubelet/plugins/d/csi.sock");
         assert_eq!(info.supported_versions, ["1.0.0"]);
-        assert!(matches!(service.verdict(), Verdict::Pending(_)), "asking is not registering");
+        assert_eq!(service.verdict(), Verdict::Asked(Instant::now()), "asking is not registering");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn question_of_the_kubelet_is_remembered_until_it_says_more() {
+        let service = Service::new("driver.example", "/csi.sock");
+        assert_eq!(service.verdict(), Verdict::Pending(Instant::now()));
+        for _ in 0..2 {
+            tokio::time::advance(Duration::from_secs(122)).await;
+            service.get_info(Request::new(InfoRequest {})).await.unwrap();
+            assert_eq!(service.verdict(), Verdict::Asked(Instant::now()));
+        }
+        let registered = RegistrationStatus { plugin_registered: true, error: String::new() };
+        service.notify_registration_status(Request::new(registered)).await.unwrap();
+        service.get_info(Request::new(InfoRequest {})).await.unwrap();
+        assert_eq!(service.verdict(), Verdict::Registered, "a kubelet that restarted asks again");
     }
 
     #[tokio::test(start_paused = true)]

@@ -51,3 +51,16 @@ fn only_the_driver_is_privileged() {
         }
     }
 }
+
+#[test]
+fn registration_gates_readiness_and_restarts_nothing() {
+    // The container `node` serves the driver's `/healthz`: its restart would be taken for the driver's death.
+    let nodes: Vec<_> =
+        containers().into_iter().filter(|(_, one)| one.get("name") == Some(&json!("node"))).collect();
+    assert_eq!(nodes.len(), 2);
+    for (file, node) in nodes {
+        assert_eq!(node.get("livenessProbe"), None, "{file}");
+        let path = node.pointer("/readinessProbe/httpGet/path");
+        assert_eq!(path, Some(&json!("/healthz/registration")), "{file}");
+    }
+}
