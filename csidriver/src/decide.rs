@@ -1,6 +1,5 @@
 //! What is to be done about the object.
 
-use k8s_openapi::api::storage::v1::CSIDriverSpec;
 use serde_json::{Map, Value, json};
 
 /// Fields that the API server lets nobody change (`ValidateCSIDriverUpdate`).
@@ -16,10 +15,26 @@ impl Wanted {
         self.0.insert(field.to_owned(), value);
     }
 
-    /// The spec of a new object.
-    pub(crate) fn spec(&self) -> Value {
-        Value::Object(self.0.clone())
+    /// A new object of this name.
+    pub(crate) fn object(&self, name: &str) -> Value {
+        typed(json!({ "name": name }), &self.0)
     }
+
+    /// The object that takes the place of `present`: all that people and tools wrote into it stays, but for the wanted fields.
+    pub(crate) fn over(&self, present: &Value) -> Value {
+        let mut metadata = Map::new();
+        for field in ["name", "labels", "annotations", "ownerReferences"] {
+            let value = present.get("metadata").and_then(|metadata| metadata.get(field));
+            metadata.extend(value.map(|value| (field.to_owned(), value.clone())));
+        }
+        let mut spec = present.get("spec").and_then(Value::as_object).cloned().unwrap_or_default();
+        spec.extend(self.0.clone());
+        typed(Value::Object(metadata), &spec)
+    }
+}
+
+fn typed(metadata: Value, spec: &Map<String, Value>) -> Value {
+    json!({ "apiVersion": "storage.k8s.io/v1", "kind": "CSIDriver", "metadata": metadata, "spec": spec })
 }
 
 /// The next step.
@@ -36,10 +51,10 @@ pub(crate) enum Step {
 }
 
 /// Compares the object that there is with what it is to be.
-pub(crate) fn decide(present: Option<&CSIDriverSpec>, wanted: &Wanted) -> Step {
+pub(crate) fn decide(present: Option<&Value>, wanted: &Wanted) -> Step {
     let Some(present) = present else { return Step::Create };
-    let present = json!(present);
-    let differs = |field: &String, value: &Value| match (present.get(field), value) {
+    let spec = present.get("spec");
+    let differs = |field: &String, value: &Value| match (spec.and_then(|spec| spec.get(field)), value) {
         // The order of modes means nothing.
         (Some(Value::Array(is)), Value::Array(wanted)) => {
             is.len() != wanted.len() || !wanted.iter().all(|mode| is.contains(mode))
@@ -72,11 +87,10 @@ mod tests {
 
     #[test]
     fn only_what_is_wanted_and_differs_is_changed() {
-        let spec: CSIDriverSpec = serde_json::from_value(json!({
+        let present = json!({ "spec": {
             "attachRequired": true, "podInfoOnMount": false, "fsGroupPolicy": "File",
             "volumeLifecycleModes": ["Persistent", "Ephemeral"],
-        }))
-        .unwrap();
+        } });
         for (fields, expected) in [
             (json!({ "attachRequired": true }), Step::Nothing),
             (
@@ -97,8 +111,28 @@ mod tests {
                 Step::Replace(vec!["volumeLifecycleModes".to_owned()]),
             ),
         ] {
-            assert_eq!(decide(Some(&spec), &wanted(fields.clone())), expected, "{fields}");
+            assert_eq!(decide(Some(&present), &wanted(fields.clone())), expected, "{fields}");
         }
         assert_eq!(decide(None, &wanted(json!({ "attachRequired": true }))), Step::Create);
+    }
+
+    #[test]
+    fn replacement_keeps_what_nobody_wants_otherwise() {
+        let present = json!({
+            "metadata": {
+                "name": "d", "uid": "1", "resourceVersion": "2", "labels": { "a": "b" },
+                "ownerReferences": [{ "name": "o" }],
+            },
+            "spec": { "attachRequired": false, "fsGroupPolicy": "File", "fieldOfLater": 7 },
+        });
+        let replacement = wanted(json!({ "attachRequired": true })).over(&present);
+        assert_eq!(
+            replacement,
+            json!({
+                "apiVersion": "storage.k8s.io/v1", "kind": "CSIDriver",
+                "metadata": { "name": "d", "labels": { "a": "b" }, "ownerReferences": [{ "name": "o" }] },
+                "spec": { "attachRequired": true, "fsGroupPolicy": "File", "fieldOfLater": 7 },
+            })
+        );
     }
 }

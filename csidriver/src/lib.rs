@@ -9,11 +9,12 @@
 //!
 //! `Differs:` cluster-driver-registrar, which did this until 2019, writes `v1beta1`, takes an existing object for right whatever it
 //! says, fails for drivers without a Controller service, and deletes the object on SIGINT. Ours writes `v1`, corrects
-//! what differs, takes a driver without a Controller service for one that needs no attaching, and never leaves a driver without its
-//! object.
+//! what differs, takes a driver without a Controller service for one that needs no attaching, ends with 0 on SIGTERM and SIGINT, and does
+//! not delete the object unless it may replace it (`--replace`).
 
 mod decide;
 mod flags;
+mod replace;
 mod run;
 
 pub use flags::parse;

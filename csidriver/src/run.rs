@@ -1,6 +1,8 @@
 //! The life of `mooring csidriver`: asks the driver, compares, writes.
 
+use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use base::flag::Parsed;
 use base::flag::standard::LoggingFlags;
@@ -8,16 +10,24 @@ use base::metrics::Metrics;
 use csi::identity::{NameError, controller_capabilities, driver_name, plugin_capabilities};
 use csi::{CallLog, Client, Connection, DialError, DialOptions, Endpoint, EndpointError, v1};
 use k8s_openapi::api::storage::v1::CSIDriver;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams};
 use kubernetes::api;
 use kubernetes::client::{ClientError, ClientOptions, client};
 use serde_json::json;
 use thiserror::Error;
-use tokio::time::sleep;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
 use tonic::Status;
 
 use crate::decide::{Step, Wanted, decide};
 use crate::flags::{Flags, wanted};
+use crate::replace::{ReplaceError, replace};
+
+/// How often it is tried to create a deleted object anew with --once: over half a minute.
+const TRIES: u32 = 6;
+/// How long a signal waits for an object that is being replaced. The kubelet kills after 30 s.
+const GRACE: Duration = Duration::from_secs(20);
 
 /// Why the object is not as it should be.
 #[derive(Debug, Error)]
@@ -40,6 +50,9 @@ enum CsiDriverError {
     /// The API server refuses.
     #[error("CSIDriver {0}: {1}")]
     Api(String, String),
+    /// It is not replaced.
+    #[error("CSIDriver {0} {1}")]
+    Replace(String, ReplaceError),
     /// The API server lets nobody change what differs.
     #[error(
         "CSIDriver {0}: {1} differs from what the driver needs and cannot be changed: delete the object, or give --replace"
@@ -50,9 +63,25 @@ enum CsiDriverError {
 /// Runs the command. Returns the exit code.
 pub async fn main(parsed: &Parsed) -> u8 {
     base::log::init(parsed.read::<LoggingFlags>().options());
+    let stop = match signalled() {
+        Ok(stop) => stop,
+        Err(error) => {
+            base::error!(error, "Cannot receive signals");
+            return 1;
+        }
+    };
+    let (replacing, seen) = watch::channel(false);
+    tokio::select! {
+        code = keep(parsed, &replacing) => code,
+        code = stopped(stop, seen) => code,
+    }
+}
+
+/// Keeps the object right; with --once, makes it right.
+async fn keep(parsed: &Parsed, replacing: &watch::Sender<bool>) -> u8 {
     let flags: Flags = parsed.read();
     loop {
-        match correct(&flags, wanted(parsed)).await {
+        match correct(&flags, wanted(parsed), replacing).await {
             Ok(()) if flags.once => return 0,
             Ok(()) => {}
             Err(error) if flags.once => {
@@ -65,8 +94,36 @@ pub async fn main(parsed: &Parsed) -> u8 {
     }
 }
 
+/// Waits for SIGTERM or SIGINT. The handlers are installed at once: the kernel drops unhandled signals to PID 1.
+fn signalled() -> io::Result<impl Future<Output = ()>> {
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+    })
+}
+
+/// The end by a signal: at once, but not between the deletion and the creation of an object. Returns the exit code.
+async fn stopped(stop: impl Future<Output = ()>, mut replacing: watch::Receiver<bool>) -> u8 {
+    stop.await;
+    if timeout(GRACE, replacing.wait_for(|replacing| !replacing)).await.is_ok() {
+        return 0;
+    }
+    base::error!(
+        "no time left",
+        "The CSIDriver object was deleted and is not created anew: it is in the log"
+    );
+    1
+}
+
 /// Asks the driver, and makes its object what it should be.
-async fn correct(flags: &Flags, mut wanted: Wanted) -> Result<(), CsiDriverError> {
+async fn correct(
+    flags: &Flags,
+    mut wanted: Wanted,
+    replacing: &watch::Sender<bool>,
+) -> Result<(), CsiDriverError> {
     let connection = Connection::dial(Endpoint::parse(&flags.csi_address)?, DialOptions::default()).await?;
     let driver = Client::new(connection, Metrics::new(), CallLog::default());
     let name = driver_name(&driver, flags.timeout).await?.to_string();
@@ -76,31 +133,33 @@ async fn correct(flags: &Flags, mut wanted: Wanted) -> Result<(), CsiDriverError
         user_agent: format!("mooring-csidriver/{}", env!("CARGO_PKG_VERSION")),
         ..ClientOptions::default()
     };
-    let objects: Api<CSIDriver> = Api::all(client(&options).await?);
+    // Not read as a CSIDriver: a replacement keeps the fields of later releases too.
+    let kind = ApiResource::erase::<CSIDriver>(&());
+    let objects: Api<DynamicObject> = Api::all_with(client(&options).await?, &kind);
     let failed = |error: kube::Error| CsiDriverError::Api(name.clone(), api::text(&error));
     let present = objects.get_opt(&name).await.map_err(failed)?;
-    match decide(present.as_ref().map(|object| &object.spec), &wanted) {
-        Step::Nothing => base::info!("The CSIDriver object is right"; "driver" => name),
-        Step::Create => create(&objects, &name, &wanted).await?,
-        Step::Patch(patch) => {
+    match (decide(present.as_ref().map(|object| json!(object)).as_ref(), &wanted), present) {
+        (Step::Nothing, _) => base::info!("The CSIDriver object is right"; "driver" => name),
+        (Step::Create, _) | (Step::Replace(_), None) => {
+            create(&objects, &name, &wanted).await.map_err(failed)?
+        }
+        (Step::Patch(patch), _) => {
             objects.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await.map_err(failed)?;
             base::info!("CSIDriver object corrected"; "driver" => name, "patch" => patch);
         }
-        Step::Replace(fields) if flags.replace => {
-            let uid = present.and_then(|object| object.metadata.uid);
-            let only_this = Preconditions { uid, resource_version: None };
-            let parameters = DeleteParams { preconditions: Some(only_this), ..DeleteParams::default() };
-            objects.delete(&name, &parameters).await.map_err(failed)?;
-            base::info!("CSIDriver object deleted, to be created anew"; "driver" => name, "fields" => fields.join(", "));
-            create(&objects, &name, &wanted).await?;
+        (Step::Replace(_), Some(present)) if flags.replace => {
+            replacing.send_replace(true);
+            let replaced = replace(&objects, &present, &wanted, flags.once.then_some(TRIES)).await;
+            replacing.send_replace(false);
+            replaced.map_err(|error| CsiDriverError::Replace(name, error))?;
         }
-        Step::Replace(fields) => return Err(CsiDriverError::Fixed(name, fields.join(", "))),
+        (Step::Replace(fields), Some(_)) => return Err(CsiDriverError::Fixed(name, fields.join(", "))),
     }
     Ok(())
 }
 
 /// Whether volumes must be attached before they are used.
-async fn attaches(driver: &Client, flags: &Flags) -> Result<bool, Status> {
+async fn attaches(driver: &Client, flags: &Flags) -> Result<bool, CsiDriverError> {
     let plugin = plugin_capabilities(driver, flags.timeout).await?;
     if !plugin.has(v1::plugin_capability::service::Type::ControllerService) {
         return Ok(false);
@@ -109,11 +168,10 @@ async fn attaches(driver: &Client, flags: &Flags) -> Result<bool, Status> {
     Ok(controller.has(v1::controller_service_capability::rpc::Type::PublishUnpublishVolume))
 }
 
-async fn create(objects: &Api<CSIDriver>, name: &str, wanted: &Wanted) -> Result<(), CsiDriverError> {
-    let failed = |reason: String| CsiDriverError::Api(name.to_owned(), reason);
-    let object = json!({ "metadata": { "name": name }, "spec": wanted.spec() });
-    let object = serde_json::from_value(object).map_err(|error| failed(error.to_string()))?;
-    objects.create(&PostParams::default(), &object).await.map_err(|error| failed(api::text(&error)))?;
-    base::info!("CSIDriver object created"; "driver" => name, "spec" => wanted.spec());
+async fn create(objects: &Api<DynamicObject>, name: &str, wanted: &Wanted) -> Result<(), kube::Error> {
+    let value = wanted.object(name);
+    let object = serde_json::from_value(value.clone()).map_err(kube::Error::SerdeError)?;
+    objects.create(&PostParams::default(), &object).await?;
+    base::info!("CSIDriver object created"; "driver" => name, "object" => value);
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::process::{Command, Output};
 
 use cluster::built::executable;
 use cluster::stand::Stand;
+use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::storage::v1::CSIDriver;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
@@ -49,14 +50,29 @@ async fn the_object_is_made_and_corrected_with_the_sample_role() {
     assert_eq!(corrected.fs_group_policy.as_deref(), Some("File"));
     assert_eq!(uid().await, first, "corrected in place");
 
-    // A field that cannot be changed: said, and replaced only if that is wanted.
+    // A field that cannot be changed: said, and replaced only if that is wanted. All else stays.
+    let namespaces: Api<Namespace> = Api::all(stand.client.clone());
+    let owner = namespaces.get("default").await.expect("there").metadata.uid;
+    let marks = json!({
+        "labels": { "app": "d" }, "annotations": { "meta.helm.sh/release-name": "d" },
+        "ownerReferences": [{ "apiVersion": "v1", "kind": "Namespace", "name": "default", "uid": owner }],
+    });
+    let owned = Patch::Merge(json!({ "metadata": marks, "spec": { "seLinuxMount": true } }));
+    objects.patch(DRIVER, &PatchParams::default(), &owned).await.expect("patched");
     let (ended, said) = run(&stand, &["--volume-lifecycle-modes=Persistent"]);
     assert!(!ended && said.contains("volumeLifecycleModes") && said.contains("--replace"), "{said}");
     assert_eq!(uid().await, first);
     let (ended, said) = run(&stand, &["--volume-lifecycle-modes=Persistent", "--replace"]);
     assert!(ended, "{said}");
     assert_ne!(uid().await, first);
-    assert_eq!(spec().await.volume_lifecycle_modes, Some(vec!["Persistent".to_owned()]));
+    let replaced = spec().await;
+    assert_eq!(replaced.volume_lifecycle_modes, Some(vec!["Persistent".to_owned()]));
+    assert_eq!(replaced.fs_group_policy.as_deref(), Some("File"));
+    assert_eq!((replaced.pod_info_on_mount, replaced.se_linux_mount), (Some(true), Some(true)));
+    let metadata = json!(objects.get(DRIVER).await.expect("there").metadata);
+    for field in ["labels", "annotations", "ownerReferences"] {
+        assert_eq!(metadata.get(field), marks.get(field), "{field}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
