@@ -15,6 +15,11 @@ impl Wanted {
         self.0.insert(field.to_owned(), value);
     }
 
+    /// Whether there is a value for the field.
+    pub(crate) fn has(&self, field: &str) -> bool {
+        self.0.contains_key(field)
+    }
+
     /// A new object of this name.
     pub(crate) fn object(&self, name: &str) -> Value {
         typed(json!({ "name": name }), &self.0)

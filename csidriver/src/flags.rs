@@ -17,6 +17,7 @@ base::flags! {
         "once" once: bool = false, "End when the object is right. Otherwise it is looked at again every resync.";
         "resync" resync: Duration = Duration::from_secs(120), "How often the object is looked at.";
         "replace" replace: bool = false, "Delete the object and create it anew where the API server lets nobody change a field.";
+        "attach-required" attach_required: bool = false, "spec.attachRequired. Not given: what the Controller service says, with PUBLISH_UNPUBLISH_VOLUME or without.";
         "pod-info-on-mount" pod_info: bool = false, "spec.podInfoOnMount.";
         "storage-capacity" storage_capacity: bool = false, "spec.storageCapacity.";
         "requires-republish" republish: bool = false, "spec.requiresRepublish.";
@@ -70,6 +71,7 @@ pub(crate) fn wanted(parsed: &Parsed) -> Wanted {
             wanted.set(field, value);
         }
     };
+    set("attach-required", "attachRequired", json!(flags.attach_required));
     set("pod-info-on-mount", "podInfoOnMount", json!(flags.pod_info));
     set("storage-capacity", "storageCapacity", json!(flags.storage_capacity));
     set("requires-republish", "requiresRepublish", json!(flags.republish));

@@ -44,6 +44,12 @@ enum CsiDriverError {
     /// The driver does not say what it can do.
     #[error("failed to get the CSI driver's capabilities: {0}")]
     Capabilities(#[from] Status),
+    /// What was asked is no Controller plugin.
+    #[error(
+        "--csi-address: the program there has no Controller service, so it does not say whether volumes must be attached: run this \
+         beside the driver's controller part, or give --attach-required=true or =false, which nobody can change later"
+    )]
+    NoController,
     /// The cluster cannot be reached.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -127,7 +133,9 @@ async fn correct(
     let connection = Connection::dial(Endpoint::parse(&flags.csi_address)?, DialOptions::default()).await?;
     let driver = Client::new(connection, Metrics::new(), CallLog::default());
     let name = driver_name(&driver, flags.timeout).await?.to_string();
-    wanted.set("attachRequired", json!(attaches(&driver, flags).await?));
+    if !wanted.has("attachRequired") {
+        wanted.set("attachRequired", json!(attaches(&driver, flags).await?));
+    }
     let options = ClientOptions {
         kubeconfig: Some(flags.kubeconfig.as_str()).filter(|path| !path.is_empty()).map(PathBuf::from),
         user_agent: format!("mooring-csidriver/{}", env!("CARGO_PKG_VERSION")),
@@ -162,7 +170,7 @@ async fn correct(
 async fn attaches(driver: &Client, flags: &Flags) -> Result<bool, CsiDriverError> {
     let plugin = plugin_capabilities(driver, flags.timeout).await?;
     if !plugin.has(v1::plugin_capability::service::Type::ControllerService) {
-        return Ok(false);
+        return Err(CsiDriverError::NoController);
     }
     let controller = controller_capabilities(driver, flags.timeout).await?;
     Ok(controller.has(v1::controller_service_capability::rpc::Type::PublishUnpublishVolume))

@@ -102,3 +102,19 @@ async fn signal_ends_the_command_with_0() {
         assert_eq!(running.ended().code(), Some(0), "{signal}: {}", running.log());
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn node_part_says_nothing_of_attaching() {
+    let mut running = Running::start(&["--once"]);
+    assert_eq!(running.ended().code(), Some(1));
+    let said = running.log();
+    assert!(said.contains("no Controller service") && said.contains("--attach-required"), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn flag_says_what_the_node_part_does_not() {
+    let mut running = Running::start(&["--once", "--attach-required=false"]);
+    assert_eq!(running.ended().code(), Some(1), "{}", running.log());
+    assert!(running.log().contains("kubeconfig"), "it goes on to the API server: {}", running.log());
+}
