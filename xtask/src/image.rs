@@ -36,9 +36,22 @@ fn image(file: Option<&str>) -> Result<String> {
 fn told(names: &[String], size: u64, file: &Path) -> String {
     let file = file.display();
     format!(
-        "{}\n{:.1} MB {file}\n\n  podman load --input {file}\n  ctr --namespace k8s.io images import {file}",
+        "{}\n{:.1} MB {file}\n\nOn each node:\n  ctr --namespace k8s.io images import {file}",
         names.join("\n"),
         // A size for people.
         size as f64 / 1e6,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_that_works_is_told() {
+        let told = told(&["mooring/node:v1".to_owned()], 1_500_000, Path::new("/a/images.tar"));
+        assert!(told.starts_with("mooring/node:v1\n1.5 MB /a/images.tar\n"), "{told}");
+        assert!(told.ends_with("\n  ctr --namespace k8s.io images import /a/images.tar"), "{told}");
+        assert!(!told.contains("load"), "{told}");
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::process::{Command, Output};
 
+use cluster::apply::documents;
 use cluster::built::executable;
 use cluster::stand::Stand;
 use k8s_openapi::api::core::v1::Namespace;
@@ -11,6 +12,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 const RBAC: &str = include_str!("../../../manifests/rbac/csidriver.yaml");
+const MANIFEST: &str = include_str!("../../../manifests/hostpath/driver/csidriver.yaml");
 const DRIVER: &str = "hostpath.csi.k8s.io";
 
 /// Runs the command once, as the account `mooring-csidriver`.
@@ -82,4 +84,20 @@ async fn a_driver_that_publishes_nothing_needs_no_attaching() {
     assert!(ended, "{said}");
     let objects: Api<CSIDriver> = Api::all(stand.client.clone());
     assert_eq!(objects.get(DRIVER).await.expect("there").spec.attach_required, Some(false));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn flags_that_the_manifest_names_make_its_object() {
+    let stand = Stand::with("csidriver", &["--enable-attach"], "mooring-csidriver", RBAC).await;
+    let comment = MANIFEST.lines().take_while(|line| line.starts_with('#'));
+    let words = comment.flat_map(str::split_whitespace).map(|word| word.trim_end_matches('.'));
+    let flags: Vec<&str> = words.filter(|word| word.starts_with("--")).collect();
+    let (ended, said) = run(&stand, &flags);
+    assert!(ended, "{said}");
+    let objects: Api<CSIDriver> = Api::all(stand.client.clone());
+    let made = json!(objects.get(DRIVER).await.expect("there").spec);
+    let manifest = documents(MANIFEST).expect("YAML").remove(0);
+    for (field, value) in manifest.pointer("/spec").and_then(|spec| spec.as_object()).expect("a spec") {
+        assert_eq!(made.get(field), Some(value), "{field}");
+    }
 }
