@@ -183,3 +183,24 @@ async fn create(objects: &Api<DynamicObject>, name: &str, wanted: &Wanted) -> Re
     base::info!("CSIDriver object created"; "driver" => name, "object" => value);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::ready;
+
+    #[tokio::test(start_paused = true)]
+    async fn signal_waits_for_a_replacement_but_not_for_ever() {
+        let (replacing, seen) = watch::channel(false);
+        assert_eq!(stopped(ready(()), seen.clone()).await, 0);
+        replacing.send_replace(true);
+        let ends = async {
+            sleep(GRACE / 2).await;
+            replacing.send_replace(false);
+        };
+        let ((), code) = tokio::join!(ends, stopped(ready(()), seen.clone()));
+        assert_eq!(code, 0);
+        replacing.send_replace(true);
+        assert_eq!(stopped(ready(()), seen).await, 1);
+    }
+}

@@ -48,6 +48,9 @@ fn only_the_driver_is_privileged() {
                 Some(&json!("RuntimeDefault")),
                 "{file}: {name}"
             );
+            // SELinux lets no other type connect to a privileged container's socket.
+            let kind = context.pointer("/seLinuxOptions/type");
+            assert_eq!(kind, Some(&json!("spc_t")), "{file}: {name}");
         }
     }
 }
