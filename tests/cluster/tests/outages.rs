@@ -1,4 +1,4 @@
-//! Both sidecars through outages of the API server, on a real control plane.
+//! The sidecars through outages of the API server, on a real control plane.
 //!
 //! The outages are made by a gate between the sidecars and the API server, so that everything else goes on. There are
 //! ten of them; `MOORING_OUTAGES=100` makes a hundred.
@@ -14,7 +14,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::api::storage::v1::VolumeAttachment;
 use kube::Api;
-use kube::api::{ListParams, PostParams};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -22,15 +22,20 @@ const LIMIT: Duration = Duration::from_secs(180);
 const NAME: &str = "hostpath.csi.k8s.io";
 
 async fn up(name: &str) -> Stand {
-    let rbac = format!(
-        "{}\n---\n{}",
+    let rbac = [
         include_str!("../../../manifests/rbac/provisioner.yaml"),
-        include_str!("../../../manifests/rbac/attacher.yaml")
-    );
-    let stand = Stand::with(name, &["--enable-attach"], "csi-both", &rbac).await;
+        include_str!("../../../manifests/rbac/attacher.yaml"),
+        include_str!("../../../manifests/rbac/resizer.yaml"),
+    ];
+    let flags = ["--enable-attach", "--disable-node-expansion"];
+    let stand = Stand::with(name, &flags, "csi-all", &rbac.join("\n---\n")).await;
     let ours = NodeDriver { name: NAME.to_owned(), node_id: "node-1".to_owned(), ..NodeDriver::default() };
     stand.control_plane.node("node-1", &BTreeMap::new(), &[ours]).await.expect("a node");
-    stand.class("csi", "Delete", "Immediate", &[]).await;
+    let grows = json!({
+        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "csi"},
+        "provisioner": NAME, "reclaimPolicy": "Delete", "volumeBindingMode": "Immediate", "allowVolumeExpansion": true,
+    });
+    stand.control_plane.apply_object(grows, "").await.expect("a class");
     stand
 }
 
@@ -60,6 +65,19 @@ async fn attached(attachments: &Api<VolumeAttachment>) -> usize {
     all.items.iter().filter(|one| one.status.as_ref().is_some_and(|status| status.attached)).count()
 }
 
+async fn grow(claims: &Api<PersistentVolumeClaim>, claim: &str) {
+    let patch = json!({"spec": {"resources": {"requests": {"storage": "2Mi"}}}});
+    claims.patch(claim, &PatchParams::default(), &Patch::Merge(patch)).await.expect("patched");
+}
+
+async fn grown(claims: &Api<PersistentVolumeClaim>) -> usize {
+    let all = claims.list(&ListParams::default()).await.expect("listed");
+    let capacity = |claim: &PersistentVolumeClaim| {
+        Some(claim.status.as_ref()?.capacity.as_ref()?.get("storage")?.0.clone())
+    };
+    all.items.iter().filter(|claim| capacity(claim).as_deref() == Some("2Mi")).count()
+}
+
 fn election() -> [&'static str; 1] {
     ["--leader-election"]
 }
@@ -70,8 +88,8 @@ async fn short_outages_end_no_leader_and_lose_no_work() {
     let mut stand = up("outages").await;
     let gate = Gate::before(stand.server()).await.expect("a gate");
     stand.through(gate.address());
-    let mut sidecars =
-        [stand.sidecar("csi-provisioner", "a", &election()), stand.sidecar("csi-attacher", "b", &election())];
+    let mut sidecars = [("csi-provisioner", "a"), ("csi-attacher", "b"), ("csi-resizer", "c")]
+        .map(|(sidecar, log)| stand.sidecar(sidecar, log, &election()));
     let claims = stand.claim("claim-0", "csi", "1Mi").await;
     let attachments: Api<VolumeAttachment> = Api::all(stand.client.clone());
     wait::until("the first claim to be bound", LIMIT, async || {
@@ -84,8 +102,9 @@ async fn short_outages_end_no_leader_and_lose_no_work() {
         sleep(Duration::from_millis(random.u64(500..4_000))).await;
         gate.set(if outage % 2 == 0 { Traffic::Refused } else { Traffic::Hangs });
         stand.claim(&format!("claim-{outage}"), "csi", "1Mi").await;
-        for volume in volumes(&claims).await.values() {
-            attach(&attachments, volume).await;
+        for (claim, volume) in volumes(&claims).await {
+            attach(&attachments, &volume).await;
+            grow(&claims, &claim).await;
         }
         sleep(Duration::from_millis(random.u64(200..4_000))).await;
         gate.set(Traffic::Passes);
@@ -99,12 +118,16 @@ async fn short_outages_end_no_leader_and_lose_no_work() {
     })
     .await
     .expect("bound");
-    for volume in volumes(&claims).await.values() {
-        attach(&attachments, volume).await;
+    for (claim, volume) in volumes(&claims).await {
+        attach(&attachments, &volume).await;
+        grow(&claims, &claim).await;
     }
     wait::until("all to be attached", LIMIT, async || (attached(&attachments).await == all).then_some(()))
         .await
         .expect("attached");
+    wait::until("all to have grown", LIMIT, async || (grown(&claims).await == all).then_some(()))
+        .await
+        .expect("grown");
     assert_eq!(stand.directories().len(), all, "one volume a claim");
     let leases: Api<Lease> = Api::namespaced(stand.client.clone(), &stand.namespace);
     for lease in leases.list(&ListParams::default()).await.expect("listed") {
