@@ -62,12 +62,13 @@ fn modes(text: &str) -> Vec<&str> {
     text.split(',').map(str::trim).filter(|mode| !mode.is_empty()).collect()
 }
 
-/// What the flags that were given want of the object.
+/// What the flags that were given want of the object. An empty value, as a chart writes that has none, wants nothing: the API server would
+/// put its default in its place, and the object would never be right.
 pub(crate) fn wanted(parsed: &Parsed) -> Wanted {
     let flags: Flags = parsed.read();
     let mut wanted = Wanted::default();
     let mut set = |flag: &str, field: &'static str, value: serde_json::Value| {
-        if parsed.is_set(flag) {
+        if parsed.is_set(flag) && value != json!("") && value != json!([]) {
             wanted.set(field, value);
         }
     };
@@ -99,6 +100,8 @@ mod tests {
         expected.set("podInfoOnMount", json!(false));
         expected.set("volumeLifecycleModes", json!(["Persistent", "Ephemeral"]));
         assert_eq!(some, expected);
+        let empty = ["--fs-group-policy=", "--volume-lifecycle-modes="];
+        assert_eq!(wanted(&parsed(&empty).unwrap()), Wanted::default());
     }
 
     #[test]
