@@ -276,7 +276,8 @@ impl<K: Clone + Eq + Hash> Core<K> {
                 if let Some(woken) = self.woken.get_mut(item.place.lane) {
                     *woken += 1;
                 }
-                self.make_ready(key, item.place, now);
+                // It has been ready since its pause ended, whoever notices.
+                self.make_ready(key, item.place, due);
             }
         }
     }

@@ -69,8 +69,13 @@ impl<K: Clone + Eq + Hash + Display + Send + Sync + 'static> WorkQueue<K> {
 
     /// Ready keys of a lane by group, for metrics: group, how many, age of the oldest.
     pub fn groups(&self, lane: usize) -> Vec<(Option<Arc<str>>, usize, Duration)> {
-        let core = self.core();
-        core.by_group(lane, now()).map(|(group, count, age)| (group.cloned(), count, age)).collect()
+        let groups = {
+            let mut core = self.core();
+            core.wake(now());
+            core.by_group(lane, now()).map(|(group, count, age)| (group.cloned(), count, age)).collect()
+        };
+        self.inner.count_woken();
+        groups
     }
 
     /// Works on keys, at most `workers` at once, until `stop` is cancelled; then waits for what is in

@@ -352,6 +352,18 @@ async fn what_waits_is_told_by_group() {
     assert_eq!(queue.groups(1), []);
 }
 
+#[tokio::test(start_paused = true)]
+async fn key_whose_pause_has_ended_waits_in_its_group() {
+    let queue = WorkQueue::new(Backoff { base: SECOND, max: SECOND }, Limits::plain(), Vec::new());
+    queue.add("a", place(0, "node"));
+    let job = Arc::new(works(&[Outcome::After(SECOND)]));
+    let _ = tokio::time::timeout(SECOND / 2, queue.run(1, job, CancellationToken::new())).await;
+    assert_eq!(queue.groups(0), [], "it pauses");
+    // Nobody takes keys.
+    tokio::time::sleep(3 * SECOND).await;
+    assert_eq!(queue.groups(0), [(Some("node".into()), 1, SECOND * 5 / 2)]);
+}
+
 /// How long the thread was busy in 300 ms in which one key is worked on and another, due after 10 ms, may not be begun.
 async fn busy_while_due(workers: usize, stops_after: Duration) -> Duration {
     struct Slow;
