@@ -19,12 +19,12 @@ use crate::attachment::decide::{ATTACH, DETACH};
 pub(crate) const ATTACH_QUEUE: &str = "csi-attacher-va";
 /// The queue of detaches.
 pub(crate) const DETACH_QUEUE: &str = "csi-attacher-va-detach";
-/// The queue of volumes.
+/// The queue of PersistentVolumes that are deleted: our finalizer comes off when their attachments are gone.
 pub(crate) const VOLUME_QUEUE: &str = "csi-attacher-pv";
 /// The queue of volumes whose attachments are gone. Upstream has none.
 pub(crate) const WITHDRAWAL_QUEUE: &str = "csi-attacher-withdrawal";
 
-/// How many nodes are shown for each operation: those whose oldest attachment has waited longest.
+/// How many nodes are shown, for attaches and for detaches separately: those whose oldest attachment has waited longest.
 const NODES: usize = 10;
 const OPERATIONS: [(usize, &str); 2] = [(ATTACH, "attach"), (DETACH, "detach")];
 

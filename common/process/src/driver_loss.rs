@@ -1,5 +1,6 @@
 //! `--exit-on-connection-loss`: notices that the connection to the driver is lost, and writes the termination log.
-//! [`work`](crate::work) then ends the process with 1. It releases no lease.
+//! [`work`](crate::work) then ends the process with exit code 1, without releasing the lease. Without the flag, the process waits for the
+//! driver.
 
 use csi::LinkState;
 
@@ -7,7 +8,7 @@ use csi::LinkState;
 const TERMINATION_LOG: &str = "/dev/termination-log";
 const CONNECTION_LOST: &str = "Lost connection to CSI driver, exiting";
 
-/// Returns when the first connection to the driver is lost, or was lost already.
+/// Returns once the first connection to the driver has been lost: at once if that was before the call.
 pub(crate) async fn connection_lost(driver: &csi::Client) {
     let mut state = driver.connection().state();
     if state.wait_for(|state| is_lost(*state)).await.is_err() {

@@ -9,8 +9,8 @@
 //! 5. Events that are not written yet get 2 s.
 //! 6. The process exits, with 1 if leaders are elected, else with 0; the Go sidecars exit so too.
 //!
-//! All this needs the feature gate ReleaseLeaderElectionOnExit, which is on by default. If it is off, a signal ends the
-//! process at once, with 128 plus the signal's number (143 for SIGTERM).
+//! This order holds once `Started::work` runs and if each sidecar has the feature gate ReleaseLeaderElectionOnExit, which is on by
+//! default. Before that, or with the gate off, a signal ends the process at once, with 128 plus the signal's number (143 for SIGTERM).
 //!
 //! The process exits with 1, waits for nothing and releases no lease in three cases: a lease is lost; another driver answers,
 //! or the same one with other capabilities; the connection is lost and `--exit-on-connection-loss` is set.

@@ -17,12 +17,12 @@ impl Claims {
         Outcome::Retry
     }
 
-    /// Writes one event to the claim, once in the life of this process. The event says that the claim waits for a volume
-    /// populator: its data source is neither a snapshot nor a claim, and names no namespace. We look at the claim again when
-    /// it, its class or its volume changes.
+    /// Writes that the claim waits for a volume populator: once for each claim, and once more after a restart. CSI does not know the
+    /// kind of its data source. If the source is in another namespace, a ReferenceGrant must allow it first. We look at the claim
+    /// again when it, its class or its volume changes.
     ///
-    /// `Differs:` upstream first writes that it provisions the claim, writes this event in another
-    /// component's name, and repeats both at each change and resync.
+    /// `Differs:` upstream writes two events: that it provisions the claim, then this one, under another component's name. It
+    /// repeats both at each change and resync.
     pub(super) fn left_to_populator(&self, claim: &Claim) -> Outcome {
         if !self.memory().note_populator(&claim.meta.uid) {
             return Outcome::Done;

@@ -1,3 +1,5 @@
+mod groups;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -340,28 +342,6 @@ async fn adds_retries_and_depth_mean_what_they_mean_upstream() {
     assert!(page.contains("workqueue_depth{name=\"q\"} 0"), "{page}");
     queue.add("b", Place::lane(0));
     assert!(metrics.render().contains("workqueue_depth{name=\"q\"} 1"));
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_waits_is_told_by_group() {
-    let queue = WorkQueue::new(Backoff { base: SECOND, max: SECOND }, Limits::plain(), Vec::new());
-    queue.add("a", place(0, "node"));
-    tokio::time::sleep(SECOND).await;
-    queue.add("b", place(0, "node"));
-    assert_eq!(queue.groups(0), [(Some("node".into()), 2, SECOND)]);
-    assert_eq!(queue.groups(1), []);
-}
-
-#[tokio::test(start_paused = true)]
-async fn key_whose_pause_has_ended_waits_in_its_group() {
-    let queue = WorkQueue::new(Backoff { base: SECOND, max: SECOND }, Limits::plain(), Vec::new());
-    queue.add("a", place(0, "node"));
-    let job = Arc::new(works(&[Outcome::After(SECOND)]));
-    let _ = tokio::time::timeout(SECOND / 2, queue.run(1, job, CancellationToken::new())).await;
-    assert_eq!(queue.groups(0), [], "it pauses");
-    // Nobody takes keys.
-    tokio::time::sleep(3 * SECOND).await;
-    assert_eq!(queue.groups(0), [(Some("node".into()), 1, SECOND * 5 / 2)]);
 }
 
 /// How long the thread was busy in 300 ms in which one key is worked on and another, due after 10 ms, may not be begun.

@@ -10,12 +10,12 @@
 //! 2. In csi-attacher that closure is `waker` of `attacher/src/attachment/attachments.rs`. It adds the key to the queue.
 //! 3. An added key is ready at once: the queue ends the back-off that the key was in.
 //!
-//! A waiter's own back-off goes on meanwhile. When it ends, the waiter tries again and reads the Secret itself. It skips the
-//! read if a poll did not find the Secret during the wait and another object still waits for it. So a thousand objects that lack
+//! A waiter's own back-off goes on meanwhile. When it ends, the waiter tries again and reads the Secret itself. In csi-attacher it
+//! does not read it if two things hold: a poll during the wait found none, and another object still waits for it. So a thousand objects that lack
 //! the same Secret cost little more than one.
 //!
-//! `Differs:` the Go sidecars find a late Secret only when the back-off ends, up to `--retry-interval-max` later. So does our
-//! csi-resizer. csi-attacher and csi-provisioner poll.
+//! `Differs:` the Go sidecars find a late Secret only when the back-off ends, up to `--retry-interval-max` later. Our
+//! csi-resizer does the same; csi-attacher and csi-provisioner poll.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

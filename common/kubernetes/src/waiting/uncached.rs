@@ -12,8 +12,9 @@
 //! `wait_for` of `provisioner/src/claim/source.rs` begins the wait. When a poll or a watch finds the object, the closure in
 //! `Claims::new` (`provisioner/src/claim/reconcile.rs`) adds the claim to the queue, which ends its back-off.
 //!
-//! While nobody waits, this costs neither requests nor memory. Without the permission to watch or to read, waiters are left to
-//! their back-off, and one log line says so. Nobody is woken again and again without pause ([`floor`](super::floor)).
+//! While nobody waits, this costs neither requests nor memory. Without the permission to watch, waiters are left to their
+//! back-off; one warning says so. A poll that is refused is repeated, and logged at level 2 (`uncached/poll.rs`). The first change
+//! wakes a waiter at once; later wake-ups come with growing pauses, up to 60 s ([`floor`](super::floor)).
 
 use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 use std::fmt;
