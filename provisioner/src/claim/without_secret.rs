@@ -21,6 +21,8 @@ use super::request::named;
 
 /// So long a Secret may be missing before its request no longer holds the claim's source.
 const COMES_BACK: Duration = Duration::from_secs(600);
+/// The same where the Secret goes with its namespace: long enough for somebody who replaces it.
+const GOES: Duration = Duration::from_secs(60);
 
 /// A request that cannot be sent, and that nobody waits for.
 pub(super) struct Rest {
@@ -66,8 +68,8 @@ impl Claims {
     }
 
     /// Whether the request may never be sent again: the claim is gone, and so is the Secret. In a namespace that is being
-    /// deleted the Secret cannot come back, and a source there would keep the namespace for ever. Elsewhere it may be missing
-    /// for a moment only.
+    /// deleted the Secret cannot come back, and a source there would keep the namespace for ever. Elsewhere, and
+    /// where somebody replaces it, it is missing for a while only.
     pub(super) async fn waits_in_vain(&self, claim: &Claim, rest: &Rest) -> bool {
         if source(claim).is_none() {
             return false;
@@ -76,7 +78,7 @@ impl Claims {
         let of_source = named(claim).ok().flatten();
         let goes_too = goes_with(claim.meta.namespace())
             || of_source.is_some_and(|asked| goes_with(asked.key().namespace()));
-        if !goes_too && rest.since.elapsed() < COMES_BACK {
+        if rest.since.elapsed() < if goes_too { GOES } else { COMES_BACK } {
             return false;
         }
         let live = self.seat.objects.get::<WireClaim>(claim.meta.namespace(), claim.meta.name()).await;

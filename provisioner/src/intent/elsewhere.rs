@@ -18,6 +18,8 @@ const ABSENT: Duration = Duration::from_secs(600);
 /// So long a Secret may be missing before a request counts as one that nobody will send, unless it goes with the claim's
 /// namespace.
 const MISSING: Duration = Duration::from_secs(600);
+/// The same where the Secret goes with its namespace: long enough for somebody who replaces it.
+const GOES: Duration = Duration::from_secs(60);
 /// The pause until the next look, at the least. A node that is there lets go of its sources itself.
 const PAUSE: Duration = Duration::from_secs(300);
 /// What each node adds to it: all of them may look, and each look lists the Leases of all.
@@ -139,11 +141,11 @@ impl Intents {
             };
         let missing = &mut self.state().missing;
         if is_there {
-            missing.remove(&claim.uid);
+            missing.remove(&(claim.uid.clone(), secret.clone()));
             return Ok(false);
         }
-        let since = *missing.entry(claim.uid.clone()).or_insert_with(Instant::now);
+        let since = *missing.entry((claim.uid.clone(), secret.clone())).or_insert_with(Instant::now);
         let goes_too = may_look && *secret.namespace == *claim.namespace();
-        Ok(goes_too || since.elapsed() >= MISSING)
+        Ok(since.elapsed() >= if goes_too { GOES } else { MISSING })
     }
 }

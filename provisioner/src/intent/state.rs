@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kubernetes::lease::Lease;
 use kubernetes::object::Uid;
+use kubernetes::secret::SecretRef;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -41,8 +42,8 @@ pub(super) struct State {
     pub(super) told: bool,
     /// Since when which other node has been without the driver, as far as we have looked, and the CSINode's version.
     pub(super) absent: HashMap<String, (String, Instant)>,
-    /// Since when the Secret is missing that another node's request needs, as far as we have looked, by the claim's uid.
-    pub(super) missing: HashMap<Uid, Instant>,
+    /// Since when the Secret is missing that another node's request needs, as far as we have looked, by the claim's uid and the Secret.
+    pub(super) missing: HashMap<(Uid, SecretRef), Instant>,
     /// Whether Leases may not be deleted here.
     pub(super) keeps: bool,
     /// Until then no Lease is deleted: the API server has failed at it.

@@ -6,6 +6,7 @@ pub(crate) mod elsewhere;
 pub(crate) mod holding;
 mod meddled;
 mod open;
+mod secret;
 mod waking;
 mod watched;
 

@@ -14,13 +14,13 @@ use crate::harness::{PROVISIONER, bound, calls, claim, intents, waiting, with_in
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn knowing(config: &mut provisioner::Config) {
+pub(super) fn knowing(config: &mut provisioner::Config) {
     *config = with_intents();
     able(config);
 }
 
 /// A world with a snapshot to restore and a claim to clone.
-fn world() -> World {
+pub(super) fn world() -> World {
     let world = World::default();
     begin_clone(&world);
     snapshot().into_iter().for_each(|object| drop(world.api.put(object)));
@@ -282,38 +282,6 @@ async fn request_that_lacks_claim_and_secret_holds_no_source() {
             "{source}: the source's"
         );
         assert!(!world.driver.volumes().values().any(|one| one.source.is_some()), "{source}");
-    }
-}
-
-/// The Secret is in a namespace that stays, or may not be read for a while: the source is not let go of at the first look.
-#[tokio::test(start_paused = true)]
-async fn secret_that_comes_back_finds_its_source_held() {
-    for namespace in ["drivers", "default"] {
-        let world = world();
-        let key = json!({"csi.storage.k8s.io/provisioner-secret-name": "key", "csi.storage.k8s.io/provisioner-secret-namespace": namespace});
-        world.api.put(with(class(), json!({"parameters": key})));
-        let secret = objects::secret(namespace, "key", json!({"token": "aHVzaA=="}));
-        world.api.put(secret.clone());
-        world.driver.script("CreateVolume", [Reply::error(Code::DeadlineExceeded, "slow")]);
-        let _binder = world.binder();
-        let _running = PROVISIONER.run(&world, knowing);
-        world.api.put(cloning(claim("data")));
-        while calls(&world).is_empty() {
-            sleep(Duration::from_millis(1)).await;
-        }
-        let is_secret = |step: &sim::Step| step.is("get", "secrets");
-        match namespace {
-            "default" => world.steps.on(is_secret, 10_000, Fault::ApiError(403)),
-            _ => assert!(world.api.delete("secrets", &format!("{namespace}/key"))),
-        }
-        for name in ["data", "source"] {
-            world.api.delete("persistentvolumeclaims", name);
-        }
-        sleep(300 * SECOND).await;
-        assert!(super::is_held(&world), "{namespace}: it may come back");
-        sleep(1200 * SECOND).await;
-        assert!(world.api.get("persistentvolumeclaims", "source").is_none(), "{namespace}: but not for ever");
-        assert_eq!((calls(&world).len(), intents(&world).len()), (1, 1), "{namespace}");
     }
 }
 
