@@ -45,17 +45,21 @@ fn flags(of_target: &str, set: impl Fn(&str) -> Option<String>) -> (String, Stri
 
 /// How many functions of an executable are in order; none if it was linked as usual.
 pub(super) fn in_order(executable: &Path) -> usize {
-    let Some((folder, name)) = executable.parent().zip(executable.file_name()) else { return 0 };
-    let name = name.to_string_lossy();
-    let mut orders = Vec::new();
-    for file in std::fs::read_dir(folder.join("deps")).into_iter().flatten().flatten() {
+    let order = beside(executable, link::ORDER).and_then(|file| std::fs::read_to_string(file).ok());
+    order.map_or(0, |order| order.lines().count())
+}
+
+/// The newest file with this end that the linker left beside what became `executable`.
+pub(super) fn beside(executable: &Path, end: &str) -> Option<PathBuf> {
+    let name = executable.file_name()?.to_string_lossy().into_owned();
+    let mut found = Vec::new();
+    for file in std::fs::read_dir(executable.parent()?.join("deps")).into_iter().flatten().flatten() {
         let of = file.file_name().to_string_lossy().into_owned();
-        if of.ends_with(link::ORDER) && is_linked(&of, &name) {
-            orders.push((file.metadata().and_then(|file| file.modified()).ok(), file.path()));
+        if of.ends_with(end) && is_linked(&of, &name) {
+            found.push((file.metadata().and_then(|file| file.modified()).ok(), file.path()));
         }
     }
-    let newest = orders.into_iter().max().and_then(|(_, file)| std::fs::read_to_string(file).ok());
-    newest.map_or(0, |order| order.lines().count())
+    found.into_iter().max().map(|(_, newest)| newest)
 }
 
 /// Whether a file in cargo's folder is what `executable` is linked into, or stands beside it: its name, with a hash.

@@ -28,14 +28,22 @@ pub(super) fn list() -> PathBuf {
 /// # Errors
 /// It cannot be written.
 pub(super) fn program(folder: &Path, linker: &str) -> Result<PathBuf> {
-    use std::os::unix::fs::PermissionsExt as _;
     let this = std::env::current_exe().context("this executable has no path")?;
     let file = folder.join("ordered-cc");
-    std::fs::create_dir_all(folder)
-        .and_then(|()| std::fs::write(&file, script(&this, linker)))
-        .context("target folder")?;
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).context("target folder")?;
+    std::fs::create_dir_all(folder).context("target folder")?;
+    write_program(&file, &script(&this, linker))?;
     Ok(file)
+}
+
+/// Writes a script that can be run.
+///
+/// # Errors
+/// It cannot be written.
+pub(super) fn write_program(file: &Path, script: &str) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let written = std::fs::write(file, script)
+        .and_then(|()| std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o755)));
+    written.with_context(|| format!("cannot write {}", file.display()))
 }
 
 fn script(this: &Path, linker: &str) -> String {
@@ -152,9 +160,7 @@ mod tests {
         // A linker that knows no LLVM linker and notes what it is asked for.
         let linker = folder.path().join("linker");
         let refuses = "#!/bin/sh\ncase \"$*\" in *-fuse-ld*) exit 1;; esac\necho \"$@\" > \"$2\"\n";
-        std::fs::write(&linker, refuses).expect("written");
-        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(&linker, executable).expect("executable");
+        write_program(&linker, refuses).expect("written");
         let words = [linker.to_str().expect("text"), "-o", output.to_str().expect("text"), "-static"];
         run(&words).expect("linked");
         let said = std::fs::read_to_string(&output).expect("linked");

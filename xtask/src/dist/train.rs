@@ -12,7 +12,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use cluster::built::cargo;
 
-use super::build::{built, target_folder};
+use super::build::{beside, built, target_folder};
 use super::{link, order};
 
 /// What is run, and what of it comes before what.
@@ -38,14 +38,18 @@ pub(crate) fn run() -> Result<()> {
         bail!("valgrind is missing, which notes what runs: install it (apt-get install valgrind)");
     }
     let executables = built()?;
-    let driver =
-        executables.iter().find(|file| file.ends_with("mooring-driver")).context("no driver is built")?;
+    let of = |name: &str| {
+        executables.iter().find(|file| file.ends_with(name)).with_context(|| format!("no {name} is built"))
+    };
+    let (mooring, driver) = (of("mooring")?, of("mooring-driver")?);
+    let mooring = beside(mooring, link::WITH_SYMBOLS)
+        .context("the linker left no executable with symbols: `cargo xtask dist` says why")?;
     let folder = target_folder()?.join("order");
     let _ = std::fs::remove_dir_all(&folder);
     let mut groups = Vec::new();
     for (what, commands) in TRAININGS {
         let notes = folder.join(what.replace(' ', "-"));
-        let program = under_valgrind(&notes)?;
+        let program = under_valgrind(&mooring, &notes)?;
         for command in *commands {
             let mut bench = cargo();
             bench.args(["run", "--package", "bench", "--", "--mooring"]).arg(&program);
@@ -61,45 +65,24 @@ pub(crate) fn run() -> Result<()> {
     std::fs::write(link::list(), order::list(&groups)).context("cannot write the list")
 }
 
-/// A program called `mooring` that runs the one with symbols under valgrind, which writes into `notes` all the while: nobody ends it
+/// A program called `mooring` that runs `mooring` under valgrind, which writes into `notes` all the while: nobody ends it
 /// gently.
-fn under_valgrind(notes: &Path) -> Result<PathBuf> {
-    use std::os::unix::fs::PermissionsExt as _;
+fn under_valgrind(mooring: &Path, notes: &Path) -> Result<PathBuf> {
     let folder = notes.join("bin");
     let (real, program) = (notes.join("real"), folder.join("mooring"));
     for folder in [&folder, &real] {
         std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     }
     let executable = real.join("mooring");
-    std::fs::copy(with_symbols()?, &executable).context("the executable with symbols")?;
+    std::fs::copy(mooring, &executable).context("the executable with symbols")?;
     let script = format!(
         "#!/bin/sh\nexec valgrind --quiet --tool=callgrind --demangle=no --dump-every-bb=300000 \
          --callgrind-out-file='{}/ran.%p' '{}' \"$@\"\n",
         notes.display(),
         executable.display()
     );
-    std::fs::write(&program, script).context("the program under valgrind")?;
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))
-        .context("the program under valgrind")?;
+    link::write_program(&program, &script)?;
     Ok(program)
-}
-
-/// The newest executable with symbols that the linker left.
-fn with_symbols() -> Result<PathBuf> {
-    let folder = target_folder()?.join(cluster::built::statically::target()).join("dist/deps");
-    let mut found = Vec::new();
-    for file in std::fs::read_dir(&folder).context("nothing is built")?.flatten() {
-        let name = file.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with("mooring-") && name.ends_with(link::WITH_SYMBOLS) {
-            found.push((file.metadata().and_then(|file| file.modified()).ok(), file.path()));
-        }
-    }
-    found.sort();
-    let (_, newest) = found
-        .pop()
-        .context("the linker left no executable with symbols: this toolchain has no LLVM linker")?;
-    Ok(newest)
 }
 
 /// Every function in the notes of `folder`.
