@@ -98,10 +98,7 @@ pub(crate) async fn replace(
 
 /// The API server's code, if it has answered.
 fn code(error: &Error) -> Option<u16> {
-    match error {
-        Error::Api(status) => Some(status.code),
-        _ => None,
-    }
+    api::status(error).map(|status| status.code)
 }
 
 #[cfg(test)]

@@ -20,6 +20,17 @@ pub struct Collection<T: Object> {
     store: Arc<Store<T>>,
 }
 
+impl Objects {
+    /// Reads the object that `meta` is of; `None` when there is none, or another one of its name.
+    ///
+    /// # Errors
+    /// The API server's refusal, or no answer.
+    pub async fn same<W: Wire>(&self, meta: &Meta) -> Result<Option<W>, api::Error> {
+        let found = self.get::<W>(meta.namespace(), meta.name()).await?;
+        Ok(found.filter(|object| meta.uid == object.meta().uid.clone().into()))
+    }
+}
+
 impl<T: Object> Clone for Collection<T> {
     fn clone(&self) -> Self {
         Self { objects: self.objects.clone(), store: self.store.clone() }
@@ -71,8 +82,7 @@ impl<T: Object> Collection<T> {
     /// # Errors
     /// The API server's refusal, or no answer.
     pub async fn read<W: Wire>(&self, meta: &Meta) -> Result<Option<W>, api::Error> {
-        let found = self.objects.get::<W>(meta.namespace(), meta.name()).await?;
-        let same = found.filter(|object| meta.uid == object.meta().uid.clone().into());
+        let same = self.objects.same::<W>(meta).await?;
         if same.is_none() {
             self.store.deleted(&meta.key, &meta.uid);
         }

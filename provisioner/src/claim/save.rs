@@ -202,9 +202,8 @@ impl Claims {
     }
 
     /// The claim as the API server has it, if it is there.
-    async fn live(&self, claim: &Claim) -> Result<Option<WireClaim>, api::Error> {
-        let live = self.seat.objects.get::<WireClaim>(claim.meta.namespace(), claim.meta.name()).await?;
-        Ok(live.filter(|live| claim.meta.uid == live.meta().uid.clone().into()))
+    pub(super) async fn live(&self, claim: &Claim) -> Result<Option<WireClaim>, api::Error> {
+        self.seat.objects.same::<WireClaim>(&claim.meta).await
     }
 }
 

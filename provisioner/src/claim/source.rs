@@ -4,7 +4,7 @@ use csi::v1::{CreateVolumeRequest, Volume as Made};
 use kube::Resource;
 use kubernetes::api;
 use kubernetes::object::{
-    Claim, Key, Wire, WireClaim, WireGrant, WireSnapshot, WireSnapshotContent, WireSourceClaim, version_of,
+    Claim, Key, Wire, WireGrant, WireSnapshot, WireSnapshotContent, WireSourceClaim, version_of,
 };
 use kubernetes::waiting::{Kind, Seen};
 use serde_json::Value;
@@ -177,10 +177,7 @@ impl Claims {
         {
             return Ok(true);
         }
-        let meta = &sent.claim.meta;
-        let live = self.seat.objects.get::<WireClaim>(meta.namespace(), meta.name()).await;
-        let live = live.map_err(|error| unreadable(api::text(&error)))?;
-        let live = live.filter(|live| meta.uid == live.meta().uid.clone().into());
+        let live = self.live(&sent.claim).await.map_err(|error| unreadable(api::text(&error)))?;
         Ok(live.is_some_and(|live| live.has_volume()))
     }
 

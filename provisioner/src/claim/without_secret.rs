@@ -6,11 +6,8 @@
 //!
 //! `Differs:` upstream counts each such try as a failure of the claim, and writes an event.
 
-use std::time::Duration;
-
-use kube::Resource as _;
 use kubernetes::event::Kind;
-use kubernetes::object::{Claim, Class, WireClaim};
+use kubernetes::object::{Claim, Class};
 use kubernetes::secret::{SecretError, SecretRef};
 use tokio::time::Instant;
 
@@ -18,11 +15,7 @@ use super::eligible::source;
 use super::error::ProvisionError;
 use super::reconcile::Claims;
 use super::request::named;
-
-/// So long a Secret may be missing before its request no longer holds the claim's source.
-const COMES_BACK: Duration = Duration::from_secs(600);
-/// The same where the Secret goes with its namespace: long enough for somebody who replaces it.
-const GOES: Duration = Duration::from_secs(60);
+use crate::intent::patience;
 
 /// A request that cannot be sent, and that nobody waits for.
 pub(super) struct Rest {
@@ -78,10 +71,9 @@ impl Claims {
         let of_source = named(claim).ok().flatten();
         let goes_too = goes_with(claim.meta.namespace())
             || of_source.is_some_and(|asked| goes_with(asked.key().namespace()));
-        if rest.since.elapsed() < if goes_too { GOES } else { COMES_BACK } {
+        if rest.since.elapsed() < patience(goes_too) {
             return false;
         }
-        let live = self.seat.objects.get::<WireClaim>(claim.meta.namespace(), claim.meta.name()).await;
-        live.is_ok_and(|live| live.is_none_or(|live| claim.meta.uid != live.meta().uid.clone().into()))
+        self.live(claim).await.is_ok_and(|live| live.is_none())
     }
 }

@@ -15,11 +15,6 @@ use super::read::intents_of;
 /// So long may a node be without the driver before its requests count as given up: its pod may be a new one, or the kubelet
 /// may be restarting.
 const ABSENT: Duration = Duration::from_secs(600);
-/// So long a Secret may be missing before a request counts as one that nobody will send, unless it goes with the claim's
-/// namespace.
-const MISSING: Duration = Duration::from_secs(600);
-/// The same where the Secret goes with its namespace: long enough for somebody who replaces it.
-const GOES: Duration = Duration::from_secs(60);
 /// The pause until the next look, at the least. A node that is there lets go of its sources itself.
 const PAUSE: Duration = Duration::from_secs(300);
 /// What each node adds to it: all of them may look, and each look lists the Leases of all.
@@ -30,6 +25,12 @@ const NOTED: Duration = Duration::from_secs(24 * 3600);
 
 /// So many Leases are named in a log line.
 const NAMED: usize = 5;
+
+/// So long a Secret may be missing before its request counts as one that nobody will send, and holds its source no longer. Where the
+/// Secret goes with its namespace, that is long enough for somebody who replaces it.
+pub(crate) fn patience(goes_too: bool) -> Duration {
+    Duration::from_secs(if goes_too { 60 } else { 600 })
+}
 
 impl Intents {
     /// Tells of the requests that csi-provisioner has written down in another mode. They are not sent again here: on a node the
@@ -128,8 +129,7 @@ impl Intents {
     /// Whether the request waits for a Secret that is gone, for a claim that is gone.
     async fn is_in_vain(&self, owner: &Owner) -> Result<bool, api::Error> {
         let (Some(secret), claim) = (&owner.secret, &owner.claim.meta) else { return Ok(false) };
-        let live = self.objects.get::<WireClaim>(claim.namespace(), claim.name()).await?;
-        if live.is_some_and(|live| claim.uid == live.meta().uid.clone().into()) {
+        if self.objects.same::<WireClaim>(claim).await?.is_some() {
             return Ok(false);
         }
         let (is_there, may_look) =
@@ -146,6 +146,6 @@ impl Intents {
         }
         let since = *missing.entry((claim.uid.clone(), secret.clone())).or_insert_with(Instant::now);
         let goes_too = may_look && *secret.namespace == *claim.namespace();
-        Ok(since.elapsed() >= if goes_too { GOES } else { MISSING })
+        Ok(since.elapsed() >= patience(goes_too))
     }
 }

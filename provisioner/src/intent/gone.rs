@@ -3,8 +3,8 @@
 //! With a provisioner on each node, each deletes its own Leases when they are empty. A node that is lost cannot. So every
 //! provisioner looks about once a day, at a random time, and the first that sees such a Lease deletes it. It may if its role
 //! allows it to list and delete Leases, and to get CSINodes. A node is gone when it has no CSINode. A Lease is deleted as it was
-//! seen, or not at all; not one that was written to within a day; and only one that says itself which driver's and node's it is, because the names of two drivers' Leases
-//! can look alike. Of a node that has left a request, all Leases stay.
+//! seen, or not at all; not one that was written to within a day; and only one that says itself which driver's and node's it is,
+//! because the names of two drivers' Leases can look alike. Of a node that has left a request, all Leases stay.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

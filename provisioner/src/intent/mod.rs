@@ -59,3 +59,5 @@ mod refused;
 mod rest;
 mod state;
 mod terms;
+
+pub(crate) use elsewhere::patience;
