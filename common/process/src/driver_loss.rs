@@ -1,5 +1,6 @@
 //! `--exit-on-connection-loss`: notices that the connection to the driver is lost, and writes the termination log.
-//! [`work`](crate::work) then ends the process with exit code 1, without releasing the lease. Without the flag, the process waits for the
+//! [`work`](crate::work) then ends the process with exit code 1, without releasing the lease. A loss after SIGTERM does not count: the
+//! hand-over goes on. Without the flag, the process waits for the
 //! driver.
 
 use csi::LinkState;

@@ -13,7 +13,8 @@
 //! default. Before that, or with the gate off, a signal ends the process at once, with 128 plus the signal's number (143 for SIGTERM).
 //!
 //! The process exits with 1, waits for nothing and releases no lease in three cases: a lease is lost; another driver answers,
-//! or the same one with other capabilities; the connection is lost and `--exit-on-connection-loss` is set.
+//! or the same one with other capabilities; the connection is lost and `--exit-on-connection-loss` is set. After SIGTERM only
+//! the first of the three counts: a driver that is lost then does not stop the leases from being released.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -73,6 +74,7 @@ const PER_CALL: Duration = Duration::from_secs(10);
 pub type Capabilities = (PluginCapabilities, ControllerCapabilities);
 
 /// How the work ended.
+#[derive(Debug)]
 enum End {
     /// The work returned: it was asked to stop.
     Stopped,
@@ -135,13 +137,15 @@ impl Started {
             work.push(duty);
         }
         let mut leases = Leases(leases);
-        let end = tokio::select! {
-            biased;
-            lost = leases.lost() => End::LeaseLost(lost),
-            changed = apart(watch_driver(&host, can)) => End::DriverGone(changed),
-            () = apart(connection_lost(&host.driver)), if exit_on_loss => End::DriverGone(leave_reason()),
-            () = apart(host.run_duties(caches, work)) => End::Stopped,
+        let driver_gone = async {
+            tokio::select! {
+                biased;
+                changed = apart(watch_driver(&host, can)) => changed,
+                () = apart(connection_lost(&host.driver)), if exit_on_loss => leave_reason(),
+            }
         };
+        let stop = host.stop.clone();
+        let end = first_end(&stop, leases.lost(), driver_gone, host.run_duties(caches, work)).await;
         drop(host);
         match end {
             End::Stopped => {
@@ -166,6 +170,29 @@ impl Started {
                 1
             }
         }
+    }
+}
+
+/// Waits for the first of the three ends. A driver that goes after `stop` was cancelled ends nothing: its calls have failed, the
+/// duties return by themselves, and the leases are still released.
+async fn first_end(
+    stop: &CancellationToken,
+    lease_lost: impl Future<Output = LeaseError>,
+    driver_gone: impl Future<Output = String>,
+    duties: impl Future<Output = ()>,
+) -> End {
+    let gone_while_working = async {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => std::future::pending().await,
+            reason = driver_gone => reason,
+        }
+    };
+    tokio::select! {
+        biased;
+        lost = lease_lost => End::LeaseLost(lost),
+        reason = gone_while_working => End::DriverGone(reason),
+        () = apart(duties) => End::Stopped,
     }
 }
 
@@ -265,5 +292,35 @@ impl Leases {
     /// Resolves when all of them are given back.
     async fn released(self) {
         join_all(self.0).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    /// The end when the driver goes, and the duties return a second later.
+    async fn end_when_the_driver_goes(after_stop: bool, lease_lost: impl Future<Output = LeaseError>) -> End {
+        let stop = CancellationToken::new();
+        if after_stop {
+            stop.cancel();
+        }
+        first_end(&stop, lease_lost, ready("gone".to_owned()), sleep(Duration::from_secs(1))).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn driver_that_goes_ends_the_work_only_before_the_stop() {
+        let working = end_when_the_driver_goes(false, pending()).await;
+        assert!(matches!(&working, End::DriverGone(reason) if reason == "gone"), "{working:?}");
+        let stopping = end_when_the_driver_goes(true, pending()).await;
+        assert!(matches!(stopping, End::Stopped), "{stopping:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lease_that_is_lost_after_the_stop_ends_the_work() {
+        let end = end_when_the_driver_goes(true, ready(LeaseError::Lost)).await;
+        assert!(matches!(end, End::LeaseLost(LeaseError::Lost)), "{end:?}");
     }
 }
