@@ -96,6 +96,8 @@ impl<K: Clone + Eq + Hash> Core<K> {
     /// While the key is worked on, it becomes ready again as soon as that ends. A key that waits in another
     /// place moves to the end of this one, and its wait begins anew: so the first key of a group is its oldest.
     pub fn add(&mut self, key: K, place: Place, now: Instant) -> bool {
+        // Keys whose pause ended before come first, though nobody has looked since.
+        self.wake(now);
         match self.items.get_mut(&key) {
             Some(Item { state: State::Running { again, .. }, place: old }) => {
                 *old = place;
