@@ -1,20 +1,21 @@
 //! Elects leaders, runs the duties, and ends the process.
 //!
 //! On SIGTERM or SIGINT, in this order:
-//! 1. `stop` is cancelled ([`signal`](crate::signal)). A second signal exits at once, with 1.
+//! 1. The token `stop` fires ([`signal`](crate::signal)): no new work begins. A second signal exits at once, with 1.
 //! 2. Background tasks end, and workers take no new keys. Passes that have begun go on. So do the watches and the renewal of the leases.
 //! 3. The duties return when their calls in flight have ended. After 20 s, calls that still run are abandoned; the next
 //!    leader repeats them.
-//! 4. `give_back` is cancelled: each leadership ends, and then its lease is released. That takes 5 s at the most.
+//! 4. The token `give_back` fires: each sidecar stops leading, and then its lease is released. That takes 5 s at the most.
 //! 5. Events that are not written yet get 2 s.
 //! 6. The process exits, with 1 if leaders are elected, else with 0; the Go sidecars exit so too.
 //!
-//! This order holds once `Started::work` runs and if each sidecar has the feature gate ReleaseLeaderElectionOnExit, which is on by
+//! This order holds from `Started::work` on, if the feature gate ReleaseLeaderElectionOnExit is on for every sidecar, as it is by
 //! default. Before that, or with the gate off, a signal ends the process at once, with 128 plus the signal's number (143 for SIGTERM).
 //!
 //! The process exits with 1, waits for nothing and releases no lease in three cases: a lease is lost; another driver answers,
 //! or the same one with other capabilities; the connection is lost and `--exit-on-connection-loss` is set. After SIGTERM only
-//! the first of the three counts: a driver that is lost then does not stop the leases from being released.
+//! the first of the three counts: a driver that is lost then does not stop the leases from being released. A driver that ends before
+//! our own SIGTERM is handled is a lost driver.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -60,8 +61,8 @@ pub struct Started {
     pub(crate) _server: Option<Server>,
 }
 
-/// How long the calls in flight may go on after SIGTERM. SIGKILL follows 30 s after SIGTERM by default, and the leases must
-/// be released before. If they are not, the next leader waits until they expire.
+/// How long the calls in flight may go on after SIGTERM. By default SIGKILL follows 30 s after SIGTERM. A lease that is not
+/// released by then blocks the next leader until it expires.
 const LAST_CALLS: Duration = Duration::from_secs(20);
 
 /// How long releasing the leases may take. With [`LAST_CALLS`] and [`LAST_EVENTS`] it stays below 30 s.
