@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::claim_status::{ClaimStatus, WireStatus};
 use super::wire::wire;
-use super::{Keep, Meta, Object, Scope};
+use super::{Keep, Key, Meta, Object, Scope};
 
 /// The annotation that names who must provision a claim.
 pub const PROVISIONER: &str = "volume.kubernetes.io/storage-provisioner";
@@ -74,6 +74,11 @@ impl Claim {
     pub fn provisioner(&self) -> Option<&str> {
         let annotations = &self.meta.annotations;
         annotations.get(PROVISIONER).or_else(|| annotations.get(PROVISIONER_BETA))
+    }
+
+    /// Whether the claim says that our driver, which replaces an in-tree plugin, must resize its volume.
+    pub fn names_resizer(&self, scope: &Scope) -> bool {
+        scope.in_tree.is_some() && self.meta.annotations.get(STORAGE_RESIZER) == Some(&*scope.driver)
     }
 
     /// Whether the claim waits for a volume and names this driver, or the plugin that it replaces.
@@ -171,6 +176,13 @@ impl Object for Claim {
         (!waits || cloned || claim.waits_for(scope)).then_some(claim)
     }
 
+    /// A claim that has a volume is kept for resizing, and only if the volume is ours.
+    fn needs(&self, scope: &Scope) -> Option<Key> {
+        let cloned = scope.keep.has(Keep::PROVISION) && self.meta.has_finalizer(CLONING_PROTECTION);
+        let kept = self.volume.is_empty() || cloned || self.names_resizer(scope);
+        (!kept).then(|| Key::cluster(&self.volume))
+    }
+
     fn meta(&self) -> &Meta {
         &self.meta
     }
@@ -199,6 +211,26 @@ mod tests {
             let scope = Scope { driver: "d".into(), keep, ..Scope::default() };
             let kept = Claim::slim(serde_json::from_value(object).unwrap(), &scope);
             assert_eq!(kept.is_some(), expected, "{finalizer} {keep:?}");
+        }
+    }
+
+    #[test]
+    fn bound_claim_needs_its_volume_unless_it_is_cloned_or_names_us() {
+        let (both, resize) = (Keep::PROVISION.and(Keep::RESIZE), Keep::RESIZE);
+        let named = json!({"annotations": {STORAGE_RESIZER: "d"}});
+        let cloned = json!({"finalizers": [CLONING_PROTECTION]});
+        for (keep, metadata, volume, in_tree, needed) in [
+            (both, json!({}), "pv", None, Some("pv")),
+            (resize, named.clone(), "pv", None, Some("pv")),
+            (resize, named, "pv", Some("kubernetes.io/d"), None),
+            (both, cloned.clone(), "pv", None, None),
+            (resize, cloned, "pv", None, Some("pv")),
+            (both, json!({"annotations": {PROVISIONER: "d"}}), "", None, None),
+        ] {
+            let scope = Scope { driver: "d".into(), keep, in_tree: in_tree.map(Into::into) };
+            let object = json!({"metadata": metadata, "spec": {"volumeName": volume}});
+            let claim = Claim::slim(serde_json::from_value(object).unwrap(), &scope).expect("kept");
+            assert_eq!(claim.needs(&scope).as_ref().map(Key::name), needed, "{keep:?} {claim:?}");
         }
     }
 
