@@ -1,12 +1,14 @@
 //! PersistentVolumeClaims.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 
 use super::claim_status::{ClaimStatus, WireStatus};
 use super::wire::wire;
+use super::word::word;
 use super::{Keep, Key, Meta, Object, Scope};
 
 /// The annotation that names who must provision a claim.
@@ -29,14 +31,15 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// A claim.
 #[derive(Debug, Clone)]
 pub struct Claim {
-    /// Identity. If somebody here provisions, with all annotations: secret templates may name any.
+    /// Identity. With all annotations if somebody here provisions and the claim waits for a volume, or is cloned: secret templates
+    /// may name any.
     pub meta: Meta,
-    /// `spec.accessModes`, in order. Empty if nobody here provisions, as are class, mode and sources.
+    /// `spec.accessModes`, in order. Empty where not all annotations are kept, as are class, mode and sources.
     pub access_modes: Box<[Box<str>]>,
     /// `spec.storageClassName`, or the beta annotation, which wins. Empty when neither is set.
     pub class: Box<str>,
     /// `spec.volumeName`; empty while the claim waits for a volume.
-    pub volume: Box<str>,
+    pub volume: Arc<str>,
     /// `spec.volumeMode`; `None` when the claim does not say.
     pub volume_mode: Option<Box<str>>,
     /// `spec.resources.requests.storage` as written.
@@ -141,8 +144,10 @@ impl Object for Claim {
         if !(if waits { provisions } else { resizes || cloned }) {
             return None;
         }
+        // What a volume is made from: of a claim that has its volume, resizing reads none of it.
+        let whole = provisions && (waits || cloned);
         let mut spec = wire.spec;
-        if !provisions {
+        if !whole {
             spec = Spec {
                 volume_name: spec.volume_name,
                 volume_attributes_class_name: spec.volume_attributes_class_name,
@@ -150,7 +155,7 @@ impl Object for Claim {
                 ..Spec::default()
             };
         }
-        let keep = |key: &str| match provisions {
+        let keep = |key: &str| match whole {
             true => key != LAST_APPLIED,
             false => matches!(key, STORAGE_RESIZER | NODE_EXPANSION_NOT_REQUIRED),
         };
@@ -159,12 +164,13 @@ impl Object for Claim {
             .annotations
             .as_ref()
             .and_then(|annotations| annotations.get(CLASS_BETA).cloned())
-            .filter(|_| provisions);
+            .filter(|_| whole);
         let claim = Self {
             meta: Meta::new(wire.metadata, keep),
             access_modes: spec.access_modes.into(),
             class: beta_class.map(Into::into).or(spec.storage_class_name).unwrap_or_default(),
-            volume: spec.volume_name,
+            // The cached volume of this name has the same text.
+            volume: word(&spec.volume_name),
             volume_mode: spec.volume_mode,
             request: spec.resources.requests.remove("storage").unwrap_or_default(),
             has_selector: spec.selector.is_some(),
