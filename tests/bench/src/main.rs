@@ -50,9 +50,12 @@ enum What {
     Size,
     /// Resident memory: idle, with pairs of another driver, with as many of our own beside them.
     Memory {
-        /// Bound volume and claim pairs of each sort.
+        /// Bound volume and claim pairs of each sort. Our own are attached, where there is an attacher.
         #[arg(long, default_value_t = 10_000)]
         pairs: usize,
+        /// Pairs of another driver, if not as many as our own.
+        #[arg(long)]
+        foreign: Option<usize>,
         /// The sidecar: csi-provisioner, csi-attacher, csi-resizer, or controller, which is all of them.
         #[arg(long, default_value = "csi-provisioner")]
         sidecar: String,
@@ -170,7 +173,9 @@ async fn main() -> anyhow::Result<()> {
             println!("{}: {size} bytes ({:.2} MB)", binaries.mooring.display(), size as f64 / 1e6);
             Ok(())
         }
-        What::Memory { pairs, sidecar } => memory::measure(&binaries, &sidecar, pairs).await,
+        What::Memory { pairs, foreign, sidecar } => {
+            memory::measure(&binaries, &sidecar, foreign.unwrap_or(pairs), pairs).await
+        }
         What::Provision { claims, workers, waiting, against_no_intents, against_go } => {
             let size = provision::Size { claims, workers, waiting };
             provision::measure(&binaries, size, against_no_intents, against_go).await

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::storage::v1::VolumeAttachment;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
@@ -24,7 +25,11 @@ const READY: [(&str, &str); 4] = [
     ("controller", "\"Starting external resizer\""),
 ];
 
-pub(crate) async fn measure(programs: &Programs, sidecar: &str, pairs: usize) -> Result<()> {
+/// Whose volumes the sidecars look after.
+const OURS: &str = "hostpath.csi.k8s.io";
+
+/// `foreign` pairs of another driver, then `own` beside them.
+pub(crate) async fn measure(programs: &Programs, sidecar: &str, foreign: usize, own: usize) -> Result<()> {
     let Some((_, ready)) = READY.into_iter().find(|(name, _)| *name == sidecar) else {
         bail!("--sidecar: there is no {sidecar:?}");
     };
@@ -32,18 +37,34 @@ pub(crate) async fn measure(programs: &Programs, sidecar: &str, pairs: usize) ->
         Stand::up(programs, false, "csi-sidecar", &ROLES.join("\n---\n"), &["--enable-attach"]).await?;
     let look = async |what: &str| look(&stand, (sidecar, ready), what).await;
     look("idle, empty cluster").await?;
-    fill(&stand, "other.example.com", pairs).await?;
-    look(&format!("{pairs} bound pairs of another driver")).await?;
-    fill(&stand, "hostpath.csi.k8s.io", pairs).await?;
-    look(&format!("and {pairs} bound pairs of our own beside them")).await
+    fill(&stand, "other.example.com", foreign).await?;
+    look(&format!("{foreign} bound pairs of another driver")).await?;
+    fill(&stand, OURS, own).await?;
+    look(&format!("and {own} bound pairs of our own beside them")).await?;
+    if !matches!(sidecar, "csi-attacher" | "controller") {
+        return Ok(());
+    }
+    let client = &stand.client;
+    let attach = |number| attached(client, number);
+    futures::stream::iter(0..own).map(attach).buffer_unordered(32).try_collect::<Vec<()>>().await?;
+    look(&format!("and these {own} attached")).await
 }
 
 /// Starts the sidecar, lets it settle, and prints what it uses.
 async fn look(stand: &Stand, (name, ready): (&str, &str), what: &str) -> Result<()> {
     let begun = Instant::now();
     let log = what.replace([' ', ','], "-");
-    let sidecar =
-        stand.sidecar_logging_to(&log, name, &["--leader-election", "--leader-election-namespace=bench"])?;
+    // The driver knows nothing of the attachments that we make.
+    let more: &[&str] = match name {
+        "csi-attacher" => &["--reconcile-sync=1h"],
+        "controller" => &["--attacher-reconcile-sync=1h"],
+        _ => &[],
+    };
+    let sidecar = stand.sidecar_logging_to(
+        &log,
+        name,
+        &[&["--leader-election", "--leader-election-namespace=bench"], more].concat(),
+    )?;
     until_logged(&sidecar, ready).await?;
     let ready = begun.elapsed();
     tokio::time::sleep(SETTLE).await;
@@ -70,12 +91,42 @@ async fn fill(stand: &Stand, driver: &str, pairs: usize) -> Result<()> {
     Ok(())
 }
 
+fn volume_name(driver: &str, number: usize) -> String {
+    let prefix = driver.split('.').next().unwrap_or(driver);
+    format!("{prefix}-pvc-8d2a5c1e-3f4b-4f6a-9c1d-{number:012}")
+}
+
+/// The attacher's finalizer.
+fn finalizer(driver: &str) -> String {
+    format!("external-attacher/{}", driver.replace('.', "-"))
+}
+
+/// Makes the attachment of our own volume of this number the way it looks when it is attached.
+async fn attached(client: &kube::Client, number: usize) -> Result<()> {
+    let attachments: Api<VolumeAttachment> = Api::all(client.clone());
+    let name = format!("csi-{number:064x}");
+    let attachment = json!({
+        "metadata": {
+            "name": name, "finalizers": [finalizer(OURS)],
+            "annotations": {"csi.alpha.kubernetes.io/node-id": format!("node-{}", number % 100)},
+        },
+        "spec": {
+            "attacher": OURS, "nodeName": format!("node-{}", number % 100),
+            "source": {"persistentVolumeName": volume_name(OURS, number)},
+        },
+    });
+    attachments.create(&PostParams::default(), &serde_json::from_value(attachment)?).await?;
+    let attached = json!({"status": {"attached": true}});
+    attachments.patch_status(&name, &PatchParams::default(), &Patch::Merge(&attached)).await?;
+    Ok(())
+}
+
 async fn pair(client: &kube::Client, namespace: &str, driver: &str, number: usize) -> Result<()> {
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
     let volumes: Api<PersistentVolume> = Api::all(client.clone());
     let prefix = driver.split('.').next().unwrap_or(driver);
     let (claim_name, class) = (format!("{prefix}-data-{number}"), format!("{prefix}-fast"));
-    let volume_name = format!("{prefix}-pvc-8d2a5c1e-3f4b-4f6a-9c1d-{number:012}");
+    let volume_name = volume_name(driver, number);
     let claim = json!({
         "metadata": {
             "name": claim_name, "labels": {"app": "database", "app.kubernetes.io/instance": claim_name},
@@ -100,7 +151,7 @@ async fn pair(client: &kube::Client, namespace: &str, driver: &str, number: usiz
                 "volume.kubernetes.io/provisioner-deletion-secret-name": "",
                 "volume.kubernetes.io/provisioner-deletion-secret-namespace": "",
             },
-            "finalizers": ["external-provisioner.volume.kubernetes.io/finalizer"],
+            "finalizers": ["external-provisioner.volume.kubernetes.io/finalizer", finalizer(driver)],
         },
         "spec": {
             "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "10Gi"}, "storageClassName": class,
