@@ -6,12 +6,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
-use k8s_openapi::api::storage::v1::VolumeAttachment;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
 
-use crate::stand::{Programs, ROLES, Stand, until_logged};
+use crate::stand::{Beside, Programs, ROLES, Stand, until_logged};
 use crate::usage::{cpu, memory};
 
 /// How long a sidecar is left alone before it is looked at.
@@ -34,37 +33,22 @@ pub(crate) async fn measure(programs: &Programs, sidecar: &str, foreign: usize, 
         bail!("--sidecar: there is no {sidecar:?}");
     };
     let stand =
-        Stand::up(programs, false, "csi-sidecar", &ROLES.join("\n---\n"), &["--enable-attach"]).await?;
+        Stand::up(programs, Beside::Nothing, "csi-sidecar", &ROLES.join("\n---\n"), &["--enable-attach"])
+            .await?;
     let look = async |what: &str| look(&stand, (sidecar, ready), what).await;
     look("idle, empty cluster").await?;
     fill(&stand, "other.example.com", foreign).await?;
     look(&format!("{foreign} bound pairs of another driver")).await?;
     fill(&stand, OURS, own).await?;
-    look(&format!("and {own} bound pairs of our own beside them")).await?;
-    if !matches!(sidecar, "csi-attacher" | "controller") {
-        return Ok(());
-    }
-    let client = &stand.client;
-    let attach = |number| attached(client, number);
-    futures::stream::iter(0..own).map(attach).buffer_unordered(32).try_collect::<Vec<()>>().await?;
-    look(&format!("and these {own} attached")).await
+    look(&format!("and {own} bound pairs of our own beside them")).await
 }
 
 /// Starts the sidecar, lets it settle, and prints what it uses.
 async fn look(stand: &Stand, (name, ready): (&str, &str), what: &str) -> Result<()> {
     let begun = Instant::now();
     let log = what.replace([' ', ','], "-");
-    // The driver knows nothing of the attachments that we make.
-    let more: &[&str] = match name {
-        "csi-attacher" => &["--reconcile-sync=1h"],
-        "controller" => &["--attacher-reconcile-sync=1h"],
-        _ => &[],
-    };
-    let sidecar = stand.sidecar_logging_to(
-        &log,
-        name,
-        &[&["--leader-election", "--leader-election-namespace=bench"], more].concat(),
-    )?;
+    let sidecar =
+        stand.sidecar_logging_to(&log, name, &["--leader-election", "--leader-election-namespace=bench"])?;
     until_logged(&sidecar, ready).await?;
     let ready = begun.elapsed();
     tokio::time::sleep(SETTLE).await;
@@ -99,26 +83,6 @@ fn volume_name(driver: &str, number: usize) -> String {
 /// The attacher's finalizer.
 fn finalizer(driver: &str) -> String {
     format!("external-attacher/{}", driver.replace('.', "-"))
-}
-
-/// Makes the attachment of our own volume of this number the way it looks when it is attached.
-async fn attached(client: &kube::Client, number: usize) -> Result<()> {
-    let attachments: Api<VolumeAttachment> = Api::all(client.clone());
-    let name = format!("csi-{number:064x}");
-    let attachment = json!({
-        "metadata": {
-            "name": name, "finalizers": [finalizer(OURS)],
-            "annotations": {"csi.alpha.kubernetes.io/node-id": format!("node-{}", number % 100)},
-        },
-        "spec": {
-            "attacher": OURS, "nodeName": format!("node-{}", number % 100),
-            "source": {"persistentVolumeName": volume_name(OURS, number)},
-        },
-    });
-    attachments.create(&PostParams::default(), &serde_json::from_value(attachment)?).await?;
-    let attached = json!({"status": {"attached": true}});
-    attachments.patch_status(&name, &PatchParams::default(), &Patch::Merge(&attached)).await?;
-    Ok(())
 }
 
 async fn pair(client: &kube::Client, namespace: &str, driver: &str, number: usize) -> Result<()> {
