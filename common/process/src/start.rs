@@ -133,6 +133,9 @@ pub async fn start(setup: &Setup<'_>) -> Result<Started, StartError> {
         driver_name(&driver, setup.name_timeout).await.map_err(|cause| StartError::Name { cause, code })?;
     metrics.set_driver_name(name.as_str());
     base::v!(2, "CSI driver found"; "driver" => name);
+    metrics.board().describe(|process| {
+        (process.program, process.driver) = (setup.program.to_owned(), name.to_string());
+    });
     let leaderships = Arc::default();
     let server = listen(setup, &metrics, &leaderships)?;
     let (mut host, delivery) = Host::new(main, driver, name, metrics);
@@ -211,6 +214,9 @@ fn listen(
     let (standard, code) = (setup.standard, setup.fatal_code);
     let Some(address) = standard.listen_address() else { return Ok(None) };
     let mut routes = Routes::new().metrics(&standard.metrics_path, metrics.clone());
+    if standard.status_page {
+        routes = routes.status(metrics.board().clone());
+    }
     if standard.serves_leader_health() {
         let leaderships = leaderships.clone();
         // Upstream counts from the end of the lease. `overdue` counts from the renew deadline, which is earlier.

@@ -1,5 +1,8 @@
 //! The flags that every sidecar has, with upstream's names and defaults (docs/upstream/conventions.md,
-//! "Standard flags"), and one of ours: `--exit-on-connection-loss`.
+//! "Standard flags"), and two of ours: `--exit-on-connection-loss` and `--status-page`.
+//!
+//! `Differs:` `--status-page` serves a page at `/` of the HTTP endpoint: what runs, who leads, what waits, its last error and its next
+//! try. It is off by default. The Go sidecars have no such page.
 
 use std::time::Duration;
 
@@ -42,6 +45,7 @@ crate::flags! {
         "http-endpoint" http_endpoint: String = "", "TCP address that serves metrics and leader health, for example :8080. Empty: none.";
         "metrics-address" metrics_address: String = "", "Deprecated: use http-endpoint. TCP address that serves metrics.";
         "metrics-path" metrics_path: String = "/metrics", "Path under which metrics are served.";
+        "status-page" status_page: bool = false, "Serve a status page at / of http-endpoint: what runs, who leads, what waits and why. It shows names of objects and errors to whoever can reach the address.";
         "exit-on-connection-loss" exit_on_connection_loss: bool = false, "Exit when the connection to the driver is lost, instead of reconnecting and checking that the same driver answers.";
     }
 }
@@ -64,6 +68,8 @@ pub struct StandardFlags {
     pub metrics_address: String,
     /// Path of the metrics page.
     pub metrics_path: String,
+    /// Serve the status page. Ours; off by default. Set only together with an address.
+    pub status_page: bool,
     /// Exit when the driver goes away, as upstream does. Ours; off by default.
     pub exit_on_connection_loss: bool,
     /// Leader election.
@@ -105,6 +111,7 @@ impl FlagGroup for StandardFlags {
             http_endpoint: places.http_endpoint,
             metrics_address: places.metrics_address,
             metrics_path: places.metrics_path,
+            status_page: places.status_page,
             exit_on_connection_loss: places.exit_on_connection_loss,
             leader_election: parsed.read(),
             logging: parsed.read(),
@@ -146,7 +153,24 @@ fn check_places(parsed: &Parsed) -> Result<(), Exit> {
     if !places.metrics_path.starts_with('/') {
         return Err(Exit::refuse("--metrics-path must start with /"));
     }
-    Ok(())
+    let has_address = !places.http_endpoint.is_empty() || !places.metrics_address.is_empty();
+    check_status_page(places.status_page, has_address, &places.metrics_path)
+}
+
+/// Refuses a status page that nobody could see.
+///
+/// # Errors
+/// There is no address to serve it at, or the metrics are there.
+pub fn check_status_page(status_page: bool, has_address: bool, metrics_path: &str) -> Result<(), Exit> {
+    match status_page {
+        true if !has_address => {
+            Err(Exit::refuse("--status-page needs an address to be served at: set --http-endpoint"))
+        }
+        true if metrics_path == crate::http::STATUS => {
+            Err(Exit::refuse("--status-page and --metrics-path=/ want the same path: change --metrics-path"))
+        }
+        true | false => Ok(()),
+    }
 }
 
 /// Upstream panics on these (exit 2); the order is lease > renew > 1.2 x retry > 0.

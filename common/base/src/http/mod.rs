@@ -14,7 +14,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::header::CONTENT_TYPE;
+use ::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
 use ::http::{HeaderValue, Request, Response, StatusCode, Uri};
 use bytes::Bytes;
 use http_body_util::Full;
@@ -28,9 +30,14 @@ use tokio::task::JoinHandle;
 
 use crate::log::quote::quoted;
 use crate::metrics::{Metrics, page};
+use crate::status::{self, Board};
 
 /// Path of the leader's health (only with leader election and `--http-endpoint`).
 pub const LEADER_HEALTH: &str = "/healthz/leader-election";
+
+/// Path of the status page (only with `--status-page`).
+pub const STATUS: &str = "/";
+const HTML: &str = "text/html; charset=utf-8";
 
 const MOST_CONNECTIONS: usize = 64;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -84,6 +91,24 @@ impl Routes {
         })
     }
 
+    /// Serves the status page under [`STATUS`]: HTML, or JSON with `?format=json`. `?object=NAMESPACE/NAME` shows one object.
+    #[must_use]
+    pub fn status(self, board: Board) -> Self {
+        board.serve();
+        self.query_route(STATUS, move |query| {
+            let value = |name: &str| {
+                let mut pairs = form_urlencoded::parse(query.as_bytes());
+                pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+            };
+            let status = board.gather(value("object").as_deref());
+            let (content_type, body) = match value("format").as_deref() {
+                Some("json") => ("application/json", status::json::render(&status)),
+                _ => (HTML, status::html::render(&status)),
+            };
+            std::future::ready(Reply { status: StatusCode::OK, content_type, body })
+        })
+    }
+
     /// Serves [`LEADER_HEALTH`]: 200 `ok`, or 500 with the text `healthy` gives as error.
     #[must_use]
     pub fn leader_health<F>(self, healthy: F) -> Self
@@ -129,8 +154,22 @@ impl Routes {
         *response.status_mut() = reply.status;
         let content_type = HeaderValue::from_static(reply.content_type);
         response.headers_mut().insert(CONTENT_TYPE, content_type);
+        if uri.path() == STATUS {
+            response.headers_mut().extend(page_headers());
+        }
         response
     }
+}
+
+/// What a browser may do with the status page: show it. It keeps no copy.
+fn page_headers() -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+    let headers = [
+        (CONTENT_SECURITY_POLICY, status::html::POLICY),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
+        (CACHE_CONTROL, "no-store"),
+    ];
+    headers.into_iter().map(|(name, value)| (name, HeaderValue::from_static(value)))
 }
 
 /// The metric families that a query names; none means all.
