@@ -22,7 +22,7 @@ pub fn render(status: &Status) -> String {
     let mut page = Page(String::with_capacity(8 * 1024));
     let process = &status.process;
     page.raw("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>");
-    page.text(&process.program).text(": ").text(&process.driver);
+    page.text(&process.program).raw(" ").text(&process.driver);
     page.raw("</title><style>").raw(STYLE).raw("</style></head><body>\n<h1>");
     page.text(&process.program).raw(" <span class=\"soft\">v").raw(env!("CARGO_PKG_VERSION"));
     page.raw("</span></h1>\n<p class=\"soft\">As of ").text(moment(status.now));
@@ -69,7 +69,9 @@ impl Page {
 
     fn process(&mut self, process: &Process) {
         self.raw("<table>\n");
-        self.row("Driver", &process.driver);
+        if !process.driver.is_empty() {
+            self.row("Driver", &process.driver);
+        }
         if !process.sidecars.is_empty() {
             self.row("Sidecars", process.sidecars.join(", "));
         }

@@ -19,6 +19,7 @@ pub use view::{
 };
 
 type AskLane = dyn Fn(&Wanted<'_>) -> Lane + Send + Sync;
+type AskFact = dyn Fn() -> String + Send + Sync;
 type AskLease = dyn Fn() -> Lease + Send + Sync;
 
 /// What a process says about itself. Clones share it.
@@ -36,6 +37,7 @@ struct Parts {
     process: Process,
     lanes: Vec<(Purpose, String, Arc<AskLane>)>,
     leases: Vec<Arc<AskLease>>,
+    facts: Vec<(&'static str, Arc<AskFact>)>,
 }
 
 impl Board {
@@ -52,6 +54,11 @@ impl Board {
     /// Says something about the process.
     pub fn describe(&self, change: impl FnOnce(&mut Process)) {
         change(&mut self.parts().process);
+    }
+
+    /// Adds something that is known about the process.
+    pub fn add_fact(&self, name: &'static str, ask: impl Fn() -> String + Send + Sync + 'static) {
+        self.parts().facts.push((name, Arc::new(ask)));
     }
 
     /// Adds a lane of a queue.
@@ -72,10 +79,11 @@ impl Board {
     /// What is to be said now, about everything or about one object.
     pub fn gather(&self, only: Option<&str>) -> Status {
         // Asked without the lock: queues have locks of their own.
-        let (process, lanes, leases) = {
+        let (mut process, lanes, leases, facts) = {
             let parts = self.parts();
-            (parts.process.clone(), parts.lanes.clone(), parts.leases.clone())
+            (parts.process.clone(), parts.lanes.clone(), parts.leases.clone(), parts.facts.clone())
         };
+        process.facts = facts.iter().map(|(name, ask)| (*name, ask())).collect();
         let wanted = Wanted { items: MOST_ITEMS, nodes: MOST_NODES, only };
         let operations =
             lanes.into_iter().map(|(purpose, queue, ask)| Operation { purpose, queue, lane: ask(&wanted) });

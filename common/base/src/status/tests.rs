@@ -112,10 +112,12 @@ fn board_asks_its_parts_when_the_page_is_requested() {
     board.serve();
     board.describe(|process| process.driver = "d".to_owned());
     board.add_lease(|| Lease { name: "ns/lease".to_owned(), ..Lease::default() });
+    board.add_fact("Weather", || "fine".to_owned());
     let purpose = Purpose { operation: "grow", kind: "PersistentVolumeClaim" };
     board.add_lane(purpose, "q", |wanted| Lane { ready: wanted.only.map_or(7, str::len), ..Lane::default() });
     let (all, one) = (board.gather(None), board.gather(Some("ns/a")));
     assert_eq!((all.process.driver.as_str(), all.leases.len()), ("d", 1));
+    assert_eq!(all.process.facts, [("Weather", "fine".to_owned())]);
     assert_eq!((all.operations[0].lane.ready, one.operations[0].lane.ready), (7, 4));
     assert!(board.is_served());
 }
