@@ -301,6 +301,10 @@ fn explicit_client_limits_are_seen_even_at_their_defaults() {
 fn values_that_do_not_go_together_are_refused() {
     for (args, code, names) in [
         (&["-http-endpoint=:1", "-metrics-address=:2"][..], 1, "--metrics-address"),
+        (&["-http-endpoint=:1", "-tls-cert-file=c"][..], 1, "needs --tls-private-key-file"),
+        (&["-http-endpoint=:1", "-tls-private-key-file=k"][..], 1, "needs --tls-cert-file"),
+        (&["-tls-cert-file=c", "-tls-private-key-file=k"][..], 1, "set --http-endpoint"),
+        (&["-http-endpoint=:1", "-http-require-token"][..], 1, "set --tls-cert-file"),
         (&["-status-page"][..], 1, "set --http-endpoint"),
         (&["-status-page", "-http-endpoint=:1", "-metrics-path=/"][..], 1, "change --metrics-path"),
         (&["-kube-api-burst=-1"], 1, "--kube-api-burst"),
