@@ -124,6 +124,7 @@ impl Started {
         if duties.iter().all(|(election, _)| election.releases) {
             signals.finish_first();
         }
+        host.metrics.board().describe(|process| process.capabilities = names(&can));
         let give_back = CancellationToken::new();
         let elected = lease_client.is_some();
         let alone = duties.len() == 1;
@@ -131,6 +132,7 @@ impl Started {
         for (election, duty) in duties {
             if let Some(client) = &lease_client {
                 let metrics = host.metrics.leader(&if alone { String::new() } else { election.lease_name() });
+                metrics.show(election.place(), election.identity(), duty.leadership.clone());
                 let before = work.last().map(|duty: &Duty| duty.leadership.clone());
                 let lead = election.lead(client.clone(), duty.leadership.clone(), metrics, give_back.clone());
                 leases.push(apart(after(before, give_back.clone(), lead)).boxed());
@@ -249,6 +251,13 @@ impl Host {
         self.stop.cancelled().await;
         sleep(LAST_CALLS).await;
     }
+}
+
+/// The driver's capabilities, as the protocol names them.
+fn names((plugin, controller): &Capabilities) -> Vec<String> {
+    let growth = plugin.expansion.names().map(|name| format!("{name} expansion"));
+    let named = plugin.services.names().chain(controller.names()).map(str::to_owned);
+    named.chain(growth).collect()
 }
 
 /// Resolves when the driver has changed, with a text that says how.
