@@ -72,7 +72,10 @@ impl Site {
             let control_plane = ControlPlane::start(options).await.expect("a control plane");
             let archives = ["ours.tar", "tests.tar"].map(|name| control_plane.folder().join(name));
             let [ours, tests] = &archives;
-            image::ours(&mooring, &driver).expect("our images").write(ours).expect("written");
+            image::ours(&[image::Build::here(&mooring, &driver).expect("a platform")])
+                .expect("our images")
+                .write(ours)
+                .expect("written");
             image::for_tests("/bin/busybox".as_ref())
                 .expect("images of tests")
                 .write(tests)
