@@ -156,7 +156,12 @@ impl Rbd {
             Some(name) => image::seen(&journal.pool, name, Kind::Volume)?,
             None => None,
         };
-        let found = Found { name: &wanted.name, attributes: attributes.as_ref(), image: seen.as_ref() };
+        let found = Found {
+            name: &wanted.name,
+            attributes: attributes.as_ref(),
+            image: seen.as_ref(),
+            is_copy: wanted.source.is_some(),
+        };
         match (about_name(found), image_name, seen) {
             (Step::Answer, Some(name), Some(seen)) => {
                 let place = Place { site: place.site.clone(), journal };

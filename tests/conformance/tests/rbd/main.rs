@@ -9,3 +9,4 @@ mod mounts;
 mod outage;
 mod sanity;
 mod stand;
+mod steps;
