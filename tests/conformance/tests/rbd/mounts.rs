@@ -16,23 +16,30 @@ const MIB: i64 = 1 << 20;
 const SIZE: i64 = 320 * MIB;
 
 /// A volume as one pod sees it.
-struct Pod<'a> {
+pub(crate) struct Pod<'a> {
     stand: &'a Stand,
-    volume: v1::Volume,
+    pub(crate) volume: v1::Volume,
     capability: v1::VolumeCapability,
     staging: PathBuf,
-    target: PathBuf,
+    pub(crate) target: PathBuf,
 }
 
 impl<'a> Pod<'a> {
-    fn new(stand: &'a Stand, name: &str, volume: v1::Volume, capability: v1::VolumeCapability) -> Self {
+    /// A pod that is called so; nothing is done yet.
+    pub(crate) fn new(
+        stand: &'a Stand,
+        name: &str,
+        volume: v1::Volume,
+        capability: v1::VolumeCapability,
+    ) -> Self {
         let folder = |kind: &str| stand.folder.path().join(format!("{kind}-{name}"));
         let (staging, target) = (folder("staging"), folder("target"));
         std::fs::create_dir_all(&staging).unwrap();
         Self { stand, volume, capability, staging, target }
     }
 
-    async fn begin(&self) -> Result<(), Status> {
+    /// What the kubelet does before the pod runs.
+    pub(crate) async fn begin(&self) -> Result<(), Status> {
         let stage = v1::NodeStageVolumeRequest {
             volume_id: self.volume.volume_id.clone(),
             staging_target_path: text(&self.staging),
@@ -53,18 +60,21 @@ impl<'a> Pod<'a> {
         self.stand.call(publish).await.map(drop)
     }
 
-    async fn end(&self) {
+    /// What the kubelet does when the pod has ended, as often as it likes.
+    pub(crate) async fn end(&self) {
+        for _ in 0..2 {
+            self.try_end().await.unwrap();
+        }
+    }
+
+    /// The same once; it may fail.
+    pub(crate) async fn try_end(&self) -> Result<(), Status> {
         let volume_id = self.volume.volume_id.clone();
         let unpublish =
             v1::NodeUnpublishVolumeRequest { volume_id: volume_id.clone(), target_path: text(&self.target) };
+        self.stand.call(unpublish).await?;
         let unstage = v1::NodeUnstageVolumeRequest { volume_id, staging_target_path: text(&self.staging) };
-        // As often as the kubelet likes.
-        for _ in 0..2 {
-            self.stand.call(unpublish.clone()).await.unwrap();
-        }
-        for _ in 0..2 {
-            self.stand.call(unstage.clone()).await.unwrap();
-        }
+        self.stand.call(unstage).await.map(drop)
     }
 
     async fn grow(&self, bytes: i64) {
@@ -80,7 +90,8 @@ impl<'a> Pod<'a> {
         assert_eq!(self.stand.call(expand).await.unwrap().capacity_bytes, bytes);
     }
 
-    async fn total(&self) -> i64 {
+    /// How large the volume is, as its statistics say.
+    pub(crate) async fn total(&self) -> i64 {
         let stats = v1::NodeGetVolumeStatsRequest {
             volume_id: self.volume.volume_id.clone(),
             volume_path: text(&self.target),

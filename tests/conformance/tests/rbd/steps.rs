@@ -113,7 +113,10 @@ impl Made {
                     volume_content_source: request::clone_of(source),
                     ..stand.create("round", 16 * MIB)
                 };
-                Self { volume: Some(stand.created(clone).await), snapshot: None }
+                // With a snapshot it goes to the trash first, and for good with that one.
+                let volume = stand.created(clone).await;
+                let cut = stand.snapshot("round-cut", &volume.volume_id).await.unwrap();
+                Self { volume: Some(volume), snapshot: Some(cut.snapshot_id) }
             }
             Call::DeleteSnapshot => Self {
                 volume: None,
@@ -179,7 +182,8 @@ impl Stand {
             }
             Call::Delete => {
                 let volume = made.volume.as_ref().map(|volume| volume.volume_id.as_str());
-                return self.delete(volume.unwrap_or_default()).await.map(|()| Made::default());
+                self.delete(volume.unwrap_or_default()).await?;
+                return Ok(Made { volume: None, snapshot: made.snapshot.clone() });
             }
             Call::DeleteSnapshot => {
                 let snapshot = made.snapshot.as_deref().unwrap_or_default();
