@@ -11,5 +11,6 @@ mod examples;
 mod growth;
 mod guest;
 mod kinds;
+mod rbd;
 mod site;
 mod trace;
