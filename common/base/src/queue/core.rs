@@ -188,6 +188,8 @@ impl<K: Clone + Eq + Hash> Core<K> {
         failure: Option<Failure>,
         now: Instant,
     ) -> Option<Duration> {
+        // As in `add`.
+        self.wake(now);
         let Some(Item { place, state: State::Running { lane, group, again }, mut past }) =
             self.items.remove(key)
         else {
@@ -195,8 +197,9 @@ impl<K: Clone + Eq + Hash> Core<K> {
         };
         match (outcome, failure) {
             (Outcome::Done, _) => past = self.came_now(now),
-            (_, Some(failure)) => past.failure = Some(Box::new((failure, now))),
-            (_, None) => {}
+            // What failed in another lane was another operation.
+            (_, Some(failure)) if place.lane == lane => past.failure = Some(Box::new((failure, now))),
+            (_, Some(_) | None) => {}
         }
         if let Some(lane) = self.lanes.get_mut(lane) {
             lane.release(&group);

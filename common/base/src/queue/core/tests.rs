@@ -113,3 +113,20 @@ fn a_key_whose_pause_has_ended_goes_before_one_that_is_added() {
     let keys: Vec<u32> = std::iter::from_fn(|| core.pop(later)).map(|ticket| ticket.key).collect();
     assert_eq!(keys, [1, 2]);
 }
+
+/// A worker ends while others are busy: nobody has looked whose pause has ended.
+#[test]
+fn a_key_that_comes_again_goes_behind_one_whose_pause_has_ended() {
+    let (mut core, now) = (core(1), Instant::now());
+    for key in [1, 2] {
+        core.add(key, place(0, "a"), now);
+        core.pop(now);
+    }
+    core.finish(&1, Outcome::After(5 * SECOND), now);
+    core.add(2, place(0, "a"), now + SECOND);
+    core.finish(&2, Outcome::Done, now + 6 * SECOND);
+    assert_eq!(core.oldest_since(0), Some(now + 5 * SECOND));
+    let later = now + 7 * SECOND;
+    let keys: Vec<u32> = std::iter::from_fn(|| core.pop(later)).map(|ticket| ticket.key).collect();
+    assert_eq!(keys, [1, 2]);
+}

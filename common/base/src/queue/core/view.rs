@@ -208,4 +208,16 @@ mod tests {
         let view = core.view(1, &ALL, start + 10 * SECOND);
         assert_eq!((view.items[0].age, &view.items[0].failure), (SECOND, &None));
     }
+
+    /// An attachment that is deleted while it is attached.
+    #[test]
+    fn failure_of_the_former_operation_is_not_that_of_the_next() {
+        let (mut core, start) = (queue(2, 1), Instant::now());
+        core.add("a".to_owned(), Place::lane(0), start);
+        core.pop(start).unwrap();
+        core.add("a".to_owned(), Place::lane(1), start);
+        let failure = Some(Failure::new("Failed to attach", "no", false));
+        core.finish_noting(&"a".to_owned(), Outcome::Retry, failure, start);
+        assert_eq!(core.view(1, &ALL, start).items[0].failure, None);
+    }
 }
