@@ -22,7 +22,7 @@ enum When {
 
 const RIGHTS: [(When, Need); 7] = [
     (When::Always, Need::cluster("", "persistentvolumes", &["get", "list", "watch", "patch"])),
-    (When::Always, Need::cluster("", "persistentvolumeclaims", &["list", "watch"])),
+    (When::Always, Need::cluster("", "persistentvolumeclaims", &["get", "list", "watch"])),
     (When::Always, Need::cluster("", "persistentvolumeclaims/status", &["patch"])),
     (When::Always, Need::cluster("", "events", &["create", "patch"])),
     (When::Modifies, Need::cluster(STORAGE, "volumeattributesclasses", &["list", "watch"])),

@@ -84,16 +84,20 @@ impl Shared {
         self.caches.claims.store().scope()
     }
 
-    /// The claim of this key, if its volume is ours. The volume may have come after the claim: then the claim is read.
+    /// The claim of this key, if its volume is ours. If the volume came after the claim, the claim is read into the cache, and the
+    /// change of the cache queues what there is to do.
     ///
     /// # Errors
-    /// Without a claim, the outcome of the pass.
+    /// Without a claim, and when it has just been read, the outcome of the pass.
     pub(crate) async fn claim(&self, key: &Key) -> Result<Arc<Claim>, Outcome> {
-        if let Err(error) = self.caches.claims.take_up(key).await {
-            base::error!(api::text(&error), "Cannot read the claim; will retry"; "claim" => key);
-            return Err(Outcome::Retry);
+        match self.caches.claims.take_up(key).await {
+            Ok(false) => self.caches.claims.get(key).ok_or(Outcome::Done),
+            Ok(true) => Err(Outcome::Done),
+            Err(error) => {
+                base::error!(api::text(&error), "Cannot read the claim; will retry"; "claim" => key);
+                Err(Outcome::Retry)
+            }
         }
-        self.caches.claims.get(key).ok_or(Outcome::Done)
     }
 
     /// Sends one write to the status of a claim. The watch event of our own write does not queue the claim. But the reply may

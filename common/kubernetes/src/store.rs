@@ -172,14 +172,14 @@ impl<T: Object> Store<T> {
     }
 
     /// From now on the cache passes over objects that [need](Object::needs) another one for which `is_there` is false. Call this
-    /// before the watch starts. When the other object comes, call [`Collection::take_up`](super::collection::Collection::take_up).
+    /// before the watch starts. When the other one comes, call [`Collection::take_up`](super::collection::Collection::take_up).
     pub fn pass_over_without(&self, is_there: impl Fn(&Key) -> bool + Send + 'static) {
         self.state().passed_over.without(Box::new(is_there));
     }
 
     /// Whether there is an object of this key that the cache has passed over.
     pub fn has_passed_over(&self, key: &Key) -> bool {
-        self.state().passed_over.has(key)
+        self.state().passed_over.has(key, u64::MAX)
     }
 
     /// Stores an object that was passed over and has been read. Nothing is stored if the watch has shown its deletion meanwhile.
@@ -193,7 +193,8 @@ impl<T: Object> Store<T> {
         let version = super::object::version_number(wire.meta().resource_version.as_deref());
         let change = {
             let mut state = self.state();
-            if state.is_late(&key, &uid, origin) || (origin == Origin::Read && !state.passed_over.has(&key)) {
+            let older = origin == Origin::Read && !state.passed_over.has(&key, version);
+            if older || state.is_late(&key, &uid, origin) {
                 return;
             }
             match origin {

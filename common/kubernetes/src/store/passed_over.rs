@@ -1,13 +1,13 @@
 //! Which objects a cache has passed over, because each needs an object of another kind that is not there.
 //!
 //! A claim does not say whose its volume is: only the volume does. So a cache of claims asks the cache of volumes. If that does not
-//! have the volume, the cache keeps eight bytes instead of the claim: a hash of its key. When the volume comes, whoever needs the
+//! have the volume, the cache keeps sixteen bytes instead of the claim: a hash of its key, and its version. When the volume comes, whoever needs the
 //! claim asks [`Store::has_passed_over`](super::Store::has_passed_over), and has it read.
 //!
 //! Two keys may have one hash, once in a hundred million clusters of 100,000 claims. Then a claim may be taken up only when it
 //! changes.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
 use crate::object::{Key, Object, Scope};
@@ -19,7 +19,8 @@ type IsThere = Box<dyn Fn(&Key) -> bool + Send>;
 pub(super) struct PassedOver {
     /// Whether an object of the other kind is there. `None` if nothing is passed over.
     is_there: Option<IsThere>,
-    hashes: HashSet<u64>,
+    /// The versions, by the hashes of the keys.
+    versions: HashMap<u64, u64>,
     hasher: RandomState,
 }
 
@@ -34,28 +35,30 @@ impl PassedOver {
         let Some(is_there) = &self.is_there else { return object };
         let lacks = |object: &T| object.needs(scope).is_some_and(|need| !is_there(&need));
         if object.as_ref().is_some_and(lacks) {
-            self.hashes.insert(self.hasher.hash_one(key));
+            let version = object.as_ref().map_or(0, |object| object.meta().version);
+            self.versions.insert(self.hasher.hash_one(key), version);
             return None;
         }
         self.forget(key);
         object
     }
 
-    /// Whether the object of this key was passed over.
-    pub(super) fn has(&self, key: &Key) -> bool {
-        !self.hashes.is_empty() && self.hashes.contains(&self.hasher.hash_one(key))
+    /// Whether the object of this key was passed over, in this version or an earlier one.
+    pub(super) fn has(&self, key: &Key, version: u64) -> bool {
+        !self.versions.is_empty()
+            && self.versions.get(&self.hasher.hash_one(key)).is_some_and(|known| *known <= version)
     }
 
     /// The object is gone, or it is not passed over.
     pub(super) fn forget(&mut self, key: &Key) {
-        if !self.hashes.is_empty() {
-            self.hashes.remove(&self.hasher.hash_one(key));
+        if !self.versions.is_empty() {
+            self.versions.remove(&self.hasher.hash_one(key));
         }
     }
 
     /// A list begins: it names all objects again.
     pub(super) fn forget_all(&mut self) {
-        self.hashes = HashSet::new();
+        self.versions = HashMap::new();
     }
 }
 
@@ -121,6 +124,17 @@ mod tests {
         writer.remove(&key(), &"u".into());
         store.take_up(claim(5, "ours"));
         assert!(store.is_empty() && !store.has_passed_over(&key()));
+    }
+
+    #[test]
+    fn claim_that_was_read_before_its_successor_came_is_not_stored() {
+        let (writer, store) = claims();
+        writer.apply(claim(5, "theirs"));
+        // The read is under way. The claim goes, and another of its name comes, with a volume that is not there yet.
+        writer.remove(&key(), &"u".into());
+        writer.apply(claim(8, "theirs"));
+        store.take_up(claim(5, "ours"));
+        assert!(store.is_empty() && store.has_passed_over(&key()));
     }
 
     #[test]

@@ -86,6 +86,20 @@ async fn only_the_claim_of_a_late_volume_is_read() {
     assert_eq!((read(), calls(&world)), (1, vec![EXPANDED.to_owned()]));
 }
 
+/// To read a claim into the cache is no event that ends a back-off.
+#[tokio::test(start_paused = true)]
+async fn claim_that_was_read_waits_for_its_back_off() {
+    let world = world_with(&["pv"]);
+    let [wanted, ours] = asking("2Gi");
+    world.api.put(wanted);
+    world.driver.always("ControllerExpandVolume", sim::Reply::error(tonic::Code::Internal, "no"));
+    let _running = RESIZER.run(&world, |config| config.backoff.base = Duration::from_secs(100));
+    sleep(Duration::from_secs(1)).await;
+    world.api.put(ours);
+    sleep(Duration::from_secs(50)).await;
+    assert_eq!(calls(&world).len(), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn change_of_the_request_is_noticed_at_once() {
     RESIZER

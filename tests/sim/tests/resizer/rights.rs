@@ -52,11 +52,14 @@ async fn role_is_enough_and_each_verb_of_it_is_used() {
     let names = json!({"spec": {"volumeAttributesClassName": "gold"}});
     let gold = attributes_class("gold", DRIVER);
     let key = secret("secrets", "expand", json!({"user": "YWRtaW4="}));
-    for object in [with(one, names), with(volume, place), gold, key, pod("user", "data")] {
+    // Its volume comes later: the claim is read then.
+    for object in [with(one, names), gold, key, pod("user", "data")] {
         world.api.put(object);
     }
     world.driver.always("ControllerExpandVolume", Reply::error(Code::FailedPrecondition, "in use"));
     let running = RESIZER.run(&world, |config| config.backoff.base = Duration::from_secs(1));
+    sleep(Duration::from_secs(1)).await;
+    world.api.put(with(volume, place));
     sleep(Duration::from_secs(10)).await;
     world.driver.be_honest();
     world.api.delete("pods", "user");
