@@ -124,19 +124,19 @@ pub(crate) fn flush(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Lets go of the devices that nothing needs: those of files in `folder` with this tag, and those of a file in `recorded` that the
+/// Lets go of the devices that nothing needs: those of files in `folders` (their names) with this tag, and those of a file in `recorded` that the
 /// Go driver or an earlier version made, except for the files in `in_use`. Files come with the volumes' names.
 ///
 /// # Errors
 /// The system's.
 pub(crate) fn detach_strays(
-    folder: &Path,
+    folders: &[&OsStr],
     tag: &str,
     recorded: &HashMap<Identity, String>,
     in_use: &HashMap<Identity, String>,
 ) -> io::Result<()> {
     let names: HashSet<&str> = recorded.values().map(String::as_str).collect();
-    for found in devices(|shown| is_in(shown, folder) || names.iter().any(|name| has_name(shown, name)))? {
+    for found in devices(|shown| is_in(shown, folders) || names.contains(name(shown)))? {
         let file = (found.backing.device, found.backing.inode);
         let is_recorded = || recorded.get(&file).is_some_and(|name| is_ours(&found.backing, tag, name));
         if (is_tagged(&found.backing, tag) || is_recorded()) && !in_use.contains_key(&file) {
@@ -200,7 +200,7 @@ fn find(path: &Path, readonly: Option<bool>) -> io::Result<Vec<Found>> {
         Err(error) => return Err(error),
     };
     let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
-    let mut found = devices(|shown| has_name(shown, name))?;
+    let mut found = devices(|shown| self::name(shown) == name)?;
     found.retain(|found| {
         let is_it = (found.backing.device, found.backing.inode) == (file.dev(), file.ino());
         is_it && readonly.is_none_or(|wanted| wanted == found.backing.readonly)
@@ -216,17 +216,17 @@ fn find_ours(path: &Path, readonly: Option<bool>, tag: &str) -> io::Result<Vec<F
     Ok(found)
 }
 
-/// Whether the path that sysfs shows may be that of a file of this name, wherever it is.
-fn has_name(shown: &str, name: &str) -> bool {
+/// The file's name in the path that sysfs shows.
+fn name(shown: &str) -> &str {
     let shown = shown.strip_suffix(DELETED).unwrap_or(shown);
-    Path::new(shown).file_name() == Some(OsStr::new(name))
+    shown.rsplit('/').next().unwrap_or_default()
 }
 
-/// Whether the path that sysfs shows may be that of a file in this folder. In another mount namespace the path may begin at the
-/// folder, or above it.
-fn is_in(shown: &str, folder: &Path) -> bool {
-    let parent = Path::new(shown).parent();
-    parent.is_some_and(|parent| parent == Path::new("/") || parent.file_name() == folder.file_name())
+/// Whether the path that sysfs shows may be that of a file in one of the folders with these names. In another mount namespace the
+/// path may begin at the folder, or above it.
+fn is_in(shown: &str, folders: &[&OsStr]) -> bool {
+    let Some(parent) = Path::new(shown).parent() else { return false };
+    parent == Path::new("/") || parent.file_name().is_some_and(|name| folders.contains(&name))
 }
 
 /// What sysfs shows behind the path of a file that is deleted.
@@ -290,18 +290,18 @@ mod tests {
 
     #[test]
     fn a_device_is_looked_at_only_if_its_file_may_be_ours() {
-        let folder = Path::new("/csi-data-dir/drivers/hostpath.csi.k8s.io");
+        let folders = ["hostpath.csi.k8s.io", ".old"].map(OsStr::new);
         for (shown, in_folder, named) in [
             ("/csi-data-dir/drivers/hostpath.csi.k8s.io/vol-1", true, true),
             ("/csi-data-dir/drivers/hostpath.csi.k8s.io/vol-2", true, false),
             ("/drivers/hostpath.csi.k8s.io/vol-1", true, true),
             ("/vol-1", true, true),
-            ("/csi-data-dir/drivers/hostpath.csi.k8s.io/vol-1 (deleted)", true, true),
+            ("/csi-data-dir/drivers/hostpath.csi.k8s.io/.old/vol-1 (deleted)", true, true),
             ("/csi-data-dir/vol-1", false, true),
             ("/var/lib/rbd/fuse/pool%2Fvol-1/mount/csi-vol-1", false, false),
             ("", false, false),
         ] {
-            assert_eq!((is_in(shown, folder), has_name(shown, "vol-1")), (in_folder, named), "{shown:?}");
+            assert_eq!((is_in(shown, &folders), name(shown) == "vol-1"), (in_folder, named), "{shown:?}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The registration socket in the kubelet's folder.
 
 use std::ffi::CString;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -39,11 +39,11 @@ pub(crate) fn listen(path: &Path) -> io::Result<(UnixListener, Identity)> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
+    remove_remains(path);
     let socket = UnixSocket::new_stream()?;
     // Before it has a name, so that it never has another mode.
     rustix::fs::fchmod(&socket, MODE)?;
-    // The kubelet looks at no file whose name begins with a dot. Two registrars may both be process 1 of their containers.
-    let new = path.with_file_name(format!(".{:016x}", RandomState::new().hash_one(std::process::id())));
+    let new = new_name(path);
     socket.bind(&new)?;
     let ready = || {
         let metadata = std::fs::symlink_metadata(&new)?;
@@ -53,6 +53,36 @@ pub(crate) fn listen(path: &Path) -> io::Result<(UnixListener, Identity)> {
         Ok((listener, Identity(metadata.dev(), metadata.ino())))
     };
     ready().inspect_err(|_: &io::Error| drop(std::fs::remove_file(&new)))
+}
+
+/// The name of a socket before it has its own: short, because a socket's path may have 107 bytes. The kubelet looks at no file whose
+/// name begins with a dot. Two registrars may both be process 1 of their containers, so the second half is drawn.
+fn new_name(path: &Path) -> PathBuf {
+    let random = RandomState::new().hash_one(std::process::id());
+    path.with_file_name(format!("{}{:08x}", new_prefix(path), random >> 32))
+}
+
+/// How the names of the new sockets of one driver begin.
+fn new_prefix(path: &Path) -> String {
+    let mut hasher = DefaultHasher::new();
+    path.file_name().hash(&mut hasher);
+    format!(".{:08x}-", hasher.finish() >> 32)
+}
+
+/// Removes what registrars of this driver left that were killed before their sockets had their names: nobody listens there.
+fn remove_remains(path: &Path) {
+    let prefix = new_prefix(path);
+    let entries = path.parent().and_then(|folder| std::fs::read_dir(folder).ok());
+    for entry in entries.into_iter().flatten().flatten() {
+        let is_new = entry.file_name().to_str().is_some_and(|name| name.starts_with(&prefix));
+        let refuses = |path: &Path| {
+            let refused = std::os::unix::net::UnixStream::connect(path);
+            refused.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+        };
+        if is_new && refuses(&entry.path()) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Removes our socket, if it is there.
@@ -142,6 +172,19 @@ mod tests {
         assert!(matches!(state(&path, ours), SocketState::Wrong(what) if what.contains("another process")));
         remove(&path, ours).unwrap();
         assert_eq!(state(&path, theirs), SocketState::Ours);
+    }
+
+    #[tokio::test]
+    async fn sockets_of_killed_processes_that_had_no_name_yet_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("driver-reg.sock");
+        let other = folder.path().join("other-reg.sock");
+        let (left, strange) = (new_name(&path), new_name(&other));
+        for remains in [&left, &strange] {
+            drop(std::os::unix::net::UnixListener::bind(remains).unwrap());
+        }
+        let (_listener, _) = listen(&path).unwrap();
+        assert!(!left.exists() && strange.exists(), "another driver's is not ours to judge");
     }
 
     /// Between two steps the earlier process would make its own socket anew.

@@ -28,7 +28,7 @@ mod remove;
 pub mod unpack;
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -207,7 +207,9 @@ impl Backend for Hostpath {
         }
         // A file that cannot be looked at may be behind any of the devices.
         let detached = self.devices(in_use).and_then(|in_use| {
-            loopdev::detach_strays(&self.path, &self.tag, &self.devices_that_are_there(recorded), &in_use)
+            let own = self.path.file_name().unwrap_or_default();
+            let folders = [own, OsStr::new(NEW), OsStr::new(OLD)];
+            loopdev::detach_strays(&folders, &self.tag, &self.devices_that_are_there(recorded), &in_use)
         });
         if let Err(error) = detached {
             base::error!(error, "Cannot let go of loop devices that nothing uses");
