@@ -140,15 +140,15 @@ impl Started {
             work.push(duty);
         }
         let mut leases = Leases(leases);
+        let stop = host.stop.clone();
         let driver_gone = async {
             tokio::select! {
                 biased;
-                changed = apart(watch_driver(&host, can)) => changed,
-                () = apart(connection_lost(&host.driver)), if exit_on_loss => leave_reason(),
+                changed = while_working(&stop, apart(watch_driver(&host, can))) => changed,
+                () = while_working(&stop, apart(connection_lost(&host.driver))), if exit_on_loss => leave_reason(),
             }
         };
-        let stop = host.stop.clone();
-        let end = first_end(&stop, leases.lost(), driver_gone, host.run_duties(caches, work)).await;
+        let end = first_end(leases.lost(), driver_gone, host.run_duties(caches, work)).await;
         drop(host);
         match end {
             End::Stopped => {
@@ -176,27 +176,28 @@ impl Started {
     }
 }
 
-/// Waits for the first of the three ends. A driver that goes after `stop` was cancelled ends nothing: its calls have failed, the
-/// duties return by themselves, and the leases are still released.
+/// Waits for the first of the three ends.
 async fn first_end(
-    stop: &CancellationToken,
     lease_lost: impl Future<Output = LeaseError>,
     driver_gone: impl Future<Output = String>,
     duties: impl Future<Output = ()>,
 ) -> End {
-    let gone_while_working = async {
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => std::future::pending().await,
-            reason = driver_gone => reason,
-        }
-    };
     tokio::select! {
         biased;
         lost = lease_lost => End::LeaseLost(lost),
-        reason = gone_while_working => End::DriverGone(reason),
+        reason = driver_gone => End::DriverGone(reason),
         () = apart(duties) => End::Stopped,
     }
+}
+
+/// Resolves as `gone` does, but never after `stop`: a driver that goes then ends nothing, and the leases are still released. `gone`
+/// goes on all the while: it lets the last calls through to the same driver after a restart.
+async fn while_working<T>(stop: &CancellationToken, gone: impl Future<Output = T>) -> T {
+    let gone = gone.await;
+    if stop.is_cancelled() {
+        return std::future::pending().await;
+    }
+    gone
 }
 
 impl Host {
@@ -317,7 +318,8 @@ mod tests {
         if after_stop {
             stop.cancel();
         }
-        first_end(&stop, lease_lost, ready("gone".to_owned()), sleep(Duration::from_secs(1))).await
+        let gone = while_working(&stop, ready("gone".to_owned()));
+        first_end(lease_lost, gone, sleep(Duration::from_secs(1))).await
     }
 
     #[tokio::test(start_paused = true)]
@@ -326,6 +328,18 @@ mod tests {
         assert!(matches!(&working, End::DriverGone(reason) if reason == "gone"), "{working:?}");
         let stopping = end_when_the_driver_goes(true, pending()).await;
         assert!(matches!(stopping, End::Stopped), "{stopping:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn driver_is_watched_after_the_stop_too() {
+        let (stop, watched) = (CancellationToken::new(), CancellationToken::new());
+        stop.cancel();
+        let gone = while_working(&stop, async {
+            watched.cancel();
+            "gone".to_owned()
+        });
+        first_end(pending(), gone, sleep(Duration::from_secs(1))).await;
+        assert!(watched.is_cancelled(), "else the last calls wait for it in vain");
     }
 
     #[tokio::test(start_paused = true)]
