@@ -6,6 +6,7 @@
 #![allow(clippy::panic, clippy::indexing_slicing)]
 
 mod access;
+mod chart;
 mod disturbed;
 mod examples;
 mod growth;
