@@ -13,4 +13,5 @@ mod growth;
 mod guest;
 mod kinds;
 mod site;
+mod third_party;
 mod trace;
