@@ -138,6 +138,13 @@ pub fn parse(program: &str, args: impl IntoIterator<Item = String>) -> Result<(R
     Ok((flags.role(rbd)?, parsed.read()))
 }
 
+fn roots(words: BTreeSet<String>) -> Result<Vec<PathBuf>, Exit> {
+    match words.iter().find(|root| !root.starts_with('/')) {
+        Some(root) => Err(Exit::refuse(format!("--target-root: {root:?} is not an absolute path"))),
+        None => Ok(words.into_iter().map(PathBuf::from).collect()),
+    }
+}
+
 impl DriverFlags {
     fn role(self, rbd: Option<RbdFlags>) -> Result<Role, Exit> {
         let refuse = |flag: &str, reason: String| Exit::refuse(format!("--{flag}: {reason}"));
@@ -152,9 +159,10 @@ impl DriverFlags {
         check_text("drivername", &self.name, 63)?;
         check_name(&self.name)?;
         check_hidden(&self.hidden.0)?;
+        let target_roots = roots(self.target_roots.0)?;
         if let Some(rbd) = rbd {
             let options = rbd.options(endpoint, self.name, self.node_id, self.hidden.0)?;
-            return Ok(Role::Rbd(Box::new(options)));
+            return Ok(Role::Rbd(Box::new(RbdOptions { target_roots, ..options })));
         }
         if self.attach_limit < -1 || self.max_volumes < 0 || self.max_size < 0 || self.max_size_node < 0 {
             return Err(refuse(
@@ -170,9 +178,6 @@ impl DriverFlags {
                 return Err(refuse("snapshot-metadata-block-type", reason));
             }
         };
-        if let Some(root) = self.target_roots.0.iter().find(|root| !root.starts_with('/')) {
-            return Err(refuse("target-root", format!("{root:?} is not an absolute path")));
-        }
         Ok(Role::Driver(Box::new(Options {
             endpoint,
             name: self.name,
@@ -198,7 +203,7 @@ impl DriverFlags {
             ephemeral: self.ephemeral,
             hidden: self.hidden.0,
             sparse: self.sparse,
-            target_roots: self.target_roots.0.into_iter().map(PathBuf::from).collect(),
+            target_roots,
         })))
     }
 }

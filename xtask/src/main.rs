@@ -15,8 +15,10 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  up [--once]   a Kubernetes control plane with our driver and sidecars, and a show of what they do;
-                stays up for your own kubectl until Ctrl-C (--once: ends after the show, exit code 0 if all went well)
+  up [--once] [--backend=rbd]
+                a Kubernetes control plane with our driver and sidecars, and a show of what they do;
+                stays up for your own kubectl until Ctrl-C (--once: ends after the show, exit code 0 if all went well);
+                --backend=rbd: volumes are images of a Ceph, which is started too
   test          format, lints, house rules and every test that this machine can run; says what it left out, and why
   tidy          the house rules alone (--names: lists the test names that are too long)
   fuzz [--seconds N [NAME]]
@@ -42,6 +44,8 @@ fn main() -> ExitCode {
     match words.as_slice() {
         ["up"] => up::run(false),
         ["up", "--once"] => up::run(true),
+        ["up", "--backend=rbd"] => up::run_on_ceph(false),
+        ["up", "--once", "--backend=rbd"] | ["up", "--backend=rbd", "--once"] => up::run_on_ceph(true),
         ["test"] => test::run(),
         ["fuzz", rest @ ..] => fuzz::run(rest),
         ["mutants", rest @ ..] => mutants::run(rest),

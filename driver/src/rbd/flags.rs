@@ -64,7 +64,6 @@ const HOSTPATH: &[&str] = &[
     "check-volume-lifecycle",
     "ephemeral",
     "proxy-endpoint",
-    "target-root",
     "sparse",
 ];
 
@@ -130,6 +129,7 @@ impl RbdFlags {
             nameless: self.nameless,
             mapper,
             fuse_folder: PathBuf::from(self.fuse_folder),
+            target_roots: Vec::new(),
             soft_depth: depth(self.soft_depth),
             hard_depth: depth(self.hard_depth),
         })

@@ -85,7 +85,7 @@ fn discard(pool: &Arc<Pool>, is_meant: impl Fn(&Trashed) -> bool) -> Result<(), 
     for Trashed { id, name, .. } in trash.iter().filter(|trashed| is_meant(trashed)) {
         let mut removed = ceph::gone(pool.remove_trashed(id));
         if removed.as_ref().is_err_and(|error| is(error, Errno::UCLEAN)) {
-            removed = pool.move_to_trash(name).and_then(|()| ceph::gone(pool.remove_trashed(id)));
+            removed = finish_move(pool, id, name).and_then(|()| ceph::gone(pool.remove_trashed(id)));
         }
         match removed {
             Ok(()) => {}
@@ -102,6 +102,19 @@ fn discard(pool: &Arc<Pool>, is_meant: impl Fn(&Trashed) -> bool) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// Finishes a move to the trash, wherever whoever began it ended.
+fn finish_move(pool: &Arc<Pool>, id: &str, name: &str) -> std::io::Result<()> {
+    match pool.move_to_trash(name) {
+        // It has no name any more: all but the last step is done.
+        Err(nameless) if is(&nameless, Errno::NOENT) => match pool.settle_in_trash(id) {
+            // Somebody else was faster.
+            Err(settled) if is(&settled, Errno::STALE) || is(&settled, Errno::NOENT) => Ok(()),
+            outcome => outcome,
+        },
+        outcome => outcome,
+    }
 }
 
 /// Removes from the trash what went there for its clones, which are gone. Ceph does so when it removes the last clone; if

@@ -33,6 +33,8 @@ pub struct RbdOptions {
     pub(crate) mapper: MapperKind,
     /// Where rbd-fuse mounts.
     pub(crate) fuse_folder: PathBuf,
+    /// Folders below which volumes may be staged and published; none: anywhere.
+    pub target_roots: Vec<PathBuf>,
     /// A chain of clones as long as this is cut after the call.
     pub soft_depth: usize,
     /// A chain of clones as long as this is cut before anything is added to it.

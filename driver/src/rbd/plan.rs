@@ -88,6 +88,8 @@ pub(crate) struct Found<'a> {
     pub(crate) attributes: Option<&'a Attributes>,
     /// The image that they name, if it is there.
     pub(crate) image: Option<&'a Seen>,
+    /// The image is to begin with what another one has.
+    pub(crate) is_copy: bool,
 }
 
 /// What to do about a name that is in the directory.
@@ -106,6 +108,11 @@ pub(crate) enum Step {
 }
 
 /// Decides about a name that is in the directory.
+///
+/// A clone has its name before it has its parent, and its parent before the parent knows of it. So only the recorded id says that
+/// a copy has what it was made of: one without it is undone, even if it looks whole.
+///
+/// Differs: ceph-csi takes such an image for whole, though it may be blank.
 pub(crate) fn about_name(found: Found<'_>) -> Step {
     let Some(attributes) = found.attributes else { return Step::Undo };
     match &attributes.name {
@@ -116,6 +123,7 @@ pub(crate) fn about_name(found: Found<'_>) -> Step {
     }
     match found.image {
         None => Step::Undo,
+        Some(image) if attributes.image_id.is_none() && (found.is_copy || !image.is_whole) => Step::Undo,
         Some(image) if !image.is_whole => Step::Complete,
         Some(image) if attributes.image_id.as_ref() == Some(&image.id) => Step::Answer,
         Some(_) => Step::Record,
@@ -200,19 +208,31 @@ mod tests {
             ..Attributes::default()
         };
         let image = |is_whole| Some(Seen { id: "10ab".to_owned(), size: 1, is_whole });
-        for (what, attributes, image, expected) in [
-            ("only the name", None, None, Step::Undo),
-            ("the object without attributes", Some(attributes(None, None)), None, Step::Undo),
-            ("no image yet", Some(attributes(Some("n"), None)), None, Step::Undo),
-            ("the image is gone", Some(attributes(Some("n"), Some("10ab"))), None, Step::Undo),
-            ("a part is missing", Some(attributes(Some("n"), None)), image(false), Step::Complete),
-            ("the id is not recorded", Some(attributes(Some("n"), None)), image(true), Step::Record),
-            ("another id is recorded", Some(attributes(Some("n"), Some("1"))), image(true), Step::Record),
-            ("all is there", Some(attributes(Some("n"), Some("10ab"))), image(true), Step::Answer),
-            ("it is another's", Some(attributes(Some("m"), Some("10ab"))), image(true), Step::Refuse),
+        let (named, whole) =
+            (|| Some(attributes(Some("n"), None)), || Some(attributes(Some("n"), Some("10ab"))));
+        for (what, attributes, image, expected, of_copy) in [
+            ("only the name", None, None, Step::Undo, Step::Undo),
+            ("the object without attributes", Some(attributes(None, None)), None, Step::Undo, Step::Undo),
+            ("no image yet", named(), None, Step::Undo, Step::Undo),
+            ("the image is gone", whole(), None, Step::Undo, Step::Undo),
+            ("a part is missing", named(), image(false), Step::Undo, Step::Undo),
+            ("a part went later", whole(), image(false), Step::Complete, Step::Complete),
+            ("the id is not recorded", named(), image(true), Step::Record, Step::Undo),
+            (
+                "another id is recorded",
+                Some(attributes(Some("n"), Some("1"))),
+                image(true),
+                Step::Record,
+                Step::Record,
+            ),
+            ("all is there", whole(), image(true), Step::Answer, Step::Answer),
+            ("it is another's", Some(attributes(Some("m"), None)), image(true), Step::Refuse, Step::Refuse),
         ] {
-            let found = Found { name: "n", attributes: attributes.as_ref(), image: image.as_ref() };
-            assert_eq!(about_name(found), expected, "{what}");
+            for (is_copy, expected) in [(false, expected), (true, of_copy)] {
+                let (attributes, image) = (attributes.as_ref(), image.as_ref());
+                let found = Found { name: "n", attributes, image, is_copy };
+                assert_eq!(about_name(found), expected, "{what}, copy: {is_copy}");
+            }
         }
     }
 

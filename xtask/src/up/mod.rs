@@ -4,6 +4,7 @@
 //! While Kubernetes is still being built, the same show is played on the in-memory API server of `tests/sim`.
 
 mod ground;
+mod images;
 mod real;
 mod show;
 mod stage;
@@ -15,6 +16,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 use cluster::binaries::{self, Binaries, Binary, Fit, Progress};
+use cluster::ceph::{self, Ceph};
 use cluster::{ControlPlane, Options, node};
 use ground::{Ground, Simulation};
 use real::RealStage;
@@ -23,6 +25,22 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs the show; stays up after it unless `once`.
 pub(crate) fn run(once: bool) -> ExitCode {
+    run_show(once, Volumes::Folders)
+}
+
+/// The same with volumes that are images of a Ceph.
+pub(crate) fn run_on_ceph(once: bool) -> ExitCode {
+    run_show(once, Volumes::Images)
+}
+
+/// What volumes are.
+#[derive(Debug, Clone, Copy)]
+enum Volumes {
+    Folders,
+    Images,
+}
+
+fn run_show(once: bool, volumes: Volumes) -> ExitCode {
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -30,7 +48,7 @@ pub(crate) fn run(once: bool) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let result = runtime.block_on(up(once));
+    let result = runtime.block_on(up(once, volumes));
     // A build that nobody waits for any more must not be waited for.
     runtime.shutdown_background();
     match result {
@@ -62,12 +80,18 @@ enum Place {
     Real(Box<RealStage>),
 }
 
-async fn up(once: bool) -> Result<()> {
+async fn up(once: bool, volumes: Volumes) -> Result<()> {
     let started = Instant::now();
     let mut place = Place::Empty;
     // Everything is dropped on the way out, by whichever door, and with it every process.
+    let show = async {
+        match volumes {
+            Volumes::Folders => set_and_show(&mut place, started).await,
+            Volumes::Images => show_images(&mut place, started).await,
+        }
+    };
     let shown = tokio::select! {
-        shown = set_and_show(&mut place, started) => shown,
+        shown = show => shown,
         result = interrupted() => {
             result?;
             println!();
@@ -123,7 +147,7 @@ async fn set_and_show(place: &mut Place, started: Instant) -> Result<()> {
     println!("\n== Kubernetes");
     let control_plane = ControlPlane::start(Options { binaries: found.clone(), ..options }).await?;
     let ground = Ground::Kubernetes(Box::new(control_plane));
-    play(place, ground, &programs, started).await.context("the show")?;
+    play(place, ground, &programs, None, started).await.context("the show")?;
     if let Some(lack) = lack {
         println!("not shown: a pod that runs on a real node: {lack}");
         return Ok(());
@@ -135,9 +159,37 @@ async fn set_and_show(place: &mut Place, started: Instant) -> Result<()> {
     played
 }
 
+/// A claim's life on an image, where there can be a Ceph.
+async fn show_images(place: &mut Place, started: Instant) -> Result<()> {
+    if !tokio::task::spawn_blocking(ceph::install).await?
+        && let Some(lack) = ceph::lack()
+    {
+        println!("not shown: a claim whose volume is an image of a Ceph: {lack}");
+        return Ok(());
+    }
+    let options = Options::default();
+    let wanted = options.components();
+    let found = tokio::task::spawn_blocking(move || binaries::ensure(&wanted, &Progress::auto())).await??;
+    let programs = built().await?;
+    println!("\n== Ceph: a monitor and an OSD");
+    let begun = Instant::now();
+    let ceph = Ceph::start().await?;
+    println!("it serves images after {:.1} s", begun.elapsed().as_secs_f32());
+    println!("\n== Kubernetes");
+    let control_plane = ControlPlane::start(Options { binaries: found, ..options }).await?;
+    let ground = Ground::Kubernetes(Box::new(control_plane));
+    play(place, ground, &programs, Some(ceph), started).await.context("the show on Ceph")
+}
+
 /// Sets the stage on `ground` and plays the show.
-async fn play(place: &mut Place, ground: Ground, programs: &Programs, started: Instant) -> Result<()> {
-    let mut stage = Box::new(Stage::set(ground, programs).await?);
+async fn play(
+    place: &mut Place,
+    ground: Ground,
+    programs: &Programs,
+    ceph: Option<Ceph>,
+    started: Instant,
+) -> Result<()> {
+    let mut stage = Box::new(Stage::set(ground, programs, ceph).await?);
     println!("ready after {:.1} s", started.elapsed().as_secs_f32());
     let played = show::play(&mut stage).await;
     *place = Place::Stage(stage);
@@ -156,7 +208,7 @@ async fn show_simulation(place: &mut Place, programs: &Programs, started: Instan
          The sidecars, the driver and its volumes are the real ones."
     );
     let ground = Ground::Simulation(Box::new(Simulation::start(&programs.simulation).await?));
-    play(place, ground, programs, started).await.context("the show on the simulation")?;
+    play(place, ground, programs, None, started).await.context("the show on the simulation")?;
     println!("== end of the simulation");
     *place = Place::Empty;
     Ok(())

@@ -25,8 +25,10 @@ struct Act {
 }
 
 enum Begin {
-    /// Applies these manifests.
-    Apply(&'static [&'static str]),
+    /// Applies the stage's class and this claim of it.
+    Claim(&'static str),
+    /// Applies this manifest.
+    Apply(&'static str),
     /// Deletes the pod.
     DeletePod,
     /// Deletes the claim.
@@ -38,16 +40,13 @@ const ACTS: &[Act] = &[
     Act {
         title: "a claim gets its volume",
         sidecar: "csi-provisioner",
-        begin: Begin::Apply(&[
-            include_str!("../../../manifests/examples/class.yaml"),
-            include_str!("../../../manifests/examples/claim.yaml"),
-        ]),
-        ends: |row| row.claim == "Bound" && row.volume_phase == "Bound" && row.folders == 1,
+        begin: Begin::Claim(include_str!("../../../manifests/examples/claim.yaml")),
+        ends: |row| row.claim == "Bound" && row.volume_phase == "Bound" && row.kept == 1,
     },
     Act {
         title: "a pod uses it: it is attached to the node",
         sidecar: "csi-attacher",
-        begin: Begin::Apply(&[include_str!("../../../manifests/examples/pod.yaml")]),
+        begin: Begin::Apply(include_str!("../../../manifests/examples/pod.yaml")),
         ends: |row| row.attachment == "true",
     },
     Act {
@@ -60,13 +59,13 @@ const ACTS: &[Act] = &[
         title: "the claim goes, the volume with it",
         sidecar: "csi-provisioner",
         begin: Begin::DeleteClaim,
-        ends: |row| row.claim.is_empty() && row.volume.is_empty() && row.folders == 0,
+        ends: |row| row.claim.is_empty() && row.volume.is_empty() && row.kept == 0,
     },
 ];
 
 /// Plays all acts whose sidecar is there.
 pub(crate) async fn play(stage: &mut Stage) -> Result<()> {
-    let mut table = Table::new();
+    let mut table = Table::new(stage.volumes_are());
     let (played, left_out): (Vec<&Act>, Vec<&Act>) = ACTS.iter().partition(|act| stage.has(act.sidecar));
     for act in played {
         table.title(act.title);
@@ -83,11 +82,11 @@ pub(crate) async fn play(stage: &mut Stage) -> Result<()> {
 async fn begin(stage: &Stage, begin: &Begin) -> Result<()> {
     let client = stage.ground.client()?;
     match begin {
-        Begin::Apply(manifests) => {
-            for manifest in *manifests {
-                stage.ground.apply(manifest, &stage.namespace).await?;
-            }
+        Begin::Claim(claim) => {
+            stage.ground.apply(&stage.class(), &stage.namespace).await?;
+            stage.ground.apply(claim, &stage.namespace).await?;
         }
+        Begin::Apply(manifest) => stage.ground.apply(manifest, &stage.namespace).await?,
         Begin::DeletePod => {
             let pods: Api<Pod> = Api::namespaced(client, &stage.namespace);
             // No kubelet will confirm that it stopped.

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use cluster::built::cargo;
+use cluster::ceph::Ceph;
 use cluster::node::NodeDriver;
 use cluster::{Process, wait};
 
 use super::ground::Ground;
+use super::images;
 
 /// The driver's name, as the example class has it.
 pub(crate) const DRIVER: &str = "hostpath.csi.k8s.io";
@@ -37,6 +39,8 @@ pub(crate) struct Stage {
     pub(crate) namespace: String,
     /// Where the driver keeps volumes.
     pub(crate) volumes: PathBuf,
+    /// Where it keeps them instead, as images.
+    ceph: Option<Ceph>,
 }
 
 /// Our executables.
@@ -72,20 +76,23 @@ impl Programs {
 
 impl Stage {
     /// Starts everything on `ground`, saying what it does.
-    pub(crate) async fn set(ground: Ground, programs: &Programs) -> Result<Stage> {
+    pub(crate) async fn set(ground: Ground, programs: &Programs, ceph: Option<Ceph>) -> Result<Stage> {
         let Programs { mooring, driver, .. } = programs;
         let namespace = ground.namespace().await?;
         let volumes = ground.folder().join("volumes");
         let socket = ground.folder().join("csi.sock");
-        println!("starting {DRIVER}");
+        let name = if ceph.is_some() { images::DRIVER } else { DRIVER };
+        println!("starting {name}");
         let mut command = Command::new(driver);
-        command.arg(format!("--endpoint=unix://{}", socket.display()));
-        command.arg(format!("--statedir={}", volumes.display()));
-        command.args([format!("--nodeid={NODE}"), "--enable-topology=false".to_owned()]);
+        command.arg(format!("--endpoint=unix://{}", socket.display())).arg(format!("--nodeid={NODE}"));
         let known = known_sidecars(mooring)?;
-        let attaches = known.iter().any(|sidecar| sidecar.name == "csi-attacher");
-        if attaches {
-            command.arg("--enable-attach=true");
+        if let Some(ceph) = &ceph {
+            command.args(images::flags(ceph)?);
+        } else {
+            command.arg(format!("--statedir={}", volumes.display())).arg("--enable-topology=false");
+            if known.iter().any(|sidecar| sidecar.name == "csi-attacher") {
+                command.arg("--enable-attach=true");
+            }
         }
         let mut driver = ground.spawn("mooring-driver", command)?;
         let listening = wait::until("the driver's socket", Duration::from_secs(20), || {
@@ -101,9 +108,9 @@ impl Stage {
         if let Err(status) = listening.await? {
             bail!("the driver ended with {status}:\n{}", driver.last_lines(15));
         }
-        let node = NodeDriver { name: DRIVER.to_owned(), node_id: NODE.to_owned(), ..NodeDriver::default() };
+        let node = NodeDriver { name: name.to_owned(), node_id: NODE.to_owned(), ..NodeDriver::default() };
         ground.node(NODE, node).await?;
-        let mut stage = Stage { sidecars: Vec::new(), driver, ground, namespace, volumes };
+        let mut stage = Stage { sidecars: Vec::new(), driver, ground, namespace, volumes, ceph };
         for sidecar in known {
             println!("starting {}", sidecar.name);
             let kubeconfig = stage.ground.account(&stage.namespace, sidecar.name, sidecar.role).await?;
@@ -114,6 +121,24 @@ impl Stage {
             stage.sidecars.push(stage.ground.spawn(sidecar.name, command)?);
         }
         Ok(stage)
+    }
+
+    /// The driver's name.
+    pub(crate) fn driver(&self) -> &'static str {
+        if self.ceph.is_some() { images::DRIVER } else { DRIVER }
+    }
+
+    /// What a volume is, for the table's head.
+    pub(crate) fn volumes_are(&self) -> &'static str {
+        if self.ceph.is_some() { "images" } else { "folders" }
+    }
+
+    /// The class that the example claim is of.
+    pub(crate) fn class(&self) -> String {
+        match &self.ceph {
+            Some(ceph) => images::class(ceph, &self.namespace),
+            None => include_str!("../../../manifests/examples/class.yaml").to_owned(),
+        }
     }
 
     /// Whether the sidecar `name` is there.
@@ -131,8 +156,11 @@ impl Stage {
         Ok(())
     }
 
-    /// How many volumes the driver keeps on disk: folders named by a volume id, which is a UUID.
-    pub(crate) fn folders(&self) -> usize {
+    /// How many volumes the driver keeps: on disk, folders named by a volume id, which is a UUID; or images.
+    pub(crate) fn kept(&self) -> usize {
+        if let Some(ceph) = &self.ceph {
+            return images::count(ceph);
+        }
         let is_id = |name: &str| name.len() == 36 && name.split('-').count() == 5;
         let entries =
             std::fs::read_dir(self.volumes.join("drivers").join(DRIVER)).into_iter().flatten().flatten();

@@ -9,7 +9,7 @@ use k8s_openapi::api::storage::v1::VolumeAttachment;
 use kube::Api;
 use kube::api::ListParams;
 
-use super::stage::{DRIVER, Stage};
+use super::stage::Stage;
 
 /// What there is at a moment.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -22,19 +22,23 @@ pub(crate) struct Row {
     pub(crate) volume_phase: String,
     /// `true` or `false` as the attachment has it; empty when there is none.
     pub(crate) attachment: String,
-    /// How many folders the driver has.
-    pub(crate) folders: usize,
+    /// How many volumes the driver keeps.
+    pub(crate) kept: usize,
 }
 
 impl Row {
-    /// Asks the API server and looks into the driver's folder.
+    /// Asks the API server and looks where the driver keeps its volumes.
     pub(crate) async fn look(client: &kube::Client, stage: &Stage) -> Result<Row> {
         let everything = ListParams::default();
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), &stage.namespace);
         let claim = claims.get_opt("data").await?;
         let volumes = Api::<PersistentVolume>::all(client.clone()).list(&everything).await?;
         let ours = |volume: &PersistentVolume| {
-            volume.spec.as_ref().and_then(|spec| spec.csi.as_ref()).is_some_and(|csi| csi.driver == DRIVER)
+            volume
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.csi.as_ref())
+                .is_some_and(|csi| csi.driver == stage.driver())
         };
         let volume = volumes.items.into_iter().find(ours).unwrap_or_default();
         let attachments = Api::<VolumeAttachment>::all(client.clone()).list(&everything).await?;
@@ -45,7 +49,7 @@ impl Row {
             volume: volume.metadata.name.unwrap_or_default(),
             volume_phase: volume.status.and_then(|status| status.phase).unwrap_or_default(),
             attachment: attachments.items.first().map(|one| attached(one).to_string()).unwrap_or_default(),
-            folders: stage.folders(),
+            kept: stage.kept(),
         })
     }
 
@@ -59,7 +63,7 @@ impl Row {
             or_dash(&volume),
             or_dash(&self.volume_phase),
             or_dash(&self.attachment),
-            self.folders
+            self.kept
         )
     }
 }
@@ -72,8 +76,9 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    pub(crate) fn new() -> Table {
-        println!("\n  time  {:<9} {:<17} {:<10} {:<9} folders", "claim", "volume", "phase", "attached");
+    /// Begins with its head; `kept` is what the driver keeps.
+    pub(crate) fn new(kept: &str) -> Table {
+        println!("\n  time  {:<9} {:<17} {:<10} {:<9} {kept}", "claim", "volume", "phase", "attached");
         Table { started: Instant::now(), last: None, terminal: std::io::stdout().is_terminal() }
     }
 

@@ -95,6 +95,7 @@ functions! {
         fn rados_omap_get_next(Raw, *mut *mut c_char, *mut *mut c_char, *mut usize) -> c_int;
         fn rados_omap_get_end(Raw);
         fn rados_remove(Raw, Text) -> c_int;
+        fn rados_exec(Raw, Text, Text, Text, *const u8, usize, *mut u8, usize) -> c_int;
     }
     rbd = "librbd.so.1" {
         fn rbd_image_options_create(*mut Raw);

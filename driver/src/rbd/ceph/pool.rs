@@ -121,11 +121,35 @@ impl Pool {
     /// Moves an image to the trash; or finishes that, if whoever began it ended.
     ///
     /// # Errors
-    /// ENOENT.
+    /// ENOENT, also where the beginner was a removal and came as far as the name: see [`Self::settle_in_trash`].
     pub(crate) fn move_to_trash(&self, name: &str) -> io::Result<()> {
         let name = c_string(name)?;
         // SAFETY: pool and string outlive the call.
         checked(unsafe { (self.library().rbd_trash_move)(self.raw, name.as_ptr(), 0) }).map(|_| ())
+    }
+
+    /// Says of an image that its move to the trash is done: the last step, which librbd does not resume where the move is a part of
+    /// a removal and the name is gone already.
+    ///
+    /// # Errors
+    /// ENOENT; ESTALE when the image is in another state than that of being moved.
+    pub(crate) fn settle_in_trash(&self, id: &str) -> io::Result<()> {
+        let request = settling(id);
+        let mut nothing = [0; 1];
+        // SAFETY: pool, names and request outlive the call; at most as many bytes as are given are written.
+        checked(unsafe {
+            (self.library().rados_exec)(
+                self.raw,
+                c"rbd_trash".as_ptr(),
+                c"rbd".as_ptr(),
+                c"trash_state_set".as_ptr(),
+                request.as_ptr(),
+                request.len(),
+                nothing.as_mut_ptr(),
+                nothing.len(),
+            )
+        })
+        .map(|_| ())
     }
 
     /// Removes an image from the trash.
@@ -180,9 +204,27 @@ impl Pool {
     }
 }
 
+/// What the object class wants to be told: the image's id, the new state (normal), the state that it must be in (moving).
+fn settling(id: &str) -> Vec<u8> {
+    const NORMAL: u8 = 0;
+    const MOVING: u8 = 1;
+    let length = u32::try_from(id.len()).unwrap_or(u32::MAX).to_le_bytes();
+    [&length[..], id.as_bytes(), &[NORMAL, MOVING]].concat()
+}
+
 impl Drop for Pool {
     fn drop(&mut self) {
         // SAFETY: no image made from it is left, for each holds it; it is freed once.
         unsafe { (self.library().rados_ioctx_destroy)(self.raw) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settling_is_encoded_as_ceph_does() {
+        assert_eq!(settling("10ab"), [4, 0, 0, 0, b'1', b'0', b'a', b'b', 0, 1]);
     }
 }

@@ -44,7 +44,8 @@ impl Rbd {
     ///
     /// Differs: with `--nameless-volumes` a call without a name makes `<pool>-dynamic-pvc-<uuid>`, which cannot be repeated;
     /// ceph-csi refuses it, as ours does without that flag. A volume that is smaller than its source is OUT_OF_RANGE, as the
-    /// specification has it; ceph-csi answers INVALID_ARGUMENT.
+    /// specification has it; ceph-csi answers INVALID_ARGUMENT. A call that is repeated when its source is gone gives the volume that
+    /// the first one made, or undoes what that one began; ceph-csi answers NOT_FOUND, and what it has made stays.
     ///
     /// # Errors
     /// INVALID_ARGUMENT for a bad field; ALREADY_EXISTS when the name has another size; NOT_FOUND for an unknown source;
@@ -70,10 +71,14 @@ impl Rbd {
         let place = Place { journal: self.journal(pool, Kind::Volume), site: site.clone() };
         let made = match &wanted.source {
             None => self.make(&wanted, &place, None),
-            Some(source) => {
-                let hold = self.origin(source, &wanted.class.cluster, who);
-                hold.and_then(|origin| self.make(&wanted, &place, Some(&origin)))
-            }
+            Some(source) => match self.origin(source, &wanted.class.cluster, who) {
+                Ok(origin) => self.make(&wanted, &place, Some(&origin)),
+                // What an earlier call made of it is there all the same; what that one only began goes.
+                Err(unknown @ Refusal::Unknown { .. }) => {
+                    self.made_before(&wanted, &place, None).and_then(|made| made.ok_or(unknown))
+                }
+                Err(refusal) => Err(refusal),
+            },
         };
         self.after(&site, made)
     }
@@ -156,7 +161,12 @@ impl Rbd {
             Some(name) => image::seen(&journal.pool, name, Kind::Volume)?,
             None => None,
         };
-        let found = Found { name: &wanted.name, attributes: attributes.as_ref(), image: seen.as_ref() };
+        let found = Found {
+            name: &wanted.name,
+            attributes: attributes.as_ref(),
+            image: seen.as_ref(),
+            is_copy: wanted.source.is_some(),
+        };
         match (about_name(found), image_name, seen) {
             (Step::Answer, Some(name), Some(seen)) => {
                 let place = Place { site: place.site.clone(), journal };

@@ -113,7 +113,8 @@ impl Rbd {
             |attributes| attributes.image.clone(),
         );
         let seen = image::seen(&journal.pool, &image_name, Kind::Snapshot)?;
-        let found = Found { name, attributes: attributes.as_ref(), image: seen.as_ref() };
+        // Its own snapshot, the last part, says that it has what it was made of.
+        let found = Found { name, attributes: attributes.as_ref(), image: seen.as_ref(), is_copy: false };
         match about_name(found) {
             Step::Answer => {}
             Step::Record => journal.record(&entry.uuid, &seen.map(|seen| seen.id).unwrap_or_default())?,

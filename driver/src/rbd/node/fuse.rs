@@ -72,16 +72,18 @@ impl Fuse {
         command::run(command, None, self.patience, false).map(drop)
     }
 
-    /// Whether the daemon serves the image; what a daemon that was killed left is taken away.
+    /// Whether the daemon serves the image; what a daemon that was killed left is taken away. The mount itself is asked for nothing:
+    /// what the daemon answers it first asks Ceph, which may take for ever.
     fn is_served(&self, spec: &Spec) -> io::Result<bool> {
         let at = self.mounted(spec);
-        match mount::is_mounted(&at) {
-            Err(error) if device::is_broken(&error) => {
-                rustix::mount::unmount(&at, UnmountFlags::DETACH)?;
-                Ok(false)
-            }
-            outcome => outcome,
+        if !mount::table::lists(&at)? {
+            return Ok(false);
         }
+        if daemons(&self.home(spec).join(CONF))?.iter().any(|daemon| is_running(daemon)) {
+            return Ok(true);
+        }
+        rustix::mount::unmount(&at, UnmountFlags::DETACH)?;
+        Ok(false)
     }
 }
 
@@ -162,13 +164,11 @@ impl Mapper for Fuse {
         let daemons = daemons(&home.join(CONF))?;
         let end = Instant::now() + LINGERING;
         while self.is_served(spec)? {
-            match device::unmount(&at) {
+            match rustix::mount::unmount(&at, UnmountFlags::NOFOLLOW) {
                 // A loop device closes its file a moment after it was let go of.
-                Err(error)
-                    if error.raw_os_error() == Some(Errno::BUSY.raw_os_error()) && Instant::now() < end =>
-                {
-                    std::thread::sleep(PAUSE);
-                }
+                Err(Errno::BUSY) if Instant::now() < end => std::thread::sleep(PAUSE),
+                // No mount any more.
+                Err(Errno::INVAL | Errno::NOENT) => break,
                 outcome => outcome?,
             }
         }

@@ -28,6 +28,7 @@ impl Rbd {
         let capability = request.volume_capability.as_ref().ok_or(Refusal::Missing("volume_capability"))?;
         checked_id(&request.volume_id)?;
         check::path("target_path", &request.target_path)?;
+        check::below("target_path", &request.target_path, &self.options.target_roots)?;
         check::capability("volume_capability", capability)?;
         check::map("publish_context", &request.publish_context)?;
         check::map("volume_context", &request.volume_context)?;

@@ -71,6 +71,7 @@ impl Rbd {
     ) -> Result<v1::NodeStageVolumeResponse, Refusal> {
         checked_id(&request.volume_id)?;
         check::path("staging_target_path", &request.staging_target_path)?;
+        check::below("staging_target_path", &request.staging_target_path, &self.options.target_roots)?;
         let capability = request.volume_capability.as_ref().ok_or(Refusal::Missing("volume_capability"))?;
         check::capability("volume_capability", capability)?;
         check::map("publish_context", &request.publish_context)?;

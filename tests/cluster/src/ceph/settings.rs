@@ -47,6 +47,10 @@ bluestore_block_size = 17179869184
 osd_memory_target = 939524096
 # The images of a client that was killed are free again in seconds.
 osd_client_watch_timeout = 5
+# An OSD that comes to a watch after its client's connection has ended notes the watcher and sets no timer. It does so when
+# it next reads the object from disk (PrimaryLogPG's do_osd_op_effects, populate_obc_watchers): with 64 kept for each placement
+# group, the default, and few images, that is never, and the image of a killed client stays in use.
+osd_pg_object_context_cache_count = 1
 # Each snapshot is made and removed by the monitor, which would let changes wait for a second.
 paxos_propose_interval = 0.05
 paxos_min_wait = 0.01

@@ -12,6 +12,7 @@ mod examples;
 mod growth;
 mod guest;
 mod kinds;
+mod rbd;
 mod site;
 mod third_party;
 mod trace;

@@ -7,7 +7,7 @@ use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard
 use cluster::binaries::{Binary, Progress, ensure};
 use cluster::built::statically;
 use cluster::image;
-use cluster::node::{self, RealNode};
+use cluster::node::{self, NodeError, RealNode};
 use cluster::skip::{Lack, left_out};
 use cluster::{ControlPlane, Options};
 
@@ -82,10 +82,11 @@ impl Site {
                 .expect("written");
             match RealNode::start(&control_plane, &archives).await {
                 Ok(node) => Some((control_plane, node)),
-                Err(error) => {
+                Err(error @ NodeError::DoesNotBoot(_)) => {
                     println!("no real node: {error}");
                     None
                 }
+                Err(error) => panic!("{error}"),
             }
         });
         let (control_plane, node) = started?;

@@ -17,9 +17,6 @@ const LIFE: u64 = 600;
 /// A killed client holds its images for some seconds, and callers try again for longer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-// Alone it passes. Beside the other tests of this file an image in the trash stays busy for more than a minute, in one run of
-// two: who holds it is not known yet. Run it with `--ignored crash`.
-#[ignore = "not reliable beside other tests yet"]
 #[tokio::test(flavor = "multi_thread")]
 async fn repeated_calls_finish_what_kills_interrupt() {
     let Some(mut stand) = Stand::start("crash", &[]).await else { return };

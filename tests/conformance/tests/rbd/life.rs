@@ -1,11 +1,12 @@
 //! A volume's life, and what is refused.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use csi::v1;
 use tonic::Code;
 
-use crate::stand::{Stand, map};
+use crate::stand::{Stand, map, until_done};
 
 const MIB: i64 = 1 << 20;
 
@@ -143,4 +144,72 @@ async fn capacity_is_unknown_without_a_manager_daemon() {
     let status = stand.call(request).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable, "{status}");
     assert!(status.message().contains("ceph-mgr"), "{status}");
+}
+
+/// How many parents an image has above it.
+fn parents(stand: &Stand, image: &str) -> usize {
+    let info = stand.rbd(&["info", image]);
+    let Some(line) = info.lines().find_map(|line| line.trim().strip_prefix("parent: ")) else { return 0 };
+    let name = line.split('@').next().and_then(|spec| spec.rsplit('/').next()).unwrap();
+    1 + parents(stand, name)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_of_clones_is_cut_where_it_is_long() {
+    let Some(stand) = Stand::start("chain", &[]).await else { return };
+    let image = |volume: &v1::Volume| volume.volume_context["imageName"].clone();
+    let first = stand.created(stand.create("clone-0", 16 * MIB)).await;
+    stand.rbd(&["bench", "--io-type", "write", "--io-size", "64K", "--io-total", "256K", &image(&first)]);
+    let sum = |name: &str| {
+        let out = stand.folder.path().join("out");
+        let _ = std::fs::remove_file(&out);
+        stand.rbd(&["export", "--no-progress", name, &out.display().to_string()]);
+        std::fs::read(&out).unwrap()
+    };
+    let (written, patience) = (sum(&image(&first)), Duration::from_secs(60));
+    let mut all = vec![first];
+    let mut longest = 0;
+    for number in 1..=6 {
+        let source = conformance::request::clone_of(&all[number - 1].volume_id);
+        let wanted = || v1::CreateVolumeRequest {
+            volume_content_source: source.clone(),
+            ..stand.create(&format!("clone-{number}"), 16 * MIB)
+        };
+        // ABORTED while nothing may be added to the chain.
+        let made = until_done(patience, async || stand.call(wanted()).await).await.volume.unwrap();
+        let depth = parents(&stand, &image(&made));
+        assert!(depth <= 8, "clone {number} has {depth} parents");
+        longest = longest.max(depth);
+        all.push(made);
+    }
+    assert!(longest >= 2, "the clones have parents");
+    for volume in &all {
+        assert!(sum(&image(volume)) == written, "{volume:?} has the content");
+        until_done(patience, async || stand.delete(&volume.volume_id).await).await;
+    }
+    stand.assert_empty();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_copy_needs_its_source_no_longer() {
+    const UUID: &str = "50d53503-9da1-11ed-847e-bacf8f2f1297";
+    let Some(stand) = Stand::start("sourceless", &[]).await else { return };
+    let source = stand.created(stand.create("source", 16 * MIB)).await;
+    let of = |name: &str| v1::CreateVolumeRequest {
+        volume_content_source: conformance::request::clone_of(&source.volume_id),
+        ..stand.create(name, 16 * MIB)
+    };
+    let made = stand.created(of("made")).await;
+    // Of a call that ended before the clone had its content.
+    let image = format!("csi-vol-{UUID}");
+    stand.rbd(&["create", "--size", "16M", &image]);
+    stand.set_omap("csi.volumes.default", &[("csi.volume.begun", UUID)]);
+    stand.set_omap(&format!("csi.volume.{UUID}"), &[("csi.volname", "begun"), ("csi.imagename", &image)]);
+    stand.delete(&source.volume_id).await.unwrap();
+    assert_eq!(stand.created(of("made")).await.volume_id, made.volume_id);
+    for name in ["begun", "begun", "never"] {
+        assert_eq!(stand.call(of(name)).await.unwrap_err().code(), Code::NotFound, "{name}");
+    }
+    stand.delete(&made.volume_id).await.unwrap();
+    stand.assert_empty();
 }

@@ -3,9 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod crash;
+mod faults;
 mod interchange;
 mod life;
 mod mounts;
 mod outage;
+mod pace;
 mod sanity;
 mod stand;
+mod steps;

@@ -16,23 +16,30 @@ const MIB: i64 = 1 << 20;
 const SIZE: i64 = 320 * MIB;
 
 /// A volume as one pod sees it.
-struct Pod<'a> {
+pub(crate) struct Pod<'a> {
     stand: &'a Stand,
-    volume: v1::Volume,
+    pub(crate) volume: v1::Volume,
     capability: v1::VolumeCapability,
     staging: PathBuf,
-    target: PathBuf,
+    pub(crate) target: PathBuf,
 }
 
 impl<'a> Pod<'a> {
-    fn new(stand: &'a Stand, name: &str, volume: v1::Volume, capability: v1::VolumeCapability) -> Self {
+    /// A pod that is called so; nothing is done yet.
+    pub(crate) fn new(
+        stand: &'a Stand,
+        name: &str,
+        volume: v1::Volume,
+        capability: v1::VolumeCapability,
+    ) -> Self {
         let folder = |kind: &str| stand.folder.path().join(format!("{kind}-{name}"));
         let (staging, target) = (folder("staging"), folder("target"));
         std::fs::create_dir_all(&staging).unwrap();
         Self { stand, volume, capability, staging, target }
     }
 
-    async fn begin(&self) -> Result<(), Status> {
+    /// What the kubelet does before the pod runs.
+    pub(crate) async fn begin(&self) -> Result<(), Status> {
         let stage = v1::NodeStageVolumeRequest {
             volume_id: self.volume.volume_id.clone(),
             staging_target_path: text(&self.staging),
@@ -53,18 +60,21 @@ impl<'a> Pod<'a> {
         self.stand.call(publish).await.map(drop)
     }
 
-    async fn end(&self) {
+    /// What the kubelet does when the pod has ended, as often as it likes.
+    pub(crate) async fn end(&self) {
+        for _ in 0..2 {
+            self.try_end().await.unwrap();
+        }
+    }
+
+    /// The same once; it may fail.
+    pub(crate) async fn try_end(&self) -> Result<(), Status> {
         let volume_id = self.volume.volume_id.clone();
         let unpublish =
             v1::NodeUnpublishVolumeRequest { volume_id: volume_id.clone(), target_path: text(&self.target) };
+        self.stand.call(unpublish).await?;
         let unstage = v1::NodeUnstageVolumeRequest { volume_id, staging_target_path: text(&self.staging) };
-        // As often as the kubelet likes.
-        for _ in 0..2 {
-            self.stand.call(unpublish.clone()).await.unwrap();
-        }
-        for _ in 0..2 {
-            self.stand.call(unstage.clone()).await.unwrap();
-        }
+        self.stand.call(unstage).await.map(drop)
     }
 
     async fn grow(&self, bytes: i64) {
@@ -80,7 +90,8 @@ impl<'a> Pod<'a> {
         assert_eq!(self.stand.call(expand).await.unwrap().capacity_bytes, bytes);
     }
 
-    async fn total(&self) -> i64 {
+    /// How large the volume is, as its statistics say.
+    pub(crate) async fn total(&self) -> i64 {
         let stats = v1::NodeGetVolumeStatsRequest {
             volume_id: self.volume.volume_id.clone(),
             volume_path: text(&self.target),
@@ -168,11 +179,7 @@ async fn file_systems() {
     stand.assert_empty();
 }
 
-in_own_mounts!(
-    #[ignore = "kills what serves a mounted device through FUSE, which has hung a machine once; run it with --ignored"]
-    a_device_is_shared_and_survives_a_killed_driver,
-    devices()
-);
+in_own_mounts!(a_device_is_shared_and_survives_a_killed_driver, devices());
 
 #[tokio::main]
 async fn devices() {
@@ -280,6 +287,57 @@ async fn killed_node_calls() {
         Pod::new(&stand, "volume", volume.clone(), capability.clone()).end().await;
         stand.assert_nothing_mounted();
     }
+    stand.delete(&volume.volume_id).await.unwrap();
+    stand.assert_empty();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_staged_or_published_outside_of_target_roots() {
+    let Some(stand) = Stand::start("roots", &["--target-root=/var/lib/kubelet"]).await else { return };
+    let block = request::capability(true, Mode::SingleNodeWriter);
+    let pod = Pod::new(&stand, "pod", stand.created(stand.create("volume", 16 * MIB)).await, block.clone());
+    let status = pod.begin().await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    assert!(status.message().contains("--target-root"), "{status}");
+    let publish = v1::NodePublishVolumeRequest {
+        volume_id: pod.volume.volume_id.clone(),
+        staging_target_path: "/var/lib/kubelet/staging".to_owned(),
+        target_path: text(&pod.target),
+        volume_capability: Some(block),
+        ..Default::default()
+    };
+    let status = stand.call(publish).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    stand.delete(&pod.volume.volume_id).await.unwrap();
+    stand.assert_empty();
+}
+
+in_own_mounts!(an_in_tree_volume_is_mapped_and_never_formatted, in_tree());
+
+#[tokio::main]
+async fn in_tree() {
+    const UUID: &str = "50d53503-9da1-11ed-847e-bacf8f2f1297";
+    let name = "7982de6a23b77bce50b1ba9f2e879cce";
+    let Some(stand) = Stand::start_with_mounts(name, &[]).await else { return };
+    let image = format!("kubernetes-dynamic-pvc-{UUID}");
+    stand.rbd(&["create", "--size", "16M", "--image-feature", "layering", &image]);
+    // As in-tree migration hands it on.
+    let context = [("clusterID", name), ("pool", "rbd"), ("imageName", &image), ("staticVolume", "true")];
+    let volume = v1::Volume {
+        volume_id: format!("mig_mons-{name}_image-{UUID}_726264"),
+        volume_context: crate::stand::map(&context),
+        ..v1::Volume::default()
+    };
+    let block = request::capability(true, Mode::SingleNodeWriter);
+    let pod = Pod::new(&stand, "device", volume.clone(), block);
+    pod.begin().await.unwrap();
+    assert_eq!(pod.total().await, 16 * MIB);
+    pod.end().await;
+    let blank = Pod::new(&stand, "blank", volume.clone(), mounted_as("ext4", Mode::SingleNodeWriter));
+    let status = blank.begin().await.unwrap_err();
+    assert_eq!(status.code(), Code::Internal, "there is no file system, and none is made: {status}");
+    blank.end().await;
+    stand.assert_nothing_mounted();
     stand.delete(&volume.volume_id).await.unwrap();
     stand.assert_empty();
 }

@@ -25,7 +25,7 @@ pub(crate) struct Stand {
     pub(crate) driver: Running,
     pub(crate) folder: TempDir,
     pub(crate) namespace: String,
-    ceph: &'static Ceph,
+    pub(crate) ceph: &'static Ceph,
     daemons: Daemons,
 }
 
