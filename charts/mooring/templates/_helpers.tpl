@@ -221,8 +221,11 @@ dnsPolicy: ClusterFirstWithHostNet
 priorityClassName: {{ . }}
 {{- end }}
 {{- with .of.podSecurityContext }}
+{{- /* Values are merged into the defaults: whoever asks for root does not mean runAsNonRoot, with which the kubelet starts nothing. */}}
+{{- $context := . }}
+{{- if eq (toString .runAsUser) "0" }}{{ $context = omit . "runAsNonRoot" }}{{ end }}
 securityContext:
-  {{- toYaml . | nindent 2 }}
+  {{- toYaml $context | nindent 2 }}
 {{- end }}
 {{- with .root.Values.imagePullSecrets }}
 imagePullSecrets:

@@ -125,3 +125,19 @@ fn no_object_is_made_of_what_is_off() {
     let one = render(&values("combined"), &["controller.replicaCount=1"]).expect("rendered");
     assert!(of_kind(&one, "PodDisruptionBudget").is_empty(), "it would hold up every drain");
 }
+
+#[test]
+fn root_is_not_asked_for_and_forbidden_at_once() {
+    let context = |file: &str| {
+        let objects = render(&values(file), &[]).expect("rendered");
+        of_kind(&objects, "Deployment")[0]["spec"]["template"]["spec"]["securityContext"].clone()
+    };
+    let root = context("other-pod");
+    assert_eq!(
+        (&root["runAsUser"], &root["runAsNonRoot"]),
+        (&json!(0), &json!(null)),
+        "values merge with the defaults"
+    );
+    let nobody = context("combined");
+    assert_eq!((&nobody["runAsUser"], &nobody["runAsNonRoot"]), (&json!(65532), &json!(true)));
+}

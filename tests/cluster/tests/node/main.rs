@@ -6,6 +6,7 @@
 #![allow(clippy::panic, clippy::indexing_slicing)]
 
 mod access;
+mod chart;
 mod disturbed;
 mod examples;
 mod growth;
@@ -13,4 +14,5 @@ mod guest;
 mod kinds;
 mod rbd;
 mod site;
+mod third_party;
 mod trace;
