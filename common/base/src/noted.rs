@@ -22,23 +22,31 @@ pub struct Failure {
 }
 
 tokio::task_local! {
-    static FAILURE: RefCell<Option<Failure>>;
+    static NOTES: Notes;
 }
 
-/// Runs `work` and gives what it noted, too.
-pub(crate) async fn scope<T>(work: impl Future<Output = T>) -> (T, Option<Failure>) {
+struct Notes {
+    is_wanted: bool,
+    failure: RefCell<Option<Failure>>,
+}
+
+/// Runs `work` and gives what it noted, too, if that is wanted. One way for both: two would double the code of every worker.
+pub(crate) async fn scope<T>(is_wanted: bool, work: impl Future<Output = T>) -> (T, Option<Failure>) {
     let work = async {
         let output = work.await;
-        (output, FAILURE.try_with(|failure| failure.take()).ok().flatten())
+        (output, NOTES.try_with(|notes| notes.failure.take()).ok().flatten())
     };
-    FAILURE.scope(RefCell::new(None), work).await
+    NOTES.scope(Notes { is_wanted, failure: RefCell::new(None) }, work).await
 }
 
 /// Notes a failure for the key that is worked on, if one is and somebody wants to see it.
 pub(crate) fn note(what: &str, error: Option<&dyn Display>, is_warning: bool) {
     // Outside of a worker nobody asks.
-    let _ = FAILURE.try_with(|failure| {
-        let mut failure = failure.borrow_mut();
+    let _ = NOTES.try_with(|notes| {
+        if !notes.is_wanted {
+            return;
+        }
+        let mut failure = notes.failure.borrow_mut();
         let error = error.map(ToString::to_string).unwrap_or_default();
         match failure.as_mut() {
             Some(known) if known.is_warning == is_warning => known.follow(what, &error),
@@ -82,7 +90,7 @@ mod tests {
 
     #[tokio::test]
     async fn worker_s_errors_are_noted_and_a_warning_gives_way() {
-        let ((), failure) = scope(async {
+        let ((), failure) = scope(true, async {
             crate::warn!("It keeps changing");
             crate::error!("no space", "Failed to attach"; "node" => "n");
             tokio::task::yield_now().await;
@@ -92,7 +100,9 @@ mod tests {
         .await;
         let expected = Failure::new("Failed to attach", "no space; then: Cannot write the error: 409", false);
         assert_eq!(failure, Some(expected));
-        let ((), failure) = scope(async { crate::info!("Fine") }).await;
+        let ((), failure) = scope(true, async { crate::info!("Fine") }).await;
+        assert_eq!(failure, None);
+        let ((), failure) = scope(false, async { crate::error!("no space", "Nobody asks") }).await;
         assert_eq!(failure, None);
         crate::error!("no space", "Nobody asks");
     }

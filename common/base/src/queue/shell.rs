@@ -99,10 +99,7 @@ impl<K: Clone + Eq + Hash + Display + Send + Sync + 'static> WorkQueue<K> {
                 let Some(begun) = self.next() else { break };
                 let (job, key) = (job.clone(), begun.ticket.key.clone());
                 let keeps_failures = self.inner.keeps_failures();
-                let task = tasks.spawn(async move {
-                    let work = job.run(key);
-                    if keeps_failures { noted::scope(work).await } else { (work.await, None) }
-                });
+                let task = tasks.spawn(async move { noted::scope(keeps_failures, job.run(key)).await });
                 running.insert(task.id(), begun);
             }
             if stopped && running.is_empty() {
