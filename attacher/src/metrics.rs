@@ -1,4 +1,5 @@
-//! Metrics of the backlog, by operation and node.
+//! Metrics of the backlog, by operation and node: `mooring_attacher_waiting_attachments` (how many wait for a free worker) and
+//! `mooring_attacher_oldest_waiting_seconds` (how long the oldest has). What is in back-off or in work does not count.
 //!
 //! `Differs:` upstream has one queue, `csi-attacher-va`, for all attachments. Here that is the queue of
 //! attaches; `csi-attacher-va-detach` is the queue of detaches, and `csi-attacher-withdrawal` that of volumes
@@ -24,7 +25,7 @@ pub(crate) const VOLUME_QUEUE: &str = "csi-attacher-pv";
 /// The queue of volumes whose attachments are gone. Upstream has none.
 pub(crate) const WITHDRAWAL_QUEUE: &str = "csi-attacher-withdrawal";
 
-/// How many nodes are shown, for attaches and for detaches separately: those whose oldest attachment has waited longest.
+/// How many nodes are shown for each operation. The longest waits come first.
 const NODES: usize = 10;
 const OPERATIONS: [(usize, &str); 2] = [(ATTACH, "attach"), (DETACH, "detach")];
 

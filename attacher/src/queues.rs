@@ -28,15 +28,27 @@ pub(crate) struct Queues {
 impl Queues {
     /// Empty queues, and their metrics.
     pub(crate) fn new(config: &Config, metrics: &Metrics) -> Self {
-        let (limits, queue) = (config.limits(), |name| metrics.queue(name));
-        let lanes = vec![queue(ATTACH_QUEUE), queue(DETACH_QUEUE)];
+        let limits = config.limits();
+        let queue = |name, operation, kind| metrics.queue(name).doing(operation, kind);
+        let lanes = vec![
+            queue(ATTACH_QUEUE, "attach", "VolumeAttachment"),
+            queue(DETACH_QUEUE, "detach", "VolumeAttachment"),
+        ];
         let attachments = WorkQueue::new(config.backoff, limits, lanes);
         if let Err(error) = metrics::register(metrics, attachments.clone()) {
             base::error!(error, "Cannot register the metrics of the backlog");
         }
-        let volumes = WorkQueue::new(config.backoff, Limits::plain(), vec![queue(VOLUME_QUEUE)]);
+        let volumes = WorkQueue::new(
+            config.backoff,
+            Limits::plain(),
+            vec![queue(VOLUME_QUEUE, "release", "PersistentVolume")],
+        );
         let one_lane = Limits { lanes: 1, ..limits };
-        let withdrawals = WorkQueue::new(config.backoff, one_lane, vec![queue(WITHDRAWAL_QUEUE)]);
+        let withdrawals = WorkQueue::new(
+            config.backoff,
+            one_lane,
+            vec![queue(WITHDRAWAL_QUEUE, "withdraw", "volume on a node")],
+        );
         Self { attachments, volumes, withdrawals }
     }
 

@@ -37,9 +37,10 @@ pub(crate) fn needs(publishes: bool) -> Vec<Need> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kubernetes::permission::{LEASES, granted};
+    use kubernetes::permission::{LEASES, chart, granted};
 
     const MANIFEST: &str = include_str!("../../manifests/rbac/attacher.yaml");
+    const CHART: &str = include_str!("../../charts/mooring/files/rights/attacher.yaml");
 
     /// Upstream's sample role (docs/upstream/attacher.md, "Permissions").
     const UPSTREAM: [(&str, &str, &str); 6] = [
@@ -69,6 +70,18 @@ mod tests {
             "the rules should be:\n{}",
             expected.join("and of the Role:\n")
         );
+    }
+
+    #[test]
+    fn chart_has_the_table() {
+        let condition = |when: &When| match when {
+            When::Always => "always",
+            When::Publishes => "attach",
+            When::Secrets => "secrets",
+        };
+        let rights = RIGHTS.iter().map(|(when, need)| (condition(when), *need));
+        let expected = chart("attacher", &rights.chain([("always", LEASES)]).collect::<Vec<_>>());
+        assert_eq!(CHART, expected, "the file should be:\n{expected}");
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! Others may attach the same file. Ours shows the whole file, and carries our tag; or none, as those of an earlier
 //! version; or the file's path below the Go driver's folder, as those of the Go driver (by `losetup`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -124,17 +124,19 @@ pub(crate) fn flush(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Lets go of the devices that nothing needs: those with this tag, and those of a file in `recorded` that the Go
-/// driver or an earlier version made, except for the files in `in_use`. Files come with the volumes' names.
+/// Lets go of the devices that nothing needs: those of files in `folder` with this tag, and those of a file in `recorded` that the
+/// Go driver or an earlier version made, except for the files in `in_use`. Files come with the volumes' names.
 ///
 /// # Errors
 /// The system's.
 pub(crate) fn detach_strays(
+    folder: &Path,
     tag: &str,
     recorded: &HashMap<Identity, String>,
     in_use: &HashMap<Identity, String>,
 ) -> io::Result<()> {
-    for found in devices()? {
+    let names: HashSet<&str> = recorded.values().map(String::as_str).collect();
+    for found in devices(|shown| is_in(shown, folder) || names.iter().any(|name| has_name(shown, name)))? {
         let file = (found.backing.device, found.backing.inode);
         let is_recorded = || recorded.get(&file).is_some_and(|name| is_ours(&found.backing, tag, name));
         if (is_tagged(&found.backing, tag) || is_recorded()) && !in_use.contains_key(&file) {
@@ -197,7 +199,8 @@ fn find(path: &Path, readonly: Option<bool>) -> io::Result<Vec<Found>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
-    let mut found = devices()?;
+    let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    let mut found = devices(|shown| has_name(shown, name))?;
     found.retain(|found| {
         let is_it = (found.backing.device, found.backing.inode) == (file.dev(), file.ino());
         is_it && readonly.is_none_or(|wanted| wanted == found.backing.readonly)
@@ -213,8 +216,25 @@ fn find_ours(path: &Path, readonly: Option<bool>, tag: &str) -> io::Result<Vec<F
     Ok(found)
 }
 
-/// All devices in use.
-fn devices() -> io::Result<Vec<Found>> {
+/// Whether the path that sysfs shows may be that of a file of this name, wherever it is.
+fn has_name(shown: &str, name: &str) -> bool {
+    let shown = shown.strip_suffix(DELETED).unwrap_or(shown);
+    Path::new(shown).file_name() == Some(OsStr::new(name))
+}
+
+/// Whether the path that sysfs shows may be that of a file in this folder. In another mount namespace the path may begin at the
+/// folder, or above it.
+fn is_in(shown: &str, folder: &Path) -> bool {
+    let parent = Path::new(shown).parent();
+    parent.is_some_and(|parent| parent == Path::new("/") || parent.file_name() == folder.file_name())
+}
+
+/// What sysfs shows behind the path of a file that is deleted.
+const DELETED: &str = " (deleted)";
+
+/// The devices in use with a file whose path, as sysfs shows it, is wanted. No other is looked at: to look at a device is to look at
+/// its file, and that never ends where the file lies in a FUSE file system whose program hangs.
+fn devices(wanted: impl Fn(&str) -> bool) -> io::Result<Vec<Found>> {
     let entries = match std::fs::read_dir("/sys/block") {
         Ok(entries) => entries,
         // No sysfs, no loop devices to speak of.
@@ -226,9 +246,12 @@ fn devices() -> io::Result<Vec<Found>> {
         let entry = entry?;
         let name = entry.file_name();
         let number = name.to_str().and_then(|name| name.strip_prefix("loop")?.parse().ok());
-        let Some(number) = number.filter(|_| entry.path().join("loop/backing_file").exists()) else {
+        let Some(number) = number else { continue };
+        // There is none while the device has no file.
+        let Ok(shown) = std::fs::read_to_string(entry.path().join("loop/backing_file")) else { continue };
+        if !wanted(shown.trim_end_matches('\n')) {
             continue;
-        };
+        }
         // Without root other people's devices cannot be looked at; ours could not have been made either.
         let Ok(node) = node(number) else { continue };
         let Ok(device) = open(&node, true) else { continue };
@@ -259,4 +282,26 @@ fn open(path: &Path, readonly: bool) -> io::Result<File> {
 
 fn is(error: &io::Error, code: Errno) -> bool {
     error.raw_os_error() == Some(code.raw_os_error())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_looked_at_only_if_its_file_may_be_ours() {
+        let folder = Path::new("/csi-data-dir/drivers/hostpath.csi.k8s.io");
+        for (shown, in_folder, named) in [
+            ("/csi-data-dir/drivers/hostpath.csi.k8s.io/vol-1", true, true),
+            ("/csi-data-dir/drivers/hostpath.csi.k8s.io/vol-2", true, false),
+            ("/drivers/hostpath.csi.k8s.io/vol-1", true, true),
+            ("/vol-1", true, true),
+            ("/csi-data-dir/drivers/hostpath.csi.k8s.io/vol-1 (deleted)", true, true),
+            ("/csi-data-dir/vol-1", false, true),
+            ("/var/lib/rbd/fuse/pool%2Fvol-1/mount/csi-vol-1", false, false),
+            ("", false, false),
+        ] {
+            assert_eq!((is_in(shown, folder), has_name(shown, "vol-1")), (in_folder, named), "{shown:?}");
+        }
+    }
 }

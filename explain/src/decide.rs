@@ -60,6 +60,7 @@ pub(crate) fn decide(view: &View, target: &Target) -> Result<Answer, NoAnswer> {
         name: name.clone(),
         state,
         findings: once(findings),
+        tries: Vec::new(),
         unread: Vec::new(),
         again: view.again(),
     })
@@ -75,6 +76,7 @@ pub(crate) fn gone(target: &Target) -> Answer {
         name: name.clone(),
         state: "gone".to_owned(),
         findings: vec![finding],
+        tries: Vec::new(),
         unread: Vec::new(),
         again: None,
     }

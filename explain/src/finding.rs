@@ -2,6 +2,8 @@
 
 use jiff::Timestamp;
 
+use crate::tries::Try;
+
 /// Who must act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Who {
@@ -100,6 +102,8 @@ pub(crate) struct Answer {
     pub(crate) state: String,
     /// Why it is not ready, the most important reason first. None: it is ready.
     pub(crate) findings: Vec<Finding>,
+    /// What sidecars say of it on their status pages.
+    pub(crate) tries: Vec<Try>,
     /// What could not be read, and what would let us read it.
     pub(crate) unread: Vec<String>,
     /// When time alone may change the answer.

@@ -4,6 +4,7 @@ use base::flag::{Dialect, Exit, FlagSet};
 
 use crate::ask::Kind;
 use crate::decide::Target;
+use crate::status::Place;
 
 base::flags! {
     /// The flags of `mooring explain`.
@@ -12,6 +13,7 @@ base::flags! {
         "context" context: String = "", "Context of the kubeconfig. Empty: the current one.";
         "kubeconfig" kubeconfig: String = "", "Path of the kubeconfig. Empty: KUBECONFIG, else ~/.kube/config, else the pod's service account.";
         "output" output: String = "text", "text or json; also -o.";
+        "status" status: String = "", "Where sidecars serve their status pages, with commas between: http://HOST:PORT, or NAMESPACE/POD:PORT through the API server. Adds the next try and its last error.";
         "watch" watch: bool = false, "Print the answer again whenever it changes; also -w.";
     }
 }
@@ -24,9 +26,11 @@ pub struct Request {
     pub(crate) program: String,
     /// Its namespace is still that of the command line.
     pub(crate) target: Target,
+    /// The status pages to read.
+    pub(crate) pages: Vec<Place>,
 }
 
-const USAGE: &str = "pvc|pv|va|snapshot NAME [-n NAMESPACE] [-o json] [--watch]";
+const USAGE: &str = "pvc|pv|va|snapshot NAME [-n NAMESPACE] [-o json] [--watch] [--status URL]";
 
 /// Reads the command line (without the program's name).
 ///
@@ -64,8 +68,11 @@ pub fn parse(program: &str, args: Vec<String>) -> Result<Request, Exit> {
     if !flags.namespace.is_empty() && !kubernetes::object::is_label(&flags.namespace) {
         return Err(refuse(format!("--namespace {:?} is not the name of a namespace", flags.namespace)));
     }
+    let words = flags.status.split(',').map(str::trim).filter(|word| !word.is_empty());
+    let pages =
+        words.map(Place::parse).collect::<Result<_, _>>().map_err(|error| refuse(error.to_string()))?;
     let target = Target { kind, namespace: flags.namespace.clone(), name: name.to_owned() };
-    Ok(Request { flags, program: program.to_owned(), target })
+    Ok(Request { flags, program: program.to_owned(), target, pages })
 }
 
 fn kind_of(word: &str) -> Option<Kind> {
@@ -83,7 +90,8 @@ fn split(args: Vec<String>) -> (Vec<String>, Vec<String>) {
     let (mut flags, mut words) = (Vec::new(), Vec::new());
     let mut args = args.into_iter();
     while let Some(word) = args.next() {
-        let takes_value = matches!(word.as_str(), "--namespace" | "--context" | "--kubeconfig" | "--output");
+        let takes_value =
+            matches!(word.as_str(), "--namespace" | "--context" | "--kubeconfig" | "--output" | "--status");
         match word.as_str() {
             "-w" => flags.push("--watch".to_owned()),
             "-n" => flags.extend(["--namespace".to_owned()].into_iter().chain(args.next())),
@@ -143,6 +151,7 @@ mod tests {
             ("pvc A_B", "\"A_B\" is not the name of an object"),
             ("pvc a -n X", "--namespace \"X\" is not the name of a namespace"),
             ("pvc a -o yaml", "--output is \"yaml\": it may be text or json"),
+            ("pvc a --status localhost", "--status \"localhost\": write http://HOST:PORT"),
             ("pvc a --nothing", "unknown flag: --nothing"),
             ("pvc a -n", "flag needs an argument"),
         ] {

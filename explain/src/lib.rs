@@ -10,6 +10,7 @@
 //! Secret it reads whether it exists.
 //!
 //! `decide.rs` and the files that it uses are plain functions of a [`view`]; `read.rs` alone talks to the API server.
+//! `status.rs` reads the status pages that `--status` names.
 //!
 //! `Differs:` upstream has no such command.
 
@@ -40,7 +41,9 @@ mod sidecar;
 mod snapshot;
 mod snapshot_removal;
 mod source;
+mod status;
 mod topology;
+mod tries;
 mod view;
 mod volume;
 

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::finding::{Answer, Finding};
+use crate::tries::Try;
 
 /// A few lines for people.
 pub(crate) fn text(answer: &Answer, now: Timestamp) -> String {
@@ -11,6 +12,10 @@ pub(crate) fn text(answer: &Answer, now: Timestamp) -> String {
     for finding in &answer.findings {
         lines.push(String::new());
         lines.extend(block(finding, now));
+    }
+    for each in &answer.tries {
+        lines.push(String::new());
+        lines.extend(attempt(each, now));
     }
     if !answer.unread.is_empty() {
         lines.push(String::new());
@@ -38,6 +43,17 @@ fn block(finding: &Finding, now: Timestamp) -> Vec<String> {
     lines
 }
 
+fn attempt(each: &Try, now: Timestamp) -> Vec<String> {
+    let Try { program, operation, state, failures, next, error } = each;
+    let failed = if *failures > 0 { format!(", {failures} failures in a row") } else { String::new() };
+    let mut lines = vec![format!("  {program}: {operation}: it {state}{failed}")];
+    if let Some(next) = next {
+        lines.push(format!("  next try:  {} (in {})", moment(*next), age(next.duration_since(now))));
+    }
+    lines.extend(error.iter().map(|error| format!("  error:     {error}")));
+    lines
+}
+
 fn moment(at: Timestamp) -> String {
     Timestamp::from_second(at.as_second()).unwrap_or(at).to_string()
 }
@@ -62,6 +78,9 @@ struct Json<'a> {
     ready: bool,
     state: &'a str,
     findings: Vec<JsonFinding<'a>>,
+    /// Only with `--status`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tries: Vec<JsonTry<'a>>,
     unread: &'a [String],
 }
 
@@ -98,6 +117,30 @@ impl<'a> JsonFinding<'a> {
     }
 }
 
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct JsonTry<'a> {
+    program: &'a str,
+    operation: &'a str,
+    state: &'a str,
+    failures: u64,
+    next_try: Option<String>,
+    error: Option<&'a str>,
+}
+
+impl<'a> JsonTry<'a> {
+    fn of(each: &'a Try) -> Self {
+        Self {
+            program: &each.program,
+            operation: &each.operation,
+            state: &each.state,
+            failures: each.failures,
+            next_try: each.next.map(moment),
+            error: each.error.as_deref(),
+        }
+    }
+}
+
 /// For programs: the shape is in docs/explain.md.
 ///
 /// # Errors
@@ -110,6 +153,7 @@ pub(crate) fn json(answer: &Answer) -> Result<String, serde_json::Error> {
         ready: answer.findings.is_empty(),
         state: &answer.state,
         findings: answer.findings.iter().map(JsonFinding::of).collect(),
+        tries: answer.tries.iter().map(JsonTry::of).collect(),
         unread: &answer.unread,
     })
 }

@@ -18,6 +18,7 @@ use crate::finding::Answer;
 use crate::flags::{Flags, Request};
 use crate::print;
 use crate::read::{read, watch};
+use crate::tries::tries;
 use crate::view::View;
 
 /// Changes that come within this time after one another are one.
@@ -70,7 +71,23 @@ async fn begin(request: &Request) -> Result<(), ExplainError> {
         return keep(&client, view, &target, request).await;
     }
     let (answer, _) = settle(&client, &mut view, &target).await;
-    show(answer?, request)
+    let mut answer = answer?;
+    ask_sidecars(&client, &mut answer, request).await;
+    show(answer, request)
+}
+
+/// Adds what the status pages say about the object.
+async fn ask_sidecars(client: &Client, answer: &mut Answer, request: &Request) {
+    let object = match answer.namespace.as_str() {
+        "" => answer.name.clone(),
+        namespace => format!("{namespace}/{}", answer.name),
+    };
+    for page in &request.pages {
+        match page.read(client, &object).await {
+            Ok(page) => answer.tries.extend(tries(&page, answer.kind, &object)),
+            Err(error) => answer.unread.push(format!("status page {page}: {error}")),
+        }
+    }
 }
 
 fn show(mut answer: Answer, request: &Request) -> Result<(), ExplainError> {
@@ -154,7 +171,10 @@ async fn keep(
         let is_first = last.is_none();
         if last.as_ref() != Some(&shown) {
             match answer {
-                Ok(answer) => show(answer, request)?,
+                Ok(mut answer) => {
+                    ask_sidecars(client, &mut answer, request).await;
+                    show(answer, request)?;
+                }
                 Err(error) if is_first => return Err(error.into()),
                 // It may come again, or the API server may.
                 Err(NoAnswer::NotFound(_)) => show(gone(target), request)?,

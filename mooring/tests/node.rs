@@ -224,9 +224,16 @@ async fn liveness_probe_asks_the_driver_each_time() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn node_is_registrar_and_liveness_probe_on_one_port() {
     let (node, port) = (Node::new(), port());
-    let mut both = node.run("node", &[&format!("--http-endpoint=127.0.0.1:{port}")]);
+    let mut both = node.run("node", &[&format!("--http-endpoint=127.0.0.1:{port}"), "--status-page"]);
     tell(&node.socket(), true, "").await.unwrap();
     assert_eq!(get(port, "/healthz").await.0, 200);
+    let (_, page) = get(port, "/?format=json").await;
+    let page: serde_json::Value = serde_json::from_str(page.trim()).unwrap();
+    assert_eq!(
+        (&page["program"], &page["facts"]["Driver on this node"]),
+        (&"mooring node".into(), &NAME.into())
+    );
+    assert_eq!(page["facts"]["Registration"], "the kubelet uses it");
     assert_eq!(get(port, "/healthz/registration").await.0, 200);
     node.driver.unready.store(true, Ordering::Relaxed);
     assert_eq!(get(port, "/healthz").await.0, 500);

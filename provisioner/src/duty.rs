@@ -26,6 +26,9 @@ use crate::topology::Nodes;
 use crate::volume::attachments::Attachments;
 use crate::volume::reconcile::Volumes;
 
+/// What the queues of claims are about.
+const CLAIM: &str = "PersistentVolumeClaim";
+
 /// Workers of the queue of volumes whose objects are not created yet.
 const UNSAVED_WORKERS: usize = 4;
 /// Back-off of that queue.
@@ -58,13 +61,14 @@ pub fn provision_through(
     let (needs, config) = (needs(&config), Arc::new(config));
     let (claims, classes) = (caches.store::<Claim>(), caches.store::<Class>());
     let volumes = Collection::new(seat.objects.clone(), caches.store::<Volume>());
-    let queue = |name: &str, backoff| {
-        WorkQueue::<ClaimId>::new(backoff, Limits::plain(), vec![seat.metrics.queue(name)])
+    let queue = |name: &str, operation, backoff| {
+        let metrics = seat.metrics.queue(name).doing(operation, CLAIM);
+        WorkQueue::<ClaimId>::new(backoff, Limits::plain(), vec![metrics])
     };
-    let (claim_queue, unsaved_queue) =
-        (queue("claims", config.backoff), queue("unsavedpvs", UNSAVED_BACKOFF));
-    let volume_queue: WorkQueue<Key> =
-        WorkQueue::new(config.backoff, Limits::plain(), vec![seat.metrics.queue("volumes")]);
+    let claim_queue = queue("claims", "provision", config.backoff);
+    let unsaved_queue = queue("unsavedpvs", "save the volume of", UNSAVED_BACKOFF);
+    let volumes_wait = seat.metrics.queue("volumes").doing("delete", "PersistentVolume");
+    let volume_queue: WorkQueue<Key> = WorkQueue::new(config.backoff, Limits::plain(), vec![volumes_wait]);
     let (claim_metrics, volume_metrics) =
         (ClaimMetrics::new(&seat.metrics)?, VolumeMetrics::new(&seat.metrics)?);
     let protected_queue = config.can.clones.then(|| protected(&config, &seat, &claims));
@@ -145,7 +149,7 @@ async fn work_on_claims(
 
 /// The queue of claims that were cloned and are deleted. Upstream calls it as it calls the queue of all claims.
 fn protected(config: &Config, seat: &Seat, claims: &Store<Claim>) -> WorkQueue<Key> {
-    let metrics = vec![seat.metrics.queue("claims")];
+    let metrics = vec![seat.metrics.queue("claims").doing("release the clone source", CLAIM)];
     let queue = WorkQueue::new(config.backoff, Limits::plain(), metrics);
     protection::feed(&queue, claims);
     queue

@@ -107,9 +107,10 @@ pub(crate) fn needs(config: &Config) -> Vec<Need> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kubernetes::permission::{LEASES, granted};
+    use kubernetes::permission::{LEASES, chart, granted};
 
     const MANIFEST: &str = include_str!("../../manifests/rbac/provisioner.yaml");
+    const CHART: &str = include_str!("../../charts/mooring/files/rights/provisioner.yaml");
 
     /// Upstream's sample role (docs/upstream/provisioner.md, "Permissions").
     const UPSTREAM: [(&str, &str, &str); 15] = [
@@ -158,6 +159,27 @@ mod tests {
             "the rules should be:\n{}",
             expected.join("and of the Role:\n")
         );
+    }
+
+    #[test]
+    fn chart_has_the_table() {
+        let condition = |when: &When| match when {
+            When::Always => "always",
+            When::Attaches => "attach",
+            When::Updates => "claims",
+            When::Nodes => "nodes",
+            When::OtherNodes => "nodeDeployment",
+            When::Snapshots | When::HeldSnapshots => "snapshots",
+            When::Grants => "grants",
+            When::Attributes => "modify",
+            When::Secrets => "secrets",
+        };
+        let rights = RIGHTS.iter().map(|(when, need)| (condition(when), *need));
+        let local = LOCAL.iter().zip(["capacity", "capacityOwner", "capacityOwnerOfOwner", "always"]);
+        let local = local.map(|((_, need), condition)| (condition, *need));
+        let all: Vec<_> = rights.chain([("always", LEASES)]).chain(local).collect();
+        let expected = chart("provisioner", &all);
+        assert_eq!(CHART, expected, "the file should be:\n{expected}");
     }
 
     /// Six of eleven vendors' accounts lack one of the other verbs.

@@ -12,10 +12,11 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use base::flag::standard::add_logging;
+use base::flag::standard::{add_logging, check_status_page};
 use base::flag::{Dialect, Exit, FlagSet, Parsed};
 use base::http::{Reply, Routes, serve};
 use base::metrics::Metrics;
+use base::status::Board;
 use csi::Endpoint;
 use tokio::time::{Instant, sleep};
 
@@ -41,6 +42,7 @@ base::flags! {
     struct Flags {
         "probe-timeout" probe_timeout: Duration = Duration::from_secs(3), "Longest time that connecting and Probe may take together.";
         "metrics-path" metrics_path: String = "/metrics", "Path under which metrics are served.";
+        "status-page" status_page: bool = false, "Serve a status page at / of http-endpoint: which driver runs, and whether the kubelet uses it.";
     }
 }
 
@@ -66,7 +68,7 @@ fn check(parsed: &Parsed) -> Result<(), Exit> {
     if !flags.metrics_path.starts_with('/') {
         return Err(Exit::refuse("--metrics-path must start with /"));
     }
-    Ok(())
+    check_status_page(flags.status_page, true, &flags.metrics_path)
 }
 
 /// Runs both until the process is told to stop. Returns the exit code.
@@ -83,10 +85,14 @@ pub async fn main(parsed: &Parsed) -> u8 {
     let metrics = Metrics::new();
     let probe = Probe { endpoint, timeout: own.probe_timeout, metrics: metrics.clone() };
     let offered = Offered::default();
-    let routes = Routes::new()
+    let mut routes = Routes::new()
         .route("/healthz", probe.answer())
         .route("/healthz/registration", offered.healthz())
         .metrics(&own.metrics_path, metrics.clone());
+    if own.status_page {
+        offered.describe(metrics.board());
+        routes = routes.status(metrics.board().clone());
+    }
     match run(&flags, metrics, &offered, routes).await {
         Ok(()) => 0,
         Err(error) => {
@@ -137,6 +143,19 @@ impl Offered {
             }
             sleep(AGAIN).await;
         }
+    }
+
+    /// Says on the status page which driver it is, and what the kubelet made of it.
+    fn describe(&self, board: &Board) {
+        board.describe(|process| process.program = "mooring node".to_owned());
+        let offered = self.clone();
+        board.add_fact("Driver on this node", move || {
+            offered.now().map_or("it has not said its name yet".to_owned(), |now| now.name().to_owned())
+        });
+        let offered = self.clone();
+        board.add_fact("Registration", move || {
+            offered.now().map_or("not offered to the kubelet yet".to_owned(), |now| now.standing())
+        });
     }
 
     /// Removes the registration socket, if there is one of ours.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::PersistentVolume;
 use kubernetes::api::{self, Objects};
 use kubernetes::collection::Collection;
-use kubernetes::object::annotation::STORAGE_RESIZER;
 use kubernetes::object::{AttributesClass, Claim, CsiSource, Key, Scope, Volume, VolumeSpec, WireVolume};
 use kubernetes::store::Store;
 use thiserror::Error;
@@ -14,7 +13,7 @@ use translation::{Plugins, Translation, TranslationError};
 /// The caches.
 #[derive(Clone)]
 pub(crate) struct Caches {
-    /// Every claim that has a volume.
+    /// The claims of our volumes, and of in-tree volumes that name our driver.
     pub(crate) claims: Collection<Claim>,
     /// Our volumes.
     pub(crate) volumes: Collection<Volume>,
@@ -66,7 +65,7 @@ impl Caches {
         if let Some(volume) = self.volumes.get(&Key::cluster(&claim.volume)) {
             return Ok(Some(volume));
         }
-        if !is_named_resizer(claim, scope) {
+        if !claim.names_resizer(scope) {
             return Ok(None);
         }
         // Nothing on an in-tree volume tells the cache that it is ours before its annotation is set.
@@ -115,9 +114,4 @@ pub(crate) struct CsiForm {
     pub(crate) source: CsiSource,
     /// Whether it was translated from an in-tree plugin's.
     pub(crate) migrated: bool,
-}
-
-/// Whether the claim says that our driver, which replaces an in-tree plugin, must resize its volume.
-pub(crate) fn is_named_resizer(claim: &Claim, scope: &Scope) -> bool {
-    scope.in_tree.is_some() && claim.meta.annotations.get(STORAGE_RESIZER) == Some(&*scope.driver)
 }

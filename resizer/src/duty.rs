@@ -82,7 +82,7 @@ fn stores(seat: &Seat, caches: &mut process::Caches, config: &Config) -> Caches 
         None => cache(caches.scope().clone()).1,
     };
     Caches {
-        claims: Collection::new(objects(), caches.store::<Claim>()),
+        claims: Collection::new(objects(), caches.store_beside::<Claim, Volume>()),
         volumes: Collection::new(objects(), caches.store::<Volume>()),
         classes,
         objects: objects(),

@@ -2,8 +2,6 @@
 
 use kubernetes::object::{Claim, Scope, Volume};
 
-use crate::caches::is_named_resizer;
-
 /// Whether the volume is this driver's to resize, and it and the claim name each other. The volume names the claim by
 /// uid: a new claim of the same name does not get the old one's volume.
 ///
@@ -12,7 +10,7 @@ use crate::caches::is_named_resizer;
 pub(crate) fn is_ours(claim: &Claim, volume: &Volume, scope: &Scope) -> bool {
     let named = match &volume.spec.csi {
         Some(source) => *source.driver == *scope.driver,
-        None => is_named_resizer(claim, scope),
+        None => claim.names_resizer(scope),
     };
     named && are_bound(claim, volume)
 }

@@ -34,11 +34,14 @@ impl Queues {
     /// `Differs:` upstream's two queues have one name, and their metrics are one. Here the second is called
     /// `<driver>-pvc-modify`.
     pub(crate) fn new(config: &Config, metrics: &Arc<Metrics>) -> Self {
-        let queue = |name: &str| WorkQueue::new(config.backoff, Limits::plain(), vec![metrics.queue(name)]);
+        let queue = |name: &str, operation| {
+            let metrics = metrics.queue(name).doing(operation, "PersistentVolumeClaim");
+            WorkQueue::new(config.backoff, Limits::plain(), vec![metrics])
+        };
         let growth = format!("{}-pvc", config.driver);
         Self {
-            modification: queue(&format!("{growth}-modify")),
-            growth: queue(&growth),
+            modification: queue(&format!("{growth}-modify"), "modify"),
+            growth: queue(&growth, "grow"),
             grows: config.can.expansion.is_some(),
             modifies: config.classes.is_some(),
         }

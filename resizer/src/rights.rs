@@ -44,9 +44,10 @@ pub(crate) fn needs(config: &Config) -> Vec<Need> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kubernetes::permission::{LEASES, granted};
+    use kubernetes::permission::{LEASES, chart, granted};
 
     const MANIFEST: &str = include_str!("../../manifests/rbac/resizer.yaml");
+    const CHART: &str = include_str!("../../charts/mooring/files/rights/resizer.yaml");
 
     /// Upstream's sample role (docs/upstream/resizer.md, "Permissions").
     const UPSTREAM: [(&str, &str, &str); 8] = [
@@ -79,6 +80,19 @@ mod tests {
             "the rules should be:\n{}",
             expected.join("and of the Role:\n")
         );
+    }
+
+    #[test]
+    fn chart_has_the_table() {
+        let condition = |when: &When| match when {
+            When::Always => "always",
+            When::Modifies => "modify",
+            When::InUse => "inUse",
+            When::Secrets => "secrets",
+        };
+        let rights = RIGHTS.iter().map(|(when, need)| (condition(when), *need));
+        let expected = chart("resizer", &rights.chain([("always", LEASES)]).collect::<Vec<_>>());
+        assert_eq!(CHART, expected, "the file should be:\n{expected}");
     }
 
     #[test]

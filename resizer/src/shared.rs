@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use base::queue::Outcome;
 use kubernetes::api::{self, Format};
 use kubernetes::collection::Written;
 use kubernetes::event::{Event, Kind, ObjectRef};
-use kubernetes::object::{Claim, Scope};
+use kubernetes::object::{Claim, Key, Scope};
 use kubernetes::own_writes::OwnWrites;
 use kubernetes::store::Change;
 use process::Seat;
@@ -81,6 +82,18 @@ impl Shared {
     /// What the caches keep.
     pub(crate) fn scope(&self) -> &Scope {
         self.caches.claims.store().scope()
+    }
+
+    /// The claim of this key, if its volume is ours. The volume may have come after the claim: then the claim is read.
+    ///
+    /// # Errors
+    /// Without a claim, the outcome of the pass.
+    pub(crate) async fn claim(&self, key: &Key) -> Result<Arc<Claim>, Outcome> {
+        if let Err(error) = self.caches.claims.take_up(key).await {
+            base::error!(api::text(&error), "Cannot read the claim; will retry"; "claim" => key);
+            return Err(Outcome::Retry);
+        }
+        self.caches.claims.get(key).ok_or(Outcome::Done)
     }
 
     /// Sends one write to the status of a claim. The watch event of our own write does not queue the claim. But the reply may

@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use kubernetes::object::{Claim, Key, ModifyPhase, Scope, Volume};
 use kubernetes::store::{Change, Store};
 
-use crate::caches::{Caches, is_named_resizer};
+use crate::caches::Caches;
 use crate::config::Config;
 use crate::eligible::is_ours;
 use crate::growth::decide::{Step, View, asks_for_more, decide, has_stale_annotation};
@@ -67,13 +67,21 @@ impl Wanted {
         }
     }
 
+    /// The operation whose passes take up claims.
+    fn first(&self) -> Operation {
+        match self.config.can.expansion {
+            Some(_) => Operation::Growth,
+            None => Operation::Modification,
+        }
+    }
+
     fn wants(&self, operation: Operation, claim: &Claim) -> bool {
         let volume = self.volumes.upgrade().and_then(|volumes| volumes.get(&Key::cluster(&claim.volume)));
         let Some(volume) = volume else {
             // Another driver's, or an in-tree volume that the cache does not know as ours.
             return operation == Operation::Growth
                 && self.config.can.expansion.is_some()
-                && is_named_resizer(claim, &self.scope)
+                && claim.names_resizer(&self.scope)
                 && asks_for_more(claim);
         };
         if !is_ours(claim, &volume, &self.scope) {
@@ -118,8 +126,12 @@ pub(crate) fn follow(wanted: &Wanted, caches: &Caches, own: &Own) {
         };
         let Some(holder) = &new.claim else { return };
         let key = Key::new(&holder.namespace, &holder.name);
-        if let Some(claim) = of_volumes.claims.upgrade().and_then(|claims| claims.get(&key)) {
-            of_volumes.queue(&claim, |_| true, |_| false);
+        let Some(claims) = of_volumes.claims.upgrade() else { return };
+        match claims.get(&key) {
+            Some(claim) => of_volumes.queue(&claim, |_| true, |_| false),
+            // The pass has it read, and then the cache says what it wants.
+            None if claims.has_passed_over(&key) => of_volumes.queues.add(of_volumes.first(), &key),
+            None => {}
         }
     });
 }

@@ -4,6 +4,7 @@ mod dist;
 mod fuzz;
 mod image;
 mod mutants;
+mod sbom;
 mod test;
 mod tidy;
 mod tool;
@@ -26,7 +27,10 @@ usage: cargo xtask COMMAND
                 breaks the code on purpose and says whether tests notice: at least 90 % must be (hours; not part of `test`)
   dist          the build that ships: static executables (adds Rust's musl target; needs musl-gcc, installs it as root)
   order         writes the list of functions that run, by which `dist` orders them to save memory (needs valgrind)
-  image [FILE]  the container images in one OCI archive, of the build that ships; no container daemon is needed
+  image [FILE] [--platforms=all|NAME,…] [--twice]
+                the container images in one OCI archive, of the build that ships, and their bill of materials; no container daemon
+                is needed. Platforms are linux/amd64 and so on; those of other machines are cross-built, and run in qemu.
+                --twice builds again in another folder and compares
   differences   writes docs/differences.md anew, from the `Differs:` notes in the code
 
 The first run builds Kubernetes from the Go module proxy (Go 1.26 or newer; minutes on two cores). `up` takes etcd,
@@ -49,8 +53,7 @@ fn main() -> ExitCode {
         ["order"] => dist::order(),
         // rustc calls this one, in `dist`.
         ["link", rest @ ..] => dist::link(rest),
-        ["image"] => image::run(None),
-        ["image", file] => image::run(Some(file)),
+        ["image", rest @ ..] => image::run(rest),
         ["tidy"] => tidy::run(),
         ["tidy", "--names"] => tidy::long_names(),
         ["differences"] => tidy::write_differences(),

@@ -1,19 +1,21 @@
 //! Remembers published volumes until the VolumeAttachment's status says attached. Unpublishes a volume if its VolumeAttachment goes
 //! before that.
 //!
-//! Somebody may remove our finalizer from an attachment and delete it while we publish its volume. The volume
+//! Somebody may remove our finalizer from an attachment and delete the attachment while we publish its volume. The volume
 //! is then published, and no object asks to unpublish it. An ordinary delete can have the same effect:
-//! the API server checks the finalizers, and we add ours just after. The steps:
+//! the API server finds no finalizer and deletes the attachment just before we add ours. The steps:
 //! 1. [`registry`] notes each publication in memory before the call. It forgets the publication when the attachment's status
 //!    says attached, or the driver refuses.
 //! 2. [`registry`] hears from the cache that the attachment is gone, or is being deleted without our finalizer. It marks the
 //!    publication as orphaned and queues its volume and node.
-//! 3. [`withdraw`] takes the pair from the queue ([`decide`] says what comes next). If another attachment with our finalizer
+//! 3. [`withdraw`] takes the volume and node from the queue ([`decide`] says what comes next). If another attachment with our finalizer
 //!    has the same volume and node, `withdraw` forgets the publication. Otherwise it asks the API server whether the
 //!    attachment is gone, or is being deleted without our finalizer. If either is true, it unpublishes the volume.
 //! 4. A withdrawal waits in three cases: another call for this volume and node is running; another live attachment for them
 //!    lacks our finalizer; the API server still has the removed attachment. It is tried again when the other call for its volume and node ends, when an attachment to
-//!    its node changes, and after 30 s.
+//!    its node changes, and after a while: 60 s in the first case, 30 s in the others.
+//! 5. A withdrawal that fails is tried again with a back-off: the API server does not answer, the driver refuses, or the Secret is
+//!    missing. A Secret that a withdrawal lacks is not polled.
 //!
 //! Promises:
 //! - a withdrawal never runs at the same time as another call for the same volume and node;

@@ -10,6 +10,8 @@ pub mod leadership;
 pub mod log;
 pub mod metrics;
 pub mod name;
+pub mod noted;
 pub mod quantity;
 pub mod queue;
 pub mod secret;
+pub mod status;

@@ -18,6 +18,8 @@ use tonic_prost::ProstCodec;
 use super::checked::Checked;
 use super::code::{not_answered, not_sent};
 use super::connection::{Connection, Sender};
+use super::redact::secret_values;
+use super::told_secret::without;
 use super::wire::{Refusal, client};
 use super::{Redact, Rpc, StreamRpc, code_name};
 use base::leadership::Leadership;
@@ -123,6 +125,7 @@ impl Client {
         base::v!(5, "GRPC call"; "method" => R::METHOD, "request" => self.text(&request));
         let started = Instant::now();
         let sent = AtomicBool::new(false);
+        let secrets = secret_values(&request);
         let outcome = timeout(deadline, self.unary(request, deadline, &sent)).await;
         let elapsed = started.elapsed();
         let outcome = match outcome {
@@ -134,7 +137,7 @@ impl Client {
             Ok(Err(status)) if status.code() == Code::Cancelled && elapsed >= deadline => {
                 Err(deadline_exceeded())
             }
-            Ok(outcome) => outcome,
+            Ok(outcome) => outcome.map_err(|status| without(&secrets, status)),
         };
         let code = outcome.as_ref().map_or_else(Status::code, |_| Code::Ok);
         self.metrics.observe_call(R::METHOD, code_name(code), elapsed.as_secs_f64(), migrated);

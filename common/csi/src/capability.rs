@@ -28,6 +28,12 @@ macro_rules! capability_set {
                 self.0 == 0
             }
 
+            /// The names of all, as in the protocol file.
+            pub fn names(self) -> impl Iterator<Item = &'static str> {
+                let kinds = (1..64).filter_map(|number| <$kind>::try_from(number).ok());
+                kinds.filter(move |kind| self.has(*kind)).map(|kind| kind.as_str_name())
+            }
+
             fn of_numbers(numbers: impl Iterator<Item = i32>) -> Self {
                 numbers.filter_map(|number| <$kind>::try_from(number).ok()).collect()
             }
@@ -160,6 +166,7 @@ mod tests {
         let expected = [Type::CreateDeleteVolume, Type::GetSnapshot].into_iter().collect();
         assert_eq!(set, expected);
         assert!(set.has(Type::GetSnapshot));
+        assert_eq!(set.names().collect::<Vec<_>>(), ["CREATE_DELETE_VOLUME", "GET_SNAPSHOT"]);
         assert!(!set.has(Type::Unknown) && !set.has(Type::ListVolumes));
         assert!(ControllerCapabilities::default().is_empty());
     }

@@ -27,6 +27,7 @@ pub mod redact;
 mod rpc;
 #[cfg(test)]
 mod tests;
+mod told_secret;
 pub mod topology;
 mod wire;
 

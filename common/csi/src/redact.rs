@@ -41,9 +41,17 @@ pub fn shown(message: &impl Redact) -> String {
 }
 
 fn line(message: &impl Redact, contexts: Contexts, secrets: Secrets) -> String {
-    let mut out = Line { text: String::new(), contexts, secrets };
+    let mut out = Line { text: String::new(), contexts, secrets, found: Vec::new() };
     message.redact(&mut out);
     out.text
+}
+
+/// The values of all secrets in a message.
+pub(crate) fn secret_values(message: &impl Redact) -> Vec<String> {
+    let (contexts, secrets) = (Contexts::Harmless, Secrets::Found);
+    let mut out = Line { text: String::new(), contexts, secrets, found: Vec::new() };
+    message.redact(&mut out);
+    out.found
 }
 
 /// A line that is being written.
@@ -52,6 +60,8 @@ pub struct Line {
     text: String,
     contexts: Contexts,
     secrets: Secrets,
+    /// The values of secrets, for [`Secrets::Found`].
+    found: Vec<String>,
 }
 
 /// How a secrets field is written. Its values never are.
@@ -61,6 +71,8 @@ enum Secrets {
     Whole,
     /// As a map of placeholders.
     ByKey,
+    /// Not at all: their values are gathered.
+    Found,
 }
 
 /// Which values of contexts and mount flags are written.
@@ -179,6 +191,7 @@ impl<'a> Object<'a> {
         match self.out.secrets {
             _ if values.is_empty() => {}
             Secrets::Whole => quote(self.key(key), STRIPPED),
+            Secrets::Found => self.out.found.extend(values.values().cloned()),
             Secrets::ByKey => {
                 let mut inner = Object::new(self.field(key));
                 values.keys().for_each(|key| quote(inner.key(key), STRIPPED));

@@ -89,6 +89,20 @@ impl<T: Object> Collection<T> {
         Ok(same)
     }
 
+    /// Reads an object that the cache has passed over (see [`Store::pass_over_without`]), and stores it if what it needs is there by
+    /// now. Of any other key, nothing is read.
+    ///
+    /// # Errors
+    /// The API server's refusal, or no answer.
+    pub async fn take_up(&self, key: &Key) -> Result<(), api::Error> {
+        if self.store.has_passed_over(key)
+            && let Some(wire) = self.objects.get::<T::Wire>(key.namespace(), key.name()).await?
+        {
+            self.store.take_up(wire);
+        }
+        Ok(())
+    }
+
     /// Patches an object, or its subresource (`status`) if that is not empty. The patch changes only the object
     /// with this uid. A re-created object of the same name is left alone.
     ///

@@ -3,6 +3,7 @@
 //! Objects are cut to the fields that a sidecar reads while they are parsed; the full object is never stored.
 //! Of another driver's object a cache keeps at most a name. See [`store`] for what a cache promises.
 
+pub mod access;
 pub mod api;
 pub mod attached;
 mod bounded;

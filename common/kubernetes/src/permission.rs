@@ -53,6 +53,20 @@ impl Need {
     }
 }
 
+/// A table of rights as our chart has it (`charts/mooring/files/rights`): the rules for the whole cluster, then those for the
+/// sidecar's namespace, each with the condition under which the chart grants it.
+pub fn chart(of: &str, rights: &[(&str, Need)]) -> String {
+    let mut text = format!("# Made from the table in {of}/src/rights.rs, whose tests hold it.\n");
+    for (scope, namespaced) in [("cluster", false), ("namespace", true)] {
+        text.push_str(&format!("{scope}:\n"));
+        for (condition, need) in rights.iter().filter(|(_, need)| need.namespaced == namespaced) {
+            let rule = need.rule("").replacen("  - ", "      ", 1).replace("\n    ", "\n      ");
+            text.push_str(&format!("  - when: {condition}\n    rule:\n{rule}"));
+        }
+    }
+    text
+}
+
 /// The rules of each role in one of our manifests, as [`Need::rule`] writes them.
 pub fn granted(manifest: &str) -> Vec<String> {
     let rules = manifest.split("\n---\n").filter_map(|document| document.split_once("\nrules:\n"));

@@ -13,6 +13,7 @@
 //! - subscribers see each change once, in order, and without a lock held.
 
 mod change;
+mod passed_over;
 
 use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
@@ -23,6 +24,7 @@ use kube::{Resource, ResourceExt};
 use tokio::sync::watch;
 
 pub use change::Change;
+use passed_over::PassedOver;
 
 use super::object::{Key, Object, Scope, Uid};
 
@@ -44,6 +46,7 @@ struct State<T> {
     creations: HashMap<Key, bool>,
     /// Set while a list is read.
     listing: Option<Listing>,
+    passed_over: PassedOver,
 }
 
 /// What is known while a list is read.
@@ -59,7 +62,10 @@ struct Listing {
 enum Origin {
     List,
     Watch,
+    /// The reply to our own write.
     Reply,
+    /// We have read an object that was passed over.
+    Read,
 }
 
 /// A deleted object whose earlier events may still arrive.
@@ -165,18 +171,34 @@ impl<T: Object> Store<T> {
         let _ = self.synced.subscribe().wait_for(|synced| *synced).await;
     }
 
+    /// From now on the cache passes over objects that [need](Object::needs) another one for which `is_there` is false. Call this
+    /// before the watch starts. When the other object comes, call [`Collection::take_up`](super::collection::Collection::take_up).
+    pub fn pass_over_without(&self, is_there: impl Fn(&Key) -> bool + Send + 'static) {
+        self.state().passed_over.without(Box::new(is_there));
+    }
+
+    /// Whether there is an object of this key that the cache has passed over.
+    pub fn has_passed_over(&self, key: &Key) -> bool {
+        self.state().passed_over.has(key)
+    }
+
+    /// Stores an object that was passed over and has been read. Nothing is stored if the watch has shown its deletion meanwhile.
+    pub(crate) fn take_up(&self, wire: T::Wire) {
+        self.put(wire, Origin::Read);
+    }
+
     fn put(&self, wire: T::Wire, origin: Origin) {
         let key = Key::new(&wire.namespace().unwrap_or_default(), &wire.name_any());
         let uid = Uid::from(wire.meta().uid.as_deref().unwrap_or_default());
         let version = super::object::version_number(wire.meta().resource_version.as_deref());
         let change = {
             let mut state = self.state();
-            if state.is_late(&key, &uid, origin) {
+            if state.is_late(&key, &uid, origin) || (origin == Origin::Read && !state.passed_over.has(&key)) {
                 return;
             }
             match origin {
                 // A reply does not show that the list has the object, which may be deleted between the write and the list.
-                Origin::Reply => {
+                Origin::Reply | Origin::Read => {
                     if let Some(listing) = &mut state.listing {
                         listing.written.insert(key.clone());
                     }
@@ -186,7 +208,7 @@ impl<T: Object> Store<T> {
             if state.is_known(&key, version, origin) {
                 return;
             }
-            match T::slim(wire, &self.scope) {
+            match state.passed_over.kept(&key, T::slim(wire, &self.scope), &self.scope) {
                 Some(object) => {
                     let new = Arc::new(object);
                     match state.entries.replace(Entry(new.clone())) {
@@ -227,6 +249,7 @@ impl<T: Object> Store<T> {
     fn remove(&self, key: &Key, uid: &Uid) {
         let removed = {
             let mut state = self.state();
+            state.passed_over.forget(key);
             if let Some(late) = state.creations.get_mut(key) {
                 *late = true;
             }
@@ -267,6 +290,7 @@ impl<T: Object> Store<T> {
         let mut state = self.state();
         let unnamed = state.entries.iter().map(|entry| entry.0.meta().key.clone()).collect();
         state.listing = Some(Listing { unnamed, written: HashSet::new() });
+        state.passed_over.forget_all();
         state.gone.values_mut().for_each(|gone| gone.before_list = true);
         // An object that we are creating may be created and deleted before this list, which then does not name it.
         state.creations.values_mut().for_each(|late| *late = true);
@@ -302,8 +326,13 @@ pub struct Writer<T: Object>(Arc<Store<T>>);
 
 /// An empty cache: the end to fill, and the end to read.
 pub fn cache<T: Object>(scope: Arc<Scope>) -> (Writer<T>, Arc<Store<T>>) {
-    let state =
-        State { entries: HashSet::new(), gone: HashMap::new(), creations: HashMap::new(), listing: None };
+    let state = State {
+        entries: HashSet::new(),
+        gone: HashMap::new(),
+        creations: HashMap::new(),
+        listing: None,
+        passed_over: PassedOver::default(),
+    };
     let (subscribers, synced) = (Mutex::new(Vec::new()), watch::Sender::new(false));
     let store = Arc::new(Store { scope, state: Mutex::new(state), subscribers, synced });
     (Writer(store.clone()), store)

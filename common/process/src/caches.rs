@@ -25,6 +25,8 @@ struct Kind {
     watch: Watch,
     /// Resolves when its first list is complete. `None` if nobody waits for that.
     synced: Option<BoxFuture<'static, ()>>,
+    /// Resolves when its watch may begin. `None` if that is at once.
+    after: Option<BoxFuture<'static, ()>>,
 }
 
 impl Caches {
@@ -55,6 +57,18 @@ impl Caches {
         self.known().unwrap_or_else(|| self.add(options, false))
     }
 
+    /// As [`Caches::store`], without the objects that [need](Object::needs) one of kind `N` that the cache of that kind does not have. The
+    /// first list waits for the first list of `N`.
+    pub fn store_beside<T: Object, N: Object>(&mut self) -> Arc<Store<T>> {
+        let (store, needed) = (self.store::<T>(), self.store::<N>());
+        let known = Arc::downgrade(&needed);
+        store.pass_over_without(move |key| known.upgrade().is_some_and(|known| known.get(key).is_some()));
+        if let Some(kind) = self.kinds.iter_mut().find(|kind| kind.id == TypeId::of::<T>()) {
+            kind.after = Some(async move { needed.synced().await }.boxed());
+        }
+        store
+    }
+
     fn known<T: Object>(&self) -> Option<Arc<Store<T>>> {
         let known = self.kinds.iter().find(|kind| kind.id == TypeId::of::<T>())?;
         known.store.clone().downcast().ok()
@@ -69,7 +83,7 @@ impl Caches {
             reflect(host.client.clone(), writer, options, host.metrics.clone()).boxed()
         });
         let synced = is_awaited.then(|| async move { waits.synced().await }.boxed());
-        self.kinds.push(Kind { id, store: store.clone(), watch, synced });
+        self.kinds.push(Kind { id, store: store.clone(), watch, synced, after: None });
         store
     }
 
@@ -77,7 +91,11 @@ impl Caches {
     pub(crate) fn start(self, host: &Host) -> (Vec<BoxFuture<'static, ()>>, BoxFuture<'static, ()>) {
         let (mut watches, mut synced) = (Vec::new(), Vec::new());
         for kind in self.kinds {
-            watches.push((kind.watch)(host));
+            let watch = (kind.watch)(host);
+            watches.push(match kind.after {
+                Some(after) => after.then(|()| watch).boxed(),
+                None => watch,
+            });
             synced.extend(kind.synced);
         }
         (watches, join_all(synced).map(drop).boxed())
@@ -97,6 +115,15 @@ mod tests {
         let optional = caches.optional_store::<Volume>(WatchOptions::default());
         assert!(Arc::ptr_eq(&first, &optional));
         assert_eq!(caches.kinds.len(), 2);
+    }
+
+    #[test]
+    fn claims_are_listed_after_the_volumes_that_they_need() {
+        let mut caches = Caches::new(Scope::default());
+        caches.store::<Claim>();
+        let claims = caches.store_beside::<Claim, Volume>();
+        assert!(Arc::ptr_eq(&claims, &caches.store::<Claim>()), "whoever asked first");
+        assert_eq!(caches.kinds.iter().map(|kind| kind.after.is_some()).collect::<Vec<_>>(), [true, false]);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! `--exit-on-connection-loss`: notices that the connection to the driver is lost, and writes the termination log.
-//! [`work`](crate::work) then ends the process with exit code 1, without releasing the lease. Without the flag, the process waits for the
-//! driver.
+//! [`work`](crate::work) then ends the process with exit code 1, without releasing the lease. A loss after SIGTERM does not count: the
+//! hand-over goes on.
+//!
+//! Without the flag, which is the default, the process waits for the driver. `Differs:` upstream always exits.
 
 use csi::LinkState;
 
@@ -8,7 +10,7 @@ use csi::LinkState;
 const TERMINATION_LOG: &str = "/dev/termination-log";
 const CONNECTION_LOST: &str = "Lost connection to CSI driver, exiting";
 
-/// Returns once the first connection to the driver has been lost: at once if that was before the call.
+/// Returns when the first connection to the driver is lost, or at once if it is lost already.
 pub(crate) async fn connection_lost(driver: &csi::Client) {
     let mut state = driver.connection().state();
     if state.wait_for(|state| is_lost(*state)).await.is_err() {
@@ -16,7 +18,7 @@ pub(crate) async fn connection_lost(driver: &csi::Client) {
     }
 }
 
-/// Writes the reason into the termination log, and returns it.
+/// Writes the reason into the termination log, and returns the reason.
 pub(crate) fn leave_reason() -> String {
     if let Err(error) = std::fs::write(TERMINATION_LOG, CONNECTION_LOST) {
         base::error!(error, "Could not write the termination log"; "file" => TERMINATION_LOG);

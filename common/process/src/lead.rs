@@ -43,6 +43,16 @@ impl Election {
         sanitize_driver_name(&self.lock)
     }
 
+    /// The lease's namespace and name, as people write them.
+    pub(crate) fn place(&self) -> String {
+        format!("{}/{}", self.namespace(), self.lease_name())
+    }
+
+    /// This process's name in the lease.
+    pub(crate) fn identity(&self) -> String {
+        sanitize_driver_name(&host_name())
+    }
+
     /// Holds the lease until `give_back` is cancelled.
     ///
     /// # Errors

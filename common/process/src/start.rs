@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base::flag::standard::StandardFlags;
-use base::http::{ListenError, Routes, Server};
+use base::http::{Access, ListenError, Routes, Server, Tls, TlsError};
 use base::leadership::Leadership;
 use base::metrics::Metrics;
 use csi::capability::ControllerCapabilities;
@@ -14,6 +14,7 @@ use csi::identity::{
 };
 use csi::v1::plugin_capability::service::Type as Service;
 use csi::{CallLog, Connection, DialError, DialOptions, Endpoint, EndpointError};
+use kubernetes::access::guard;
 use kubernetes::client::{ClientError, ClientOptions, RequestMetrics, client};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +25,9 @@ use crate::work::{Capabilities, Started};
 
 /// How long a leader that does not renew still counts as healthy after the end of its lease, as in upstream.
 const HEALTH_TOLERANCE: Duration = Duration::from_secs(20);
+
+/// Requests a second, and saved up, with which the API server is asked about tokens.
+const REVIEWS: (f64, u32) = (5.0, 10);
 
 /// What [`start`] needs to know about a sidecar.
 pub struct Setup<'a> {
@@ -88,6 +92,14 @@ pub enum StartError {
         /// The sidecar's exit code for it.
         code: u8,
     },
+    /// The certificate of the HTTP server cannot be used.
+    #[error("--tls-cert-file: {cause}")]
+    Tls {
+        /// What went wrong.
+        cause: TlsError,
+        /// The sidecar's exit code for it.
+        code: u8,
+    },
     /// The metrics address cannot be listened on.
     #[error("{flag}: {cause}")]
     Listen {
@@ -108,6 +120,7 @@ impl StartError {
             | Self::Name { code, .. }
             | Self::Capabilities { code, .. }
             | Self::Useless { code, .. }
+            | Self::Tls { code, .. }
             | Self::Listen { code, .. } => *code,
             Self::Endpoint(_) | Self::Dial(_) | Self::Probe(_) => 1,
         }
@@ -133,8 +146,11 @@ pub async fn start(setup: &Setup<'_>) -> Result<Started, StartError> {
         driver_name(&driver, setup.name_timeout).await.map_err(|cause| StartError::Name { cause, code })?;
     metrics.set_driver_name(name.as_str());
     base::v!(2, "CSI driver found"; "driver" => name);
+    metrics.board().describe(|process| {
+        (process.program, process.driver) = (setup.program.to_owned(), name.to_string());
+    });
     let leaderships = Arc::default();
-    let server = listen(setup, &metrics, &leaderships)?;
+    let server = listen(setup, &metrics, &leaderships, access(setup, &options).await?)?;
     let (mut host, delivery) = Host::new(main, driver, name, metrics);
     host.stop = stop;
     host.checked = Some(csi::Checked::new());
@@ -203,14 +219,40 @@ fn client_options(setup: &Setup<'_>) -> ClientOptions {
     }
 }
 
+/// How the HTTP server is reached. Who may read its pages is asked by a client of its own: what strangers send to the port
+/// takes nothing from our work.
+async fn access(setup: &Setup<'_>, options: &ClientOptions) -> Result<Access, StartError> {
+    let (standard, code) = (setup.standard, setup.fatal_code);
+    let tls = match &standard.tls_files {
+        Some((certificate, key)) => {
+            let tls = Tls::load(certificate, key).map_err(|cause| StartError::Tls { cause, code })?;
+            Some(Arc::new(tls))
+        }
+        None => None,
+    };
+    let guard = match standard.http_require_token {
+        true => {
+            let options = ClientOptions { rate: Some(REVIEWS), ..options.clone() };
+            let client = client(&options).await.map_err(|cause| StartError::Client { cause, code })?;
+            Some(guard(client))
+        }
+        false => None,
+    };
+    Ok(Access { tls, guard })
+}
+
 fn listen(
     setup: &Setup<'_>,
     metrics: &Arc<Metrics>,
     leaderships: &Arc<Mutex<Vec<Leadership>>>,
+    access: Access,
 ) -> Result<Option<Server>, StartError> {
     let (standard, code) = (setup.standard, setup.fatal_code);
     let Some(address) = standard.listen_address() else { return Ok(None) };
     let mut routes = Routes::new().metrics(&standard.metrics_path, metrics.clone());
+    if standard.status_page {
+        routes = routes.status(metrics.board().clone());
+    }
     if standard.serves_leader_health() {
         let leaderships = leaderships.clone();
         // Upstream counts from the end of the lease. `overdue` counts from the renew deadline, which is earlier.
@@ -227,8 +269,11 @@ fn listen(
         });
     }
     let flag = if standard.http_endpoint.is_empty() { "--metrics-address" } else { "--http-endpoint" };
-    let server =
-        base::http::serve(address, routes).map_err(|cause| StartError::Listen { flag, cause, code })?;
+    let server = base::http::serve_with(address, routes, access).map_err(|cause| StartError::Listen {
+        flag,
+        cause,
+        code,
+    })?;
     Ok(Some(server))
 }
 

@@ -1,19 +1,21 @@
 //! Elects leaders, runs the duties, and ends the process.
 //!
 //! On SIGTERM or SIGINT, in this order:
-//! 1. `stop` is cancelled ([`signal`](crate::signal)). A second signal exits at once, with 1.
+//! 1. The token `stop` fires ([`signal`](crate::signal)): no new work begins. A second signal exits at once, with 1.
 //! 2. Background tasks end, and workers take no new keys. Passes that have begun go on. So do the watches and the renewal of the leases.
 //! 3. The duties return when their calls in flight have ended. After 20 s, calls that still run are abandoned; the next
 //!    leader repeats them.
-//! 4. `give_back` is cancelled: each leadership ends, and then its lease is released. That takes 5 s at the most.
+//! 4. The token `give_back` fires: each sidecar stops leading, and then its lease is released. That takes 5 s at the most.
 //! 5. Events that are not written yet get 2 s.
 //! 6. The process exits, with 1 if leaders are elected, else with 0; the Go sidecars exit so too.
 //!
-//! This order holds once `Started::work` runs and if each sidecar has the feature gate ReleaseLeaderElectionOnExit, which is on by
+//! This order holds from `Started::work` on, if the feature gate ReleaseLeaderElectionOnExit is on for every sidecar, as it is by
 //! default. Before that, or with the gate off, a signal ends the process at once, with 128 plus the signal's number (143 for SIGTERM).
 //!
 //! The process exits with 1, waits for nothing and releases no lease in three cases: a lease is lost; another driver answers,
-//! or the same one with other capabilities; the connection is lost and `--exit-on-connection-loss` is set.
+//! or the same one with other capabilities; the connection is lost and `--exit-on-connection-loss` is set. After SIGTERM only
+//! the first of the three counts: a driver that is lost then does not stop the leases from being released. A driver that ends before
+//! our own SIGTERM is handled is a lost driver.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -59,8 +61,8 @@ pub struct Started {
     pub(crate) _server: Option<Server>,
 }
 
-/// How long the calls in flight may go on after SIGTERM. SIGKILL follows 30 s after SIGTERM by default, and the leases must
-/// be released before. If they are not, the next leader waits until they expire.
+/// How long the calls in flight may go on after SIGTERM. By default SIGKILL follows 30 s after SIGTERM. A lease that is not
+/// released by then blocks the next leader until it expires.
 const LAST_CALLS: Duration = Duration::from_secs(20);
 
 /// How long releasing the leases may take. With [`LAST_CALLS`] and [`LAST_EVENTS`] it stays below 30 s.
@@ -73,6 +75,7 @@ const PER_CALL: Duration = Duration::from_secs(10);
 pub type Capabilities = (PluginCapabilities, ControllerCapabilities);
 
 /// How the work ended.
+#[derive(Debug)]
 enum End {
     /// The work returned: it was asked to stop.
     Stopped,
@@ -121,6 +124,7 @@ impl Started {
         if duties.iter().all(|(election, _)| election.releases) {
             signals.finish_first();
         }
+        host.metrics.board().describe(|process| process.capabilities = names(&can));
         let give_back = CancellationToken::new();
         let elected = lease_client.is_some();
         let alone = duties.len() == 1;
@@ -128,6 +132,7 @@ impl Started {
         for (election, duty) in duties {
             if let Some(client) = &lease_client {
                 let metrics = host.metrics.leader(&if alone { String::new() } else { election.lease_name() });
+                metrics.show(election.place(), election.identity(), duty.leadership.clone());
                 let before = work.last().map(|duty: &Duty| duty.leadership.clone());
                 let lead = election.lead(client.clone(), duty.leadership.clone(), metrics, give_back.clone());
                 leases.push(apart(after(before, give_back.clone(), lead)).boxed());
@@ -135,13 +140,15 @@ impl Started {
             work.push(duty);
         }
         let mut leases = Leases(leases);
-        let end = tokio::select! {
-            biased;
-            lost = leases.lost() => End::LeaseLost(lost),
-            changed = apart(watch_driver(&host, can)) => End::DriverGone(changed),
-            () = apart(connection_lost(&host.driver)), if exit_on_loss => End::DriverGone(leave_reason()),
-            () = apart(host.run_duties(caches, work)) => End::Stopped,
+        let driver_gone = async {
+            tokio::select! {
+                biased;
+                changed = apart(watch_driver(&host, can)) => changed,
+                () = apart(connection_lost(&host.driver)), if exit_on_loss => leave_reason(),
+            }
         };
+        let stop = host.stop.clone();
+        let end = first_end(&stop, leases.lost(), driver_gone, host.run_duties(caches, work)).await;
         drop(host);
         match end {
             End::Stopped => {
@@ -166,6 +173,29 @@ impl Started {
                 1
             }
         }
+    }
+}
+
+/// Waits for the first of the three ends. A driver that goes after `stop` was cancelled ends nothing: its calls have failed, the
+/// duties return by themselves, and the leases are still released.
+async fn first_end(
+    stop: &CancellationToken,
+    lease_lost: impl Future<Output = LeaseError>,
+    driver_gone: impl Future<Output = String>,
+    duties: impl Future<Output = ()>,
+) -> End {
+    let gone_while_working = async {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => std::future::pending().await,
+            reason = driver_gone => reason,
+        }
+    };
+    tokio::select! {
+        biased;
+        lost = lease_lost => End::LeaseLost(lost),
+        reason = gone_while_working => End::DriverGone(reason),
+        () = apart(duties) => End::Stopped,
     }
 }
 
@@ -223,6 +253,13 @@ impl Host {
     }
 }
 
+/// The driver's capabilities, as the protocol names them.
+fn names((plugin, controller): &Capabilities) -> Vec<String> {
+    let growth = plugin.expansion.names().map(|name| format!("{name} expansion"));
+    let named = plugin.services.names().chain(controller.names()).map(str::to_owned);
+    named.chain(growth).collect()
+}
+
 /// Resolves when the driver has changed, with a text that says how.
 async fn watch_driver(host: &Host, can: Capabilities) -> String {
     let Some(checked) = &host.checked else { return std::future::pending().await };
@@ -265,5 +302,35 @@ impl Leases {
     /// Resolves when all of them are given back.
     async fn released(self) {
         join_all(self.0).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    /// The end when the driver goes, and the duties return a second later.
+    async fn end_when_the_driver_goes(after_stop: bool, lease_lost: impl Future<Output = LeaseError>) -> End {
+        let stop = CancellationToken::new();
+        if after_stop {
+            stop.cancel();
+        }
+        first_end(&stop, lease_lost, ready("gone".to_owned()), sleep(Duration::from_secs(1))).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn driver_that_goes_ends_the_work_only_before_the_stop() {
+        let working = end_when_the_driver_goes(false, pending()).await;
+        assert!(matches!(&working, End::DriverGone(reason) if reason == "gone"), "{working:?}");
+        let stopping = end_when_the_driver_goes(true, pending()).await;
+        assert!(matches!(stopping, End::Stopped), "{stopping:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lease_that_is_lost_after_the_stop_ends_the_work() {
+        let end = end_when_the_driver_goes(true, ready(LeaseError::Lost)).await;
+        assert!(matches!(end, End::LeaseLost(LeaseError::Lost)), "{end:?}");
     }
 }

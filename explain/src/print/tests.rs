@@ -18,6 +18,7 @@ fn answer() -> Answer {
         name: "data".to_owned(),
         state: "Pending".to_owned(),
         findings: vec![first, second],
+        tries: vec![],
         unread: vec!["leases: a role needs RULE".to_owned()],
         again: None,
     }
@@ -42,6 +43,27 @@ PersistentVolumeClaim team/data is Pending
 
 not read: leases: a role needs RULE";
     assert_eq!(text(&answer(), at("2026-11-30T12:00:00.9Z")), expected);
+}
+
+#[test]
+fn status_page_adds_the_next_try_and_the_error() {
+    let each = Try {
+        program: "csi-provisioner".to_owned(),
+        operation: "provision".to_owned(),
+        state: "waits for its next try".to_owned(),
+        failures: 5,
+        next: Some(at("2026-11-30T12:00:16Z")),
+        error: Some("Provisioning failed: no space".to_owned()),
+    };
+    let answer = Answer { tries: vec![each], findings: vec![], unread: vec![], ..answer() };
+    let expected = "\
+PersistentVolumeClaim team/data is Pending
+
+  csi-provisioner: provision: it waits for its next try, 5 failures in a row
+  next try:  2026-11-30T12:00:16Z (in 16s)
+  error:     Provisioning failed: no space";
+    assert_eq!(text(&answer, at("2026-11-30T12:00:00Z")), expected);
+    assert!(json(&answer).unwrap().contains("\"nextTry\": \"2026-11-30T12:00:16Z\""));
 }
 
 #[test]

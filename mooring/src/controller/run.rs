@@ -46,6 +46,8 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
             "the CSI driver has no capability that a sidecar works with; name the sidecars in --controllers";
         return Err(StartError::Useless { why, code: 1 });
     }
+    let sidecars = chosen.iter().map(|controller| controller.program().name.to_owned()).collect();
+    started.host.metrics.board().describe(|process| process.sidecars = sidecars);
     base::info!("Running sidecars in one process"; "controllers" => names(&chosen));
     let in_tree = plugins(parsed).of_driver(started.host.driver_name.as_str()).map(|plugin| plugin.name());
     let sections = chosen.iter().map(|controller| (controller.program(), parsed.section(controller.name())));

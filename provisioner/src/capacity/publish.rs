@@ -239,7 +239,8 @@ fn work_queue<K>(config: &Config, metrics: &Arc<Metrics>, name: &str) -> WorkQue
 where
     K: Clone + Eq + std::hash::Hash + fmt::Display + Send + Sync + 'static,
 {
-    WorkQueue::new(config.backoff, Limits::plain(), vec![metrics.queue(name)])
+    let metrics = metrics.queue(name).doing("publish", "CSIStorageCapacity");
+    WorkQueue::new(config.backoff, Limits::plain(), vec![metrics])
 }
 
 /// The gauges, counted when the page is read.

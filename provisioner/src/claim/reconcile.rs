@@ -328,8 +328,11 @@ impl Claims {
         if self.has_volume(&claim, &name).await? {
             return Ok(());
         }
-        self.tell_beginning(&claim);
-        let (sent, request) = self.request(attempt, name).await?;
+        let asked = self.request(attempt, name).await;
+        if !matches!(&asked, Err(error) if error.is_for_populator()) {
+            self.tell_beginning(&claim);
+        }
+        let (sent, request) = asked?;
         if self.intents.record(&sent).await? == Recorded::TooLarge {
             self.tell_too_large(&claim, &sent.class);
         }

@@ -17,8 +17,8 @@ impl Claims {
         Outcome::Retry
     }
 
-    /// Writes that the claim waits for a volume populator: once for each claim, and once more after a restart. CSI does not know the
-    /// kind of its data source. If the source is in another namespace, a ReferenceGrant must allow it first. We look at the claim
+    /// The claim's data source is of a kind that CSI does not know, so a volume populator fills the volume. Tells the claim so, once
+    /// in the life of a process. If the source is in another namespace, a ReferenceGrant must allow it first. We look at the claim
     /// again when it, its class or its volume changes.
     ///
     /// `Differs:` upstream writes two events: that it provisions the claim, then this one, under another component's name. It
@@ -89,7 +89,7 @@ impl Claims {
     }
 }
 
-/// What makes the requests of a class smaller. Nearly all of a large one are the places where the volume may be.
+/// What makes the requests of a class smaller. A large request consists almost only of topology segments.
 fn smaller(class: &Class) -> String {
     match (class.allowed_topologies.is_empty(), class.binding) {
         (false, _) => format!(
@@ -109,7 +109,7 @@ fn smaller(class: &Class) -> String {
     }
 }
 
-/// The error's text. What is wrong with the claim's source begins as upstream's text does.
+/// The error's text. Errors about the claim's source begin with upstream's words.
 fn with_source(claim: &Claim, error: &ProvisionError) -> String {
     let cause = match error {
         ProvisionError::Source(cause) | ProvisionError::Withdrawn { cause, .. } => Some(cause),

@@ -191,6 +191,28 @@ impl Registrar {
         socket::remove(&self.path, ours).map_err(failed)
     }
 
+    /// What the kubelet made of the driver, in words.
+    pub(crate) fn standing(&self) -> String {
+        match self.service.verdict() {
+            Verdict::Pending(since) => {
+                format!("offered {} s ago, the kubelet has not asked for it", since.elapsed().as_secs())
+            }
+            Verdict::Asked(at) => {
+                format!(
+                    "the kubelet asked {} s ago and has not said whether it uses it",
+                    at.elapsed().as_secs()
+                )
+            }
+            Verdict::Registered => "the kubelet uses it".to_owned(),
+            Verdict::Refused(reason) => format!("the kubelet refused it: {reason}"),
+        }
+    }
+
+    /// The driver's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Answers `/healthz`.
     pub(crate) fn healthz(
         self: Arc<Self>,

@@ -1,6 +1,7 @@
 //! The registration socket in the kubelet's folder.
 
 use std::ffi::CString;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -26,13 +27,14 @@ pub(crate) fn path(folder: &str, driver: &str) -> PathBuf {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Identity(u64, u64);
 
-/// Listens. A socket that an earlier process left is replaced.
+/// Listens. A socket that another process left, or has, is replaced in one step: the place is never empty. So two registrars of one
+/// driver, as during an update with `maxSurge`, do not both make the socket: the earlier one sees that another process has it.
 ///
 /// # Errors
 /// The operating system's error. A file that is not a socket is an error; we do not remove it.
 pub(crate) fn listen(path: &Path) -> io::Result<(UnixListener, Identity)> {
     match std::fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.file_type().is_socket() => std::fs::remove_file(path)?,
+        Ok(metadata) if metadata.file_type().is_socket() => {}
         Ok(_) => return Err(io::Error::other(format!("{} is no socket: remove it", path.display()))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
@@ -40,9 +42,17 @@ pub(crate) fn listen(path: &Path) -> io::Result<(UnixListener, Identity)> {
     let socket = UnixSocket::new_stream()?;
     // Before it has a name, so that it never has another mode.
     rustix::fs::fchmod(&socket, MODE)?;
-    socket.bind(path)?;
-    let metadata = std::fs::symlink_metadata(path)?;
-    Ok((socket.listen(BACKLOG)?, Identity(metadata.dev(), metadata.ino())))
+    // The kubelet looks at no file whose name begins with a dot. Two registrars may both be process 1 of their containers.
+    let new = path.with_file_name(format!(".{:016x}", RandomState::new().hash_one(std::process::id())));
+    socket.bind(&new)?;
+    let ready = || {
+        let metadata = std::fs::symlink_metadata(&new)?;
+        // The kubelet connects as soon as it sees the name.
+        let listener = socket.listen(BACKLOG)?;
+        std::fs::rename(&new, path)?;
+        Ok((listener, Identity(metadata.dev(), metadata.ino())))
+    };
+    ready().inspect_err(|_: &io::Error| drop(std::fs::remove_file(&new)))
 }
 
 /// Removes our socket, if it is there.
@@ -132,6 +142,24 @@ mod tests {
         assert!(matches!(state(&path, ours), SocketState::Wrong(what) if what.contains("another process")));
         remove(&path, ours).unwrap();
         assert_eq!(state(&path, theirs), SocketState::Ours);
+    }
+
+    /// Between two steps the earlier process would make its own socket anew.
+    #[tokio::test]
+    async fn socket_of_an_earlier_process_is_replaced_in_one_step() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("driver-reg.sock");
+        let (_first, ours) = listen(&path).unwrap();
+        let watch = inotify::init(CreateFlags::NONBLOCK).unwrap();
+        inotify::add_watch(&watch, folder.path(), WatchFlags::DELETE).unwrap();
+        let (_second, theirs) = listen(&path).unwrap();
+        let removed = rustix::io::read(&watch, &mut [0_u8; 1024]);
+        assert_eq!(removed, Err(rustix::io::Errno::AGAIN), "nothing was removed");
+        assert!(ours != theirs && state(&path, theirs) == SocketState::Ours);
+        let names: Vec<_> =
+            std::fs::read_dir(folder.path()).unwrap().flatten().map(|e| e.file_name()).collect();
+        assert_eq!(names, ["driver-reg.sock"], "nothing else is left");
+        tokio::net::UnixStream::connect(&path).await.unwrap();
     }
 
     #[tokio::test]

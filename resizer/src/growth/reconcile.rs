@@ -60,7 +60,10 @@ impl Growths {
 
     async fn pass(&self, key: &Key) -> Outcome {
         let (shared, caches) = (&self.shared, &self.shared.caches);
-        let Some(claim) = caches.claims.get(key) else { return Outcome::Done };
+        let claim = match shared.claim(key).await {
+            Ok(claim) => claim,
+            Err(outcome) => return outcome,
+        };
         let volume = match caches.volume_of(&claim, shared.scope()).await {
             Ok(volume) => volume.filter(|volume| is_ours(&claim, volume, shared.scope())),
             Err(error) => {

@@ -52,7 +52,10 @@ impl Modifications {
     async fn pass(&self, key: &Key) -> Outcome {
         self.waiting.leave(key);
         let caches = &self.shared.caches;
-        let Some(claim) = caches.claims.get(key) else { return Outcome::Done };
+        let claim = match self.shared.claim(key).await {
+            Ok(claim) => claim,
+            Err(outcome) => return outcome,
+        };
         let Some(volume) = caches.volumes.get(&Key::cluster(&claim.volume)) else { return Outcome::Done };
         let source = volume.spec.csi.as_deref().filter(|_| is_ours(&claim, &volume, self.shared.scope()));
         let Some(source) = source else { return Outcome::Done };

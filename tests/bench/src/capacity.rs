@@ -12,7 +12,7 @@ use kube::api::ListParams;
 use serde_json::json;
 
 use crate::scrape::sample;
-use crate::stand::{Programs, Stand, quiet, until_logged};
+use crate::stand::{Beside, Programs, Stand, quiet, until_logged};
 use crate::usage::{cpu, memory};
 
 const DRIVER: &str = "hostpath.csi.k8s.io";
@@ -35,7 +35,7 @@ pub(crate) struct Size {
 pub(crate) async fn measure(programs: &Programs, size: Size) -> Result<()> {
     let rbac = include_str!("../../../manifests/rbac/provisioner.yaml");
     let driver = ["--enable-topology=true", "--capacity=fast=1Gi"];
-    let mut stand = Stand::up(programs, false, "csi-provisioner", rbac, &driver).await?;
+    let mut stand = Stand::up(programs, Beside::Nothing, "csi-provisioner", rbac, &driver).await?;
     prepare(&stand, size).await?;
     let interval = format!("--capacity-poll-interval={}s", size.interval);
     let endpoint = format!("--http-endpoint={PAGE}");

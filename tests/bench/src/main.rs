@@ -8,6 +8,8 @@
 //! cargo run --release -p bench -- node
 //! cargo run --release -p bench -- attach --attachments 1000 --nodes 10 --burst 0 --against-go
 //! cargo run --release -p bench -- lives --volumes 1000 --runs 5 --against-go --write .
+//! cargo run --release -p bench -- waves --against-go
+//! cargo run --release -p bench -- replicas --against-go
 //! cargo run --release -p bench -- resize --claims 1000 --pods 10000 --against-go
 //! ```
 //!
@@ -28,6 +30,7 @@ mod stand;
 mod usage;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -50,9 +53,12 @@ enum What {
     Size,
     /// Resident memory: idle, with pairs of another driver, with as many of our own beside them.
     Memory {
-        /// Bound volume and claim pairs of each sort.
+        /// Bound volume and claim pairs of each sort. Our own are attached, where there is an attacher.
         #[arg(long, default_value_t = 10_000)]
         pairs: usize,
+        /// Pairs of another driver, if not as many as our own.
+        #[arg(long)]
+        foreign: Option<usize>,
         /// The sidecar: csi-provisioner, csi-attacher, csi-resizer, or controller, which is all of them.
         #[arg(long, default_value = "csi-provisioner")]
         sidecar: String,
@@ -146,6 +152,33 @@ enum What {
         #[arg(long)]
         write: Option<PathBuf>,
     },
+    /// Waves of volumes, each of which lives as fast as it can, beside a driver that takes its time.
+    Waves {
+        /// Volumes of each wave.
+        #[arg(long, default_value_t = 100)]
+        volumes: usize,
+        /// How many waves.
+        #[arg(long, default_value_t = 5)]
+        waves: usize,
+        /// Seconds from one wave to the next.
+        #[arg(long, default_value_t = 3)]
+        every: u64,
+        /// How long the driver holds back each answer, in milliseconds; a run for each.
+        #[arg(long, value_delimiter = ',', default_value = "0,100,1000,10000")]
+        delays: Vec<u64>,
+        /// The same with the three Go sidecars.
+        #[arg(long)]
+        against_go: bool,
+    },
+    /// A StatefulSet whose pods all start at once: from its creation until all is attached, and until all is gone again.
+    Replicas {
+        /// How many pods, each with a claim.
+        #[arg(long, default_value_t = 1000)]
+        replicas: usize,
+        /// The same with the three Go sidecars.
+        #[arg(long)]
+        against_go: bool,
+    },
     /// Registrar and liveness probe: memory, time to be registered, CPU while nothing happens.
     Node {
         /// How long nothing happens.
@@ -160,6 +193,15 @@ enum What {
     },
 }
 
+/// Ours in one process, and perhaps the Go three.
+fn against(binaries: &stand::Programs, go: bool) -> anyhow::Result<Vec<lives::Set>> {
+    let mut sets = vec![lives::Set::combined(binaries)];
+    if go {
+        sets.push(lives::Set::go()?);
+    }
+    Ok(sets)
+}
+
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
@@ -170,7 +212,9 @@ async fn main() -> anyhow::Result<()> {
             println!("{}: {size} bytes ({:.2} MB)", binaries.mooring.display(), size as f64 / 1e6);
             Ok(())
         }
-        What::Memory { pairs, sidecar } => memory::measure(&binaries, &sidecar, pairs).await,
+        What::Memory { pairs, foreign, sidecar } => {
+            memory::measure(&binaries, &sidecar, foreign.unwrap_or(pairs), pairs).await
+        }
         What::Provision { claims, workers, waiting, against_no_intents, against_go } => {
             let size = provision::Size { claims, workers, waiting };
             provision::measure(&binaries, size, against_no_intents, against_go).await
@@ -188,6 +232,20 @@ async fn main() -> anyhow::Result<()> {
             }
             let size = lives::Size { volumes, nodes: nodes.max(1), runs: runs.max(1) };
             lives::measure(&binaries, &sets, size, &lives::Output { json, repository: write }).await
+        }
+        What::Replicas { replicas, against_go } => {
+            lives::measure_replicas(&binaries, &against(&binaries, against_go)?, replicas).await
+        }
+        What::Waves { volumes, waves, every, delays, against_go } => {
+            let sets = against(&binaries, against_go)?;
+            let waves = lives::Waves {
+                volumes,
+                waves,
+                every: Duration::from_secs(every),
+                delays: delays.into_iter().map(Duration::from_millis).collect(),
+                nodes: 10,
+            };
+            lives::measure_waves(&binaries, &sets, &waves).await
         }
         What::Node { seconds, go_registrar, go_livenessprobe } => {
             let go = go_registrar.zip(go_livenessprobe);

@@ -10,7 +10,7 @@ use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
 
-use crate::stand::{Programs, ROLES, Stand, until_logged};
+use crate::stand::{Beside, Programs, ROLES, Stand, until_logged};
 use crate::usage::{cpu, memory};
 
 /// How long a sidecar is left alone before it is looked at.
@@ -24,18 +24,23 @@ const READY: [(&str, &str); 4] = [
     ("controller", "\"Starting external resizer\""),
 ];
 
-pub(crate) async fn measure(programs: &Programs, sidecar: &str, pairs: usize) -> Result<()> {
+/// Whose volumes the sidecars look after.
+const OURS: &str = "hostpath.csi.k8s.io";
+
+/// `foreign` pairs of another driver, then `own` beside them.
+pub(crate) async fn measure(programs: &Programs, sidecar: &str, foreign: usize, own: usize) -> Result<()> {
     let Some((_, ready)) = READY.into_iter().find(|(name, _)| *name == sidecar) else {
         bail!("--sidecar: there is no {sidecar:?}");
     };
     let stand =
-        Stand::up(programs, false, "csi-sidecar", &ROLES.join("\n---\n"), &["--enable-attach"]).await?;
+        Stand::up(programs, Beside::Nothing, "csi-sidecar", &ROLES.join("\n---\n"), &["--enable-attach"])
+            .await?;
     let look = async |what: &str| look(&stand, (sidecar, ready), what).await;
     look("idle, empty cluster").await?;
-    fill(&stand, "other.example.com", pairs).await?;
-    look(&format!("{pairs} bound pairs of another driver")).await?;
-    fill(&stand, "hostpath.csi.k8s.io", pairs).await?;
-    look(&format!("and {pairs} bound pairs of our own beside them")).await
+    fill(&stand, "other.example.com", foreign).await?;
+    look(&format!("{foreign} bound pairs of another driver")).await?;
+    fill(&stand, OURS, own).await?;
+    look(&format!("and {own} bound pairs of our own beside them")).await
 }
 
 /// Starts the sidecar, lets it settle, and prints what it uses.
@@ -70,12 +75,22 @@ async fn fill(stand: &Stand, driver: &str, pairs: usize) -> Result<()> {
     Ok(())
 }
 
+fn volume_name(driver: &str, number: usize) -> String {
+    let prefix = driver.split('.').next().unwrap_or(driver);
+    format!("{prefix}-pvc-8d2a5c1e-3f4b-4f6a-9c1d-{number:012}")
+}
+
+/// The attacher's finalizer.
+fn finalizer(driver: &str) -> String {
+    format!("external-attacher/{}", driver.replace('.', "-"))
+}
+
 async fn pair(client: &kube::Client, namespace: &str, driver: &str, number: usize) -> Result<()> {
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
     let volumes: Api<PersistentVolume> = Api::all(client.clone());
     let prefix = driver.split('.').next().unwrap_or(driver);
     let (claim_name, class) = (format!("{prefix}-data-{number}"), format!("{prefix}-fast"));
-    let volume_name = format!("{prefix}-pvc-8d2a5c1e-3f4b-4f6a-9c1d-{number:012}");
+    let volume_name = volume_name(driver, number);
     let claim = json!({
         "metadata": {
             "name": claim_name, "labels": {"app": "database", "app.kubernetes.io/instance": claim_name},
@@ -100,7 +115,7 @@ async fn pair(client: &kube::Client, namespace: &str, driver: &str, number: usiz
                 "volume.kubernetes.io/provisioner-deletion-secret-name": "",
                 "volume.kubernetes.io/provisioner-deletion-secret-namespace": "",
             },
-            "finalizers": ["external-provisioner.volume.kubernetes.io/finalizer"],
+            "finalizers": ["external-provisioner.volume.kubernetes.io/finalizer", finalizer(driver)],
         },
         "spec": {
             "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "10Gi"}, "storageClassName": class,

@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::latency::Times;
 use crate::scrape::sample;
-use crate::stand::{Programs, Stand, quiet, until_logged};
+use crate::stand::{Beside, Programs, Stand, quiet, until_logged};
 use crate::usage::{Memory, cpu, memory};
 
 /// A bound on every wait.
@@ -148,7 +148,7 @@ fn print(size: Size, runs: &[(Provisioner, Figures)]) {
 /// A stand with a class.
 async fn up(programs: &Programs) -> Result<Stand> {
     let rbac = include_str!("../../../manifests/rbac/provisioner.yaml");
-    let stand = Stand::up(programs, true, "csi-provisioner", rbac, &[]).await?;
+    let stand = Stand::up(programs, Beside::Binder, "csi-provisioner", rbac, &[]).await?;
     let class = json!({
         "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "fast"},
         "provisioner": "hostpath.csi.k8s.io", "reclaimPolicy": "Delete", "volumeBindingMode": "Immediate",

@@ -16,7 +16,7 @@ use kube::runtime::watcher::{self, Event, watcher};
 use serde_json::json;
 
 use crate::latency::Times;
-use crate::stand::{DRIVER, Programs, Stand, quiet, rights_for_go, until_logged};
+use crate::stand::{Beside, DRIVER, Programs, Stand, quiet, rights_for_go, until_logged};
 use crate::usage::{Memory, cpu, memory};
 
 /// A bound on every wait.
@@ -112,7 +112,8 @@ pub(crate) async fn measure(programs: &Programs, size: Size, go: bool) -> Result
 
 async fn run(programs: &Programs, size: Size, resizer: Resizer) -> Result<Figures> {
     let rbac = rights_for_go(include_str!("../../../manifests/rbac/resizer.yaml"));
-    let mut stand = Stand::up(programs, false, "csi-resizer", &rbac, &["--disable-node-expansion"]).await?;
+    let mut stand =
+        Stand::up(programs, Beside::Nothing, "csi-resizer", &rbac, &["--disable-node-expansion"]).await?;
     println!("csi-resizer of {}:", resizer.name());
     let first = resizer.start(&stand, "empty").await?;
     let empty = memory(first.id())?;

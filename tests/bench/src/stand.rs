@@ -60,12 +60,25 @@ fn ship() -> Result<PathBuf> {
     Ok(target.join(statically::target()).join("dist"))
 }
 
+/// What runs beside the API server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Beside {
+    /// Nothing: nobody binds claims or collects garbage.
+    Nothing,
+    /// kube-controller-manager.
+    Binder,
+    /// That, and kube-scheduler.
+    Scheduler,
+}
+
 /// A stand with everything running but the sidecar.
 pub(crate) struct Stand {
     pub(crate) client: kube::Client,
     pub(crate) namespace: String,
     pub(crate) audit: Audit,
     pub(crate) control_plane: ControlPlane,
+    /// Where the sidecars find the driver.
+    pub(crate) csi_socket: PathBuf,
     driver: Process,
     kubeconfig: PathBuf,
     mooring: PathBuf,
@@ -84,7 +97,7 @@ impl Stand {
     /// Starts the control plane and the driver; the sidecar's account has the rights of `rbac`.
     pub(crate) async fn up(
         programs: &Programs,
-        binder: bool,
+        beside: Beside,
         account: &str,
         rbac: &str,
         driver: &[&str],
@@ -94,7 +107,12 @@ impl Stand {
         let folder = TempFolder(folder);
         let user = format!("system:serviceaccount:bench:{account}");
         let (audit, api_server_flags) = Audit::prepare(&folder.0, &user)?;
-        let options = Options { controller_manager: binder, api_server_flags, ..Options::default() };
+        let options = Options {
+            controller_manager: beside != Beside::Nothing,
+            scheduler: beside == Beside::Scheduler,
+            api_server_flags,
+            ..Options::default()
+        };
         let control_plane = ControlPlane::start(options).await?;
         let namespace = "bench".to_owned();
         control_plane
@@ -105,9 +123,10 @@ impl Stand {
             .await?;
         let kubeconfig = control_plane.service_account(&namespace, account, &roles(rbac)?).await?;
         let state = control_plane.folder().join("volumes");
+        let csi_socket = control_plane.folder().join("csi.sock");
         let mut command = Command::new(&programs.driver);
         command
-            .arg(format!("--endpoint=unix://{}", control_plane.folder().join("csi.sock").display()))
+            .arg(format!("--endpoint=unix://{}", csi_socket.display()))
             .arg(format!("--statedir={}", state.display()))
             .args(["--nodeid=node-1", "--enable-topology=false"])
             .args(driver);
@@ -117,6 +136,7 @@ impl Stand {
             namespace,
             audit,
             control_plane,
+            csi_socket,
             driver,
             kubeconfig,
             mooring: programs.mooring.clone(),
@@ -175,7 +195,7 @@ impl Stand {
     /// Starts an executable with the driver's address and the account's rights.
     pub(crate) fn start(&self, mut command: Command, log: &str, flags: &[&str]) -> Result<Process> {
         command
-            .arg(format!("--csi-address={}", self.control_plane.folder().join("csi.sock").display()))
+            .arg(format!("--csi-address={}", self.csi_socket.display()))
             .arg(format!("--kubeconfig={}", self.kubeconfig.display()))
             .args(flags)
             .env("NAMESPACE", &self.namespace)

@@ -1,6 +1,6 @@
 //! Service accounts with exactly the rights of a given RBAC manifest, so that a missing verb fails the test.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
@@ -98,6 +98,17 @@ impl ControlPlane {
         write_private(self.folder(), &file, &text)?;
         Ok(self.folder().join(file))
     }
+}
+
+/// The token in a kubeconfig that [`ControlPlane::service_account`] has made.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn token_of(kubeconfig: &Path) -> std::io::Result<String> {
+    let text = std::fs::read_to_string(kubeconfig)?;
+    let kubeconfig: Value = serde_yaml_ng::from_str(&text).map_err(std::io::Error::other)?;
+    let token = kubeconfig.pointer("/users/0/user/token").and_then(Value::as_str).unwrap_or_default();
+    Ok(token.to_owned())
 }
 
 /// A role and its binding to the account, ready to be applied.

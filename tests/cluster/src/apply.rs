@@ -72,6 +72,24 @@ impl ControlPlane {
     /// # Errors
     /// See [`ApplyError`].
     pub async fn apply_object(&self, object: Value, namespace: &str) -> Result<DynamicObject, ApplyError> {
+        self.sent(object, namespace, PatchParams::apply("mooring-tests").force()).await
+    }
+
+    /// What the API server would make of an object; it stores nothing, and refuses fields that it does not know.
+    ///
+    /// # Errors
+    /// See [`ApplyError`].
+    pub async fn dry_run(&self, object: Value, namespace: &str) -> Result<DynamicObject, ApplyError> {
+        let parameters = PatchParams::apply("mooring-tests").force().dry_run().validation_strict();
+        self.sent(object, namespace, parameters).await
+    }
+
+    async fn sent(
+        &self,
+        object: Value,
+        namespace: &str,
+        parameters: PatchParams,
+    ) -> Result<DynamicObject, ApplyError> {
         let text = |pointer: &str, field: &'static str| {
             let found = object.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
             found.ok_or_else(|| ApplyError::Missing { field, document: object.to_string() })
@@ -89,7 +107,6 @@ impl ControlPlane {
             Scope::Cluster => Api::all_with(client, &resource),
             Scope::Namespaced => Api::namespaced_with(client, &namespace, &resource),
         };
-        let parameters = PatchParams::apply("mooring-tests").force();
         again(async || api.patch(&name, &parameters, &Patch::Apply(&object)).await).await.map_err(failed)
     }
 }

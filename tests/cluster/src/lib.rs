@@ -8,6 +8,7 @@
 //! - [`wait`], [`apply`], [`account`], [`node`]: what a test needs to say what it wants and to see that it came.
 //! - [`node::RealNode`]: a kubelet and containerd beside it, so that pods run; [`image`]: the images they run.
 //! - [`ceph`]: a Ceph of one monitor and one OSD.
+//! - [`browser`], [`tls`]: who reads what the sidecars serve.
 //! - [`stand`]: a control plane with our driver and our sidecars beside it.
 //! - [`skip`]: what a test leaves out is said, and is a failure where everything must run.
 //!
@@ -26,6 +27,7 @@
 pub mod account;
 pub mod apply;
 pub mod binaries;
+pub mod browser;
 pub mod built;
 pub mod ceph;
 mod component;
@@ -45,6 +47,7 @@ pub mod process;
 pub mod skip;
 pub mod snapshots;
 pub mod stand;
+pub mod tls;
 pub mod wait;
 
 pub use apply::ApplyError;

@@ -210,13 +210,26 @@ impl Stand {
         self.sidecar("csi-provisioner", name, flags)
     }
 
+    /// The port on which a sidecar serves its pages.
+    pub fn port(&self, name: &str) -> u16 {
+        port(name)
+    }
+
+    /// The address of a sidecar's pages.
+    pub fn url(&self, name: &str) -> String {
+        format!("http://127.0.0.1:{}", port(name))
+    }
+
     /// A sidecar's metrics page.
     pub async fn metrics(&self, name: &str) -> String {
+        self.get(name, "/metrics").await
+    }
+
+    /// A page of a sidecar, with the head of the answer.
+    pub async fn get(&self, name: &str, path: &str) -> String {
         let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port(name))).await.expect("it listens");
-        stream
-            .write_all(b"GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
-            .await
-            .expect("asked");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("asked");
         let mut page = String::new();
         stream.read_to_string(&mut page).await.expect("answered");
         page

@@ -4,43 +4,100 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use cluster::built::cargo;
-use cluster::built::statically::{have_target, target};
+use cluster::built::statically::{have_other, have_target, target};
+use cluster::image::{Build, Platform};
 
 use super::link;
+use crate::tool::root;
 
 /// What ships: each executable and its package.
 const EXECUTABLES: &[(&str, &str)] = &[("mooring", "mooring"), ("mooring-driver", "driver"), ("csc", "csc")];
 
-/// Builds everything that ships; gives the executables in the order of [`EXECUTABLES`].
+/// Builds everything that ships for this machine; gives the executables in the order of [`EXECUTABLES`].
 pub(crate) fn built() -> Result<Vec<PathBuf>> {
+    built_here(&target_folder()?)
+}
+
+/// Builds what the images of a platform have, in the target folder `into`.
+pub(crate) fn built_for(platform: &Platform, into: &Path) -> Result<Build> {
+    let executables = if platform.is_here() {
+        built_here(into)?
+    } else {
+        have_other(platform)?;
+        let ships: Vec<_> = EXECUTABLES
+            .iter()
+            .copied()
+            .filter(|(name, _)| *name != "mooring-driver" || platform.has_driver())
+            .collect();
+        build(platform.target, platform.compiler, into, &ships, |build| {
+            build.env(format!("CC_{}", platform.target.replace('-', "_")), platform.compiler);
+        })?
+    };
+    let named = |name: &str| executables.iter().find(|file| file.ends_with(name)).cloned();
+    let mooring = named("mooring").context("mooring is not built")?;
+    Ok(Build { platform: *platform, mooring, driver: named("mooring-driver") })
+}
+
+fn built_here(into: &Path) -> Result<Vec<PathBuf>> {
     have_target()?;
-    let target = target();
-    let folder = target_folder()?.join(&target).join("dist");
+    let linker = std::env::var(variable(&target(), "LINKER")).unwrap_or_else(|_| "cc".to_owned());
+    build(&target(), &linker, into, EXECUTABLES, |_| {})
+}
+
+/// Cargo's variable for this target.
+fn variable(target: &str, name: &str) -> String {
+    format!("CARGO_TARGET_{}_{name}", target.replace('-', "_").to_uppercase())
+}
+
+/// Builds the executables `ships` for `target` in the target folder `into`.
+fn build(
+    target: &str,
+    linker: &str,
+    into: &Path,
+    ships: &[(&str, &str)],
+    more: impl FnOnce(&mut std::process::Command),
+) -> Result<Vec<PathBuf>> {
+    let folder = into.join(target).join("dist");
     link_anew(&folder.join("deps"))?;
     let mut build = cargo();
-    build.args(["build", "--profile", "dist", "--target", &target]);
-    let variable = |name: &str| format!("CARGO_TARGET_{}_{name}", target.replace('-', "_").to_uppercase());
-    let linker = std::env::var(variable("LINKER")).unwrap_or_else(|_| "cc".to_owned());
-    build.env(variable("LINKER"), link::program(&folder, &linker)?);
-    let (name, flags) = flags(&variable("RUSTFLAGS"), |name| std::env::var(name).ok());
+    build.args(["build", "--locked", "--profile", "dist", "--target", target, "--target-dir"]).arg(into);
+    build.env(variable(target, "LINKER"), link::program(&folder, linker)?);
+    let (name, flags) =
+        flags(&variable(target, "RUSTFLAGS"), &same_flags(into), |name| std::env::var(name).ok());
     build.env(name, flags);
-    build.args(EXECUTABLES.iter().flat_map(|(name, package)| ["--package", package, "--bin", name]));
+    more(&mut build);
+    build.args(ships.iter().flat_map(|(name, package)| ["--package", package, "--bin", name]));
     if !build.status().context("cargo build cannot run")?.success() {
         bail!("it does not build (above)");
     }
-    Ok(EXECUTABLES.iter().map(|(name, _)| folder.join(name)).collect())
+    Ok(ships.iter().map(|(name, _)| folder.join(name)).collect())
 }
 
-/// Flags for names that tell each instance of a generic function from the others, beside what the caller has set: cargo takes the first
-/// variable that is there.
-fn flags(of_target: &str, set: impl Fn(&str) -> Option<String>) -> (String, String) {
-    const NAMES: &str = "-Csymbol-mangling-version=v0";
+/// Flags with which the same sources become the same executables wherever they are built, static ones: names that tell each instance of
+/// a generic function from the others, and no path of this machine.
+fn same_flags(target_folder: &Path) -> Vec<String> {
+    let cargo = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let cargo = cargo.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
+    let folders =
+        [(cargo, "/cargo"), (Some(root()), "/mooring"), (Some(target_folder.to_owned()), "/target")];
+    let mut flags =
+        vec!["-Csymbol-mangling-version=v0".to_owned(), "-Ctarget-feature=+crt-static".to_owned()];
+    for (folder, name) in folders {
+        flags.extend(folder.map(|folder| format!("--remap-path-prefix={}={name}", folder.display())));
+    }
+    flags
+}
+
+/// The flags `ours` beside what the caller has set: cargo takes the first variable that is there. A flag with a space cannot be said
+/// in all of them, so a folder whose name has one stays in the executables.
+fn flags(of_target: &str, ours: &[String], set: impl Fn(&str) -> Option<String>) -> (String, String) {
+    let ours: Vec<&str> = ours.iter().map(String::as_str).filter(|flag| !flag.contains(' ')).collect();
     for (name, between) in [("CARGO_ENCODED_RUSTFLAGS", "\u{1f}"), ("RUSTFLAGS", " "), (of_target, " ")] {
         if let Some(flags) = set(name).filter(|flags| !flags.is_empty()) {
-            return (name.to_owned(), format!("{flags}{between}{NAMES}"));
+            return (name.to_owned(), [&[flags.as_str()], &ours[..]].concat().join(between));
         }
     }
-    (of_target.to_owned(), NAMES.to_owned())
+    (of_target.to_owned(), ours.join(" "))
 }
 
 /// How many functions of an executable are in order; none if it was linked as usual.
@@ -84,7 +141,7 @@ fn link_anew(folder: &Path) -> Result<()> {
 }
 
 /// Where cargo puts what it builds.
-pub(super) fn target_folder() -> Result<PathBuf> {
+pub(crate) fn target_folder() -> Result<PathBuf> {
     let this = std::env::current_exe().context("this executable has no path")?;
     // It runs as TARGET/PROFILE/xtask.
     let folder = this.ancestors().nth(2).context("this executable is in no target folder")?;
@@ -101,18 +158,27 @@ mod tests {
             let of = |name: &str| {
                 set.iter().find(|(known, _)| *known == name).map(|(_, flags)| (*flags).to_owned())
             };
-            let (name, flags) = flags("CARGO_TARGET_X_RUSTFLAGS", of);
+            let ours = ["-Cours".to_owned(), "--remap=/a b=c".to_owned()];
+            let (name, flags) = flags("CARGO_TARGET_X_RUSTFLAGS", &ours, of);
             format!("{name}={flags}")
         };
-        assert_eq!(flags_with(&[]), "CARGO_TARGET_X_RUSTFLAGS=-Csymbol-mangling-version=v0");
+        assert_eq!(flags_with(&[]), "CARGO_TARGET_X_RUSTFLAGS=-Cours");
         assert_eq!(
             flags_with(&[("RUSTFLAGS", "-Dwarnings"), ("CARGO_TARGET_X_RUSTFLAGS", "-g")]),
-            "RUSTFLAGS=-Dwarnings -Csymbol-mangling-version=v0"
+            "RUSTFLAGS=-Dwarnings -Cours"
         );
         assert_eq!(
             flags_with(&[("CARGO_ENCODED_RUSTFLAGS", "-g")]),
-            "CARGO_ENCODED_RUSTFLAGS=-g\u{1f}-Csymbol-mangling-version=v0"
+            "CARGO_ENCODED_RUSTFLAGS=-g\u{1f}-Cours"
         );
+    }
+
+    #[test]
+    fn no_path_of_this_machine_is_in_an_executable() {
+        let flags = same_flags(Path::new("/somewhere/target"));
+        assert!(flags.contains(&"--remap-path-prefix=/somewhere/target=/target".to_owned()), "{flags:?}");
+        assert!(flags.contains(&format!("--remap-path-prefix={}=/mooring", root().display())), "{flags:?}");
+        assert!(flags.iter().any(|flag| flag.ends_with("=/cargo")), "{flags:?}");
     }
 
     #[test]

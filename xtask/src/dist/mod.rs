@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 
-pub(crate) use build::built;
+pub(crate) use build::{built, built_for, target_folder};
 
 /// Builds everything that ships, and shows where it is and how large.
 pub(crate) fn run() -> ExitCode {

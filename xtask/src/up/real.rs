@@ -42,7 +42,7 @@ impl RealStage {
         let options = Options { scheduler: true, binaries, ..Options::default() };
         let control_plane = ControlPlane::start(options).await?;
         let [ours, pods] = ["ours.tar", "pods.tar"].map(|name| control_plane.folder().join(name));
-        image::ours(&mooring, &driver)?.write(&ours)?;
+        image::ours(&[image::Build::here(&mooring, &driver)?])?.write(&ours)?;
         image::for_tests(Path::new("/bin/busybox"))?.write(&pods)?;
         let node = RealNode::start(&control_plane, &[ours, pods]).await?;
         Ok(RealStage { node, control_plane, kubectl, started })

@@ -1,5 +1,11 @@
 //! The flags that every sidecar has, with upstream's names and defaults (docs/upstream/conventions.md,
-//! "Standard flags"), and one of ours: `--exit-on-connection-loss`.
+//! "Standard flags"), and some of ours: `--exit-on-connection-loss`, `--status-page`, `--tls-cert-file`, `--tls-private-key-file` and
+//! `--http-require-token`.
+//!
+//! `Differs:` `--status-page` serves a page at `/` of the HTTP endpoint: what runs, who leads, what waits, its last error and its next
+//! try. It is off by default. The Go sidecars have no such page. The flags of TLS are called as in kube-rbac-proxy, which the Go sidecars need beside
+//! them for it: the endpoint serves HTTPS, and with `--http-require-token` answers metrics and the status page only for a bearer token
+//! whose user may get the path. Health stays open to the kubelet.
 
 use std::time::Duration;
 
@@ -42,6 +48,10 @@ crate::flags! {
         "http-endpoint" http_endpoint: String = "", "TCP address that serves metrics and leader health, for example :8080. Empty: none.";
         "metrics-address" metrics_address: String = "", "Deprecated: use http-endpoint. TCP address that serves metrics.";
         "metrics-path" metrics_path: String = "/metrics", "Path under which metrics are served.";
+        "status-page" status_page: bool = false, "Serve a status page at / of http-endpoint: what runs, who leads, what waits and why. It shows names of objects and errors to whoever can reach the address.";
+        "tls-cert-file" tls_cert_file: String = "", "Certificate (PEM, with its chain) with which http-endpoint is served by TLS. It may change while the process runs. Empty: no TLS.";
+        "tls-private-key-file" tls_private_key_file: String = "", "Private key (PEM) of tls-cert-file.";
+        "http-require-token" http_require_token: bool = false, "Answer metrics and the status page only for a bearer token whose user may get the path (TokenReview, SubjectAccessReview). Needs tls-cert-file.";
         "exit-on-connection-loss" exit_on_connection_loss: bool = false, "Exit when the connection to the driver is lost, instead of reconnecting and checking that the same driver answers.";
     }
 }
@@ -64,6 +74,12 @@ pub struct StandardFlags {
     pub metrics_address: String,
     /// Path of the metrics page.
     pub metrics_path: String,
+    /// Serve the status page. Ours; off by default. Set only together with an address.
+    pub status_page: bool,
+    /// Certificate and private key of the HTTP server. Ours; both or none.
+    pub tls_files: Option<(String, String)>,
+    /// Ask the API server who may read metrics and the status page. Ours; off by default. Only with TLS.
+    pub http_require_token: bool,
     /// Exit when the driver goes away, as upstream does. Ours; off by default.
     pub exit_on_connection_loss: bool,
     /// Leader election.
@@ -105,6 +121,10 @@ impl FlagGroup for StandardFlags {
             http_endpoint: places.http_endpoint,
             metrics_address: places.metrics_address,
             metrics_path: places.metrics_path,
+            status_page: places.status_page,
+            tls_files: Some((places.tls_cert_file, places.tls_private_key_file))
+                .filter(|(certificate, _)| !certificate.is_empty()),
+            http_require_token: places.http_require_token,
             exit_on_connection_loss: places.exit_on_connection_loss,
             leader_election: parsed.read(),
             logging: parsed.read(),
@@ -146,7 +166,42 @@ fn check_places(parsed: &Parsed) -> Result<(), Exit> {
     if !places.metrics_path.starts_with('/') {
         return Err(Exit::refuse("--metrics-path must start with /"));
     }
-    Ok(())
+    check_access(&places)?;
+    let has_address = !places.http_endpoint.is_empty() || !places.metrics_address.is_empty();
+    check_status_page(places.status_page, has_address, &places.metrics_path)
+}
+
+/// Refuses half a pair of files, TLS that nobody would reach, and tokens in the clear.
+fn check_access(places: &PlaceFlags) -> Result<(), Exit> {
+    let has_address = !places.http_endpoint.is_empty() || !places.metrics_address.is_empty();
+    match (places.tls_cert_file.as_str(), places.tls_private_key_file.as_str()) {
+        ("", "") if places.http_require_token => Err(Exit::refuse(
+            "--http-require-token would have tokens sent in the clear: set --tls-cert-file and --tls-private-key-file",
+        )),
+        ("", "") => Ok(()),
+        ("", _) => Err(Exit::refuse("--tls-private-key-file needs --tls-cert-file")),
+        (_, "") => Err(Exit::refuse("--tls-cert-file needs --tls-private-key-file")),
+        (_, _) if !has_address => {
+            Err(Exit::refuse("--tls-cert-file needs an address to be used at: set --http-endpoint"))
+        }
+        (_, _) => Ok(()),
+    }
+}
+
+/// Refuses a status page that nobody could see.
+///
+/// # Errors
+/// There is no address to serve it at, or the metrics are there.
+pub fn check_status_page(status_page: bool, has_address: bool, metrics_path: &str) -> Result<(), Exit> {
+    match status_page {
+        true if !has_address => {
+            Err(Exit::refuse("--status-page needs an address to be served at: set --http-endpoint"))
+        }
+        true if metrics_path == crate::http::STATUS => {
+            Err(Exit::refuse("--status-page and --metrics-path=/ want the same path: change --metrics-path"))
+        }
+        true | false => Ok(()),
+    }
 }
 
 /// Upstream panics on these (exit 2); the order is lease > renew > 1.2 x retry > 0.

@@ -285,7 +285,7 @@ fn standard_flags_have_upstreams_defaults() {
     assert_eq!((standard.kube_api_qps, standard.kube_api_burst), (None, None));
     assert_eq!(standard.metrics_path, "/metrics");
     assert_eq!(standard.listen_address(), None);
-    assert!(!standard.exit_on_connection_loss && !standard.leader_election.enabled);
+    assert!(!standard.status_page && !standard.exit_on_connection_loss && !standard.leader_election.enabled);
     let election = standard.leader_election;
     let seconds = [election.lease_duration, election.renew_deadline, election.retry_period];
     assert_eq!(seconds.map(|d| d.as_secs()), [15, 10, 5]);
@@ -301,6 +301,12 @@ fn explicit_client_limits_are_seen_even_at_their_defaults() {
 fn values_that_do_not_go_together_are_refused() {
     for (args, code, names) in [
         (&["-http-endpoint=:1", "-metrics-address=:2"][..], 1, "--metrics-address"),
+        (&["-http-endpoint=:1", "-tls-cert-file=c"][..], 1, "needs --tls-private-key-file"),
+        (&["-http-endpoint=:1", "-tls-private-key-file=k"][..], 1, "needs --tls-cert-file"),
+        (&["-tls-cert-file=c", "-tls-private-key-file=k"][..], 1, "set --http-endpoint"),
+        (&["-http-endpoint=:1", "-http-require-token"][..], 1, "set --tls-cert-file"),
+        (&["-status-page"][..], 1, "set --http-endpoint"),
+        (&["-status-page", "-http-endpoint=:1", "-metrics-path=/"][..], 1, "change --metrics-path"),
         (&["-kube-api-burst=-1"], 1, "--kube-api-burst"),
         (&["-kube-api-qps=NaN"], 1, "--kube-api-qps"),
         (&["-kube-api-qps=Inf"], 1, "--kube-api-qps"),

@@ -5,6 +5,10 @@
 //! and one that sends no request within ten seconds is closed. Source: docs/upstream/conventions.md,
 //! "HTTP endpoints".
 
+mod guard;
+mod reply;
+mod tls;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::Future;
@@ -14,55 +18,49 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::header::CONTENT_TYPE;
-use ::http::{HeaderValue, Request, Response, StatusCode, Uri};
+use ::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+use ::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::log::quote::quoted;
 use crate::metrics::{Metrics, page};
+use crate::status::{self, Board};
+
+pub use guard::{Access, Decision, Guard, Refusal};
+pub use reply::Reply;
+pub use tls::{Tls, TlsError};
 
 /// Path of the leader's health (only with leader election and `--http-endpoint`).
 pub const LEADER_HEALTH: &str = "/healthz/leader-election";
+
+/// Path of the status page (only with `--status-page`).
+pub const STATUS: &str = "/";
+const HTML: &str = "text/html; charset=utf-8";
 
 const MOST_CONNECTIONS: usize = 64;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest life of a connection, so that slow readers cannot hold all of them for ever.
 const CONNECTION_LIFE: Duration = Duration::from_secs(300);
 
-/// What a route answers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reply {
-    /// HTTP status.
-    pub status: StatusCode,
-    /// `Content-Type`.
-    pub content_type: &'static str,
-    /// The body, usually text.
-    pub body: String,
-}
-
-impl Reply {
-    /// Plain text with a status.
-    pub fn text(status: StatusCode, body: impl Into<String>) -> Self {
-        Self { status, content_type: "text/plain; charset=utf-8", body: body.into() }
-    }
-
-    /// `200 ok`.
-    pub fn ok() -> Self {
-        Self::text(StatusCode::OK, "ok")
-    }
-}
-
 type Answer = Pin<Box<dyn Future<Output = Reply> + Send>>;
-/// Answers a query: the text after `?`, empty if there is none.
-type Route = Box<dyn Fn(&str) -> Answer + Send + Sync>;
+
+struct Route {
+    /// Answers a query: the text after `?`, empty if there is none.
+    answer: Box<dyn Fn(&str) -> Answer + Send + Sync>,
+    /// Whether the guard is asked first, if there is one.
+    is_guarded: bool,
+}
 
 /// Paths and their answers; any method is answered, any other path is 404.
 #[derive(Default)]
@@ -77,9 +75,27 @@ impl Routes {
     /// Serves the metrics page under `path`. `?name[]=FAMILY`, which may be repeated, selects families by name.
     #[must_use]
     pub fn metrics(self, path: &str, metrics: Arc<Metrics>) -> Self {
-        self.query_route(path, move |query| {
+        self.guarded_route(path, move |query| {
             let body = metrics.scrape(&families(query));
             let content_type = page::CONTENT_TYPE;
+            std::future::ready(Reply { status: StatusCode::OK, content_type, body })
+        })
+    }
+
+    /// Serves the status page under [`STATUS`]: HTML, or JSON with `?format=json`. `?object=NAMESPACE/NAME` shows one object.
+    #[must_use]
+    pub fn status(self, board: Board) -> Self {
+        board.serve();
+        self.guarded_route(STATUS, move |query| {
+            let value = |name: &str| {
+                let mut pairs = form_urlencoded::parse(query.as_bytes());
+                pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+            };
+            let status = board.gather(value("object").as_deref());
+            let (content_type, body) = match value("format").as_deref() {
+                Some("json") => ("application/json", status::json::render(&status)),
+                _ => (HTML, status::html::render(&status)),
+            };
             std::future::ready(Reply { status: StatusCode::OK, content_type, body })
         })
     }
@@ -103,34 +119,57 @@ impl Routes {
 
     /// Serves `path` with whatever `answer` resolves to. A path added twice keeps the last answer.
     #[must_use]
-    pub fn route<F, R>(self, path: &str, answer: F) -> Self
+    pub fn route<F, R>(mut self, path: &str, answer: F) -> Self
     where
         F: Fn() -> R + Send + Sync + 'static,
         R: Future<Output = Reply> + Send + 'static,
     {
-        self.query_route(path, move |_| answer())
+        let answer = Box::new(move |_: &str| -> Answer { Box::pin(answer()) });
+        self.0.insert(path.to_owned(), Route { answer, is_guarded: false });
+        self
     }
 
-    fn query_route<F, R>(mut self, path: &str, answer: F) -> Self
+    fn guarded_route<F, R>(mut self, path: &str, answer: F) -> Self
     where
         F: Fn(&str) -> R + Send + Sync + 'static,
         R: Future<Output = Reply> + Send + 'static,
     {
-        self.0.insert(path.to_owned(), Box::new(move |query| Box::pin(answer(query))));
+        let answer = Box::new(move |query: &str| -> Answer { Box::pin(answer(query)) });
+        self.0.insert(path.to_owned(), Route { answer, is_guarded: true });
         self
     }
 
-    async fn answer(&self, uri: &Uri) -> Response<Full<Bytes>> {
+    async fn answer(&self, uri: &Uri, headers: &HeaderMap, access: &Access) -> Response<Full<Bytes>> {
         let reply = match self.0.get(uri.path()) {
-            Some(route) => route(uri.query().unwrap_or_default()).await,
+            Some(route) => {
+                let checked = if route.is_guarded { access.check(headers, uri.path()).await } else { Ok(()) };
+                match checked {
+                    Ok(()) => (route.answer)(uri.query().unwrap_or_default()).await,
+                    Err(refusal) => refusal.reply(uri.path()),
+                }
+            }
             None => Reply::text(StatusCode::NOT_FOUND, "404 page not found\n"),
         };
         let mut response = Response::new(Full::new(Bytes::from(reply.body)));
         *response.status_mut() = reply.status;
         let content_type = HeaderValue::from_static(reply.content_type);
         response.headers_mut().insert(CONTENT_TYPE, content_type);
+        if uri.path() == STATUS {
+            response.headers_mut().extend(page_headers());
+        }
         response
     }
+}
+
+/// What a browser may do with the status page: show it. It keeps no copy.
+fn page_headers() -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+    let headers = [
+        (CONTENT_SECURITY_POLICY, status::html::POLICY),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
+        (CACHE_CONTROL, "no-store"),
+    ];
+    headers.into_iter().map(|(name, value)| (name, HeaderValue::from_static(value)))
 }
 
 /// The metric families that a query names; none means all.
@@ -181,12 +220,20 @@ impl Drop for Server {
 /// # Errors
 /// [`ListenError`] if the address cannot be read or bound.
 pub fn serve(address: &str, routes: Routes) -> Result<Server, ListenError> {
+    serve_with(address, routes, Access::default())
+}
+
+/// As [`serve`], reached as `access` says.
+///
+/// # Errors
+/// As [`serve`].
+pub fn serve_with(address: &str, routes: Routes, access: Access) -> Result<Server, ListenError> {
     let listener = bind(address)?;
     let failed = |source| ListenError::Listen { address: address.to_owned(), source };
     listener.set_nonblocking(true).map_err(failed)?;
     let listener = TcpListener::from_std(listener).map_err(failed)?;
     let local_address = listener.local_addr().map_err(failed)?;
-    let task = tokio::spawn(accept(listener, Arc::new(routes)));
+    let task = tokio::spawn(accept(listener, Arc::new((routes, access))));
     Ok(Server { local_address, task })
 }
 
@@ -205,16 +252,16 @@ fn bind(address: &str) -> Result<std::net::TcpListener, ListenError> {
     bound.map_err(|source| ListenError::Listen { address: address.to_owned(), source })
 }
 
-async fn accept(listener: TcpListener, routes: Arc<Routes>) {
+async fn accept(listener: TcpListener, site: Arc<(Routes, Access)>) {
     let slots = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     loop {
         // The semaphore is never closed.
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let routes = Arc::clone(&routes);
+                let site = Arc::clone(&site);
                 tokio::spawn(async move {
-                    converse(stream, routes).await;
+                    greet(stream, site).await;
                     drop(slot);
                 });
             }
@@ -227,10 +274,26 @@ async fn accept(listener: TcpListener, routes: Arc<Routes>) {
     }
 }
 
-async fn converse(stream: TcpStream, routes: Arc<Routes>) {
+async fn greet(stream: TcpStream, site: Arc<(Routes, Access)>) {
+    let Some(tls) = &site.1.tls else { return converse(stream, site).await };
+    match tokio::time::timeout(HEADER_TIMEOUT, tls.accept(stream)).await {
+        Ok(Ok(stream)) => converse(stream, site).await,
+        // Somebody who speaks no TLS, or does not trust the certificate.
+        Ok(Err(error)) => crate::v!(4, "No TLS connection"; "err" => error),
+        Err(_) => {}
+    }
+}
+
+async fn converse<S>(stream: S, site: Arc<(Routes, Access)>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let service = service_fn(move |request: Request<Incoming>| {
-        let routes = Arc::clone(&routes);
-        async move { Ok::<_, Infallible>(routes.answer(request.uri()).await) }
+        let site = Arc::clone(&site);
+        async move {
+            let (routes, access) = &*site;
+            Ok::<_, Infallible>(routes.answer(request.uri(), request.headers(), access).await)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

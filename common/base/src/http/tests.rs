@@ -55,6 +55,52 @@ async fn a_query_selects_metric_families_by_exact_name() {
 }
 
 #[tokio::test]
+async fn status_page_comes_with_a_policy_that_allows_nothing() {
+    let board = Board::default();
+    board.describe(|process| process.driver = "driver.example".to_owned());
+    let server = serve("127.0.0.1:0", Routes::new().status(board)).unwrap();
+    let page = get(&server, "/").await;
+    assert!(page.contains("content-type: text/html; charset=utf-8\r\n"), "{page}");
+    assert!(page.contains("content-security-policy: default-src 'none';"), "{page}");
+    assert!(
+        page.contains("cache-control: no-store\r\n") && page.contains("<td>driver.example</td>"),
+        "{page}"
+    );
+    let page = get(&server, "/?format=json&object=ns%2Fa").await;
+    assert!(page.contains("content-type: application/json\r\n"), "{page}");
+    assert!(page.contains("\"driver\":\"driver.example\""), "{page}");
+    let without = serve("127.0.0.1:0", Routes::new()).unwrap();
+    assert!(get(&without, "/").await.starts_with("HTTP/1.1 404 "));
+}
+
+#[tokio::test]
+async fn guard_is_asked_about_pages_and_not_about_health() {
+    let asked: Guard = Arc::new(|token, path| {
+        Box::pin(async move {
+            match token.as_str() {
+                "good" => Ok(()),
+                _ => Err(Refusal::Forbidden { user: format!("{token} {path}") }),
+            }
+        })
+    });
+    let routes =
+        Routes::new().metrics("/metrics", Metrics::new()).status(Board::default()).leader_health(|| Ok(()));
+    let access = Access { tls: None, guard: Some(asked) };
+    let server = serve_with("127.0.0.1:0", routes, access).unwrap();
+    let with = async |path: &str, token: &str| {
+        let header =
+            if token.is_empty() { String::new() } else { format!("Authorization: Bearer {token}\r\n") };
+        get(&server, &format!("{path} HTTP/1.1\r\n{header}X:")).await
+    };
+    for path in ["/metrics", "/"] {
+        assert!(with(path, "").await.starts_with("HTTP/1.1 401 "), "{path}");
+        assert!(with(path, "good").await.starts_with("HTTP/1.1 200 "), "{path}");
+        assert!(with(path, "bad").await.starts_with("HTTP/1.1 403 "), "{path}");
+    }
+    assert!(with(LEADER_HEALTH, "").await.starts_with("HTTP/1.1 200 "), "the kubelet has no token");
+}
+
+#[tokio::test]
 async fn a_healthy_leader_answers_ok() {
     let server = serve(":0", Routes::new().leader_health(|| Ok(()))).unwrap();
     let health = get(&server, LEADER_HEALTH).await;

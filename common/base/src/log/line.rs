@@ -31,6 +31,15 @@ pub struct Site {
     pub v: i32,
 }
 
+impl<'a> Shown<'a> {
+    /// The value itself.
+    pub(super) fn value(self) -> &'a dyn Display {
+        match self {
+            Self::Number(value) | Self::Text(value) => value,
+        }
+    }
+}
+
 /// A value on its way into a line.
 #[derive(Clone, Copy)]
 pub enum Shown<'a> {

@@ -56,6 +56,10 @@ pub fn enabled(v: i32, file: &str) -> bool {
 
 /// Writes one line. Used by the macros, which decide first whether it is wanted.
 pub fn write(severity: Severity, site: Site, text: &str, fields: &[(&str, Shown<'_>)]) {
+    if matches!(severity, Severity::Error | Severity::Warning) {
+        let error = fields.iter().find(|(key, _)| *key == "err").map(|(_, value)| value.value());
+        crate::noted::note(text, error, severity == Severity::Warning);
+    }
     let now = jiff::Timestamp::now();
     emit(&match format() {
         Format::Text => line::text(severity, site, now, text, fields),

@@ -14,7 +14,7 @@ mod process;
 mod queue;
 mod register;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 pub use prometheus::{
     DEFAULT_BUCKETS, Error as MetricError, HistogramVec, IntCounterVec, IntGaugeVec, Registry,
@@ -25,6 +25,9 @@ use call::CallDurations;
 use queue::Queues;
 pub use queue::{QueueMetrics, Waiting, Work};
 use register::{counter, gauge};
+
+use crate::leadership::Leadership;
+use crate::status::{Board, Lease};
 
 /// Why the fixed families below register: they are constants, tested once.
 const FIXED: &str = "fixed metric families are valid and distinct";
@@ -39,6 +42,7 @@ pub struct Metrics {
     malformed: IntCounterVec,
     scrapes: IntCounterVec,
     scrapes_in_flight: IntGauge,
+    board: Board,
 }
 
 impl Metrics {
@@ -46,7 +50,8 @@ impl Metrics {
     pub fn new() -> Arc<Self> {
         let registry = Registry::new();
         let calls = CallDurations::new(&registry).expect(FIXED);
-        let queues = Queues::new(&registry).expect(FIXED);
+        let board = Board::default();
+        let queues = Queues::new(&registry, board.clone()).expect(FIXED);
         let leader_status = gauge(
             &registry,
             "leader_election_master_status",
@@ -91,7 +96,13 @@ impl Metrics {
             malformed: malformed.expect(FIXED),
             scrapes,
             scrapes_in_flight: in_flight.expect(FIXED).with_label_values::<&str>(&[]),
+            board,
         })
+    }
+
+    /// What the status page is made of.
+    pub fn board(&self) -> &Board {
+        &self.board
     }
 
     /// The registry, for collectors of other kinds.
@@ -122,7 +133,8 @@ impl Metrics {
     pub fn leader(&self, name: &str) -> LeaderMetrics {
         let status = self.leader_status.with_label_values(&[name]);
         status.set(0);
-        LeaderMetrics { status, slow: self.leader_slow.with_label_values(&[name]) }
+        let slow = self.leader_slow.with_label_values(&[name]);
+        LeaderMetrics { status, slow, board: self.board.clone(), holder: Arc::default() }
     }
 
     /// Counts an object of this kind that could not be read and was skipped.
@@ -175,13 +187,31 @@ impl Metrics {
 }
 
 /// The state of one lease.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct LeaderMetrics {
     status: IntGauge,
     slow: IntCounter,
+    board: Board,
+    holder: Arc<Mutex<Option<String>>>,
 }
 
 impl LeaderMetrics {
+    /// Shows the lease on the status page: its namespace and name, and this process's name in it.
+    pub fn show(&self, name: String, identity: String, leadership: Leadership) {
+        let holder = self.holder.clone();
+        self.board.add_lease(move || Lease {
+            name: name.clone(),
+            identity: identity.clone(),
+            holder: holder.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            leads: leadership.holds(),
+        });
+    }
+
+    /// Who holds the lease, as far as was seen.
+    pub fn set_holder(&self, holder: Option<&str>) {
+        *self.holder.lock().unwrap_or_else(PoisonError::into_inner) = holder.map(str::to_owned);
+    }
+
     /// Whether this process leads now.
     pub fn set_leader(&self, leads: bool) {
         self.status.set(i64::from(leads));

@@ -13,14 +13,20 @@ use prometheus::{
 use tokio::time::Instant;
 
 use super::register::counter;
+use crate::status::{Board, Lane, Purpose, Wanted};
 
 /// The metrics of the work queues of one name, mostly one; clones share them.
 ///
 /// The queue tells what happens; unfinished work and ages are computed when the page is read.
 #[derive(Clone)]
-pub struct QueueMetrics(Arc<Queue>);
+pub struct QueueMetrics {
+    queue: Arc<Queue>,
+    purpose: Option<Purpose>,
+}
 
 struct Queue {
+    name: String,
+    board: Board,
     adds: IntCounter,
     retries: IntCounter,
     panics: IntCounter,
@@ -50,39 +56,57 @@ struct State {
 }
 
 impl QueueMetrics {
+    /// The same queue. The status page shows it as this operation, on objects of this kind.
+    #[must_use]
+    pub fn doing(self, operation: &'static str, kind: &'static str) -> Self {
+        Self { purpose: Some(Purpose { operation, kind }), ..self }
+    }
+
+    /// Whether the status page is served: failures are kept for it.
+    pub fn is_shown(&self) -> bool {
+        self.queue.board.is_served()
+    }
+
+    /// `ask` tells what one lane of a queue holds; it is called whenever the status page is requested.
+    pub fn show(&self, ask: impl Fn(&Wanted<'_>) -> Lane + Send + Sync + 'static) {
+        if let Some(purpose) = self.purpose {
+            self.queue.board.add_lane(purpose, &self.queue.name, ask);
+        }
+    }
+
     /// So many items were added: by an event, or because their pause is over (once per key, however often it is added
     /// while it waits).
     pub fn count_adds(&self, items: u64) {
-        self.0.adds.inc_by(items);
+        self.queue.adds.inc_by(items);
     }
 
     /// An item is to be tried again after a pause.
     pub fn count_retry(&self) {
-        self.0.retries.inc();
+        self.queue.retries.inc();
     }
 
     /// The work on an item panicked.
     pub fn count_panic(&self) {
-        self.0.panics.inc();
+        self.queue.panics.inc();
     }
 
     /// `ask` tells what waits in one queue; it is called whenever the page is requested. Queues that share a name are summed
     /// up, as client-go does.
     pub fn ask_what_waits(&self, ask: impl Fn() -> Waiting + Send + Sync + 'static) {
-        self.0.state().ask.push(Arc::new(ask));
+        self.queue.state().ask.push(Arc::new(ask));
     }
 
     /// A worker took an item that had waited this long; the work lasts until the result is
     /// dropped.
     #[must_use = "the work ends when this is dropped"]
     pub fn begin_work(&self, waited: Duration) -> Work {
-        self.0.waits.observe(waited.as_secs_f64());
+        self.queue.waits.observe(waited.as_secs_f64());
         let begun = Instant::now();
-        let mut state = self.0.state();
+        let mut state = self.queue.state();
         let id = state.next;
         state.next += 1;
         state.running.insert(id, begun);
-        Work { queue: Arc::clone(&self.0), id, begun }
+        Work { queue: Arc::clone(&self.queue), id, begun }
     }
 }
 
@@ -115,10 +139,11 @@ pub(super) struct Queues {
     waits: HistogramVec,
     works: HistogramVec,
     ages: Ages,
+    board: Board,
 }
 
 impl Queues {
-    pub(super) fn new(registry: &Registry) -> Result<Self, Error> {
+    pub(super) fn new(registry: &Registry, board: Board) -> Result<Self, Error> {
         let labels = &["name"];
         let buckets = exponential_buckets(10e-9, 10.0, 10)?;
         let histogram =
@@ -140,6 +165,7 @@ impl Queues {
             waits: histogram("workqueue_queue_duration_seconds", "How long items waited for a worker.")?,
             works: histogram("workqueue_work_duration_seconds", "How long items were worked on.")?,
             ages: Ages::new()?,
+            board,
         };
         registry.register(Box::new(queues.waits.clone()))?;
         registry.register(Box::new(queues.works.clone()))?;
@@ -152,6 +178,8 @@ impl Queues {
         let labels = &[name];
         let queue = queues.entry(name.to_owned()).or_insert_with(|| {
             Arc::new(Queue {
+                name: name.to_owned(),
+                board: self.board.clone(),
                 adds: self.adds.with_label_values(labels),
                 retries: self.retries.with_label_values(labels),
                 panics: self.panics.with_label_values(labels),
@@ -160,7 +188,7 @@ impl Queues {
                 state: Mutex::default(),
             })
         });
-        QueueMetrics(Arc::clone(queue))
+        QueueMetrics { queue: Arc::clone(queue), purpose: None }
     }
 }
 

@@ -10,6 +10,9 @@ use super::backoff::Backoff;
 use super::lane::Lane;
 use super::memory::{FEW, shrink};
 use super::place::{Limits, Place};
+use crate::noted::Failure;
+
+mod view;
 
 /// What became of a key that was worked on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +58,22 @@ enum State {
 struct Item {
     place: Place,
     state: State,
+    past: Past,
+}
+
+/// What is remembered of a key until it is done.
+#[derive(Debug)]
+struct Past {
+    /// When it came, in seconds since the queue was made.
+    came: u32,
+    /// Its last failure, if somebody wants to see it.
+    failure: Option<Box<(Failure, Instant)>>,
+}
+
+impl Past {
+    fn take(&mut self) -> Self {
+        Self { came: self.came, failure: self.failure.take() }
+    }
 }
 
 /// The queue's state. Each operation on a key takes O(log n) or better, however many groups there are. One
@@ -72,6 +91,8 @@ pub struct Core<K> {
     woken: Vec<u64>,
     next_lane: usize,
     next_number: u64,
+    /// When the queue was made: at the first key.
+    made: Option<Instant>,
 }
 
 impl<K: Clone + Eq + Hash> Core<K> {
@@ -88,6 +109,7 @@ impl<K: Clone + Eq + Hash> Core<K> {
             woken: vec![0; limits.lanes.max(1)],
             next_lane: 0,
             next_number: 0,
+            made: None,
         }
     }
 
@@ -96,32 +118,45 @@ impl<K: Clone + Eq + Hash> Core<K> {
     /// While the key is worked on, it becomes ready again as soon as that ends. A key that waits in another
     /// place moves to the end of this one, and its wait begins anew: so the first key of a group is its oldest.
     pub fn add(&mut self, key: K, place: Place, now: Instant) -> bool {
-        match self.items.get_mut(&key) {
-            Some(Item { state: State::Running { again, .. }, place: old }) => {
-                *old = place;
+        // Keys whose pause ended before come first, though nobody has looked since.
+        self.wake(now);
+        let fresh = self.came_now(now);
+        let Some(item) = self.items.get_mut(&key) else {
+            self.make_ready(key, place, fresh, now);
+            return true;
+        };
+        let past = if item.place.lane == place.lane { item.past.take() } else { fresh };
+        match &mut item.state {
+            State::Running { again, .. } => {
+                (item.place, item.past) = (place, past);
                 !std::mem::replace(again, true)
             }
-            Some(Item { state: State::Ready { .. }, place: old }) => {
-                if *old != place {
-                    let old = old.clone();
-                    if let Some(lane) = self.lanes.get_mut(old.lane) {
-                        lane.withdraw(&key, &old.group);
-                    }
-                    self.make_ready(key, place, now);
-                }
+            State::Ready { .. } if item.place == place => {
+                item.past = past;
                 false
             }
-            Some(Item { state: State::Delayed { number }, .. }) => {
+            State::Ready { .. } => {
+                let old = item.place.clone();
+                if let Some(lane) = self.lanes.get_mut(old.lane) {
+                    lane.withdraw(&key, &old.group);
+                }
+                self.make_ready(key, place, past, now);
+                false
+            }
+            State::Delayed { number } => {
                 let number = *number;
                 self.delayed_keys.remove(&number);
-                self.make_ready(key, place, now);
-                true
-            }
-            None => {
-                self.make_ready(key, place, now);
+                self.make_ready(key, place, past, now);
                 true
             }
         }
+    }
+
+    /// The past of a key that comes now.
+    fn came_now(&mut self, now: Instant) -> Past {
+        let made = *self.made.get_or_insert(now);
+        let seconds = now.saturating_duration_since(made).as_secs();
+        Past { came: u32::try_from(seconds).unwrap_or(u32::MAX), failure: None }
     }
 
     /// Takes the next key that may be worked on. Lanes are served in turn, groups of a lane in turn, keys of
@@ -142,10 +177,27 @@ impl<K: Clone + Eq + Hash> Core<K> {
 
     /// Ends the work on `key`. Returns the delay after which it comes back, if it does.
     pub fn finish(&mut self, key: &K, outcome: Outcome, now: Instant) -> Option<Duration> {
-        let Some(Item { place, state: State::Running { lane, group, again } }) = self.items.remove(key)
+        self.finish_noting(key, outcome, None, now)
+    }
+
+    /// As [`Core::finish`], and remembers what went wrong until the key is done, or something else goes wrong.
+    pub fn finish_noting(
+        &mut self,
+        key: &K,
+        outcome: Outcome,
+        failure: Option<Failure>,
+        now: Instant,
+    ) -> Option<Duration> {
+        let Some(Item { place, state: State::Running { lane, group, again }, mut past }) =
+            self.items.remove(key)
         else {
             return None;
         };
+        match (outcome, failure) {
+            (Outcome::Done, _) => past = self.came_now(now),
+            (_, Some(failure)) => past.failure = Some(Box::new((failure, now))),
+            (_, None) => {}
+        }
         if let Some(lane) = self.lanes.get_mut(lane) {
             lane.release(&group);
         }
@@ -159,11 +211,11 @@ impl<K: Clone + Eq + Hash> Core<K> {
             Outcome::After(delay) => Some(delay),
         };
         if again {
-            self.make_ready(key.clone(), place, now);
+            self.make_ready(key.clone(), place, past, now);
             return Some(Duration::ZERO);
         }
         if let Some(delay) = delay {
-            self.delay(key.clone(), place, now + delay);
+            self.delay(key.clone(), place, past, now + delay);
         }
         self.give_back();
         delay
@@ -241,21 +293,21 @@ impl<K: Clone + Eq + Hash> Core<K> {
         }
     }
 
-    fn make_ready(&mut self, key: K, place: Place, now: Instant) {
+    fn make_ready(&mut self, key: K, place: Place, past: Past, now: Instant) {
         let lane = place.lane.min(self.lanes.len() - 1);
         if let Some(queue) = self.lanes.get_mut(lane) {
             queue.push(place.group.clone(), key.clone());
         }
         let place = Place { lane, group: place.group };
-        self.items.insert(key, Item { place, state: State::Ready { since: now } });
+        self.items.insert(key, Item { place, state: State::Ready { since: now }, past });
     }
 
-    fn delay(&mut self, key: K, place: Place, due: Instant) {
+    fn delay(&mut self, key: K, place: Place, past: Past, due: Instant) {
         let number = self.next_number;
         self.next_number += 1;
         self.delayed.push(Reverse((due, number)));
         self.delayed_keys.insert(number, key.clone());
-        self.items.insert(key, Item { place, state: State::Delayed { number } });
+        self.items.insert(key, Item { place, state: State::Delayed { number }, past });
     }
 
     /// How many keys of a lane have become ready because their pause ended, since this was asked last.
@@ -277,7 +329,7 @@ impl<K: Clone + Eq + Hash> Core<K> {
                     *woken += 1;
                 }
                 // It has been ready since its pause ended, whoever notices.
-                self.make_ready(key, item.place, due);
+                self.make_ready(key, item.place, item.past, due);
             }
         }
     }

@@ -49,6 +49,11 @@ impl<K: Eq> Lane<K> {
         self.running
     }
 
+    /// Whether a group has ready keys and uses all the workers of its share.
+    pub(super) fn is_full(&self, name: &Option<Arc<str>>) -> bool {
+        self.full.contains(name)
+    }
+
     /// Each group that has ready keys: its name, its first key, how many they are.
     pub(super) fn heads(&self) -> impl Iterator<Item = (Option<&Arc<str>>, &K, usize)> {
         let groups = self.groups.iter();

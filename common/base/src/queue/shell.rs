@@ -17,6 +17,8 @@ use super::backoff::Backoff;
 use super::core::{Core, Outcome, Ticket};
 use super::place::{Limits, Place};
 use crate::metrics::{QueueMetrics, Waiting, Work};
+use crate::noted::{self, Failure};
+use crate::status::{self, Wanted};
 
 /// Work on one key.
 pub trait Job<K>: Send + Sync + 'static {
@@ -50,8 +52,13 @@ impl<K: Clone + Eq + Hash + Display + Send + Sync + 'static> WorkQueue<K> {
         for (lane, metrics) in inner.metrics.iter().enumerate() {
             // Weak: the metrics outlive the queue, and the queue holds them.
             let inner = Arc::downgrade(&inner);
+            let shown = inner.clone();
             metrics.ask_what_waits(move || {
                 inner.upgrade().map_or_else(Waiting::default, |inner| inner.waiting(lane))
+            });
+            metrics.show(move |wanted| match shown.upgrade() {
+                Some(inner) => inner.view(lane, wanted),
+                None => status::Lane::default(),
             });
         }
         Self { inner }
@@ -91,7 +98,11 @@ impl<K: Clone + Eq + Hash + Display + Send + Sync + 'static> WorkQueue<K> {
             while !stopped && running.len() < workers {
                 let Some(begun) = self.next() else { break };
                 let (job, key) = (job.clone(), begun.ticket.key.clone());
-                let task = tasks.spawn(async move { job.run(key).await });
+                let keeps_failures = self.inner.keeps_failures();
+                let task = tasks.spawn(async move {
+                    let work = job.run(key);
+                    if keeps_failures { noted::scope(work).await } else { (work.await, None) }
+                });
                 running.insert(task.id(), begun);
             }
             if stopped && running.is_empty() {
@@ -118,18 +129,19 @@ impl<K: Clone + Eq + Hash + Display + Send + Sync + 'static> WorkQueue<K> {
         Some(Begun { ticket, _work: work })
     }
 
-    fn ended(&self, ended: Result<(Id, Outcome), JoinError>, running: &mut HashMap<Id, Begun<K>>) {
-        let (id, outcome) = match &ended {
-            Ok((id, outcome)) => (*id, *outcome),
-            Err(error) => (error.id(), Outcome::Retry),
+    fn ended(&self, ended: Result<(Id, Ended), JoinError>, running: &mut HashMap<Id, Begun<K>>) {
+        let (id, (outcome, mut failure), panic) = match ended {
+            Ok((id, ended)) => (id, ended, None),
+            Err(error) => (error.id(), (Outcome::Retry, None), Some(error)),
         };
         let Some(begun) = running.remove(&id) else { return };
         let key = begun.ticket.key;
-        if let Err(error) = ended {
-            crate::error!(error, "The worker panicked; will retry"; "key" => key);
+        if let Some(error) = panic {
+            failure = self.inner.keeps_failures().then(|| Failure::new(PANICKED, &error.to_string(), false));
+            crate::error!(error, PANICKED; "key" => key);
             self.inner.tell(begun.ticket.lane, QueueMetrics::count_panic);
         }
-        let again = self.core().finish(&key, outcome, now());
+        let again = self.core().finish_noting(&key, outcome, failure, now());
         if let Some(delay) = again {
             crate::v!(4, "Will be tried again"; "key" => key, "after" => format!("{delay:?}"));
         }
@@ -143,7 +155,29 @@ impl<K: Clone + Eq + Hash + Display + Send + Sync + 'static> WorkQueue<K> {
     }
 }
 
+/// How a pass ended, and what it noted.
+type Ended = (Outcome, Option<Failure>);
+
+const PANICKED: &str = "The worker panicked; will retry";
+
+impl<K: Clone + Eq + Hash + Display> Inner<K> {
+    /// What waits in a lane now, for the status page.
+    fn view(&self, lane: usize, wanted: &Wanted<'_>) -> status::Lane {
+        let view = {
+            let mut core = self.core();
+            core.wake(now());
+            core.view(lane, wanted, now())
+        };
+        self.count_woken();
+        view
+    }
+}
+
 impl<K: Clone + Eq + Hash> Inner<K> {
+    fn keeps_failures(&self) -> bool {
+        self.metrics.first().is_some_and(QueueMetrics::is_shown)
+    }
+
     /// What waits in a lane now, for the metrics page.
     fn waiting(&self, lane: usize) -> Waiting {
         let waiting = {

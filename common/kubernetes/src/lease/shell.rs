@@ -232,7 +232,10 @@ impl Run {
                 self.elector.observe(lease, Instant::now().into_std());
                 self.tell_leader();
             }
-            Ok(Ok(None)) => self.elector.observe_absent(),
+            Ok(Ok(None)) => {
+                self.elector.observe_absent();
+                self.tell_leader();
+            }
             Ok(Err(error)) => {
                 base::error!(api::text(&error), "Error retrieving lease lock"; "lock" => self.lock);
             }
@@ -265,9 +268,10 @@ impl Run {
         }
     }
 
-    /// Logs the holder last seen, once for each holder.
+    /// Tells the holder last seen: the metrics always, the log once for each holder.
     fn tell_leader(&mut self) {
         let holder = self.elector.holder();
+        self.candidate.metrics.set_holder(holder);
         if holder.is_some() && holder != self.told_leader.as_deref() {
             self.told_leader = holder.map(str::to_owned);
             base::v!(3, "New leader detected"; "leader" => holder.unwrap_or_default());

@@ -1,13 +1,15 @@
 //! PersistentVolumeClaims.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 
 use super::claim_status::{ClaimStatus, WireStatus};
 use super::wire::wire;
-use super::{Keep, Meta, Object, Scope};
+use super::word::word;
+use super::{Keep, Key, Meta, Object, Scope};
 
 /// The annotation that names who must provision a claim.
 pub const PROVISIONER: &str = "volume.kubernetes.io/storage-provisioner";
@@ -29,14 +31,15 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// A claim.
 #[derive(Debug, Clone)]
 pub struct Claim {
-    /// Identity. If somebody here provisions, with all annotations: secret templates may name any.
+    /// Identity. With all annotations if somebody here provisions and the claim waits for a volume, or is cloned: secret templates
+    /// may name any.
     pub meta: Meta,
-    /// `spec.accessModes`, in order. Empty if nobody here provisions, as are class, mode and sources.
+    /// `spec.accessModes`, in order. Empty where not all annotations are kept, as are class, mode and sources.
     pub access_modes: Box<[Box<str>]>,
     /// `spec.storageClassName`, or the beta annotation, which wins. Empty when neither is set.
     pub class: Box<str>,
     /// `spec.volumeName`; empty while the claim waits for a volume.
-    pub volume: Box<str>,
+    pub volume: Arc<str>,
     /// `spec.volumeMode`; `None` when the claim does not say.
     pub volume_mode: Option<Box<str>>,
     /// `spec.resources.requests.storage` as written.
@@ -74,6 +77,11 @@ impl Claim {
     pub fn provisioner(&self) -> Option<&str> {
         let annotations = &self.meta.annotations;
         annotations.get(PROVISIONER).or_else(|| annotations.get(PROVISIONER_BETA))
+    }
+
+    /// Whether the claim says that our driver, which replaces an in-tree plugin, must resize its volume.
+    pub fn names_resizer(&self, scope: &Scope) -> bool {
+        scope.in_tree.is_some() && self.meta.annotations.get(STORAGE_RESIZER) == Some(&*scope.driver)
     }
 
     /// Whether the claim waits for a volume and names this driver, or the plugin that it replaces.
@@ -136,8 +144,10 @@ impl Object for Claim {
         if !(if waits { provisions } else { resizes || cloned }) {
             return None;
         }
+        // What a volume is made from: of a claim that has its volume, resizing reads none of it.
+        let whole = provisions && (waits || cloned);
         let mut spec = wire.spec;
-        if !provisions {
+        if !whole {
             spec = Spec {
                 volume_name: spec.volume_name,
                 volume_attributes_class_name: spec.volume_attributes_class_name,
@@ -145,7 +155,7 @@ impl Object for Claim {
                 ..Spec::default()
             };
         }
-        let keep = |key: &str| match provisions {
+        let keep = |key: &str| match whole {
             true => key != LAST_APPLIED,
             false => matches!(key, STORAGE_RESIZER | NODE_EXPANSION_NOT_REQUIRED),
         };
@@ -154,12 +164,13 @@ impl Object for Claim {
             .annotations
             .as_ref()
             .and_then(|annotations| annotations.get(CLASS_BETA).cloned())
-            .filter(|_| provisions);
+            .filter(|_| whole);
         let claim = Self {
             meta: Meta::new(wire.metadata, keep),
             access_modes: spec.access_modes.into(),
             class: beta_class.map(Into::into).or(spec.storage_class_name).unwrap_or_default(),
-            volume: spec.volume_name,
+            // The cached volume of this name has the same text.
+            volume: word(&spec.volume_name),
             volume_mode: spec.volume_mode,
             request: spec.resources.requests.remove("storage").unwrap_or_default(),
             has_selector: spec.selector.is_some(),
@@ -169,6 +180,13 @@ impl Object for Claim {
             status: (resizes && !waits).then(|| Box::new(ClaimStatus::from(wire.status))),
         };
         (!waits || cloned || claim.waits_for(scope)).then_some(claim)
+    }
+
+    /// A claim that has a volume is kept for resizing, and only if the volume is ours.
+    fn needs(&self, scope: &Scope) -> Option<Key> {
+        let cloned = scope.keep.has(Keep::PROVISION) && self.meta.has_finalizer(CLONING_PROTECTION);
+        let kept = self.volume.is_empty() || cloned || self.names_resizer(scope);
+        (!kept).then(|| Key::cluster(&self.volume))
     }
 
     fn meta(&self) -> &Meta {
@@ -199,6 +217,26 @@ mod tests {
             let scope = Scope { driver: "d".into(), keep, ..Scope::default() };
             let kept = Claim::slim(serde_json::from_value(object).unwrap(), &scope);
             assert_eq!(kept.is_some(), expected, "{finalizer} {keep:?}");
+        }
+    }
+
+    #[test]
+    fn bound_claim_needs_its_volume_unless_it_is_cloned_or_names_us() {
+        let (both, resize) = (Keep::PROVISION.and(Keep::RESIZE), Keep::RESIZE);
+        let named = json!({"annotations": {STORAGE_RESIZER: "d"}});
+        let cloned = json!({"finalizers": [CLONING_PROTECTION]});
+        for (keep, metadata, volume, in_tree, needed) in [
+            (both, json!({}), "pv", None, Some("pv")),
+            (resize, named.clone(), "pv", None, Some("pv")),
+            (resize, named, "pv", Some("kubernetes.io/d"), None),
+            (both, cloned.clone(), "pv", None, None),
+            (resize, cloned, "pv", None, Some("pv")),
+            (both, json!({"annotations": {PROVISIONER: "d"}}), "", None, None),
+        ] {
+            let scope = Scope { driver: "d".into(), keep, in_tree: in_tree.map(Into::into) };
+            let object = json!({"metadata": metadata, "spec": {"volumeName": volume}});
+            let claim = Claim::slim(serde_json::from_value(object).unwrap(), &scope).expect("kept");
+            assert_eq!(claim.needs(&scope).as_ref().map(Key::name), needed, "{keep:?} {claim:?}");
         }
     }
 

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference,
 use serde::{Deserialize, Deserializer};
 
 use super::uid::Uid;
-use super::word::{Words, word, words};
+use super::word::{Pair, Words, same, word, words};
 
 /// Namespace and name; the namespace is empty for cluster-wide kinds. Clones share the text. The API server admits no
 /// slash in either.
@@ -60,7 +60,7 @@ impl fmt::Debug for Key {
 /// A small map, sorted by key, without the slack of a tree. Keys and short values are kept once for all maps: what one
 /// volume or claim says, most of its driver's say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Pairs(Box<[(Arc<str>, Arc<str>)]>);
+pub struct Pairs(Arc<[Pair]>);
 
 /// Longest value, in bytes, that is looked for among those of other objects.
 const SHORT: usize = 64;
@@ -69,7 +69,18 @@ impl Pairs {
     /// The pairs of `map` whose key `keep` accepts.
     pub fn filtered(map: Option<BTreeMap<String, String>>, keep: impl Fn(&str) -> bool) -> Self {
         let map = map.unwrap_or_default();
-        Self(map.iter().filter(|(key, _)| keep(key)).map(|(key, value)| pair(key, value)).collect())
+        Self::of(map.iter().filter(|(key, _)| keep(key)).map(|(key, value)| pair(key, value)))
+    }
+
+    /// An empty map needs no memory of its own.
+    fn of(mut pairs: impl Iterator<Item = Pair>) -> Self {
+        let Some(first) = pairs.next() else { return Self::default() };
+        Self(std::iter::once(first).chain(pairs).collect())
+    }
+
+    /// The same map, kept once for all objects that have it.
+    pub(super) fn common(self) -> Self {
+        Self(same(&self.0))
     }
 
     /// How many there are.
@@ -97,11 +108,11 @@ impl Pairs {
 impl<'de> Deserialize<'de> for Pairs {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let map = BTreeMap::<Box<str>, Box<str>>::deserialize(deserializer)?;
-        Ok(Self(map.iter().map(|(key, value)| pair(key, value)).collect()))
+        Ok(Self::of(map.iter().map(|(key, value)| pair(key, value))))
     }
 }
 
-fn pair(key: &str, value: &str) -> (Arc<str>, Arc<str>) {
+fn pair(key: &str, value: &str) -> Pair {
     (word(key), if value.len() <= SHORT { word(value) } else { value.into() })
 }
 

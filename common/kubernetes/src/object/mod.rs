@@ -114,6 +114,13 @@ pub trait Object: Send + Sync + Sized + 'static {
     /// not concern every sidecar: each asks the object itself.
     fn slim(wire: Self::Wire, scope: &Scope) -> Option<Self>;
 
+    /// The object of another kind without which no sidecar of this process has a use for this one; `None` if it is kept in any case.
+    /// See [`Store::pass_over_without`](super::store::Store::pass_over_without).
+    fn needs(&self, scope: &Scope) -> Option<Key> {
+        let _ = scope;
+        None
+    }
+
     /// Identity and version.
     fn meta(&self) -> &Meta;
 }

@@ -151,7 +151,8 @@ fn read_boxed_place<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option
 #[serde(default)]
 pub struct ClaimRef {
     /// The claim's namespace.
-    pub namespace: Box<str>,
+    #[serde(deserialize_with = "super::word::read")]
+    pub namespace: Arc<str>,
     /// The claim's name.
     pub name: Box<str>,
     /// The claim's uid; empty in a volume that waits for a claim of that name.
@@ -258,8 +259,9 @@ impl Volume {
             _ => false,
         };
         let mut meta = Meta::new(metadata, keep);
-        if scope.keep.has(Keep::ATTACH) {
-            // Its attachments name it.
+        meta.annotations = meta.annotations.common();
+        if scope.keep.has(Keep::ATTACH) || resizes {
+            // Its attachments and its claim name it.
             meta.key = Key::common(meta.name());
         }
         Self {
@@ -294,6 +296,9 @@ impl VolumeSpec {
         if let Some(csi) = csi.as_mut().filter(|_| !publishes) {
             csi.volume_attributes = None;
             csi.publish_secret = None;
+        }
+        if let Some(csi) = &mut csi {
+            csi.volume_attributes = csi.volume_attributes.take().map(Pairs::common);
         }
         if let Some(csi) = csi.as_mut().filter(|_| !resizes) {
             csi.expand_secret = None;

@@ -1,5 +1,5 @@
 //! Keeps one copy of texts that thousands of objects share: annotation keys, finalizers, names of drivers and
-//! nodes, and lists of access modes, mount options and finalizers.
+//! nodes, lists of access modes, mount options and finalizers, and the annotations and attributes of volumes.
 
 use std::collections::HashSet;
 use std::hash::Hash;
@@ -10,8 +10,12 @@ use serde::{Deserialize, Deserializer};
 /// A list that many objects have in common.
 pub type Words = Arc<[Arc<str>]>;
 
+/// A key and its value.
+pub(super) type Pair = (Arc<str>, Arc<str>);
+
 static TEXTS: LazyLock<Mutex<Pool<str>>> = LazyLock::new(Mutex::default);
 static LISTS: LazyLock<Mutex<Pool<[Arc<str>]>>> = LazyLock::new(Mutex::default);
+static MAPS: LazyLock<Mutex<Pool<[Pair]>>> = LazyLock::new(Mutex::default);
 /// How many texts are kept before the unused ones are removed.
 const FEW: usize = 256;
 /// Longest text, in bytes, that is shared; longer ones are hardly ever equal.
@@ -61,6 +65,11 @@ pub(super) fn word(text: &str) -> Arc<str> {
 pub(super) fn words<'a>(texts: impl Iterator<Item = &'a str>) -> Words {
     let list: Vec<Arc<str>> = texts.map(word).collect();
     LISTS.lock().unwrap_or_else(PoisonError::into_inner).shared(&list)
+}
+
+/// As [`word`], for a list of pairs.
+pub(super) fn same(pairs: &[Pair]) -> Arc<[Pair]> {
+    MAPS.lock().unwrap_or_else(PoisonError::into_inner).shared(pairs)
 }
 
 /// Reads one [`word`].

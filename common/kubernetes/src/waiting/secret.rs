@@ -2,20 +2,20 @@
 //!
 //! Upstream's roles allow no watch on Secrets, so a missing one is polled: one request at a time, round-robin, and only
 //! while somebody waits. Slow answers lengthen the pause, so that polling does not use up `--kube-api-qps`. A poll reads
-//! metadata only. We ask as long as somebody waits. If the API server refuses the request, we ask again.
+//! metadata only. A poll that is refused is repeated.
 //!
-//! In csi-attacher, an attach or detach that finds no Secret begins the wait: `attacher/src/attachment/error.rs` says for which
+//! In csi-attacher, an attach or detach that finds no Secret begins the wait (a withdrawal does not): `attacher/src/attachment/error.rs` says for which
 //! errors, and `reconcile.rs` beside it calls [`Waiting::wait`]. When a poll finds the Secret:
 //! 1. [`Waiting::came`] takes everybody who waits for it, and calls the closure `wake` with the key of each.
 //! 2. In csi-attacher that closure is `waker` of `attacher/src/attachment/attachments.rs`. It adds the key to the queue.
 //! 3. An added key is ready at once: the queue ends the back-off that the key was in.
 //!
 //! A waiter's own back-off goes on meanwhile. When it ends, the waiter tries again and reads the Secret itself. In csi-attacher it
-//! does not read it if two things hold: a poll during the wait found none, and another object still waits for it. So a thousand objects that lack
+//! skips that read if a poll has just missed the Secret and another attachment still waits for it. So a thousand objects that lack
 //! the same Secret cost little more than one.
 //!
 //! `Differs:` the Go sidecars find a late Secret only when the back-off ends, up to `--retry-interval-max` later. Our
-//! csi-resizer does the same; csi-attacher and csi-provisioner poll.
+//! csi-resizer waits for the end of the back-off too; csi-attacher and csi-provisioner poll.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

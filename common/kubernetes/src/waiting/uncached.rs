@@ -2,18 +2,18 @@
 //!
 //! A waiter lists the objects that it read, with their versions. It is woken once, when one of them appears or gets a newer
 //! version. How we learn of that depends on the kind:
-//! - snapshots, claims and grants are watched, metadata only, in a namespace in which somebody waits for one, and no longer. There
+//! - snapshots, claims and grants are watched, metadata only, only in namespaces where somebody waits, and only as long. There
 //!   are at most sixteen such watches: all requests of a process share one HTTP/2 connection, on which kube-apiserver allows a
 //!   hundred streams. What has no watch is polled;
 //! - Secrets, snapshots' contents, volumes and attributes classes are polled, as `secret.rs` describes: upstream's roles allow
 //!   no watch on Secrets, and a watch on the others would be of the whole cluster.
 //!
 //! In csi-provisioner, `with_secrets` of `provisioner/src/claim/create.rs` finds that a Secret is missing, and
-//! `wait_for` of `provisioner/src/claim/source.rs` begins the wait. When a poll or a watch finds the object, the closure in
+//! `wait_for` of `provisioner/src/claim/source.rs` begins the wait. (DeleteVolume waits for no Secret: it is called without.) When a poll or a watch finds the object, the closure in
 //! `Claims::new` (`provisioner/src/claim/reconcile.rs`) adds the claim to the queue, which ends its back-off.
 //!
-//! While nobody waits, this costs neither requests nor memory. Without the permission to watch, waiters are left to their
-//! back-off; one warning says so. A poll that is refused is repeated, and logged at level 2 (`uncached/poll.rs`). The first change
+//! While nobody waits, this costs neither requests nor memory. If a watch is forbidden, its waiters wait for the end of
+//! their back-off, and one warning says so; polled kinds, such as Secrets, are not affected. A poll that is refused is repeated, and logged at level 2 (`uncached/poll.rs`). The first change
 //! wakes a waiter at once; later wake-ups come with growing pauses, up to 60 s ([`floor`](super::floor)).
 
 use std::collections::{BTreeMap, HashMap, hash_map::Entry};

@@ -256,15 +256,16 @@ fn attributes(from: impl AsFd, to: impl AsFd) -> io::Result<()> {
     may_be_denied(rustix::fs::fchown(&to, uid, gid))?;
     extended(&from, &to)?;
     rustix::fs::fchmod(&to, Mode::from_raw_mode(stat.st_mode))?;
-    let time = |seconds, nanoseconds: u64| Timespec {
-        tv_sec: seconds,
-        tv_nsec: i64::try_from(nanoseconds).unwrap_or(0),
-    };
     let times = Timestamps {
         last_access: time(stat.st_atime, stat.st_atime_nsec),
         last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
     };
     Ok(rustix::fs::futimens(&to, &times)?)
+}
+
+/// A time of a file. Machines differ in the type that the kernel has for the nanoseconds.
+fn time(seconds: i64, nanoseconds: impl TryInto<i64>) -> Timespec {
+    Timespec { tv_sec: seconds, tv_nsec: nanoseconds.try_into().unwrap_or(0) }
 }
 
 fn extended(from: impl AsFd, to: impl AsFd) -> io::Result<()> {

@@ -207,7 +207,7 @@ impl Backend for Hostpath {
         }
         // A file that cannot be looked at may be behind any of the devices.
         let detached = self.devices(in_use).and_then(|in_use| {
-            loopdev::detach_strays(&self.tag, &self.devices_that_are_there(recorded), &in_use)
+            loopdev::detach_strays(&self.path, &self.tag, &self.devices_that_are_there(recorded), &in_use)
         });
         if let Err(error) = detached {
             base::error!(error, "Cannot let go of loop devices that nothing uses");

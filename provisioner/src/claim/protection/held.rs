@@ -22,7 +22,7 @@ impl Snapshots {
     /// No snapshot is followed yet. Queues those that may have to be let go of: those that bear our finalizer, and the sources
     /// of claims that are gone or have their volume.
     pub(crate) fn new(config: &Config, seat: &Seat, claims: &Store<Claim>) -> Self {
-        let metrics = vec![seat.metrics.queue("snapshot-protection")];
+        let metrics = vec![seat.metrics.queue("snapshot-protection").doing("release", "VolumeSnapshot")];
         let max = config.snapshot_sweep.unwrap_or(config.backoff.max);
         let backoff = Backoff { base: config.backoff.base.min(max), max };
         let queue = WorkQueue::new(backoff, Limits::plain(), metrics);

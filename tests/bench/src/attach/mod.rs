@@ -19,7 +19,7 @@ use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::runtime::watcher::{self, Event, watcher};
 use serde_json::json;
 
-use crate::stand::{DRIVER, Programs, Stand, quiet, until_logged};
+use crate::stand::{Beside, DRIVER, Programs, Stand, quiet, until_logged};
 use crate::usage::{Memory, cpu, memory};
 use figures::{Figures, Phase, compare};
 
@@ -122,7 +122,7 @@ pub(crate) async fn measure(programs: &Programs, size: Size, go: bool) -> Result
 async fn run(programs: &Programs, size: Size, attacher: Attacher) -> Result<Figures> {
     let Size { attachments: count, nodes, burst } = size;
     let rbac = include_str!("../../../../manifests/rbac/attacher.yaml");
-    let mut stand = Stand::up(programs, false, "csi-attacher", rbac, &["--enable-attach"]).await?;
+    let mut stand = Stand::up(programs, Beside::Nothing, "csi-attacher", rbac, &["--enable-attach"]).await?;
     println!("csi-attacher of {}:", attacher.name());
     let tell = |what: &str, process: &Process| -> Result<Memory> {
         let memory = memory(process.id())?;

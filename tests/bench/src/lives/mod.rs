@@ -4,20 +4,25 @@
 mod figures;
 mod phases;
 mod plot;
+mod relay;
+mod replicas;
 mod sampler;
 mod sets;
 mod table;
+mod waves;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::stand::{Programs, ROLES, Stand, rights_for_go};
+use crate::stand::{Beside, Programs, ROLES, Stand, rights_for_go};
 pub(crate) use figures::Size;
 use figures::{PHASES, Run, Usage};
+pub(crate) use replicas::measure as measure_replicas;
 use sampler::Sampler;
 pub(crate) use sets::Set;
+pub(crate) use waves::{Waves, measure as measure_waves};
 
 /// Where the figures go beside the terminal.
 #[derive(Debug, Default)]
@@ -59,7 +64,8 @@ pub(crate) async fn measure(programs: &Programs, sets: &[Set], size: Size, outpu
 async fn life(programs: &Programs, set: &Set, size: Size) -> Result<Run> {
     let driver = ["--enable-attach", "--disable-node-expansion"];
     let mut stand =
-        Stand::up(programs, true, "csi-sidecars", &rights_for_go(&ROLES.join("\n---\n")), &driver).await?;
+        Stand::up(programs, Beside::Binder, "csi-sidecars", &rights_for_go(&ROLES.join("\n---\n")), &driver)
+            .await?;
     phases::prepare(&stand, size.nodes).await?;
     let sidecars = set.start(&stand, None).await?;
     let idle = sidecars.usage()?;

@@ -1,5 +1,6 @@
 //! The phases: what is asked for, and when it is done.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -25,13 +26,19 @@ const AT_ONCE: usize = 16;
 
 /// A class, and the nodes, all called as the driver's own node.
 pub(super) async fn prepare(stand: &Stand, nodes: usize) -> Result<()> {
+    class(stand).await?;
+    stand.nodes(nodes).await
+}
+
+/// The class of all claims.
+pub(super) async fn class(stand: &Stand) -> Result<()> {
     let class = json!({
         "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "fast"},
         "provisioner": DRIVER, "reclaimPolicy": "Delete", "volumeBindingMode": "Immediate",
         "allowVolumeExpansion": true,
     });
     stand.control_plane.apply_object(class, "").await?;
-    stand.nodes(nodes).await
+    Ok(())
 }
 
 /// Runs one phase for all volumes.
@@ -44,7 +51,10 @@ pub(super) async fn run(
     let times = Times::default();
     let cpu = sidecars.usage()?.cpu;
     let begun = Instant::now();
-    let follower = follow(phase, stand, times.clone());
+    let follower = follow(phase, stand, {
+        let times = times.clone();
+        move |name| times.done(name)
+    });
     let asked = ask(phase, stand, &times, size).await;
     let done = match asked {
         Ok(()) => times.until_done(size.volumes, PATIENCE).await,
@@ -68,97 +78,118 @@ fn attachment_name(number: usize) -> String {
     format!("csi-{number:064}")
 }
 
+/// The number in the name of a claim or an attachment.
+pub(super) fn number(name: &str) -> Option<usize> {
+    name.strip_prefix("claim-").or_else(|| name.strip_prefix("csi-"))?.parse().ok()
+}
+
 /// Asks for what the phase is about, for every volume.
 async fn ask(phase: Phase, stand: &Stand, times: &Times, size: Size) -> Result<()> {
-    let claims: Api<PersistentVolumeClaim> = Api::namespaced(stand.client.clone(), &stand.namespace);
-    let attachments: Api<VolumeAttachment> = Api::all(stand.client.clone());
-    let volumes = match phase {
-        Phase::Attach => volume_names(&claims, size.volumes).await?,
-        _ => vec![String::new(); size.volumes],
-    };
-    let one = |(number, volume): (usize, String)| {
-        let (claims, attachments, times) = (&claims, &attachments, times.clone());
-        async move {
-            let (post, patch, delete) =
-                (PostParams::default(), PatchParams::default(), DeleteParams::default());
-            let (claim, attachment) = (claim_name(number), attachment_name(number));
-            let is_attachment = matches!(phase, Phase::Attach | Phase::Detach);
-            times.asked(if is_attachment { attachment.clone() } else { claim.clone() });
-            match phase {
-                Phase::Provision => {
-                    let object = json!({
-                        "metadata": {"name": claim},
-                        "spec": {
-                            "accessModes": ["ReadWriteOnce"], "storageClassName": "fast",
-                            "resources": {"requests": {"storage": "1Mi"}},
-                        },
-                    });
-                    claims.create(&post, &serde_json::from_value(object)?).await?;
-                }
-                Phase::Attach => {
-                    let object = json!({
-                        "metadata": {"name": attachment},
-                        "spec": {
-                            "attacher": DRIVER, "nodeName": format!("node-{}", number % size.nodes),
-                            "source": {"persistentVolumeName": volume},
-                        },
-                    });
-                    attachments.create(&post, &serde_json::from_value(object)?).await?;
-                }
-                Phase::Expand => {
-                    let larger = json!({"spec": {"resources": {"requests": {"storage": "2Mi"}}}});
-                    claims.patch(&claim, &patch, &Patch::Merge(larger)).await?;
-                }
-                Phase::Detach => drop(attachments.delete(&attachment, &delete).await?),
-                Phase::Delete => drop(claims.delete(&claim, &delete).await?),
-            }
-            anyhow::Ok(())
-        }
-    };
-    let all = futures::stream::iter(volumes.into_iter().enumerate()).map(one);
+    let mut asker = Asker::new(stand, size.nodes);
+    if phase == Phase::Attach {
+        asker.look_up().await?;
+    }
+    let all = futures::stream::iter(0..size.volumes).map(|number| asker.ask(phase, number, times));
     all.buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;
     Ok(())
 }
 
-/// The volume of each claim, by the claim's number.
-async fn volume_names(claims: &Api<PersistentVolumeClaim>, count: usize) -> Result<Vec<String>> {
-    let mut names = vec![String::new(); count];
-    for claim in claims.list(&ListParams::default().match_any()).await? {
-        let number =
-            claim.metadata.name.as_deref().and_then(|name| name.strip_prefix("claim-")?.parse().ok());
-        let name = number.and_then(|number: usize| names.get_mut(number));
-        if let (Some(name), Some(volume)) = (name, claim.spec.and_then(|spec| spec.volume_name)) {
-            *name = volume;
-        }
-    }
-    Ok(names)
+/// Asks for steps of single volumes.
+#[derive(Clone)]
+pub(super) struct Asker {
+    claims: Api<PersistentVolumeClaim>,
+    attachments: Api<VolumeAttachment>,
+    nodes: usize,
+    /// Names of volumes, by their numbers, as far as they are known.
+    volumes: HashMap<usize, String>,
 }
 
-/// Notes which are done.
-fn follow(phase: Phase, stand: &Stand, times: Times) -> JoinHandle<()> {
+impl Asker {
+    pub(super) fn new(stand: &Stand, nodes: usize) -> Self {
+        let claims = Api::namespaced(stand.client.clone(), &stand.namespace);
+        Self { claims, attachments: Api::all(stand.client.clone()), nodes, volumes: HashMap::new() }
+    }
+
+    /// Looks up the names of all volumes at once.
+    async fn look_up(&mut self) -> Result<()> {
+        let claims = self.claims.list(&ListParams::default().match_any()).await?;
+        self.volumes = claims
+            .into_iter()
+            .filter_map(|claim| Some((number(claim.metadata.name.as_deref()?)?, claim.spec?.volume_name?)))
+            .collect();
+        Ok(())
+    }
+
+    /// Asks for this step of the volume of this number.
+    pub(super) async fn ask(&self, phase: Phase, number: usize, times: &Times) -> Result<()> {
+        let (post, patch, delete) = (PostParams::default(), PatchParams::default(), DeleteParams::default());
+        let (claim, attachment) = (claim_name(number), attachment_name(number));
+        let volume = match phase {
+            Phase::Attach => match self.volumes.get(&number) {
+                Some(known) => Some(known.clone()),
+                None => self.claims.get(&claim).await?.spec.and_then(|spec| spec.volume_name),
+            },
+            _ => None,
+        };
+        let is_attachment = matches!(phase, Phase::Attach | Phase::Detach);
+        times.asked(if is_attachment { attachment.clone() } else { claim.clone() });
+        match phase {
+            Phase::Provision => {
+                let object = json!({
+                    "metadata": {"name": claim},
+                    "spec": {
+                        "accessModes": ["ReadWriteOnce"], "storageClassName": "fast",
+                        "resources": {"requests": {"storage": "1Mi"}},
+                    },
+                });
+                self.claims.create(&post, &serde_json::from_value(object)?).await?;
+            }
+            Phase::Attach => {
+                let object = json!({
+                    "metadata": {"name": attachment},
+                    "spec": {
+                        "attacher": DRIVER, "nodeName": format!("node-{}", number % self.nodes),
+                        "source": {"persistentVolumeName": volume},
+                    },
+                });
+                self.attachments.create(&post, &serde_json::from_value(object)?).await?;
+            }
+            Phase::Expand => {
+                let larger = json!({"spec": {"resources": {"requests": {"storage": "2Mi"}}}});
+                self.claims.patch(&claim, &patch, &Patch::Merge(larger)).await?;
+            }
+            Phase::Detach => drop(self.attachments.delete(&attachment, &delete).await?),
+            Phase::Delete => drop(self.claims.delete(&claim, &delete).await?),
+        }
+        Ok(())
+    }
+}
+
+/// Tells the name of each claim or attachment that is done, perhaps more than once.
+pub(super) fn follow(phase: Phase, stand: &Stand, tell: impl Fn(String) + Send + 'static) -> JoinHandle<()> {
     let client = stand.client.clone();
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), &stand.namespace);
     let name = |claim: PersistentVolumeClaim| claim.metadata.name;
     match phase {
-        Phase::Provision => spawn(claims, times, false, move |claim| {
+        Phase::Provision => spawn(claims, tell, false, move |claim| {
             let is_bound =
                 claim.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Bound"));
             is_bound.then(|| name(claim)).flatten()
         }),
-        Phase::Expand => spawn(claims, times, false, move |claim| {
+        Phase::Expand => spawn(claims, tell, false, move |claim| {
             let capacity = claim.status.as_ref().and_then(|status| status.capacity.as_ref()?.get("storage"));
             let is_larger = capacity.is_some_and(|size| size.0 == "2Mi");
             is_larger.then(|| name(claim)).flatten()
         }),
         Phase::Delete => {
             let of = |volume: PersistentVolume| volume.spec?.claim_ref?.name;
-            spawn(Api::all(client), times, true, of)
+            spawn(Api::all(client), tell, true, of)
         }
-        Phase::Attach => spawn(Api::all(client), times, false, |attachment: VolumeAttachment| {
+        Phase::Attach => spawn(Api::all(client), tell, false, |attachment: VolumeAttachment| {
             attachment.status?.attached.then_some(attachment.metadata.name).flatten()
         }),
         Phase::Detach => {
-            spawn(Api::all(client), times, true, |attachment: VolumeAttachment| attachment.metadata.name)
+            spawn(Api::all(client), tell, true, |attachment: VolumeAttachment| attachment.metadata.name)
         }
     }
 }
@@ -167,7 +198,7 @@ fn follow(phase: Phase, stand: &Stand, times: Times) -> JoinHandle<()> {
 /// all others.
 fn spawn<K>(
     api: Api<K>,
-    times: Times,
+    tell: impl Fn(String) + Send + 'static,
     deleted: bool,
     done: impl Fn(K) -> Option<String> + Send + 'static,
 ) -> JoinHandle<()>
@@ -183,7 +214,7 @@ where
                 _ => continue,
             };
             if let Some(name) = done(object) {
-                times.done(name);
+                tell(name);
             }
         }
     })

@@ -69,6 +69,14 @@ pub(super) const TRANSLATION: Module = Module {
     program: Some(include_str!("../../go/translation/main.go")),
 };
 
+pub(super) const HELM: Module = Module {
+    name: "helm",
+    main: "helm.sh/helm/v3",
+    go_mod: include_str!("../../go/helm/go.mod"),
+    go_sum: include_str!("../../go/helm/go.sum"),
+    program: None,
+};
+
 /// Changes with the linker flags of `build.rs`, so that binaries built with other flags are not taken for ours.
 const FLAGS_VERSION: &str = "1";
 
@@ -173,6 +181,8 @@ pub enum Binary {
     CsiResizer,
     /// A program of ours that answers with upstream's translation of in-tree volumes.
     CsiTranslation,
+    /// helm, which renders our chart.
+    Helm,
 }
 
 /// What makes a binary know its version: without it `/version` is wrong and clients misbehave.
@@ -200,7 +210,7 @@ pub(super) struct Recipe {
     says: &'static str,
 }
 
-/// A Go sidecar. What it says before the version is its argv[0], which is its name whatever file it is.
+/// A Go sidecar, or our program in its manner. What it says before the version is its argv[0], which is its name whatever file it is.
 fn sidecar(name: &'static str, module: Module, package: &'static str, says: &'static str) -> Recipe {
     Recipe { name, module, package, stamp: Stamp::Variable("main.version"), asked: &["--version"], says }
 }
@@ -217,7 +227,7 @@ impl Binary {
         [Binary::Etcd, Binary::ApiServer, Binary::ControllerManager, Binary::Scheduler, Binary::Kubectl];
 
     /// All that the tests of the workspace run.
-    pub const TESTS: [Binary; 10] = [
+    pub const TESTS: [Binary; 11] = [
         Binary::Etcd,
         Binary::ApiServer,
         Binary::ControllerManager,
@@ -228,10 +238,11 @@ impl Binary {
         Binary::CsiAttacher,
         Binary::CsiResizer,
         Binary::CsiTranslation,
+        Binary::Helm,
     ];
 
     /// All that there are.
-    pub const ALL: [Binary; 11] = [
+    pub const ALL: [Binary; 12] = [
         Binary::Etcd,
         Binary::ApiServer,
         Binary::ControllerManager,
@@ -243,6 +254,7 @@ impl Binary {
         Binary::CsiAttacher,
         Binary::CsiResizer,
         Binary::CsiTranslation,
+        Binary::Helm,
     ];
 
     /// The file name.
@@ -297,13 +309,14 @@ impl Binary {
                 "github.com/kubernetes-csi/external-resizer/v2/cmd/csi-resizer",
                 "csi-resizer ",
             ),
-            Binary::CsiTranslation => Recipe {
-                name: "csi-translation",
-                module: TRANSLATION,
-                package: ".",
-                stamp: Stamp::Variable("main.version"),
-                asked: &["--version"],
-                says: "csi-translation-lib ",
+            Binary::CsiTranslation => sidecar("csi-translation", TRANSLATION, ".", "csi-translation-lib "),
+            Binary::Helm => Recipe {
+                name: "helm",
+                module: HELM,
+                package: "helm.sh/helm/v3/cmd/helm",
+                stamp: Stamp::Variable("helm.sh/helm/v3/internal/version.version"),
+                asked: &["version", "--template={{.Version}}\n"],
+                says: "",
             },
         }
     }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use super::{BUILDING, BuildError, cargo};
+use crate::image::Platform;
 
 /// The platform of static executables on this machine.
 pub fn target() -> String {
@@ -22,6 +23,25 @@ pub fn have_target() -> Result<(), BuildError> {
     let target = target();
     have_libraries(&target).map_err(failed)?;
     have_c_compiler(&target).map_err(failed)
+}
+
+/// Makes sure that executables of another platform than this machine's can be built and run.
+///
+/// # Errors
+/// As [`have_target`].
+pub fn have_other(platform: &Platform) -> Result<(), BuildError> {
+    let failed = |why: String| BuildError(format!("executables of {}", platform.name()), why);
+    have_libraries(platform.target).map_err(failed)?;
+    let emulator = ["qemu-user-static"];
+    let programs = [(platform.compiler, &platform.packages[..]), (platform.emulator, &emulator[..])];
+    for (program, packages) in programs.into_iter().filter(|(program, _)| !answers(program)) {
+        let remedy = format!(
+            "{program} is missing: install it (Debian and Ubuntu: apt-get install {})",
+            packages.join(" ")
+        );
+        have_packages(packages, &remedy).map_err(failed)?;
+    }
+    Ok(())
 }
 
 /// Whether they can be built as the machine is, without installing anything.
@@ -71,21 +91,27 @@ fn have_c_compiler(target: &str) -> Result<(), String> {
         "musl-gcc is missing, which compiles ring's C code: install it (Debian and Ubuntu: apt-get install musl-tools; \
          Fedora: dnf install musl-gcc), or name another C compiler for musl in {chosen}"
     );
+    have_packages(&["musl-tools"], &remedy)
+}
+
+/// Installs Debian's packages, where that needs no asking.
+fn have_packages(packages: &[&str], remedy: &str) -> Result<(), String> {
     if !rustix::process::geteuid().is_root() || !answers("apt-get") {
-        return Err(remedy);
+        return Err(remedy.to_owned());
     }
-    println!("installing musl-tools");
+    let names = packages.join(" ");
+    println!("installing {names}");
     let succeeds = |arguments: &[&str]| {
         let mut apt = Command::new("apt-get");
         apt.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null());
         apt.status().is_ok_and(|status| status.success())
     };
-    let install = ["install", "--yes", "--no-install-recommends", "musl-tools"];
+    let install = [&["install", "--yes", "--no-install-recommends"], packages].concat();
     // A machine that has never updated its lists knows no package.
     if succeeds(&install) || (succeeds(&["update", "--quiet"]) && succeeds(&install)) {
         return Ok(());
     }
-    Err(format!("apt-get cannot install musl-tools (above). {remedy}"))
+    Err(format!("apt-get cannot install {names} (above). {remedy}"))
 }
 
 /// Whether there is a program `name` that runs.

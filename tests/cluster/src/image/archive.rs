@@ -8,12 +8,16 @@ use serde_json::{Value, json};
 
 use super::error::ImageError;
 use super::layer::Layer;
+use super::platform::Platform;
 
-/// An image: a name and what it runs.
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+/// An image: its names and what it runs.
 #[derive(Debug, Clone)]
 pub struct Image {
-    /// Its whole name, with registry and tag.
-    pub name: String,
+    /// Its whole names, with registry and tag.
+    pub names: Vec<String>,
     /// What it runs; a pod's `args` come after it.
     pub entrypoint: Vec<String>,
     /// The user that it runs as unless the pod says otherwise, by number.
@@ -24,6 +28,14 @@ pub struct Image {
 #[derive(Debug, Default)]
 pub struct Archive {
     blobs: BTreeMap<String, Vec<u8>>,
+    images: Vec<Packed>,
+}
+
+/// An image in an archive.
+#[derive(Debug)]
+struct Packed {
+    names: Vec<String>,
+    /// The descriptor of its manifest for each platform.
     manifests: Vec<Value>,
 }
 
@@ -35,10 +47,7 @@ impl Archive {
 
     /// The names of the images, in the order in which they were added.
     pub fn names(&self) -> Vec<String> {
-        let name = |manifest: &Value| {
-            manifest.pointer("/annotations/io.containerd.image.name")?.as_str().map(str::to_owned)
-        };
-        self.manifests.iter().filter_map(name).collect()
+        self.images.iter().flat_map(|image| image.names.clone()).collect()
     }
 
     /// Keeps `content`; gives the descriptor that names it.
@@ -51,51 +60,42 @@ impl Archive {
         descriptor
     }
 
-    /// Adds the images, all over the same layer.
+    /// Adds the images of one platform, all over the same layer. An image that is there already for another platform is then one
+    /// for both.
     ///
     /// # Errors
     /// See [`Layer::tar`].
-    pub fn add(&mut self, layer: &Layer, images: &[Image]) -> Result<(), ImageError> {
+    pub fn add(&mut self, platform: &Platform, layer: &Layer, images: &[Image]) -> Result<(), ImageError> {
         let layer = self.blob(layer.tar()?, "application/vnd.oci.image.layer.v1.tar");
-        let architecture = match std::env::consts::ARCH {
-            "x86_64" => "amd64",
-            "aarch64" => "arm64",
-            other => other,
-        };
+        let mut what = json!({ "architecture": platform.architecture, "os": "linux" });
+        if let Some(variant) = platform.variant {
+            set(&mut what, "variant", json!(variant));
+        }
         for image in images {
-            let configuration = json!({
-                "architecture": architecture,
-                "os": "linux",
-                "created": "1970-01-01T00:00:00Z",
-                "config": {
-                    "Entrypoint": image.entrypoint,
-                    "User": image.user,
-                    "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
-                },
-                "rootfs": { "type": "layers", "diff_ids": [layer.get("digest")] },
-                "history": [{ "created": "1970-01-01T00:00:00Z" }],
+            let mut configuration = what.clone();
+            set(&mut configuration, "created", json!("1970-01-01T00:00:00Z"));
+            let config = json!({
+                "Entrypoint": image.entrypoint,
+                "User": image.user,
+                "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
             });
+            set(&mut configuration, "config", config);
+            set(&mut configuration, "rootfs", json!({ "type": "layers", "diff_ids": [layer.get("digest")] }));
+            set(&mut configuration, "history", json!([{ "created": "1970-01-01T00:00:00Z" }]));
             let configuration =
                 self.blob(configuration.to_string().into_bytes(), "application/vnd.oci.image.config.v1+json");
-            let media_type = "application/vnd.oci.image.manifest.v1+json";
             let manifest = json!({
                 "schemaVersion": 2,
-                "mediaType": media_type,
+                "mediaType": MANIFEST,
                 "config": configuration,
                 "layers": [layer],
             });
-            let mut manifest = self.blob(manifest.to_string().into_bytes(), media_type);
-            if let Some(manifest) = manifest.as_object_mut() {
-                manifest
-                    .insert("platform".to_owned(), json!({ "architecture": architecture, "os": "linux" }));
-                let tag = image.name.rsplit(':').next().unwrap_or_default();
-                let names = json!({
-                    "io.containerd.image.name": image.name,
-                    "org.opencontainers.image.ref.name": tag,
-                });
-                manifest.insert("annotations".to_owned(), names);
+            let mut manifest = self.blob(manifest.to_string().into_bytes(), MANIFEST);
+            set(&mut manifest, "platform", what.clone());
+            match self.images.iter_mut().find(|packed| packed.names == image.names) {
+                Some(packed) => packed.manifests.push(manifest),
+                None => self.images.push(Packed { names: image.names.clone(), manifests: vec![manifest] }),
             }
-            self.manifests.push(manifest);
         }
         Ok(())
     }
@@ -104,12 +104,28 @@ impl Archive {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn write(&self, file: &Path) -> Result<(), ImageError> {
-        let index = json!({
-            "schemaVersion": 2,
-            "mediaType": "application/vnd.oci.image.index.v1+json",
-            "manifests": self.manifests,
-        });
+    pub fn write(mut self, file: &Path) -> Result<(), ImageError> {
+        let mut named = Vec::new();
+        for image in std::mem::take(&mut self.images) {
+            let descriptor = match <[Value; 1]>::try_from(image.manifests) {
+                Ok([one]) => one,
+                Err(several) => {
+                    let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": several });
+                    self.blob(index.to_string().into_bytes(), INDEX)
+                }
+            };
+            for name in image.names {
+                let tag = name.rsplit(':').next().unwrap_or_default();
+                let names = json!({
+                    "io.containerd.image.name": name,
+                    "org.opencontainers.image.ref.name": tag,
+                });
+                let mut descriptor = descriptor.clone();
+                set(&mut descriptor, "annotations", names);
+                named.push(descriptor);
+            }
+        }
+        let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": named });
         let mut whole = Layer::new()
             .text("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#)
             .text("index.json", &index.to_string())
@@ -122,54 +138,111 @@ impl Archive {
     }
 }
 
+fn set(object: &mut Value, key: &str, value: Value) {
+    if let Some(object) = object.as_object_mut() {
+        object.insert(key.to_owned(), value);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    use crate::image::PLATFORMS;
+
     fn image(name: &str) -> Image {
         Image {
-            name: format!("example.com/{name}:v1"),
+            names: vec![format!("example.com/{name}:v1")],
             entrypoint: vec![format!("/{name}")],
             user: "0".to_owned(),
         }
     }
 
-    fn entries(bytes: &[u8]) -> BTreeMap<String, Vec<u8>> {
-        let mut archive = tar::Archive::new(bytes);
+    /// What is in the archive that holds these layers for these platforms, each with two images.
+    fn written(layers: &[(Platform, Layer)], images: &[Image]) -> (Vec<u8>, BTreeMap<String, Vec<u8>>) {
+        let mut archive = Archive::new();
+        for (platform, layer) in layers {
+            archive.add(platform, layer, images).expect("added");
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("images.tar");
+        archive.write(&file).expect("written");
+        let bytes = std::fs::read(&file).expect("read");
+        let mut archive = tar::Archive::new(bytes.as_slice());
         let read = |entry: std::io::Result<tar::Entry<'_, &[u8]>>| {
             let mut entry = entry.expect("an entry");
             let mut content = Vec::new();
             std::io::Read::read_to_end(&mut entry, &mut content).expect("read");
             (entry.path().expect("a path").display().to_string(), content)
         };
-        archive.entries().expect("entries").map(read).collect()
+        let entries = archive.entries().expect("entries").map(read).collect();
+        (bytes, entries)
+    }
+
+    fn blobs(entries: &BTreeMap<String, Vec<u8>>) -> usize {
+        entries.keys().filter(|path| path.starts_with("blobs/sha256/") && !path.ends_with('/')).count()
+    }
+
+    fn json_of(entries: &BTreeMap<String, Vec<u8>>, path: &str) -> Value {
+        serde_json::from_slice(&entries[path]).expect("JSON")
+    }
+
+    fn blob(entries: &BTreeMap<String, Vec<u8>>, descriptor: &Value) -> Value {
+        let digest = descriptor["digest"].as_str().expect("a digest").replace(':', "/");
+        json_of(entries, &format!("blobs/{digest}"))
     }
 
     #[test]
     fn images_share_their_layer_and_each_blob_has_its_digest() {
-        let mut archive = Archive::new();
-        archive.add(&Layer::new().text("a", "1"), &[image("one"), image("two")]).expect("added");
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("images.tar");
-        archive.write(&file).expect("written");
-        let first = std::fs::read(&file).expect("read");
-        let entries = entries(&first);
-        let blobs: Vec<_> = entries
-            .iter()
-            .filter(|(path, _)| path.starts_with("blobs/sha256/") && !path.ends_with('/'))
-            .collect();
-        assert_eq!(blobs.len(), 1 + 2 + 2, "one layer, two configurations, two manifests");
-        for (path, content) in blobs {
+        let [here, ..] = PLATFORMS;
+        let layers = [(here, Layer::new().text("a", "1"))];
+        let (first, entries) = written(&layers, &[image("one"), image("two")]);
+        assert_eq!(blobs(&entries), 1 + 2 + 2, "one layer, two configurations, two manifests");
+        let of_blobs =
+            entries.iter().filter(|(path, _)| path.starts_with("blobs/sha256/") && !path.ends_with('/'));
+        for (path, content) in of_blobs {
             let hex: String =
                 digest(&SHA256, content).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
             assert_eq!(*path, format!("blobs/sha256/{hex}"));
         }
-        let index: Value = serde_json::from_slice(&entries["index.json"]).expect("JSON");
+        let index = json_of(&entries, "index.json");
         assert_eq!(
             index.pointer("/manifests/1/annotations/io.containerd.image.name"),
             Some(&json!("example.com/two:v1"))
         );
-        archive.write(&file).expect("written again");
-        assert_eq!(std::fs::read(&file).expect("read"), first);
+        assert_eq!(
+            written(&layers, &[image("one"), image("two")]).0,
+            first,
+            "the same images, the same bytes"
+        );
+    }
+
+    #[test]
+    fn image_of_several_platforms_is_an_index_of_them() {
+        let layers = PLATFORMS.map(|platform| (platform, Layer::new().text("a", platform.target)));
+        let two =
+            Image { names: vec!["example.com/two:v1".into(), "example.com/two:v4".into()], ..image("two") };
+        let (_, entries) = written(&layers, &[image("one"), two]);
+        let index = json_of(&entries, "index.json");
+        let named: Vec<_> = index["manifests"].as_array().expect("images").iter().collect();
+        assert_eq!(named.len(), 3);
+        assert_eq!(named[1]["digest"], named[2]["digest"], "one image of two names");
+        assert_eq!(named[2]["annotations"]["io.containerd.image.name"], "example.com/two:v4");
+        let of_image = blob(&entries, named[0]);
+        assert_eq!(of_image["mediaType"], INDEX);
+        let of_arm = &of_image["manifests"][2];
+        assert_eq!(of_arm["platform"], json!({"architecture": "arm", "os": "linux", "variant": "v7"}));
+        let configuration = blob(&entries, &blob(&entries, of_arm)["config"]);
+        assert_eq!(
+            (&configuration["architecture"], &configuration["variant"]),
+            (&json!("arm"), &json!("v7"))
+        );
+        let digests: std::collections::BTreeSet<_> = of_image["manifests"]
+            .as_array()
+            .expect("manifests")
+            .iter()
+            .map(|one| one["digest"].to_string())
+            .collect();
+        assert_eq!(digests.len(), 5);
     }
 }

@@ -16,6 +16,14 @@ pub enum ImageError {
     /// The layer's tar file cannot be written.
     #[error("cannot write a layer: {0}")]
     Layer(std::io::Error),
+    /// There are no images for this platform.
+    #[error("there are no images for {name}: choose from {known}")]
+    NoPlatform {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
     /// An executable that tells what goes into the image does not.
     #[error("{program} does not say what it has: {why}")]
     Silent {

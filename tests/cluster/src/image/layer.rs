@@ -65,6 +65,14 @@ impl Layer {
         self
     }
 
+    /// Writes the layer's tar file: a container tool unpacks it with `ADD`.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&self, file: &Path) -> Result<(), ImageError> {
+        std::fs::write(file, self.tar()?).map_err(ImageError::file(file))
+    }
+
     /// The layer's tar file: sorted by path, nothing in it tells when or where it was made.
     ///
     /// # Errors

@@ -30,6 +30,9 @@ pub enum NodeError {
         /// The end of its output.
         log: String,
     },
+    /// Namespaces, network, containerd or kubelet do not start: that may be the machine's fault. All else is ours.
+    #[error("the node does not start: {0}")]
+    DoesNotBoot(Box<NodeError>),
     /// The node is not ready in time.
     #[error("{late}; the kubelet's last lines:\n{log}")]
     Late {

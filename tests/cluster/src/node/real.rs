@@ -64,8 +64,11 @@ impl RealNode {
         };
         Space::prepare(&node.own_folder(), &node._claim)?;
         node.write_configuration()?;
-        node.connect()?;
-        node.boot().await?;
+        let booted = match node.connect() {
+            Ok(()) => node.boot().await,
+            Err(error) => Err(error),
+        };
+        booted.map_err(|error| NodeError::DoesNotBoot(Box::new(error)))?;
         for archive in archives {
             node.import(archive)?;
         }

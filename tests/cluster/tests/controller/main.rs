@@ -1,6 +1,7 @@
 //! `mooring controller` on a real control plane: several sidecars in one process, and the change from separate ones to it.
 
 mod one_sender;
+mod status;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -68,11 +69,11 @@ async fn volumes(claims: &Api<PersistentVolumeClaim>) -> Vec<String> {
     all.items.into_iter().filter_map(bound).collect()
 }
 
-async fn attach(stand: &Stand, volume: &str) -> Api<VolumeAttachment> {
+async fn attach(stand: &Stand, volume: &str, node: &str) -> Api<VolumeAttachment> {
     let attachments: Api<VolumeAttachment> = Api::all(stand.client.clone());
     let object = json!({
         "metadata": {"name": format!("to-{volume}")},
-        "spec": {"attacher": NAME, "nodeName": "node-1", "source": {"persistentVolumeName": volume}},
+        "spec": {"attacher": NAME, "nodeName": node, "source": {"persistentVolumeName": volume}},
     });
     let object = serde_json::from_value(object).expect("an attachment");
     attachments.create(&PostParams::default(), &object).await.expect("created");
@@ -103,7 +104,7 @@ async fn one_process_gives_each_volume_its_whole_life() {
     let claims = stand.claims(COUNT, "csi").await;
     wait_for("the claims to be bound", async || volumes(&claims).await.len() == COUNT).await;
     for volume in volumes(&claims).await {
-        attach(&stand, &volume).await;
+        attach(&stand, &volume, "node-1").await;
     }
     let attachments: Api<VolumeAttachment> = Api::all(stand.client.clone());
     wait_for("the volumes to be attached", async || attached(&attachments).await == COUNT).await;
@@ -157,7 +158,7 @@ async fn go_attacher_hands_its_lease_to_the_combined_process() {
     let mut combined = stand.replica("controller", "combined", &flags);
     let claims = stand.claim("first", "csi", "1Mi").await;
     wait_for("the claim to be bound", async || volumes(&claims).await.len() == 1).await;
-    let attachments = attach(&stand, &volumes(&claims).await.concat()).await;
+    let attachments = attach(&stand, &volumes(&claims).await.concat(), "node-1").await;
     wait_for("the volume to be attached", async || attached(&attachments).await == 1).await;
     assert_eq!(holder(&stand, PROVISIONER).await, "combined");
     assert_eq!(holder(&stand, ATTACHER).await, "go", "only the leader attaches");

@@ -7,7 +7,7 @@ use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard
 use cluster::binaries::{Binary, Progress, ensure};
 use cluster::built::statically;
 use cluster::image;
-use cluster::node::{self, RealNode};
+use cluster::node::{self, NodeError, RealNode};
 use cluster::skip::{Lack, left_out};
 use cluster::{ControlPlane, Options};
 
@@ -72,17 +72,21 @@ impl Site {
             let control_plane = ControlPlane::start(options).await.expect("a control plane");
             let archives = ["ours.tar", "tests.tar"].map(|name| control_plane.folder().join(name));
             let [ours, tests] = &archives;
-            image::ours(&mooring, &driver).expect("our images").write(ours).expect("written");
+            image::ours(&[image::Build::here(&mooring, &driver).expect("a platform")])
+                .expect("our images")
+                .write(ours)
+                .expect("written");
             image::for_tests("/bin/busybox".as_ref())
                 .expect("images of tests")
                 .write(tests)
                 .expect("written");
             match RealNode::start(&control_plane, &archives).await {
                 Ok(node) => Some((control_plane, node)),
-                Err(error) => {
+                Err(error @ NodeError::DoesNotBoot(_)) => {
                     println!("no real node: {error}");
                     None
                 }
+                Err(error) => panic!("{error}"),
             }
         });
         let (control_plane, node) = started?;

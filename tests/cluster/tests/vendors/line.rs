@@ -5,6 +5,7 @@
 //! ```text
 //! driver  NAME  PLUGIN CAPABILITIES  CONTROLLER CAPABILITIES  NODE CAPABILITIES
 //! right   ACCOUNT  cluster|namespace  GROUP/RESOURCE  VERBS  [the only VARIANT]
+//! image   SIDECAR  IMAGE  -|VARIANTS, by commas
 //! start   SIDECAR  VARIANT/PLACE  DRIVER  ACCOUNT  ENVIRONMENT  ARGUMENTS
 //! ```
 //!
@@ -86,6 +87,8 @@ struct Right {
 pub(crate) struct Vendor {
     pub(crate) name: &'static str,
     pub(crate) lines: Vec<Line>,
+    /// The sidecar, its image, and the variants that have it; none means all.
+    pub(crate) images: Vec<(String, String, Vec<String>)>,
     drivers: BTreeMap<String, Abilities>,
     rights: Vec<Right>,
 }
@@ -97,7 +100,13 @@ impl Vendor {
     }
 
     fn read(name: &'static str, table: &str) -> Vendor {
-        let mut vendor = Vendor { name, lines: Vec::new(), drivers: BTreeMap::new(), rights: Vec::new() };
+        let mut vendor = Vendor {
+            name,
+            lines: Vec::new(),
+            images: Vec::new(),
+            drivers: BTreeMap::new(),
+            rights: Vec::new(),
+        };
         for row in table.lines().filter(|row| !row.starts_with('#')) {
             match row.split('\t').collect::<Vec<_>>()[..] {
                 ["driver", name, plugin, controller, node] => {
@@ -116,6 +125,11 @@ impl Vendor {
                     verbs: words(verbs),
                     variant: variant.first().map(|variant| (*variant).to_owned()),
                 }),
+                ["image", sidecar, image, variants] => {
+                    let variants =
+                        variants.split(',').filter(|name| *name != "-").map(str::to_owned).collect();
+                    vendor.images.push((sidecar.to_owned(), image.to_owned(), variants));
+                }
                 ["start", sidecar, place, driver, account, environment, arguments] => {
                     let (variant, place) = place.split_once('/').expect("a variant and a place");
                     vendor.lines.push(Line {

@@ -12,3 +12,4 @@ mod line;
 mod live;
 mod node;
 mod pod;
+mod switch;

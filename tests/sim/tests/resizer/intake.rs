@@ -7,7 +7,8 @@ use sim::World;
 use tokio::time::sleep;
 
 use crate::harness::{
-    EXPANDED, FINISHED, MARKED, RESIZER, asking, bound, calls, claim, request, with, world_with, writes,
+    DRIVER, EXPANDED, FINISHED, MARKED, RESIZER, asking, bound, calls, claim, request, with, world_with,
+    writes,
 };
 
 const ALL: [&str; 3] = [MARKED, "volume 2Gi", FINISHED];
@@ -59,6 +60,30 @@ async fn late_volume_is_noticed_at_once() {
         .meanwhile(move |world| drop(world.api.put(volume.clone())))
         .ends_with(&[EXPANDED], &ALL)
         .await;
+}
+
+/// The cache passes over claims of volumes that it does not have. Only the claim of a volume that comes later is read.
+#[tokio::test(start_paused = true)]
+async fn only_the_claim_of_a_late_volume_is_read() {
+    let world = world_with(&["pv"]);
+    let [wanted, ours] = asking("2Gi");
+    for number in 0..20 {
+        let [claim, volume] = bound(&format!("theirs{number}"), &format!("theirs-{number}"));
+        world.api.put(claim);
+        world.api.put(with(volume, json!({"spec": {"csi": {"driver": "other"}}})));
+    }
+    world.api.put(wanted);
+    let _running = RESIZER.run(&world, |_| ());
+    sleep(Duration::from_secs(60)).await;
+    let read = || {
+        let asked = world.api.requests().into_iter();
+        asked.filter(|asked| asked.verb == "get" && asked.resource == "persistentvolumeclaims").count()
+    };
+    assert_eq!((read(), calls(&world).len()), (0, 0));
+    world.api.put(ours);
+    world.api.put(with(bound("new", "new-pv")[1].clone(), json!({"spec": {"csi": {"driver": DRIVER}}})));
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!((read(), calls(&world)), (1, vec![EXPANDED.to_owned()]));
 }
 
 #[tokio::test(start_paused = true)]

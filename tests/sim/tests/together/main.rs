@@ -1,5 +1,5 @@
 //! csi-provisioner and csi-attacher in one world: on one host, as two processes, and with a standby each; two seats on one
-//! host; the life of an in-tree volume; alerts and dashboard on the page of a process with all of them.
+//! host; the life of an in-tree volume; alerts, dashboard and status page of a process with all of them.
 
 #![allow(
     clippy::expect_used,
@@ -16,3 +16,4 @@ mod judge;
 mod monitoring;
 mod processes;
 mod random;
+mod status;

@@ -99,3 +99,17 @@ fn back_offs_that_events_ended_are_forgotten() {
     let keys: Vec<u32> = std::iter::from_fn(|| core.pop(late)).map(|ticket| ticket.key).collect();
     assert_eq!(keys, [1, 7, 8]);
 }
+
+/// While every worker is busy nobody looks whose pause has ended.
+#[test]
+fn a_key_whose_pause_has_ended_goes_before_one_that_is_added() {
+    let (mut core, now) = (core(1), Instant::now());
+    core.add(1, place(0, "a"), now);
+    core.pop(now);
+    core.finish(&1, Outcome::After(5 * SECOND), now);
+    core.add(2, place(0, "a"), now + 6 * SECOND);
+    assert_eq!(core.oldest_since(0), Some(now + 5 * SECOND));
+    let later = now + 7 * SECOND;
+    let keys: Vec<u32> = std::iter::from_fn(|| core.pop(later)).map(|ticket| ticket.key).collect();
+    assert_eq!(keys, [1, 2]);
+}

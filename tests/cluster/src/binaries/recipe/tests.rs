@@ -7,6 +7,7 @@ fn reads_the_releases_from_go_mod() {
     assert_eq!(PROVISIONER.release(), "v6.4.0");
     assert_eq!(ATTACHER.release(), "v4.13.0");
     assert_eq!(RESIZER.release(), "v2.3.0");
+    assert_eq!(HELM.release(), "v3.22.0");
     assert_eq!(KUBERNETES.version_of(ETCD), "v3.7.0");
     assert_eq!(KUBERNETES.version_of("not.there/at/all"), "");
 }

@@ -124,6 +124,19 @@ async fn kind_that_csi_does_not_know_is_a_populator_s_there_too() {
     }
 }
 
+/// What a populator does is not ours to begin.
+#[tokio::test(start_paused = true)]
+async fn populator_s_claim_gets_the_notice_and_nothing_else() {
+    let world = World::default();
+    sources(&world);
+    world.api.put(grant("example.com", "Dump"));
+    let _running = PROVISIONER.run(&world, across);
+    world.api.put(from(waiting("data"), json!("example.com"), "Dump", "dump"));
+    sleep(Duration::from_secs(60)).await;
+    let notice = "Provisioning: Assuming an external populator will provision the volume";
+    assert_eq!((events(&world), calls(&world)), (vec![notice.to_owned()], Vec::<String>::new()));
+}
+
 /// Nothing is said about, or read of, what lies in a namespace that does not allow it.
 #[tokio::test(start_paused = true)]
 async fn source_that_is_not_granted_is_not_looked_at() {

@@ -2,6 +2,6 @@
 
 mod dashboard;
 mod page;
-mod process;
+pub(crate) mod process;
 mod promtool;
 mod rules;

@@ -55,12 +55,10 @@ pub(crate) async fn during<T>(
             }
             _ => resizer::resize(seat, &mut caches, resizer_config()),
         });
-        leases.push(Box::pin(run(
-            candidate(world, &host, name),
-            leadership,
-            CancellationToken::new(),
-            |_| {},
-        )));
+        let candidate = candidate(world, &host, name);
+        let place = format!("{}/{}", candidate.namespace, candidate.name);
+        candidate.metrics.show(place, candidate.identity.clone(), leadership.clone());
+        leases.push(Box::pin(run(candidate, leadership, CancellationToken::new(), |_| {})));
     }
     let metrics = host.metrics.clone();
     tokio::select! {

@@ -1,0 +1,88 @@
+//! What is known of tokens.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use base::http::Refusal;
+use tokio::time::Instant;
+
+/// How long a permission holds: a token that is revoked can be used that much longer.
+const ALLOWED: Duration = Duration::from_secs(60);
+/// How long a refusal holds: a role that is added helps after that.
+const REFUSED: Duration = Duration::from_secs(10);
+/// Most answers kept. Those that expire first go first.
+const MOST: usize = 256;
+
+type Answer = Result<(), Refusal>;
+
+/// Answers, by token and path. The tokens themselves are not kept.
+#[derive(Default)]
+pub(super) struct Known {
+    /// Two keys that nobody knows: a number says nothing of its token, and no other token has the same.
+    hashers: [RandomState; 2],
+    answers: HashMap<[u64; 2], (Answer, Instant)>,
+}
+
+impl Known {
+    /// The answer, if it still holds.
+    pub(super) fn find(&self, token: &str, path: &str, now: Instant) -> Option<Answer> {
+        let (answer, until) = self.answers.get(&self.number(token, path))?;
+        (now < *until).then(|| answer.clone())
+    }
+
+    /// Keeps an answer. What could not be found out is asked again.
+    pub(super) fn note(&mut self, token: &str, path: &str, answer: &Answer, now: Instant) {
+        let holds = match answer {
+            Ok(()) => ALLOWED,
+            Err(Refusal::Unknown | Refusal::Forbidden { .. }) => REFUSED,
+            Err(Refusal::Unclear(_)) => return,
+        };
+        if self.answers.len() >= MOST {
+            self.answers.retain(|_, (_, until)| now < *until);
+        }
+        if self.answers.len() >= MOST {
+            let first = self.answers.iter().min_by_key(|(_, (_, until))| *until).map(|(number, _)| *number);
+            first.and_then(|number| self.answers.remove(&number));
+        }
+        self.answers.insert(self.number(token, path), (answer.clone(), now + holds));
+    }
+
+    fn number(&self, token: &str, path: &str) -> [u64; 2] {
+        self.hashers.each_ref().map(|hasher| hasher.hash_one((token, path)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_hold_for_their_time_and_path() {
+        let (mut known, start) = (Known::default(), Instant::now());
+        let forbidden: Answer = Err(Refusal::Forbidden { user: "u".to_owned() });
+        known.note("good", "/metrics", &Ok(()), start);
+        known.note("bad", "/metrics", &forbidden, start);
+        known.note("new", "/metrics", &Err(Refusal::Unclear("away".to_owned())), start);
+        let find = |token, path, after| known.find(token, path, start + Duration::from_secs(after));
+        assert_eq!(find("good", "/metrics", 59), Some(Ok(())));
+        assert_eq!(find("good", "/metrics", 60), None);
+        assert_eq!((find("good", "/", 1), find("new", "/metrics", 0)), (None, None));
+        assert_eq!((find("bad", "/metrics", 9), find("bad", "/metrics", 10)), (Some(forbidden), None));
+    }
+
+    #[test]
+    fn number_of_answers_is_bounded_and_good_ones_stay() {
+        let (mut known, start) = (Known::default(), Instant::now());
+        known.note("good", "/metrics", &Ok(()), start);
+        for number in 0..10_000 {
+            known.note(&number.to_string(), "/metrics", &Err(Refusal::Unknown), start);
+        }
+        assert_eq!(known.answers.len(), MOST);
+        assert_eq!(
+            known.find("good", "/metrics", start),
+            Some(Ok(())),
+            "a flood of bad tokens does not drive it out"
+        );
+    }
+}
