@@ -225,6 +225,10 @@ impl Rbd {
         wanted: &Wanted,
     ) -> Result<(), Refusal> {
         let cannot = |what: &str| Refusal::system::<std::io::Error>(format!("cannot {what} image {spec}"));
+        // A call that was killed may have mapped it.
+        let former = Stash::read(staging).ok().flatten();
+        stash.device =
+            former.filter(|former| former.spec() == *spec).map_or(String::new(), |former| former.device);
         // Before the device: an unstage finds by it what there may be.
         stash.write(staging).map_err(cannot("note"))?;
         let mapper: &dyn Mapper = self.mappers.of(wanted.mapper);
@@ -238,6 +242,7 @@ impl Rbd {
                     key: &who.key,
                     readonly: wanted.readonly,
                     options: &wanted.map_options,
+                    former: &stash.device,
                 })
                 .map_err(error::ceph(format!("cannot map image {spec}")))?,
         };
@@ -291,7 +296,9 @@ impl Rbd {
         let stash = Stash::read(staging).map_err(cannot("read the note about"))?;
         let Some(stash) = stash else { return Ok(()) };
         let mapper = self.mappers.of(stash.kind());
-        mapper.unmap(&stash.spec(), &stash.unmap_options).map_err(cannot("unmap the image of"))?;
+        mapper
+            .unmap(&stash.spec(), &stash.device, &stash.unmap_options)
+            .map_err(cannot("unmap the image of"))?;
         Stash::remove(staging).map_err(cannot("remove the note about"))
     }
 }
