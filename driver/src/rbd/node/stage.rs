@@ -202,11 +202,16 @@ impl Rbd {
         let pool_name = site.cluster.pool_name(pool.id).map_err(failed())?;
         let namespace = site.config.rbd.rados_namespace.clone();
         let spec = Spec { pool: pool_name, namespace, image: image.clone() };
-        let is_mapped = || self.mappers.of(wanted.mapper).is_open_here(&spec);
-        let others = seen.watchers().map_err(failed())?.saturating_sub(site.config.rbd.mirror_daemon_count);
+        let watchers = seen.watchers().map_err(failed())?;
+        let mirrors = site.config.rbd.mirror_daemon_count;
+        let is_here = || self.mappers.of(wanted.mapper).is_open_here(&spec);
         if wanted.is_alone
-            && others > 0
-            && !is_mapped().map_err(Refusal::system("cannot list mapped images"))?
+            && is_open_elsewhere(watchers, mirrors, false)
+            && is_open_elsewhere(
+                watchers,
+                mirrors,
+                is_here().map_err(Refusal::system("cannot list mapped images"))?,
+            )
         {
             return Err(Refusal::Held(format!("image {image:?} is open in another client")));
         }
@@ -303,6 +308,11 @@ impl Rbd {
     }
 }
 
+/// Whether another client than this node's has an image open: the mirror daemons have, and this node once if it maps it.
+fn is_open_elsewhere(watchers: usize, mirrors: usize, is_here: bool) -> bool {
+    watchers > mirrors + usize::from(is_here)
+}
+
 /// The options of mkfs unless the class has others: ceph-csi's.
 fn usual(kind: FsType) -> &'static [&'static str] {
     match kind {
@@ -329,6 +339,22 @@ fn options_of(kind: FsType, readonly: bool, asked: &[String]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_client_may_be_this_nodes_and_the_mirrors_count_for_none() {
+        for (watchers, mirrors, is_here, expected) in [
+            (0, 0, false, false),
+            (1, 0, false, true),
+            (1, 0, true, false),
+            (2, 0, true, true),
+            (1, 1, false, false),
+            (2, 1, true, false),
+            (3, 1, true, true),
+        ] {
+            let elsewhere = is_open_elsewhere(watchers, mirrors, is_here);
+            assert_eq!(elsewhere, expected, "{watchers} {mirrors} {is_here}");
+        }
+    }
 
     #[test]
     fn copies_are_mounted_beside_their_sources() {
