@@ -48,15 +48,15 @@ impl Connections {
         // Several calls may connect at once: then one connection is kept, and the others end with their calls.
         let what = format!("cannot connect to cluster {:?} as {:?}", config.id, settings.user);
         let cluster = Cluster::connect(self.library, &settings).map_err(error::connecting(what))?;
+        base::info!("Connected to Ceph"; "cluster" => config.id, "user" => settings.user, "address" => cluster.address());
         self.keep(settings, &cluster);
         Ok(Site { config, cluster })
     }
 
-    /// Forgets a connection, such as one that the cluster shut out.
-    pub(crate) fn forget(&self, cluster: &Arc<Cluster>) {
+    /// Forgets all connections, of which a cluster has shut one out: the next calls make new ones.
+    pub(crate) fn forget(&self) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = open.iter().position(|(_, kept)| Arc::ptr_eq(kept, cluster));
-        let forgotten = at.map(|at| open.remove(at));
+        let forgotten = std::mem::take(&mut *open);
         drop(open);
         // Closing may take long.
         drop(forgotten);

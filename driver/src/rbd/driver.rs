@@ -119,12 +119,13 @@ impl Rbd {
         Ok(Some(Known { site, journal, handle, attributes }))
     }
 
-    /// Forgets a connection that the cluster has shut out, so that the next call makes a new one.
-    pub(crate) fn after<T>(&self, site: &Site, outcome: Result<T, Refusal>) -> Result<T, Refusal> {
+    /// What each call ends with: a client that a cluster has shut out stays shut out, so the next call is another client's.
+    pub(crate) fn after<T>(&self, outcome: Result<T, Refusal>) -> Result<T, Refusal> {
         if let Err(Refusal::Outage { source, .. }) = &outcome
             && crate::rbd::ceph::is(source, rustix::io::Errno::SHUTDOWN)
         {
-            self.connections.forget(&site.cluster);
+            base::warn!("Ceph has shut this client out: connecting anew");
+            self.connections.forget();
         }
         outcome
     }

@@ -20,47 +20,47 @@ impl Operations for Rbd {
     }
 
     fn create_volume(&self, request: v1::CreateVolumeRequest) -> Result<v1::CreateVolumeResponse, Refusal> {
-        Self::create_volume(self, request)
+        self.after(Self::create_volume(self, request))
     }
 
     fn delete_volume(&self, request: v1::DeleteVolumeRequest) -> Result<v1::DeleteVolumeResponse, Refusal> {
-        Self::delete_volume(self, request)
+        self.after(Self::delete_volume(self, request))
     }
 
     fn validate_volume_capabilities(
         &self,
         request: v1::ValidateVolumeCapabilitiesRequest,
     ) -> Result<v1::ValidateVolumeCapabilitiesResponse, Refusal> {
-        self.validate(request)
+        self.after(self.validate(request))
     }
 
     fn list_volumes(&self, request: v1::ListVolumesRequest) -> Result<v1::ListVolumesResponse, Refusal> {
-        Self::list_volumes(self, request)
+        self.after(Self::list_volumes(self, request))
     }
 
     fn get_capacity(&self, request: v1::GetCapacityRequest) -> Result<v1::GetCapacityResponse, Refusal> {
-        self.capacity(request)
+        self.after(self.capacity(request))
     }
 
     fn create_snapshot(
         &self,
         request: v1::CreateSnapshotRequest,
     ) -> Result<v1::CreateSnapshotResponse, Refusal> {
-        Self::create_snapshot(self, request)
+        self.after(Self::create_snapshot(self, request))
     }
 
     fn delete_snapshot(
         &self,
         request: v1::DeleteSnapshotRequest,
     ) -> Result<v1::DeleteSnapshotResponse, Refusal> {
-        Self::delete_snapshot(self, request)
+        self.after(Self::delete_snapshot(self, request))
     }
 
     fn controller_expand_volume(
         &self,
         request: v1::ControllerExpandVolumeRequest,
     ) -> Result<v1::ControllerExpandVolumeResponse, Refusal> {
-        self.expand_volume(request)
+        self.after(self.expand_volume(request))
     }
 
     fn node_get_capabilities(&self) -> v1::NodeGetCapabilitiesResponse {
@@ -75,7 +75,7 @@ impl Operations for Rbd {
         &self,
         request: v1::NodeStageVolumeRequest,
     ) -> Result<v1::NodeStageVolumeResponse, Refusal> {
-        self.stage(request)
+        self.after(self.stage(request))
     }
 
     fn node_unstage_volume(

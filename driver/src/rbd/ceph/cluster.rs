@@ -74,6 +74,20 @@ impl Cluster {
         Ok(Arc::new(cluster))
     }
 
+    /// The client's address, as Ceph's list of watchers and its block list have it; empty if it cannot be told.
+    pub(crate) fn address(&self) -> String {
+        let mut text = ptr::null_mut();
+        // SAFETY: the cluster is connected; on success a C string is written, which is ours: it is copied and freed, once.
+        unsafe {
+            if (self.library.rados_getaddrs)(self.raw, &raw mut text) < 0 || text.is_null() {
+                return String::new();
+            }
+            let address = copied(text);
+            (self.library.rados_buffer_free)(text);
+            address
+        }
+    }
+
     /// The id of a pool by its name, from the newest map.
     ///
     /// # Errors

@@ -69,6 +69,7 @@ functions! {
         fn rados_conf_set(Raw, Text, Text) -> c_int;
         fn rados_connect(Raw) -> c_int;
         fn rados_shutdown(Raw);
+        fn rados_getaddrs(Raw, *mut *mut c_char) -> c_int;
         fn rados_mon_command(
             Raw, *mut Text, usize, Text, usize, *mut *mut c_char, *mut usize, *mut *mut c_char, *mut usize
         ) -> c_int;

@@ -86,8 +86,8 @@ impl Rbd {
             let id = cluster.id.clone();
             let site = self.connections.site(cluster, who.clone())?;
             let what = || format!("cannot learn what is left in cluster {id:?}");
-            let answer = site.cluster.ask(r#"{"prefix":"df","format":"json"}"#).map_err(error::ceph(what()));
-            let answer = self.after(&site, answer)?;
+            let answer =
+                site.cluster.ask(r#"{"prefix":"df","format":"json"}"#).map_err(error::ceph(what()))?;
             let unreadable =
                 |error: serde_json::Error| Refusal::System { what: what(), source: error.into() };
             match left(&answer, pool.map(String::as_str)).map_err(unreadable)? {

@@ -68,8 +68,8 @@ impl Rbd {
         if let Some(data) = &wanted.class.options.data_pool {
             site.pool_named(data)?.ok_or_else(|| missing(data))?;
         }
-        let place = Place { journal: self.journal(pool, Kind::Volume), site: site.clone() };
-        let made = match &wanted.source {
+        let place = Place { journal: self.journal(pool, Kind::Volume), site };
+        match &wanted.source {
             None => self.make(&wanted, &place, None),
             Some(source) => match self.origin(source, &wanted.class.cluster, who) {
                 Ok(origin) => self.make(&wanted, &place, Some(&origin)),
@@ -79,8 +79,7 @@ impl Rbd {
                 }
                 Err(refusal) => Err(refusal),
             },
-        };
-        self.after(&site, made)
+        }
     }
 
     fn wanted(&self, request: &v1::CreateVolumeRequest) -> Result<Wanted, Refusal> {

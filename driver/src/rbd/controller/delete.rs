@@ -48,16 +48,14 @@ impl Rbd {
             )));
         }
         let mirrors = known.site.config.rbd.mirror_daemon_count;
-        let removed = image::remove_volume(known.pool(), &attributes.image, mirrors);
-        let removed =
-            removed.and_then(|()| known.journal.forget(attributes.name.as_deref(), &known.handle.uuid, true));
-        self.after(&known.site, removed)
+        image::remove_volume(known.pool(), &attributes.image, mirrors)?;
+        known.journal.forget(attributes.name.as_deref(), &known.handle.uuid, true)
     }
 
     /// A volume of the in-tree plugin: there is an image and nothing else.
     fn delete_migrated(&self, volume: &Migrated, who: Credentials) -> Result<(), Refusal> {
         let site = self.site(&volume.cluster, who)?;
         let Some(pool) = site.pool_named(&volume.pool)? else { return Ok(()) };
-        self.after(&site, image::remove_plain(&pool, &volume.image, site.config.rbd.mirror_daemon_count))
+        image::remove_plain(&pool, &volume.image, site.config.rbd.mirror_daemon_count)
     }
 }

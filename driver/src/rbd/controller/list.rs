@@ -77,8 +77,7 @@ impl Rbd {
             }
             let from = from.as_ref().filter(|from| from.cluster == cluster.id);
             let site = self.connections.site(cluster, who.clone())?;
-            let listed = self.list_cluster(&site, from, limit, &mut entries);
-            if let Some(next) = self.after(&site, listed)? {
+            if let Some(next) = self.list_cluster(&site, from, limit, &mut entries)? {
                 return Ok(v1::ListVolumesResponse { entries, next_token: next.token() });
             }
         }

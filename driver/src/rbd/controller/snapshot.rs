@@ -57,8 +57,7 @@ impl Rbd {
         if image::look(volume.pool(), &volume.attributes.image)?.is_none() {
             return Err(unknown());
         }
-        let cut = self.cut(&request, &volume, &prefix);
-        self.after(&volume.site, cut)
+        self.cut(&request, &volume, &prefix)
     }
 
     fn cut(
@@ -158,10 +157,8 @@ impl Rbd {
         let attributes = &known.attributes;
         let mirrors = known.site.config.rbd.mirror_daemon_count;
         let source = attributes.source.as_deref();
-        let removed = image::remove_snapshot_image(known.pool(), &attributes.image, source, mirrors);
-        let removed =
-            removed.and_then(|()| known.journal.forget(attributes.name.as_deref(), &known.handle.uuid, true));
-        self.after(&known.site, removed)?;
+        image::remove_snapshot_image(known.pool(), &attributes.image, source, mirrors)?;
+        known.journal.forget(attributes.name.as_deref(), &known.handle.uuid, true)?;
         gone
     }
 }

@@ -74,7 +74,7 @@ impl Fuse {
 
     /// Whether the daemon serves the image; what a daemon that was killed left is taken away. The mount itself is asked for nothing:
     /// what the daemon answers it first asks Ceph, which may take for ever.
-    fn is_served(&self, spec: &Spec) -> io::Result<bool> {
+    fn is_served(&self, spec: &Spec, former: &str) -> io::Result<bool> {
         let at = self.mounted(spec);
         if !mount::table::lists(&at)? {
             return Ok(false);
@@ -82,6 +82,8 @@ impl Fuse {
         if daemons(&self.home(spec).join(CONF))?.iter().any(|daemon| is_running(daemon)) {
             return Ok(true);
         }
+        // Before the mount goes, and with it the path by which its devices are known.
+        detach(&at.join(&spec.image), former)?;
         rustix::mount::unmount(&at, UnmountFlags::DETACH)?;
         Ok(false)
     }
@@ -106,26 +108,54 @@ fn is_running(process: &Path) -> bool {
 /// What is written on the loop devices, for administrators to see.
 const TAG: &str = "mooring-rbd";
 
-/// The loop devices whose file is this image's. They are found by what sysfs shows: asking a device for its settings asks the
-/// daemon behind its file, and every other daemon that is asked would have to answer first. In a mount namespace that the daemon's
-/// mount is not in, sysfs shows the path from its root.
-fn loop_devices(file: &Path, image: &str) -> io::Result<Vec<PathBuf>> {
+/// What a loop device is to an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Device {
+    /// Its device.
+    Usable,
+    /// Its device of an earlier map: let go of and open somewhere, or of a daemon that is gone.
+    Remains,
+    /// Another's.
+    Other,
+}
+
+/// Decides about a loop device by the path of its file, as sysfs shows it. A file whose mount is not in our mount namespace is shown
+/// with its path from there, `/<image>`: images of other pools may be called so too. So it is this image's only if it is `former`,
+/// the device that is noted of an earlier map.
+fn judge(shown: &str, is_leaving: bool, file: &Path, is_former: bool) -> Device {
+    let path = Path::new(shown.strip_suffix(" (deleted)").unwrap_or(shown));
+    let is_at_root = || path.parent() == Some(Path::new("/")) && path.file_name() == file.file_name();
+    match path == file {
+        true if !is_leaving && shown == path.as_os_str() => Device::Usable,
+        true => Device::Remains,
+        false if is_former && is_at_root() => Device::Remains,
+        false => Device::Other,
+    }
+}
+
+/// The loop devices of an image, and what each is to it. They are found by what sysfs shows: asking a device for its settings asks
+/// the daemon behind its file, and every other daemon that is asked would have to answer first.
+fn loop_devices(file: &Path, former: &str) -> io::Result<Vec<(PathBuf, Device)>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/sys/block")? {
         let entry = entry?;
+        let setting = |name: &str| std::fs::read_to_string(entry.path().join("loop").join(name));
         // Let go of meanwhile, or no loop device.
-        let Ok(shown) = std::fs::read_to_string(entry.path().join("loop/backing_file")) else { continue };
-        let shown = Path::new(shown.trim_end_matches('\n'));
-        if shown == file || shown == Path::new("/").join(image) {
-            found.push(Path::new("/dev").join(entry.file_name()));
+        let Ok(shown) = setting("backing_file") else { continue };
+        let is_leaving = setting("autoclear").is_ok_and(|set| set.trim() == "1");
+        let node = Path::new("/dev").join(entry.file_name());
+        let is_former = node == Path::new(former);
+        match judge(shown.trim_end_matches('\n'), is_leaving, file, is_former) {
+            Device::Other => {}
+            device => found.push((node, device)),
         }
     }
     Ok(found)
 }
 
 /// Lets go of an image's loop devices.
-fn detach(file: &Path, image: &str) -> io::Result<()> {
-    for device in loop_devices(file, image)? {
+fn detach(file: &Path, former: &str) -> io::Result<()> {
+    for (device, _) in loop_devices(file, former)? {
         match sys::clear(File::open(device)?) {
             Err(error) if error.raw_os_error() != Some(Errno::NXIO.raw_os_error()) => return Err(error),
             _ => {}
@@ -145,25 +175,25 @@ impl Mapper for Fuse {
     }
 
     fn map(&self, request: &Request<'_>) -> io::Result<PathBuf> {
-        let image = &request.spec.image;
-        let path = self.mounted(request.spec).join(image);
-        if !self.is_served(request.spec)? {
-            detach(&path, image)?;
+        let path = self.mounted(request.spec).join(&request.spec.image);
+        if !self.is_served(request.spec, request.former)? {
+            detach(&path, request.former)?;
             self.start(request)?;
         }
-        if let Some(device) = loop_devices(&path, image)?.pop() {
+        let mut devices = loop_devices(&path, "")?.into_iter();
+        if let Some((device, _)) = devices.find(|(_, device)| *device == Device::Usable) {
             return Ok(device);
         }
         let file = OpenOptions::new().read(true).write(!request.readonly).open(&path)?;
         loopdev::attach_new(&file, request.readonly, TAG)
     }
 
-    fn unmap(&self, spec: &Spec, _: &str) -> io::Result<()> {
-        detach(&self.mounted(spec).join(&spec.image), &spec.image)?;
+    fn unmap(&self, spec: &Spec, former: &str, _: &str) -> io::Result<()> {
+        detach(&self.mounted(spec).join(&spec.image), former)?;
         let (home, at) = (self.home(spec), self.mounted(spec));
         let daemons = daemons(&home.join(CONF))?;
         let end = Instant::now() + LINGERING;
-        while self.is_served(spec)? {
+        while self.is_served(spec, former)? {
             match rustix::mount::unmount(&at, UnmountFlags::NOFOLLOW) {
                 // A loop device closes its file a moment after it was let go of.
                 Err(Errno::BUSY) if Instant::now() < end => std::thread::sleep(PAUSE),
@@ -187,5 +217,38 @@ impl Mapper for Fuse {
 
     fn resized(&self, device: &Path) -> io::Result<()> {
         if device::is_loop(device)? { sys::set_capacity(File::open(device)?) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_an_images_only_by_its_full_path() {
+        let file = Path::new("/run/mooring-rbd/rbd%2Fimage/mount/image");
+        let whole = file.to_str().unwrap();
+        for (shown, is_leaving, is_former, expected) in [
+            (whole, false, false, Device::Usable),
+            (whole, false, true, Device::Usable),
+            // Let go of, and held open by somebody: it is gone the moment that ends.
+            (whole, true, false, Device::Remains),
+            ("/run/mooring-rbd/rbd%2Fimage/mount/image (deleted)", false, false, Device::Remains),
+            // The image of this name in another pool or namespace.
+            ("/run/mooring-rbd/rbd%2Fn%2Fimage/mount/image", false, false, Device::Other),
+            ("/run/mooring-rbd/rbd%2Fn%2Fimage/mount/image", false, true, Device::Other),
+            // Its mount is in another mount namespace, or is gone.
+            ("/image", false, false, Device::Other),
+            ("/image", false, true, Device::Remains),
+            ("/image (deleted)", true, true, Device::Remains),
+            ("/image2", false, true, Device::Other),
+            ("/var/disk", false, true, Device::Other),
+        ] {
+            assert_eq!(
+                judge(shown, is_leaving, file, is_former),
+                expected,
+                "{shown} {is_leaving} {is_former}"
+            );
+        }
     }
 }

@@ -38,6 +38,8 @@ pub(super) struct Request<'a> {
     pub(super) readonly: bool,
     /// For the mapper, by comma; may be empty.
     pub(super) options: &'a str,
+    /// The device that is noted of an earlier map; may be empty.
+    pub(super) former: &'a str,
 }
 
 /// A way to map images.
@@ -62,11 +64,11 @@ pub(super) trait Mapper: Send + Sync + fmt::Debug {
     /// The system's.
     fn map(&self, request: &Request<'_>) -> io::Result<PathBuf>;
 
-    /// Takes a device away; an image that is not mapped is fine.
+    /// Takes a device away; an image that is not mapped is fine. `former` is the device that is noted of it, or empty.
     ///
     /// # Errors
     /// The system's, such as EBUSY.
-    fn unmap(&self, spec: &Spec, options: &str) -> io::Result<()>;
+    fn unmap(&self, spec: &Spec, former: &str, options: &str) -> io::Result<()>;
 
     /// Lets the device see the image's present size.
     ///

@@ -108,7 +108,7 @@ impl Mapper for RbdCommand {
         device.map(PathBuf::from).ok_or_else(|| io::Error::other(format!("rbd named no device: {answer:?}")))
     }
 
-    fn unmap(&self, spec: &Spec, options: &str) -> io::Result<()> {
+    fn unmap(&self, spec: &Spec, _: &str, options: &str) -> io::Result<()> {
         if self.find(spec)?.is_none() {
             return Ok(());
         }
@@ -192,8 +192,15 @@ mod tests {
             let run = recorder.run.clone();
             let mapper = RbdCommand::new(kind, Box::new(recorder));
             let spec = spec("n");
-            let request =
-                Request { spec: &spec, monitors: "m1,m2", user: "csi", key: &key, readonly, options };
+            let request = Request {
+                spec: &spec,
+                monitors: "m1,m2",
+                user: "csi",
+                key: &key,
+                readonly,
+                options,
+                former: "",
+            };
             assert_eq!(mapper.map(&request).unwrap(), Path::new("/dev/rbd7"));
             assert_eq!(*run.lock().unwrap(), [expected]);
         }
@@ -229,7 +236,7 @@ mod tests {
             let run = recorder.run.clone();
             let mapper = RbdCommand::new(DeviceType::Krbd, Box::new(recorder));
             assert_eq!(mapper.find(&spec).unwrap().as_deref(), device.map(Path::new));
-            mapper.unmap(&spec, "force").unwrap();
+            mapper.unmap(&spec, "", "force").unwrap();
             let list = "--conf /dev/null device list --device-type krbd --format json <";
             let full = |line: &str| match line {
                 "list" => list.to_owned(),

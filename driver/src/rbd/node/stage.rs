@@ -202,11 +202,16 @@ impl Rbd {
         let pool_name = site.cluster.pool_name(pool.id).map_err(failed())?;
         let namespace = site.config.rbd.rados_namespace.clone();
         let spec = Spec { pool: pool_name, namespace, image: image.clone() };
-        let is_mapped = || self.mappers.of(wanted.mapper).is_open_here(&spec);
-        let others = seen.watchers().map_err(failed())?.saturating_sub(site.config.rbd.mirror_daemon_count);
+        let watchers = seen.watchers().map_err(failed())?;
+        let mirrors = site.config.rbd.mirror_daemon_count;
+        let is_here = || self.mappers.of(wanted.mapper).is_open_here(&spec);
         if wanted.is_alone
-            && others > 0
-            && !is_mapped().map_err(Refusal::system("cannot list mapped images"))?
+            && is_open_elsewhere(watchers, mirrors, false)
+            && is_open_elsewhere(
+                watchers,
+                mirrors,
+                is_here().map_err(Refusal::system("cannot list mapped images"))?,
+            )
         {
             return Err(Refusal::Held(format!("image {image:?} is open in another client")));
         }
@@ -225,6 +230,10 @@ impl Rbd {
         wanted: &Wanted,
     ) -> Result<(), Refusal> {
         let cannot = |what: &str| Refusal::system::<std::io::Error>(format!("cannot {what} image {spec}"));
+        // A call that was killed may have mapped it.
+        let former = Stash::read(staging).ok().flatten();
+        stash.device =
+            former.filter(|former| former.spec() == *spec).map_or(String::new(), |former| former.device);
         // Before the device: an unstage finds by it what there may be.
         stash.write(staging).map_err(cannot("note"))?;
         let mapper: &dyn Mapper = self.mappers.of(wanted.mapper);
@@ -238,6 +247,7 @@ impl Rbd {
                     key: &who.key,
                     readonly: wanted.readonly,
                     options: &wanted.map_options,
+                    former: &stash.device,
                 })
                 .map_err(error::ceph(format!("cannot map image {spec}")))?,
         };
@@ -291,9 +301,16 @@ impl Rbd {
         let stash = Stash::read(staging).map_err(cannot("read the note about"))?;
         let Some(stash) = stash else { return Ok(()) };
         let mapper = self.mappers.of(stash.kind());
-        mapper.unmap(&stash.spec(), &stash.unmap_options).map_err(cannot("unmap the image of"))?;
+        mapper
+            .unmap(&stash.spec(), &stash.device, &stash.unmap_options)
+            .map_err(cannot("unmap the image of"))?;
         Stash::remove(staging).map_err(cannot("remove the note about"))
     }
+}
+
+/// Whether another client than this node's has an image open: the mirror daemons have, and this node once if it maps it.
+fn is_open_elsewhere(watchers: usize, mirrors: usize, is_here: bool) -> bool {
+    watchers > mirrors + usize::from(is_here)
 }
 
 /// The options of mkfs unless the class has others: ceph-csi's.
@@ -322,6 +339,22 @@ fn options_of(kind: FsType, readonly: bool, asked: &[String]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_client_may_be_this_nodes_and_the_mirrors_count_for_none() {
+        for (watchers, mirrors, is_here, expected) in [
+            (0, 0, false, false),
+            (1, 0, false, true),
+            (1, 0, true, false),
+            (2, 0, true, true),
+            (1, 1, false, false),
+            (2, 1, true, false),
+            (3, 1, true, true),
+        ] {
+            let elsewhere = is_open_elsewhere(watchers, mirrors, is_here);
+            assert_eq!(elsewhere, expected, "{watchers} {mirrors} {is_here}");
+        }
+    }
 
     #[test]
     fn copies_are_mounted_beside_their_sources() {

@@ -17,7 +17,7 @@ use cluster::stand::roles;
 use serde_json::json;
 
 use crate::guest::Guest;
-use crate::site::calm;
+use crate::site::{ROOT, calm};
 
 const DRIVER: &str = "rbd.csi.ceph.com";
 const CLASS: &str = "rbd";
@@ -225,6 +225,19 @@ fn claim<N>(guest: &Guest<N>, name: &str, source: Option<serde_json::Value>) {
         spec["dataSource"] = source;
     }
     guest.claim(name, CLASS, spec);
+}
+
+#[test]
+fn the_api_server_takes_rbds_manifests() {
+    let Some(guest) = calm("the manifests of the rbd driver") else { return };
+    let folder = format!("{ROOT}/manifests/rbd");
+    let arguments = ["apply", "--namespace", "default", "--dry-run=server", "-k", &folder];
+    let taken = guest.kubectl(&arguments).expect("taken");
+    for object in
+        ["daemonset.apps/csi-rbd-node", "deployment.apps/csi-rbd-controller", "secret/csi-rbd-secret"]
+    {
+        assert!(taken.contains(&format!("{object} created")), "{taken}");
+    }
 }
 
 #[test]

@@ -52,6 +52,12 @@ async fn calls_end_in_time_while_ceph_does_not_answer() {
     unavailable("create again", stand.call(stand.create("fourth", 16 * MIB))).await;
     ceph.resume_monitor();
     until_done(BACK, async || stand.call(v1::ListVolumesRequest::default()).await).await;
+
+    // Shut out by the cluster, as whoever is thought dead is: the driver comes back as another client.
+    shut_out(&stand);
+    until_done(BACK, async || stand.expand(&first.volume_id, 32 * MIB).await).await;
+    shut_out(&stand);
+    until_done(BACK, async || stand.delete(&first.volume_id).await).await;
     for volume in [first, second, third] {
         until_done(BACK, async || stand.delete(&volume.volume_id).await).await;
     }
@@ -64,4 +70,18 @@ async fn unavailable<T>(what: &str, call: impl Future<Output = Result<T, Status>
     let Err(status) = call.await else { panic!("{what} succeeded during an outage") };
     assert_eq!(status.code(), Code::Unavailable, "{what}: {status}");
     assert!(begun.elapsed() < LIMIT, "{what} took {:?}", begun.elapsed());
+}
+
+/// Puts every client that this driver has been on the cluster's block list.
+fn shut_out(stand: &Stand) {
+    let log = std::fs::read_to_string(stand.folder.path().join("driver.log")).unwrap();
+    let connected = log.lines().filter(|line| line.contains("\"Connected to Ceph\""));
+    let addresses: Vec<&str> = connected.map(|line| line.split("address=\"").nth(1).unwrap()).collect();
+    assert!(!addresses.is_empty(), "the driver does not say what its address is");
+    for address in addresses {
+        let mut ceph = stand.ceph.tool("ceph");
+        ceph.args(["osd", "blocklist", "add", address.trim_end_matches('"')]);
+        let output = ceph.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
 }
