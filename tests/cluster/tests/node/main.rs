@@ -14,5 +14,6 @@ mod guest;
 mod kinds;
 mod rbd;
 mod site;
+mod switched;
 mod third_party;
 mod trace;
