@@ -147,10 +147,12 @@ capacityOwnerOfOwner: {{ and $can.capacity (ge $level 2) }}
 {{- end -}}
 
 {{/*
-One container: (dict "root" $ "name" NAME "image" IMAGE-NAME "section" SECTION "args" YAML "env" YAML "port" PORT-NAME
-"probes" YAML "mounts" YAML).
+One container: (dict "root" $ "of" PART "name" NAME "image" IMAGE-NAME "section" SECTION "args" YAML "env" YAML "port" PORT-NAME
+"httpPort" NUMBER, if not the section's, "probes" YAML "mounts" YAML).
 */}}
 {{- define "mooring.container" -}}
+{{- $port := int (.httpPort | default .section.httpPort) -}}
+{{- $host := .of.httpHost | default "" -}}
 {{- $own := .section.image | default dict -}}
 {{- $global := .root.Values.image -}}
 - name: {{ .name }}
@@ -163,7 +165,7 @@ One container: (dict "root" $ "name" NAME "image" IMAGE-NAME "section" SECTION "
   imagePullPolicy: {{ $own.pullPolicy | default $global.pullPolicy }}
   args:
     {{- .args | nindent 4 }}
-    - --http-endpoint=:{{ int .section.httpPort }}
+    - --http-endpoint={{ ternary (printf "[%s]" $host) $host (contains ":" $host) }}:{{ $port }}
     - --v={{ int .section.logLevel }}
     {{- range .section.additionalArgs }}
     - {{ . | quote }}
@@ -173,9 +175,9 @@ One container: (dict "root" $ "name" NAME "image" IMAGE-NAME "section" SECTION "
   env:
     {{- toYaml . | nindent 4 }}
   {{- end }}
-  ports:
-    - name: {{ .port }}
-      containerPort: {{ int .section.httpPort }}
+  {{- with include "mooring.portsEntry" (dict "root" .root "of" .of "name" .port "port" $port) }}
+  {{- . | nindent 2 }}
+  {{- end }}
   {{- with .probes }}
   {{- . | nindent 2 }}
   {{- end }}
@@ -196,13 +198,11 @@ One container: (dict "root" $ "name" NAME "image" IMAGE-NAME "section" SECTION "
   terminationMessagePolicy: FallbackToLogsOnError
 {{- end -}}
 
-{{/* Liveness of a controller: its leader election; nothing where it elects nobody. */}}
+{{/* Liveness of a controller: its leader election; nothing where it elects nobody: (dict "of" PART "section" SECTION). */}}
 {{- define "mooring.leaderProbe" -}}
 {{- if .section.leaderElection.enabled -}}
 livenessProbe:
-  httpGet:
-    path: /healthz/leader-election
-    port: {{ .port }}
+  {{- include "mooring.httpGet" (dict "of" .of "path" "/healthz/leader-election" "port" .section.httpPort) | nindent 2 }}
   initialDelaySeconds: 10
   timeoutSeconds: 10
   periodSeconds: 20
@@ -260,12 +260,10 @@ annotations:
 {{- join "\n" $lines -}}
 {{- end -}}
 
-{{/* Whether the kubelet has registered the driver. */}}
+{{/* Whether the kubelet has registered the driver: (dict "of" PART "path" PATH "port" NUMBER). */}}
 {{- define "mooring.registrationProbe" -}}
 readinessProbe:
-  httpGet:
-    path: {{ .path }}
-    port: {{ .port }}
+  {{- include "mooring.httpGet" . | nindent 2 }}
   timeoutSeconds: 15
   periodSeconds: 10
   failureThreshold: 3
