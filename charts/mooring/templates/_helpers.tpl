@@ -210,6 +210,11 @@ livenessProbe:
 {{- end -}}
 {{- end -}}
 
+{{/* How pods are replaced. Values are merged into the defaults, whose rollingUpdate the API server refuses beside another type. */}}
+{{- define "mooring.strategy" -}}
+{{- toYaml (ternary . (omit . "rollingUpdate") (eq (.type | default "RollingUpdate") "RollingUpdate")) -}}
+{{- end -}}
+
 {{/* Keys of a pod's spec that are values as they are: (dict "root" $ "of" .Values.controller). */}}
 {{- define "mooring.podKeys" -}}
 terminationGracePeriodSeconds: {{ int .of.terminationGracePeriodSeconds }}

@@ -127,6 +127,17 @@ fn no_object_is_made_of_what_is_off() {
 }
 
 #[test]
+fn update_strategy_has_what_its_type_takes() {
+    let strategy = |file: &str, kind: &str, key: &str| {
+        of_kind(&render(&values(file), &[]).expect("rendered"), kind)[0]["spec"][key].clone()
+    };
+    assert_eq!(strategy("other-pod", "Deployment", "strategy"), json!({"type": "Recreate"}));
+    assert_eq!(strategy("separate", "DaemonSet", "updateStrategy"), json!({"type": "OnDelete"}));
+    let rolling = json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}});
+    assert_eq!(strategy("combined", "Deployment", "strategy"), rolling);
+}
+
+#[test]
 fn network_policy_needs_no_controller() {
     let off = ["controller.enabled", "sidecars.provisioner.enabled", "sidecars.attacher.enabled"];
     let mut set = off.map(|key| format!("{key}=false")).to_vec();
