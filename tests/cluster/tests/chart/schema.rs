@@ -1,6 +1,9 @@
 //! Wrong values are refused, and the message has the key.
 
-use crate::helm::{render, values};
+use cluster::apply::documents;
+use serde_json::Value;
+
+use crate::helm::{CHART, render, values};
 
 #[test]
 fn wrong_value_is_refused_with_its_key() {
@@ -29,6 +32,10 @@ fn wrong_value_is_refused_with_its_key() {
             "'/sidecars/attacher/leaderElection/leaseDuration'",
         ),
         ("sidecars.node.httpPort=70000", "'/sidecars/node/httpPort'"),
+        (
+            "controller.serviceAccount.automountServiceAccountToken=false",
+            "'automountServiceAccountToken' not allowed",
+        ),
         ("metrics.podMonitor.interval=often", "'/metrics/podMonitor/interval'"),
     ] {
         let answer = render(&values("combined"), &[set]).map(|objects| objects.len());
@@ -64,4 +71,49 @@ fn values_that_cannot_work_together_are_refused() {
         let answer = render(&values("combined"), set).map(|objects| objects.len());
         assert!(answer.as_ref().is_err_and(|why| why.contains(said)), "{set:?}: {answer:?}");
     }
+}
+
+#[test]
+fn value_of_the_other_mode_is_refused() {
+    let combined = [
+        ("sidecars.provisioner.resources.limits.memory=1Gi", "set it in sidecars.controller"),
+        ("sidecars.resizer.leaderElection.leaseDuration=30s", "set it in sidecars.controller"),
+        ("sidecars.attacher.image.tag=v1", "set it in sidecars.controller"),
+        ("sidecars.nodeDriverRegistrar.logLevel=5", "set it in sidecars.node"),
+        ("sidecars.livenessProbe.httpPort=9999", "set it in sidecars.node"),
+    ];
+    let separate = [
+        ("sidecars.controller.httpPort=9999", "set it in sidecars.provisioner, sidecars.attacher and"),
+        ("sidecars.node.env[0].name=A", "set it in sidecars.nodeDriverRegistrar and sidecars.livenessProbe"),
+    ];
+    for (file, cases) in [("combined", &combined[..]), ("separate", &separate[..])] {
+        for (set, instead) in cases {
+            let key: String = set.split('.').take(3).collect::<Vec<_>>().join(".");
+            let key = key.split(['=', '[']).next().expect("a key");
+            let answer = render(&values(file), &[set]).map(|objects| objects.len());
+            let said =
+                |why: &String| why.contains(&format!("{key} does nothing with ")) && why.contains(instead);
+            assert!(answer.as_ref().is_err_and(said), "{file} {set}: {answer:?}");
+        }
+    }
+    for (set, why) in [
+        (&["sidecars.resizer.logLevel=2"][..], "the default"),
+        (&["sidecars.resizer.enabled=false"], "used in both modes"),
+        (&["sidecars.provisioner.additionalClusterRoleRules[0].verbs[0]=get"], "used in both modes"),
+        (&["sidecars.livenessProbe.logLevel=5", "controller.livenessProbe.enabled=true"], "it runs"),
+        (&["sidecars.nodeDriverRegistrar.logLevel=5", "node.enabled=false"], "no mode of the node"),
+    ] {
+        let answer = render(&values("combined"), set).map(|objects| objects.len());
+        assert!(answer.is_ok(), "{why}: {answer:?}");
+    }
+}
+
+#[test]
+fn sections_are_compared_with_the_defaults_of_values_yaml() {
+    let read = |file: &str| {
+        let text = std::fs::read_to_string(format!("{CHART}/{file}")).expect("a file");
+        documents(&text).expect("YAML").remove(0)
+    };
+    let (values, kept): (Value, Value) = (read("values.yaml"), read("files/sidecars.json"));
+    assert_eq!(kept, values["sidecars"], "copy `sidecars` of values.yaml to files/sidecars.json");
 }
