@@ -157,6 +157,9 @@ One container: (dict "root" $ "of" PART "name" NAME "image" IMAGE-NAME "section"
 {{- $global := .root.Values.image -}}
 - name: {{ .name }}
   {{- $repository := $own.repository | default (printf "%s/%s" $global.registry .image) }}
+  {{- if regexMatch "^(registry[.]k8s[.]io/sig-storage|k8s[.]gcr[.]io/sig-storage|quay[.]io/k8scsi|public[.]ecr[.]aws/(csi-components|eks-distro)|mcr[.]microsoft[.]com/oss|longhornio)/" $repository }}
+  {{- fail (printf "the image of %s: %s is the Go sidecar: leave image out, or name the place of ours" .name $repository) }}
+  {{- end }}
   {{- if $own.digest }}
   image: {{ printf "%s@%s" $repository $own.digest | quote }}
   {{- else }}

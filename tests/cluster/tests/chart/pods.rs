@@ -149,3 +149,27 @@ fn ports_that_collide_are_refused() {
     let pods = pods(&values("combined"), &one_host);
     assert!(arguments(container(&pods, "liveness-probe")).contains("--http-endpoint=:9818"));
 }
+
+#[test]
+fn registrar_has_the_probe_of_the_vendors_values() {
+    let pods = pods(&values("vendor-sections"), &[]);
+    let registrar = container(&pods, "node-driver-registrar");
+    let probe = json!({
+        "exec": {"command": [
+            "/csi-node-driver-registrar",
+            "--kubelet-registration-path=$(DRIVER_REG_SOCK_PATH)",
+            "--mode=kubelet-registration-probe",
+        ]},
+        "initialDelaySeconds": 30, "periodSeconds": 90, "timeoutSeconds": 15,
+    });
+    assert_eq!(registrar["livenessProbe"], probe);
+    let path = "/var/lib/kubelet/plugins/ebs.csi.aws.com/csi.sock";
+    let env = registrar["env"].as_array().expect("an environment");
+    assert!(env.contains(&json!({"name": "DRIVER_REG_SOCK_PATH", "value": path})), "{env:?}");
+    assert!(env.contains(&json!({"name": "A", "value": "b"})), "the values' own stay: {env:?}");
+    assert!(arguments(registrar).contains(&format!("--kubelet-registration-path={path}")));
+    assert!(registrar.get("readinessProbe").is_some(), "ours stays");
+    let none = self::pods(&values("separate"), &[]);
+    let registrar = container(&none, "node-driver-registrar");
+    assert_eq!((registrar.get("livenessProbe"), registrar.get("env")), (None, None));
+}

@@ -74,6 +74,21 @@ fn values_that_cannot_work_together_are_refused() {
 }
 
 #[test]
+fn image_of_a_go_sidecar_is_refused() {
+    for repository in [
+        "registry.k8s.io/sig-storage/csi-attacher",
+        "public.ecr.aws/csi-components/csi-attacher",
+        "public.ecr.aws/eks-distro/kubernetes-csi/external-attacher",
+    ] {
+        let set = format!("sidecars.attacher.image.repository={repository}");
+        let why = render(&values("separate"), &[&set]).expect_err("Go's would run unnoticed");
+        assert!(why.contains(&format!("{repository} is the Go sidecar: leave image out")), "{why}");
+    }
+    let mirror = "sidecars.attacher.image.repository=registry.example.com/sig-storage/csi-attacher";
+    render(&values("separate"), &[mirror]).expect("a registry of the user's");
+}
+
+#[test]
 fn value_of_the_other_mode_is_refused() {
     let combined = [
         ("sidecars.provisioner.resources.limits.memory=1Gi", "set it in sidecars.controller"),
