@@ -170,7 +170,14 @@ One container: (dict "root" $ "of" PART "name" NAME "image" IMAGE-NAME "section"
     {{- .args | nindent 4 }}
     - --http-endpoint={{ ternary (printf "[%s]" $host) $host (contains ":" $host) }}:{{ $port }}
     - --v={{ int .section.logLevel }}
+    {{- $name := .name }}
     {{- range .section.additionalArgs }}
+    {{- $flag := splitList "=" . | first }}
+    {{- if regexMatch "^--?([a-z]+-)?(tls-cert-file|tls-private-key-file|http-require-token)$" $flag }}
+    {{- fail (printf "additionalArgs of %s: %s: the chart's probes and the PodMonitor speak HTTP and have no token; leave it out" $name $flag) }}
+    {{- else if regexMatch "^--?([a-z]+-)?(http-endpoint|health-port|metrics-address)$" $flag }}
+    {{- fail (printf "additionalArgs of %s: %s: the section's httpPort and httpHost say it, so that probes follow" $name $flag) }}
+    {{- end }}
     - {{ . | quote }}
     {{- end }}
   {{- $env := concat (fromYamlArray .env | default list) (.section.env | default list) }}

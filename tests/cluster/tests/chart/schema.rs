@@ -89,6 +89,24 @@ fn image_of_a_go_sidecar_is_refused() {
 }
 
 #[test]
+fn flag_that_the_probes_would_not_follow_is_refused() {
+    for (file, key, flag, said) in [
+        ("combined", "controller", "--tls-cert-file=/tls/tls.crt", "probes and the PodMonitor speak HTTP"),
+        ("combined", "node", "-tls-private-key-file=/tls/tls.key", "probes and the PodMonitor speak HTTP"),
+        ("separate", "resizer", "--http-require-token", "probes and the PodMonitor speak HTTP"),
+        ("separate", "livenessProbe", "--http-endpoint=:9", "httpPort and httpHost say it"),
+        ("separate", "nodeDriverRegistrar", "--health-port=9", "httpPort and httpHost say it"),
+        ("separate", "attacher", "--metrics-address=:9", "httpPort and httpHost say it"),
+    ] {
+        let set = format!("sidecars.{key}.additionalArgs[0]={flag}");
+        let answer = render(&values(file), &[&set]).map(|objects| objects.len());
+        let name = flag.split('=').next().expect("a flag");
+        let is_said = |why: &String| why.contains(name) && why.contains(said);
+        assert!(answer.as_ref().is_err_and(is_said), "{set}: {answer:?}");
+    }
+}
+
+#[test]
 fn value_of_the_other_mode_is_refused() {
     let combined = [
         ("sidecars.provisioner.resources.limits.memory=1Gi", "set it in sidecars.controller"),
