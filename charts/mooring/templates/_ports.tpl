@@ -49,7 +49,8 @@ Nothing where the part is off.
 {{- range $container.ports -}}{{- $names = append $names .name -}}{{- end -}}
 {{- range $probe := list "livenessProbe" "readinessProbe" "startupProbe" -}}
 {{- range $how := list "httpGet" "tcpSocket" -}}
-{{- $port := toString (dig $probe $how "port" "0" $container) -}}
+{{- $asks := get (get $container $probe | default dict) $how | default dict -}}
+{{- $port := get $asks "port" | default "0" | toString -}}
 {{- if not (or (regexMatch "^[0-9.e+]+$" $port) (has $port $names)) -}}
 {{- fail (printf "%s.containers: %s of %s names port %q, which that container does not declare: say the number" $.part $probe $container.name $port) -}}
 {{- end -}}

@@ -80,6 +80,8 @@ fn probe_asks_for_a_port_of_its_own_container() {
         &["node.containers[0].ports[0].name=healthz", "node.containers[0].ports[0].containerPort=9808"],
     ];
     render(&values("combined"), &declared.concat()).expect("the vendor's own name");
+    let empty = ["node.containers[0].name=driver", "node.containers[0].livenessProbe.httpGet=null"];
+    render(&values("combined"), &empty).expect("no probe at all");
 }
 
 #[test]

@@ -23,6 +23,7 @@ fn wrong_value_is_refused_with_its_key() {
         ),
         ("node.kubeletPath=kubelet", "'/node/kubeletPath'"),
         ("node.containers[1].image=x", "missing property 'name'"),
+        ("sidecars.livenessProbe=null", "missing property 'livenessProbe'"),
         ("sidecars.snapshotter.enabled=true", "'snapshotter' not allowed"),
         ("sidecars.provisioner.logLevel=high", "'/sidecars/provisioner/logLevel'"),
         ("sidecars.provisioner.additionalArgs[0]=timeout=5s", "'/sidecars/provisioner/additionalArgs/0'"),
