@@ -147,14 +147,19 @@ capacityOwnerOfOwner: {{ and $can.capacity (ge $level 2) }}
 {{- end -}}
 
 {{/*
-One container: (dict "root" $ "name" NAME "image" IMAGE-NAME "section" SECTION "args" YAML "env" YAML "port" PORT-NAME
-"probes" YAML "mounts" YAML).
+One container: (dict "root" $ "of" PART "name" NAME "image" IMAGE-NAME "section" SECTION "args" YAML "env" YAML "port" PORT-NAME
+"httpPort" NUMBER, if not the section's, "probes" YAML "mounts" YAML).
 */}}
 {{- define "mooring.container" -}}
+{{- $port := int (.httpPort | default .section.httpPort) -}}
+{{- $host := .of.httpHost | default "" -}}
 {{- $own := .section.image | default dict -}}
 {{- $global := .root.Values.image -}}
 - name: {{ .name }}
   {{- $repository := $own.repository | default (printf "%s/%s" $global.registry .image) }}
+  {{- if regexMatch "^(registry[.]k8s[.]io/sig-storage|k8s[.]gcr[.]io/sig-storage|quay[.]io/k8scsi|public[.]ecr[.]aws/(csi-components|eks-distro)|mcr[.]microsoft[.]com/oss|longhornio)/" $repository }}
+  {{- fail (printf "the image of %s: %s is the Go sidecar: leave image out, or name the place of ours" .name $repository) }}
+  {{- end }}
   {{- if $own.digest }}
   image: {{ printf "%s@%s" $repository $own.digest | quote }}
   {{- else }}
@@ -163,9 +168,16 @@ One container: (dict "root" $ "name" NAME "image" IMAGE-NAME "section" SECTION "
   imagePullPolicy: {{ $own.pullPolicy | default $global.pullPolicy }}
   args:
     {{- .args | nindent 4 }}
-    - --http-endpoint=:{{ int .section.httpPort }}
+    - --http-endpoint={{ ternary (printf "[%s]" $host) $host (contains ":" $host) }}:{{ $port }}
     - --v={{ int .section.logLevel }}
+    {{- $name := .name }}
     {{- range .section.additionalArgs }}
+    {{- $flag := splitList "=" . | first }}
+    {{- if regexMatch "^--?([a-z]+-)?(tls-cert-file|tls-private-key-file|http-require-token)$" $flag }}
+    {{- fail (printf "additionalArgs of %s: %s: the chart's probes and the PodMonitor speak HTTP and have no token; leave it out" $name $flag) }}
+    {{- else if regexMatch "^--?([a-z]+-)?(http-endpoint|health-port|metrics-address)$" $flag }}
+    {{- fail (printf "additionalArgs of %s: %s: the section's httpPort and httpHost say it, so that probes follow" $name $flag) }}
+    {{- end }}
     - {{ . | quote }}
     {{- end }}
   {{- $env := concat (fromYamlArray .env | default list) (.section.env | default list) }}
@@ -173,9 +185,9 @@ One container: (dict "root" $ "name" NAME "image" IMAGE-NAME "section" SECTION "
   env:
     {{- toYaml . | nindent 4 }}
   {{- end }}
-  ports:
-    - name: {{ .port }}
-      containerPort: {{ int .section.httpPort }}
+  {{- with include "mooring.portsEntry" (dict "root" .root "of" .of "name" .port "port" $port) }}
+  {{- . | nindent 2 }}
+  {{- end }}
   {{- with .probes }}
   {{- . | nindent 2 }}
   {{- end }}
@@ -196,18 +208,21 @@ One container: (dict "root" $ "name" NAME "image" IMAGE-NAME "section" SECTION "
   terminationMessagePolicy: FallbackToLogsOnError
 {{- end -}}
 
-{{/* Liveness of a controller: its leader election; nothing where it elects nobody. */}}
+{{/* Liveness of a controller: its leader election; nothing where it elects nobody: (dict "of" PART "section" SECTION). */}}
 {{- define "mooring.leaderProbe" -}}
 {{- if .section.leaderElection.enabled -}}
 livenessProbe:
-  httpGet:
-    path: /healthz/leader-election
-    port: {{ .port }}
+  {{- include "mooring.httpGet" (dict "of" .of "path" "/healthz/leader-election" "port" .section.httpPort) | nindent 2 }}
   initialDelaySeconds: 10
   timeoutSeconds: 10
   periodSeconds: 20
   failureThreshold: 3
 {{- end -}}
+{{- end -}}
+
+{{/* How pods are replaced. Values are merged into the defaults, whose rollingUpdate the API server refuses beside another type. */}}
+{{- define "mooring.strategy" -}}
+{{- toYaml (ternary . (omit . "rollingUpdate") (eq (.type | default "RollingUpdate") "RollingUpdate")) -}}
 {{- end -}}
 
 {{/* Keys of a pod's spec that are values as they are: (dict "root" $ "of" .Values.controller). */}}
@@ -260,12 +275,10 @@ annotations:
 {{- join "\n" $lines -}}
 {{- end -}}
 
-{{/* Whether the kubelet has registered the driver. */}}
+{{/* Whether the kubelet has registered the driver: (dict "of" PART "path" PATH "port" NUMBER). */}}
 {{- define "mooring.registrationProbe" -}}
 readinessProbe:
-  httpGet:
-    path: {{ .path }}
-    port: {{ .port }}
+  {{- include "mooring.httpGet" . | nindent 2 }}
   timeoutSeconds: 15
   periodSeconds: 10
   failureThreshold: 3

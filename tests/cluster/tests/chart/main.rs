@@ -6,5 +6,6 @@
 mod flags;
 mod helm;
 mod objects;
+mod pods;
 mod rights;
 mod schema;

@@ -127,6 +127,31 @@ fn no_object_is_made_of_what_is_off() {
 }
 
 #[test]
+fn update_strategy_has_what_its_type_takes() {
+    let strategy = |file: &str, kind: &str, key: &str| {
+        of_kind(&render(&values(file), &[]).expect("rendered"), kind)[0]["spec"][key].clone()
+    };
+    assert_eq!(strategy("other-pod", "Deployment", "strategy"), json!({"type": "Recreate"}));
+    assert_eq!(strategy("separate", "DaemonSet", "updateStrategy"), json!({"type": "OnDelete"}));
+    let rolling = json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}});
+    assert_eq!(strategy("combined", "Deployment", "strategy"), rolling);
+}
+
+#[test]
+fn network_policy_needs_no_controller() {
+    let off = ["controller.enabled", "sidecars.provisioner.enabled", "sidecars.attacher.enabled"];
+    let mut set = off.map(|key| format!("{key}=false")).to_vec();
+    set.push("sidecars.resizer.enabled=false".to_owned());
+    let set: Vec<&str> = set.iter().map(String::as_str).collect();
+    let objects = render(&values("separate"), &set).expect("the node's part alone");
+    let policies = of_kind(&objects, "NetworkPolicy");
+    assert_eq!(policies.len(), 1);
+    let ports = policies[0].pointer("/spec/ingress/0/ports").expect("ports");
+    let port = |number: u16| json!({"port": number, "protocol": "TCP"});
+    assert_eq!(ports, &json!([port(9808), port(9809)]));
+}
+
+#[test]
 fn root_is_not_asked_for_and_forbidden_at_once() {
     let context = |file: &str| {
         let objects = render(&values(file), &[]).expect("rendered");

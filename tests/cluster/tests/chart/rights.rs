@@ -144,3 +144,30 @@ fn capacity_and_topology_share_what_they_read() {
         Rights::from(["here get /pods".to_owned(), "here get apps/replicasets".to_owned()])
     );
 }
+
+#[test]
+fn account_of_the_node_has_the_rules_of_the_values() {
+    let rule = "node.additionalClusterRoleRules[0]";
+    let rules = [
+        format!("{rule}.apiGroups[0]="),
+        format!("{rule}.resources[0]=nodes"),
+        format!("{rule}.verbs[0]=get"),
+        "node.serviceAccount.automountServiceAccountToken=true".to_owned(),
+    ];
+    let set: Vec<&str> = rules.iter().map(String::as_str).collect();
+    let named = |set: &[&str]| -> Vec<Value> {
+        let objects = render(&values("separate"), set).expect("rendered");
+        let is_its = |one: &Value| {
+            one["metadata"]["name"] == "example-csi-node"
+                && one["kind"].as_str().is_some_and(|kind| kind.contains("Role"))
+        };
+        objects.into_iter().filter(is_its).collect()
+    };
+    assert_eq!(named(&[]), [Value::Null; 0], "the sidecars ask the API server for nothing");
+    let [role, binding] = &named(&set)[..] else { panic!("a role and its binding") };
+    assert_eq!(rights(std::slice::from_ref(role)), Rights::from(["get /nodes".to_owned()]));
+    assert_eq!(binding["roleRef"]["name"], "example-csi-node");
+    assert_eq!(binding["subjects"][0]["name"], "example-csi-node");
+    let why = render(&values("separate"), &set[..3]).expect_err("rules without a token");
+    assert!(why.contains("set node.serviceAccount.automountServiceAccountToken=true"), "{why}");
+}

@@ -1,0 +1,177 @@
+//! The pods of the chart can start: their users, ports and probes agree.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::helm::{all_values, render, values};
+
+const PROBES: [&str; 3] = ["livenessProbe", "readinessProbe", "startupProbe"];
+
+/// The specs of all pods that the chart makes of these values.
+fn pods(file: &Path, set: &[&str]) -> Vec<Value> {
+    let objects = render(file, set).unwrap_or_else(|why| panic!("{file:?} {set:?}: {why}"));
+    objects.iter().filter_map(|object| object.pointer("/spec/template/spec")).cloned().collect()
+}
+
+fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
+    pod["containers"].as_array().into_iter().flatten()
+}
+
+/// The container of the name.
+fn container<'a>(pods: &'a [Value], name: &str) -> &'a Value {
+    pods.iter().flat_map(containers).find(|one| one["name"] == name).expect("a container")
+}
+
+/// Its arguments, as one line.
+fn arguments(container: &Value) -> String {
+    let args = container["args"].as_array().expect("args");
+    args.iter().map(|arg| arg.as_str().expect("text")).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn no_pod_asks_for_root_and_forbids_it() {
+    let roots = ["controller.podSecurityContext.runAsUser=0", "node.podSecurityContext.runAsUser=0"];
+    let mut seen = 0;
+    for file in all_values() {
+        for set in [&[][..], &roots[..]] {
+            for pod in pods(&file, set) {
+                for container in containers(&pod) {
+                    let of = |key: &str| match &container["securityContext"][key] {
+                        Value::Null => pod["securityContext"][key].clone(),
+                        own => own.clone(),
+                    };
+                    let both = of("runAsUser") == json!(0) && of("runAsNonRoot") == json!(true);
+                    assert!(!both, "{file:?} {set:?}: the kubelet does not start {container}");
+                    seen += 1;
+                }
+            }
+        }
+    }
+    assert!(seen > 20, "{seen}");
+}
+
+#[test]
+fn probe_asks_for_a_port_of_its_own_container() {
+    let mut numbers = 0;
+    for file in all_values() {
+        for container in pods(&file, &[]).iter().flat_map(containers) {
+            for port in PROBES.iter().filter_map(|probe| container[probe].pointer("/httpGet/port")) {
+                match port.as_str() {
+                    None => numbers += 1,
+                    Some(name) => {
+                        let ports = container["ports"].as_array().expect("ports");
+                        assert!(ports.iter().any(|one| one["name"] == name), "{file:?}: {container}");
+                    }
+                }
+            }
+        }
+    }
+    assert!(numbers > 5, "{numbers}");
+    let named = [
+        "node.containers[0].name=driver",
+        "node.containers[0].livenessProbe.httpGet.path=/healthz",
+        "node.containers[0].livenessProbe.httpGet.port=healthz",
+    ];
+    let refused = render(&values("combined"), &named).expect_err("livenessprobe's port has that name");
+    assert!(refused.contains("which that container does not declare: say the number"), "{refused}");
+    let declared = [
+        &named[..],
+        &["node.containers[0].ports[0].name=healthz", "node.containers[0].ports[0].containerPort=9808"],
+    ];
+    render(&values("combined"), &declared.concat()).expect("the vendor's own name");
+    let empty = ["node.containers[0].name=driver", "node.containers[0].livenessProbe.httpGet=null"];
+    render(&values("combined"), &empty).expect("no probe at all");
+}
+
+#[test]
+fn probe_of_ours_asks_where_the_program_listens() {
+    for file in all_values() {
+        for container in pods(&file, &[]).iter().flat_map(containers) {
+            let name = container["name"].as_str().expect("a name");
+            if name == "driver" || name == "ebs-plugin" {
+                continue;
+            }
+            for get in PROBES.iter().filter_map(|probe| container[probe].get("httpGet")) {
+                let host = get["host"].as_str().unwrap_or_default();
+                let listens = format!("--http-endpoint={host}:{}", get["port"]);
+                assert!(arguments(container).contains(&listens), "{file:?} {listens}: {container}");
+            }
+        }
+    }
+}
+
+#[test]
+fn port_that_the_vendor_declares_is_not_declared_twice() {
+    let vendors =
+        ["node.containers[0].ports[0].containerPort=9808", "node.containers[0].ports[0].name=healthz"];
+    let set = [&["node.containers[0].name=driver"], &vendors[..]].concat();
+    let pods = pods(&values("combined"), &set);
+    let node = container(&pods, "csi-node");
+    assert_eq!(node.get("ports"), None, "the API server refuses two of them on the host's network");
+    assert_eq!(node["readinessProbe"]["httpGet"]["port"], 9808);
+    assert!(container(&pods, "csi-controller").get("ports").is_some(), "the other pod keeps its own");
+}
+
+#[test]
+fn host_network_takes_no_port_from_other_pods() {
+    let on = ["node.hostNetwork=true", "controller.hostNetwork=true"];
+    let ports = |pods: &[Value], name: &str| container(pods, name).get("ports").cloned();
+    let without = pods(&values("combined"), &on);
+    assert_eq!((ports(&without, "csi-node"), ports(&without, "csi-controller")), (None, None));
+    let monitored = pods(&values("combined"), &[&on[..], &["metrics.podMonitor.enabled=true"]].concat());
+    assert!(ports(&monitored, "csi-node").is_some(), "the operator looks for the port's name");
+}
+
+#[test]
+fn host_of_the_endpoint_reaches_program_and_probe() {
+    for (host, listens) in [("127.0.0.1", "127.0.0.1:9808"), ("::1", "[::1]:9808")] {
+        let set = ["node.hostNetwork=true".to_owned(), format!("node.httpHost={host}")];
+        let pods = pods(&values("combined"), &[&set[0], &set[1]]);
+        let node = container(&pods, "csi-node");
+        assert!(arguments(node).contains(&format!("--http-endpoint={listens} ")), "{node}");
+        assert_eq!(node["readinessProbe"]["httpGet"]["host"], host);
+        let controller = container(&pods, "csi-controller");
+        assert!(arguments(controller).contains("--http-endpoint=:8080 "), "{controller}");
+    }
+    let refused = render(&values("combined"), &["node.httpHost=127.0.0.1"]).expect_err("nobody could ask");
+    assert!(refused.contains("node.httpHost: only with node.hostNetwork=true"), "{refused}");
+}
+
+#[test]
+fn ports_that_collide_are_refused() {
+    let one_pod = ["sidecars.resizer.httpPort=8081"];
+    let refused = render(&values("separate"), &one_pod).expect_err("one pod has a port once");
+    assert!(refused.contains("sidecars.attacher.httpPort and sidecars.resizer.httpPort"), "{refused}");
+    let mut one_host =
+        vec!["controller.hostNetwork=true", "node.hostNetwork=true", "controller.livenessProbe.enabled=true"];
+    let refused = render(&values("combined"), &one_host).expect_err("one host has a port once");
+    assert!(refused.contains("controller.livenessProbe.httpPort and sidecars.node.httpPort"), "{refused}");
+    one_host.push("controller.livenessProbe.httpPort=9818");
+    let pods = pods(&values("combined"), &one_host);
+    assert!(arguments(container(&pods, "liveness-probe")).contains("--http-endpoint=:9818"));
+}
+
+#[test]
+fn registrar_has_the_probe_of_the_vendors_values() {
+    let pods = pods(&values("vendor-sections"), &[]);
+    let registrar = container(&pods, "node-driver-registrar");
+    let probe = json!({
+        "exec": {"command": [
+            "/csi-node-driver-registrar",
+            "--kubelet-registration-path=$(DRIVER_REG_SOCK_PATH)",
+            "--mode=kubelet-registration-probe",
+        ]},
+        "initialDelaySeconds": 30, "periodSeconds": 90, "timeoutSeconds": 15,
+    });
+    assert_eq!(registrar["livenessProbe"], probe);
+    let path = "/var/lib/kubelet/plugins/ebs.csi.aws.com/csi.sock";
+    let env = registrar["env"].as_array().expect("an environment");
+    assert!(env.contains(&json!({"name": "DRIVER_REG_SOCK_PATH", "value": path})), "{env:?}");
+    assert!(env.contains(&json!({"name": "A", "value": "b"})), "the values' own stay: {env:?}");
+    assert!(arguments(registrar).contains(&format!("--kubelet-registration-path={path}")));
+    assert!(registrar.get("readinessProbe").is_some(), "ours stays");
+    let none = self::pods(&values("separate"), &[]);
+    let registrar = container(&none, "node-driver-registrar");
+    assert_eq!((registrar.get("livenessProbe"), registrar.get("env")), (None, None));
+}
