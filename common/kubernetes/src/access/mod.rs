@@ -119,7 +119,12 @@ impl Reviewer {
         let user = user(&review)?;
         let question = access_review(user, path);
         let review = self.post("/apis/authorization.k8s.io/v1/subjectaccessreviews", &question).await?;
-        allowed(&review, user)
+        let answer = allowed(&review, user);
+        if matches!(answer, Err(Refusal::Unclear(_))) {
+            let error = review.pointer("/status/evaluationError").and_then(Value::as_str);
+            self.warn("The API server could not decide", error.unwrap_or("its review has no answer"));
+        }
+        answer
     }
 
     async fn post(&self, path: &str, body: &Value) -> Result<Value, Refusal> {
@@ -158,10 +163,16 @@ fn access_review(user: &Value, path: &str) -> Value {
     })
 }
 
+/// What the review says. A decision that an authorizer failed to make is no refusal.
 fn allowed(review: &Value, user: &Value) -> Result<(), Refusal> {
     let is = |path: &str| review.pointer(path).and_then(Value::as_bool).unwrap_or_default();
     if is("/status/allowed") && !is("/status/denied") {
         return Ok(());
+    }
+    let error = review.pointer("/status/evaluationError").and_then(Value::as_str).unwrap_or_default();
+    let has_answer = review.pointer("/status/allowed").is_some() && error.is_empty();
+    if !has_answer && !is("/status/denied") {
+        return Err(Refusal::Unclear("the API server could not decide: the log has the reason".to_owned()));
     }
     let name = user.get("username").and_then(Value::as_str).unwrap_or_default();
     Err(Refusal::Forbidden { user: name.to_owned() })

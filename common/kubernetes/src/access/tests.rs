@@ -146,3 +146,17 @@ async fn token_that_was_good_has_a_place_in_a_flood() {
     let other = guard("other".to_owned(), "/metrics".to_owned()).await;
     assert!(matches!(other, Err(Refusal::Unclear(_))), "it was never good: {other:?}");
 }
+
+#[test]
+fn review_that_could_not_be_evaluated_is_no_refusal() {
+    let of = |status: Value| allowed(&json!({"status": status}), &json!({"username": "u"}));
+    let forbidden = Err(Refusal::Forbidden { user: "u".to_owned() });
+    let error = "webhook: connection refused";
+    assert_eq!(of(json!({"allowed": true, "evaluationError": error})), Ok(()));
+    assert_eq!(of(json!({"allowed": true, "denied": true})), forbidden);
+    assert_eq!(of(json!({"allowed": false, "denied": true, "evaluationError": error})), forbidden);
+    assert_eq!(of(json!({"allowed": false, "evaluationError": ""})), forbidden);
+    for status in [json!({"allowed": false, "evaluationError": error}), json!({})] {
+        assert!(matches!(of(status.clone()), Err(Refusal::Unclear(_))), "{status}");
+    }
+}
