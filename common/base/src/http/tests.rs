@@ -143,3 +143,79 @@ async fn a_connection_without_a_request_is_closed() {
     let read = tokio::time::timeout(Duration::from_secs(60), stream.read_to_end(&mut rest)).await;
     assert!(read.is_ok());
 }
+
+/// One request on a connection that stays open; whether it was answered.
+async fn is_answered(stream: &mut TcpStream) -> bool {
+    let asked = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let mut answer = [0; 1024];
+    let read = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut answer)).await;
+    asked.is_ok() && matches!(read, Ok(Ok(length)) if answer[..length].starts_with(b"HTTP/1.1 200 OK"))
+}
+
+#[tokio::test]
+async fn idle_connections_do_not_keep_a_probe_out() {
+    let server = serve("127.0.0.1:0", Routes::new().route("/healthz", || async { Reply::ok() })).unwrap();
+    let connect = async || TcpStream::connect(server.local_address()).await.unwrap();
+    let mut first = connect().await;
+    assert!(is_answered(&mut first).await);
+    let mut second = connect().await;
+    assert!(is_answered(&mut second).await);
+    let mut others = Vec::new();
+    for _ in 2..connections::MOST {
+        others.push(connect().await);
+    }
+    assert!(is_answered(&mut first).await, "it has just been used, and there was room");
+    let mut probe = connect().await;
+    assert!(is_answered(&mut probe).await, "it is answered at once");
+    assert!(!is_answered(&mut second).await, "the one that was idle for longest is closed");
+    assert!(is_answered(&mut first).await);
+}
+
+#[tokio::test]
+async fn request_in_work_stays_when_connections_are_many() {
+    let (begun, go_on) = (Arc::new(tokio::sync::Notify::new()), Arc::new(tokio::sync::Notify::new()));
+    let slow = {
+        let (begun, go_on) = (begun.clone(), go_on.clone());
+        move || {
+            let (begun, go_on) = (begun.clone(), go_on.clone());
+            async move {
+                begun.notify_one();
+                go_on.notified().await;
+                Reply::ok()
+            }
+        }
+    };
+    let routes = Routes::new().route("/slow", slow).route("/healthz", || async { Reply::ok() });
+    let server = serve("127.0.0.1:0", routes).unwrap();
+    let asked = get(&server, "/slow");
+    let flood = async {
+        begun.notified().await;
+        let mut streams = Vec::new();
+        for _ in 0..2 * connections::MOST {
+            let mut stream = TcpStream::connect(server.local_address()).await.unwrap();
+            assert!(is_answered(&mut stream).await);
+            streams.push(stream);
+        }
+        go_on.notify_one();
+    };
+    let (answer, ()) = tokio::join!(asked, flood);
+    assert!(answer.ends_with("\r\n\r\nok"), "{answer}");
+}
+
+#[tokio::test]
+async fn head_of_a_request_is_bounded() {
+    let server = serve("127.0.0.1:0", Routes::new().route("/healthz", || async { Reply::ok() })).unwrap();
+    let with = async |length: usize| {
+        let mut stream = TcpStream::connect(server.local_address()).await.unwrap();
+        let long = "x".repeat(length);
+        let request = format!("GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX: {long}\r\n\r\n");
+        // The server may hang up before all is sent.
+        let mut answer = Vec::new();
+        let _ = stream.write_all(request.as_bytes()).await;
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8(answer).unwrap()
+    };
+    assert!(with(20_000).await.starts_with("HTTP/1.1 200 "), "the longest token has room");
+    let large = with(200_000).await;
+    assert!(!large.contains("200 OK"), "{large}");
+}
