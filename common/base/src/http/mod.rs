@@ -20,7 +20,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, LOCATION, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use ::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use bytes::Bytes;
@@ -46,7 +47,9 @@ pub use tls::{Tls, TlsError};
 pub const LEADER_HEALTH: &str = "/healthz/leader-election";
 
 /// Path of the status page (only with `--status-page`).
-pub const STATUS: &str = "/";
+pub const STATUS: &str = "/status";
+/// What leads to the status page. It is not the page: on OpenShift every account may get this path.
+const FRONT: &str = "/";
 const HTML: &str = "text/html; charset=utf-8";
 
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -142,6 +145,7 @@ impl Routes {
     }
 
     async fn answer(&self, uri: &Uri, headers: &HeaderMap, access: &Access) -> Response<Full<Bytes>> {
+        let leads_on = uri.path() == FRONT && !self.0.contains_key(FRONT) && self.0.contains_key(STATUS);
         let reply = match self.0.get(uri.path()) {
             Some(route) => {
                 let checked = if route.is_guarded { access.check(headers, uri.path()).await } else { Ok(()) };
@@ -150,12 +154,17 @@ impl Routes {
                     Err(refusal) => refusal.reply(uri.path()),
                 }
             }
+            None if leads_on => Reply::text(StatusCode::FOUND, format!("the status page is at {STATUS}\n")),
             None => Reply::text(StatusCode::NOT_FOUND, "404 page not found\n"),
         };
         let mut response = Response::new(Full::new(Bytes::from(reply.body)));
         *response.status_mut() = reply.status;
         let content_type = HeaderValue::from_static(reply.content_type);
         response.headers_mut().insert(CONTENT_TYPE, content_type);
+        if leads_on {
+            // Relative: a proxy serves it under a path of its own.
+            response.headers_mut().insert(LOCATION, HeaderValue::from_static("status"));
+        }
         if uri.path() == STATUS {
             response.headers_mut().extend(page_headers());
         }

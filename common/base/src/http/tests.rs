@@ -59,18 +59,34 @@ async fn status_page_comes_with_a_policy_that_allows_nothing() {
     let board = Board::default();
     board.describe(|process| process.driver = "driver.example".to_owned());
     let server = serve("127.0.0.1:0", Routes::new().status(board)).unwrap();
-    let page = get(&server, "/").await;
+    let page = get(&server, "/status").await;
     assert!(page.contains("content-type: text/html; charset=utf-8\r\n"), "{page}");
     assert!(page.contains("content-security-policy: default-src 'none';"), "{page}");
     assert!(
         page.contains("cache-control: no-store\r\n") && page.contains("<td>driver.example</td>"),
         "{page}"
     );
-    let page = get(&server, "/?format=json&object=ns%2Fa").await;
+    let page = get(&server, "/status?format=json&object=ns%2Fa").await;
     assert!(page.contains("content-type: application/json\r\n"), "{page}");
     assert!(page.contains("\"driver\":\"driver.example\""), "{page}");
     let without = serve("127.0.0.1:0", Routes::new()).unwrap();
-    assert!(get(&without, "/").await.starts_with("HTTP/1.1 404 "));
+    for path in ["/", "/status"] {
+        assert!(get(&without, path).await.starts_with("HTTP/1.1 404 "), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn front_leads_to_the_status_page_and_shows_nothing() {
+    let board = Board::default();
+    board.describe(|process| process.driver = "driver.example".to_owned());
+    let server = serve("127.0.0.1:0", Routes::new().status(board.clone())).unwrap();
+    let front = get(&server, "/").await;
+    // Relative, for a proxy that serves it under a path of its own.
+    assert!(front.starts_with("HTTP/1.1 302 ") && front.contains("\r\nlocation: status\r\n"), "{front}");
+    assert!(!front.contains("driver.example"), "every account of OpenShift may get /: {front}");
+    let metrics = Routes::new().status(board).metrics("/", Metrics::new());
+    let front = get(&serve("127.0.0.1:0", metrics).unwrap(), "/").await;
+    assert!(front.starts_with("HTTP/1.1 200 ") && front.contains("process_start_time_seconds"), "{front}");
 }
 
 #[tokio::test]
@@ -92,7 +108,7 @@ async fn guard_is_asked_about_pages_and_not_about_health() {
             if token.is_empty() { String::new() } else { format!("Authorization: Bearer {token}\r\n") };
         get(&server, &format!("{path} HTTP/1.1\r\n{header}X:")).await
     };
-    for path in ["/metrics", "/"] {
+    for path in ["/metrics", "/status"] {
         assert!(with(path, "").await.starts_with("HTTP/1.1 401 "), "{path}");
         assert!(with(path, "good").await.starts_with("HTTP/1.1 200 "), "{path}");
         assert!(with(path, "bad").await.starts_with("HTTP/1.1 403 "), "{path}");

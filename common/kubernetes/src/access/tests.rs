@@ -47,7 +47,7 @@ async fn token_may_read_what_its_user_may_get() {
     let ask = |token: &str, path: &str| guard(token.to_owned(), path.to_owned());
     let forbidden = |user: &str| Err(Refusal::Forbidden { user: user.to_owned() });
     assert_eq!(ask("reader", "/metrics").await, Ok(()));
-    assert_eq!(ask("reader", "/").await, forbidden("reader"));
+    assert_eq!(ask("reader", "/status").await, forbidden("reader"));
     assert_eq!(ask("other", "/metrics").await, forbidden("other"));
     assert_eq!(ask("nobody", "/metrics").await, Err(Refusal::Unknown));
     let Err(Refusal::Unclear(why)) = ask("away", "/metrics").await else { panic!() };
