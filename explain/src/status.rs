@@ -82,7 +82,7 @@ impl Place {
     /// What the page says about one object.
     pub(crate) async fn read(&self, client: &Client, object: &str) -> Result<Value, StatusError> {
         // Names of objects need no escapes.
-        let query = format!("?format=json&object={object}");
+        let query = format!("status?format=json&object={object}");
         let body = match self {
             Self::Address(address) => timeout(PATIENCE, get(address, &query)).await,
             Self::Pod { namespace, pod } => {

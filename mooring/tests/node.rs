@@ -227,7 +227,7 @@ async fn node_is_registrar_and_liveness_probe_on_one_port() {
     let mut both = node.run("node", &[&format!("--http-endpoint=127.0.0.1:{port}"), "--status-page"]);
     tell(&node.socket(), true, "").await.unwrap();
     assert_eq!(get(port, "/healthz").await.0, 200);
-    let (_, page) = get(port, "/?format=json").await;
+    let (_, page) = get(port, "/status?format=json").await;
     let page: serde_json::Value = serde_json::from_str(page.trim()).unwrap();
     assert_eq!(
         (&page["program"], &page["facts"]["Driver on this node"]),

@@ -42,7 +42,7 @@ base::flags! {
     struct Flags {
         "probe-timeout" probe_timeout: Duration = Duration::from_secs(3), "Longest time that connecting and Probe may take together.";
         "metrics-path" metrics_path: String = "/metrics", "Path under which metrics are served.";
-        "status-page" status_page: bool = false, "Serve a status page at / of http-endpoint: which driver runs, and whether the kubelet uses it.";
+        "status-page" status_page: bool = false, "Serve a status page at /status of http-endpoint: which driver runs, and whether the kubelet uses it.";
     }
 }
 

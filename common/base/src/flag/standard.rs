@@ -2,7 +2,7 @@
 //! "Standard flags"), and some of ours: `--exit-on-connection-loss`, `--status-page`, `--tls-cert-file`, `--tls-private-key-file` and
 //! `--http-require-token`.
 //!
-//! `Differs:` `--status-page` serves a page at `/` of the HTTP endpoint: what runs, who leads, what waits, its last error and its next
+//! `Differs:` `--status-page` serves a page at `/status` of the HTTP endpoint: what runs, who leads, what waits, its last error and its next
 //! try. It is off by default. The Go sidecars have no such page. The flags of TLS are called as in kube-rbac-proxy, which the Go sidecars need beside
 //! them for it: the endpoint serves HTTPS, and with `--http-require-token` answers metrics and the status page only for a bearer token
 //! whose user may get the path. Health stays open to the kubelet.
@@ -48,7 +48,7 @@ crate::flags! {
         "http-endpoint" http_endpoint: String = "", "TCP address that serves metrics and leader health, for example :8080. Empty: none.";
         "metrics-address" metrics_address: String = "", "Deprecated: use http-endpoint. TCP address that serves metrics.";
         "metrics-path" metrics_path: String = "/metrics", "Path under which metrics are served.";
-        "status-page" status_page: bool = false, "Serve a status page at / of http-endpoint: what runs, who leads, what waits and why. It shows names of objects and errors to whoever can reach the address.";
+        "status-page" status_page: bool = false, "Serve a status page at /status of http-endpoint: what runs, who leads, what waits and why. It shows names of objects and errors to whoever can reach the address.";
         "tls-cert-file" tls_cert_file: String = "", "Certificate (PEM, with its chain) with which http-endpoint is served by TLS. It may change while the process runs. Empty: no TLS.";
         "tls-private-key-file" tls_private_key_file: String = "", "Private key (PEM) of tls-cert-file.";
         "http-require-token" http_require_token: bool = false, "Answer metrics and the status page only for a bearer token whose user may get the path (TokenReview, SubjectAccessReview). Needs tls-cert-file.";
@@ -197,9 +197,9 @@ pub fn check_status_page(status_page: bool, has_address: bool, metrics_path: &st
         true if !has_address => {
             Err(Exit::refuse("--status-page needs an address to be served at: set --http-endpoint"))
         }
-        true if metrics_path == crate::http::STATUS => {
-            Err(Exit::refuse("--status-page and --metrics-path=/ want the same path: change --metrics-path"))
-        }
+        true if metrics_path == crate::http::STATUS => Err(Exit::refuse(
+            "--status-page and --metrics-path=/status want the same path: change --metrics-path",
+        )),
         true | false => Ok(()),
     }
 }

@@ -306,7 +306,7 @@ fn values_that_do_not_go_together_are_refused() {
         (&["-tls-cert-file=c", "-tls-private-key-file=k"][..], 1, "set --http-endpoint"),
         (&["-http-endpoint=:1", "-http-require-token"][..], 1, "set --tls-cert-file"),
         (&["-status-page"][..], 1, "set --http-endpoint"),
-        (&["-status-page", "-http-endpoint=:1", "-metrics-path=/"][..], 1, "change --metrics-path"),
+        (&["-status-page", "-http-endpoint=:1", "-metrics-path=/status"][..], 1, "change --metrics-path"),
         (&["-kube-api-burst=-1"], 1, "--kube-api-burst"),
         (&["-kube-api-qps=NaN"], 1, "--kube-api-qps"),
         (&["-kube-api-qps=Inf"], 1, "--kube-api-qps"),

@@ -1,10 +1,11 @@
 //! A small HTTP/1 server for metrics, leader health, and what a sidecar adds.
 //!
 //! [`serve`] binds the address before it returns, so a port in use ends the program at start-up. Requests are
-//! few and come from kubelet and Prometheus. Even so the number of connections is limited,
-//! and one that sends no request within ten seconds is closed. Source: docs/upstream/conventions.md,
+//! few and come from kubelet and Prometheus. Even so the number of connections is limited: for a new one, the one that was
+//! idle for longest is closed, and so is one that sends no request within ten seconds. Source: docs/upstream/conventions.md,
 //! "HTTP endpoints".
 
+mod connections;
 mod guard;
 mod reply;
 mod tls;
@@ -19,7 +20,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, LOCATION, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use ::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use bytes::Bytes;
@@ -30,13 +32,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::log::quote::quoted;
 use crate::metrics::{Metrics, page};
 use crate::status::{self, Board};
 
+use connections::{Connections, Place};
 pub use guard::{Access, Decision, Guard, Refusal};
 pub use reply::Reply;
 pub use tls::{Tls, TlsError};
@@ -45,11 +47,14 @@ pub use tls::{Tls, TlsError};
 pub const LEADER_HEALTH: &str = "/healthz/leader-election";
 
 /// Path of the status page (only with `--status-page`).
-pub const STATUS: &str = "/";
+pub const STATUS: &str = "/status";
+/// What leads to the status page. It is not the page: on OpenShift every account may get this path.
+const FRONT: &str = "/";
 const HTML: &str = "text/html; charset=utf-8";
 
-const MOST_CONNECTIONS: usize = 64;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest head of a request; a token may be half as long.
+const LONGEST_HEAD: usize = 32 * 1024;
 /// Longest life of a connection, so that slow readers cannot hold all of them for ever.
 const CONNECTION_LIFE: Duration = Duration::from_secs(300);
 
@@ -140,6 +145,7 @@ impl Routes {
     }
 
     async fn answer(&self, uri: &Uri, headers: &HeaderMap, access: &Access) -> Response<Full<Bytes>> {
+        let leads_on = uri.path() == FRONT && !self.0.contains_key(FRONT) && self.0.contains_key(STATUS);
         let reply = match self.0.get(uri.path()) {
             Some(route) => {
                 let checked = if route.is_guarded { access.check(headers, uri.path()).await } else { Ok(()) };
@@ -148,12 +154,17 @@ impl Routes {
                     Err(refusal) => refusal.reply(uri.path()),
                 }
             }
+            None if leads_on => Reply::text(StatusCode::FOUND, format!("the status page is at {STATUS}\n")),
             None => Reply::text(StatusCode::NOT_FOUND, "404 page not found\n"),
         };
         let mut response = Response::new(Full::new(Bytes::from(reply.body)));
         *response.status_mut() = reply.status;
         let content_type = HeaderValue::from_static(reply.content_type);
         response.headers_mut().insert(CONTENT_TYPE, content_type);
+        if leads_on {
+            // Relative: a proxy serves it under a path of its own.
+            response.headers_mut().insert(LOCATION, HeaderValue::from_static("status"));
+        }
         if uri.path() == STATUS {
             response.headers_mut().extend(page_headers());
         }
@@ -253,17 +264,12 @@ fn bind(address: &str) -> Result<std::net::TcpListener, ListenError> {
 }
 
 async fn accept(listener: TcpListener, site: Arc<(Routes, Access)>) {
-    let slots = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let connections = Arc::new(Connections::default());
     loop {
-        // The semaphore is never closed.
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
                 let site = Arc::clone(&site);
-                tokio::spawn(async move {
-                    greet(stream, site).await;
-                    drop(slot);
-                });
+                connections.begin(|place| greet(stream, site, place));
             }
             Err(error) => {
                 // Out of file descriptors, most likely: a pause lets some be closed.
@@ -274,30 +280,36 @@ async fn accept(listener: TcpListener, site: Arc<(Routes, Access)>) {
     }
 }
 
-async fn greet(stream: TcpStream, site: Arc<(Routes, Access)>) {
-    let Some(tls) = &site.1.tls else { return converse(stream, site).await };
+async fn greet(stream: TcpStream, site: Arc<(Routes, Access)>, place: Place) {
+    let Some(tls) = &site.1.tls else { return converse(stream, site, place).await };
     match tokio::time::timeout(HEADER_TIMEOUT, tls.accept(stream)).await {
-        Ok(Ok(stream)) => converse(stream, site).await,
+        Ok(Ok(stream)) => converse(stream, site, place).await,
         // Somebody who speaks no TLS, or does not trust the certificate.
         Ok(Err(error)) => crate::v!(4, "No TLS connection"; "err" => error),
         Err(_) => {}
     }
 }
 
-async fn converse<S>(stream: S, site: Arc<(Routes, Access)>)
+async fn converse<S>(stream: S, site: Arc<(Routes, Access)>, place: Place)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let own = Arc::new((site, place));
     let service = service_fn(move |request: Request<Incoming>| {
-        let site = Arc::clone(&site);
+        let own = Arc::clone(&own);
         async move {
-            let (routes, access) = &*site;
-            Ok::<_, Infallible>(routes.answer(request.uri(), request.headers(), access).await)
+            let (site, place) = &*own;
+            let (routes, access) = &**site;
+            place.set_busy(true);
+            let response = routes.answer(request.uri(), request.headers(), access).await;
+            place.set_busy(false);
+            Ok::<_, Infallible>(response)
         }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(LONGEST_HEAD)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     tokio::select! {

@@ -59,18 +59,34 @@ async fn status_page_comes_with_a_policy_that_allows_nothing() {
     let board = Board::default();
     board.describe(|process| process.driver = "driver.example".to_owned());
     let server = serve("127.0.0.1:0", Routes::new().status(board)).unwrap();
-    let page = get(&server, "/").await;
+    let page = get(&server, "/status").await;
     assert!(page.contains("content-type: text/html; charset=utf-8\r\n"), "{page}");
     assert!(page.contains("content-security-policy: default-src 'none';"), "{page}");
     assert!(
         page.contains("cache-control: no-store\r\n") && page.contains("<td>driver.example</td>"),
         "{page}"
     );
-    let page = get(&server, "/?format=json&object=ns%2Fa").await;
+    let page = get(&server, "/status?format=json&object=ns%2Fa").await;
     assert!(page.contains("content-type: application/json\r\n"), "{page}");
     assert!(page.contains("\"driver\":\"driver.example\""), "{page}");
     let without = serve("127.0.0.1:0", Routes::new()).unwrap();
-    assert!(get(&without, "/").await.starts_with("HTTP/1.1 404 "));
+    for path in ["/", "/status"] {
+        assert!(get(&without, path).await.starts_with("HTTP/1.1 404 "), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn front_leads_to_the_status_page_and_shows_nothing() {
+    let board = Board::default();
+    board.describe(|process| process.driver = "driver.example".to_owned());
+    let server = serve("127.0.0.1:0", Routes::new().status(board.clone())).unwrap();
+    let front = get(&server, "/").await;
+    // Relative, for a proxy that serves it under a path of its own.
+    assert!(front.starts_with("HTTP/1.1 302 ") && front.contains("\r\nlocation: status\r\n"), "{front}");
+    assert!(!front.contains("driver.example"), "every account of OpenShift may get /: {front}");
+    let metrics = Routes::new().status(board).metrics("/", Metrics::new());
+    let front = get(&serve("127.0.0.1:0", metrics).unwrap(), "/").await;
+    assert!(front.starts_with("HTTP/1.1 200 ") && front.contains("process_start_time_seconds"), "{front}");
 }
 
 #[tokio::test]
@@ -92,7 +108,7 @@ async fn guard_is_asked_about_pages_and_not_about_health() {
             if token.is_empty() { String::new() } else { format!("Authorization: Bearer {token}\r\n") };
         get(&server, &format!("{path} HTTP/1.1\r\n{header}X:")).await
     };
-    for path in ["/metrics", "/"] {
+    for path in ["/metrics", "/status"] {
         assert!(with(path, "").await.starts_with("HTTP/1.1 401 "), "{path}");
         assert!(with(path, "good").await.starts_with("HTTP/1.1 200 "), "{path}");
         assert!(with(path, "bad").await.starts_with("HTTP/1.1 403 "), "{path}");
@@ -142,4 +158,80 @@ async fn a_connection_without_a_request_is_closed() {
     // Ends because the server closes; the paused clock skips the wait.
     let read = tokio::time::timeout(Duration::from_secs(60), stream.read_to_end(&mut rest)).await;
     assert!(read.is_ok());
+}
+
+/// One request on a connection that stays open; whether it was answered.
+async fn is_answered(stream: &mut TcpStream) -> bool {
+    let asked = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let mut answer = [0; 1024];
+    let read = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut answer)).await;
+    asked.is_ok() && matches!(read, Ok(Ok(length)) if answer[..length].starts_with(b"HTTP/1.1 200 OK"))
+}
+
+#[tokio::test]
+async fn idle_connections_do_not_keep_a_probe_out() {
+    let server = serve("127.0.0.1:0", Routes::new().route("/healthz", || async { Reply::ok() })).unwrap();
+    let connect = async || TcpStream::connect(server.local_address()).await.unwrap();
+    let mut first = connect().await;
+    assert!(is_answered(&mut first).await);
+    let mut second = connect().await;
+    assert!(is_answered(&mut second).await);
+    let mut others = Vec::new();
+    for _ in 2..connections::MOST {
+        others.push(connect().await);
+    }
+    assert!(is_answered(&mut first).await, "it has just been used, and there was room");
+    let mut probe = connect().await;
+    assert!(is_answered(&mut probe).await, "it is answered at once");
+    assert!(!is_answered(&mut second).await, "the one that was idle for longest is closed");
+    assert!(is_answered(&mut first).await);
+}
+
+#[tokio::test]
+async fn request_in_work_stays_when_connections_are_many() {
+    let (begun, go_on) = (Arc::new(tokio::sync::Notify::new()), Arc::new(tokio::sync::Notify::new()));
+    let slow = {
+        let (begun, go_on) = (begun.clone(), go_on.clone());
+        move || {
+            let (begun, go_on) = (begun.clone(), go_on.clone());
+            async move {
+                begun.notify_one();
+                go_on.notified().await;
+                Reply::ok()
+            }
+        }
+    };
+    let routes = Routes::new().route("/slow", slow).route("/healthz", || async { Reply::ok() });
+    let server = serve("127.0.0.1:0", routes).unwrap();
+    let asked = get(&server, "/slow");
+    let flood = async {
+        begun.notified().await;
+        let mut streams = Vec::new();
+        for _ in 0..2 * connections::MOST {
+            let mut stream = TcpStream::connect(server.local_address()).await.unwrap();
+            assert!(is_answered(&mut stream).await);
+            streams.push(stream);
+        }
+        go_on.notify_one();
+    };
+    let (answer, ()) = tokio::join!(asked, flood);
+    assert!(answer.ends_with("\r\n\r\nok"), "{answer}");
+}
+
+#[tokio::test]
+async fn head_of_a_request_is_bounded() {
+    let server = serve("127.0.0.1:0", Routes::new().route("/healthz", || async { Reply::ok() })).unwrap();
+    let with = async |length: usize| {
+        let mut stream = TcpStream::connect(server.local_address()).await.unwrap();
+        let long = "x".repeat(length);
+        let request = format!("GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX: {long}\r\n\r\n");
+        // The server may hang up before all is sent.
+        let mut answer = Vec::new();
+        let _ = stream.write_all(request.as_bytes()).await;
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8(answer).unwrap()
+    };
+    assert!(with(20_000).await.starts_with("HTTP/1.1 200 "), "the longest token has room");
+    let large = with(200_000).await;
+    assert!(!large.contains("200 OK"), "{large}");
 }

@@ -36,6 +36,14 @@ pub enum TlsError {
         /// The file.
         path: String,
     },
+    /// A certificate of the chain cannot be read.
+    #[error("{path} is damaged: {cause}")]
+    Damaged {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        cause: String,
+    },
     /// The key's file holds none.
     #[error("{path} holds no private key in PEM form")]
     Key {
@@ -125,8 +133,10 @@ fn acceptor(
     key_path: &PathBuf,
 ) -> Result<TlsAcceptor, TlsError> {
     let path = |path: &PathBuf| path.display().to_string();
-    let chain: Vec<CertificateDer<'static>> =
-        CertificateDer::pem_slice_iter(certificate).filter_map(Result::ok).collect();
+    let chain: Result<Vec<CertificateDer<'static>>, _> =
+        CertificateDer::pem_slice_iter(certificate).collect();
+    let chain = chain
+        .map_err(|cause| TlsError::Damaged { path: path(certificate_path), cause: cause.to_string() })?;
     if chain.is_empty() {
         return Err(TlsError::Certificate { path: path(certificate_path) });
     }

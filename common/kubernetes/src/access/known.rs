@@ -11,6 +11,10 @@ use tokio::time::Instant;
 const ALLOWED: Duration = Duration::from_secs(60);
 /// How long a refusal holds: a role that is added helps after that.
 const REFUSED: Duration = Duration::from_secs(10);
+/// How long a token counts as one that was good before.
+const GOOD: Duration = Duration::from_secs(3600);
+/// Most tokens that count as such. Only the API server's permission makes one.
+const MOST_GOOD: usize = 64;
 /// Most answers kept. Those that expire first go first.
 const MOST: usize = 256;
 
@@ -22,6 +26,8 @@ pub(super) struct Known {
     /// Two keys that nobody knows: a number says nothing of its token, and no other token has the same.
     hashers: [RandomState; 2],
     answers: HashMap<[u64; 2], (Answer, Instant)>,
+    /// Until when they count as good before.
+    good: HashMap<[u64; 2], Instant>,
 }
 
 impl Known {
@@ -38,6 +44,9 @@ impl Known {
             Err(Refusal::Unknown | Refusal::Forbidden { .. }) => REFUSED,
             Err(Refusal::Unclear(_)) => return,
         };
+        if answer.is_ok() {
+            self.note_good(self.number(token, path), now);
+        }
         if self.answers.len() >= MOST {
             self.answers.retain(|_, (_, until)| now < *until);
         }
@@ -46,6 +55,20 @@ impl Known {
             first.and_then(|number| self.answers.remove(&number));
         }
         self.answers.insert(self.number(token, path), (answer.clone(), now + holds));
+    }
+
+    /// Whether the token might read the path within the last hour.
+    pub(super) fn was_good(&self, token: &str, path: &str, now: Instant) -> bool {
+        self.good.get(&self.number(token, path)).is_some_and(|until| now < *until)
+    }
+
+    fn note_good(&mut self, number: [u64; 2], now: Instant) {
+        self.good.retain(|_, until| now < *until);
+        if self.good.len() >= MOST_GOOD {
+            let first = self.good.iter().min_by_key(|(_, until)| **until).map(|(number, _)| *number);
+            first.and_then(|number| self.good.remove(&number));
+        }
+        self.good.insert(number, now + GOOD);
     }
 
     fn number(&self, token: &str, path: &str) -> [u64; 2] {
@@ -69,6 +92,9 @@ mod tests {
         assert_eq!(find("good", "/metrics", 60), None);
         assert_eq!((find("good", "/", 1), find("new", "/metrics", 0)), (None, None));
         assert_eq!((find("bad", "/metrics", 9), find("bad", "/metrics", 10)), (Some(forbidden), None));
+        let good = |token, path, after| known.was_good(token, path, start + Duration::from_secs(after));
+        assert!(good("good", "/metrics", 3599) && !good("good", "/metrics", 3600));
+        assert!(!good("bad", "/metrics", 0) && !good("good", "/status", 0));
     }
 
     #[test]

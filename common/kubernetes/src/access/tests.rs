@@ -7,6 +7,9 @@ use http_body_util::BodyExt as _;
 use kube::client::Body;
 
 use super::*;
+use crate::limit::{Limit, LimitLayer};
+use futures::FutureExt as _;
+use tower::Layer as _;
 
 /// Knows the tokens `reader` and `other`; only the user of the first may get `/metrics`. Counts what it is asked.
 fn server(asked: Arc<AtomicUsize>) -> Client {
@@ -44,7 +47,7 @@ async fn token_may_read_what_its_user_may_get() {
     let ask = |token: &str, path: &str| guard(token.to_owned(), path.to_owned());
     let forbidden = |user: &str| Err(Refusal::Forbidden { user: user.to_owned() });
     assert_eq!(ask("reader", "/metrics").await, Ok(()));
-    assert_eq!(ask("reader", "/").await, forbidden("reader"));
+    assert_eq!(ask("reader", "/status").await, forbidden("reader"));
     assert_eq!(ask("other", "/metrics").await, forbidden("other"));
     assert_eq!(ask("nobody", "/metrics").await, Err(Refusal::Unknown));
     let Err(Refusal::Unclear(why)) = ask("away", "/metrics").await else { panic!() };
@@ -64,4 +67,96 @@ async fn api_server_is_asked_once_a_minute_for_each_token() {
     tokio::time::advance(Duration::from_secs(20)).await;
     assert_eq!(ask().await, Ok(()));
     assert_eq!(asked.load(Ordering::Relaxed), 4);
+}
+
+/// Polls once and hangs up.
+fn knock(guard: &Guard, token: String) -> Option<Result<(), Refusal>> {
+    guard(token, "/metrics".to_owned()).now_or_never()
+}
+
+#[tokio::test(start_paused = true)]
+async fn flood_of_unknown_tokens_does_not_lock_the_pages() {
+    let (limit, asked) = (LimitLayer::new(Limit::rate(5.0, 10)), Arc::new(AtomicUsize::new(0)));
+    let slow = |asked: Arc<AtomicUsize>| {
+        tower::service_fn(move |request: Request<Body>| {
+            let client = server(asked.clone());
+            async move { client.send(request).await }
+        })
+    };
+    let guard = guard(Client::new(limit.layer(slow(asked.clone())), "default"));
+    for number in 0..1000 {
+        tokio::spawn(guard(format!("stranger-{number}"), "/metrics".to_owned()));
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(asked.load(Ordering::Relaxed) <= 20, "five a second, and ten at first");
+    tokio::time::sleep(PATIENCE).await;
+    let answer = timeout(PATIENCE, guard("reader".to_owned(), "/metrics".to_owned())).await;
+    assert_eq!(answer, Ok(Ok(())), "what strangers asked for takes no time from the future");
+}
+
+#[tokio::test(start_paused = true)]
+async fn open_questions_are_bounded_and_the_next_is_503_at_once() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let silent = tower::service_fn({
+        let asked = asked.clone();
+        move |_: Request<Body>| {
+            asked.fetch_add(1, Ordering::Relaxed);
+            std::future::pending::<Result<Response<Body>, std::io::Error>>()
+        }
+    });
+    let guard = guard(Client::new(silent, "default"));
+    for number in 0..100 {
+        knock(&guard, number.to_string());
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), MOST_QUESTIONS, "a hang-up frees no place");
+    let Some(Err(Refusal::Unclear(why))) = knock(&guard, "next".to_owned()) else { panic!("it waits") };
+    assert!(why.contains("try again"), "{why}");
+    // A question that is late gives its place back.
+    tokio::time::sleep(PATIENCE + Duration::from_secs(1)).await;
+    let start = Instant::now();
+    let late = guard("next".to_owned(), "/metrics".to_owned()).await;
+    assert_eq!(
+        (late, start.elapsed()),
+        (Err(Refusal::Unclear("no answer within 10 s".to_owned())), PATIENCE)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn token_that_was_good_has_a_place_in_a_flood() {
+    let hangs = tower::service_fn(move |request: Request<Body>| {
+        let client = server(Arc::default());
+        async move {
+            let (parts, body) = request.into_parts();
+            let body = body.collect().await.unwrap().to_bytes();
+            if String::from_utf8_lossy(&body).contains("stranger") {
+                std::future::pending::<()>().await;
+            }
+            client.send(Request::from_parts(parts, Body::from(body))).await
+        }
+    });
+    let guard = guard(Client::new(hangs, "default"));
+    let ask = || guard("reader".to_owned(), "/metrics".to_owned());
+    assert_eq!(ask().await, Ok(()));
+    tokio::time::advance(Duration::from_secs(61)).await;
+    for number in 0..20 {
+        knock(&guard, format!("stranger-{number}"));
+    }
+    assert_eq!(ask().await, Ok(()));
+    let other = guard("other".to_owned(), "/metrics".to_owned()).await;
+    assert!(matches!(other, Err(Refusal::Unclear(_))), "it was never good: {other:?}");
+}
+
+#[test]
+fn review_that_could_not_be_evaluated_is_no_refusal() {
+    let of = |status: Value| allowed(&json!({"status": status}), &json!({"username": "u"}));
+    let forbidden = Err(Refusal::Forbidden { user: "u".to_owned() });
+    let error = "webhook: connection refused";
+    assert_eq!(of(json!({"allowed": true, "evaluationError": error})), Ok(()));
+    assert_eq!(of(json!({"allowed": true, "denied": true})), forbidden);
+    assert_eq!(of(json!({"allowed": false, "denied": true, "evaluationError": error})), forbidden);
+    assert_eq!(of(json!({"allowed": false, "evaluationError": ""})), forbidden);
+    for status in [json!({"allowed": false, "evaluationError": error}), json!({})] {
+        assert!(matches!(of(status.clone()), Err(Refusal::Unclear(_))), "{status}");
+    }
 }

@@ -23,7 +23,7 @@ fn waiting<'a>(page: &'a Value, operation: &str) -> &'a Value {
 }
 
 async fn page(stand: &Stand) -> Value {
-    let answer = stand.get("one", "/?format=json").await;
+    let answer = stand.get("one", "/status?format=json").await;
     let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
     serde_json::from_str(body).expect("JSON")
 }
@@ -126,10 +126,10 @@ async fn what_waits_is_seen_in_a_browser_and_explained() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pages_are_for_tokens_that_may_get_them() {
-    let [reviewer, reader] = <[Value; 2]>::try_from(
+    let [reviewer, scraper, looker] = <[Value; 3]>::try_from(
         documents(include_str!("../../../../manifests/rbac/metrics.yaml")).expect("YAML"),
     )
-    .expect("two roles");
+    .expect("three roles");
     let rbac =
         [include_str!("../../../../manifests/rbac/provisioner.yaml"), &reviewer.to_string()].join("\n---\n");
     let stand = Stand::with("tokens", &[], "csi-provisioner", &rbac).await;
@@ -138,8 +138,16 @@ async fn pages_are_for_tokens_that_may_get_them() {
         let kubeconfig = control_plane.service_account(namespace, name, role).await.expect("an account");
         token_of(&kubeconfig).expect("a token")
     };
-    let (prometheus, stranger) =
-        (account("prometheus", &reader.to_string()).await, account("stranger", "").await);
+    // As OpenShift's system:openshift:discovery gives every account.
+    let discovery = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "discovery"},
+        "rules": [{"nonResourceURLs": ["/", "/api", "/version"], "verbs": ["get"]}],
+    });
+    let (prometheus, person, stranger) = (
+        account("prometheus", &scraper.to_string()).await,
+        account("person", &looker.to_string()).await,
+        account("stranger", &discovery.to_string()).await,
+    );
     let folder = control_plane.folder().to_owned();
     let first = write_certificate(&folder);
     let flag = |name: &str, file: &str| format!("--{name}={}", folder.join(file).display());
@@ -155,8 +163,11 @@ async fn pages_are_for_tokens_that_may_get_them() {
         ("/metrics", "made-up", 401, "Authorization: Bearer TOKEN"),
         ("/metrics", &stranger, 403, ":stranger\" needs a ClusterRole"),
         ("/metrics", &prometheus, 200, "process_start_time_seconds"),
-        ("/", &stranger, 403, "nonResourceURLs [\"/\"]"),
-        ("/?format=json", &prometheus, 200, "\"program\":\"csi-provisioner\""),
+        ("/metrics", &person, 403, "nonResourceURLs [\"/metrics\"]"),
+        ("/", &stranger, 302, "location: status"),
+        ("/status", &stranger, 403, "nonResourceURLs [\"/status\"]"),
+        ("/status", &prometheus, 403, ":prometheus\" needs a ClusterRole"),
+        ("/status?format=json", &person, 200, "\"program\":\"csi-provisioner\""),
         ("/other", &prometheus, 404, ""),
     ] {
         let said = ask(path, token, &first).await.expect("an answer");
@@ -170,7 +181,7 @@ async fn pages_are_for_tokens_that_may_get_them() {
     assert!(process.exited().is_none());
     let log = process.last_lines(10_000);
     assert!(log.contains("Using a new certificate"), "{log}");
-    for secret in [&prometheus, &stranger] {
+    for secret in [&prometheus, &person, &stranger] {
         assert!(!log.contains(secret.as_str()), "a token is in the log");
     }
     process.terminate(Duration::from_secs(60)).await.expect("it ends");

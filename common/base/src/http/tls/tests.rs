@@ -89,8 +89,18 @@ fn files_that_cannot_be_used_are_named() {
     std::fs::write(folder.path().join("tls.key"), "").unwrap();
     assert!(error(folder.path()).ends_with("tls.key holds no private key in PEM form"));
     write(folder.path());
+    let good_key = std::fs::read(folder.path().join("tls.key")).unwrap();
     std::fs::write(folder.path().join("tls.key"), key).unwrap();
     assert!(error(folder.path()).contains("cannot be used"), "the key of another certificate");
+    let good = std::fs::read_to_string(folder.path().join("tls.crt")).unwrap();
+    for damaged in
+        ["-----BEGIN CERTIFICATE-----\n#\n-----END CERTIFICATE-----\n", "-----BEGIN CERTIFICATE-----\nMII"]
+    {
+        std::fs::write(folder.path().join("tls.crt"), format!("{good}{damaged}")).unwrap();
+        std::fs::write(folder.path().join("tls.key"), &good_key).unwrap();
+        let error = error(folder.path());
+        assert!(error.contains("tls.crt") && error.contains("is damaged"), "{error}");
+    }
     std::fs::write(folder.path().join("tls.crt"), "").unwrap();
     assert!(error(folder.path()).ends_with("tls.crt holds no certificate in PEM form"));
 }
