@@ -27,6 +27,7 @@ mod error;
 pub mod flags;
 mod flatten;
 mod handle;
+mod held;
 mod image;
 mod journal;
 mod names;

@@ -77,9 +77,12 @@ pub(crate) const SOURCE: &str = "csi.source";
 /// An encrypted volume has this attribute.
 pub(crate) const ENCRYPTED: &str = "csi.volume.encryptKMS";
 
+/// What the name of the image between a volume and its clone ends with.
+pub(crate) const INTERMEDIATE: &str = "-temp";
+
 /// The image between a volume and its clone.
 pub(crate) fn intermediate(image: &str) -> String {
-    format!("{image}-temp")
+    format!("{image}{INTERMEDIATE}")
 }
 
 /// The caller's name of a volume for which it gave none: also the image's name.

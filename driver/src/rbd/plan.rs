@@ -12,7 +12,9 @@
 
 use crate::rbd::ceph::Map;
 use crate::rbd::handle::hexadecimal;
-use crate::rbd::names::{ENCRYPTED, IMAGE_ID, IMAGE_NAME, JOURNAL_POOL, Kind, SOURCE, Uuid, is_uuid};
+use crate::rbd::names::{
+    ENCRYPTED, IMAGE_ID, IMAGE_NAME, INTERMEDIATE, JOURNAL_POOL, Kind, SOURCE, Uuid, is_uuid,
+};
 
 /// Where a name leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,6 +132,27 @@ pub(crate) fn about_name(found: Found<'_>) -> Step {
     }
 }
 
+/// Whose a volume's own snapshot is by its name: `<clone's image>-temp` a volume's that was to be a clone, another that ends with a
+/// UUID a snapshot's.
+pub(crate) fn cut_for(snapshot: &str) -> Option<(Kind, Uuid)> {
+    let (kind, image) = match snapshot.strip_suffix(INTERMEDIATE) {
+        Some(image) => (Kind::Volume, image),
+        None => (Kind::Snapshot, snapshot),
+    };
+    let uuid = image.get(image.len().checked_sub(36)?..)?;
+    (is_uuid(uuid) && image.len() > uuid.len()).then(|| (kind, uuid.to_owned()))
+}
+
+/// Whether a volume's own snapshot is what a call left that was killed before its clone, or just after it: the journal knows whose it
+/// is, and has no whole image of it. It is then no snapshot that anybody could have, and keeps its volume from being deleted.
+pub(crate) fn is_left_behind(snapshot: &str, kind: Kind, attributes: Option<&Attributes>) -> bool {
+    let image = match kind {
+        Kind::Volume => snapshot.strip_suffix(INTERMEDIATE).unwrap_or(snapshot),
+        Kind::Snapshot => snapshot,
+    };
+    attributes.is_some_and(|attributes| attributes.image == image && attributes.image_id.is_none())
+}
+
 /// One change of the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Change {
@@ -233,6 +256,37 @@ mod tests {
                 let found = Found { name: "n", attributes, image, is_copy };
                 assert_eq!(about_name(found), expected, "{what}, copy: {is_copy}");
             }
+        }
+    }
+
+    #[test]
+    fn a_snapshot_of_a_killed_call_is_known_by_the_journal() {
+        let (cut, clone) = (format!("csi-snap-{UUID}"), format!("k8s-{UUID}-temp"));
+        for (name, expected) in [
+            (cut.as_str(), Some(Kind::Snapshot)),
+            (&clone, Some(Kind::Volume)),
+            // By hand; and what Ceph itself calls one that only clones keep.
+            ("before-upgrade", None),
+            ("", None),
+            (UUID, None),
+            ("-temp", None),
+        ] {
+            assert_eq!(cut_for(name), expected.map(|kind| (kind, UUID.to_owned())), "{name}");
+        }
+        let entry = |image: &str, id: Option<&str>| {
+            let image_id = id.map(str::to_owned);
+            Some(Attributes { image: image.to_owned(), image_id, ..Attributes::default() })
+        };
+        for (name, attributes, expected) in [
+            (&cut, entry(&cut, None), true),
+            (&cut, entry(&cut, Some("10ab")), false),
+            (&cut, entry("another", None), false),
+            (&cut, None, false),
+            (&clone, entry(&format!("k8s-{UUID}"), None), true),
+            (&clone, entry(&format!("k8s-{UUID}"), Some("10ab")), false),
+        ] {
+            let kind = cut_for(name).unwrap().0;
+            assert_eq!(is_left_behind(name, kind, attributes.as_ref()), expected, "{name} {attributes:?}");
         }
     }
 

@@ -11,15 +11,18 @@ use std::path::Path;
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 
-/// Reads `+ PID` (a process group to kill), `- PID` (it is gone), `d FOLDER` (a folder to remove), `u FOLDER` (a folder with an
-/// `undo.sh` to run before) until end of file.
+/// Reads `+ PID` (a process group to kill), `l PID` (one to kill last), `- PID` (it is gone), `d FOLDER` (a folder to remove),
+/// `u FOLDER` (a folder with an `undo.sh` to run before those of the last are killed) until end of file.
 const SCRIPT: &str = r#"
 pids=" "
+last=" "
 undo=
 while read -r what value; do
   case $what in
     +) pids="$pids$value " ;;
-    -) case $pids in *" $value "*) pids="${pids%% "$value" *} ${pids#* "$value" }" ;; esac ;;
+    l) last="$last$value " ;;
+    -) case $pids in *" $value "*) pids="${pids%% "$value" *} ${pids#* "$value" }" ;; esac
+       case $last in *" $value "*) last="${last%% "$value" *} ${last#* "$value" }" ;; esac ;;
     d) set -- "$@" "$value" ;;
     u) undo="$undo
 $value" ;;
@@ -29,6 +32,7 @@ for pid in $pids; do kill -s KILL -- "-$pid" 2>/dev/null; done
 printf '%s\n' "$undo" | while read -r folder; do
   [ -f "$folder/undo.sh" ] && sh "$folder/undo.sh" "$folder" </dev/null
 done
+for pid in $last; do kill -s KILL -- "-$pid" 2>/dev/null; done
 [ $# -eq 0 ] && exit 0
 for attempt in 1 2 3 4 5; do rm -rf -- "$@" 2>/dev/null && exit 0; sleep 0.2; done
 "#;
@@ -58,6 +62,11 @@ fn tell(line: &str) {
 /// The process group `pid` is to be killed when this process ends.
 pub(crate) fn watch(pid: u32) {
     tell(&format!("+ {pid}\n"));
+}
+
+/// As [`watch`], but after the folders' `undo.sh`, which may need it.
+pub(crate) fn watch_to_the_last(pid: u32) {
+    tell(&format!("l {pid}\n"));
 }
 
 /// The process group `pid` has ended and its number may be given to somebody else.

@@ -1,10 +1,10 @@
 //! One child process that cannot outlive the test.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
@@ -23,6 +23,41 @@ pub struct Process {
     ended: Option<ExitStatus>,
 }
 
+/// When the test process dies, `script` is run by `sh` with the folder as its argument, once the processes of [`Process::start`] are
+/// killed. A folder that is gone by then needs nothing.
+///
+/// # Errors
+/// The system's: the script is written to `undo.sh` in the folder.
+pub fn undo_at_end(folder: &Path, script: &str) -> io::Result<()> {
+    std::fs::write(folder.join("undo.sh"), script)?;
+    guard::run_at_end(folder);
+    Ok(())
+}
+
+/// Runs a program to its end, for no longer than `limit`, with `input` on its standard input. It cannot outlive the test process.
+///
+/// # Errors
+/// The system's; [`io::ErrorKind::TimedOut`] when it had to be killed.
+pub fn output(mut command: Command, input: &str, limit: Duration) -> io::Result<Output> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    let mut child = command.spawn()?;
+    let (id, group) = (child.id(), pid(&child));
+    guard::watch(id);
+    if let Some(mut pipe) = child.stdin.take() {
+        // One that ends before it reads says why itself.
+        let _ = pipe.write_all(input.as_bytes());
+    }
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || tell.send(child.wait_with_output()));
+    let ended = told.recv_timeout(limit);
+    if let (Err(_), Some(group)) = (&ended, group) {
+        // It may have ended at this moment.
+        let _ = rustix::process::kill_process_group(group, Signal::KILL);
+    }
+    guard::forget(id);
+    ended.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, format!("{command:?} does not end")))?
+}
+
 /// A child could not be started.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot start {program}: {source}")]
@@ -37,7 +72,24 @@ impl Process {
     ///
     /// # Errors
     /// The program or the log file cannot be opened.
-    pub fn start(name: &str, mut command: Command, log: &Path) -> Result<Process, SpawnError> {
+    pub fn start(name: &str, command: Command, log: &Path) -> Result<Process, SpawnError> {
+        let process = Self::spawn(name, command, log)?;
+        guard::watch(process.id());
+        Ok(process)
+    }
+
+    /// As [`Self::start`], of something without which others cannot end: when the test process dies, it is killed last, after the
+    /// scripts of [`undo_at_end`].
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_for_others(name: &str, command: Command, log: &Path) -> Result<Process, SpawnError> {
+        let process = Self::spawn(name, command, log)?;
+        guard::watch_to_the_last(process.id());
+        Ok(process)
+    }
+
+    fn spawn(name: &str, mut command: Command, log: &Path) -> Result<Process, SpawnError> {
         let program = command.get_program().to_string_lossy().into_owned();
         let child = File::options()
             .create(true)
@@ -49,7 +101,6 @@ impl Process {
                 command.spawn()
             })
             .map_err(|source| SpawnError { program, source })?;
-        guard::watch(child.id());
         Ok(Process { name: name.to_owned(), child, log: log.to_owned(), ended: None })
     }
 

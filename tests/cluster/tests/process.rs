@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use cluster::Process;
+use cluster::process::{output, undo_at_end};
 
 /// Set in the child of [`dies_with_the_process_that_started_it`].
 const ROLE: &str = "MOORING_TEST_PARENT_FOLDER";
@@ -104,4 +105,46 @@ fn dies_with_the_process_that_started_it() {
     parent.kill().expect("killed");
     parent.wait().expect("reaped");
     soon("the child and its children to go", || group_members(pid).iter().all(|&pid| !is_running(pid)));
+}
+
+/// As above, with something to undo that needs one of the processes.
+#[test]
+fn what_is_undone_at_the_end_still_has_its_service() {
+    if let Some(folder) = std::env::var_os(ROLE).map(PathBuf::from) {
+        let start = |name: &str| {
+            let mut sleep = Command::new("sleep");
+            sleep.arg("1000");
+            Process::start_for_others(name, sleep, &folder.join("log")).expect("started")
+        };
+        let service = start("service");
+        // One that is killed may be there for a while, as a zombie.
+        let script = "sleep 0.1; grep -q '^State:.[SR]' \"/proc/$(cat \"$1/pid\")/status\" && : >\"$1/seen\"";
+        undo_at_end(&folder, script).expect("written");
+        std::fs::write(folder.join("pid.new"), service.id().to_string()).expect("written");
+        std::fs::rename(folder.join("pid.new"), folder.join("pid")).expect("renamed");
+        std::thread::sleep(Duration::from_secs(1000));
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut parent = Command::new(std::env::current_exe().expect("our own program"));
+    parent.args(["--exact", "what_is_undone_at_the_end_still_has_its_service"]).env(ROLE, folder.path());
+    let mut parent = parent.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
+    let file = folder.path().join("pid");
+    soon("the service's pid", || file.exists());
+    let pid: u32 = std::fs::read_to_string(&file).expect("written").parse().expect("a number");
+    parent.kill().expect("killed");
+    parent.wait().expect("reaped");
+    soon("the script to have run with the service", || folder.path().join("seen").exists());
+    soon("the service to go", || !is_running(pid));
+}
+
+#[test]
+fn a_program_that_does_not_end_is_killed() {
+    let mut sleep = Command::new("sh");
+    sleep.args(["-c", "sleep 1000 & wait"]);
+    let error = output(sleep, "", Duration::from_millis(50)).expect_err("it does not end");
+    assert_eq!(error.kind(), std::io::ErrorKind::TimedOut, "{error}");
+    let mut cat = Command::new("cat");
+    cat.arg("-");
+    assert_eq!(output(cat, "said", Duration::from_secs(10)).expect("it ends").stdout, b"said");
 }

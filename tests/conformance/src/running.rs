@@ -1,5 +1,6 @@
 //! A driver process.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -159,6 +160,12 @@ impl Running {
     /// Kills it at once (SIGKILL), without waiting for its end.
     pub fn strike(&mut self) {
         self.process.signal(Signal::KILL);
+    }
+
+    /// Whether it ends by SIGKILL.
+    pub async fn was_killed(&mut self) -> bool {
+        let status = self.process.wait(START).await;
+        status.and_then(|status| status.signal()) == Some(Signal::KILL.as_raw())
     }
 
     /// Waits for its end.

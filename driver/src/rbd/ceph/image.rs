@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use super::layout::{LinkedImage, SnapSpec, Watcher};
+use super::layout::{LinkedImage, SnapInfo, SnapSpec, Watcher};
 use super::library::{Library, Raw};
 use super::pool::Pool;
 use super::{c_string, checked, copied};
@@ -210,6 +210,36 @@ impl Image {
         // SAFETY: the image is open; the string outlives the call; the answer is written.
         checked(unsafe { (self.library().rbd_snap_exists)(self.raw, name.as_ptr(), &raw mut exists) })?;
         Ok(exists)
+    }
+
+    /// The names of its snapshots.
+    ///
+    /// # Errors
+    /// Ceph's.
+    pub(crate) fn snapshots(&self) -> io::Result<Vec<String>> {
+        let mut room: i32 = 64;
+        loop {
+            let empty = SnapInfo { id: 0, size: 0, name: ptr::null() };
+            // One more: Ceph ends the list with an entry without a name.
+            let mut entries = vec![empty; usize::try_from(room).unwrap_or(0) + 1];
+            let mut count = room;
+            // SAFETY: at most `count` entries are written, and the one without a name; it is told how many there are.
+            let outcome =
+                unsafe { (self.library().rbd_snap_list)(self.raw, entries.as_mut_ptr(), &raw mut count) };
+            match checked(outcome) {
+                Err(error) if super::is(&error, Errno::RANGE) => {
+                    room = count.max(room.saturating_mul(2));
+                    continue;
+                }
+                outcome => outcome?,
+            };
+            // SAFETY: Ceph wrote C strings, which are ours until the clean-up below; it frees them up to the one without a name.
+            let names = entries.iter().take_while(|entry| !entry.name.is_null());
+            let names = names.map(|entry| unsafe { copied(entry.name) }).collect();
+            // SAFETY: these entries were written by rbd_snap_list and are cleaned up once; the last of them has no name.
+            unsafe { (self.library().rbd_snap_list_end)(entries.as_mut_ptr()) };
+            return Ok(names);
+        }
     }
 
     /// Copies from the parent what the image still has from there, so that it has no parent.

@@ -23,6 +23,15 @@ pub(super) struct SnapSpec {
     pub(super) name: *mut c_char,
 }
 
+/// Mirrors `rbd_snap_info_t`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SnapInfo {
+    pub(super) id: u64,
+    pub(super) size: u64,
+    pub(super) name: *const c_char,
+}
+
 /// Mirrors `rbd_image_watcher_t`.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
@@ -44,4 +53,5 @@ pub(super) struct TrashEntry {
 }
 
 const _: () = assert!(size_of::<LinkedImage>() == 48 && size_of::<SnapSpec>() == 24);
+const _: () = assert!(size_of::<SnapInfo>() == 24);
 const _: () = assert!(size_of::<Watcher>() == 24 && size_of::<TrashEntry>() == 40);

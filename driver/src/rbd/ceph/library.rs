@@ -3,7 +3,7 @@
 use std::ffi::{CStr, c_char, c_int, c_uchar, c_void};
 use std::sync::OnceLock;
 
-use super::layout::{LinkedImage, SnapSpec, TrashEntry, Watcher};
+use super::layout::{LinkedImage, SnapInfo, SnapSpec, TrashEntry, Watcher};
 
 /// `rados_t`, `rados_ioctx_t`, `rbd_image_t` and the others: all of them are pointers that only Ceph follows.
 pub(super) type Raw = *mut c_void;
@@ -125,6 +125,8 @@ functions! {
         fn rbd_resize2(Raw, u64, bool, Progress, Raw) -> c_int;
         fn rbd_snap_create(Raw, Text) -> c_int;
         fn rbd_snap_remove(Raw, Text) -> c_int;
+        fn rbd_snap_list(Raw, *mut SnapInfo, *mut c_int) -> c_int;
+        fn rbd_snap_list_end(*mut SnapInfo);
         fn rbd_snap_exists(Raw, Text, *mut bool) -> c_int;
         fn rbd_flatten(Raw) -> c_int;
     }

@@ -1,20 +1,25 @@
 //! DeleteVolume.
 
+use std::sync::Arc;
+
 use csi::v1;
 
 use crate::check;
 use crate::lock::Key;
 use crate::rbd::credentials::{self, Credentials};
-use crate::rbd::driver::Rbd;
+use crate::rbd::driver::{Known, Rbd};
+use crate::rbd::error;
 use crate::rbd::handle::{Handle, Id, Migrated};
 use crate::rbd::image;
 use crate::rbd::names::Kind;
+use crate::rbd::plan::{cut_for, is_left_behind};
 use crate::refusal::Refusal;
 
 impl Rbd {
     /// Removes a volume. One that is unknown is fine. A removal that ended half-way is finished.
     ///
-    /// Differs: in the process itself; ceph-csi leaves it to the manager daemon. A volume in use is FAILED_PRECONDITION, as the
+    /// Differs: in the process itself; ceph-csi leaves it to the manager daemon. So goes a snapshot that a killed CreateVolume or
+    /// CreateSnapshot left on it; with ceph-csi the volume stays as long as that. A volume in use is FAILED_PRECONDITION, as the
     /// specification has it; ceph-csi answers INTERNAL.
     ///
     /// # Errors
@@ -48,8 +53,27 @@ impl Rbd {
             )));
         }
         let mirrors = known.site.config.rbd.mirror_daemon_count;
+        self.remove_left_behind(&known)?;
         image::remove_volume(known.pool(), &attributes.image, mirrors)?;
         known.journal.forget(attributes.name.as_deref(), &known.handle.uuid, true)
+    }
+
+    /// Removes the snapshots that killed calls left on a volume, and that nobody will finish once it is gone.
+    fn remove_left_behind(&self, known: &Known) -> Result<(), Refusal> {
+        let (pool, name) = (known.pool(), known.attributes.image.as_str());
+        let Some(image) = image::look(pool, name)? else { return Ok(()) };
+        let snapshots = image.snapshots();
+        let snapshots = snapshots.map_err(error::ceph(format!("cannot list the snapshots of {name:?}")))?;
+        drop(image);
+        for snapshot in snapshots {
+            let Some((kind, uuid)) = cut_for(&snapshot) else { continue };
+            let attributes = self.journal(Arc::clone(pool), kind).attributes(&uuid)?;
+            if is_left_behind(&snapshot, kind, attributes.as_ref()) {
+                base::warn!("Removing a snapshot of a call that did not end"; "image" => name, "snapshot" => snapshot);
+                image::remove_snapshot(pool, name, &snapshot)?;
+            }
+        }
+        Ok(())
     }
 
     /// A volume of the in-tree plugin: there is an image and nothing else.

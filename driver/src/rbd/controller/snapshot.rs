@@ -7,15 +7,17 @@
 //! ```
 //! The volume's own snapshot is removed once there is the clone.
 
+use std::sync::Arc;
+
 use csi::v1;
 
 use super::clone::{clone_by_snapshot, of_intermediate};
 use crate::check;
 use crate::controller::timestamp;
 use crate::lock::Key;
-use crate::rbd::ceph::{ImageOptions, is};
+use crate::rbd::ceph::{ImageOptions, Pool, is};
 use crate::rbd::class;
-use crate::rbd::credentials;
+use crate::rbd::credentials::{self, Credentials};
 use crate::rbd::driver::{Known, Rbd};
 use crate::rbd::error;
 use crate::rbd::handle::Handle;
@@ -25,8 +27,39 @@ use crate::rbd::names::Kind;
 use crate::rbd::plan::{Found, Seen, Step, about_name};
 use crate::refusal::Refusal;
 
+/// The volume that a snapshot is of.
+struct Source {
+    handle: Handle,
+    pool: Arc<Pool>,
+    /// Its image; none if no journal knows it any more.
+    image: Option<String>,
+    mirrors: usize,
+}
+
+impl Source {
+    fn of(volume: &Known) -> Self {
+        Self {
+            handle: volume.handle.clone(),
+            pool: Arc::clone(volume.pool()),
+            image: Some(volume.attributes.image.clone()),
+            mirrors: volume.site.config.rbd.mirror_daemon_count,
+        }
+    }
+
+    /// Whether this is, or was, its image.
+    fn is_called(&self, image: &str) -> bool {
+        match &self.image {
+            Some(own) => own == image,
+            None => image.ends_with(&self.handle.uuid),
+        }
+    }
+}
+
 impl Rbd {
     /// Cuts a snapshot, or finds the one that an earlier call with this name cut, or finishes that one's work.
+    ///
+    /// Differs: a call that is repeated when its volume is gone gives the snapshot that the first one cut, or undoes what that one
+    /// began; ceph-csi answers NOT_FOUND, and what it has made stays.
     ///
     /// # Errors
     /// INVALID_ARGUMENT for a bad field; NOT_FOUND for an unknown volume; ALREADY_EXISTS when the name belongs to a snapshot of
@@ -50,28 +83,52 @@ impl Rbd {
         let _call = self.calls.take()?;
         let _name = self.locks.alone(Key::Name("snapshot", request.name.clone()))?;
         let _content = self.locks.shared(Key::Content(request.source_volume_id.clone()))?;
-        let volume = self.known(handle, Kind::Volume, who)?.ok_or_else(unknown)?;
-        if volume.attributes.is_encrypted {
-            return Err(Refusal::invalid("source_volume_id", "is encrypted, which this driver cannot copy"));
+        let known = self.known(handle.clone(), Kind::Volume, who.clone())?;
+        let source = match known {
+            Some(volume) if volume.attributes.is_encrypted => {
+                return Err(Refusal::invalid(
+                    "source_volume_id",
+                    "is encrypted, which this driver cannot copy",
+                ));
+            }
+            Some(volume) => {
+                let is_there = image::look(volume.pool(), &volume.attributes.image)?.is_some();
+                Some((Source::of(&volume), is_there))
+            }
+            None => self.gone(&handle, who)?.map(|source| (source, false)),
+        };
+        match source {
+            Some((source, true)) => self.cut(&request, &source, &prefix),
+            // What an earlier call cut of it is there all the same; what that one only began goes.
+            Some((source, false)) => {
+                let journal = self.journal(Arc::clone(&source.pool), Kind::Snapshot);
+                let (uuid, image) = self.cut_before(&request.name, &source, &journal)?.ok_or_else(unknown)?;
+                answer(&request, &source, &journal, &uuid, &image)
+            }
+            None => Err(unknown()),
         }
-        if image::look(volume.pool(), &volume.attributes.image)?.is_none() {
-            return Err(unknown());
-        }
-        self.cut(&request, &volume, &prefix)
+    }
+
+    /// A volume that no journal knows any more: its image's name ended with its UUID. None if its pool is gone.
+    fn gone(&self, handle: &Handle, who: Credentials) -> Result<Option<Source>, Refusal> {
+        let site = self.site(&handle.cluster, who)?;
+        let Some(pool) = site.pool(handle.pool)? else { return Ok(None) };
+        let mirrors = site.config.rbd.mirror_daemon_count;
+        Ok(Some(Source { handle: handle.clone(), pool, image: None, mirrors }))
     }
 
     fn cut(
         &self,
         request: &v1::CreateSnapshotRequest,
-        volume: &Known,
+        volume: &Source,
         prefix: &str,
     ) -> Result<v1::CreateSnapshotResponse, Refusal> {
-        let source = volume.attributes.image.as_str();
-        let journal = self.journal(std::sync::Arc::clone(volume.pool()), Kind::Snapshot);
+        let source = volume.image.as_deref().unwrap_or_default();
+        let journal = self.journal(Arc::clone(&volume.pool), Kind::Snapshot);
         if let Some((uuid, image)) = self.cut_before(&request.name, volume, &journal)? {
             return answer(request, volume, &journal, &uuid, &image);
         }
-        self.check_chain(volume.pool(), source, 1)?;
+        self.check_chain(&volume.pool, source, 1)?;
         let wanted =
             Reservation { name: &request.name, prefix: Some(prefix), owner: None, source: Some(source) };
         let (uuid, image) = journal.reserve(&wanted)?;
@@ -80,9 +137,9 @@ impl Rbd {
             Ok(()) => answer(request, volume, &journal, &uuid, &image),
             Err(outage @ Refusal::Outage { .. }) => Err(outage),
             Err(refusal) => {
-                let mirrors = volume.site.config.rbd.mirror_daemon_count;
-                let undone = image::remove_snapshot_image(&journal.pool, &image, Some(source), mirrors)
-                    .and_then(|()| journal.forget(Some(&request.name), &uuid, false));
+                let undone =
+                    image::remove_snapshot_image(&journal.pool, &image, Some(source), volume.mirrors)
+                        .and_then(|()| journal.forget(Some(&request.name), &uuid, false));
                 Err(match undone {
                     Ok(()) => refusal,
                     Err(other) => Refusal::Unfinished {
@@ -98,13 +155,13 @@ impl Rbd {
     fn cut_before(
         &self,
         name: &str,
-        volume: &Known,
+        volume: &Source,
         journal: &Journal,
     ) -> Result<Option<(String, String)>, Refusal> {
         let Some(entry) = journal.find(name)? else { return Ok(None) };
         let attributes = journal.attributes(&entry.uuid)?;
         let source = attributes.as_ref().and_then(|attributes| attributes.source.clone());
-        if source.as_ref().is_some_and(|source| *source != volume.attributes.image) {
+        if source.as_ref().is_some_and(|source| !volume.is_called(source)) {
             return Err(Refusal::Clash(format!("snapshot {name:?} exists already, of another volume")));
         }
         let image_name = attributes.as_ref().map_or_else(
@@ -118,7 +175,8 @@ impl Rbd {
             Step::Answer => {}
             Step::Record => journal.record(&entry.uuid, &seen.map(|seen| seen.id).unwrap_or_default())?,
             Step::Complete => {
-                let whole = complete(journal, &volume.attributes.image, &image_name)?;
+                let source = source.unwrap_or_default();
+                let whole = complete(journal, volume.image.as_ref().unwrap_or(&source), &image_name)?;
                 journal.record(&entry.uuid, &whole.id)?;
             }
             Step::Refuse => {
@@ -127,9 +185,8 @@ impl Rbd {
             }
             Step::Undo => {
                 base::warn!("Undoing what an earlier call began"; "snapshot" => name, "uuid" => entry.uuid);
-                let mirrors = volume.site.config.rbd.mirror_daemon_count;
-                let source = Some(volume.attributes.image.as_str());
-                image::remove_snapshot_image(&journal.pool, &image_name, source, mirrors)?;
+                let source = volume.image.as_deref().or(source.as_deref());
+                image::remove_snapshot_image(&journal.pool, &image_name, source, volume.mirrors)?;
                 journal.forget(Some(name), &entry.uuid, false)?;
                 return Ok(None);
             }
@@ -187,7 +244,7 @@ fn complete(journal: &Journal, source: &str, name: &str) -> Result<Seen, Refusal
 
 fn answer(
     request: &v1::CreateSnapshotRequest,
-    volume: &Known,
+    volume: &Source,
     journal: &Journal,
     uuid: &str,
     name: &str,

@@ -11,9 +11,8 @@ mod keyring;
 mod packages;
 mod settings;
 
-use std::io::Write as _;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -23,7 +22,7 @@ pub use keyring::{KEYRING, USER};
 pub use packages::{PACKAGES, install, lack};
 pub use settings::POOL;
 
-use crate::process::Process;
+use crate::process::{self, Process};
 use crate::{Signal, guard, ports};
 use keyring::new_key;
 use settings::{CONFIGURATION, configuration};
@@ -123,10 +122,10 @@ impl Ceph {
         // It waits by itself until the pool's placement groups are active.
         let mut write = self.tool("rados");
         write.args(["--pool", POOL, "create", "ready"]);
-        run("rados create", write).await?;
+        run("rados create", write, String::new()).await?;
         let mut remove = self.tool("rados");
         remove.args(["--pool", POOL, "rm", "ready"]);
-        run("rados rm", remove).await?;
+        run("rados rm", remove, String::new()).await?;
         Ok(())
     }
 
@@ -153,6 +152,16 @@ impl Ceph {
     /// One of Ceph's programs (`rbd`, `rados`, `ceph`), to be run on this cluster as its administrator.
     pub fn tool(&self, program: &str) -> Command {
         tool(self.folder.path(), program)
+    }
+
+    /// Runs one of Ceph's programs as [`Self::tool`]; what it prints.
+    ///
+    /// # Errors
+    /// [`CephError`], also when it takes longer than a minute.
+    pub fn run(&self, program: &str, arguments: &[&str]) -> Result<String, CephError> {
+        let mut command = self.tool(program);
+        command.args(arguments);
+        judge(program, process::output(command, "", PATIENCE)?)
     }
 
     /// Stops the monitor where it stands: connections stay and nobody answers. [`Self::resume_monitor`] ends that.
@@ -216,11 +225,11 @@ fn tool(folder: &Path, program: &str) -> Command {
     command
 }
 
-/// Starts a daemon; its output goes to a file of its name.
+/// Starts a daemon; its output goes to a file of its name. Whoever uses images ends before it.
 fn start(folder: &Path, program: &str, arguments: &[&str]) -> Result<Process, CephError> {
     let mut command = tool(folder, program);
     command.args(arguments);
-    Ok(Process::start(program, command, &folder.join(format!("{program}.out")))?)
+    Ok(Process::start_for_others(program, command, &folder.join(format!("{program}.out")))?)
 }
 
 async fn until_done(process: &mut Process) -> Result<(), CephError> {
@@ -235,39 +244,14 @@ async fn until_done(process: &mut Process) -> Result<(), CephError> {
 /// Runs lines in one process of `ceph`, which takes longer to start than to do its work.
 async fn run_lines(folder: &Path, lines: &[String]) -> Result<(), CephError> {
     let mut command = tool(folder, "ceph");
-    command
-        .args(["--connect-timeout", "30"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = command.spawn()?;
-    if let Some(mut input) = child.stdin.take() {
-        for line in lines {
-            writeln!(input, "{line}")?;
-        }
-    }
-    wait("ceph", child).await.map(drop)
+    command.args(["--connect-timeout", "30"]);
+    run("ceph", command, lines.iter().map(|line| format!("{line}\n")).collect()).await
 }
 
-async fn run(name: &str, mut command: Command) -> Result<String, CephError> {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    wait(name, command.spawn()?).await
-}
-
-/// Waits until a program ends, and kills it after a minute: without an OSD, Ceph's tools wait for ever.
-async fn wait(name: &str, child: Child) -> Result<String, CephError> {
-    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
-    let mut output = tokio::task::spawn_blocking(move || child.wait_with_output());
-    if let Ok(output) = tokio::time::timeout(PATIENCE, &mut output).await {
-        return judge(name, output.map_err(std::io::Error::other)??);
-    }
-    if let Some(pid) = pid {
-        // It may have ended at this moment.
-        let _ = rustix::process::kill_process(pid, Signal::KILL);
-    }
-    let output = output.await.map_err(std::io::Error::other)??;
-    let log = String::from_utf8_lossy(&output.stderr).into_owned();
-    Err(CephError::Part { name: name.to_owned(), what: "does not end".to_owned(), log })
+/// Without an OSD, Ceph's tools wait for ever.
+async fn run(name: &'static str, command: Command, input: String) -> Result<(), CephError> {
+    let run = move || judge(name, process::output(command, &input, PATIENCE)?);
+    tokio::task::spawn_blocking(run).await.map_err(std::io::Error::other)?.map(drop)
 }
 
 fn judge(name: &str, output: Output) -> Result<String, CephError> {

@@ -26,8 +26,14 @@ const CLUSTER: &str = "ceph";
 /// XFS makes no file systems below 300 MiB.
 const SIZE: &str = "512Mi";
 
+/// Kills the node's rbd-fuse daemons. One that ends while its Ceph is gone never ends.
+const KILL_DAEMONS: &str = r#"for process in /proc/[0-9]*; do
+  [ "$(cat "$process/comm" 2>/dev/null)" = rbd-fuse ] && kill -s KILL "${process#/proc/}"
+done; true"#;
+
 /// A Ceph, the driver at both of its places, and the sidecars.
-struct Storage {
+struct Storage<'a, N: Deref<Target = RealNode>> {
+    guest: &'a Guest<N>,
     // The node's side ends before what it works on.
     _registrar: Process,
     _node: Process,
@@ -37,8 +43,19 @@ struct Storage {
     endpoint: String,
 }
 
-impl Storage {
-    fn up<N: Deref<Target = RealNode>>(guest: &Guest<N>) -> Storage {
+impl<N: Deref<Target = RealNode>> Drop for Storage<'_, N> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        // In this order: pods write to devices, whose daemons need Ceph.
+        let _ = self.guest.kubectl(&["delete", "pods", "--all", "--timeout=60s"]);
+        let _ = self.guest.run("sh", &["-c", KILL_DAEMONS]);
+    }
+}
+
+impl<'a, N: Deref<Target = RealNode>> Storage<'a, N> {
+    fn up(guest: &'a Guest<N>) -> Self {
         let site = guest.site;
         site.runtime.block_on(site.control_plane.serve_snapshots()).expect("snapshots");
         let ceph = site.runtime.block_on(Ceph::start()).expect("a Ceph");
@@ -69,6 +86,7 @@ impl Storage {
         let registrar = start(guest, "rbd-registrar", command);
         let controllers = controllers(guest, &endpoint);
         let storage = Storage {
+            guest,
             _registrar: registrar,
             _node: node,
             _controllers: controllers,
@@ -76,12 +94,13 @@ impl Storage {
             ceph,
             endpoint,
         };
-        storage.declare(guest);
+        storage.declare();
         storage
     }
 
     /// The objects that the cluster must have: the driver's, a Secret, a class.
-    fn declare<N>(&self, guest: &Guest<N>) {
+    fn declare(&self) {
+        let guest = self.guest;
         guest.apply(
             &json!({
                 "apiVersion": "storage.k8s.io/v1", "kind": "CSIDriver", "metadata": { "name": DRIVER },
@@ -130,13 +149,11 @@ impl Storage {
     }
 
     fn tool(&self, program: &str, arguments: &[&str]) -> String {
-        let output = self.ceph.tool(program).args(arguments).output().expect("it runs");
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        self.ceph.run(program, arguments).expect("it runs")
     }
 
-    /// Asserts that Ceph has neither images nor journal entries any more, and the node neither mounts nor devices.
-    fn assert_nothing_left<N: Deref<Target = RealNode>>(&self, guest: &Guest<N>) {
+    /// Asserts that Ceph has neither images nor journal entries any more, and the node neither mounts, devices nor daemons.
+    fn assert_nothing_left(&self) {
         assert_eq!(self.tool("rbd", &["--pool", POOL, "ls"]), "");
         assert_eq!(self.tool("rbd", &["--pool", POOL, "trash", "ls", "--all"]), "");
         for directory in ["csi.volumes.default", "csi.snaps.default"] {
@@ -144,8 +161,16 @@ impl Storage {
         }
         let objects = self.tool("rados", &["--pool", POOL, "ls"]);
         assert!(!objects.contains("csi.volume.") && !objects.contains("csi.snap."), "{objects}");
-        let mounts = guest.run("cat", &["/proc/self/mountinfo"]).expect("mounts");
+        let mounts = self.guest.run("cat", &["/proc/self/mountinfo"]).expect("mounts");
         assert!(!mounts.contains("mooring-rbd") && !mounts.contains(DRIVER), "{mounts}");
+        let all = |files: &str| {
+            let script = format!("cat {files} 2>/dev/null; true");
+            self.guest.run("sh", &["-c", &script]).expect("files")
+        };
+        let devices = all("/sys/block/loop*/loop/backing_file");
+        assert!(!devices.contains("mooring-rbd") && !devices.contains("/csi-vol-"), "{devices}");
+        let processes = all("/proc/[0-9]*/comm");
+        assert!(processes.lines().all(|name| name != "rbd-fuse"), "{processes}");
     }
 }
 
@@ -297,5 +322,5 @@ fn a_pods_image_is_moved_snapshotted_cloned_and_grown() {
         guest.wait_gone(&volume);
     }
     storage.csc(&["delete-snapshot", cut]);
-    storage.assert_nothing_left(&guest);
+    storage.assert_nothing_left();
 }

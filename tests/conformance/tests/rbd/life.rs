@@ -213,3 +213,40 @@ async fn a_repeated_copy_needs_its_source_no_longer() {
     stand.delete(&made.volume_id).await.unwrap();
     stand.assert_empty();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_killed_calls_left_goes_with_its_volume() {
+    const CUT: &str = "50d53503-9da1-11ed-847e-bacf8f2f1297";
+    const CLONE: &str = "50d53503-9da1-11ed-847e-bacf8f2f1298";
+    let Some(stand) = Stand::start("left-behind", &[]).await else { return };
+    let source = stand.created(stand.create("source", 16 * MIB)).await;
+    let image = source.volume_context["imageName"].clone();
+    let kept = stand.snapshot("kept", &source.volume_id).await.unwrap().snapshot_id;
+    // Of calls that ended between their snapshot and its clone.
+    let (cut, clone) = (format!("csi-snap-{CUT}"), format!("csi-vol-{CLONE}"));
+    stand.set_omap("csi.snaps.default", &[("csi.snap.cut", CUT)]);
+    let attributes = [("csi.snapname", "cut"), ("csi.imagename", &cut), ("csi.source", &image)];
+    stand.set_omap(&format!("csi.snap.{CUT}"), &attributes);
+    stand.set_omap("csi.volumes.default", &[("csi.volume.clone", CLONE)]);
+    stand.set_omap(&format!("csi.volume.{CLONE}"), &[("csi.volname", "clone"), ("csi.imagename", &clone)]);
+    for snapshot in [&cut, &format!("{clone}-temp"), "by-hand"] {
+        stand.rbd(&["snap", "create", "--no-progress", &format!("{image}@{snapshot}")]);
+    }
+    let status = stand.delete(&source.volume_id).await.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition, "an administrator's snapshot stays: {status}");
+    stand.rbd(&["snap", "rm", "--no-progress", &format!("{image}@by-hand")]);
+    stand.delete(&source.volume_id).await.unwrap();
+    // A snapshot that is whole is found by its name all the same; what was begun is undone.
+    assert_eq!(stand.snapshot("kept", &source.volume_id).await.unwrap().snapshot_id, kept);
+    let clone = v1::CreateVolumeRequest {
+        volume_content_source: conformance::request::clone_of(&source.volume_id),
+        ..stand.create("clone", 16 * MIB)
+    };
+    assert_eq!(stand.call(clone).await.unwrap_err().code(), Code::NotFound);
+    for name in ["cut", "cut", "never"] {
+        let status = stand.snapshot(name, &source.volume_id).await.unwrap_err();
+        assert_eq!(status.code(), Code::NotFound, "{name}: {status}");
+    }
+    stand.delete_snapshot(&kept).await.unwrap();
+    stand.assert_empty();
+}

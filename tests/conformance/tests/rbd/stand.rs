@@ -1,9 +1,11 @@
 //! A driver on a namespace of its own in a Ceph that all tests of this file share.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use cluster::ceph::{self, Ceph, POOL, USER};
+use cluster::process::{output, undo_at_end};
 use cluster::skip;
 use conformance::{Running, request};
 use csi::{Rpc, v1};
@@ -22,25 +24,47 @@ static CEPH: OnceCell<Ceph> = OnceCell::const_new();
 
 /// A driver and where it works. The cluster's key in its configuration is the namespace's name.
 pub(crate) struct Stand {
+    // Dropped in this order: what the driver started is ended before the folder goes, in which it mounts.
     pub(crate) driver: Running,
+    daemons: Daemons,
     pub(crate) folder: TempDir,
     pub(crate) namespace: String,
     pub(crate) ceph: &'static Ceph,
-    daemons: Daemons,
 }
 
-/// The folder where a test's rbd-fuse daemons mount. Those that a failed test left would wait for its Ceph for ever.
+/// Unmounts what is below a test's folder, kills its rbd-fuse daemons, lets go of its loop devices, and removes it. A daemon that
+/// ends while something on its device is mounted may never end. Nothing here asks a daemon for anything.
+const UNDO: &str = r#"
+below() { cut -d' ' -f5 /proc/self/mountinfo | grep -F "$1/" | tac; }
+below "$1" | grep -vF "$1/fuse/" | while read -r mount; do timeout 10 umount -l "$mount"; done
+for process in /proc/[0-9]*; do
+  tr '\0' '\n' <"$process/cmdline" 2>/dev/null | grep -q "^$1/fuse/.*/ceph.conf\$" && kill -s KILL "${process#/proc/}"
+done
+for file in /sys/block/loop*/loop/backing_file; do
+  case $(cat "$file" 2>/dev/null) in
+    "$1"/*) device=${file#/sys/block/}; timeout 10 losetup -d "/dev/${device%%/*}" ;;
+  esac
+done
+below "$1" | while read -r mount; do timeout 10 umount -l "$mount"; done
+rm -rf --one-file-system "$1"
+"#;
+
+/// A test's folder with what its driver started there. What a failed test left would wait for its Ceph for ever.
 struct Daemons(std::path::PathBuf);
+
+impl Daemons {
+    fn of(folder: &TempDir) -> Self {
+        undo_at_end(folder.path(), UNDO).unwrap();
+        Self(folder.path().to_owned())
+    }
+}
 
 impl Drop for Daemons {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            // A daemon that ends while something on its device is mounted may never end.
-            let script = "for m in $(cut -d' ' -f5 /proc/self/mountinfo | grep -F \"$0\" | grep -vF /fuse/); do umount -l $m; done; \
-                for d in $(grep -lF \"$0\" /sys/block/loop*/loop/backing_file); do losetup -d /dev/$(echo $d | cut -d/ -f4); done";
-            let folder = self.0.parent().unwrap_or(&self.0);
-            let _ = std::process::Command::new("sh").args(["-c", script]).arg(folder).status();
-            let _ = std::process::Command::new("pkill").args(["-KILL", "-f"]).arg(&self.0).status();
+            let mut shell = Command::new("sh");
+            shell.args(["-c", UNDO, "undo"]).arg(&self.0);
+            let _ = output(shell, "", DEADLINE);
         }
     }
 }
@@ -72,7 +96,7 @@ impl Stand {
     }
 
     fn fuse(&self) -> String {
-        format!("--fuse-folder={}", self.daemons.0.display())
+        format!("--fuse-folder={}", self.daemons.0.join("fuse").display())
     }
 
     /// Asserts that neither a mount nor a device is left.
@@ -84,7 +108,7 @@ impl Stand {
 
     /// As [`Self::start`], on this Ceph.
     pub(crate) async fn on(ceph: &'static Ceph, name: &str, args: &[&str]) -> Self {
-        run(ceph.tool("rbd").args(["namespace", "create", "--pool", POOL, "--namespace", name]));
+        ceph.run("rbd", &["namespace", "create", "--pool", POOL, "--namespace", name]).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let write = |file: &str, text: &str| std::fs::write(folder.path().join(file), text).unwrap();
         let config = format!(
@@ -94,9 +118,9 @@ impl Stand {
         write("config.json", &config);
         write("userID", USER);
         write("userKey", ceph.key());
+        let daemons = Daemons::of(&folder);
         let driver = drive(&folder, args).await;
-        let daemons = Daemons(folder.path().join("fuse"));
-        Self { driver, folder, namespace: name.to_owned(), ceph, daemons }
+        Self { driver, daemons, folder, namespace: name.to_owned(), ceph }
     }
 
     /// Kills the driver and starts another one.
@@ -175,14 +199,19 @@ impl Stand {
         volumes.map(|volume| (volume.volume_id, volume.capacity_bytes)).collect()
     }
 
+    fn run(&self, program: &str, args: &[&str]) -> String {
+        let place = ["--pool", POOL, "--namespace", &self.namespace];
+        self.ceph.run(program, &[&place, args].concat()).unwrap_or_else(|error| panic!("{args:?}: {error}"))
+    }
+
     /// What `rbd` says, about this test's namespace.
     pub(crate) fn rbd(&self, args: &[&str]) -> String {
-        run(self.ceph.tool("rbd").args(["--pool", POOL, "--namespace", &self.namespace]).args(args))
+        self.run("rbd", args)
     }
 
     /// What `rados` says, about this test's namespace.
     pub(crate) fn rados(&self, args: &[&str]) -> String {
-        run(self.ceph.tool("rados").args(["--pool", POOL, "--namespace", &self.namespace]).args(args))
+        self.run("rados", args)
     }
 
     /// The keys and values of an object.
@@ -216,7 +245,7 @@ impl Stand {
 
     /// The pool's id as a handle has it.
     pub(crate) fn pool(&self) -> String {
-        let text = run(self.ceph.tool("ceph").args(["osd", "pool", "ls", "detail"]));
+        let text = self.ceph.run("ceph", &["osd", "pool", "ls", "detail"]).unwrap();
         let named = format!("'{POOL}'");
         let line = text.lines().find(|line| line.contains(&named)).unwrap();
         format!("{:016x}", line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap())
@@ -265,12 +294,6 @@ async fn drive(folder: &TempDir, args: &[&str]) -> Running {
 /// A map of texts.
 pub(crate) fn map(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
     entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
-}
-
-fn run(command: &mut std::process::Command) -> String {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// Makes a call until it succeeds, as its caller would, for so long.

@@ -1,10 +1,11 @@
-//! The driver is killed at its every message to Ceph, one call at a time: the call repeated gives what it would have given, content
-//! and all, and once that is deleted nothing is left.
+//! The driver is killed at its messages to Ceph, one call at a time: at every third of a short call to every fortieth of a long one,
+//! beginning anywhere. The call repeated gives what it would have given, content and all, and once that is deleted nothing is left.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use cluster::Process;
 use cluster::skip::{Lack, left_out};
 use conformance::{Dice, request};
 use csi::v1;
@@ -71,6 +72,8 @@ async fn run(plan: Plan) {
         drop(killer);
         let was_killed = outcome.is_err();
         if was_killed {
+            // Whatever else fails is no kill of ours.
+            assert!(stand.driver.was_killed().await, "{name}: at message {at} the call failed: {outcome:?}");
             kills += 1;
             stand.restart(&[]).await;
         }
@@ -203,7 +206,7 @@ fn content(stand: &Stand, image: &str) -> Vec<u8> {
 }
 
 /// Kills a process at the nth message that one of its threads sends from now on. All to one OSD go through one thread.
-struct Killer(Child);
+struct Killer(#[expect(dead_code, reason = "ends when it is dropped")] Process);
 
 impl Killer {
     fn new(pid: u32, nth: u64, folder: &Path) -> Self {
@@ -211,22 +214,15 @@ impl Killer {
         strace.args(["-f", "-e", "trace=sendmsg", "-e", "signal=none"]);
         strace.arg("-e").arg(format!("inject=sendmsg:signal=KILL:when={nth}"));
         strace.arg("-o").arg(folder.join("strace")).arg("-p").arg(pid.to_string());
-        let child = strace.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // Killed by force when it is dropped: one that is told to end may wait for ever for a process that it has just killed. The
+        // kernel lets go of what it traced.
+        let tracer = Process::start("strace", strace, &folder.join("strace.log")).unwrap();
         let end = Instant::now() + ATTACHING;
         while !is_traced(pid) {
             assert!(Instant::now() < end, "strace does not attach");
             std::thread::sleep(Duration::from_millis(5));
         }
-        Self(child)
-    }
-}
-
-impl Drop for Killer {
-    fn drop(&mut self) {
-        // By force: one that is told to end may wait for ever for a process that it has just killed. The kernel lets go of what it
-        // traced.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        Self(tracer)
     }
 }
 
