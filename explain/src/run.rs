@@ -18,7 +18,7 @@ use crate::finding::Answer;
 use crate::flags::{Flags, Request};
 use crate::print;
 use crate::read::{read, watch};
-use crate::tries::tries;
+use crate::tries::{elsewhere, tries};
 use crate::view::View;
 
 /// Changes that come within this time after one another are one.
@@ -82,11 +82,15 @@ async fn ask_sidecars(client: &Client, answer: &mut Answer, request: &Request) {
         "" => answer.name.clone(),
         namespace => format!("{namespace}/{}", answer.name),
     };
-    for page in &request.pages {
-        match page.read(client, &object).await {
-            Ok(page) => answer.tries.extend(tries(&page, answer.kind, &object)),
-            Err(error) => answer.unread.push(format!("status page {page}: {error}")),
-        }
+    for place in &request.pages {
+        let unread = match place.read(client, &object).await {
+            Ok(page) => {
+                answer.tries.extend(tries(&page, answer.kind, &object));
+                elsewhere(&page)
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        answer.unread.extend(unread.map(|why| format!("status page {place}: {why}")));
     }
 }
 
