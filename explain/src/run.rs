@@ -18,7 +18,7 @@ use crate::finding::Answer;
 use crate::flags::{Flags, Request};
 use crate::print;
 use crate::read::{read, watch};
-use crate::tries::tries;
+use crate::tries::{elsewhere, tries};
 use crate::view::View;
 
 /// Changes that come within this time after one another are one.
@@ -82,11 +82,15 @@ async fn ask_sidecars(client: &Client, answer: &mut Answer, request: &Request) {
         "" => answer.name.clone(),
         namespace => format!("{namespace}/{}", answer.name),
     };
-    for page in &request.pages {
-        match page.read(client, &object).await {
-            Ok(page) => answer.tries.extend(tries(&page, answer.kind, &object)),
-            Err(error) => answer.unread.push(format!("status page {page}: {error}")),
-        }
+    for place in &request.pages {
+        let unread = match place.read(client, &object).await {
+            Ok(page) => {
+                answer.tries.extend(tries(&page, answer.kind, &object));
+                elsewhere(&page)
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        answer.unread.extend(unread.map(|why| format!("status page {place}: {why}")));
     }
 }
 
@@ -164,17 +168,17 @@ async fn keep(
     let mut last = None;
     loop {
         view.now = Timestamp::now();
-        let (answer, asked) = settle(client, &mut view, target).await;
-        let again = answer.as_ref().ok().and_then(|answer| answer.again);
+        let (mut answer, asked) = settle(client, &mut view, target).await;
+        if let Ok(answer) = &mut answer {
+            ask_sidecars(client, answer, request).await;
+        }
+        let again = answer.as_ref().ok().and_then(again);
         let shown =
             answer.as_ref().map_or_else(NoAnswer::to_string, |answer| format!("{:?}", without_time(answer)));
         let is_first = last.is_none();
         if last.as_ref() != Some(&shown) {
             match answer {
-                Ok(mut answer) => {
-                    ask_sidecars(client, &mut answer, request).await;
-                    show(answer, request)?;
-                }
+                Ok(answer) => show(answer, request)?,
                 Err(error) if is_first => return Err(error.into()),
                 // It may come again, or the API server may.
                 Err(NoAnswer::NotFound(_)) => show(gone(target), request)?,
@@ -190,6 +194,11 @@ async fn keep(
             view.forget(&ask);
         }
     }
+}
+
+/// When time alone may change the answer, or a sidecar tries again.
+fn again(answer: &Answer) -> Option<Timestamp> {
+    answer.tries.iter().filter_map(|each| each.next).chain(answer.again).min()
 }
 
 /// What is printed of it.
@@ -242,6 +251,40 @@ impl Watches {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tries::Try;
+
+    #[test]
+    fn pages_are_asked_again_at_the_earliest_next_try() {
+        let at = |second| Timestamp::from_second(second).ok();
+        let each = |next| Try {
+            program: String::new(),
+            operation: String::new(),
+            state: String::new(),
+            failures: 0,
+            next,
+            error: None,
+        };
+        let answer = |tries, again| Answer {
+            kind: "PersistentVolumeClaim",
+            namespace: String::new(),
+            name: String::new(),
+            state: String::new(),
+            findings: Vec::new(),
+            tries,
+            unread: Vec::new(),
+            again,
+        };
+        let all = vec![each(at(30)), each(None), each(at(20))];
+        for (tries, own, expected) in [
+            (vec![], None, None),
+            (vec![each(None)], at(40), at(40)),
+            (all.clone(), None, at(20)),
+            (all.clone(), at(40), at(20)),
+            (all, at(10), at(10)),
+        ] {
+            assert_eq!(again(&answer(tries, own)), expected);
+        }
+    }
 
     #[test]
     fn commands_are_for_the_cluster_that_was_asked() {

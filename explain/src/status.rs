@@ -3,8 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
+use http::StatusCode;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use kube::Client;
-use kubernetes::api;
+use kube::client::Body;
 use kubernetes::object::{is_label, is_subdomain};
 use serde_json::Value;
 use thiserror::Error;
@@ -12,10 +14,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::field::{one_line, text};
+
 /// How long the page may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// A page is smaller.
-const LARGEST: u64 = 4 * 1024 * 1024;
+/// A page is smaller, in bytes.
+const LARGEST: usize = 4 * 1024 * 1024;
 
 /// Where a status page is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +43,13 @@ pub(crate) enum StatusError {
     Api(String),
     #[error("it answers {0}: is --status-page set there?")]
     Answer(String),
+    #[error(
+        "it wants a token (--http-require-token). Explain sends none, and the API server's proxy passes none on: use kubectl \
+         port-forward, and curl with a token"
+    )]
+    Token,
+    #[error("the answer is longer than {} MiB", LARGEST >> 20)]
+    Large,
     #[error("it answers with something else than a status page")]
     Shape,
 }
@@ -101,9 +112,27 @@ impl Place {
 }
 
 async fn proxied(client: &Client, path: String) -> Result<String, StatusError> {
-    let request =
-        http::Request::get(path).body(Vec::new()).map_err(|error| StatusError::Api(error.to_string()))?;
-    client.request_text(request).await.map_err(|error| StatusError::Api(api::text(&error)))
+    let request = http::Request::get(path).body(Body::empty());
+    let request = request.map_err(|error| StatusError::Api(one_line(&error.to_string())))?;
+    let answer =
+        client.send(request).await.map_err(|error| StatusError::Api(one_line(&error.to_string())))?;
+    let status = answer.status();
+    let body = Limited::new(answer.into_body(), LARGEST).collect().await;
+    let body = body.map_err(|error| match error.is::<LengthLimitError>() {
+        true => StatusError::Large,
+        false => StatusError::Api(one_line(&error.to_string())),
+    })?;
+    let body = String::from_utf8_lossy(&body.to_bytes()).into_owned();
+    if status == StatusCode::OK {
+        return Ok(body);
+    }
+    // The API server itself says why in an object.
+    match serde_json::from_str::<Value>(&body) {
+        Ok(said) if text(&said, "/kind") == "Status" => {
+            Err(StatusError::Api(one_line(text(&said, "/message"))))
+        }
+        Ok(_) | Err(_) => Err(refusal(&status.to_string())),
+    }
 }
 
 async fn get(address: &str, query: &str) -> Result<String, StatusError> {
@@ -111,11 +140,19 @@ async fn get(address: &str, query: &str) -> Result<String, StatusError> {
     let request = format!("GET /{query} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
-    stream.take(LARGEST).read_to_end(&mut answer).await?;
+    stream.take(LARGEST as u64 + 1).read_to_end(&mut answer).await?;
+    if answer.len() > LARGEST {
+        return Err(StatusError::Large);
+    }
     let answer = String::from_utf8_lossy(&answer);
     let (head, body) = answer.split_once("\r\n\r\n").ok_or(StatusError::Shape)?;
     let status = head.lines().next().and_then(|line| line.split_once(' ')).map_or("", |(_, status)| status);
-    if status.starts_with("200") { Ok(body.to_owned()) } else { Err(StatusError::Answer(status.to_owned())) }
+    if status.starts_with("200") { Ok(body.to_owned()) } else { Err(refusal(status)) }
+}
+
+/// What a status line such as `404 Not Found` means.
+fn refusal(status: &str) -> StatusError {
+    if status.starts_with("401") { StatusError::Token } else { StatusError::Answer(one_line(status)) }
 }
 
 #[cfg(test)]
@@ -156,6 +193,40 @@ mod tests {
         place
     }
 
+    const WANTS_TOKEN: &str = "it wants a token (--http-require-token). Explain sends none, and the API server's proxy passes \
+         none on: use kubectl port-forward, and curl with a token";
+
+    /// An API server whose proxy answers so.
+    fn proxy(code: u16, body: String) -> Client {
+        let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            let path = "/api/v1/namespaces/kube-system/pods/csi-0:8080/proxy/status";
+            assert_eq!(request.uri().path(), path);
+            let body = kube::client::Body::from(body.clone().into_bytes());
+            let answer = http::Response::builder().status(code).body(body);
+            std::future::ready(Ok::<_, std::io::Error>(answer.unwrap()))
+        });
+        Client::new(service, "default")
+    }
+
+    #[tokio::test]
+    async fn page_behind_the_proxy_is_read_or_the_reason_is_told() {
+        let refused = r#"{"kind":"Status","apiVersion":"v1","code":403,"message":"pods \"csi-0\"\nis \u001b forbidden"}"#;
+        let expired = r#"{"kind":"Status","apiVersion":"v1","code":401,"message":"Unauthorized"}"#;
+        let place = Place::parse("kube-system/csi-0:8080").unwrap();
+        for (code, body, expected) in [
+            (200, "{\"kind\":\"Status\"}".to_owned(), "Ok"),
+            (200, "<html>".to_owned(), "it answers with something else than a status page"),
+            (200, " ".repeat(5 * 1024 * 1024), "the answer is longer than 4 MiB"),
+            (404, "404 page not found\n".to_owned(), "it answers 404 Not Found: is --status-page set there?"),
+            (401, "401 unauthorized: send a valid token\n".to_owned(), WANTS_TOKEN),
+            (401, expired.to_owned(), "Unauthorized"),
+            (403, refused.to_owned(), "pods \"csi-0\" is forbidden"),
+        ] {
+            let read = place.read(&proxy(code, body), "team/data").await;
+            assert_eq!(read.map_or_else(|error| error.to_string(), |_| "Ok".to_owned()), expected);
+        }
+    }
+
     fn nobody() -> Client {
         Client::new(
             tower::service_fn(async |_: http::Request<kube::client::Body>| {
@@ -175,6 +246,8 @@ mod tests {
             ),
             ("HTTP/1.0 200 OK\r\n\r\n<html>", "it answers with something else than a status page"),
             ("hello", "it answers with something else than a status page"),
+            ("HTTP/1.0 500 \u{1b}[2Jred\u{7}\r\n\r\n", "it answers 500 [2Jred: is --status-page set there?"),
+            ("HTTP/1.0 401 Unauthorized\r\n\r\n401 unauthorized\n", WANTS_TOKEN),
         ] {
             let read = server(answer).await.read(&nobody(), "team/data").await;
             assert_eq!(read.map_or_else(|error| error.to_string(), |_| "Ok".to_owned()), expected);

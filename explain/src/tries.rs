@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::field::text;
+use crate::field::{is_true, list, one_line, text};
 
 /// One operation that a sidecar has not finished on the object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,23 +25,36 @@ pub(crate) struct Try {
 /// The operations on this object that a status page shows.
 pub(crate) fn tries(page: &Value, kind: &str, object: &str) -> Vec<Try> {
     let program = text(page, "/program");
-    let list = |value: &Value, path: &str| {
-        value.pointer(path).and_then(Value::as_array).cloned().unwrap_or_default()
-    };
     let mut found = Vec::new();
     for operation in list(page, "/operations") {
-        if text(&operation, "/kind") != kind {
+        if text(operation, "/kind") != kind {
             continue;
         }
-        for item in list(&operation, "/objects") {
-            if text(&item, "/object") == object {
-                found.push(of(program, text(&operation, "/operation"), &item));
+        for item in list(operation, "/objects") {
+            if text(item, "/object") == object {
+                found.push(of(program, text(operation, "/operation"), item));
             }
         }
     }
     found
 }
 
+/// What the page cannot say, because another process leads. A page of another shape says nothing.
+pub(crate) fn elsewhere(page: &Value) -> Option<String> {
+    let away = list(page, "/leases").iter().filter(|lease| !is_true(lease, "/leads"));
+    let lines: Vec<String> = away
+        .map(|lease| {
+            let holder = match text(lease, "/holder") {
+                "" => "nobody that is known",
+                holder => holder,
+            };
+            one_line(&format!("it does not lead {}: see {holder}", text(lease, "/lease")))
+        })
+        .collect();
+    (!lines.is_empty()).then(|| lines.join("; "))
+}
+
+/// Texts come from whoever answers at the address: they must not steer a terminal.
 fn of(program: &str, operation: &str, item: &Value) -> Try {
     let failures = item.pointer("/failures").and_then(Value::as_u64).unwrap_or_default();
     let next = text(item, "/nextTry").parse().ok();
@@ -55,13 +68,13 @@ fn of(program: &str, operation: &str, item: &Value) -> Try {
     let (what, error) = (text(item, "/lastFailure/what"), text(item, "/lastFailure/error"));
     let error = match (what, error) {
         ("", "") => None,
-        (what, "") => Some(what.to_owned()),
-        (what, error) => Some(format!("{what}: {error}")),
+        (what, "") => Some(one_line(what)),
+        (what, error) => Some(one_line(&format!("{what}: {error}"))),
     };
     Try {
-        program: program.to_owned(),
-        operation: operation.to_owned(),
-        state: state.to_owned(),
+        program: one_line(program),
+        operation: one_line(operation),
+        state: one_line(state),
         failures,
         next,
         error,
@@ -99,6 +112,40 @@ mod tests {
             ("waits for its next try", Some(error))
         );
         assert_eq!((grow.state.as_str(), &grow.error, grow.next), ("is being worked on", &None, None));
+    }
+
+    #[test]
+    fn texts_of_the_page_cannot_steer_a_terminal() {
+        let evil = "a\u{1b}[2J\r\nnot read: b\u{7}";
+        let failure = json!({"what": evil, "error": evil});
+        let item = json!({"object": "team/data", "state": evil, "lastFailure": failure});
+        let operation = json!({"operation": evil, "kind": "PersistentVolumeClaim", "objects": [item]});
+        let page = json!({"program": evil, "operations": [operation], "leases": [{"lease": evil, "holder": evil, "leads": false}]});
+        let tries = tries(&page, "PersistentVolumeClaim", "team/data");
+        let [Try { program, operation, state, error: Some(error), .. }] = tries.as_slice() else {
+            panic!("{tries:?}")
+        };
+        let elsewhere = elsewhere(&page).unwrap();
+        for text in [program, operation, state, error, &elsewhere] {
+            assert!(text.contains("a [2J not read: b") && !text.contains(char::is_control), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn page_of_a_stand_by_says_who_leads() {
+        let lease =
+            |name: &str, holder: Value, leads: bool| json!({"lease": name, "holder": holder, "leads": leads});
+        let page = |leases: &[Value]| json!({"leases": leases});
+        let (own, other) = (lease("m/a", json!("pod-0"), true), lease("m/b", json!("pod-1"), false));
+        assert_eq!(elsewhere(&page(std::slice::from_ref(&own))), None);
+        assert_eq!(elsewhere(&json!({})), None);
+        assert_eq!(
+            elsewhere(&page(&[own, other.clone()])).as_deref(),
+            Some("it does not lead m/b: see pod-1")
+        );
+        let nobody = lease("m/c", Value::Null, false);
+        let expected = "it does not lead m/b: see pod-1; it does not lead m/c: see nobody that is known";
+        assert_eq!(elsewhere(&page(&[other, nobody])).as_deref(), Some(expected));
     }
 
     #[test]

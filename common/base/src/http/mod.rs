@@ -16,7 +16,7 @@ use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ::http::header::{
@@ -33,6 +33,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::log::quote::quoted;
 use crate::metrics::{Metrics, page};
@@ -50,6 +51,8 @@ pub const LEADER_HEALTH: &str = "/healthz/leader-election";
 pub const STATUS: &str = "/status";
 /// What leads to the status page. It is not the page: on OpenShift every account may get this path.
 const FRONT: &str = "/";
+/// How long a status page is shown again as it is: a flood of requests for it makes no work.
+const FRESH: Duration = Duration::from_secs(1);
 const HTML: &str = "text/html; charset=utf-8";
 
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -65,6 +68,14 @@ struct Route {
     answer: Box<dyn Fn(&str) -> Answer + Send + Sync>,
     /// Whether the guard is asked first, if there is one.
     is_guarded: bool,
+}
+
+/// The last status page.
+struct Kept {
+    /// The object, if only one, and whether JSON was wanted.
+    asked: (Option<String>, bool),
+    made: Instant,
+    body: String,
 }
 
 /// Paths and their answers; any method is answered, any other path is 404.
@@ -87,20 +98,28 @@ impl Routes {
         })
     }
 
-    /// Serves the status page under [`STATUS`]: HTML, or JSON with `?format=json`. `?object=NAMESPACE/NAME` shows one object.
+    /// Serves the status page under [`STATUS`], made once a second at the most, one at a time: HTML, or JSON with `?format=json`. `?object=NAMESPACE/NAME` shows one object.
     #[must_use]
     pub fn status(self, board: Board) -> Self {
         board.serve();
+        let kept: Mutex<Option<Kept>> = Mutex::default();
         self.guarded_route(STATUS, move |query| {
             let value = |name: &str| {
                 let mut pairs = form_urlencoded::parse(query.as_bytes());
                 pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
             };
-            let status = board.gather(value("object").as_deref());
-            let (content_type, body) = match value("format").as_deref() {
-                Some("json") => ("application/json", status::json::render(&status)),
-                _ => (HTML, status::html::render(&status)),
-            };
+            let asked = (value("object"), value("format").as_deref() == Some("json"));
+            let content_type = if asked.1 { "application/json" } else { HTML };
+            // Locked while the page is made, which takes milliseconds.
+            let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+            let again = kept.as_ref().filter(|kept| kept.asked == asked && kept.made.elapsed() < FRESH);
+            let body = again.map(|kept| kept.body.clone()).unwrap_or_else(|| {
+                let status = board.gather(asked.0.as_deref());
+                if asked.1 { status::json::render(&status) } else { status::html::render(&status) }
+            });
+            if again.is_none() {
+                *kept = Some(Kept { asked, made: Instant::now(), body: body.clone() });
+            }
             std::future::ready(Reply { status: StatusCode::OK, content_type, body })
         })
     }

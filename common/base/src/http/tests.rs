@@ -1,5 +1,7 @@
 //! A real listener on the loopback interface.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
@@ -234,4 +236,24 @@ async fn head_of_a_request_is_bounded() {
     assert!(with(20_000).await.starts_with("HTTP/1.1 200 "), "the longest token has room");
     let large = with(200_000).await;
     assert!(!large.contains("200 OK"), "{large}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn status_page_is_made_once_a_second_at_the_most() {
+    let (board, made) = (Board::default(), Arc::new(AtomicUsize::new(0)));
+    let count = made.clone();
+    board.add_fact("Pages", move || count.fetch_add(1, Ordering::Relaxed).to_string());
+    let routes = Routes::new().status(board);
+    let page = async |query: &str| (routes.0[STATUS].answer)(query).await.body;
+    let first = page("format=json").await;
+    for _ in 0..10 {
+        assert_eq!(page("format=json").await, first);
+    }
+    assert_eq!(made.load(Ordering::Relaxed), 1);
+    assert_ne!(page("").await, first, "another form is another page");
+    assert_ne!(page("format=json&object=a").await, first);
+    assert_eq!(made.load(Ordering::Relaxed), 3);
+    tokio::time::advance(FRESH).await;
+    page("format=json&object=a").await;
+    assert_eq!(made.load(Ordering::Relaxed), 4);
 }

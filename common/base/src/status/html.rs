@@ -35,9 +35,14 @@ pub fn render(status: &Status) -> String {
     let (idle, busy): (Vec<_>, Vec<_>) =
         status.operations.iter().partition(|operation| operation.lane.is_empty());
     busy.into_iter().for_each(|operation| page.operation(operation));
-    if !idle.is_empty() {
+    let away: Vec<&Lease> = status.leases.iter().filter(|lease| !lease.leads).collect();
+    page.elsewhere(&away);
+    // A stand-by does not know what waits.
+    let leads = away.is_empty() || away.len() < status.leases.len();
+    if leads && !idle.is_empty() {
         let names: Vec<String> = idle.iter().map(|idle| title(idle)).collect();
-        page.raw("<h2>Nothing waits for</h2>\n<p>").text(names.join(", ")).raw("</p>\n");
+        let heading = if away.is_empty() { "Nothing waits for" } else { "Nothing waits here for" };
+        page.raw("<h2>").raw(heading).raw("</h2>\n<p>").text(names.join(", ")).raw("</p>\n");
     }
     page.raw("</body></html>\n");
     page.0
@@ -45,6 +50,10 @@ pub fn render(status: &Status) -> String {
 
 fn title(operation: &Operation) -> String {
     format!("{} {}", operation.purpose.operation, operation.purpose.kind)
+}
+
+fn holder(lease: &Lease) -> &str {
+    lease.holder.as_deref().unwrap_or("nobody that is known")
 }
 
 /// HTML that is being written. Whatever comes from outside goes through [`Page::text`].
@@ -91,7 +100,7 @@ impl Page {
         self.raw("<h2>Who leads</h2>\n<table><tr><th>Lease</th><th>This process</th><th>Leader</th><th></th></tr>\n");
         for lease in leases {
             self.raw("<tr><td>").text(&lease.name).raw("</td><td>").text(&lease.identity).raw("</td><td>");
-            self.text(lease.holder.as_deref().unwrap_or("nobody that is known")).raw("</td><td>");
+            self.text(holder(lease)).raw("</td><td>");
             self.raw(match lease.leads {
                 true => "<span class=\"leads\">leads</span>",
                 false => "<span class=\"waits\">does not lead</span>",
@@ -99,6 +108,16 @@ impl Page {
             self.raw("</td></tr>\n");
         }
         self.raw("</table>\n");
+    }
+
+    /// Whom to ask about what these leases are for.
+    fn elsewhere(&mut self, away: &[&Lease]) {
+        if !away.is_empty() {
+            self.raw("<h2>Does not lead</h2>\n");
+        }
+        for lease in away {
+            self.raw("<p>").text(&lease.name).raw(": see ").text(holder(lease)).raw("</p>\n");
+        }
     }
 
     fn operation(&mut self, operation: &Operation) {

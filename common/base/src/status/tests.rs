@@ -64,11 +64,31 @@ fn page_for_people_says_all_and_escapes_what_comes_from_outside() {
         "Failed to attach <span class=\"soft\">4s ago</span>",
         "&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt; &amp; more",
         "4999 more",
-        "<h2>Nothing waits for</h2>\n<p>detach VolumeAttachment</p>",
+        "<h2>Does not lead</h2>\n<p>default/external-attacher-leader-driver-example: see b</p>",
     ] {
         assert!(page.contains(expected), "{expected} is not in {page}");
     }
+    assert!(!page.contains("othing waits"), "the leader knows, a stand-by does not");
     assert!(!page.contains("<script") && !page.contains("src=") && !page.contains("http"), "{page}");
+}
+
+#[test]
+fn nothing_waits_is_said_by_whoever_leads() {
+    let idle = "detach VolumeAttachment</p>";
+    let mut status = status("", 0);
+    let away = Lease { name: "default/other".to_owned(), ..status.leases.remove(0) };
+    let none = html::render(&status);
+    assert!(none.contains(&format!("<h2>Nothing waits for</h2>\n<p>{idle}")), "{none}");
+    status.leases = vec![Lease { leads: true, holder: Some("a".to_owned()), ..away.clone() }];
+    let all = html::render(&status);
+    assert!(all.contains(&format!("<h2>Nothing waits for</h2>\n<p>{idle}")), "{all}");
+    status.leases.push(Lease { holder: None, ..away });
+    let some = html::render(&status);
+    assert!(
+        some.contains("<h2>Does not lead</h2>\n<p>default/other: see nobody that is known</p>"),
+        "{some}"
+    );
+    assert!(some.contains(&format!("<h2>Nothing waits here for</h2>\n<p>{idle}")), "{some}");
 }
 
 #[test]
