@@ -32,6 +32,8 @@ pub enum Found {
     Nothing,
     /// One of ours.
     FileSystem(FsType),
+    /// An XFS whose mkfs was killed, which nobody could ever mount: as good as nothing.
+    Unfinished,
     /// Something else: it must not be overwritten.
     Other,
 }
@@ -102,13 +104,21 @@ pub fn look(device: &Path) -> io::Result<Found> {
             count => filled += count,
         }
     }
+    Ok(recognise(&start))
+}
+
+/// What a device begins with. Of XFS's superblock the byte 126 says that its mkfs still runs.
+fn recognise(start: &[u8]) -> Found {
     // ext2, 3 and 4 share the magic; ours are made by mkfs.ext4, and ext4 mounts all three.
-    Ok(match (start.get(0x438..0x43a), start.get(..4)) {
+    match (start.get(0x438..0x43a), start.get(..4)) {
         (Some([0x53, 0xef]), _) => Found::FileSystem(FsType::Ext4),
+        (_, Some(b"XFSB")) if start.get(126).is_some_and(|is_in_progress| *is_in_progress == 1) => {
+            Found::Unfinished
+        }
         (_, Some(b"XFSB")) => Found::FileSystem(FsType::Xfs),
         _ if start.iter().all(|byte| *byte == 0) => Found::Nothing,
         _ => Found::Other,
-    })
+    }
 }
 
 /// Mounts a device at a folder; a blank device gets a file system first. A device with anything else on
@@ -140,6 +150,9 @@ pub fn format(device: &Path, kind: FsType, options: &[&str]) -> Result<(), FsErr
         Found::FileSystem(found) => Err(occupied(found.name())),
         Found::Other => Err(occupied("unknown data")),
         Found::Nothing => make(device, kind, options),
+        // mkfs.xfs wants to be told that it may overwrite that; mkfs.ext4 is told in any case.
+        Found::Unfinished if kind == FsType::Xfs => make(device, kind, &[&["-f"], options].concat()),
+        Found::Unfinished => make(device, kind, options),
     }
 }
 
@@ -188,4 +201,29 @@ fn run(tool: &'static str, args: &[&str], on: &Path, device: &Path) -> Result<()
     }
     let said = String::from_utf8_lossy(&output.stderr);
     Err(failed(said.lines().last().unwrap_or("no reason given").to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_xfs_whose_mkfs_was_killed_is_made_anew() {
+        let device = |entries: &[(usize, &[u8])]| {
+            let mut start = vec![0; BLANK];
+            for (at, bytes) in entries {
+                start[*at..*at + bytes.len()].copy_from_slice(bytes);
+            }
+            recognise(&start)
+        };
+        for (entries, expected) in [
+            (&[][..], Found::Nothing),
+            (&[(0, b"XFSB".as_slice())], Found::FileSystem(FsType::Xfs)),
+            (&[(0, b"XFSB".as_slice()), (126, &[1])], Found::Unfinished),
+            (&[(0x438, [0x53, 0xef].as_slice())], Found::FileSystem(FsType::Ext4)),
+            (&[(126, [1].as_slice())], Found::Other),
+        ] {
+            assert_eq!(device(entries), expected, "{entries:?}");
+        }
+    }
 }

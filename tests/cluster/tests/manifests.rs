@@ -109,7 +109,9 @@ fn rbds_objects_name_each_other() {
     assert_eq!(clusters.pointer("/0/clusterID"), class.pointer("/parameters/clusterID"));
     for file in ["rbd/node.yaml", "rbd/controller.yaml"] {
         let text = read(file);
-        assert!(text.contains("name: ceph-csi-config") && text.contains("mountPath: /etc/ceph-csi-config"));
+        assert!(
+            text.contains("name: mooring-rbd-clusters") && text.contains("mountPath: /etc/ceph-csi-config")
+        );
         let flag = format!("--drivername={}", name.as_str().expect("text"));
         assert!(text.contains(&flag) && text.contains("--backend=rbd"), "{file}");
     }
@@ -117,6 +119,33 @@ fn rbds_objects_name_each_other() {
     let entries = std::fs::read_dir(Path::new(FOLDER).join("rbd")).expect("a folder").flatten();
     let files = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
     for file in files.filter(|file| file.ends_with(".yaml") && file != "kustomization.yaml") {
-        assert!(listed.contains(&format!("- {file}")), "{file} is not applied");
+        assert_eq!(listed.contains(&format!("- {file}")), file != "csidriver.yaml", "{file}");
+    }
+}
+
+/// The names of ceph-csi's manifests and examples.
+const OF_CEPH_CSI: [&str; 10] = [
+    "ceph-csi-config",
+    "ceph-csi-encryption-kms-config",
+    "ceph-config",
+    "csi-rbd-secret",
+    "csi-rbd-sc",
+    "csi-rbdplugin",
+    "csi-rbdplugin-provisioner",
+    "rbd-csi-nodeplugin",
+    "rbd-csi-provisioner",
+    "rbd.csi.ceph.com",
+];
+
+#[test]
+fn applying_and_deleting_rbds_list_leaves_ceph_csis_objects() {
+    let list = read("rbd/kustomization.yaml");
+    for file in
+        list.lines().filter_map(|line| line.strip_prefix("  - ")).filter(|file| file.ends_with("yaml"))
+    {
+        for object in documents(&read(&format!("rbd/{file}"))).expect("YAML") {
+            let name = object.pointer("/metadata/name").and_then(Value::as_str).expect("a name");
+            assert!(!OF_CEPH_CSI.contains(&name), "{file}: {name}");
+        }
     }
 }

@@ -38,7 +38,6 @@ pub(crate) fn class(ceph: &Ceph, namespace: &str) -> String {
 }
 
 /// How many images there are.
-pub(crate) fn count(ceph: &Ceph) -> usize {
-    let output = ceph.tool("rbd").args(["ls", "--pool", POOL]).output();
-    output.map_or(0, |output| String::from_utf8_lossy(&output.stdout).lines().count())
+pub(crate) fn count(ceph: &Ceph) -> Result<usize> {
+    Ok(ceph.run("rbd", &["ls", "--pool", POOL])?.lines().count())
 }

@@ -157,14 +157,17 @@ impl Stage {
     }
 
     /// How many volumes the driver keeps: on disk, folders named by a volume id, which is a UUID; or images.
-    pub(crate) fn kept(&self) -> usize {
+    pub(crate) fn kept(&self) -> Result<usize> {
         if let Some(ceph) = &self.ceph {
             return images::count(ceph);
         }
         let is_id = |name: &str| name.len() == 36 && name.split('-').count() == 5;
         let entries =
             std::fs::read_dir(self.volumes.join("drivers").join(DRIVER)).into_iter().flatten().flatten();
-        entries.filter(|entry| entry.path().is_dir() && entry.file_name().to_str().is_some_and(is_id)).count()
+        let is_volume = |entry: &std::fs::DirEntry| {
+            entry.path().is_dir() && entry.file_name().to_str().is_some_and(is_id)
+        };
+        Ok(entries.filter(is_volume).count())
     }
 
     /// The end of every log, for when something went wrong.

@@ -49,7 +49,7 @@ impl Row {
             volume: volume.metadata.name.unwrap_or_default(),
             volume_phase: volume.status.and_then(|status| status.phase).unwrap_or_default(),
             attachment: attachments.items.first().map(|one| attached(one).to_string()).unwrap_or_default(),
-            kept: stage.kept(),
+            kept: stage.kept()?,
         })
     }
 

@@ -121,13 +121,13 @@ enum Device {
 
 /// Decides about a loop device by the path of its file, as sysfs shows it. A file whose mount is not in our mount namespace is shown
 /// with its path from there, `/<image>`: images of other pools may be called so too. So it is this image's only if it is `former`,
-/// the device that is noted of an earlier map.
+/// the device that is noted of an earlier map. A daemon that did not answer for a while makes its file look deleted.
 fn judge(shown: &str, is_leaving: bool, file: &Path, is_former: bool) -> Device {
     let path = Path::new(shown.strip_suffix(" (deleted)").unwrap_or(shown));
     let is_at_root = || path.parent() == Some(Path::new("/")) && path.file_name() == file.file_name();
     match path == file {
-        true if !is_leaving && shown == path.as_os_str() => Device::Usable,
-        true => Device::Remains,
+        true if is_leaving => Device::Remains,
+        true => Device::Usable,
         false if is_former && is_at_root() => Device::Remains,
         false => Device::Other,
     }
@@ -180,9 +180,18 @@ impl Mapper for Fuse {
             detach(&path, request.former)?;
             self.start(request)?;
         }
-        let mut devices = loop_devices(&path, "")?.into_iter();
-        if let Some((device, _)) = devices.find(|(_, device)| *device == Device::Usable) {
-            return Ok(device);
+        let end = Instant::now() + LINGERING;
+        loop {
+            let devices = loop_devices(&path, "")?;
+            if let Some((device, _)) = devices.iter().find(|(_, device)| *device == Device::Usable) {
+                return Ok(device.clone());
+            }
+            // One that was let go of may still be mounted somewhere: a second device would give the file system a second time.
+            match devices.is_empty() {
+                true => break,
+                false if Instant::now() >= end => return Err(Errno::BUSY.into()),
+                false => std::thread::sleep(PAUSE),
+            }
         }
         let file = OpenOptions::new().read(true).write(!request.readonly).open(&path)?;
         loopdev::attach_new(&file, request.readonly, TAG)
@@ -233,7 +242,8 @@ mod tests {
             (whole, false, true, Device::Usable),
             // Let go of, and held open by somebody: it is gone the moment that ends.
             (whole, true, false, Device::Remains),
-            ("/run/mooring-rbd/rbd%2Fimage/mount/image (deleted)", false, false, Device::Remains),
+            ("/run/mooring-rbd/rbd%2Fimage/mount/image (deleted)", false, false, Device::Usable),
+            ("/run/mooring-rbd/rbd%2Fimage/mount/image (deleted)", true, false, Device::Remains),
             // The image of this name in another pool or namespace.
             ("/run/mooring-rbd/rbd%2Fn%2Fimage/mount/image", false, false, Device::Other),
             ("/run/mooring-rbd/rbd%2Fn%2Fimage/mount/image", false, true, Device::Other),

@@ -1,6 +1,7 @@
 //! What is remembered of a staged volume, in its staging folder: ceph-csi's file, with one field more.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -70,14 +71,17 @@ impl Stash {
         }
     }
 
-    /// Writes the file, whole or not at all.
+    /// Writes the file, whole or not at all, so that it outlives a power cut: the device may.
     ///
     /// # Errors
     /// The system's.
     pub(super) fn write(&self, staging: &Path) -> io::Result<()> {
         let new = staging.join(format!("{NAME}.new"));
-        std::fs::write(&new, serde_json::to_vec(self)?)?;
-        std::fs::rename(&new, staging.join(NAME))
+        let mut file = File::create(&new)?;
+        file.write_all(&serde_json::to_vec(self)?)?;
+        file.sync_all()?;
+        std::fs::rename(&new, staging.join(NAME))?;
+        File::open(staging)?.sync_all()
     }
 
     /// Removes the file; an absent one is fine.

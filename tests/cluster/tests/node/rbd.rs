@@ -259,7 +259,7 @@ fn the_api_server_takes_rbds_manifests() {
     let arguments = ["apply", "--namespace", "default", "--dry-run=server", "-k", &folder];
     let taken = guest.kubectl(&arguments).expect("taken");
     for object in
-        ["daemonset.apps/csi-rbd-node", "deployment.apps/csi-rbd-controller", "secret/csi-rbd-secret"]
+        ["daemonset.apps/csi-rbd-node", "deployment.apps/csi-rbd-controller", "secret/mooring-rbd-secret"]
     {
         assert!(taken.contains(&format!("{object} created")), "{taken}");
     }
