@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::storage::v1::VolumeAttachment;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
@@ -32,15 +33,45 @@ pub(crate) async fn measure(programs: &Programs, sidecar: &str, foreign: usize, 
     let Some((_, ready)) = READY.into_iter().find(|(name, _)| *name == sidecar) else {
         bail!("--sidecar: there is no {sidecar:?}");
     };
-    let stand =
-        Stand::up(programs, Beside::Nothing, "csi-sidecar", &ROLES.join("\n---\n"), &["--enable-attach"])
-            .await?;
+    // The driver's own list would contradict the attachments that we make.
+    let driver = ["--enable-attach", "--hidden-capabilities=LIST_VOLUMES_PUBLISHED_NODES"];
+    let stand = Stand::up(programs, Beside::Nothing, "csi-sidecar", &ROLES.join("\n---\n"), &driver).await?;
     let look = async |what: &str| look(&stand, (sidecar, ready), what).await;
     look("idle, empty cluster").await?;
     fill(&stand, "other.example.com", foreign).await?;
     look(&format!("{foreign} bound pairs of another driver")).await?;
     fill(&stand, OURS, own).await?;
-    look(&format!("and {own} bound pairs of our own beside them")).await
+    look(&format!("and {own} bound pairs of our own beside them")).await?;
+    if !matches!(sidecar, "csi-attacher" | "controller") {
+        return Ok(());
+    }
+    stand.nodes(NODES).await?;
+    let attach = |number| attached(&stand.client, number);
+    futures::stream::iter(0..own).map(attach).buffer_unordered(32).try_collect::<Vec<()>>().await?;
+    look(&format!("and these {own} attached to {NODES} nodes")).await
+}
+
+/// Nodes that volumes are attached to.
+const NODES: usize = 100;
+
+/// Makes the attachment of our own volume of this number the way it looks when it is attached.
+async fn attached(client: &kube::Client, number: usize) -> Result<()> {
+    let attachments: Api<VolumeAttachment> = Api::all(client.clone());
+    let name = format!("csi-{number:064x}");
+    let attachment = json!({
+        "metadata": {
+            "name": name, "finalizers": [finalizer(OURS)],
+            "annotations": {"csi.alpha.kubernetes.io/node-id": "node-1"},
+        },
+        "spec": {
+            "attacher": OURS, "nodeName": format!("node-{}", number % NODES),
+            "source": {"persistentVolumeName": volume_name(OURS, number)},
+        },
+    });
+    attachments.create(&PostParams::default(), &serde_json::from_value(attachment)?).await?;
+    let attached = json!({"status": {"attached": true}});
+    attachments.patch_status(&name, &PatchParams::default(), &Patch::Merge(&attached)).await?;
+    Ok(())
 }
 
 /// Starts the sidecar, lets it settle, and prints what it uses.
