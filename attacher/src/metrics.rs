@@ -1,5 +1,6 @@
-//! Metrics of the backlog, by operation and node: `mooring_attacher_waiting_attachments` (how many wait for a free worker) and
-//! `mooring_attacher_oldest_waiting_seconds` (how long the oldest has). What is in back-off or in work does not count.
+//! Metrics of the backlog, by operation and node: `mooring_attacher_waiting_attachments` (how many wait for a worker) and
+//! `mooring_attacher_oldest_waiting_seconds` (how long the oldest has waited). What is in back-off or in work does not count. An attachment
+//! waits because no worker is free, or because its node uses its share of the workers.
 //!
 //! `Differs:` upstream has one queue, `csi-attacher-va`, for all attachments. Here that is the queue of
 //! attaches; `csi-attacher-va-detach` is the queue of detaches, and `csi-attacher-withdrawal` that of volumes
@@ -41,11 +42,11 @@ pub(crate) fn register(metrics: &Metrics, queue: WorkQueue<Key>) -> Result<(), E
     let labels = &["operation", "node"];
     let depth = Opts::new(
         "mooring_attacher_waiting_attachments",
-        "Attachments that wait for a free worker (not in back-off, not in work), by operation and node. Shows the ten nodes with the longest wait.",
+        "Attachments that wait for a worker (none is free, or their node uses its share; not in back-off, not in work), by operation and node. Shows the ten nodes with the longest wait.",
     );
     let age = Opts::new(
         "mooring_attacher_oldest_waiting_seconds",
-        "Seconds that the oldest attachment has waited for a free worker, by operation and node. Shows the ten nodes with the longest wait.",
+        "Seconds that the oldest attachment has waited for a worker (none is free, or its node uses its share), by operation and node. Shows the ten nodes with the longest wait.",
     );
     let backlog =
         Backlog { queue, depth: IntGaugeVec::new(depth, labels)?, age: GaugeVec::new(age, labels)? };

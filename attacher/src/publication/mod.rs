@@ -8,12 +8,14 @@
 //!    says attached, or the driver refuses.
 //! 2. [`registry`] hears from the cache that the attachment is gone, or is being deleted without our finalizer. It marks the
 //!    publication as orphaned and queues its volume and node.
-//! 3. [`withdraw`] takes the volume and node from the queue ([`decide`] says what comes next). If another attachment with our finalizer
+//! 3. [`withdraw`] takes the volume and node from the queue ([`decide`] says what comes next). If another live attachment with our finalizer
 //!    has the same volume and node, `withdraw` forgets the publication. Otherwise it asks the API server whether the
 //!    attachment is gone, or is being deleted without our finalizer. If either is true, it unpublishes the volume.
-//! 4. A withdrawal waits in three cases: another call for this volume and node is running; another live attachment for them
-//!    lacks our finalizer; the API server still has the removed attachment. It is tried again when the other call for its volume and node ends, when an attachment to
-//!    its node changes, and after a while: 60 s in the first case, 30 s in the others.
+//! 4. A withdrawal waits in three cases:
+//!    - another call for this volume and node runs: it is tried again when that call ends, at the latest after 60 s;
+//!    - another live attachment for them lacks our finalizer, or
+//!    - the API server still has the removed attachment: it is tried again when an attachment to the node changes, at the latest
+//!      after 30 s.
 //! 5. A withdrawal that fails is tried again with a back-off: the API server does not answer, the driver refuses, or the Secret is
 //!    missing. A Secret that a withdrawal lacks is not polled.
 //!
@@ -22,7 +24,7 @@
 //! - our finalizer stays on the PersistentVolume until the publication is settled;
 //! - nothing is withdrawn before the API server itself says that the attachment is gone, or is being deleted without our
 //!   finalizer: the cache may be wrong;
-//! - a withdrawal is repeated until it succeeds, or another attachment with our finalizer covers the volume, or this
+//! - a withdrawal is repeated until it succeeds, or another live attachment with our finalizer covers the volume, or this
 //!   process ends;
 //! - attachments that stay cause no extra calls.
 //!

@@ -14,8 +14,8 @@
 //!
 //! The process exits with 1, waits for nothing and releases no lease in three cases: a lease is lost; another driver answers,
 //! or the same one with other capabilities; the connection is lost and `--exit-on-connection-loss` is set. After SIGTERM only
-//! the first of the three counts: a driver that is lost then does not stop the leases from being released. A driver that ends before
-//! our own SIGTERM is handled is a lost driver.
+//! the first of the three counts: a driver that is lost then does not stop the leases from being released. Driver and sidecar
+//! get SIGTERM together: if the driver goes before we have handled ours, that is a loss.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -190,8 +190,8 @@ async fn first_end(
     }
 }
 
-/// Resolves as `gone` does, but never after `stop`: a driver that goes then ends nothing, and the leases are still released. `gone`
-/// goes on all the while: it lets the last calls through to the same driver after a restart.
+/// Resolves as `gone` does, but never after `stop`: a driver that goes then ends nothing, and the leases are still released. After
+/// `stop`, `gone` is still polled: it checks a driver that has restarted, and until then no call goes out.
 async fn while_working<T>(stop: &CancellationToken, gone: impl Future<Output = T>) -> T {
     let gone = gone.await;
     if stop.is_cancelled() {

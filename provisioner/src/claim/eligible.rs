@@ -67,8 +67,8 @@ pub(crate) fn other_namespace(claim: &Claim) -> Option<&str> {
     source.and_then(|source| source.namespace.as_deref()).filter(|namespace| !namespace.is_empty())
 }
 
-/// Whether the data source is neither a snapshot nor a claim. Whether the claim may have a source with a namespace, whatever
-/// the kind, has to be looked up first: that is part of the attempt.
+/// Whether the data source is neither a snapshot nor a claim. False for a source in another namespace: the attempt first looks for
+/// a ReferenceGrant, and then decides.
 fn is_for_populator(claim: &Claim) -> bool {
     other_namespace(claim).is_none()
         && source(claim)

@@ -84,7 +84,7 @@ impl Claims {
     }
 
     /// Before the volume of a claim gets its object: whether the claim may still have what the volume is filled from. If not, the
-    /// volume is deleted. Of a request that an earlier process has sent this process knows only what is written down. It has to
+    /// volume is deleted. This process knows an earlier process's request only from what was written down. It has to
     /// be sent again, as only a final answer tells what the driver has made; then the claim's source is checked as for a new
     /// request. A source that is gone by then, or cannot be used at present, takes nothing from a volume that is finished. If the
     /// claim is gone nobody gets the volume.

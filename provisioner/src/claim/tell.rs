@@ -18,7 +18,8 @@ impl Claims {
     }
 
     /// The claim's data source is of a kind that CSI does not know, so a volume populator fills the volume. Tells the claim so, once
-    /// in the life of a process. If the source is in another namespace, a ReferenceGrant must allow it first. We look at the claim
+    /// in the life of a process. If the source is in another namespace, this event is written only once a ReferenceGrant
+    /// allows the source. We look at the claim
     /// again when it, its class or its volume changes.
     ///
     /// `Differs:` upstream writes two events: that it provisions the claim, then this one, under another component's name. It

@@ -115,10 +115,10 @@ impl<K: Clone + Eq + Hash> Core<K> {
 
     /// Makes `key` ready now, ending a back-off it may be in. Returns whether it was not ready before.
     ///
-    /// While the key is worked on, it becomes ready again as soon as that ends. A key that waits in another
-    /// place moves to the end of this one, and its wait begins anew: so the first key of a group is its oldest.
+    /// While the key is worked on, it becomes ready again as soon as that ends. If the key is
+    /// ready in another lane or group, it moves to the end of the new one and its age starts at zero. So a group stays sorted by age.
     pub fn add(&mut self, key: K, place: Place, now: Instant) -> bool {
-        // Keys whose pause ended before come first, though nobody has looked since.
+        // First move the keys whose pause is over into their groups: they have been ready longer than this key.
         self.wake(now);
         let fresh = self.came_now(now);
         let Some(item) = self.items.get_mut(&key) else {

@@ -50,7 +50,7 @@ impl<W: Clone + Eq + Hash> Floor<W> {
     /// Something has changed for `who`. Whether it is to be woken now; if not, it will be due.
     pub fn may_wake(&mut self, who: &W, now: Instant) -> bool {
         let Some(woken) = self.woken.get_mut(who) else {
-            // Whoever is gone was never settled. After so long a pause begins anew anyway.
+            // Some are gone without a word. After so long their pauses would begin anew anyway, so they are forgotten.
             self.woken.retain(|_, woken| woken.due.is_some() || !woken.is_calm(now));
             let woken = Woken { last: now, pause: FIRST, due: None, is_new: true };
             self.woken.insert(who.clone(), woken);

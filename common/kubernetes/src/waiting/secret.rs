@@ -11,7 +11,7 @@
 //! 3. An added key is ready at once: the queue ends the back-off that the key was in.
 //!
 //! A waiter's own back-off goes on meanwhile. When it ends, the waiter tries again and reads the Secret itself. In csi-attacher it
-//! skips that read if a poll has just missed the Secret and another attachment still waits for it. So a thousand objects that lack
+//! skips that read if the last poll did not find the Secret and another attachment still waits for it. So a thousand objects that lack
 //! the same Secret cost little more than one.
 //!
 //! `Differs:` the Go sidecars find a late Secret only when the back-off ends, up to `--retry-interval-max` later. Our

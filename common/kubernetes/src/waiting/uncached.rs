@@ -2,14 +2,14 @@
 //!
 //! A waiter lists the objects that it read, with their versions. It is woken once, when one of them appears or gets a newer
 //! version. How we learn of that depends on the kind:
-//! - snapshots, claims and grants are watched, metadata only, only in namespaces where somebody waits, and only as long. There
+//! - snapshots, claims and grants are watched, metadata only, only in namespaces where somebody waits, and only while somebody does. There
 //!   are at most sixteen such watches: all requests of a process share one HTTP/2 connection, on which kube-apiserver allows a
 //!   hundred streams. What has no watch is polled;
 //! - Secrets, snapshots' contents, volumes and attributes classes are polled, as `secret.rs` describes: upstream's roles allow
 //!   no watch on Secrets, and a watch on the others would be of the whole cluster.
 //!
 //! In csi-provisioner, `with_secrets` of `provisioner/src/claim/create.rs` finds that a Secret is missing, and
-//! `wait_for` of `provisioner/src/claim/source.rs` begins the wait. (DeleteVolume waits for no Secret: it is called without.) When a poll or a watch finds the object, the closure in
+//! `wait_for` of `provisioner/src/claim/source.rs` begins the wait. (If DeleteVolume's Secret is missing, the call is made without it.) When a poll or a watch finds the object, the closure in
 //! `Claims::new` (`provisioner/src/claim/reconcile.rs`) adds the claim to the queue, which ends its back-off.
 //!
 //! While nobody waits, this costs neither requests nor memory. If a watch is forbidden, its waiters wait for the end of
