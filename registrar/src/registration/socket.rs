@@ -1,10 +1,11 @@
 //! The registration socket in the kubelet's folder.
 
 use std::ffi::CString;
-use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::Mode;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
@@ -15,6 +16,8 @@ use super::health::SocketState;
 
 /// Only the kubelet, which is root, may connect.
 const MODE: Mode = Mode::from_raw_mode(0o700);
+/// Longer than a socket is without its name.
+const INSTANT: Duration = Duration::from_secs(60);
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 128;
 
@@ -62,24 +65,26 @@ fn new_name(path: &Path) -> PathBuf {
     path.with_file_name(format!("{}{:08x}", new_prefix(path), random >> 32))
 }
 
-/// How the names of the new sockets of one driver begin.
+/// How the names of the new sockets of one driver begin: with a hash (FNV-1a) that stays the same from release to release.
 fn new_prefix(path: &Path) -> String {
-    let mut hasher = DefaultHasher::new();
-    path.file_name().hash(&mut hasher);
-    format!(".{:08x}-", hasher.finish() >> 32)
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    let hash =
+        name.iter().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+    format!(".{hash:08x}-")
 }
 
-/// Removes what registrars of this driver left that were killed before their sockets had their names: nobody listens there.
+/// Removes what registrars of this driver left that were killed before their sockets had their names. Another one that starts now has
+/// a socket without a name for an instant.
 fn remove_remains(path: &Path) {
     let prefix = new_prefix(path);
     let entries = path.parent().and_then(|folder| std::fs::read_dir(folder).ok());
     for entry in entries.into_iter().flatten().flatten() {
         let is_new = entry.file_name().to_str().is_some_and(|name| name.starts_with(&prefix));
-        let refuses = |path: &Path| {
-            let refused = std::os::unix::net::UnixStream::connect(path);
-            refused.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+        let is_old_socket = |metadata: std::fs::Metadata| {
+            let age = metadata.modified().ok().and_then(|made| made.elapsed().ok());
+            metadata.file_type().is_socket() && age.is_some_and(|age| age > INSTANT)
         };
-        if is_new && refuses(&entry.path()) {
+        if is_new && entry.metadata().is_ok_and(is_old_socket) {
             let _ = std::fs::remove_file(entry.path());
         }
     }
@@ -142,7 +147,7 @@ pub(crate) async fn vanished(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 
     use super::*;
 
@@ -179,12 +184,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("driver-reg.sock");
         let other = folder.path().join("other-reg.sock");
-        let (left, strange) = (new_name(&path), new_name(&other));
-        for remains in [&left, &strange] {
+        let (left, fresh, strange) = (new_name(&path), new_name(&path), new_name(&other));
+        let long_ago = Timespec { tv_sec: 1_000_000, tv_nsec: 0 };
+        let long_ago = Timestamps { last_access: long_ago, last_modification: long_ago };
+        for remains in [&left, &fresh, &strange] {
             drop(std::os::unix::net::UnixListener::bind(remains).unwrap());
+            if remains != &fresh {
+                rustix::fs::utimensat(CWD, remains, &long_ago, AtFlags::empty()).unwrap();
+            }
         }
         let (_listener, _) = listen(&path).unwrap();
         assert!(!left.exists() && strange.exists(), "another driver's is not ours to judge");
+        assert!(fresh.exists(), "another process is about to name it");
     }
 
     /// Between two steps the earlier process would make its own socket anew.
