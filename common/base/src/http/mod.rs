@@ -16,7 +16,7 @@ use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::header::{
@@ -53,6 +53,8 @@ pub const STATUS: &str = "/status";
 const FRONT: &str = "/";
 /// How long a status page is shown again as it is: a flood of requests for it makes no work.
 const FRESH: Duration = Duration::from_secs(1);
+/// The least time between the making of two status pages.
+const BETWEEN_PAGES: Duration = Duration::from_millis(200);
 const HTML: &str = "text/html; charset=utf-8";
 
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -98,11 +100,12 @@ impl Routes {
         })
     }
 
-    /// Serves the status page under [`STATUS`], made once a second at the most, one at a time: HTML, or JSON with `?format=json`. `?object=NAMESPACE/NAME` shows one object.
+    /// Serves the status page under [`STATUS`]: HTML, or JSON with `?format=json`. `?object=NAMESPACE/NAME` shows one object. The same
+    /// page is made once a second at the most; of different ones, the next is made a fifth of a second after the last.
     #[must_use]
     pub fn status(self, board: Board) -> Self {
         board.serve();
-        let kept: Mutex<Option<Kept>> = Mutex::default();
+        let (board, kept) = (Arc::new(board), Arc::<tokio::sync::Mutex<Option<Kept>>>::default());
         self.guarded_route(STATUS, move |query| {
             let value = |name: &str| {
                 let mut pairs = form_urlencoded::parse(query.as_bytes());
@@ -110,17 +113,22 @@ impl Routes {
             };
             let asked = (value("object"), value("format").as_deref() == Some("json"));
             let content_type = if asked.1 { "application/json" } else { HTML };
-            // Locked while the page is made, which takes milliseconds.
-            let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-            let again = kept.as_ref().filter(|kept| kept.asked == asked && kept.made.elapsed() < FRESH);
-            let body = again.map(|kept| kept.body.clone()).unwrap_or_else(|| {
+            let (board, kept) = (board.clone(), kept.clone());
+            async move {
+                // Who asks for another page waits for its turn here.
+                let mut kept = kept.lock().await;
+                if let Some(last) = &*kept {
+                    if last.asked == asked && last.made.elapsed() < FRESH {
+                        return Reply { status: StatusCode::OK, content_type, body: last.body.clone() };
+                    }
+                    tokio::time::sleep_until(last.made + BETWEEN_PAGES).await;
+                }
                 let status = board.gather(asked.0.as_deref());
-                if asked.1 { status::json::render(&status) } else { status::html::render(&status) }
-            });
-            if again.is_none() {
+                let body =
+                    if asked.1 { status::json::render(&status) } else { status::html::render(&status) };
                 *kept = Some(Kept { asked, made: Instant::now(), body: body.clone() });
+                Reply { status: StatusCode::OK, content_type, body }
             }
-            std::future::ready(Reply { status: StatusCode::OK, content_type, body })
         })
     }
 
@@ -289,6 +297,8 @@ async fn accept(listener: TcpListener, site: Arc<(Routes, Access)>) {
             Ok((stream, _)) => {
                 let site = Arc::clone(&site);
                 connections.begin(|place| greet(stream, site, place));
+                // Before the next comes, perhaps in its place, this one's request is read, if it is there.
+                tokio::task::yield_now().await;
             }
             Err(error) => {
                 // Out of file descriptors, most likely: a pause lets some be closed.

@@ -253,6 +253,12 @@ async fn status_page_is_made_once_a_second_at_the_most() {
     assert_ne!(page("").await, first, "another form is another page");
     assert_ne!(page("format=json&object=a").await, first);
     assert_eq!(made.load(Ordering::Relaxed), 3);
+    let begun = tokio::time::Instant::now();
+    for object in 0..10 {
+        page(&format!("object={object}")).await;
+    }
+    assert!(begun.elapsed() >= 9 * BETWEEN_PAGES, "as many pages as there are objects are no way around it");
+    made.store(3, Ordering::Relaxed);
     tokio::time::advance(FRESH).await;
     page("format=json&object=a").await;
     assert_eq!(made.load(Ordering::Relaxed), 4);
