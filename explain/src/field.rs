@@ -92,15 +92,31 @@ pub(crate) fn few(names: &[&str]) -> String {
     named.join(", ")
 }
 
-/// A message of somebody else, on one line and without what a terminal would obey.
+/// A message of somebody else, on one line, cut to a kilobyte, and without what a terminal would obey, the direction of writing
+/// included.
 pub(crate) fn one_line(text: &str) -> String {
-    let text: String = text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    const LONGEST: usize = 1024;
+    let steers = |letter: char| {
+        letter.is_control()
+            || matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let text: String = text.chars().map(|letter| if steers(letter) { ' ' } else { letter }).collect();
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
+        None => line,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_cannot_steer_the_terminal_or_fill_it() {
+        assert_eq!(one_line("a\u{1b}[2J\nb\u{202e}c"), "a [2J b c");
+        assert_eq!(one_line(&"x".repeat(5000)).chars().count(), 1025);
+    }
 
     #[test]
     fn few_names_are_all_named() {

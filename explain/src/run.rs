@@ -172,7 +172,7 @@ async fn keep(
         if let Ok(answer) = &mut answer {
             ask_sidecars(client, answer, request).await;
         }
-        let again = answer.as_ref().ok().and_then(again);
+        let again = answer.as_ref().ok().and_then(|answer| again(answer, view.now));
         let shown =
             answer.as_ref().map_or_else(NoAnswer::to_string, |answer| format!("{:?}", without_time(answer)));
         let is_first = last.is_none();
@@ -196,10 +196,17 @@ async fn keep(
     }
 }
 
-/// When time alone may change the answer, or a sidecar tries again.
-fn again(answer: &Answer) -> Option<Timestamp> {
-    answer.tries.iter().filter_map(|each| each.next).chain(answer.again).min()
+/// When time alone may change the answer, or a sidecar tries again. While a sidecar works on the object, or its page cannot be read,
+/// nobody says when: then it is soon. A time that has passed, by this machine's clock, is soon too.
+fn again(answer: &Answer, now: Timestamp) -> Option<Timestamp> {
+    let soon = now.checked_add(SOON).unwrap_or(now);
+    let is_unsaid = !answer.unread.is_empty() || answer.tries.iter().any(|each| each.next.is_none());
+    let said = answer.tries.iter().filter_map(|each| each.next).chain(answer.again);
+    said.map(|at| if at <= now { soon } else { at }).chain(is_unsaid.then_some(soon)).min()
 }
+
+/// Until a page is read again that does not say when.
+const SOON: Duration = Duration::from_secs(5);
 
 /// What is printed of it.
 fn without_time(answer: &Answer) -> Answer {
@@ -264,6 +271,7 @@ mod tests {
             next,
             error: None,
         };
+        let now = Timestamp::from_second(10).unwrap();
         let answer = |tries, again| Answer {
             kind: "PersistentVolumeClaim",
             namespace: String::new(),
@@ -274,16 +282,20 @@ mod tests {
             unread: Vec::new(),
             again,
         };
-        let all = vec![each(at(30)), each(None), each(at(20))];
+        let all = vec![each(at(30)), each(at(20))];
         for (tries, own, expected) in [
             (vec![], None, None),
-            (vec![each(None)], at(40), at(40)),
+            (vec![each(None)], at(40), at(15)),
+            (vec![each(None), each(at(12))], None, at(12)),
             (all.clone(), None, at(20)),
             (all.clone(), at(40), at(20)),
-            (all, at(10), at(10)),
+            (all.clone(), at(11), at(11)),
+            (all, at(9), at(15)),
         ] {
-            assert_eq!(again(&answer(tries, own)), expected);
+            assert_eq!(again(&answer(tries, own), now), expected);
         }
+        let unread = Answer { unread: vec!["no answer".to_owned()], ..answer(vec![], None) };
+        assert_eq!(again(&unread, now), at(15));
     }
 
     #[test]
