@@ -281,8 +281,10 @@ fn a_pods_image_is_moved_snapshotted_cloned_and_grown() {
     // Moved: another pod finds what it wrote.
     let volume = guest.volume("data");
     guest.delete("pod/user");
-    let attached = || guest.kubectl(&["get", "volumeattachments", "-o", "name"]).unwrap_or_default();
-    guest.wait_for("the volume to be detached", || attached().is_empty());
+    let attached = "jsonpath={.items[*].spec.source.persistentVolumeName}";
+    let attached =
+        || guest.kubectl(&["get", "volumeattachments", "-o", attached]).unwrap_or_else(|_| volume.clone());
+    guest.wait_for("the volume to be detached", || !attached().contains(&volume));
     guest.pod_with_claim("user", "data");
     guest.check("user", "/data/file", &sum);
     // A snapshot has what was there, not what came later.
