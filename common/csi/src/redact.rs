@@ -12,7 +12,7 @@
 //! context keys that are not on the list, vendors' own among them.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 /// The text that replaces a credential.
 pub const STRIPPED: &str = "***stripped***";
@@ -41,15 +41,25 @@ pub fn shown(message: &impl Redact) -> String {
 }
 
 fn line(message: &impl Redact, contexts: Contexts, secrets: Secrets) -> String {
-    let mut out = Line { text: String::new(), contexts, secrets, found: Vec::new() };
+    let mut out = Line { text: String::new(), contexts, secrets, found: SecretValues::default() };
     message.redact(&mut out);
     out.text
 }
 
+/// The values of secrets. They are not printed.
+#[derive(Default)]
+pub(crate) struct SecretValues(pub(crate) Vec<String>);
+
+impl fmt::Debug for SecretValues {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(STRIPPED)
+    }
+}
+
 /// The values of all secrets in a message.
-pub(crate) fn secret_values(message: &impl Redact) -> Vec<String> {
+pub(crate) fn secret_values(message: &impl Redact) -> SecretValues {
     let (contexts, secrets) = (Contexts::Harmless, Secrets::Found);
-    let mut out = Line { text: String::new(), contexts, secrets, found: Vec::new() };
+    let mut out = Line { text: String::new(), contexts, secrets, found: SecretValues::default() };
     message.redact(&mut out);
     out.found
 }
@@ -61,7 +71,7 @@ pub struct Line {
     contexts: Contexts,
     secrets: Secrets,
     /// The values of secrets, for [`Secrets::Found`].
-    found: Vec<String>,
+    found: SecretValues,
 }
 
 /// How a secrets field is written. Its values never are.
@@ -191,7 +201,7 @@ impl<'a> Object<'a> {
         match self.out.secrets {
             _ if values.is_empty() => {}
             Secrets::Whole => quote(self.key(key), STRIPPED),
-            Secrets::Found => self.out.found.extend(values.values().cloned()),
+            Secrets::Found => self.out.found.0.extend(values.values().cloned()),
             Secrets::ByKey => {
                 let mut inner = Object::new(self.field(key));
                 values.keys().for_each(|key| quote(inner.key(key), STRIPPED));

@@ -7,14 +7,14 @@
 use base::log::quote::quoted;
 use tonic::Status;
 
-use super::redact::STRIPPED;
+use super::redact::{STRIPPED, SecretValues};
 
 /// Shorter values are no secrets (`admin`, `true`): without them an error could not be read.
 const SHORTEST: usize = 6;
 
 /// The status, without these values in its text. A value is also found as Go's `%q` prints it.
-pub(crate) fn without(secrets: &[String], status: Status) -> Status {
-    let text = stripped(secrets, status.message());
+pub(crate) fn without(secrets: &SecretValues, status: Status) -> Status {
+    let text = stripped(&secrets.0, status.message());
     if text == status.message() {
         return status;
     }
@@ -57,7 +57,9 @@ mod tests {
     #[test]
     fn code_and_marks_of_a_status_stay() {
         let status = crate::code::not_answered(Status::aborted("key s3cret-key"));
-        let status = without(&["s3cret-key".to_owned()], status);
+        let secrets = SecretValues(vec!["s3cret-key".to_owned()]);
+        assert_eq!(format!("{secrets:?}"), STRIPPED);
+        let status = without(&secrets, status);
         assert_eq!((status.code(), status.message()), (tonic::Code::Aborted, "key ***stripped***"));
         assert!(!crate::was_answered(&status));
     }
