@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::packages;
 use crate::skip::{Lack, left_out};
 
 /// The browser, and a font for it.
@@ -18,24 +19,13 @@ pub fn is_here(what: &str) -> bool {
         version.status().is_ok_and(|status| status.success())
     };
     if !runs() && rustix::process::geteuid().is_root() {
-        install();
+        packages::install(&PACKAGES);
     }
     let is_here = runs();
     if !is_here {
         left_out(what, Lack::Packages(&PACKAGES));
     }
     is_here
-}
-
-fn install() {
-    let apt = |arguments: &[&str]| {
-        let mut apt = Command::new("apt-get");
-        apt.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
-        apt.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
-    };
-    let install = [&["install", "--yes", "--no-install-recommends"][..], &PACKAGES].concat();
-    // A machine that has never updated its lists knows no package.
-    let _ = apt(&install) || (apt(&["update", "--quiet"]) && apt(&install));
 }
 
 /// What the browser makes of a page: its document, and what it complained about.

@@ -41,6 +41,7 @@ pub mod image;
 pub mod implementation;
 pub mod node;
 mod options;
+mod packages;
 mod pki;
 mod ports;
 pub mod process;

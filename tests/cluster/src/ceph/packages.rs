@@ -1,7 +1,5 @@
 //! Where Ceph comes from: Debian's and Ubuntu's packages.
 
-use std::process::{Command, Stdio};
-
 use crate::node::program;
 use crate::skip::Lack;
 
@@ -19,14 +17,7 @@ pub fn lack() -> Option<Lack> {
 /// Installs the packages with apt-get, where root may; tells whether a Ceph can be started now. Debian starts nothing.
 pub fn install() -> bool {
     if lack().is_some() && rustix::process::geteuid().is_root() {
-        let apt = |arguments: &[&str]| {
-            let mut apt = Command::new("apt-get");
-            apt.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
-            apt.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
-        };
-        let install = [&["install", "--yes", "--no-install-recommends"][..], &PACKAGES].concat();
-        // A machine that has never updated its lists knows no package.
-        let _ = apt(&install) || (apt(&["update", "--quiet"]) && apt(&install));
+        crate::packages::install(&PACKAGES);
     }
     lack().is_none()
 }

@@ -1,7 +1,6 @@
 //! What a real node needs of the machine, and what of it is missing.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use crate::built::statically;
 use crate::skip::Lack;
@@ -54,14 +53,7 @@ fn may_do_everything() -> bool {
 /// Installs the packages with apt-get, and what static executables need, where root may; tells whether a real node can be started now.
 pub fn install() -> bool {
     if matches!(lack(), Some(Lack::Packages(_))) {
-        let apt = |arguments: &[&str]| {
-            let mut apt = Command::new("apt-get");
-            apt.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
-            apt.stdout(Stdio::null()).status().is_ok_and(|status| status.success())
-        };
-        let install = [&["install", "--yes", "--no-install-recommends"][..], &PACKAGES].concat();
-        // A machine that has never updated its lists knows no package.
-        let _ = apt(&install) || (apt(&["update", "--quiet"]) && apt(&install));
+        crate::packages::install(&PACKAGES);
     }
     if lack() == Some(Lack::Musl)
         && let Err(error) = statically::have_target()
