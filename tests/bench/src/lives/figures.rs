@@ -145,8 +145,7 @@ impl Run {
 
     /// How often a method was called, whatever the answer.
     pub(super) fn called(&self, method: &str) -> usize {
-        let of = |call: &&String| call.split(' ').next() == Some(method);
-        self.calls.iter().filter(|(call, _)| of(call)).map(|(_, times)| times).sum()
+        called(&self.calls, method)
     }
 
     /// Prints it.
@@ -167,6 +166,12 @@ impl Run {
             println!("  {call:<56} {times}");
         }
     }
+}
+
+/// How often a method was called, whatever the answer. The calls are counted by method and code.
+pub(super) fn called(calls: &BTreeMap<String, usize>, method: &str) -> usize {
+    let of = calls.iter().filter(|(call, _)| call.split(' ').next() == Some(method));
+    of.map(|(_, times)| times).sum()
 }
 
 fn is_write(verb: &str) -> bool {

@@ -12,7 +12,7 @@ use kube::Api;
 use kube::api::{DeleteParams, ListParams};
 use serde_json::json;
 
-use super::figures::{PHASES, Phase};
+use super::figures::{PHASES, Phase, called};
 use super::phases;
 use super::sets::{Set, Sidecars};
 use crate::latency::Times;
@@ -130,11 +130,7 @@ async fn remove(stand: &Stand) -> Result<()> {
 /// How often each call was made, whatever the answer.
 async fn calls(sidecars: &Sidecars) -> String {
     let made = sidecars.calls().await;
-    let count = |phase: Phase| {
-        let of = made.iter().filter(|(call, _)| call.split(' ').next() == Some(phase.call()));
-        of.map(|(_, times)| times).sum::<usize>()
-    };
-    let told = PHASES.map(|phase| (phase.call(), count(phase)));
+    let told = PHASES.map(|phase| (phase.call(), called(&made, phase.call())));
     let told = told.into_iter().filter(|(_, count)| *count > 0);
     told.map(|(call, count)| format!("{call} {count}")).collect::<Vec<_>>().join(", ")
 }

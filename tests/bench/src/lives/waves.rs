@@ -1,14 +1,14 @@
 //! Waves that overlap: in each, some volumes begin their lives, and each volume goes on as soon as it can. So sidecars provision,
 //! attach, expand, detach and delete at once, beside a driver that takes its time.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
 
-use super::figures::{PHASES, Phase};
+use super::figures::{PHASES, called};
 use super::phases::{self, Asker};
 use super::relay::Relay;
 use super::sets::{Set, Sidecars};
@@ -87,12 +87,8 @@ async fn run(programs: &Programs, set: &Set, waves: &Waves, delay: Duration) -> 
 
 /// How many calls were made beyond one for each step of each volume, whatever the answer.
 async fn beyond(sidecars: &Sidecars, volumes: usize) -> String {
-    let calls: BTreeMap<String, usize> = sidecars.calls().await;
-    let made = |phase: Phase| {
-        let of = calls.iter().filter(|(call, _)| call.split(' ').next() == Some(phase.call()));
-        of.map(|(_, times)| times).sum::<usize>()
-    };
-    let beyond = PHASES.map(|phase| (phase, made(phase) as i64 - volumes as i64));
+    let made = sidecars.calls().await;
+    let beyond = PHASES.map(|phase| (phase, called(&made, phase.call()) as i64 - volumes as i64));
     let told: Vec<String> = beyond
         .iter()
         .filter(|(_, more)| *more != 0)
