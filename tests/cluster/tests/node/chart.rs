@@ -50,15 +50,7 @@ fn claim_lives_with_the_sidecars_of_the_chart() {
             .unwrap_or_default()
     };
     guest.wait_for("the capacity of the class", || capacities().contains("of-the-chart"));
-    guest
-        .kubectl(&[
-            "patch",
-            "pvc",
-            "claim",
-            "--patch",
-            r#"{"spec": {"resources": {"requests": {"storage": "128Mi"}}}}"#,
-        ])
-        .expect("patched");
+    guest.request("claim", "128Mi");
     guest
         .wait_for("the growth", || guest.field(&format!("pv/{volume}"), ".spec.capacity.storage") == "128Mi");
     for pod in ["controller", "node"] {

@@ -7,11 +7,6 @@ use crate::site::calm;
 
 const SIZE: &str = ".status.capacity.storage";
 
-fn request<N>(guest: &Guest<N>, claim: &str, size: &str) {
-    let change = json!({ "spec": { "resources": { "requests": { "storage": size } } } });
-    guest.kubectl(&["patch", "pvc", claim, "--patch", &change.to_string()]).expect("patched");
-}
-
 fn until_has<N>(guest: &Guest<N>, claim: &str, size: &str) {
     guest.wait_for(&format!("{claim} to have {size}"), || guest.field(&format!("pvc/{claim}"), SIZE) == size);
 }
@@ -36,7 +31,7 @@ fn claim_grows_while_its_pod_writes() {
     let lines = || guest.exec("user", "wc -l < /data/log").expect("lines").parse::<u64>().expect("a number");
     guest.wait_for("the pod to write", || lines() > 10);
     let before = lines();
-    request(&guest, "data", "128Mi");
+    guest.request("data", "128Mi");
     until_has(&guest, "data", "128Mi");
     let during = lines();
     assert!(during > before, "it wrote meanwhile: {before}, {during}");
@@ -60,7 +55,7 @@ fn device_grows_under_its_pod() {
     guest.pod("user", claimed("raw"), devices);
     guest.wait_ready("user");
     let sum = guest.write("user", "/dev/xvda");
-    request(&guest, "raw", "128Mi");
+    guest.request("raw", "128Mi");
     until_has(&guest, "raw", "128Mi");
     let size = guest.exec("user", "blockdev --getsize64 /dev/xvda");
     assert_eq!(size.as_deref(), Ok((128 << 20).to_string().as_str()));
@@ -75,7 +70,7 @@ fn offline_volume_grows_once_its_pod_has_gone() {
     guest.pod("user", claimed("data"), mounted());
     guest.wait_ready("user");
     let sum = guest.write("user", "/data/file");
-    request(&guest, "data", "128Mi");
+    guest.request("data", "128Mi");
     let state = || guest.field("pvc/data", ".status.allocatedResourceStatuses.storage");
     let condition =
         |kind: &str| guest.field("pvc/data", &format!(".status.conditions[?(@.type==\"{kind}\")].message"));

@@ -113,6 +113,12 @@ impl<N> Guest<N> {
         self.apply(&claim.to_string());
     }
 
+    /// Lets a claim ask for another size.
+    pub(crate) fn request(&self, claim: &str, size: &str) {
+        let change = json!({ "spec": { "resources": { "requests": { "storage": size } } } });
+        self.kubectl(&["patch", "pvc", claim, "--patch", &change.to_string()]).expect("patched");
+    }
+
     /// Creates a pod of one container with what `spec` and `container` add to it; nobody waits for it.
     pub(crate) fn pod(&self, name: &str, spec: Value, container: Value) {
         let mut main = json!({

@@ -305,8 +305,7 @@ fn a_pods_image_is_moved_snapshotted_cloned_and_grown() {
     guest.check("of-clone", "/data/file", &sum);
     guest.check("of-clone", "/data/later", &later);
     // Grown under its pod, which goes on.
-    let change = json!({ "spec": { "resources": { "requests": { "storage": "1Gi" } } } });
-    guest.kubectl(&["patch", "pvc", "data", "--patch", &change.to_string()]).expect("patched");
+    guest.request("data", "1Gi");
     guest.wait_for("data to have 1 GiB", || guest.field("pvc/data", ".status.capacity.storage") == "1Gi");
     let blocks = guest.exec("user", "df -k /data | tail -1 | awk '{print $2}'").expect("df");
     assert!(blocks.parse::<u64>().expect("a number") > 900 << 10, "{blocks} KiB");

@@ -59,8 +59,7 @@ fn patch(containers: &[Value]) -> String {
 
 /// The claim grows, and the volume goes from its pod to another one, whose start lets the node grow it at once.
 fn grow_and_move<N>(guest: &Guest<N>, pod: &str, claim: &str, size: &str, sum: &str) {
-    let change = json!({ "spec": { "resources": { "requests": { "storage": size } } } });
-    guest.kubectl(&["patch", "pvc", claim, "--patch", &change.to_string()]).expect("patched");
+    guest.request(claim, size);
     let volume = format!("pv/{}", guest.volume(claim));
     let grown = || guest.field(&volume, ".spec.capacity.storage") == size;
     guest.wait_for(&format!("the volume of {claim} to have {size}"), grown);
