@@ -41,6 +41,8 @@ struct Storage<'a, N: Deref<Target = RealNode>> {
     _controller: Process,
     ceph: Ceph,
     endpoint: String,
+    /// The files of the machine's loop devices before the test: somebody else's.
+    devices_before: String,
 }
 
 impl<N: Deref<Target = RealNode>> Drop for Storage<'_, N> {
@@ -93,6 +95,7 @@ impl<'a, N: Deref<Target = RealNode>> Storage<'a, N> {
             _controller: controller,
             ceph,
             endpoint,
+            devices_before: files_of_loop_devices(guest),
         };
         storage.declare();
         storage
@@ -163,15 +166,24 @@ impl<'a, N: Deref<Target = RealNode>> Storage<'a, N> {
         assert!(!objects.contains("csi.volume.") && !objects.contains("csi.snap."), "{objects}");
         let mounts = self.guest.run("cat", &["/proc/self/mountinfo"]).expect("mounts");
         assert!(!mounts.contains("mooring-rbd") && !mounts.contains(DRIVER), "{mounts}");
-        let all = |files: &str| {
-            let script = format!("cat {files} 2>/dev/null; true");
-            self.guest.run("sh", &["-c", &script]).expect("files")
-        };
-        let devices = all("/sys/block/loop*/loop/backing_file");
-        assert!(!devices.contains("mooring-rbd") && !devices.contains("/csi-vol-"), "{devices}");
-        let processes = all("/proc/[0-9]*/comm");
+        let devices = files_of_loop_devices(self.guest);
+        let new = devices.lines().filter(|file| !self.devices_before.lines().any(|before| before == *file));
+        let ours: Vec<_> =
+            new.filter(|file| file.contains("mooring-rbd") || file.contains("/csi-vol-")).collect();
+        assert!(ours.is_empty(), "{ours:?}");
+        let processes = contents(self.guest, "/proc/[0-9]*/comm");
         assert!(processes.lines().all(|name| name != "rbd-fuse"), "{processes}");
     }
+}
+
+/// A line for each loop device of the machine; nodes and tests share them.
+fn files_of_loop_devices<N: Deref<Target = RealNode>>(guest: &Guest<N>) -> String {
+    contents(guest, "/sys/block/loop*/loop/backing_file")
+}
+
+/// What the files of this pattern hold; a file that has gone is left out.
+fn contents<N: Deref<Target = RealNode>>(guest: &Guest<N>, files: &str) -> String {
+    guest.run("sh", &["-c", &format!("cat {files} 2>/dev/null; true")]).expect("files")
 }
 
 fn driver_flags(own: &Path, endpoint: &str) -> [String; 7] {
