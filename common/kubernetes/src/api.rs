@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use thiserror::Error as ThisError;
 
+use super::limit::MakesWay;
 use super::object::name::is_path_segment;
 use super::object::{NoObject, Uid, Wire, version_number};
 use base::leadership::Leadership;
@@ -48,12 +49,18 @@ pub struct NotLeading;
 pub struct Objects {
     client: Client,
     leadership: Leadership,
+    makes_way: bool,
 }
 
 impl Objects {
     /// Objects behind `client`, changed only while `leadership` holds.
     pub fn new(client: Client, leadership: Leadership) -> Self {
-        Self { client, leadership }
+        Self { client, leadership, makes_way: false }
+    }
+
+    /// The same objects, whose writes make way for those of others.
+    pub(crate) fn making_way(self) -> Self {
+        Self { makes_way: true, ..self }
     }
 
     /// The client, for watches.
@@ -68,6 +75,9 @@ impl Objects {
             return Err(Error::Service(Box::new(NotLeading)));
         }
         request.extensions_mut().insert(self.leadership.clone());
+        if self.makes_way {
+            request.extensions_mut().insert(MakesWay);
+        }
         self.client.request_text(request).await
     }
 

@@ -9,7 +9,8 @@
 mod correlate;
 mod deliver;
 mod record;
+mod waiting;
 
 pub use correlate::{Correlator, Fate};
 pub use deliver::deliver;
-pub use record::{Event, Kind, ObjectRef, Recorder};
+pub use record::{Event, Kind, ObjectRef, Recorded, Recorder};
