@@ -10,13 +10,10 @@ use kube::api::{
 };
 use kube::core::ListMeta;
 use kube::core::response::Status;
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use thiserror::Error as ThisError;
-
-use super::limit::MakesWay;
+use super::limit::{MakesWay, NotLeading};
 use super::object::name::is_path_segment;
 use super::object::{NoObject, Uid, Wire, version_number};
 use base::leadership::Leadership;
@@ -36,11 +33,6 @@ pub enum Format {
     /// lists cannot be merged.
     Json,
 }
-
-/// The write came after the lease's deadline and was not sent.
-#[derive(Debug, ThisError)]
-#[error("not leading: nothing was sent to the API server")]
-pub struct NotLeading;
 
 /// The objects of the API server, as this process may change them.
 ///
@@ -91,15 +83,7 @@ impl Objects {
 
     /// Whether there is such an object; asks for its metadata only.
     pub async fn exists<W: Wire>(&self, namespace: &str, name: &str) -> Result<bool, Error> {
-        if !is_path_segment(name) {
-            return Ok(false);
-        }
-        let request = path::<W>(namespace).get_metadata(name, &GetParams::default());
-        match self.client.request::<IgnoredAny>(request.map_err(Error::BuildRequest)?).await {
-            Ok(_) => Ok(true),
-            Err(error) if is_missing(&error, name) => Ok(false),
-            Err(error) => Err(error),
-        }
+        Ok(self.version::<W>(namespace, name).await?.is_some())
     }
 
     /// resourceVersion of an object; `None` if there is no such object. Asks for its metadata only.

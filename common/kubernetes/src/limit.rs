@@ -22,7 +22,6 @@ use kube::client::Body;
 use tokio::time::{Instant, sleep, timeout};
 use tower::{BoxError, Layer, Service, ServiceExt};
 
-use super::api::NotLeading;
 use super::bounded::Bounded;
 use base::leadership::Leadership;
 pub use window::Window;
@@ -39,6 +38,11 @@ pub struct Continuation;
 /// Marks a request that makes way for others: only while there are none, more than one such request is in flight.
 #[derive(Debug, Clone, Copy)]
 pub struct MakesWay;
+
+/// The write came after the lease's deadline and was not sent.
+#[derive(Debug, thiserror::Error)]
+#[error("not leading: nothing was sent to the API server")]
+pub struct NotLeading;
 
 /// What bounds the requests.
 #[derive(Debug)]

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::correlate::{Correlator, Fate};
-use super::record::{Event, Recorded};
+use super::record::Event;
+use super::recorder::Recorded;
 use crate::api::{self, Format, Objects};
 use crate::object::WireEvent;
 
@@ -156,7 +157,8 @@ pub(crate) fn now() -> String {
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use super::super::record::{Kind, ObjectRef, Recorder};
+    use super::super::record::{Kind, ObjectRef};
+    use super::super::recorder::Recorder;
     use super::*;
     use crate::object::Uid;
     use base::leadership::Leadership;
