@@ -53,7 +53,7 @@ impl Election {
         sanitize_driver_name(&host_name())
     }
 
-    /// Holds the lease until `give_back` is cancelled.
+    /// Holds the lease until `give_back` is cancelled. It is taken only while `after`, if there is one, leads.
     ///
     /// # Errors
     /// The lease was lost.
@@ -62,10 +62,11 @@ impl Election {
         client: kube::Client,
         leadership: Leadership,
         metrics: LeaderMetrics,
+        after: Option<Leadership>,
         give_back: CancellationToken,
     ) -> Result<(), LeaseError> {
         let host = host_name();
-        let candidate = self.candidate(client.clone(), &host, metrics);
+        let candidate = self.candidate(client.clone(), &host, metrics, after);
         let (reviewed, namespace) = (client.clone(), candidate.namespace.clone());
         tokio::spawn(async move { review(&reviewed, &namespace, &[LEASES]).await });
         let (events, queue) = Recorder::new(&format!("{}/{host}", self.lock));
@@ -95,7 +96,13 @@ impl Election {
         ended
     }
 
-    fn candidate(&self, client: kube::Client, host: &str, metrics: LeaderMetrics) -> Candidate {
+    fn candidate(
+        &self,
+        client: kube::Client,
+        host: &str,
+        metrics: LeaderMetrics,
+        after: Option<Leadership>,
+    ) -> Candidate {
         let flags = &self.flags;
         Candidate {
             client,
@@ -111,6 +118,7 @@ impl Election {
             release: self.releases,
             metrics,
             seed: u64::from(std::process::id()) ^ fastrand::u64(..),
+            after,
         }
     }
 }

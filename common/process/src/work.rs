@@ -134,8 +134,11 @@ impl Started {
                 let metrics = host.metrics.leader(&if alone { String::new() } else { election.lease_name() });
                 metrics.show(election.place(), election.identity(), duty.leadership.clone());
                 let before = work.last().map(|duty: &Duty| duty.leadership.clone());
-                let lead = election.lead(client.clone(), duty.leadership.clone(), metrics, give_back.clone());
-                leases.push(apart(after(before, give_back.clone(), lead)).boxed());
+                let leadership = duty.leadership.clone();
+                leases.push(
+                    apart(election.lead(client.clone(), leadership, metrics, before, give_back.clone()))
+                        .boxed(),
+                );
             }
             work.push(duty);
         }
@@ -270,21 +273,6 @@ async fn watch_driver(host: &Host, can: Capabilities) -> String {
     }
     let expected = Identity { name: host.driver_name.clone(), plugin, controller };
     watch_identity(&host.driver, &expected, checked, PER_CALL).await.to_string()
-}
-
-/// Waits for the lease `before`, if there is one, and then for this one.
-async fn after(
-    before: Option<Leadership>,
-    give_back: CancellationToken,
-    lead: impl Future<Output = Result<(), LeaseError>>,
-) -> Result<(), LeaseError> {
-    if let Some(before) = before {
-        tokio::select! {
-            () = before.acquired() => {}
-            () = give_back.cancelled() => return Ok(()),
-        }
-    }
-    lead.await
 }
 
 /// The leases that are held or waited for.

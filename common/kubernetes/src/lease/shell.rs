@@ -22,6 +22,9 @@ const TRIES: f64 = 5.0;
 /// How far a candidate's pause is stretched at most, as in client-go.
 const JITTER: f64 = 1.2;
 
+/// How long a candidate that watches sleeps when nothing but the watch can say more.
+const LONG: Duration = Duration::from_secs(3600);
+
 /// One process that wants to lead.
 pub struct Candidate {
     /// A separate client, so that a throttled or busy main client never costs us the lease.
@@ -42,6 +45,9 @@ pub struct Candidate {
     pub metrics: LeaderMetrics,
     /// Seed of the pauses' jitter; different in each process.
     pub seed: u64,
+    /// The leadership that we must have before we take this lease. Until then we only observe the lease: one whose holder is
+    /// dead runs out meanwhile.
+    pub after: Option<Leadership>,
 }
 
 /// Why the election ended without being asked to.
@@ -133,6 +139,7 @@ impl Run {
             let pause = match self.elector.attempt(Instant::now().into_std(), wall()) {
                 Attempt::Held { until, .. } if watching => Instant::from_std(until),
                 Attempt::Held { until, .. } => Instant::from_std(until).min(Instant::now() + self.jittered()),
+                _ if !self.is_our_turn() => Instant::now() + if watching { LONG } else { self.jittered() },
                 attempt @ (Attempt::Create(_) | Attempt::Update(_)) => {
                     // Counted from the write, not from the read: a slow read must not use up the new lease.
                     let written = Instant::now();
@@ -143,14 +150,31 @@ impl Run {
                     Instant::now() + self.jittered()
                 }
             };
+            let turn = self.turn();
             let wake = tokio::select! {
                 biased;
                 () = stop.cancelled() => return None,
+                () = turn => Wake::Time,
                 wake = self.wait_for_change(&mut changes, pause) => wake,
             };
             self.tell_leader();
             watching = wake != Wake::WatchBroken;
             read = wake != Wake::Changed;
+        }
+    }
+
+    fn is_our_turn(&self) -> bool {
+        self.candidate.after.as_ref().is_none_or(Leadership::holds)
+    }
+
+    /// Resolves when our turn comes; never if it has come already.
+    fn turn(&self) -> impl Future<Output = ()> + use<> {
+        let after = self.candidate.after.clone().filter(|after| !after.holds());
+        async move {
+            match after {
+                Some(after) => after.acquired().await,
+                None => std::future::pending().await,
+            }
         }
     }
 

@@ -66,6 +66,7 @@ pub(crate) fn candidate_of(client: kube::Client, name: &str) -> Candidate {
         release: true,
         metrics: Metrics::new().leader(""),
         seed: name.bytes().next().map_or(0, u64::from),
+        after: None,
     }
 }
 

@@ -113,6 +113,7 @@ fn candidate(world: &World, who: &str, lease: &str) -> Candidate {
         release: true,
         metrics: Metrics::new().leader(""),
         seed: who.bytes().map(u64::from).sum(),
+        after: None,
     }
 }
 

@@ -80,6 +80,7 @@ fn candidate(world: &World, host: &Host, lease: &str) -> Candidate {
         release: true,
         metrics: host.metrics.leader(lease),
         seed: 7,
+        after: None,
     }
 }
 
