@@ -4,8 +4,10 @@
 //! it holds `burst` tokens, gains `qps` a second, and every request takes one, watches included.
 //! `Differs:` if neither is set, upstream sends five requests a second. We limit the number of requests in
 //! flight instead. The limit halves when the server answers 429, and grows by one with each window of
-//! successes. There, an event makes way: while other requests are in flight, one event is, too. In both modes a request that got 429 is sent again after `Retry-After`, as the server has not
-//! acted on it.
+//! successes. There, events make way: while other requests are in flight, at most two events are, too.
+//! With an explicit rate, an event takes a token like any request.
+//!
+//! In both modes a request that got 429 is sent again after `Retry-After`, as the server has not acted on it.
 
 mod window;
 
@@ -35,7 +37,7 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, Copy)]
 pub struct Continuation;
 
-/// Marks a request that makes way for others: only while there are none, more than one such request is in flight.
+/// Marks a request that makes way for others: while there are any, few such requests are in flight.
 #[derive(Debug, Clone, Copy)]
 pub struct MakesWay;
 
@@ -184,8 +186,11 @@ where
             timeout(REPLY_TIMEOUT, reply).await.map_err(|_| "the API server did not answer within 60s")?;
         let reply = reply.map_err(Into::into)?;
         let refused = reply.status() == StatusCode::TOO_MANY_REQUESTS;
-        if let Shared::Adaptive(window) = &limit {
-            window.report(refused);
+        match (&place, &limit) {
+            (Some(place), _) => place.report(refused),
+            // A watch has no place.
+            (None, Shared::Adaptive(window)) => window.report(refused),
+            (None, Shared::Rate(_)) => {}
         }
         drop(place);
         tries += 1;

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::correlate::{Correlator, Fate};
-use super::record::Event;
-use super::recorder::Recorded;
+use super::recorder::Queue;
+use super::waiting::Recorded;
 use crate::api::{self, Format, Objects};
 use crate::object::WireEvent;
 
@@ -21,7 +21,7 @@ const TRIES: usize = 12;
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// Writes events until all recorders are gone and the queue is empty. Errors are logged only.
-pub async fn deliver(objects: Objects, mut events: Recorded) {
+pub async fn deliver(objects: Objects, mut events: Queue) {
     let objects = objects.making_way();
     let mut correlator = Correlator::default();
     let mut writing = FuturesUnordered::new();
@@ -35,9 +35,9 @@ pub async fn deliver(objects: Objects, mut events: Recorded) {
             biased;
             Some(()) = writing.next() => {}
             next = next => match next {
-                Some((source, event)) => {
-                    let fate = correlator.decide(&source, &event, Instant::now().into_std());
-                    if let Some(write) = prepare(&mut correlator, fate, &source, event) {
+                Some(told) => {
+                    let fate = correlator.decide(&told.source, &told.event, Instant::now().into_std());
+                    if let Some(write) = prepare(&mut correlator, fate, &told) {
                         writing.push(send(objects.clone(), write));
                     }
                 }
@@ -57,7 +57,8 @@ struct Write {
     patch: Option<Value>,
 }
 
-fn prepare(correlator: &mut Correlator, fate: Fate, source: &str, event: Event) -> Option<Write> {
+fn prepare(correlator: &mut Correlator, fate: Fate, told: &Recorded) -> Option<Write> {
+    let event = &told.event;
     let namespace =
         if event.object.namespace.is_empty() { "default" } else { &event.object.namespace }.to_owned();
     let (message, name, count, patch) = match fate {
@@ -69,11 +70,11 @@ fn prepare(correlator: &mut Correlator, fate: Fate, source: &str, event: Event) 
             (message, name, count, None)
         }
         Fate::Count { message, name, count, .. } => {
-            let patch = json!({"count": count, "lastTimestamp": now(), "message": message});
+            let patch = json!({"count": count, "lastTimestamp": seconds(told.at), "message": message});
             (message, name, count, Some(patch))
         }
     };
-    let mut body = body(&namespace, &name, source, &event, &message);
+    let mut body = body(&namespace, &name, told, &message);
     if let Some(field) = body.get_mut("count") {
         *field = json!(count);
     }
@@ -114,8 +115,9 @@ fn refused(write: &Write, error: &api::Error) {
     base::v!(2, "Event not written"; "event" => write.name, "namespace" => write.namespace, "err" => api::text(error));
 }
 
-fn body(namespace: &str, name: &str, source: &str, event: &Event, message: &str) -> Value {
-    let (object, now) = (&event.object, now());
+fn body(namespace: &str, name: &str, told: &Recorded, message: &str) -> Value {
+    let (source, event) = (&told.source, &told.event);
+    let (object, at) = (&event.object, seconds(told.at));
     let mut involved = json!({
         "apiVersion": object.api_version,
         "kind": object.kind,
@@ -140,26 +142,26 @@ fn body(namespace: &str, name: &str, source: &str, event: &Event, message: &str)
         "source": {"component": source},
         "reportingComponent": source,
         "reportingInstance": "",
-        "firstTimestamp": now,
-        "lastTimestamp": now,
+        "firstTimestamp": at,
+        "lastTimestamp": at,
         "count": 1,
         "type": event.kind.as_str(),
     })
 }
 
-/// Now, to the second, as the API wants it.
-pub(crate) fn now() -> String {
-    let seconds = Timestamp::now().as_second();
-    Timestamp::from_second(seconds).map_or_else(|_| String::new(), |time| time.to_string())
+/// A time to the second, as the API wants it.
+fn seconds(time: Timestamp) -> String {
+    Timestamp::from_second(time.as_second()).map_or_else(|_| String::new(), |time| time.to_string())
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use super::super::record::{Kind, ObjectRef};
+    use super::super::record::{Event, Kind, ObjectRef};
     use super::super::recorder::Recorder;
     use super::*;
+    use crate::limit::MakesWay;
     use crate::object::Uid;
     use base::leadership::Leadership;
     use kube::client::Body;
@@ -179,7 +181,8 @@ mod tests {
     async fn sent(failures: usize, status: u16) -> usize {
         let sent = Arc::new(Mutex::new(0));
         let count = sent.clone();
-        let service = tower::service_fn(move |_: http::Request<Body>| {
+        let service = tower::service_fn(move |request: http::Request<Body>| {
+            assert!(request.extensions().get::<MakesWay>().is_some());
             let mut count = count.lock().unwrap();
             *count += 1;
             let refusal = json!({"kind": "Status", "status": "Failure", "code": status, "reason": "No"});

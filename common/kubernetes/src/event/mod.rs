@@ -15,4 +15,4 @@ mod waiting;
 pub use correlate::{Correlator, Fate};
 pub use deliver::deliver;
 pub use record::{Event, Kind, ObjectRef};
-pub use recorder::{Recorded, Recorder};
+pub use recorder::{Queue, Recorder};

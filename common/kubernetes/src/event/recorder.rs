@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::record::Event;
-use super::waiting::{self, FromSource, Waiting};
+use super::waiting::{self, Recorded, Waiting};
 
 /// Takes events from anywhere, without waiting.
 #[derive(Debug, Clone)]
@@ -18,14 +19,14 @@ pub struct Recorder {
 
 /// The recorded events, for [`super::deliver()`].
 #[derive(Debug)]
-pub struct Recorded {
+pub struct Queue {
     waiting: Arc<Waiting>,
     woken: mpsc::Receiver<()>,
 }
 
-impl Recorded {
+impl Queue {
     /// The oldest event, as soon as there is one; `None` when there is none and all recorders are gone.
-    pub(super) async fn next(&mut self) -> Option<FromSource> {
+    pub(super) async fn next(&mut self) -> Option<Recorded> {
         loop {
             if let Some(event) = self.waiting.pop() {
                 return Some(event);
@@ -39,10 +40,10 @@ impl Recorded {
 
 impl Recorder {
     /// Creates a recorder for events from component `source`, and the queue for [`super::deliver()`].
-    pub fn new(source: &str) -> (Self, Recorded) {
+    pub fn new(source: &str) -> (Self, Queue) {
         let waiting = Arc::<Waiting>::default();
         let (wake, woken) = mpsc::channel(1);
-        (Self { waiting: waiting.clone(), wake, source: source.into() }, Recorded { waiting, woken })
+        (Self { waiting: waiting.clone(), wake, source: source.into() }, Queue { waiting, woken })
     }
 
     /// The same queue, for events of another component.
@@ -57,7 +58,7 @@ impl Recorder {
         let place = if object.namespace.is_empty() { "" } else { "/" };
         base::info!("Event occurred"; "object" => format!("{}{place}{}", object.namespace, object.name),
             "kind" => object.kind, "apiVersion" => object.api_version, "type" => event.kind.as_str(), "reason" => event.reason, "message" => event.message);
-        if self.waiting.push(&self.source, event).is_err() {
+        if self.waiting.push(&self.source, event, Timestamp::now()).is_err() {
             base::warn!("Event dropped: too many are waiting to be written"; "waiting" => waiting::MOST);
         }
         // If it is full, delivery is to be woken already; if it is closed, nobody writes events any more.

@@ -1,10 +1,12 @@
 //! The events that wait to be written, the oldest first.
 //!
-//! `Differs:` an event that says that something begins is left out if, before it could be written, there is something newer to say
-//! about the object. Upstream writes one event after the other, and in a burst drops the newest.
+//! `Differs:` an event that says that something begins is left out if its end is known before it could be written. Upstream writes
+//! one event after the other, and in a burst drops the newest.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use k8s_openapi::jiff::Timestamp;
 
 use super::correlate::{hash, identity};
 use super::record::Event;
@@ -12,11 +14,23 @@ use super::record::Event;
 /// How many events may wait to be written. Further ones are dropped, as upstream does.
 pub(super) const MOST: usize = 4096;
 
-/// Reasons of events that say that something begins: what comes of it is told by an event of its own.
-const BEGINNINGS: [&str; 3] = ["Provisioning", "Resizing", "VolumeModify"];
+/// Reasons of events that say that something begins, each with those that say how it ended.
+const ENDS: [(&str, &[&str]); 3] = [
+    ("Provisioning", &["ProvisioningSucceeded", "ProvisioningFailed"]),
+    ("Resizing", &["VolumeResizeSuccessful", "VolumeResizeFailed", "FileSystemResizeRequired"]),
+    ("VolumeModify", &["VolumeModifySuccessful", "VolumeModifyFailed"]),
+];
 
-/// An event, and the component that records it.
-pub(super) type FromSource = (Box<str>, Event);
+/// An event that waits.
+#[derive(Debug)]
+pub(super) struct Recorded {
+    /// The component that records it.
+    pub(super) source: Box<str>,
+    /// What it says.
+    pub(super) event: Event,
+    /// When it was recorded.
+    pub(super) at: Timestamp,
+}
 
 /// The queue; recorders fill it, delivery empties it.
 #[derive(Debug, Default)]
@@ -28,24 +42,21 @@ pub(super) struct Full;
 
 #[derive(Debug, Default)]
 struct Queue {
-    /// `None` is an event that was left out.
-    events: VecDeque<Option<FromSource>>,
-    /// The number of `events`' first.
-    first: u64,
-    /// Events among them.
-    count: usize,
-    /// The waiting event about each object, by source, that says that something begins: its number.
+    /// By number, which grows.
+    events: BTreeMap<u64, Recorded>,
+    next: u64,
+    /// The numbers of the events that say that something begins, by source, object and reason.
     beginnings: HashMap<u64, u64>,
 }
 
 impl Waiting {
     /// Puts an event at the end.
-    pub(super) fn push(&self, source: &str, event: Event) -> Result<(), Full> {
-        self.lock().push(source, event)
+    pub(super) fn push(&self, source: &str, event: Event, at: Timestamp) -> Result<(), Full> {
+        self.lock().push(Recorded { source: source.into(), event, at })
     }
 
     /// Takes the oldest event.
-    pub(super) fn pop(&self) -> Option<FromSource> {
+    pub(super) fn pop(&self) -> Option<Recorded> {
         self.lock().pop()
     }
 
@@ -55,60 +66,47 @@ impl Waiting {
 }
 
 impl Queue {
-    fn push(&mut self, source: &str, event: Event) -> Result<(), Full> {
-        let about = about(source, &event);
-        if let Some(number) = self.beginnings.remove(&about) {
-            self.leave_out(number);
+    fn push(&mut self, new: Recorded) -> Result<(), Full> {
+        let beginning = beginning(&new.event).map(|(reason, begins)| (key(&new, reason), begins));
+        if let Some((key, _)) = beginning
+            && let Some(overtaken) = self.beginnings.remove(&key)
+        {
+            self.events.remove(&overtaken);
         }
-        if self.count >= MOST {
+        if self.events.len() >= MOST {
             return Err(Full);
         }
-        if BEGINNINGS.contains(&event.reason) {
-            self.beginnings.insert(about, self.first.wrapping_add(self.events.len() as u64));
+        if let Some((key, true)) = beginning {
+            self.beginnings.insert(key, self.next);
         }
-        self.events.push_back(Some((source.into(), event)));
-        self.count += 1;
+        self.events.insert(self.next, new);
+        self.next = self.next.wrapping_add(1);
         Ok(())
     }
 
-    fn pop(&mut self) -> Option<FromSource> {
-        while let Some(event) = self.events.pop_front() {
-            let number = self.first;
-            self.first = self.first.wrapping_add(1);
-            let Some((source, event)) = event else { continue };
-            self.count = self.count.saturating_sub(1);
-            if BEGINNINGS.contains(&event.reason) {
-                let about = about(&source, &event);
-                if self.beginnings.get(&about) == Some(&number) {
-                    self.beginnings.remove(&about);
-                }
-            }
-            return Some((source, event));
+    fn pop(&mut self) -> Option<Recorded> {
+        let Some((_, oldest)) = self.events.pop_first() else {
+            // A burst is over: its room is given back.
+            self.beginnings.shrink_to_fit();
+            return None;
+        };
+        if let Some((reason, true)) = beginning(&oldest.event) {
+            self.beginnings.remove(&key(&oldest, reason));
         }
-        // A burst is over: its room is given back.
-        *self = Self { first: self.first, ..Self::default() };
-        None
-    }
-
-    fn leave_out(&mut self, number: u64) {
-        let place = usize::try_from(number.wrapping_sub(self.first)).unwrap_or(usize::MAX);
-        if self.events.get_mut(place).and_then(Option::take).is_some() {
-            self.count = self.count.saturating_sub(1);
-        }
-        // What is left out at either end needs no place.
-        while self.events.back().is_some_and(Option::is_none) {
-            self.events.pop_back();
-        }
-        while self.events.front().is_some_and(Option::is_none) {
-            self.events.pop_front();
-            self.first = self.first.wrapping_add(1);
-        }
+        Some(oldest)
     }
 }
 
-/// What an event is about, and who says it.
-fn about(source: &str, event: &Event) -> u64 {
-    hash(&(source, identity(&event.object)))
+/// The reason of the beginning that this event overtakes: of the same beginning told before (then `true`), or of the one whose end it is.
+fn beginning(event: &Event) -> Option<(&'static str, bool)> {
+    ENDS.iter().find_map(|(reason, ends)| {
+        let begins = *reason == event.reason;
+        (begins || ends.contains(&event.reason)).then_some((*reason, begins))
+    })
+}
+
+fn key(recorded: &Recorded, reason: &str) -> u64 {
+    hash(&(&recorded.source, identity(&recorded.event.object), reason))
 }
 
 #[cfg(test)]
@@ -129,6 +127,10 @@ mod tests {
         Event { object, kind, reason, message: String::new() }
     }
 
+    fn push(waiting: &Waiting, source: &str, event: Event) -> Result<(), Full> {
+        waiting.push(source, event, Timestamp::UNIX_EPOCH)
+    }
+
     fn normal(name: &str, reason: &'static str) -> Event {
         event(name, Kind::Normal, reason)
     }
@@ -136,7 +138,7 @@ mod tests {
     /// What is left of the queue: source, object and reason.
     fn rest(waiting: &Waiting) -> Vec<(String, String, &'static str)> {
         std::iter::from_fn(|| waiting.pop())
-            .map(|(source, event)| (source.into(), event.object.name.into(), event.reason))
+            .map(|told| (told.source.into(), told.event.object.name.into(), told.event.reason))
             .collect()
     }
 
@@ -148,11 +150,11 @@ mod tests {
     fn beginning_is_left_out_once_its_end_is_known() {
         let waiting = Waiting::default();
         for name in ["a", "b", "c"] {
-            waiting.push("p", normal(name, "Provisioning")).unwrap();
+            push(&waiting, "p", normal(name, "Provisioning")).unwrap();
         }
-        waiting.push("p", normal("b", "ProvisioningSucceeded")).unwrap();
-        waiting.push("p", event("a", Kind::Warning, "ProvisioningFailed")).unwrap();
-        waiting.push("p", normal("a", "Provisioning")).unwrap();
+        push(&waiting, "p", normal("b", "ProvisioningSucceeded")).unwrap();
+        push(&waiting, "p", event("a", Kind::Warning, "ProvisioningFailed")).unwrap();
+        push(&waiting, "p", normal("a", "Provisioning")).unwrap();
         let expected = [
             told("p", "c", "Provisioning"),
             told("p", "b", "ProvisioningSucceeded"),
@@ -163,27 +165,42 @@ mod tests {
     }
 
     #[test]
-    fn only_beginnings_are_left_out_and_only_by_their_own_source() {
-        let waiting = Waiting::default();
+    fn beginning_is_left_out_only_for_its_own_end() {
         let events = [
             ("resizer", "Resizing"),
-            ("provisioner", "ProvisioningSucceeded"),
-            ("provisioner", "ProvisioningFailed"),
-            ("resizer", "VolumeResizeSuccessful"),
-            ("resizer", "FileSystemResizeRequired"),
+            ("resizer", "VolumeModify"),
+            ("provisioner", "Provisioning"),
+            ("provisioner", "RequestNotWrittenDown"),
+            ("resizer", "ProvisioningFailed"),
+            ("resizer", "VolumeModifyFailed"),
+            ("resizer", "VolumeModifyFailed"),
         ];
-        events.iter().for_each(|(source, reason)| waiting.push(source, normal("a", reason)).unwrap());
-        let expected: Vec<_> = events[1..].iter().map(|(source, reason)| told(source, "a", reason)).collect();
+        let waiting = Waiting::default();
+        events.iter().for_each(|(source, reason)| push(&waiting, source, normal("a", reason)).unwrap());
+        let left = events.iter().filter(|(_, reason)| *reason != "VolumeModify");
+        let expected: Vec<_> = left.map(|(source, reason)| told(source, "a", reason)).collect();
         assert_eq!(rest(&waiting), expected);
+    }
+
+    #[test]
+    fn each_end_overtakes_its_beginning() {
+        for (beginning, ends) in ENDS {
+            for end in ends {
+                let waiting = Waiting::default();
+                push(&waiting, "s", normal("a", beginning)).unwrap();
+                push(&waiting, "s", normal("a", end)).unwrap();
+                assert_eq!(rest(&waiting), [told("s", "a", end)]);
+            }
+        }
     }
 
     #[test]
     fn beginning_that_was_taken_is_not_left_out() {
         let waiting = Waiting::default();
-        waiting.push("p", normal("a", "Provisioning")).unwrap();
-        assert_eq!(waiting.pop().map(|(_, event)| event.reason), Some("Provisioning"));
-        waiting.push("p", normal("b", "ProvisioningSucceeded")).unwrap();
-        waiting.push("p", normal("a", "ProvisioningSucceeded")).unwrap();
+        push(&waiting, "p", normal("a", "Provisioning")).unwrap();
+        assert_eq!(waiting.pop().map(|told| told.event.reason), Some("Provisioning"));
+        push(&waiting, "p", normal("b", "ProvisioningSucceeded")).unwrap();
+        push(&waiting, "p", normal("a", "ProvisioningSucceeded")).unwrap();
         let expected = [told("p", "b", "ProvisioningSucceeded"), told("p", "a", "ProvisioningSucceeded")];
         assert_eq!(rest(&waiting), expected);
     }
@@ -192,17 +209,16 @@ mod tests {
     fn queue_takes_no_more_than_it_may_and_nothing_grows_beside_it() {
         let waiting = Waiting::default();
         for number in 0..MOST {
-            waiting.push("p", normal(&number.to_string(), "Provisioning")).unwrap();
+            push(&waiting, "p", normal(&number.to_string(), "Provisioning")).unwrap();
         }
-        assert_eq!(waiting.push("p", normal("x", "Provisioning")), Err(Full));
+        assert_eq!(push(&waiting, "p", normal("x", "Provisioning")), Err(Full));
         // An end takes its beginning's room.
-        waiting.push("p", normal("7", "ProvisioningSucceeded")).unwrap();
+        push(&waiting, "p", normal("7", "ProvisioningSucceeded")).unwrap();
         for _ in 0..3 * MOST {
-            waiting.push("p", normal("7", "Provisioning")).unwrap_or(());
+            push(&waiting, "p", normal("7", "Provisioning")).unwrap_or(());
         }
         let queue = waiting.lock();
-        assert_eq!((queue.count, queue.beginnings.len()), (MOST, MOST - 1));
-        assert!(queue.events.len() <= MOST + 1, "{}", queue.events.len());
+        assert_eq!((queue.events.len(), queue.beginnings.len()), (MOST, MOST - 1));
         drop(queue);
         assert_eq!(rest(&waiting).len(), MOST);
         assert!(waiting.lock().beginnings.is_empty());
