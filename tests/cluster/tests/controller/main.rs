@@ -2,6 +2,7 @@
 
 mod one_sender;
 mod status;
+mod traces;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
