@@ -46,6 +46,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     for (package, file) in PACKAGES {
         write_additions(&pool, package, &out.join(file))?;
     }
+    collector(&out.join("otlp"))
+}
+
+/// The messages by which spans are sent. Nothing is added to them.
+fn collector(out: &Path) -> Result<(), Box<dyn Error>> {
+    std::fs::create_dir_all(out)?;
+    let mut compiler = protox::Compiler::new(["proto"])?;
+    compiler.include_imports(true).open_file("opentelemetry/proto/collector/trace/v1/trace_service.proto")?;
+    tonic_prost_build::configure()
+        .build_client(false)
+        .build_server(true)
+        .emit_rerun_if_changed(false)
+        .include_file("otlp.rs")
+        .out_dir(out)
+        .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }
 

@@ -15,3 +15,4 @@ pub mod quantity;
 pub mod queue;
 pub mod secret;
 pub mod status;
+pub mod trace;

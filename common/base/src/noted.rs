@@ -1,11 +1,14 @@
 //! What a worker says went wrong while it works on one key of a queue.
 //!
 //! A worker logs each failure. What it logs as an error or a warning is also noted for the key, if somebody wants to see
-//! it ([`scope`]): the status page then shows the same text as the log, and nothing that the log would not show.
+//! it ([`scope`]): the status page then shows the same text as the log, and nothing that the log would not show. So does the
+//! span of the pass, if it is traced; what the worker asks others for gets spans below that ([`child`]).
 
 use std::cell::RefCell;
 use std::fmt::{Display, Write as _};
 use std::future::Future;
+
+use crate::trace::{Description, Open};
 
 /// Longest text of a failure, in bytes.
 const LONGEST: usize = 1024;
@@ -25,18 +28,42 @@ tokio::task_local! {
     static NOTES: Notes;
 }
 
-struct Notes {
+/// What is noted in one pass over a key.
+pub(crate) struct Notes {
     is_wanted: bool,
     failure: RefCell<Option<Failure>>,
+    /// The span of the pass, if it is traced.
+    turn: RefCell<Option<Open>>,
 }
 
-/// Runs `work` and gives what it noted, too, if that is wanted. One way for both: two would double the code of every worker.
-pub(crate) async fn scope<T>(is_wanted: bool, work: impl Future<Output = T>) -> (T, Option<Failure>) {
+/// What was noted in a pass that has ended.
+#[derive(Default)]
+pub(crate) struct Noted {
+    pub(crate) failure: Option<Failure>,
+    pub(crate) turn: Option<Open>,
+}
+
+impl Notes {
+    /// Nothing yet. Failures are noted if somebody wants to see them; the span of the pass, `turn`, does.
+    pub(crate) fn new(is_wanted: bool, turn: Option<Open>) -> Self {
+        let is_wanted = is_wanted || turn.as_ref().is_some_and(Open::is_kept);
+        Self { is_wanted, failure: RefCell::new(None), turn: RefCell::new(turn) }
+    }
+}
+
+/// Runs `work` and gives what it noted, too. One way for all: more would multiply the code of every worker.
+pub(crate) async fn scope<T>(notes: Notes, work: impl Future<Output = T>) -> (T, Noted) {
     let work = async {
         let output = work.await;
-        (output, NOTES.try_with(|notes| notes.failure.take()).ok().flatten())
+        let noted = NOTES.try_with(|notes| Noted { failure: notes.failure.take(), turn: notes.turn.take() });
+        (output, noted.unwrap_or_default())
     };
-    NOTES.scope(Notes { is_wanted, failure: RefCell::new(None) }, work).await
+    NOTES.scope(notes, work).await
+}
+
+/// Begins a span below that of the pass over a key, if this is part of one and it is traced.
+pub fn child(describe: impl FnOnce() -> Description) -> Option<Open> {
+    NOTES.try_with(|notes| notes.turn.borrow().as_ref().map(|turn| turn.child(describe))).ok().flatten()
 }
 
 /// Notes a failure for the key that is worked on, if one is and somebody wants to see it.
@@ -90,7 +117,7 @@ mod tests {
 
     #[tokio::test]
     async fn worker_s_errors_are_noted_and_a_warning_gives_way() {
-        let ((), failure) = scope(true, async {
+        let ((), Noted { failure, .. }) = scope(Notes::new(true, None), async {
             crate::warn!("It keeps changing");
             crate::error!("no space", "Failed to attach"; "node" => "n");
             tokio::task::yield_now().await;
@@ -100,9 +127,10 @@ mod tests {
         .await;
         let expected = Failure::new("Failed to attach", "no space; then: Cannot write the error: 409", false);
         assert_eq!(failure, Some(expected));
-        let ((), failure) = scope(true, async { crate::info!("Fine") }).await;
+        let ((), Noted { failure, .. }) = scope(Notes::new(true, None), async { crate::info!("Fine") }).await;
         assert_eq!(failure, None);
-        let ((), failure) = scope(false, async { crate::error!("no space", "Nobody asks") }).await;
+        let ((), Noted { failure, .. }) =
+            scope(Notes::new(false, None), async { crate::error!("no space", "Nobody asks") }).await;
         assert_eq!(failure, None);
         crate::error!("no space", "Nobody asks");
     }

@@ -19,11 +19,13 @@ use super::checked::Checked;
 use super::code::{not_answered, not_sent};
 use super::connection::{Connection, Sender};
 use super::redact::secret_values;
+use super::span;
 use super::told_secret::without;
 use super::wire::{Refusal, client};
 use super::{Redact, Rpc, StreamRpc, code_name};
 use base::leadership::Leadership;
 use base::metrics::Metrics;
+use base::trace::Open;
 
 /// What tonic says when a reply is larger than that.
 const TOO_LARGE: &str = "Error, decoded message length too large";
@@ -33,6 +35,13 @@ const TOO_LARGE: &str = "Error, decoded message length too large";
 pub struct CallLog {
     /// Cut requests and replies to this many bytes in the log; `None` logs them whole.
     pub max_length: Option<usize>,
+}
+
+/// One call under way.
+struct Attempt {
+    deadline: Duration,
+    sent: AtomicBool,
+    span: Option<Open>,
 }
 
 /// A CSI driver, as sidecars call it. Clones share the connection.
@@ -124,12 +133,12 @@ impl Client {
         self.check_leading()?;
         base::v!(5, "GRPC call"; "method" => R::METHOD, "request" => self.text(&request));
         let started = Instant::now();
-        let sent = AtomicBool::new(false);
+        let attempt = Attempt { deadline, sent: AtomicBool::new(false), span: span::begin(R::METHOD) };
         let secrets = secret_values(&request);
-        let outcome = timeout(deadline, self.unary(request, deadline, &sent)).await;
+        let outcome = timeout(deadline, self.unary(request, &attempt)).await;
         let elapsed = started.elapsed();
         let outcome = match outcome {
-            Err(_) if !sent.load(Ordering::Relaxed) => {
+            Err(_) if !attempt.sent.load(Ordering::Relaxed) => {
                 Err(not_sent(format!("no connection to the CSI driver within {deadline:?}")))
             }
             Err(_) => Err(deadline_exceeded()),
@@ -140,6 +149,7 @@ impl Client {
             Ok(outcome) => outcome.map_err(|status| without(&secrets, status)),
         };
         let code = outcome.as_ref().map_or_else(Status::code, |_| Code::Ok);
+        span::end(attempt.span, &outcome);
         self.metrics.observe_call(R::METHOD, code_name(code), elapsed.as_secs_f64(), migrated);
         match &outcome {
             Ok(reply) => {
@@ -159,22 +169,18 @@ impl Client {
         Err(not_sent("not leading: nothing was sent to the driver"))
     }
 
-    async fn unary<R: Rpc>(
-        &self,
-        request: R,
-        deadline: Duration,
-        sent: &AtomicBool,
-    ) -> Result<R::Reply, Status> {
+    async fn unary<R: Rpc>(&self, request: R, attempt: &Attempt) -> Result<R::Reply, Status> {
         let refusal = Refusal::default();
         let mut client = client(self.sender().await?, refusal.clone());
         client.ready().await.map_err(|status| not_sent(status.message()))?;
         // The wait for a connection may have outlasted the lease.
         self.check_leading()?;
         let mut request = Request::new(request);
-        request.set_timeout(deadline);
+        request.set_timeout(attempt.deadline);
+        span::tell(attempt.span.as_ref(), request.metadata_mut());
         let path = PathAndQuery::from_static(R::METHOD);
         let codec = ProstCodec::<R, R::Reply>::default();
-        sent.store(true, Ordering::Relaxed);
+        attempt.sent.store(true, Ordering::Relaxed);
         match client.unary(request, path, codec).await {
             Ok(reply) => Ok(reply.into_inner()),
             Err(status) if refusal.came() => Err(status),

@@ -10,6 +10,7 @@
 //! - [`identity`]: readiness, name, [`capability`] sets, and whether the same driver answers after a
 //!   reconnect.
 //! - [`code`]: which errors are final.
+//! - [`otlp`]: messages and server of OpenTelemetry's protocol, by which spans are sent ([`Connection::unary`]).
 //!
 //! Mirrors csi-lib-utils 0.24 (docs/upstream/conventions.md); deviations carry `Differs:`.
 
@@ -20,11 +21,13 @@ mod checked;
 pub mod code;
 mod connection;
 mod endpoint;
+mod foreign;
 pub mod identity;
 mod published;
 mod reconnect;
 pub mod redact;
 mod rpc;
+mod span;
 #[cfg(test)]
 mod tests;
 mod told_secret;
@@ -77,4 +80,23 @@ generated! {
 generated! {
     /// Messages and server of the kubelet's plugin registration, generated from `proto/pluginregistration.proto`.
     registration from "pluginregistration"
+}
+
+/// Messages and server of OTLP 1.11 for traces, generated from `proto/opentelemetry`. Its packages are modules of it.
+#[allow(
+    clippy::all,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::too_many_lines,
+    clippy::unwrap_used,
+    missing_docs,
+    rustdoc::all,
+    unreachable_pub,
+    rust_2018_idioms
+)]
+pub mod otlp {
+    mod generated {
+        include!(concat!(env!("OUT_DIR"), "/otlp/otlp.rs"));
+    }
+    pub use generated::opentelemetry::proto::{collector, common, resource, trace};
 }

@@ -23,6 +23,7 @@ mod lead;
 mod program;
 mod signal;
 mod start;
+mod traces;
 mod work;
 
 pub use attributes_classes::attributes_classes;
@@ -32,4 +33,5 @@ pub use host::{Host, Seat, host_name};
 pub use lead::Election;
 pub use program::{Program, Seated};
 pub use start::{Setup, StartError, capabilities, start};
+pub use traces::{Exporter, Settings as TraceSettings, SettingsError as TraceSettingsError};
 pub use work::{Capabilities, Started};

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::host::{Host, streams_lists};
 use crate::signal::OnSignal;
+use crate::traces::{Exporter, Settings, SettingsError};
 use crate::work::{Capabilities, Started};
 
 /// How long a leader that does not renew still counts as healthy after the end of its lease, as in upstream.
@@ -92,6 +93,9 @@ pub enum StartError {
         /// The sidecar's exit code for it.
         code: u8,
     },
+    /// A variable of the environment that `--enable-otel-tracing` reads cannot work.
+    #[error("--enable-otel-tracing: {0}")]
+    Traces(#[from] SettingsError),
     /// The certificate of the HTTP server cannot be used.
     #[error("--tls-cert-file: {cause}")]
     Tls {
@@ -122,7 +126,7 @@ impl StartError {
             | Self::Useless { code, .. }
             | Self::Tls { code, .. }
             | Self::Listen { code, .. } => *code,
-            Self::Endpoint(_) | Self::Dial(_) | Self::Probe(_) => 1,
+            Self::Endpoint(_) | Self::Dial(_) | Self::Probe(_) | Self::Traces(_) => 1,
         }
     }
 }
@@ -131,6 +135,10 @@ impl StartError {
 /// without limit until the driver is ready. Meanwhile a signal ends the process at once.
 pub async fn start(setup: &Setup<'_>) -> Result<Started, StartError> {
     let (standard, stop) = (setup.standard, CancellationToken::new());
+    let traces = match standard.enable_otel_tracing {
+        true => Some(Settings::read(|name| std::env::var(name).ok(), setup.program)?),
+        false => None,
+    };
     let signals = OnSignal::listen(stop.clone());
     let metrics = Metrics::new();
     let options = ClientOptions { metrics: RequestMetrics::new(&metrics).ok(), ..client_options(setup) };
@@ -149,6 +157,7 @@ pub async fn start(setup: &Setup<'_>) -> Result<Started, StartError> {
     metrics.board().describe(|process| {
         (process.program, process.driver) = (setup.program.to_owned(), name.to_string());
     });
+    let exporter = traces.and_then(|traces| trace(&metrics, traces.of_driver(name.as_str())));
     let leaderships = Arc::default();
     let server = listen(setup, &metrics, &leaderships, access(setup, &options).await?)?;
     let (mut host, delivery) = Host::new(main, driver, name, metrics);
@@ -166,6 +175,7 @@ pub async fn start(setup: &Setup<'_>) -> Result<Started, StartError> {
         host,
         lease_client,
         delivery: tokio::spawn(delivery),
+        exporter,
         exit_on_loss: standard.exit_on_connection_loss,
         signals,
         options,
@@ -193,6 +203,14 @@ pub async fn capabilities(
     let controller =
         controller_capabilities(driver, timeout).await.map_err(|status| failed(csi::grpc_text(&status)))?;
     Ok((plugin, controller))
+}
+
+/// Traces what is done from now on.
+fn trace(metrics: &Metrics, settings: Settings) -> Option<Exporter> {
+    let (host, port) = &settings.collector;
+    base::v!(2, "Sending spans to a collector"; "host" => host, "port" => *port);
+    let spans = metrics.trace(settings.sampler)?;
+    Some(Exporter::start(settings, spans))
 }
 
 /// The lease's client has no limit, and pings that find a dead connection while there is still time to renew the lease over

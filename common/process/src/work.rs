@@ -7,7 +7,8 @@
 //!    leader repeats them.
 //! 4. The token `give_back` fires: each sidecar stops leading, and then its lease is released. That takes 5 s at the most.
 //! 5. Events that are not written yet get 2 s.
-//! 6. The process exits, with 1 if leaders are elected, else with 0; the Go sidecars exit so too.
+//! 6. Spans that are not sent yet get 1 s.
+//! 7. The process exits, with 1 if leaders are elected, else with 0; the Go sidecars exit so too.
 //!
 //! This order holds from `Started::work` on, if the feature gate ReleaseLeaderElectionOnExit is on for every sidecar, as it is by
 //! default. Before that, or with the gate off, a signal ends the process at once, with 128 plus the signal's number (143 for SIGTERM).
@@ -43,6 +44,7 @@ use crate::duty::Duty;
 use crate::host::{Host, Seat};
 use crate::lead::{Election, LAST_EVENTS};
 use crate::signal::OnSignal;
+use crate::traces::Exporter;
 
 /// The in-tree plugin that kube-controller-manager does not know any more.
 const GONE: &str = "kubernetes.io/rbd";
@@ -53,6 +55,7 @@ pub struct Started {
     pub host: Host,
     pub(crate) lease_client: Option<kube::Client>,
     pub(crate) delivery: JoinHandle<()>,
+    pub(crate) exporter: Option<Exporter>,
     pub(crate) exit_on_loss: bool,
     pub(crate) signals: OnSignal,
     pub(crate) options: ClientOptions,
@@ -65,8 +68,11 @@ pub struct Started {
 /// released by then blocks the next leader until it expires.
 const LAST_CALLS: Duration = Duration::from_secs(20);
 
-/// How long releasing the leases may take. With [`LAST_CALLS`] and [`LAST_EVENTS`] it stays below 30 s.
+/// How long releasing the leases may take. With [`LAST_CALLS`], [`LAST_EVENTS`] and [`LAST_SPANS`] it stays below 30 s.
 const LAST_RELEASE: Duration = Duration::from_secs(5);
+
+/// How long sending the last spans may take.
+const LAST_SPANS: Duration = Duration::from_secs(1);
 
 /// Bound on each call that checks the driver after a reconnect.
 const PER_CALL: Duration = Duration::from_secs(10);
@@ -119,8 +125,7 @@ impl Started {
     /// for. Each duty begins when its own lease is won. `can` is what the driver answered at start. If it answers otherwise
     /// after a restart, the process exits, so that the next process starts with the new answer.
     pub async fn work(self, can: Capabilities, caches: Caches, duties: Vec<(Election, Duty)>) -> u8 {
-        let Self { host, lease_client, delivery, exit_on_loss, signals, leaderships: _, options: _, _server } =
-            self;
+        let Self { host, lease_client, delivery, exporter, exit_on_loss, signals, _server, .. } = self;
         if duties.iter().all(|(election, _)| election.releases) {
             signals.finish_first();
         }
@@ -161,6 +166,9 @@ impl Started {
                 }
                 if timeout(LAST_EVENTS, delivery).await.is_err() {
                     base::warn!("Exiting before all events were written");
+                }
+                if let Some(exporter) = exporter {
+                    exporter.finish(LAST_SPANS).await;
                 }
                 if elected {
                     base::info!("Stopped leading");

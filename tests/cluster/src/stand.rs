@@ -167,8 +167,19 @@ impl Stand {
 
     /// A sidecar of `mooring` beside the driver.
     pub fn sidecar(&self, sidecar: &str, name: &str, flags: &[&str]) -> Replica {
+        self.sidecar_with(sidecar, name, flags, &[])
+    }
+
+    /// The same, with these variables in its environment.
+    pub fn sidecar_with(
+        &self,
+        sidecar: &str,
+        name: &str,
+        flags: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Replica {
         let mut command = Command::new(executable("mooring", "mooring").expect("mooring"));
-        command.arg(sidecar);
+        command.arg(sidecar).envs(variables.iter().copied());
         self.start(command, sidecar, name, flags)
     }
 

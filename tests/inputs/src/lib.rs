@@ -6,6 +6,7 @@
 
 mod archive;
 mod driver_state;
+mod endpoint_requests;
 mod kubernetes_text;
 mod numbers;
 mod replies;
@@ -16,6 +17,7 @@ pub mod random;
 
 pub use archive::archive;
 pub use driver_state::journal;
+pub use endpoint_requests::{bearer_header, status_query};
 pub use kubernetes_text::{secret_templates, selectors};
 pub use numbers::{durations, quantities};
 pub use replies::csi_replies;
@@ -52,4 +54,11 @@ pub const TARGETS: &[Target] = &[
         seeds: kubernetes_text::template_seeds,
         tries: 10_000,
     },
+    Target {
+        name: "bearer_header",
+        body: bearer_header,
+        seeds: endpoint_requests::bearer_seeds,
+        tries: 20_000,
+    },
+    Target { name: "status_query", body: status_query, seeds: endpoint_requests::query_seeds, tries: 2_000 },
 ];

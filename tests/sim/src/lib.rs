@@ -2,6 +2,7 @@
 //!
 //! - [`ApiServer`]: what kube-apiserver does, under `kube::Client`.
 //! - [`Driver`]: what a CSI driver does, under `csi::Connection`.
+//! - [`Collector`]: what a collector of OpenTelemetry does, under `process::Exporter`.
 //! - [`Steps`]: every API request and RPC of the process under test has a number; a [`Fault`] can be planned for each.
 //! - [`World`]: the three together, and the lives of a process in it ([`World::run`], [`Running::kill`]); for one of our
 //!   sidecars [`World::sidecar`].
@@ -41,6 +42,7 @@ mod api;
 pub mod attach_detach;
 pub mod binder;
 mod case;
+mod collector;
 pub mod crash;
 mod driver;
 mod migration;
@@ -55,6 +57,7 @@ pub use api::selector::selects;
 pub use api::{ApiServer, Outage, Request, Rule};
 pub use binder::Binder;
 pub use case::{Case, Ended, Sidecar};
+pub use collector::{Collector, Health, Received};
 pub use driver::{Call, Driver, Model, Publication, Reply, Settings, Snapshot, Volume, id_of};
 pub use seeds::{VARIABLE as SEEDS, seeds};
 pub use steps::{Fault, Step, Steps};

@@ -1,6 +1,6 @@
 //! The flags that every sidecar has, with upstream's names and defaults (docs/upstream/conventions.md,
-//! "Standard flags"), and some of ours: `--exit-on-connection-loss`, `--status-page`, `--tls-cert-file`, `--tls-private-key-file` and
-//! `--http-require-token`.
+//! "Standard flags"), and some of ours: `--exit-on-connection-loss`, `--status-page`, `--tls-cert-file`, `--tls-private-key-file`,
+//! `--http-require-token` and `--enable-otel-tracing`.
 //!
 //! `Differs:` `--status-page` serves a page at `/status` of the HTTP endpoint: what runs, who leads, what waits, its last error and its next
 //! try. It is off by default. The Go sidecars have no such page. The flags of TLS are called as in kube-rbac-proxy, which the Go sidecars need beside
@@ -52,6 +52,7 @@ crate::flags! {
         "tls-cert-file" tls_cert_file: String = "", "Certificate (PEM, with its chain) with which http-endpoint is served by TLS. It may change while the process runs. Empty: no TLS.";
         "tls-private-key-file" tls_private_key_file: String = "", "Private key (PEM) of tls-cert-file.";
         "http-require-token" http_require_token: bool = false, "Answer metrics and the status page only for a bearer token whose user may get the path (TokenReview, SubjectAccessReview). Needs tls-cert-file.";
+        "enable-otel-tracing" enable_otel_tracing: bool = false, "Send spans of what is done for each object to a collector of OpenTelemetry, which OTEL_EXPORTER_OTLP_ENDPOINT names (default http://localhost:4317), and name them to the driver.";
         "exit-on-connection-loss" exit_on_connection_loss: bool = false, "Exit when the connection to the driver is lost, instead of reconnecting and checking that the same driver answers.";
     }
 }
@@ -80,6 +81,8 @@ pub struct StandardFlags {
     pub tls_files: Option<(String, String)>,
     /// Ask the API server who may read metrics and the status page. Ours; off by default. Only with TLS.
     pub http_require_token: bool,
+    /// Send spans to a collector of OpenTelemetry. Ours; off by default.
+    pub enable_otel_tracing: bool,
     /// Exit when the driver goes away, as upstream does. Ours; off by default.
     pub exit_on_connection_loss: bool,
     /// Leader election.
@@ -125,6 +128,7 @@ impl FlagGroup for StandardFlags {
             tls_files: Some((places.tls_cert_file, places.tls_private_key_file))
                 .filter(|(certificate, _)| !certificate.is_empty()),
             http_require_token: places.http_require_token,
+            enable_otel_tracing: places.enable_otel_tracing,
             exit_on_connection_loss: places.exit_on_connection_loss,
             leader_election: parsed.read(),
             logging: parsed.read(),

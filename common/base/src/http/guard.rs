@@ -1,13 +1,15 @@
 //! Who may read the pages of the HTTP server.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use ::http::header::AUTHORIZATION;
-use ::http::{HeaderMap, StatusCode};
+use ::http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::reply::Reply;
 use super::tls::Tls;
+use crate::secret::SecretValue;
 
 /// A longer token is none.
 const LONGEST: usize = 16 * 1024;
@@ -51,8 +53,19 @@ impl Refusal {
 /// Decides whether a token may read a path.
 pub type Decision = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send>>;
 
-/// Asks whether this token may read this path.
-pub type Guard = Arc<dyn Fn(String, String) -> Decision + Send + Sync>;
+/// What a guard is asked.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// The bearer token.
+    pub token: SecretValue,
+    /// The path that it is to read.
+    pub path: String,
+    /// Who sent it. However much one peer asks, others must get their answer.
+    pub peer: IpAddr,
+}
+
+/// Asks whether a token may read a path.
+pub type Guard = Arc<dyn Fn(Question) -> Decision + Send + Sync>;
 
 /// How the server is reached.
 #[derive(Clone, Default)]
@@ -68,16 +81,16 @@ impl Access {
     ///
     /// # Errors
     /// It may not.
-    pub(super) async fn check(&self, headers: &HeaderMap, path: &str) -> Result<(), Refusal> {
+    pub(super) async fn check(&self, headers: &HeaderMap, path: &str, peer: IpAddr) -> Result<(), Refusal> {
         let Some(guard) = &self.guard else { return Ok(()) };
-        let token = token(headers).ok_or(Refusal::Unknown)?;
-        guard(token.to_owned(), path.to_owned()).await
+        let token = headers.get(AUTHORIZATION).and_then(bearer).ok_or(Refusal::Unknown)?;
+        guard(Question { token: token.into(), path: path.to_owned(), peer }).await
     }
 }
 
-/// The bearer token of a request.
-fn token(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+/// The bearer token in the header `Authorization`, if there is one in it.
+pub fn bearer(value: &HeaderValue) -> Option<&str> {
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
     let token = token.trim();
     let is_token = scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() && token.len() <= LONGEST;
     is_token.then_some(token)
@@ -86,7 +99,6 @@ fn token(headers: &HeaderMap) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ::http::HeaderValue;
 
     #[test]
     fn token_is_that_of_the_bearer_scheme() {
@@ -98,15 +110,10 @@ mod tests {
             ("Bearer", None),
             ("abc", None),
         ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(AUTHORIZATION, HeaderValue::from_static(value));
-            assert_eq!(token(&headers), expected, "{value:?}");
+            assert_eq!(bearer(&HeaderValue::from_static(value)), expected, "{value:?}");
         }
-        let mut headers = HeaderMap::new();
-        assert_eq!(token(&headers), None);
         let long = format!("Bearer {}", "a".repeat(LONGEST + 1));
-        headers.insert(AUTHORIZATION, HeaderValue::from_str(&long).unwrap());
-        assert_eq!(token(&headers), None);
+        assert_eq!(bearer(&HeaderValue::from_str(&long).unwrap()), None);
     }
 
     #[test]

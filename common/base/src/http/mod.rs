@@ -2,7 +2,7 @@
 //!
 //! [`serve`] binds the address before it returns, so a port in use ends the program at start-up. Requests are
 //! few and come from kubelet and Prometheus. Even so the number of connections is limited: for a new one, the one that was
-//! idle for longest is closed, and so is one that sends no request within ten seconds. Source: docs/upstream/conventions.md,
+//! idle for longest is closed, of the peer that has most. So is one that sends no request within ten seconds. Source: docs/upstream/conventions.md,
 //! "HTTP endpoints".
 
 mod connections;
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use ::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, LOCATION, REFERRER_POLICY,
     X_CONTENT_TYPE_OPTIONS,
 };
-use ::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
+use ::http::{HeaderValue, Request, Response, StatusCode};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -37,10 +37,10 @@ use tokio::time::Instant;
 
 use crate::log::quote::quoted;
 use crate::metrics::{Metrics, page};
-use crate::status::{self, Board};
+use crate::status::{self, Asked, Board};
 
 use connections::{Connections, Place};
-pub use guard::{Access, Decision, Guard, Refusal};
+pub use guard::{Access, Decision, Guard, Question, Refusal, bearer};
 pub use reply::Reply;
 pub use tls::{Tls, TlsError};
 
@@ -74,8 +74,7 @@ struct Route {
 
 /// The last status page.
 struct Kept {
-    /// The object, if only one, and whether JSON was wanted.
-    asked: (Option<String>, bool),
+    asked: Asked,
     made: Instant,
     body: String,
 }
@@ -107,12 +106,8 @@ impl Routes {
         board.serve();
         let (board, kept) = (Arc::new(board), Arc::<tokio::sync::Mutex<Option<Kept>>>::default());
         self.guarded_route(STATUS, move |query| {
-            let value = |name: &str| {
-                let mut pairs = form_urlencoded::parse(query.as_bytes());
-                pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
-            };
-            let asked = (value("object"), value("format").as_deref() == Some("json"));
-            let content_type = if asked.1 { "application/json" } else { HTML };
+            let asked = Asked::parse(query);
+            let content_type = if asked.json { "application/json" } else { HTML };
             let (board, kept) = (board.clone(), kept.clone());
             async move {
                 // Who asks for another page waits for its turn here.
@@ -123,9 +118,9 @@ impl Routes {
                     }
                     tokio::time::sleep_until(last.made + BETWEEN_PAGES).await;
                 }
-                let status = board.gather(asked.0.as_deref());
+                let status = board.gather(asked.object.as_deref());
                 let body =
-                    if asked.1 { status::json::render(&status) } else { status::html::render(&status) };
+                    if asked.json { status::json::render(&status) } else { status::html::render(&status) };
                 *kept = Some(Kept { asked, made: Instant::now(), body: body.clone() });
                 Reply { status: StatusCode::OK, content_type, body }
             }
@@ -171,11 +166,13 @@ impl Routes {
         self
     }
 
-    async fn answer(&self, uri: &Uri, headers: &HeaderMap, access: &Access) -> Response<Full<Bytes>> {
+    async fn answer<B>(&self, request: &Request<B>, peer: IpAddr, access: &Access) -> Response<Full<Bytes>> {
+        let (uri, headers) = (request.uri(), request.headers());
         let leads_on = uri.path() == FRONT && !self.0.contains_key(FRONT) && self.0.contains_key(STATUS);
         let reply = match self.0.get(uri.path()) {
             Some(route) => {
-                let checked = if route.is_guarded { access.check(headers, uri.path()).await } else { Ok(()) };
+                let checked =
+                    if route.is_guarded { access.check(headers, uri.path(), peer).await } else { Ok(()) };
                 match checked {
                     Ok(()) => (route.answer)(uri.query().unwrap_or_default()).await,
                     Err(refusal) => refusal.reply(uri.path()),
@@ -294,9 +291,10 @@ async fn accept(listener: TcpListener, site: Arc<(Routes, Access)>) {
     let connections = Arc::new(Connections::default());
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
-                let site = Arc::clone(&site);
-                connections.begin(|place| greet(stream, site, place));
+            Ok((stream, address)) => {
+                // A socket for both address families shows IPv4 addresses as IPv6 ones.
+                let (site, peer) = (Arc::clone(&site), address.ip().to_canonical());
+                connections.begin(peer, |place| greet(stream, site, Caller { peer, place }));
                 // Before the next comes, perhaps in its place, this one's request is read, if it is there.
                 tokio::task::yield_now().await;
             }
@@ -309,28 +307,34 @@ async fn accept(listener: TcpListener, site: Arc<(Routes, Access)>) {
     }
 }
 
-async fn greet(stream: TcpStream, site: Arc<(Routes, Access)>, place: Place) {
-    let Some(tls) = &site.1.tls else { return converse(stream, site, place).await };
+/// Who is at the other end, and the place that the connection takes.
+struct Caller {
+    peer: IpAddr,
+    place: Place,
+}
+
+async fn greet(stream: TcpStream, site: Arc<(Routes, Access)>, caller: Caller) {
+    let Some(tls) = &site.1.tls else { return converse(stream, site, caller).await };
     match tokio::time::timeout(HEADER_TIMEOUT, tls.accept(stream)).await {
-        Ok(Ok(stream)) => converse(stream, site, place).await,
+        Ok(Ok(stream)) => converse(stream, site, caller).await,
         // Somebody who speaks no TLS, or does not trust the certificate.
         Ok(Err(error)) => crate::v!(4, "No TLS connection"; "err" => error),
         Err(_) => {}
     }
 }
 
-async fn converse<S>(stream: S, site: Arc<(Routes, Access)>, place: Place)
+async fn converse<S>(stream: S, site: Arc<(Routes, Access)>, caller: Caller)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let own = Arc::new((site, place));
+    let own = Arc::new((site, caller));
     let service = service_fn(move |request: Request<Incoming>| {
         let own = Arc::clone(&own);
         async move {
-            let (site, place) = &*own;
+            let (site, Caller { peer, place }) = &*own;
             let (routes, access) = &**site;
             place.set_busy(true);
-            let response = routes.answer(request.uri(), request.headers(), access).await;
+            let response = routes.answer(&request, *peer, access).await;
             place.set_busy(false);
             Ok::<_, Infallible>(response)
         }

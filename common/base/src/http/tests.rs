@@ -93,11 +93,11 @@ async fn front_leads_to_the_status_page_and_shows_nothing() {
 
 #[tokio::test]
 async fn guard_is_asked_about_pages_and_not_about_health() {
-    let asked: Guard = Arc::new(|token, path| {
+    let asked: Guard = Arc::new(|question: Question| {
         Box::pin(async move {
-            match token.as_str() {
+            match question.token.expose() {
                 "good" => Ok(()),
-                _ => Err(Refusal::Forbidden { user: format!("{token} {path}") }),
+                bad => Err(Refusal::Forbidden { user: format!("{bad} {} {}", question.path, question.peer) }),
             }
         })
     });
@@ -113,7 +113,9 @@ async fn guard_is_asked_about_pages_and_not_about_health() {
     for path in ["/metrics", "/status"] {
         assert!(with(path, "").await.starts_with("HTTP/1.1 401 "), "{path}");
         assert!(with(path, "good").await.starts_with("HTTP/1.1 200 "), "{path}");
-        assert!(with(path, "bad").await.starts_with("HTTP/1.1 403 "), "{path}");
+        let refused = with(path, "bad").await;
+        assert!(refused.starts_with("HTTP/1.1 403 "), "{path}");
+        assert!(refused.contains(&format!("\"bad {path} 127.0.0.1\"")), "{refused}");
     }
     assert!(with(LEADER_HEALTH, "").await.starts_with("HTTP/1.1 200 "), "the kubelet has no token");
 }
@@ -218,6 +220,32 @@ async fn request_in_work_stays_when_connections_are_many() {
     };
     let (answer, ()) = tokio::join!(asked, flood);
     assert!(answer.ends_with("\r\n\r\nok"), "{answer}");
+}
+
+/// A connection from this address of this host.
+async fn connect_from(source: &str, server: &Server) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(format!("{source}:0").parse().unwrap()).unwrap();
+    socket.connect(server.local_address()).await.unwrap()
+}
+
+#[tokio::test]
+async fn burst_of_busy_requests_closes_no_other_peer_s_connection() {
+    let busy = || std::future::pending::<Reply>();
+    let routes = Routes::new().route("/slow", busy).route("/healthz", || async { Reply::ok() });
+    let server = serve("127.0.0.1:0", routes).unwrap();
+    let mut other = connect_from("127.0.0.2", &server).await;
+    assert!(is_answered(&mut other).await);
+    let mut burst = Vec::new();
+    for _ in 0..2 * connections::MOST {
+        let mut stream = connect_from("127.0.0.3", &server).await;
+        stream.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        burst.push(stream);
+        tokio::task::yield_now().await;
+    }
+    assert!(is_answered(&mut other).await, "it has one connection, the peer of the burst has all others");
+    let mut probe = connect_from("127.0.0.4", &server).await;
+    assert!(is_answered(&mut probe).await && is_answered(&mut other).await);
 }
 
 #[tokio::test]

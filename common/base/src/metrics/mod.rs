@@ -28,6 +28,7 @@ use register::{counter, gauge};
 
 use crate::leadership::Leadership;
 use crate::status::{Board, Lease};
+use crate::trace::{Sampler, Spans, Tracer, Traces};
 
 /// Why the fixed families below register: they are constants, tested once.
 const FIXED: &str = "fixed metric families are valid and distinct";
@@ -43,6 +44,7 @@ pub struct Metrics {
     scrapes: IntCounterVec,
     scrapes_in_flight: IntGauge,
     board: Board,
+    traces: Traces,
 }
 
 impl Metrics {
@@ -51,7 +53,8 @@ impl Metrics {
         let registry = Registry::new();
         let calls = CallDurations::new(&registry).expect(FIXED);
         let board = Board::default();
-        let queues = Queues::new(&registry, board.clone()).expect(FIXED);
+        let traces = Traces::default();
+        let queues = Queues::new(&registry, board.clone(), traces.clone()).expect(FIXED);
         let leader_status = gauge(
             &registry,
             "leader_election_master_status",
@@ -97,7 +100,22 @@ impl Metrics {
             scrapes,
             scrapes_in_flight: in_flight.expect(FIXED).with_label_values::<&str>(&[]),
             board,
+            traces,
         })
+    }
+
+    /// Traces what is done from now on, and counts the spans that are lost. `None` if that is done already.
+    pub fn trace(&self, sampler: Sampler) -> Option<Spans> {
+        let dropped =
+            self.counter("mooring_trace_spans_dropped_total", "Spans that were not sent.", &[]).ok()?;
+        let (tracer, spans) = Tracer::new(sampler, dropped.with_label_values::<&str>(&[]));
+        self.traces.set(tracer);
+        Some(spans)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn traces(&self) -> &Traces {
+        &self.traces
     }
 
     /// What the status page is made of.

@@ -1,6 +1,7 @@
 //! client-go's `workqueue_*` families, and the age of the oldest waiting item.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tokio::time::Instant;
 
 use super::register::counter;
 use crate::status::{Board, Lane, Purpose, Wanted};
+use crate::trace::{Description, Kind, Open, Traces};
 
 /// The metrics of the work queues of one name, mostly one; clones share them.
 ///
@@ -27,6 +29,7 @@ pub struct QueueMetrics {
 struct Queue {
     name: String,
     board: Board,
+    traces: Traces,
     adds: IntCounter,
     retries: IntCounter,
     panics: IntCounter,
@@ -72,6 +75,27 @@ impl QueueMetrics {
         if let Some(purpose) = self.purpose {
             self.queue.board.add_lane(purpose, &self.queue.name, ask);
         }
+    }
+
+    /// A worker begins a pass over the object that `key` names, which has waited this long: the first span of a trace, if
+    /// anything is traced and the operation has a name.
+    pub(crate) fn begin_turn(&self, key: &dyn Display, waited: Duration) -> Option<Open> {
+        let (tracer, purpose) = (self.queue.traces.get()?, self.purpose?);
+        Some(tracer.begin(|| {
+            let key = key.to_string();
+            let (namespace, name) = key.split_once('/').unwrap_or(("", &key));
+            let name_of_name = format!("k8s.{}.name", purpose.kind.to_ascii_lowercase());
+            let mut attributes = vec![
+                (name_of_name.into(), name.into()),
+                ("mooring.queue".into(), self.queue.name.as_str().into()),
+                ("mooring.waited_ms".into(), waited.into()),
+            ];
+            if !namespace.is_empty() {
+                attributes.push(("k8s.namespace.name".into(), namespace.into()));
+            }
+            let name = format!("{} {}", purpose.operation, purpose.kind).into();
+            Description { name, kind: Kind::Internal, attributes }
+        }))
     }
 
     /// So many items were added: by an event, or because their pause is over (once per key, however often it is added
@@ -140,10 +164,11 @@ pub(super) struct Queues {
     works: HistogramVec,
     ages: Ages,
     board: Board,
+    traces: Traces,
 }
 
 impl Queues {
-    pub(super) fn new(registry: &Registry, board: Board) -> Result<Self, Error> {
+    pub(super) fn new(registry: &Registry, board: Board, traces: Traces) -> Result<Self, Error> {
         let labels = &["name"];
         let buckets = exponential_buckets(10e-9, 10.0, 10)?;
         let histogram =
@@ -166,6 +191,7 @@ impl Queues {
             works: histogram("workqueue_work_duration_seconds", "How long items were worked on.")?,
             ages: Ages::new()?,
             board,
+            traces,
         };
         registry.register(Box::new(queues.waits.clone()))?;
         registry.register(Box::new(queues.works.clone()))?;
@@ -180,6 +206,7 @@ impl Queues {
             Arc::new(Queue {
                 name: name.to_owned(),
                 board: self.board.clone(),
+                traces: self.traces.clone(),
                 adds: self.adds.with_label_values(labels),
                 retries: self.retries.with_label_values(labels),
                 panics: self.panics.with_label_values(labels),

@@ -66,13 +66,15 @@ struct Item {
 struct Past {
     /// When it came, in seconds since the queue was made.
     came: u32,
+    /// How often it has failed in a row in this lane. The pauses go by [`Core::failures`] of all lanes, as in client-go.
+    failed: u32,
     /// Its last failure, if somebody wants to see it.
     failure: Option<Box<(Failure, Instant)>>,
 }
 
 impl Past {
     fn take(&mut self) -> Self {
-        Self { came: self.came, failure: self.failure.take() }
+        Self { came: self.came, failed: self.failed, failure: self.failure.take() }
     }
 }
 
@@ -156,7 +158,7 @@ impl<K: Clone + Eq + Hash> Core<K> {
     fn came_now(&mut self, now: Instant) -> Past {
         let made = *self.made.get_or_insert(now);
         let seconds = now.saturating_duration_since(made).as_secs();
-        Past { came: u32::try_from(seconds).unwrap_or(u32::MAX), failure: None }
+        Past { came: u32::try_from(seconds).unwrap_or(u32::MAX), failed: 0, failure: None }
     }
 
     /// Takes the next key that may be worked on. Lanes are served in turn, groups of a lane in turn, keys of
@@ -200,6 +202,9 @@ impl<K: Clone + Eq + Hash> Core<K> {
             // What failed in another lane was another operation.
             (_, Some(failure)) if place.lane == lane => past.failure = Some(Box::new((failure, now))),
             (_, Some(_) | None) => {}
+        }
+        if place.lane == lane && matches!(outcome, Outcome::Retry | Outcome::RetryWithin(_)) {
+            past.failed = past.failed.saturating_add(1);
         }
         if let Some(lane) = self.lanes.get_mut(lane) {
             lane.release(&group);

@@ -18,6 +18,7 @@ mod place;
 mod shell;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 pub use self::backoff::Backoff;
 pub use self::core::{Core, Outcome, Ticket};

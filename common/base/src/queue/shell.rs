@@ -16,8 +16,9 @@ use tokio_util::sync::CancellationToken;
 use super::backoff::Backoff;
 use super::core::{Core, Outcome, Ticket};
 use super::place::{Limits, Place};
+use super::turn;
 use crate::metrics::{QueueMetrics, Waiting, Work};
-use crate::noted::{self, Failure};
+use crate::noted::{self, Failure, Noted, Notes};
 use crate::status::{self, Wanted};
 
 /// Work on one key.
@@ -98,8 +99,8 @@ impl<K: Clone + Eq + Hash + Display + Send + Sync + 'static> WorkQueue<K> {
             while !stopped && running.len() < workers {
                 let Some(begun) = self.next() else { break };
                 let (job, key) = (job.clone(), begun.ticket.key.clone());
-                let keeps_failures = self.inner.keeps_failures();
-                let task = tasks.spawn(async move { noted::scope(keeps_failures, job.run(key)).await });
+                let notes = self.notes(&begun.ticket);
+                let task = tasks.spawn(async move { noted::scope(notes, job.run(key)).await });
                 running.insert(task.id(), begun);
             }
             if stopped && running.is_empty() {
@@ -127,10 +128,15 @@ impl<K: Clone + Eq + Hash + Display + Send + Sync + 'static> WorkQueue<K> {
     }
 
     fn ended(&self, ended: Result<(Id, Ended), JoinError>, running: &mut HashMap<Id, Begun<K>>) {
-        let (id, (outcome, mut failure), panic) = match ended {
+        let (id, (outcome, Noted { mut failure, turn }), panic) = match ended {
             Ok((id, ended)) => (id, ended, None),
-            Err(error) => (error.id(), (Outcome::Retry, None), Some(error)),
+            // The span of the pass ended with its task.
+            Err(error) => (error.id(), (Outcome::Retry, Noted::default()), Some(error)),
         };
+        if let Some(turn) = turn {
+            turn::end(turn, outcome, failure.as_ref());
+        }
+        failure = failure.filter(|_| self.inner.keeps_failures());
         let Some(begun) = running.remove(&id) else { return };
         let key = begun.ticket.key;
         if let Some(error) = panic {
@@ -147,13 +153,20 @@ impl<K: Clone + Eq + Hash + Display + Send + Sync + 'static> WorkQueue<K> {
         }
     }
 
+    /// What is noted while the key is worked on.
+    fn notes(&self, ticket: &Ticket<K>) -> Notes {
+        let metrics = self.inner.metrics.get(ticket.lane);
+        let turn = metrics.and_then(|metrics| metrics.begin_turn(&ticket.key, ticket.waited));
+        Notes::new(self.inner.keeps_failures(), turn)
+    }
+
     fn core(&self) -> MutexGuard<'_, Core<K>> {
         self.inner.core()
     }
 }
 
 /// How a pass ended, and what it noted.
-type Ended = (Outcome, Option<Failure>);
+type Ended = (Outcome, Noted);
 
 const PANICKED: &str = "The worker panicked; will retry";
 

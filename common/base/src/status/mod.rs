@@ -5,6 +5,7 @@
 //! The page shows names of objects and texts of errors, and no more than the log shows. Two plain functions write it: [`html`] and
 //! [`json`].
 
+mod asked;
 pub mod html;
 pub mod json;
 mod view;
@@ -14,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
+pub use asked::Asked;
 pub use view::{
     Item, Lane, Lease, MOST_ITEMS, MOST_NODES, Node, Operation, Process, Purpose, Stage, Status, Wanted,
 };

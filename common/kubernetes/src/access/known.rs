@@ -11,6 +11,8 @@ use tokio::time::Instant;
 const ALLOWED: Duration = Duration::from_secs(60);
 /// How long a refusal holds: a role that is added helps after that.
 const REFUSED: Duration = Duration::from_secs(10);
+/// How long an answer holds that could not be found out: an authorizer that fails is not asked by each request.
+const UNCLEAR: Duration = Duration::from_secs(5);
 /// How long a token counts as one that was good before.
 const GOOD: Duration = Duration::from_secs(3600);
 /// Most tokens that count as such. Only the API server's permission makes one.
@@ -37,12 +39,12 @@ impl Known {
         (now < *until).then(|| answer.clone())
     }
 
-    /// Keeps an answer. What could not be found out is asked again.
+    /// Keeps an answer.
     pub(super) fn note(&mut self, token: &str, path: &str, answer: &Answer, now: Instant) {
         let holds = match answer {
             Ok(()) => ALLOWED,
             Err(Refusal::Unknown | Refusal::Forbidden { .. }) => REFUSED,
-            Err(Refusal::Unclear(_)) => return,
+            Err(Refusal::Unclear(_)) => UNCLEAR,
         };
         if answer.is_ok() {
             self.note_good(self.number(token, path), now);
@@ -86,11 +88,13 @@ mod tests {
         let forbidden: Answer = Err(Refusal::Forbidden { user: "u".to_owned() });
         known.note("good", "/metrics", &Ok(()), start);
         known.note("bad", "/metrics", &forbidden, start);
-        known.note("new", "/metrics", &Err(Refusal::Unclear("away".to_owned())), start);
+        let unclear: Answer = Err(Refusal::Unclear("away".to_owned()));
+        known.note("new", "/metrics", &unclear, start);
         let find = |token, path, after| known.find(token, path, start + Duration::from_secs(after));
         assert_eq!(find("good", "/metrics", 59), Some(Ok(())));
         assert_eq!(find("good", "/metrics", 60), None);
-        assert_eq!((find("good", "/", 1), find("new", "/metrics", 0)), (None, None));
+        assert_eq!(find("good", "/", 1), None);
+        assert_eq!((find("new", "/metrics", 4), find("new", "/metrics", 5)), (Some(unclear), None));
         assert_eq!((find("bad", "/metrics", 9), find("bad", "/metrics", 10)), (Some(forbidden), None));
         let good = |token, path, after| known.was_good(token, path, start + Duration::from_secs(after));
         assert!(good("good", "/metrics", 3599) && !good("good", "/metrics", 3600));

@@ -2,32 +2,29 @@
 //! `get` on the path, as kube-rbac-proxy and controller-runtime do.
 //!
 //! Answers are kept for a bounded time, and a bounded number of them. A token is kept as a number that it cannot be found
-//! from. Only [`MOST_QUESTIONS`] questions are open at once, and only so many are asked a second, whatever is sent to the port. A
+//! from. Only so many questions are open at once, and only so many are asked a second, whatever is sent to the port. A
 //! question keeps its place until it is answered or late, also if whoever sent the token has hung up. A token that was good before has
-//! places of its own, so that a flood of others does not keep it out.
+//! places of its own, so that a flood of others does not keep it out. Each peer has a share of the places ([`places`]).
 
 mod known;
+mod places;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use base::http::{Guard, Refusal};
+use base::http::{Guard, Question, Refusal};
 use http::Request;
 use kube::Client;
 use serde_json::{Value, json};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use crate::api;
 use known::Known;
+use places::Places;
 
 /// How long both questions together may take. The places times two requests, at the client's rate, must take less.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Questions about unknown tokens that may be open at once.
-const MOST_QUESTIONS: usize = 8;
-/// Further ones about tokens that were good before.
-const RESERVED: usize = 2;
 /// How far apart two warnings of one kind are at the least.
 const QUIET: Duration = Duration::from_secs(60);
 
@@ -35,8 +32,7 @@ const QUIET: Duration = Duration::from_secs(60);
 struct Reviewer {
     client: Client,
     known: Mutex<Known>,
-    places: Arc<Semaphore>,
-    reserved: Arc<Semaphore>,
+    places: Arc<Places>,
     /// When each kind of warning was written last.
     warned: Mutex<HashMap<&'static str, Instant>>,
 }
@@ -46,27 +42,27 @@ pub fn guard(client: Client) -> Guard {
     let reviewer = Arc::new(Reviewer {
         client,
         known: Mutex::default(),
-        places: Arc::new(Semaphore::new(MOST_QUESTIONS)),
-        reserved: Arc::new(Semaphore::new(RESERVED)),
+        places: Arc::default(),
         warned: Mutex::default(),
     });
-    Arc::new(move |token, path| {
+    Arc::new(move |question| {
         let reviewer = reviewer.clone();
-        Box::pin(reviewer.check(token, path))
+        Box::pin(reviewer.check(question))
     })
 }
 
 impl Reviewer {
-    async fn check(self: Arc<Self>, token: String, path: String) -> Result<(), Refusal> {
+    async fn check(self: Arc<Self>, question: Question) -> Result<(), Refusal> {
+        let Question { token, path, peer } = question;
         let (known, was_good) = {
             let known = self.known();
             let now = Instant::now();
-            (known.find(&token, &path, now), known.was_good(&token, &path, now))
+            (known.find(token.expose(), &path, now), known.was_good(token.expose(), &path, now))
         };
         if let Some(answer) = known {
             return answer;
         }
-        let Some(place) = self.place(was_good) else {
+        let Some(place) = self.places.take(peer, was_good) else {
             self.warn(
                 "Too many unknown tokens at once: some requests for the pages are not answered",
                 "busy",
@@ -75,17 +71,11 @@ impl Reviewer {
         };
         // On its own: whoever hangs up must not make the place free while the question is open.
         let question = tokio::spawn(async move {
-            let answer = self.review(&token, &path).await;
+            let answer = self.review(token.expose(), &path).await;
             drop(place);
             answer
         });
         question.await.unwrap_or_else(|error| Err(Refusal::Unclear(error.to_string())))
-    }
-
-    /// A place for one question, if there is one.
-    fn place(&self, was_good: bool) -> Option<OwnedSemaphorePermit> {
-        let free = self.places.clone().try_acquire_owned().ok();
-        free.or_else(|| was_good.then(|| self.reserved.clone().try_acquire_owned().ok()).flatten())
     }
 
     /// Asks, and notes the answer.

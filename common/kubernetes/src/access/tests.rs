@@ -6,6 +6,7 @@ use http::Response;
 use http_body_util::BodyExt as _;
 use kube::client::Body;
 
+use super::places::MOST_QUESTIONS;
 use super::*;
 use crate::limit::{Limit, LimitLayer};
 use futures::FutureExt as _;
@@ -41,10 +42,15 @@ fn server(asked: Arc<AtomicUsize>) -> Client {
     Client::new(service, "default")
 }
 
+/// A question of a peer, `10.0.0.PEER`.
+fn question(peer: u8, token: &str, path: &str) -> Question {
+    Question { token: token.into(), path: path.to_owned(), peer: [10, 0, 0, peer].into() }
+}
+
 #[tokio::test(start_paused = true)]
 async fn token_may_read_what_its_user_may_get() {
     let guard = guard(server(Arc::default()));
-    let ask = |token: &str, path: &str| guard(token.to_owned(), path.to_owned());
+    let ask = |token: &str, path: &str| guard(question(1, token, path));
     let forbidden = |user: &str| Err(Refusal::Forbidden { user: user.to_owned() });
     assert_eq!(ask("reader", "/metrics").await, Ok(()));
     assert_eq!(ask("reader", "/status").await, forbidden("reader"));
@@ -58,7 +64,7 @@ async fn token_may_read_what_its_user_may_get() {
 async fn api_server_is_asked_once_a_minute_for_each_token() {
     let asked = Arc::new(AtomicUsize::new(0));
     let guard = guard(server(asked.clone()));
-    let ask = || guard("reader".to_owned(), "/metrics".to_owned());
+    let ask = || guard(question(1, "reader", "/metrics"));
     for _ in 0..10 {
         assert_eq!(ask().await, Ok(()));
         tokio::time::advance(Duration::from_secs(5)).await;
@@ -70,8 +76,8 @@ async fn api_server_is_asked_once_a_minute_for_each_token() {
 }
 
 /// Polls once and hangs up.
-fn knock(guard: &Guard, token: String) -> Option<Result<(), Refusal>> {
-    guard(token, "/metrics".to_owned()).now_or_never()
+fn knock(guard: &Guard, peer: u8, token: &str) -> Option<Result<(), Refusal>> {
+    guard(question(peer, token, "/metrics")).now_or_never()
 }
 
 #[tokio::test(start_paused = true)]
@@ -85,12 +91,12 @@ async fn flood_of_unknown_tokens_does_not_lock_the_pages() {
     };
     let guard = guard(Client::new(limit.layer(slow(asked.clone())), "default"));
     for number in 0..1000 {
-        tokio::spawn(guard(format!("stranger-{number}"), "/metrics".to_owned()));
+        tokio::spawn(guard(question(1, &format!("stranger-{number}"), "/metrics")));
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(asked.load(Ordering::Relaxed) <= 20, "five a second, and ten at first");
     tokio::time::sleep(PATIENCE).await;
-    let answer = timeout(PATIENCE, guard("reader".to_owned(), "/metrics".to_owned())).await;
+    let answer = timeout(PATIENCE, guard(question(1, "reader", "/metrics"))).await;
     assert_eq!(answer, Ok(Ok(())), "what strangers asked for takes no time from the future");
 }
 
@@ -106,24 +112,24 @@ async fn open_questions_are_bounded_and_the_next_is_503_at_once() {
     });
     let guard = guard(Client::new(silent, "default"));
     for number in 0..100 {
-        knock(&guard, number.to_string());
+        knock(&guard, number, &number.to_string());
         tokio::task::yield_now().await;
     }
     assert_eq!(asked.load(Ordering::Relaxed), MOST_QUESTIONS, "a hang-up frees no place");
-    let Some(Err(Refusal::Unclear(why))) = knock(&guard, "next".to_owned()) else { panic!("it waits") };
+    let Some(Err(Refusal::Unclear(why))) = knock(&guard, 1, "next") else { panic!("it waits") };
     assert!(why.contains("try again"), "{why}");
     // A question that is late gives its place back.
     tokio::time::sleep(PATIENCE + Duration::from_secs(1)).await;
     let start = Instant::now();
-    let late = guard("next".to_owned(), "/metrics".to_owned()).await;
+    let late = guard(question(1, "next", "/metrics")).await;
     assert_eq!(
         (late, start.elapsed()),
         (Err(Refusal::Unclear("no answer within 10 s".to_owned())), PATIENCE)
     );
 }
 
-#[tokio::test(start_paused = true)]
-async fn token_that_was_good_has_a_place_in_a_flood() {
+/// As [`server`], but questions about strangers are never answered.
+fn server_that_knows_no_strangers() -> Client {
     let hangs = tower::service_fn(move |request: Request<Body>| {
         let client = server(Arc::default());
         async move {
@@ -135,16 +141,44 @@ async fn token_that_was_good_has_a_place_in_a_flood() {
             client.send(Request::from_parts(parts, Body::from(body))).await
         }
     });
-    let guard = guard(Client::new(hangs, "default"));
-    let ask = || guard("reader".to_owned(), "/metrics".to_owned());
+    Client::new(hangs, "default")
+}
+
+#[tokio::test(start_paused = true)]
+async fn token_that_was_good_has_a_place_in_a_flood() {
+    let guard = guard(server_that_knows_no_strangers());
+    let ask = || guard(question(1, "reader", "/metrics"));
     assert_eq!(ask().await, Ok(()));
     tokio::time::advance(Duration::from_secs(61)).await;
     for number in 0..20 {
-        knock(&guard, format!("stranger-{number}"));
+        knock(&guard, 1, &format!("stranger-{number}"));
     }
     assert_eq!(ask().await, Ok(()));
-    let other = guard("other".to_owned(), "/metrics".to_owned()).await;
+    let other = guard(question(1, "other", "/metrics")).await;
     assert!(matches!(other, Err(Refusal::Unclear(_))), "it was never good: {other:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn flood_of_one_peer_keeps_no_other_peer_s_token_out() {
+    let guard = guard(server_that_knows_no_strangers());
+    for number in 0..20 {
+        knock(&guard, 1, &format!("stranger-{number}"));
+    }
+    assert_eq!(guard(question(2, "reader", "/metrics")).await, Ok(()), "it was never good before");
+}
+
+#[tokio::test(start_paused = true)]
+async fn authorizer_that_fails_is_asked_once_in_five_seconds() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let guard = guard(server(asked.clone()));
+    for _ in 0..10 {
+        let answer = guard(question(1, "away", "/metrics")).await;
+        assert!(matches!(answer, Err(Refusal::Unclear(_))), "{answer:?}");
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+    tokio::time::advance(Duration::from_secs(5)).await;
+    let _ = guard(question(1, "away", "/metrics")).await;
+    assert_eq!(asked.load(Ordering::Relaxed), 2);
 }
 
 #[test]

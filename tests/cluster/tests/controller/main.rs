@@ -3,6 +3,7 @@
 mod monitored;
 mod one_sender;
 mod status;
+mod traces;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -63,6 +63,8 @@ struct State {
     pending: BTreeMap<usize, String>,
     stopped: bool,
     pipes: Vec<AbortHandle>,
+    /// Methods, and the spans that their callers named.
+    traceparents: Vec<(&'static str, String)>,
 }
 
 /// The driver; clones share it.
@@ -72,6 +74,12 @@ pub struct Driver {
 }
 
 impl Driver {
+    /// The header `traceparent` of each call of a method that had one.
+    pub fn traceparents(&self, method: &str) -> Vec<String> {
+        let state = self.state();
+        state.traceparents.iter().filter(|(of, _)| *of == method).map(|(_, span)| span.clone()).collect()
+    }
+
     /// A driver without volumes.
     pub fn new(settings: Settings) -> Driver {
         let driver = Driver::default();

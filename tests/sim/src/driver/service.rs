@@ -27,6 +27,11 @@ impl Service {
     where
         R::Reply: Send,
     {
+        if let Some(span) = request.metadata().get("traceparent") {
+            let method = R::METHOD.rsplit('/').next().unwrap_or_default();
+            let span = span.to_str().unwrap_or_default().to_owned();
+            self.driver.state().traceparents.push((method, span));
+        }
         self.driver.answer(request.into_inner(), self.life.as_ref()).await.map(Response::new)
     }
 }

@@ -17,3 +17,4 @@ mod monitoring;
 mod processes;
 mod random;
 mod status;
+mod traces;

@@ -1,7 +1,7 @@
 //! The queue as the status page shows it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Display;
+use std::fmt::{self, Display, Write as _};
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ impl<K: Clone + Eq + Hash + Display> Core<K> {
         let mut view = status::Lane::default();
         let mut nodes: HashMap<&Arc<str>, (usize, u32)> = HashMap::new();
         let mut oldest: Oldest<'_, K> = Oldest { most: wanted.items, items: Vec::new() };
-        let is_asked_for = |key: &K| wanted.only.is_none_or(|only| key.to_string() == only);
+        let is_asked_for = |key: &K| wanted.only.is_none_or(|only| prints_as(key, only));
         for (key, item) in self.items.iter().filter(|(_, item)| item.lane() == lane) {
             if !is_asked_for(key) {
                 continue;
@@ -78,7 +78,7 @@ impl<K: Clone + Eq + Hash + Display> Core<K> {
             node: item.place.group.clone(),
             stage,
             age: self.age(item.past.came, now),
-            failures: self.failures(key),
+            failures: item.past.failed,
             failure: failure.map(|(failure, at)| (failure.clone(), now.saturating_duration_since(*at))),
         }
     }
@@ -100,6 +100,22 @@ impl Item {
             State::Running { lane, .. } => lane,
             State::Ready { .. } | State::Delayed { .. } => self.place.lane,
         }
+    }
+}
+
+/// Whether the key prints as this text. No text is made for it: a queue may have very many keys.
+fn prints_as(key: &impl Display, text: &str) -> bool {
+    let mut rest = Rest(text);
+    write!(rest, "{key}").is_ok() && rest.0.is_empty()
+}
+
+/// What of a text was not written yet.
+struct Rest<'a>(&'a str);
+
+impl fmt::Write for Rest<'_> {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        self.0 = self.0.strip_prefix(part).ok_or(fmt::Error)?;
+        Ok(())
     }
 }
 
@@ -203,10 +219,26 @@ mod tests {
         core.add("a".to_owned(), Place::lane(0), start);
         core.pop(start).unwrap();
         let failure = Some(Failure::new("Failed to attach", "no", false));
-        core.finish_noting(&"a".to_owned(), Outcome::Retry, failure, start);
+        core.finish_noting(&"a".to_owned(), Outcome::Retry, failure.clone(), start);
+        assert_eq!(core.view(0, &ALL, start).items[0].failures, 1);
         core.add("a".to_owned(), Place::lane(1), start + 9 * SECOND);
         let view = core.view(1, &ALL, start + 10 * SECOND);
         assert_eq!((view.items[0].age, &view.items[0].failure), (SECOND, &None));
+        assert_eq!(view.items[0].failures, 0, "it was another operation that failed");
+        core.pop(start + 10 * SECOND).unwrap();
+        let pause = core.finish_noting(&"a".to_owned(), Outcome::Retry, failure, start + 10 * SECOND);
+        assert_eq!(pause, Some(2 * SECOND), "the pause goes by all failures, as upstream's");
+        assert_eq!(core.view(1, &ALL, start + 10 * SECOND).items[0].failures, 1);
+    }
+
+    #[test]
+    fn key_is_found_by_the_text_that_it_prints() {
+        for (key, text, expected) in
+            [("ns/a", "ns/a", true), ("ns/a", "ns/ab", false), ("ns/ab", "ns/a", false), ("", "", true)]
+        {
+            assert_eq!(prints_as(&key, text), expected, "{key} {text}");
+        }
+        assert!(prints_as(&format_args!("{}/{}", "ns", 5), "ns/5"), "printed in parts");
     }
 
     /// An attachment that is deleted while it is attached.
