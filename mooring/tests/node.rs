@@ -267,6 +267,47 @@ async fn driver_that_starts_late_is_no_failure_of_the_node() {
     assert_eq!(get(port, "/healthz/registration").await, (200, "ok".to_owned()));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn programs_of_the_node_serve_https() {
+    for program in ["csi-node-driver-registrar", "livenessprobe", "node"] {
+        let (node, port) = (Node::new(), port());
+        let trusted = cluster::tls::write_certificate(node.folder.path());
+        let flags = [
+            format!("--http-endpoint=127.0.0.1:{port}"),
+            format!("--tls-cert-file={}", node.path("tls.crt").display()),
+            format!("--tls-private-key-file={}", node.path("tls.key").display()),
+        ];
+        let _running = node.run(program, &flags.each_ref().map(String::as_str));
+        let deadline = Instant::now() + LIMIT;
+        let answer = loop {
+            match cluster::tls::answer(port, "/healthz", "", &trusted).await {
+                Ok(answer) => break answer,
+                Err(error) => assert!(Instant::now() < deadline, "{program}: {error}: {}", node.log()),
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{program}: {answer}");
+        let mut plain = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        plain.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let mut said = Vec::new();
+        let _ = plain.read_to_end(&mut said);
+        assert!(!String::from_utf8_lossy(&said).contains("HTTP/1.1"), "{program} answers in the clear");
+    }
+}
+
+#[test]
+fn certificate_that_cannot_be_read_ends_the_program() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let _entered = runtime.enter();
+    for program in ["csi-node-driver-registrar", "livenessprobe", "node"] {
+        let node = Node::new();
+        let endpoint = format!("--http-endpoint=127.0.0.1:{}", port());
+        let flags = [&endpoint, "--tls-cert-file=/no/tls.crt", "--tls-private-key-file=/no/tls.key"];
+        assert_eq!(node.run(program, &flags).ended().code(), Some(1), "{program}");
+        assert!(node.log().contains("--tls-cert-file: cannot read /no/tls.crt"), "{}", node.log());
+    }
+}
+
 #[test]
 fn taken_port_and_missing_folder_exit_with_1_and_are_named() {
     let runtime = tokio::runtime::Runtime::new().unwrap();

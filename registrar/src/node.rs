@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base::flag::standard::{add_logging, check_status_page};
-use base::flag::{Dialect, Exit, FlagSet, Parsed};
-use base::http::{Reply, Routes, serve};
+use base::flag::{Dialect, Exit, FlagSet, Parsed, TlsFlags};
+use base::http::{Access, Reply, Routes, serve_with};
 use base::metrics::Metrics;
 use base::status::Board;
 use csi::Endpoint;
@@ -55,7 +55,7 @@ pub fn parse(program: &str, args: Vec<String>) -> Result<Parsed, Exit> {
     set.add::<bool>("version", false, "Print the version and exit.");
     // The first registration of a name is the one that counts.
     set.add::<String>("http-endpoint", "", HTTP_ENDPOINT);
-    set.group::<RegistrarFlags>().group::<Flags>().check(check_registrar).check(check);
+    set.group::<RegistrarFlags>().group::<Flags>().group::<TlsFlags>().check(check_registrar).check(check);
     add_logging(&mut set);
     set.parse(args)
 }
@@ -68,6 +68,7 @@ fn check(parsed: &Parsed) -> Result<(), Exit> {
     if !flags.metrics_path.starts_with('/') {
         return Err(Exit::refuse("--metrics-path must start with /"));
     }
+    TlsFlags::check(parsed, true)?;
     check_status_page(flags.status_page, true, &flags.metrics_path)
 }
 
@@ -93,7 +94,12 @@ pub async fn main(parsed: &Parsed) -> u8 {
         offered.describe(metrics.board());
         routes = routes.status(metrics.board().clone());
     }
-    match run(&flags, metrics, &offered, routes).await {
+    let tls: TlsFlags = parsed.read();
+    let ended = match tls.access() {
+        Ok(access) => run(&flags, metrics, &offered, (routes, access)).await,
+        Err(error) => Err(error.into()),
+    };
+    match ended {
         Ok(()) => 0,
         Err(error) => {
             base::error!(error, "Cannot go on");
@@ -106,11 +112,12 @@ async fn run(
     flags: &RegistrarFlags,
     metrics: Arc<Metrics>,
     offered: &Offered,
-    routes: Routes,
+    (routes, access): (Routes, Access),
 ) -> Result<(), RegistrarError> {
     let stop = signalled().map_err(RegistrarError::Signals)?;
     let (address, flag) = flags.listen_address().unwrap_or_else(|| (ADDRESS.to_owned(), "--http-endpoint"));
-    let _server = serve(&address, routes).map_err(|cause| RegistrarError::Listen { flag, cause })?;
+    let _server =
+        serve_with(&address, routes, access).map_err(|cause| RegistrarError::Listen { flag, cause })?;
     tokio::select! {
         never = offered.keep(flags, metrics) => match never {},
         _ = stop => offered.withdraw(),

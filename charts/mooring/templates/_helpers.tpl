@@ -169,12 +169,17 @@ One container: (dict "root" $ "of" PART "name" NAME "image" IMAGE-NAME "section"
   args:
     {{- .args | nindent 4 }}
     - --http-endpoint={{ ternary (printf "[%s]" $host) $host (contains ":" $host) }}:{{ $port }}
+    {{- with include "mooring.tlsFlags" .root }}
+    {{- . | nindent 4 }}
+    {{- end }}
     - --v={{ int .section.logLevel }}
     {{- $name := .name }}
     {{- range .section.additionalArgs }}
     {{- $flag := splitList "=" . | first }}
-    {{- if regexMatch "^--?([a-z]+-)?(tls-cert-file|tls-private-key-file|http-require-token)$" $flag }}
-    {{- fail (printf "additionalArgs of %s: %s: the chart's probes and the PodMonitor speak HTTP and have no token; leave it out" $name $flag) }}
+    {{- if regexMatch "^--?([a-z]+-)?(tls-cert-file|tls-private-key-file)$" $flag }}
+    {{- fail (printf "additionalArgs of %s: %s: tls.secretName says it, so that probes and the PodMonitor follow" $name $flag) }}
+    {{- else if regexMatch "^--?([a-z]+-)?http-require-token$" $flag }}
+    {{- fail (printf "additionalArgs of %s: %s: the chart's PodMonitor has no token; leave it out" $name $flag) }}
     {{- else if regexMatch "^--?([a-z]+-)?(http-endpoint|health-port|metrics-address)$" $flag }}
     {{- fail (printf "additionalArgs of %s: %s: the section's httpPort and httpHost say it, so that probes follow" $name $flag) }}
     {{- end }}
@@ -202,17 +207,20 @@ One container: (dict "root" $ "of" PART "name" NAME "image" IMAGE-NAME "section"
   volumeMounts:
     - name: socket-dir
       mountPath: /csi
+    {{- with include "mooring.tlsMount" .root }}
+    {{- . | nindent 4 }}
+    {{- end }}
     {{- with .mounts }}
     {{- . | nindent 4 }}
     {{- end }}
   terminationMessagePolicy: FallbackToLogsOnError
 {{- end -}}
 
-{{/* Liveness of a controller: its leader election; nothing where it elects nobody: (dict "of" PART "section" SECTION). */}}
+{{/* Liveness of a controller: its leader election; nothing where it elects nobody: (dict "root" $ "of" PART "section" SECTION). */}}
 {{- define "mooring.leaderProbe" -}}
 {{- if .section.leaderElection.enabled -}}
 livenessProbe:
-  {{- include "mooring.httpGet" (dict "of" .of "path" "/healthz/leader-election" "port" .section.httpPort) | nindent 2 }}
+  {{- include "mooring.httpGet" (dict "root" .root "of" .of "path" "/healthz/leader-election" "port" .section.httpPort) | nindent 2 }}
   initialDelaySeconds: 10
   timeoutSeconds: 10
   periodSeconds: 20
@@ -275,7 +283,7 @@ annotations:
 {{- join "\n" $lines -}}
 {{- end -}}
 
-{{/* Whether the kubelet has registered the driver: (dict "of" PART "path" PATH "port" NUMBER). */}}
+{{/* Whether the kubelet has registered the driver: (dict "root" $ "of" PART "path" PATH "port" NUMBER). */}}
 {{- define "mooring.registrationProbe" -}}
 readinessProbe:
   {{- include "mooring.httpGet" . | nindent 2 }}

@@ -77,9 +77,12 @@ ports:
 {{- end -}}
 {{- end -}}
 
-{{/* Whom a probe asks: (dict "of" PART "path" PATH "port" NUMBER). A number, because the container may declare no port. */}}
+{{/* Whom a probe asks: (dict "root" $ "of" PART "path" PATH "port" NUMBER). A number, because the container may declare no port. */}}
 {{- define "mooring.httpGet" -}}
 httpGet:
+  {{- if .root.Values.tls.secretName }}
+  scheme: HTTPS
+  {{- end }}
   {{- with .of.httpHost }}
   host: {{ . | quote }}
   {{- end }}

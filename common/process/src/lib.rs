@@ -20,6 +20,7 @@ mod driver_loss;
 mod duty;
 mod host;
 mod lead;
+mod leases;
 mod program;
 mod signal;
 mod start;

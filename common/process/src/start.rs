@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base::flag::standard::StandardFlags;
-use base::http::{Access, ListenError, Routes, Server, Tls, TlsError};
+use base::http::{Access, ListenError, Routes, Server, TlsError};
 use base::leadership::Leadership;
 use base::metrics::Metrics;
 use csi::capability::ControllerCapabilities;
@@ -241,13 +241,7 @@ fn client_options(setup: &Setup<'_>) -> ClientOptions {
 /// takes nothing from our work.
 async fn access(setup: &Setup<'_>, options: &ClientOptions) -> Result<Access, StartError> {
     let (standard, code) = (setup.standard, setup.fatal_code);
-    let tls = match &standard.tls_files {
-        Some((certificate, key)) => {
-            let tls = Tls::load(certificate, key).map_err(|cause| StartError::Tls { cause, code })?;
-            Some(Arc::new(tls))
-        }
-        None => None,
-    };
+    let open = standard.tls.access().map_err(|cause| StartError::Tls { cause, code })?;
     let guard = match standard.http_require_token {
         true => {
             let options = ClientOptions { rate: Some(REVIEWS), ..options.clone() };
@@ -256,7 +250,7 @@ async fn access(setup: &Setup<'_>, options: &ClientOptions) -> Result<Access, St
         }
         false => None,
     };
-    Ok(Access { tls, guard })
+    Ok(Access { guard, ..open })
 }
 
 fn listen(

@@ -28,7 +28,7 @@ use csi::capability::{ControllerCapabilities, PluginCapabilities};
 use csi::v1::plugin_capability::service::Type as Service;
 use csi::{Identity, watch_identity};
 use futures::StreamExt as _;
-use futures::future::{BoxFuture, FutureExt, join_all, select_all};
+use futures::future::{FutureExt, select_all};
 use futures::stream::FuturesUnordered;
 use kubernetes::client::{ClientError, ClientOptions, client};
 use kubernetes::lease::LeaseError;
@@ -43,6 +43,7 @@ use crate::driver_loss::{connection_lost, leave_reason};
 use crate::duty::Duty;
 use crate::host::{Host, Seat};
 use crate::lead::{Election, LAST_EVENTS};
+use crate::leases::Leases;
 use crate::signal::OnSignal;
 use crate::traces::Exporter;
 
@@ -132,22 +133,7 @@ impl Started {
         host.metrics.board().describe(|process| process.capabilities = names(&can));
         let give_back = CancellationToken::new();
         let elected = lease_client.is_some();
-        let alone = duties.len() == 1;
-        let (mut leases, mut work): (Vec<BoxFuture<'static, _>>, Vec<Duty>) = (Vec::new(), Vec::new());
-        for (election, duty) in duties {
-            if let Some(client) = &lease_client {
-                let metrics = host.metrics.leader(&if alone { String::new() } else { election.lease_name() });
-                metrics.show(election.place(), election.identity(), duty.leadership.clone());
-                let before = work.last().map(|duty: &Duty| duty.leadership.clone());
-                let leadership = duty.leadership.clone();
-                leases.push(
-                    apart(election.lead(client.clone(), leadership, metrics, before, give_back.clone()))
-                        .boxed(),
-                );
-            }
-            work.push(duty);
-        }
-        let mut leases = Leases(leases);
+        let (mut leases, work) = Leases::of(&host.metrics, lease_client.as_ref(), duties, &give_back);
         let stop = host.stop.clone();
         let driver_gone = async {
             tokio::select! {
@@ -281,25 +267,6 @@ async fn watch_driver(host: &Host, can: Capabilities) -> String {
     }
     let expected = Identity { name: host.driver_name.clone(), plugin, controller };
     watch_identity(&host.driver, &expected, checked, PER_CALL).await.to_string()
-}
-
-/// The leases that are held or waited for.
-struct Leases(Vec<BoxFuture<'static, Result<(), LeaseError>>>);
-
-impl Leases {
-    /// Resolves when the first of them is lost.
-    async fn lost(&mut self) -> LeaseError {
-        if self.0.is_empty() {
-            return std::future::pending().await;
-        }
-        let (ended, _, _) = select_all(self.0.iter_mut()).await;
-        ended.err().unwrap_or(LeaseError::Lost)
-    }
-
-    /// Resolves when all of them are given back.
-    async fn released(self) {
-        join_all(self.0).await;
-    }
 }
 
 #[cfg(test)]

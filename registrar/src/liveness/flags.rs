@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base::flag::standard::add_logging;
-use base::flag::{Dialect, Exit, FlagSet, Parsed};
+use base::flag::{Dialect, Exit, FlagSet, Parsed, TlsFlags};
 
 base::flags! {
     /// The flags of livenessprobe.
@@ -23,7 +23,7 @@ base::flags! {
 /// The process's end: help, a flag that cannot be read, or values that do not go together.
 pub fn parse(program: &str, args: Vec<String>) -> Result<Parsed, Exit> {
     let mut set = FlagSet::new(program, Dialect::Go);
-    set.group::<Flags>().check(check);
+    set.group::<Flags>().group::<TlsFlags>().check(check);
     add_logging(&mut set);
     set.parse(args)
 }
@@ -45,7 +45,8 @@ fn check(parsed: &Parsed) -> Result<(), Exit> {
     if !flags.metrics_path.starts_with('/') {
         return Err(Exit::refuse("--metrics-path must start with /"));
     }
-    Ok(())
+    // There is always an address.
+    TlsFlags::check(parsed, true)
 }
 
 impl Flags {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::flag::Parsed;
-use base::http::{ListenError, Routes, Server, serve};
+use base::flag::{Parsed, TlsFlags};
+use base::http::{Access, ListenError, Routes, Server, TlsError, serve_with};
 use base::metrics::Metrics;
 use csi::{Endpoint, EndpointError};
 use thiserror::Error;
@@ -29,6 +29,9 @@ pub(crate) enum LivenessError {
     /// The driver does not give its name.
     #[error(transparent)]
     Driver(#[from] DriverError),
+    /// The certificate of the HTTP server cannot be used.
+    #[error("--tls-cert-file: {0}")]
+    Tls(#[from] TlsError),
     /// No HTTP server.
     #[error("{flag}: {cause}")]
     Listen {
@@ -41,7 +44,7 @@ pub(crate) enum LivenessError {
 
 /// Runs livenessprobe until a signal ends it. Returns the exit code.
 pub async fn main(parsed: &Parsed) -> u8 {
-    let flags: Flags = parsed.read();
+    let (flags, tls): (Flags, TlsFlags) = (parsed.read(), parsed.read());
     let stop = match signalled() {
         Ok(stop) => stop,
         Err(error) => {
@@ -50,7 +53,7 @@ pub async fn main(parsed: &Parsed) -> u8 {
         }
     };
     tokio::select! {
-        Err(error) = live(&flags) => {
+        Err(error) = live(&flags, &tls) => {
             base::error!(error, "Cannot go on");
             1
         }
@@ -59,26 +62,33 @@ pub async fn main(parsed: &Parsed) -> u8 {
 }
 
 /// Serves for ever.
-async fn live(flags: &Flags) -> Result<(), LivenessError> {
+async fn live(flags: &Flags, tls: &TlsFlags) -> Result<(), LivenessError> {
+    let access = tls.access()?;
     let (endpoint, metrics) = (Endpoint::parse(&flags.csi_address)?, Metrics::new());
     // The connection is closed at once: each probe opens its own.
     connect(endpoint.clone(), FOR_EVER, NAME_TIMEOUT, metrics.clone()).await?;
     let probe = Probe { endpoint, timeout: flags.probe_timeout, metrics: metrics.clone() };
-    let _servers = listen(flags, &probe, &metrics)?;
+    let _servers = listen(flags, &probe, &metrics, &access)?;
     std::future::pending().await
 }
 
 /// Starts the HTTP servers. The server of `/healthz` also serves metrics if `--http-endpoint` is set.
-fn listen(flags: &Flags, probe: &Probe, metrics: &Arc<Metrics>) -> Result<Vec<Server>, LivenessError> {
+fn listen(
+    flags: &Flags,
+    probe: &Probe,
+    metrics: &Arc<Metrics>,
+    access: &Access,
+) -> Result<Vec<Server>, LivenessError> {
     let health = Routes::new().route("/healthz", probe.clone().answer());
     let page = |routes: Routes| routes.metrics(&flags.metrics_path, metrics.clone());
     let by_endpoint = !flags.http_endpoint.is_empty();
     let (routes, flag) =
         if by_endpoint { (page(health), "--http-endpoint") } else { (health, "--health-port") };
     let failed = |flag| move |cause| LivenessError::Listen { flag, cause };
-    let mut servers = vec![serve(&flags.listen_address(), routes).map_err(failed(flag))?];
+    let mut servers =
+        vec![serve_with(&flags.listen_address(), routes, access.clone()).map_err(failed(flag))?];
     if !flags.metrics_address.is_empty() {
-        let server = serve(&flags.metrics_address, page(Routes::new()));
+        let server = serve_with(&flags.metrics_address, page(Routes::new()), access.clone());
         servers.push(server.map_err(failed("--metrics-address"))?);
     }
     Ok(servers)

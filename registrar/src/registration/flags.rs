@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base::flag::standard::add_logging;
-use base::flag::{Dialect, Exit, FlagSet, Parsed};
+use base::flag::{Dialect, Exit, FlagSet, Parsed, TlsFlags};
 
 base::flags! {
     /// The flags of csi-node-driver-registrar.
@@ -42,7 +42,7 @@ impl Flags {
 pub fn parse(program: &str, args: Vec<String>) -> Result<Parsed, Exit> {
     let mut set = FlagSet::new(program, Dialect::Go);
     set.add::<bool>("version", false, "Print the version and exit.");
-    set.group::<Flags>().check(check);
+    set.group::<Flags>().group::<TlsFlags>().check(check).check(check_tls);
     add_logging(&mut set);
     set.parse(args)
 }
@@ -82,6 +82,11 @@ pub(crate) fn check(parsed: &Parsed) -> Result<(), Exit> {
         return Err(Exit::refuse("--timeout must be longer than 0"));
     }
     Ok(())
+}
+
+/// Checks the certificate's flags, without which the server may have no address.
+fn check_tls(parsed: &Parsed) -> Result<(), Exit> {
+    TlsFlags::check(parsed, parsed.read::<Flags>().listen_address().is_some())
 }
 
 #[cfg(test)]
@@ -129,6 +134,21 @@ mod tests {
             ("localhost:1".to_owned(), "--http-endpoint")
         );
         assert_eq!(address(&[path, "--health-port=9809", "--http-endpoint=:1"]).unwrap_err().code, 1);
+    }
+
+    #[test]
+    fn certificate_needs_a_key_and_an_address() {
+        let path = "--kubelet-registration-path=/d";
+        let (certificate, key) = ("--tls-cert-file=/tls.crt", "--tls-private-key-file=/tls.key");
+        for (args, fix) in [
+            (&[path, certificate, key][..], "set --http-endpoint"),
+            (&[path, "--health-port=1", certificate], "needs --tls-private-key-file"),
+            (&[path, "--http-endpoint=:1", key], "needs --tls-cert-file"),
+        ] {
+            let exit = parsed(args).unwrap_err();
+            assert!(exit.code == 1 && exit.stderr.contains(fix), "{exit:?}");
+        }
+        assert!(parsed(&[path, "--health-port=1", certificate, key]).is_ok());
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use base::flag::Parsed;
-use base::http::{ListenError, Reply, Routes, serve};
+use base::flag::{Parsed, TlsFlags};
+use base::http::{Access, ListenError, Reply, Routes, TlsError, serve_with};
 use base::metrics::Metrics;
 use csi::identity::driver_name;
 use csi::registration::registration_server::RegistrationServer;
@@ -66,6 +66,9 @@ pub(crate) enum RegistrarError {
     /// The server broke down.
     #[error("serving the registration socket failed: {0}")]
     Server(#[from] tonic::transport::Error),
+    /// The certificate of the HTTP server cannot be used.
+    #[error("--tls-cert-file: {0}")]
+    Tls(#[from] TlsError),
     /// No HTTP server.
     #[error("{flag}: {cause}")]
     Listen {
@@ -83,7 +86,12 @@ pub(crate) enum RegistrarError {
 pub async fn main(parsed: &Parsed) -> u8 {
     let flags: Flags = parsed.read();
     warn_of_ignored(parsed);
-    match run(&flags).await {
+    let tls: TlsFlags = parsed.read();
+    let ended = match tls.access() {
+        Ok(access) => run(&flags, access).await,
+        Err(error) => Err(error.into()),
+    };
+    match ended {
         Ok(()) => 0,
         Err(error) => {
             base::error!(error, "Cannot go on");
@@ -93,7 +101,7 @@ pub async fn main(parsed: &Parsed) -> u8 {
 }
 
 /// Offers the driver to the kubelet until a signal comes.
-async fn run(flags: &Flags) -> Result<(), RegistrarError> {
+async fn run(flags: &Flags, access: Access) -> Result<(), RegistrarError> {
     let mut stop = std::pin::pin!(signalled().map_err(RegistrarError::Signals)?);
     let registrar = tokio::select! {
         connected = Registrar::connect(flags, Metrics::new()) => Arc::new(connected?),
@@ -101,7 +109,8 @@ async fn run(flags: &Flags) -> Result<(), RegistrarError> {
     };
     let _server = match flags.listen_address() {
         Some((address, flag)) => {
-            let server = serve(&address, Routes::new().route("/healthz", registrar.clone().healthz()));
+            let routes = Routes::new().route("/healthz", registrar.clone().healthz());
+            let server = serve_with(&address, routes, access);
             Some(server.map_err(|cause| RegistrarError::Listen { flag, cause })?)
         }
         None => None,

@@ -5,8 +5,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use cluster::built::executable;
+use cluster::built::{executable, statically};
 use cluster::image::{Build, TAG, ours, sidecars};
+use cluster::skip::{Lack, left_out};
 
 const CONTAINERFILE: &str = include_str!("../../../Containerfile");
 
@@ -52,4 +53,24 @@ fn upstreams_tag_is_of_the_release_that_help_names() {
         let release = tag.trim_start_matches('v').rsplit_once('.').expect("a release").0;
         assert!(line.ends_with(&format!(" {release})")), "{name}:{tag}: {line}");
     }
+}
+
+/// Unoptimised, for one platform: `cargo xtask image --twice` compares what ships, which takes some ten minutes.
+#[test]
+fn two_builds_in_two_folders_give_the_same_images() {
+    let what = "images of two builds";
+    if !statically::can_build() {
+        return left_out(what, Lack::Musl);
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let archive = |name: &str, [mooring, driver]: [std::path::PathBuf; 2]| {
+        let file = folder.path().join(name);
+        let build = Build::here(&mooring, &driver).expect("a platform");
+        ours(&[build]).expect("images").write(&file).expect("written");
+        std::fs::read(file).expect("an archive")
+    };
+    let one = archive("one.tar", statically::for_images().expect("built"));
+    let other = archive("other.tar", statically::for_images_again().expect("built"));
+    assert!(one.len() > 1_000_000, "{} bytes", one.len());
+    assert!(one == other, "the same sources give the same digests, wherever they are built");
 }

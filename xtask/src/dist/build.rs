@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use cluster::built::cargo;
+use cluster::built::same::{same_everywhere, variable};
 use cluster::built::statically::{have_other, have_target, target};
 use cluster::image::{Build, Platform};
 
 use super::link;
-use crate::tool::root;
 
 /// What ships: each executable and its package.
 const EXECUTABLES: &[(&str, &str)] = &[("mooring", "mooring"), ("mooring-driver", "driver"), ("csc", "csc")];
@@ -44,11 +44,6 @@ fn built_here(into: &Path) -> Result<Vec<PathBuf>> {
     build(&target(), &linker, into, EXECUTABLES, |_| {})
 }
 
-/// Cargo's variable for this target.
-fn variable(target: &str, name: &str) -> String {
-    format!("CARGO_TARGET_{}_{name}", target.replace('-', "_").to_uppercase())
-}
-
 /// Builds the executables `ships` for `target` in the target folder `into`.
 fn build(
     target: &str,
@@ -62,8 +57,7 @@ fn build(
     let mut build = cargo();
     build.args(["build", "--locked", "--profile", "dist", "--target", target, "--target-dir"]).arg(into);
     build.env(variable(target, "LINKER"), link::program(&folder, linker)?);
-    let (name, flags) =
-        flags(&variable(target, "RUSTFLAGS"), &same_flags(into), |name| std::env::var(name).ok());
+    let (name, flags) = same_everywhere(target, into);
     build.env(name, flags);
     more(&mut build);
     build.args(ships.iter().flat_map(|(name, package)| ["--package", package, "--bin", name]));
@@ -71,33 +65,6 @@ fn build(
         bail!("it does not build (above)");
     }
     Ok(ships.iter().map(|(name, _)| folder.join(name)).collect())
-}
-
-/// Flags with which the same sources become the same executables wherever they are built, static ones: names that tell each instance of
-/// a generic function from the others, and no path of this machine.
-fn same_flags(target_folder: &Path) -> Vec<String> {
-    let cargo = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-    let cargo = cargo.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
-    let folders =
-        [(cargo, "/cargo"), (Some(root()), "/mooring"), (Some(target_folder.to_owned()), "/target")];
-    let mut flags =
-        vec!["-Csymbol-mangling-version=v0".to_owned(), "-Ctarget-feature=+crt-static".to_owned()];
-    for (folder, name) in folders {
-        flags.extend(folder.map(|folder| format!("--remap-path-prefix={}={name}", folder.display())));
-    }
-    flags
-}
-
-/// The flags `ours` beside what the caller has set: cargo takes the first variable that is there. A flag with a space cannot be said
-/// in all of them, so a folder whose name has one stays in the executables.
-fn flags(of_target: &str, ours: &[String], set: impl Fn(&str) -> Option<String>) -> (String, String) {
-    let ours: Vec<&str> = ours.iter().map(String::as_str).filter(|flag| !flag.contains(' ')).collect();
-    for (name, between) in [("CARGO_ENCODED_RUSTFLAGS", "\u{1f}"), ("RUSTFLAGS", " "), (of_target, " ")] {
-        if let Some(flags) = set(name).filter(|flags| !flags.is_empty()) {
-            return (name.to_owned(), [&[flags.as_str()], &ours[..]].concat().join(between));
-        }
-    }
-    (of_target.to_owned(), ours.join(" "))
 }
 
 /// How many functions of an executable are in order; none if it was linked as usual.
@@ -151,35 +118,6 @@ pub(crate) fn target_folder() -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn flags_that_the_caller_sets_stay() {
-        let flags_with = |set: &[(&str, &str)]| {
-            let of = |name: &str| {
-                set.iter().find(|(known, _)| *known == name).map(|(_, flags)| (*flags).to_owned())
-            };
-            let ours = ["-Cours".to_owned(), "--remap=/a b=c".to_owned()];
-            let (name, flags) = flags("CARGO_TARGET_X_RUSTFLAGS", &ours, of);
-            format!("{name}={flags}")
-        };
-        assert_eq!(flags_with(&[]), "CARGO_TARGET_X_RUSTFLAGS=-Cours");
-        assert_eq!(
-            flags_with(&[("RUSTFLAGS", "-Dwarnings"), ("CARGO_TARGET_X_RUSTFLAGS", "-g")]),
-            "RUSTFLAGS=-Dwarnings -Cours"
-        );
-        assert_eq!(
-            flags_with(&[("CARGO_ENCODED_RUSTFLAGS", "-g")]),
-            "CARGO_ENCODED_RUSTFLAGS=-g\u{1f}-Cours"
-        );
-    }
-
-    #[test]
-    fn no_path_of_this_machine_is_in_an_executable() {
-        let flags = same_flags(Path::new("/somewhere/target"));
-        assert!(flags.contains(&"--remap-path-prefix=/somewhere/target=/target".to_owned()), "{flags:?}");
-        assert!(flags.contains(&format!("--remap-path-prefix={}=/mooring", root().display())), "{flags:?}");
-        assert!(flags.iter().any(|flag| flag.ends_with("=/cargo")), "{flags:?}");
-    }
 
     #[test]
     fn an_executable_in_cargos_folder_is_known_by_its_name() {

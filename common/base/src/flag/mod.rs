@@ -41,12 +41,14 @@ pub mod gates;
 mod section;
 pub mod set;
 pub mod standard;
+mod tls;
 mod usage;
 pub mod value;
 
 pub use exit::Exit;
 pub use gates::{FeatureGates, Gate, Stage};
 pub use set::{Dialect, FlagGroup, FlagSet, Parsed};
+pub use tls::TlsFlags;
 pub use value::{Labels, Value, ValueError};
 
 /// Declares a struct of flags: one line `"name" field: Type = default, "help";` each.

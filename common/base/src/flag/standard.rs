@@ -1,15 +1,15 @@
 //! The flags that every sidecar has, with upstream's names and defaults (docs/upstream/conventions.md,
-//! "Standard flags"), and some of ours: `--exit-on-connection-loss`, `--status-page`, `--tls-cert-file`, `--tls-private-key-file`,
-//! `--http-require-token` and `--enable-otel-tracing`.
+//! "Standard flags"), and some of ours: `--exit-on-connection-loss`, `--status-page`, `--http-require-token`, `--enable-otel-tracing` and
+//! those of a certificate.
 //!
 //! `Differs:` `--status-page` serves a page at `/status` of the HTTP endpoint: what runs, who leads, what waits, its last error and its next
-//! try. It is off by default. The Go sidecars have no such page. The flags of TLS are called as in kube-rbac-proxy, which the Go sidecars need beside
-//! them for it: the endpoint serves HTTPS, and with `--http-require-token` answers metrics and the status page only for a bearer token
-//! whose user may get the path. Health stays open to the kubelet.
+//! try. It is off by default. The Go sidecars have no such page. With `--http-require-token`, for which the Go sidecars need kube-rbac-proxy
+//! beside them, the endpoint answers metrics and the status page only for a bearer token whose user may get the path. Health stays open
+//! to the kubelet.
 
 use std::time::Duration;
 
-use super::{Exit, FlagGroup, FlagSet, Labels, Parsed};
+use super::{Exit, FlagGroup, FlagSet, Labels, Parsed, TlsFlags};
 use crate::log::{Format, VModule};
 
 crate::flags! {
@@ -49,8 +49,6 @@ crate::flags! {
         "metrics-address" metrics_address: String = "", "Deprecated: use http-endpoint. TCP address that serves metrics.";
         "metrics-path" metrics_path: String = "/metrics", "Path under which metrics are served.";
         "status-page" status_page: bool = false, "Serve a status page at /status of http-endpoint: what runs, who leads, what waits and why. It shows names of objects and errors to whoever can reach the address.";
-        "tls-cert-file" tls_cert_file: String = "", "Certificate (PEM, with its chain) with which http-endpoint is served by TLS. It may change while the process runs. Empty: no TLS.";
-        "tls-private-key-file" tls_private_key_file: String = "", "Private key (PEM) of tls-cert-file.";
         "http-require-token" http_require_token: bool = false, "Answer metrics and the status page only for a bearer token whose user may get the path (TokenReview, SubjectAccessReview). Needs tls-cert-file.";
         "enable-otel-tracing" enable_otel_tracing: bool = false, "Send spans of what is done for each object to a collector of OpenTelemetry, which OTEL_EXPORTER_OTLP_ENDPOINT names (default http://localhost:4317), and name them to the driver.";
         "exit-on-connection-loss" exit_on_connection_loss: bool = false, "Exit when the connection to the driver is lost, instead of reconnecting and checking that the same driver answers.";
@@ -78,7 +76,7 @@ pub struct StandardFlags {
     /// Serve the status page. Ours; off by default. Set only together with an address.
     pub status_page: bool,
     /// Certificate and private key of the HTTP server. Ours; both or none.
-    pub tls_files: Option<(String, String)>,
+    pub tls: TlsFlags,
     /// Ask the API server who may read metrics and the status page. Ours; off by default. Only with TLS.
     pub http_require_token: bool,
     /// Send spans to a collector of OpenTelemetry. Ours; off by default.
@@ -108,7 +106,7 @@ impl StandardFlags {
 impl FlagGroup for StandardFlags {
     fn register(set: &mut FlagSet) {
         set.add::<bool>("version", false, "Print the version and exit.");
-        set.group::<PlaceFlags>().group::<LeaderElectionFlags>();
+        set.group::<PlaceFlags>().group::<TlsFlags>().group::<LeaderElectionFlags>();
         set.check(check_places).check(check_leader_election);
         add_logging(set);
     }
@@ -125,8 +123,7 @@ impl FlagGroup for StandardFlags {
             metrics_address: places.metrics_address,
             metrics_path: places.metrics_path,
             status_page: places.status_page,
-            tls_files: Some((places.tls_cert_file, places.tls_private_key_file))
-                .filter(|(certificate, _)| !certificate.is_empty()),
+            tls: parsed.read(),
             http_require_token: places.http_require_token,
             enable_otel_tracing: places.enable_otel_tracing,
             exit_on_connection_loss: places.exit_on_connection_loss,
@@ -170,26 +167,15 @@ fn check_places(parsed: &Parsed) -> Result<(), Exit> {
     if !places.metrics_path.starts_with('/') {
         return Err(Exit::refuse("--metrics-path must start with /"));
     }
-    check_access(&places)?;
     let has_address = !places.http_endpoint.is_empty() || !places.metrics_address.is_empty();
-    check_status_page(places.status_page, has_address, &places.metrics_path)
-}
-
-/// Refuses half a pair of files, TLS that nobody would reach, and tokens in the clear.
-fn check_access(places: &PlaceFlags) -> Result<(), Exit> {
-    let has_address = !places.http_endpoint.is_empty() || !places.metrics_address.is_empty();
-    match (places.tls_cert_file.as_str(), places.tls_private_key_file.as_str()) {
-        ("", "") if places.http_require_token => Err(Exit::refuse(
+    let tls: TlsFlags = parsed.read();
+    if places.http_require_token && !tls.is_set() {
+        return Err(Exit::refuse(
             "--http-require-token would have tokens sent in the clear: set --tls-cert-file and --tls-private-key-file",
-        )),
-        ("", "") => Ok(()),
-        ("", _) => Err(Exit::refuse("--tls-private-key-file needs --tls-cert-file")),
-        (_, "") => Err(Exit::refuse("--tls-cert-file needs --tls-private-key-file")),
-        (_, _) if !has_address => {
-            Err(Exit::refuse("--tls-cert-file needs an address to be used at: set --http-endpoint"))
-        }
-        (_, _) => Ok(()),
+        ));
     }
+    TlsFlags::check(parsed, has_address)?;
+    check_status_page(places.status_page, has_address, &places.metrics_path)
 }
 
 /// Refuses a status page that nobody could see.

@@ -1,5 +1,6 @@
 //! The workspace's own executables, for tests that run them as processes.
 
+pub mod same;
 pub mod statically;
 
 use std::path::PathBuf;

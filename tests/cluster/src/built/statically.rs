@@ -3,9 +3,10 @@
 //! They need two things beside the toolchain: Rust's musl target, and a C compiler for musl (ring has C and assembly).
 //! Both are installed where that needs no asking; otherwise one line says how to have them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::same::same_everywhere;
 use super::{BUILDING, BuildError, cargo};
 use crate::image::Platform;
 
@@ -125,16 +126,36 @@ fn answers(name: &str) -> bool {
 /// # Errors
 /// See [`have_target`]; or what cargo says.
 pub fn for_images() -> Result<[PathBuf; 2], BuildError> {
+    for_images_in(&target_folder()?)
+}
+
+/// The same, built once more in another target folder.
+///
+/// # Errors
+/// As [`for_images`].
+pub fn for_images_again() -> Result<[PathBuf; 2], BuildError> {
+    for_images_in(&target_folder()?.join("again"))
+}
+
+/// The target folder that the calling test or program was built in.
+fn target_folder() -> Result<PathBuf, BuildError> {
     let failed = |why: String| BuildError("mooring and its driver".to_owned(), why);
-    have_target()?;
-    let _one = BUILDING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let this = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
     // A test runs as target/PROFILE/deps/NAME, a program as target/PROFILE/NAME.
     let deps = this.ancestors().skip(1).find(|folder| !folder.ends_with("deps"));
     let folder = deps.and_then(|profile| profile.parent());
     let folder = folder.ok_or_else(|| failed(format!("{} is not in a target folder", this.display())))?;
+    Ok(folder.to_owned())
+}
+
+fn for_images_in(folder: &Path) -> Result<[PathBuf; 2], BuildError> {
+    let failed = |why: String| BuildError("mooring and its driver".to_owned(), why);
+    have_target()?;
+    let _one = BUILDING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let target = target();
+    let (variable, flags) = same_everywhere(&target, folder);
     let output = cargo()
+        .env(variable, flags)
         .args([
             "build",
             "--quiet",
@@ -143,8 +164,12 @@ pub fn for_images() -> Result<[PathBuf; 2], BuildError> {
             "--bin=mooring",
             "--bin=mooring-driver",
         ])
-        .args(["--config=profile.dev.debug=false", "--config=profile.dev.strip=true", "--target", &target])
-        .arg("--target-dir")
+        // What is built piece by piece depends on what was there before.
+        .args(
+            ["debug=false", "strip=true", "incremental=false"]
+                .map(|set| format!("--config=profile.dev.{set}")),
+        )
+        .args(["--target", &target, "--target-dir"])
         .arg(folder)
         .arg("--manifest-path")
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"))

@@ -127,6 +127,30 @@ fn no_object_is_made_of_what_is_off() {
 }
 
 #[test]
+fn prometheus_asks_by_https_where_the_programs_serve_it() {
+    let endpoints = |set: &[&str]| {
+        let objects = render(&values("tls"), set).expect("rendered");
+        let endpoints = of_kind(&objects, "PodMonitor")[0]["spec"]["podMetricsEndpoints"].clone();
+        endpoints.as_array().expect("endpoints").clone()
+    };
+    let ca = json!({"secret": {"name": "example-csi-tls", "key": "ca.crt"}});
+    let by_name = json!({"serverName": "example-csi.storage.svc", "ca": ca});
+    let skips = ["metrics.podMonitor.tlsConfig.insecureSkipVerify=true", "tls.serverName="];
+    for (set, expected) in [(&[][..], by_name), (&skips, json!({"insecureSkipVerify": true}))] {
+        let endpoints = endpoints(set);
+        assert!(endpoints.len() > 3);
+        for endpoint in endpoints {
+            assert_eq!((&endpoint["scheme"], &endpoint["tlsConfig"]), (&json!("https"), &expected));
+        }
+    }
+    let refused = render(&values("tls"), &["tls.serverName="]).expect_err("it asks by address");
+    assert!(refused.contains("tls.serverName: Prometheus asks pods by address"), "{refused}");
+    let idle = ["metrics.podMonitor.enabled=true", "metrics.podMonitor.tlsConfig.insecureSkipVerify=true"];
+    let refused = render(&values("combined"), &idle).expect_err("nothing serves HTTPS");
+    assert!(refused.contains("tlsConfig does nothing without tls.secretName"), "{refused}");
+}
+
+#[test]
 fn update_strategy_has_what_its_type_takes() {
     let strategy = |file: &str, kind: &str, key: &str| {
         of_kind(&render(&values(file), &[]).expect("rendered"), kind)[0]["spec"][key].clone()

@@ -175,3 +175,45 @@ fn registrar_has_the_probe_of_the_vendors_values() {
     let registrar = container(&none, "node-driver-registrar");
     assert_eq!((registrar.get("livenessProbe"), registrar.get("env")), (None, None));
 }
+
+#[test]
+fn tls_reaches_every_program_its_probes_and_its_certificate() {
+    let secret = ["tls.secretName=cert", "node.containers[0].name=driver"];
+    let https = [&secret[..], &["node.containers[0].livenessProbe.httpGet.scheme=HTTPS"]].concat();
+    let (combined, separate) = (pods(&values("combined"), &https), pods(&values("tls"), &[]));
+    let mut probes = 0;
+    for (pods, secret) in [(&combined, "cert"), (&separate, "example-csi-tls")] {
+        for pod in pods {
+            let volume = json!({"name": "mooring-tls", "secret": {"secretName": secret}});
+            assert!(pod["volumes"].as_array().expect("volumes").contains(&volume), "{pod}");
+            for container in containers(pod).filter(|one| one["name"] != "driver") {
+                let said = arguments(container);
+                let flags = "--tls-cert-file=/tls/tls.crt --tls-private-key-file=/tls/tls.key";
+                let mount = json!({"name": "mooring-tls", "mountPath": "/tls", "readOnly": true});
+                let mounts = container["volumeMounts"].as_array().expect("mounts");
+                assert!(said.contains(flags) && mounts.contains(&mount), "{container}");
+                for get in PROBES.iter().filter_map(|probe| container[probe].get("httpGet")) {
+                    assert_eq!(get["scheme"], "HTTPS", "{container}");
+                    probes += 1;
+                }
+            }
+        }
+    }
+    assert!(probes >= 6, "{probes}");
+    let without = serde_json::to_string(&pods(&values("combined"), &[])).expect("JSON");
+    assert!(!without.contains("tls") && !without.contains("scheme"), "{without}");
+}
+
+#[test]
+fn probe_of_the_vendor_speaks_as_our_port_does() {
+    let on = "tls.secretName=cert";
+    let refused = render(&values("combined"), &[on]).expect_err("the driver would be restarted for ever");
+    assert!(refused.contains("asks port 9808, where our container speaks HTTPS"), "{refused}");
+    let refused = render(&values("tls"), &["tls.secretName="]).expect_err("likewise");
+    assert!(refused.contains("where our container speaks HTTP: set scheme: HTTP"), "{refused}");
+    let registrar = "sidecars.nodeDriverRegistrar.livenessProbe.httpGet.port=registrar";
+    let refused = render(&values("tls"), &[registrar]).expect_err("likewise");
+    assert!(refused.contains("livenessProbe of node-driver-registrar asks port 9809"), "{refused}");
+    let elsewhere = ["node.containers[0].livenessProbe.httpGet.port=9000", "node.containers[0].name=driver"];
+    render(&values("combined"), &[&[on][..], &elsewhere].concat()).expect("the vendor's own port");
+}

@@ -38,6 +38,8 @@ fn wrong_value_is_refused_with_its_key() {
             "'automountServiceAccountToken' not allowed",
         ),
         ("metrics.podMonitor.interval=often", "'/metrics/podMonitor/interval'"),
+        ("tls.secretName=Not A Name", "'/tls/secretName'"),
+        ("tls.secret=x", "'secret' not allowed"),
     ] {
         let answer = render(&values("combined"), &[set]).map(|objects| objects.len());
         assert!(answer.as_ref().is_err_and(|why| why.contains(said)), "{set}: {answer:?}");
@@ -92,9 +94,9 @@ fn image_of_a_go_sidecar_is_refused() {
 #[test]
 fn flag_that_the_probes_would_not_follow_is_refused() {
     for (file, key, flag, said) in [
-        ("combined", "controller", "--tls-cert-file=/tls/tls.crt", "probes and the PodMonitor speak HTTP"),
-        ("combined", "node", "-tls-private-key-file=/tls/tls.key", "probes and the PodMonitor speak HTTP"),
-        ("separate", "resizer", "--http-require-token", "probes and the PodMonitor speak HTTP"),
+        ("combined", "controller", "--tls-cert-file=/tls/tls.crt", "tls.secretName says it"),
+        ("combined", "node", "-tls-private-key-file=/tls/tls.key", "tls.secretName says it"),
+        ("separate", "resizer", "--http-require-token", "PodMonitor has no token"),
         ("separate", "livenessProbe", "--http-endpoint=:9", "httpPort and httpHost say it"),
         ("separate", "nodeDriverRegistrar", "--health-port=9", "httpPort and httpHost say it"),
         ("separate", "attacher", "--metrics-address=:9", "httpPort and httpHost say it"),
