@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use base::flag::FlagSet;
+use base::flag::{Exit, FlagSet};
 
 /// Why the file cannot be used.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -18,6 +18,15 @@ pub(crate) enum ConfigError {
     Unknown { path: String, name: String },
     #[error("--config={path}: {name}: write a text, a number, true or false, or a list or mapping of these")]
     Value { path: String, name: String },
+    #[error(
+        "--config={path}: {name}: put the text in quotes, so that YAML does not read it as a number or as true or false"
+    )]
+    Text { path: String, name: String },
+}
+
+/// The end of a process whose file has a value that its flag does not take. The last line says which; before it stands the usage.
+pub(crate) fn refused(path: &str, exit: &Exit) -> Exit {
+    Exit::refuse(format!("--config={path}: {}", exit.stderr.lines().last().unwrap_or_default()))
 }
 
 /// What the file says, as words of a command line.
@@ -29,15 +38,21 @@ pub(crate) fn words(path: &str, known: &FlagSet) -> Result<Vec<String>, ConfigEr
 
 fn from_yaml(path: &str, text: &str, known: &FlagSet) -> Result<Vec<String>, ConfigError> {
     let path = || path.to_owned();
-    let mapping: Map<String, Value> = serde_saphyr::from_str(text).map_err(|error| {
-        let reason = error.to_string().lines().next().unwrap_or_default().to_owned();
-        ConfigError::Shape { path: path(), reason }
-    })?;
+    // As in YAML 1.2: `on` and `n` are texts.
+    let options = serde_saphyr::options! { strict_booleans: true };
+    let mapping: Map<String, Value> =
+        serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+            let reason = error.to_string().lines().next().unwrap_or_default().to_owned();
+            ConfigError::Shape { path: path(), reason }
+        })?;
     let mut words = Vec::new();
     for (name, value) in mapping {
         // A file that names another file would be read in part only.
         if !known.knows(&name) || name == "config" {
             return Err(ConfigError::Unknown { path: path(), name });
+        }
+        if known.takes_text(&name) && (value.is_boolean() || value.is_number()) {
+            return Err(ConfigError::Text { path: path(), name });
         }
         let Some(value) = flat(&name, &value) else { return Err(ConfigError::Value { path: path(), name }) };
         words.push(format!("--{name}={value}"));
@@ -98,6 +113,17 @@ mod tests {
             "--v=5",
         ];
         assert_eq!(words, expected);
+    }
+
+    #[test]
+    fn text_is_taken_as_it_is_written_or_refused() {
+        assert_eq!(read("metrics-path: n").unwrap(), ["--metrics-path=n"]);
+        let labels = read("leader-election-labels: {env: on, stage: \"1e5\"}").unwrap();
+        assert_eq!(labels, ["--leader-election-labels=env:on,stage:1e5"]);
+        for value in ["1e5", "0x10", "true", "8080"] {
+            let error = read(&format!("metrics-path: {value}")).unwrap_err().to_string();
+            assert!(error.contains("--config=f: metrics-path: put the text in quotes"), "{value}: {error}");
+        }
     }
 
     #[test]

@@ -25,12 +25,13 @@ base::flags! {
 /// The process's end: help, version, a flag or file that cannot be read, or values that do not go together.
 pub(crate) fn parse(program: &str, args: Vec<String>) -> Result<Parsed, Exit> {
     let args: Vec<String> = args.into_iter().map(spelled).collect();
-    let parsed = set(program).parse(args.clone())?;
-    let path: String = parsed.get("config");
+    // What the command line lacks may be in the file: only both together are checked.
+    let path: String = set(program).unchecked().parse(args.clone())?.get("config");
     if path.is_empty() {
-        return Ok(parsed);
+        return set(program).parse(args);
     }
     let file = config::words(&path, &set(program)).map_err(Exit::refuse)?;
+    set(program).unchecked().parse(file.clone()).map_err(|exit| config::refused(&path, &exit))?;
     set(program).parse(file.into_iter().chain(args))
 }
 
@@ -112,6 +113,32 @@ mod tests {
             assert_eq!(exit.code, code, "{line}");
             assert!(exit.stderr.contains(text), "{line}: {}", exit.stderr);
         }
+    }
+
+    /// What comes of this file beside the words of this command line.
+    fn with_file(file: &str, line: &str) -> Result<Parsed, Exit> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.yaml");
+        std::fs::write(&path, file).unwrap();
+        parse_line(&format!("--config={} {line}", path.display()))
+    }
+
+    #[test]
+    fn flags_that_need_each_other_may_be_in_two_places() {
+        let parsed = with_file("http-endpoint: \":8080\"", "--status-page").unwrap();
+        assert!(parsed.read::<StandardFlags>().status_page);
+        let line = "--leader-election --leader-election-lease-duration=8s";
+        let file = "leader-election-renew-deadline: 6s\nleader-election-retry-period: 2s";
+        assert!(with_file(file, line).is_ok());
+        let exit = with_file("v: 1", line).map(drop).unwrap_err();
+        assert!(exit.stderr.contains("leader-election"), "{}", exit.stderr);
+    }
+
+    #[test]
+    fn bad_value_in_a_file_is_refused_with_the_files_name() {
+        let exit = with_file("v: high", "").map(drop).unwrap_err();
+        assert_eq!((exit.code, exit.stderr.lines().count()), (1, 1), "{}", exit.stderr);
+        assert!(exit.stderr.starts_with("--config=/") && exit.stderr.contains("high"), "{}", exit.stderr);
     }
 
     #[test]

@@ -37,6 +37,7 @@
 
 pub mod duration;
 mod exit;
+mod file;
 pub mod gates;
 mod section;
 pub mod set;

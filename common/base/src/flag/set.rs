@@ -56,7 +56,7 @@ pub struct FlagSet {
     gates: Vec<Gate>,
     gate_code: i32,
     /// Each with the section whose values it is given.
-    checks: Vec<(&'static str, Check)>,
+    pub(super) checks: Vec<(&'static str, Check)>,
     /// The section that is being added; empty outside of all.
     pub(super) section: &'static str,
 }
@@ -137,11 +137,6 @@ impl FlagSet {
             self.checks.push((self.section, check));
         }
         self
-    }
-
-    /// Whether there is such a flag. `name` is without dashes, with its section.
-    pub fn knows(&self, name: &str) -> bool {
-        self.flags.iter().any(|flag| flag.name == name)
     }
 
     /// Reads `args` (without the program's name).
