@@ -10,12 +10,10 @@ use kube::api::{
 };
 use kube::core::ListMeta;
 use kube::core::response::Status;
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use thiserror::Error as ThisError;
-
+use super::limit::{MakesWay, NotLeading};
 use super::object::name::is_path_segment;
 use super::object::{NoObject, Uid, Wire, version_number};
 use base::leadership::Leadership;
@@ -38,11 +36,6 @@ pub enum Format {
     Json,
 }
 
-/// The write came after the lease's deadline and was not sent.
-#[derive(Debug, ThisError)]
-#[error("not leading: nothing was sent to the API server")]
-pub struct NotLeading;
-
 /// The objects of the API server, as this process may change them.
 ///
 /// Some names come from texts that users write. One that would lead a request elsewhere is the name of no object.
@@ -50,12 +43,18 @@ pub struct NotLeading;
 pub struct Objects {
     client: Client,
     leadership: Leadership,
+    makes_way: bool,
 }
 
 impl Objects {
     /// Objects behind `client`, changed only while `leadership` holds.
     pub fn new(client: Client, leadership: Leadership) -> Self {
-        Self { client, leadership }
+        Self { client, leadership, makes_way: false }
+    }
+
+    /// The same objects, whose writes make way for those of others.
+    pub(crate) fn making_way(self) -> Self {
+        Self { makes_way: true, ..self }
     }
 
     /// The client, for watches.
@@ -70,6 +69,9 @@ impl Objects {
             return Err(Error::Service(Box::new(NotLeading)));
         }
         request.extensions_mut().insert(self.leadership.clone());
+        if self.makes_way {
+            request.extensions_mut().insert(MakesWay);
+        }
         let span = span::begin(&request);
         let reply = self.client.request_text(request).await;
         let error = reply.as_ref().err();
@@ -87,15 +89,7 @@ impl Objects {
 
     /// Whether there is such an object; asks for its metadata only.
     pub async fn exists<W: Wire>(&self, namespace: &str, name: &str) -> Result<bool, Error> {
-        if !is_path_segment(name) {
-            return Ok(false);
-        }
-        let request = path::<W>(namespace).get_metadata(name, &GetParams::default());
-        match self.client.request::<IgnoredAny>(request.map_err(Error::BuildRequest)?).await {
-            Ok(_) => Ok(true),
-            Err(error) if is_missing(&error, name) => Ok(false),
-            Err(error) => Err(error),
-        }
+        Ok(self.version::<W>(namespace, name).await?.is_some())
     }
 
     /// resourceVersion of an object; `None` if there is no such object. Asks for its metadata only.

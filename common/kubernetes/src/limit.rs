@@ -4,8 +4,10 @@
 //! it holds `burst` tokens, gains `qps` a second, and every request takes one, watches included.
 //! `Differs:` if neither is set, upstream sends five requests a second. We limit the number of requests in
 //! flight instead. The limit halves when the server answers 429, and grows by one with each window of
-//! successes. In both modes a request that got 429 is sent again after `Retry-After`, as the server has not
+//! successes. There, an event makes way: while other requests are in flight, one event is, too. In both modes a request that got 429 is sent again after `Retry-After`, as the server has not
 //! acted on it.
+
+mod window;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -17,18 +19,13 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use kube::client::Body;
-use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use tower::{BoxError, Layer, Service, ServiceExt};
 
-use super::api::NotLeading;
 use super::bounded::Bounded;
 use base::leadership::Leadership;
+pub use window::Window;
 
-/// Requests in flight when the server has never complained.
-const MOST_IN_FLIGHT: usize = 64;
-/// Requests in flight that are always allowed.
-const LEAST_IN_FLIGHT: usize = 4;
 /// How often a request that the server refuses with 429 is sent at the most.
 const TRIES: usize = 10;
 /// Bound on a request that is not a watch: from sending to the reply's head, and from there to its end.
@@ -37,6 +34,15 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Marks a request that goes on with an earlier one, such as the next page of a list: it takes no token.
 #[derive(Debug, Clone, Copy)]
 pub struct Continuation;
+
+/// Marks a request that makes way for others: only while there are none, more than one such request is in flight.
+#[derive(Debug, Clone, Copy)]
+pub struct MakesWay;
+
+/// The write came after the lease's deadline and was not sent.
+#[derive(Debug, thiserror::Error)]
+#[error("not leading: nothing was sent to the API server")]
+pub struct NotLeading;
 
 /// What bounds the requests.
 #[derive(Debug)]
@@ -86,72 +92,6 @@ impl Bucket {
         let wait = (-*tokens / self.qps).max(0.0);
         // A rate next to nothing asks for more seconds than a duration holds.
         Duration::try_from_secs_f64(wait).unwrap_or(Duration::MAX)
-    }
-}
-
-/// The number of requests that may be in flight: additive increase, multiplicative decrease.
-#[derive(Debug)]
-pub struct Window {
-    state: Mutex<WindowState>,
-    freed: Notify,
-}
-
-#[derive(Debug)]
-struct WindowState {
-    size: usize,
-    used: usize,
-    successes: usize,
-}
-
-impl Window {
-    fn new() -> Self {
-        let state = WindowState { size: MOST_IN_FLIGHT, used: 0, successes: 0 };
-        Self { state: Mutex::new(state), freed: Notify::new() }
-    }
-
-    fn try_enter(&self) -> bool {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let free = state.used < state.size;
-        state.used += usize::from(free);
-        free
-    }
-
-    async fn enter(self: &Arc<Self>) -> Place {
-        loop {
-            let freed = self.freed.notified();
-            if self.try_enter() {
-                return Place { window: self.clone() };
-            }
-            freed.await;
-        }
-    }
-
-    fn report(&self, refused: bool) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if refused {
-            state.size = (state.size / 2).max(LEAST_IN_FLIGHT);
-            state.successes = 0;
-        } else {
-            state.successes += 1;
-            if state.successes >= state.size && state.size < MOST_IN_FLIGHT {
-                state.size += 1;
-                state.successes = 0;
-                self.freed.notify_one();
-            }
-        }
-    }
-}
-
-struct Place {
-    window: Arc<Window>,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut state = self.window.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.used = state.used.saturating_sub(1);
-        drop(state);
-        self.window.freed.notify_one();
     }
 }
 
@@ -230,7 +170,9 @@ where
                 None
             }
             Shared::Adaptive(_) if is_watch => None,
-            Shared::Adaptive(window) => Some(window.enter().await),
+            Shared::Adaptive(window) => {
+                Some(window.enter(parts.extensions.get::<MakesWay>().is_some()).await)
+            }
         };
         // Waiting may have taken longer than the lease lasts.
         if parts.extensions.get::<Leadership>().is_some_and(|leadership| !leadership.holds()) {
@@ -283,17 +225,6 @@ mod tests {
         let (bucket, now) = (Bucket::new(1e-300, 1), Instant::now());
         assert_eq!(bucket.take(now), Duration::ZERO);
         assert_eq!(bucket.take(now), Duration::MAX);
-    }
-
-    #[test]
-    fn window_halves_on_refusal_and_recovers_slowly() {
-        let window = Window::new();
-        window.report(true);
-        assert_eq!(window.state.lock().unwrap().size, MOST_IN_FLIGHT / 2);
-        (0..MOST_IN_FLIGHT / 2).for_each(|_| window.report(false));
-        assert_eq!(window.state.lock().unwrap().size, MOST_IN_FLIGHT / 2 + 1);
-        (0..10).for_each(|_| window.report(true));
-        assert_eq!(window.state.lock().unwrap().size, LEAST_IN_FLIGHT);
     }
 
     #[tokio::test(start_paused = true)]

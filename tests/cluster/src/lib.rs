@@ -8,7 +8,7 @@
 //! - [`wait`], [`apply`], [`account`], [`node`]: what a test needs to say what it wants and to see that it came.
 //! - [`node::RealNode`]: a kubelet and containerd beside it, so that pods run; [`image`]: the images they run.
 //! - [`ceph`]: a Ceph of one monitor and one OSD.
-//! - [`browser`], [`tls`]: who reads what the sidecars serve.
+//! - [`browser`], [`tls`], [`prometheus`]: who reads what the sidecars serve; [`plot`]: its figures as a picture.
 //! - [`stand`]: a control plane with our driver and our sidecars beside it.
 //! - [`skip`]: what a test leaves out is said, and is a failure where everything must run.
 //!
@@ -43,8 +43,10 @@ pub mod node;
 mod options;
 mod packages;
 mod pki;
+pub mod plot;
 mod ports;
 pub mod process;
+pub mod prometheus;
 pub mod skip;
 pub mod snapshots;
 pub mod stand;

@@ -2,7 +2,7 @@
 //!
 //! What was left out is listed at the end, with the reason and how to have it. As root, which CI is, no test may be left
 //! out for want of rights or of a control plane: that is a failure (see [`cluster::skip`]). Other people's checkers
-//! (cargo-deny, promtool) are set up where that can be done ([`checkers`]), and otherwise only missed.
+//! (cargo-deny, promtool) are set up where that can be done ([`checkers`], [`cluster::prometheus`]), and otherwise only missed.
 //!
 //! A test of a `tests` folder that fails is run once more ([`once_more`]).
 //!
@@ -216,7 +216,8 @@ fn tests(with_cluster: bool, broken: &mut Vec<String>) -> (Tally, Vec<String>) {
 /// Runs this `cargo test`.
 fn read_tests(mut command: Command, broken: &mut Vec<String>) -> Tally {
     // A test that misses promtool says so itself.
-    match checkers::promtool().and_then(|folder| checkers::path_with(folder.as_slice())) {
+    let programs = cluster::prometheus::programs().map_err(anyhow::Error::from);
+    match programs.and_then(|folder| checkers::path_with(folder.as_slice())) {
         Ok(path) => {
             command.env("PATH", path);
         }

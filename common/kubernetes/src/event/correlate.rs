@@ -125,11 +125,12 @@ impl Correlator {
     }
 }
 
-fn identity(object: &ObjectRef) -> impl Hash + use<'_> {
+/// What tells an object from others.
+pub(super) fn identity(object: &ObjectRef) -> impl Hash + use<'_> {
     (object.kind, &object.namespace, &object.name, &object.uid)
 }
 
-fn hash(value: &impl Hash) -> u64 {
+pub(super) fn hash(value: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
     hasher.finish()

@@ -1,4 +1,4 @@
-//! Writes events in the background.
+//! Writes events in the background. They make way for the writes of objects (see [`crate::limit`]).
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -6,11 +6,11 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
 use super::correlate::{Correlator, Fate};
 use super::record::Event;
+use super::recorder::Recorded;
 use crate::api::{self, Format, Objects};
 use crate::object::WireEvent;
 
@@ -21,12 +21,13 @@ const TRIES: usize = 12;
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// Writes events until all recorders are gone and the queue is empty. Errors are logged only.
-pub async fn deliver(objects: Objects, mut events: mpsc::Receiver<(Box<str>, Event)>) {
+pub async fn deliver(objects: Objects, mut events: Recorded) {
+    let objects = objects.making_way();
     let mut correlator = Correlator::default();
     let mut writing = FuturesUnordered::new();
     loop {
         let next = if writing.len() < AT_ONCE {
-            events.recv().left_future()
+            events.next().left_future()
         } else {
             std::future::pending().right_future()
         };
@@ -156,7 +157,8 @@ pub(crate) fn now() -> String {
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use super::super::record::{Kind, ObjectRef, Recorder};
+    use super::super::record::{Kind, ObjectRef};
+    use super::super::recorder::Recorder;
     use super::*;
     use crate::object::Uid;
     use base::leadership::Leadership;

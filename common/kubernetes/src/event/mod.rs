@@ -9,7 +9,10 @@
 mod correlate;
 mod deliver;
 mod record;
+mod recorder;
+mod waiting;
 
 pub use correlate::{Correlator, Fate};
 pub use deliver::deliver;
-pub use record::{Event, Kind, ObjectRef, Recorder};
+pub use record::{Event, Kind, ObjectRef};
+pub use recorder::{Recorded, Recorder};

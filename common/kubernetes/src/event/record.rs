@@ -1,11 +1,6 @@
-//! Events, and who takes them.
-
-use tokio::sync::mpsc;
+//! Events, and what they are about.
 
 use crate::object::{Meta, Uid};
-
-/// How many events may wait to be written. Further ones are dropped, as upstream does.
-const WAITING: usize = 4096;
 
 /// Normal or Warning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,36 +63,4 @@ pub struct Event {
     pub reason: &'static str,
     /// For people. Never contains secrets.
     pub message: String,
-}
-
-/// Takes events from anywhere, without waiting.
-#[derive(Debug, Clone)]
-pub struct Recorder {
-    queue: mpsc::Sender<(Box<str>, Event)>,
-    source: Box<str>,
-}
-
-impl Recorder {
-    /// Creates a recorder for events from component `source`, and the queue for [`deliver`].
-    pub fn new(source: &str) -> (Self, mpsc::Receiver<(Box<str>, Event)>) {
-        let (queue, events) = mpsc::channel(WAITING);
-        (Self { queue, source: source.into() }, events)
-    }
-
-    /// The same queue, for events of another component.
-    #[must_use]
-    pub fn named(&self, source: &str) -> Self {
-        Self { queue: self.queue.clone(), source: source.into() }
-    }
-
-    /// Records an event without waiting. If too many wait already, it is dropped and logged.
-    pub fn record(&self, event: Event) {
-        let object = &event.object;
-        let place = if object.namespace.is_empty() { "" } else { "/" };
-        base::info!("Event occurred"; "object" => format!("{}{place}{}", object.namespace, object.name),
-            "kind" => object.kind, "apiVersion" => object.api_version, "type" => event.kind.as_str(), "reason" => event.reason, "message" => event.message);
-        if self.queue.try_send((self.source.clone(), event)).is_err() {
-            base::warn!("Event dropped: too many are waiting to be written"; "waiting" => WAITING);
-        }
-    }
 }

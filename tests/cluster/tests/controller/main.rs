@@ -1,5 +1,6 @@
 //! `mooring controller` on a real control plane: several sidecars in one process, and the change from separate ones to it.
 
+mod monitored;
 mod one_sender;
 mod status;
 mod traces;
@@ -32,14 +33,19 @@ async fn up(name: &str) -> Stand {
         include_str!("../../../../manifests/rbac/resizer.yaml"),
     ];
     let stand = Stand::with(name, &["--enable-attach"], "csi-controller", &rbac.join("\n---\n")).await;
-    let ours = NodeDriver { name: NAME.to_owned(), node_id: "node-1".to_owned(), ..NodeDriver::default() };
-    stand.control_plane.node("node-1", &BTreeMap::new(), &[ours]).await.expect("a node");
+    node(&stand, "node-1").await;
     let class = json!({
         "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "csi"},
         "provisioner": NAME, "allowVolumeExpansion": true,
     });
     stand.control_plane.apply_object(class, "").await.expect("a class");
     stand
+}
+
+/// A node on which the driver runs. The driver knows only itself: wherever it runs, it is node-1.
+async fn node(stand: &Stand, name: &str) {
+    let ours = NodeDriver { name: NAME.to_owned(), node_id: "node-1".to_owned(), ..NodeDriver::default() };
+    stand.control_plane.node(name, &BTreeMap::new(), &[ours]).await.expect("a node");
 }
 
 /// Asks for so much of each claim.
