@@ -11,6 +11,7 @@ mod kubernetes_text;
 mod numbers;
 mod replies;
 mod text;
+mod trace_variables;
 mod used;
 
 pub mod random;
@@ -22,6 +23,7 @@ pub use kubernetes_text::{secret_templates, selectors};
 pub use numbers::{durations, quantities};
 pub use replies::csi_replies;
 pub use text::{endpoint, go_flags};
+pub use trace_variables::trace_variables;
 pub use used::csi_replies_used;
 
 /// A parser under test.
@@ -61,4 +63,5 @@ pub const TARGETS: &[Target] = &[
         tries: 20_000,
     },
     Target { name: "status_query", body: status_query, seeds: endpoint_requests::query_seeds, tries: 2_000 },
+    Target { name: "trace_variables", body: trace_variables, seeds: trace_variables::seeds, tries: 10_000 },
 ];

@@ -121,17 +121,19 @@ fn address(url: &str) -> Option<(String, u16)> {
     (!host.is_empty()).then(|| (host.to_owned(), port))
 }
 
-/// Names and values, `a=b,c=d`. Values may be percent-encoded.
+/// Names and values, `a=b,c=d`. Values may be percent-encoded. Of a name that is there twice, the first counts.
 fn attributes(text: &str) -> Result<Vec<(String, String)>, SettingsError> {
-    let pairs = text.split(',').filter(|pair| !pair.trim().is_empty());
-    pairs
-        .map(|pair| match pair.split_once('=') {
-            Some((name, value)) if !name.trim().is_empty() => {
-                Ok((name.trim().to_owned(), decoded(value.trim())))
-            }
-            Some(_) | None => Err(SettingsError::Resource(text.to_owned())),
-        })
-        .collect()
+    let mut all: Vec<(String, String)> = Vec::new();
+    for pair in text.split(',').filter(|pair| !pair.trim().is_empty()) {
+        let parts = pair.split_once('=').map(|(name, value)| (name.trim(), value.trim()));
+        let (name, value) = parts
+            .filter(|(name, _)| !name.is_empty())
+            .ok_or_else(|| SettingsError::Resource(text.to_owned()))?;
+        if all.iter().all(|(known, _)| known != name) {
+            all.push((name.to_owned(), decoded(value)));
+        }
+    }
+    Ok(all)
 }
 
 /// Without percent-encoding. What is none stays as it is.

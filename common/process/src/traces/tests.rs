@@ -75,7 +75,7 @@ fn what_cannot_work_is_refused_by_name() {
 
 #[test]
 fn resource_is_what_the_environment_says_first() {
-    let given = "service.name=other, k8s.pod.name = a%20b,odd=100%,";
+    let given = "service.name=other, k8s.pod.name = a%20b,odd=100%,service.name=again,";
     let resource = |more: &[(&str, &str)]| {
         let variables: Vec<_> = more.iter().copied().chain([("OTEL_RESOURCE_ATTRIBUTES", given)]).collect();
         read(&variables).unwrap().resource
