@@ -8,6 +8,7 @@ mod archive;
 mod driver_state;
 mod kubernetes_text;
 mod numbers;
+mod rbd;
 mod replies;
 mod text;
 mod used;
@@ -18,6 +19,7 @@ pub use archive::archive;
 pub use driver_state::journal;
 pub use kubernetes_text::{secret_templates, selectors};
 pub use numbers::{durations, quantities};
+pub use rbd::{rbd_class, rbd_files, rbd_ids};
 pub use replies::csi_replies;
 pub use text::{endpoint, go_flags};
 pub use used::csi_replies_used;
@@ -52,4 +54,7 @@ pub const TARGETS: &[Target] = &[
         seeds: kubernetes_text::template_seeds,
         tries: 10_000,
     },
+    Target { name: "rbd_class", body: rbd_class, seeds: rbd::class_seeds, tries: 10_000 },
+    Target { name: "rbd_files", body: rbd_files, seeds: rbd::file_seeds, tries: 10_000 },
+    Target { name: "rbd_ids", body: rbd_ids, seeds: rbd::id_seeds, tries: 20_000 },
 ];
