@@ -1,6 +1,6 @@
 //! What serves a device stops or dies under I/O: nothing is lost, calls end in time, and nothing is left.
 //!
-//! The devices are used without file systems. One that loses its device while it is mounted is tried on demand (`mounts`).
+//! The devices are used without file systems. One that loses its device while it is mounted is in `mounts`; what hangs, in `patience`.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
