@@ -142,17 +142,31 @@ pub fn format_and_mount(device: &Path, target: &Path, kind: FsType, options: &[&
 /// # Errors
 /// [`FsError`].
 pub fn format(device: &Path, kind: FsType, options: &[&str]) -> Result<(), FsError> {
-    let system = |source| FsError::System { device: device.display().to_string(), source };
-    let occupied =
-        |found| FsError::Occupied { device: device.display().to_string(), found, wanted: kind.name() };
-    match look(device).map_err(system)? {
-        Found::FileSystem(found) if found == kind => Ok(()),
-        Found::FileSystem(found) => Err(occupied(found.name())),
-        Found::Other => Err(occupied("unknown data")),
-        Found::Nothing => make(device, kind, options),
-        // mkfs.xfs wants to be told that it may overwrite that; mkfs.ext4 is told in any case.
-        Found::Unfinished if kind == FsType::Xfs => make(device, kind, &[&["-f"], options].concat()),
-        Found::Unfinished => make(device, kind, options),
+    if is_to_be_made(device, kind, false)? { make(device, kind, options) } else { Ok(()) }
+}
+
+/// Whether a device needs a file system; one of the kind may be there already. `is_begun`: a mkfs was begun on it, nobody has seen that
+/// end, and nothing was mounted since; what a killed mkfs.ext4 leaves looks like anybody's data.
+///
+/// # Errors
+/// [`FsError`]; a device with anything else on it is never overwritten.
+pub fn is_to_be_made(device: &Path, kind: FsType, is_begun: bool) -> Result<bool, FsError> {
+    let found =
+        look(device).map_err(|source| FsError::System { device: device.display().to_string(), source })?;
+    judge(found, kind, is_begun).map_err(|found| FsError::Occupied {
+        device: device.display().to_string(),
+        found,
+        wanted: kind.name(),
+    })
+}
+
+/// Decides whether a file system is to be made; or what is there instead.
+fn judge(found: Found, kind: FsType, is_begun: bool) -> Result<bool, &'static str> {
+    match found {
+        Found::FileSystem(found) if found == kind => Ok(false),
+        Found::FileSystem(found) => Err(found.name()),
+        Found::Other if !is_begun => Err("unknown data"),
+        Found::Other | Found::Nothing | Found::Unfinished => Ok(true),
     }
 }
 
@@ -181,11 +195,22 @@ pub fn grow(device: &Path, target: &Path, kind: FsType) -> Result<(), FsError> {
     }
 }
 
-fn make(device: &Path, kind: FsType, options: &[&str]) -> Result<(), FsError> {
+/// Makes a file system, whatever is on the device: see [`is_to_be_made`]. Two of these at once do not harm each other: mkfs wants the
+/// device for itself.
+///
+/// # Errors
+/// [`FsError`].
+pub fn make(device: &Path, kind: FsType, options: &[&str]) -> Result<(), FsError> {
     match kind {
         // Whole devices without a question.
         FsType::Ext4 => run("mkfs.ext4", &[&["-q", "-F"], options].concat(), device, device),
-        FsType::Xfs => run("mkfs.xfs", &[&["-q"], options].concat(), device, device),
+        FsType::Xfs => {
+            let found = look(device)
+                .map_err(|source| FsError::System { device: device.display().to_string(), source })?;
+            // Over what a killed mkfs left it wants to be told to.
+            let over: &[&str] = if found == Found::Nothing { &["-q"] } else { &["-q", "-f"] };
+            run("mkfs.xfs", &[over, options].concat(), device, device)
+        }
     }
 }
 
@@ -206,6 +231,24 @@ fn run(tool: &'static str, args: &[&str], on: &Path, device: &Path) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn unknown_data_is_overwritten_only_where_a_mkfs_was_begun() {
+        let (ext4, xfs) = (FsType::Ext4, FsType::Xfs);
+        for (found, kind, is_begun, expected) in [
+            (Found::Nothing, ext4, false, Ok(true)),
+            (Found::Unfinished, xfs, false, Ok(true)),
+            (Found::Unfinished, ext4, false, Ok(true)),
+            (Found::Other, ext4, false, Err("unknown data")),
+            (Found::Other, ext4, true, Ok(true)),
+            // Somebody else may have made and used it: ceph-csi.
+            (Found::FileSystem(ext4), ext4, true, Ok(false)),
+            (Found::FileSystem(ext4), ext4, false, Ok(false)),
+            (Found::FileSystem(xfs), ext4, true, Err("xfs")),
+        ] {
+            assert_eq!(judge(found, kind, is_begun), expected, "{found:?} {kind:?} {is_begun}");
+        }
+    }
 
     #[test]
     fn an_xfs_whose_mkfs_was_killed_is_made_anew() {

@@ -21,6 +21,8 @@ pub enum Key {
     Content(String),
     /// A group snapshot.
     Group(String),
+    /// An image on this node, by its name: several volumes may be of one.
+    Image(String),
 }
 
 impl Key {
@@ -30,6 +32,7 @@ impl Key {
             Self::Name(kind, name) => format!("{kind} {name:?}"),
             Self::Volume(id) | Self::Content(id) => format!("{id:?}"),
             Self::Group(id) => format!("group snapshot {id:?}"),
+            Self::Image(name) => format!("image {name:?}"),
         }
     }
 }

@@ -110,7 +110,7 @@ pub async fn serve_rbd(options: RbdOptions) -> Result<(), ServeError> {
     let endpoint = options.endpoint.clone();
     let stop = stop_signal()?;
     let (name, node) = (options.name.clone(), options.node_id.clone());
-    let driver = Arc::new(Rbd::start(options)?);
+    let driver = Rbd::start(options)?;
     let listener = bind(&endpoint).await?;
     base::info!("Listening"; "endpoint" => endpoint, "driver" => name, "node" => node);
     let service = Service(driver);

@@ -1,12 +1,14 @@
 //! The driver for images in Ceph, without its gRPC server.
 
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
 
 use crate::lock::{Locks, Slots};
 use crate::rbd::ceph::{Library, LoadError, Pool};
 use crate::rbd::config;
 use crate::rbd::connections::{Connections, Site};
 use crate::rbd::credentials::{self, Credentials};
+use crate::rbd::deadline;
 use crate::rbd::flatten::Flattening;
 use crate::rbd::handle::Handle;
 use crate::rbd::journal::Journal;
@@ -18,10 +20,15 @@ use crate::refusal::Refusal;
 
 /// How many calls may work on Ceph at once. Each takes a thread, and an outage holds it for as long as the patience.
 const CALLS: usize = 64;
+/// How many times the patience with a request a call about a device may take: it makes some requests, maps, and runs mkfs. By default
+/// that is a little less than what the kubelet gives it.
+const REQUESTS: u32 = 10;
 
 /// A driver for images. It keeps no state of its own: everything is in Ceph's journal.
 #[derive(Debug)]
 pub struct Rbd {
+    /// For calls that outlive their answers.
+    itself: Weak<Self>,
     /// The settings.
     pub(crate) options: RbdOptions,
     /// Who works on what.
@@ -61,18 +68,33 @@ impl Rbd {
     ///
     /// # Errors
     /// [`LoadError`].
-    pub fn start(options: RbdOptions) -> Result<Self, LoadError> {
+    pub fn start(mut options: RbdOptions) -> Result<Arc<Self>, LoadError> {
+        options.fuse_folder = real(&options.fuse_folder);
         let connections = Connections::new(Library::load()?, options.patience);
         // Mapping connects, opens the image and waits for its lock.
         let mappers = Mappers::new(3 * options.patience, options.fuse_folder.clone());
-        Ok(Self {
+        Ok(Arc::new_cyclic(|itself| Self {
+            itself: Weak::clone(itself),
             options,
             mappers,
             locks: Locks::default(),
             calls: Slots::new("calls that work on Ceph", CALLS),
             connections,
             flattening: Flattening::default(),
-        })
+        }))
+    }
+
+    /// Makes a call that waits for a device, and answers in time: see [`deadline`].
+    ///
+    /// # Errors
+    /// As the call; UNAVAILABLE when it takes too long.
+    pub(crate) fn in_time<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        call: impl FnOnce(&Self) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let Some(itself) = self.itself.upgrade() else { return call(self) };
+        deadline::within(REQUESTS * self.options.patience, what, move || itself.after(call(&itself)))
     }
 
     /// Connects to a cluster of the configuration.
@@ -128,5 +150,37 @@ impl Rbd {
             self.connections.forget();
         }
         outcome
+    }
+}
+
+/// A path as the kernel shows it: without links and dots, as far as it is there.
+fn real(path: &Path) -> PathBuf {
+    let there = path.ancestors().find_map(|part| Some((part, part.canonicalize().ok()?)));
+    let joined = there.map(|(part, real)| match path.strip_prefix(part) {
+        Ok(rest) => real.join(rest),
+        Err(_) => real,
+    });
+    joined.unwrap_or_else(|| path.to_owned()).components().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_known_by_its_real_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        std::fs::create_dir(root.join("run")).unwrap();
+        std::os::unix::fs::symlink(root.join("run"), root.join("var")).unwrap();
+        for (given, expected) in [
+            ("run/rbd", "run/rbd"),
+            ("var/rbd", "run/rbd"),
+            ("var/./rbd/fuse/", "run/rbd/fuse"),
+            ("var/../run", "run"),
+            ("none/./rbd", "none/rbd"),
+        ] {
+            assert_eq!(real(&root.join(given)), root.join(expected), "{given}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::io;
 
 use rustix::io::Errno;
+use tonic::Code;
 
 use crate::rbd::ceph::is;
 use crate::refusal::Refusal;
@@ -41,6 +42,21 @@ pub(crate) fn connecting(what: impl Into<String>) -> impl FnOnce(io::Error) -> R
     }
 }
 
+/// What a call answers that finds what an earlier one of its name began, and can neither finish nor undo it. Callers forget a name
+/// after a final code, and then nobody comes back for what is there. That the name is another's, or that the journal is damaged, is
+/// final: nothing of it is the caller's.
+pub(crate) fn unfinished(refusal: Refusal) -> Refusal {
+    match refusal {
+        Refusal::Clash(_) => refusal,
+        Refusal::System { ref source, .. } if source.kind() == io::ErrorKind::InvalidData => refusal,
+        _ if [Code::Aborted, Code::Unavailable].contains(&refusal.code()) => refusal,
+        _ => Refusal::Unfinished {
+            what: "what an earlier call began can be neither finished nor undone".to_owned(),
+            source: io::Error::other(refusal.to_string()),
+        },
+    }
+}
+
 /// Whether Ceph gave no answer, so that nobody knows what was done.
 pub(crate) fn is_outage(error: &io::Error) -> bool {
     // ESHUTDOWN: the client is on the block list.
@@ -51,9 +67,24 @@ pub(crate) fn is_outage(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use tonic::Code;
-
     use super::*;
+
+    #[test]
+    fn whoever_finds_a_beginning_is_never_told_to_forget_it() {
+        let text = || "it is in use".to_owned();
+        for (refusal, code) in [
+            (Refusal::WrongState(text()), Code::Unavailable),
+            (ceph("cannot")(Errno::PERM.into()), Code::Unavailable),
+            (ceph("cannot")(Errno::NOSPC.into()), Code::Unavailable),
+            (ceph("cannot")(Errno::IO.into()), Code::Unavailable),
+            (ceph("cannot")(Errno::TIMEDOUT.into()), Code::Unavailable),
+            (Refusal::Held(text()), Code::Aborted),
+            (Refusal::Clash(text()), Code::AlreadyExists),
+            (Refusal::system(text())(io::Error::from(io::ErrorKind::InvalidData)), Code::Internal),
+        ] {
+            assert_eq!(unfinished(refusal).code(), code);
+        }
+    }
 
     #[test]
     fn each_error_of_ceph_has_its_code() {

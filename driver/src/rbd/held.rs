@@ -9,12 +9,17 @@ use std::time::{Duration, Instant};
 
 /// For how long an image is waited for.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// When so many are remembered, all are met anew.
+/// An image that was found open longer ago than this is met anew: callers try again sooner.
+const GAP: Duration = Duration::from_secs(600);
+/// When so many are remembered, no other is waited for.
 const LIMIT: usize = 1024;
 
-/// When each image was first found open: by pool and id.
+/// An image in a trash: its pool and its id.
+type Key = (i64, String);
+
+/// When each image was found open, first and last.
 #[derive(Debug)]
-pub(crate) struct Held(Mutex<BTreeMap<(i64, String), Instant>>);
+pub(crate) struct Held(Mutex<BTreeMap<Key, (Instant, Instant)>>);
 
 impl Held {
     /// None yet.
@@ -23,12 +28,20 @@ impl Held {
     }
 
     /// Notes that an image is open; whether it has been for longer than a killed client has it.
-    pub(crate) fn has_lasted(&self, image: (i64, String), now: Instant) -> bool {
-        let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if since.len() >= LIMIT {
-            since.clear();
+    pub(crate) fn has_lasted(&self, image: Key, now: Instant) -> bool {
+        let mut found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        found.retain(|_, (_, last)| now.saturating_duration_since(*last) <= GAP);
+        if found.len() >= LIMIT && !found.contains_key(&image) {
+            return true;
         }
-        now.saturating_duration_since(*since.entry(image).or_insert(now)) > PATIENCE
+        let (first, last) = found.entry(image).or_insert((now, now));
+        *last = now;
+        now.saturating_duration_since(*first) > PATIENCE
+    }
+
+    /// Notes that an image is not open.
+    pub(crate) fn forget(&self, image: &Key) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(image);
     }
 }
 
@@ -45,5 +58,11 @@ mod tests {
         let later = begin + PATIENCE + Duration::from_secs(1);
         assert!(!held.has_lasted(image("b"), later));
         assert!(held.has_lasted(image("a"), later));
+        // Free meanwhile, or so it must have been.
+        held.forget(&image("a"));
+        assert!(!held.has_lasted(image("a"), later));
+        let much_later = later + GAP + Duration::from_secs(1);
+        assert!(!held.has_lasted(image("b"), much_later));
+        assert_eq!(held.0.lock().unwrap().len(), 1, "nothing is remembered for ever");
     }
 }

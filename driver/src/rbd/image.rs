@@ -143,9 +143,16 @@ fn finish_move(pool: &Arc<Pool>, id: &str, name: &str) -> std::io::Result<()> {
 fn sweep(pool: &Arc<Pool>) -> Result<(), Refusal> {
     let trash = pool.trash().map_err(error::ceph("cannot look into the trash"))?;
     let parents = trash.into_iter().filter(|trashed| trashed.is_parent);
-    each(parents, |trashed| match remove_trashed(pool, trashed) {
-        Err(Refusal::Held(_)) if HELD.has_lasted((pool.id, trashed.id.clone()), Instant::now()) => Ok(()),
-        outcome => outcome,
+    each(parents, |trashed| {
+        let key = (pool.id, trashed.id.clone());
+        match remove_trashed(pool, trashed) {
+            Err(Refusal::Held(_)) if HELD.has_lasted(key.clone(), Instant::now()) => Ok(()),
+            held @ Err(Refusal::Held(_)) => held,
+            outcome => {
+                HELD.forget(&key);
+                outcome
+            }
+        }
     })
 }
 

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use crate::rbd::ceph::{self, Map, Pool, is};
 use crate::rbd::error;
 use crate::rbd::handle::Handle;
-use crate::rbd::names::{self, IMAGE_ID, IMAGE_NAME, Kind, OWNER, SOURCE, Uuid};
+use crate::rbd::names::{self, IMAGE_ID, IMAGE_NAME, Kind, OWNER, SOURCE, UNDOING, Uuid};
 use crate::rbd::plan::{self, Attributes, Change, Entry};
 use crate::refusal::Refusal;
 
@@ -100,8 +100,10 @@ impl Journal {
     /// ABORTED when somebody else does so at the same time; Ceph's.
     pub(crate) fn reserve(&self, wanted: &Reservation<'_>) -> Result<(Uuid, String), Refusal> {
         let failed = || error::ceph(format!("cannot reserve {:?} in the journal", wanted.name));
-        for _ in 0..TRIES {
-            let uuid = names::new_uuid();
+        for number in 0..TRIES {
+            // By its UUID a call that has only the volume's id knows the image's name.
+            let of_image = names::uuid_of(wanted.name).filter(|_| wanted.prefix.is_none() && number == 0);
+            let uuid = of_image.map_or_else(names::new_uuid, str::to_owned);
             let image = wanted.prefix.map_or(wanted.name.to_owned(), |prefix| format!("{prefix}{uuid}"));
             self.directory_pool
                 .claim(&self.directory, &self.kind.key(wanted.name), &uuid)
@@ -121,11 +123,28 @@ impl Journal {
     /// Notes that the image is whole.
     ///
     /// # Errors
-    /// ABORTED when the reservation was undone meanwhile; Ceph's.
+    /// ABORTED when somebody else undoes it, or has; Ceph's.
     pub(crate) fn record(&self, uuid: &str, image_id: &str) -> Result<(), Refusal> {
-        let set = ceph::found(self.pool.set(&self.kind.object(uuid), &[(IMAGE_ID, image_id)]));
-        let set = set.map_err(error::ceph(format!("cannot record the image of {uuid} in the journal")))?;
-        set.ok_or_else(|| Refusal::Held(format!("somebody else undid the journal's entry {uuid}")))
+        let set = self.pool.set_if(&self.kind.object(uuid), (UNDOING, ""), &[(IMAGE_ID, image_id)]);
+        match ceph::found(set) {
+            Ok(Some(())) => Ok(()),
+            Ok(None) => Err(Refusal::Held(format!("somebody else undid the journal's entry {uuid}"))),
+            Err(error) => {
+                Err(error::ceph(format!("cannot record the image of {uuid} in the journal"))(error))
+            }
+        }
+    }
+
+    /// Notes that an image is about to be undone, before it is touched: whoever makes it, in another process, can then not take it for
+    /// whole. `image_id` is what is recorded of it.
+    ///
+    /// # Errors
+    /// ABORTED when somebody else recorded that it is whole; Ceph's.
+    pub(crate) fn begin_undo(&self, uuid: &str, image_id: Option<&str>) -> Result<(), Refusal> {
+        let known = (IMAGE_ID, image_id.unwrap_or_default());
+        let set = self.pool.set_if(&self.kind.object(uuid), known, &[(UNDOING, "yes")]);
+        // Without the object there is only a name.
+        ceph::gone(set).map_err(error::ceph(format!("cannot begin to undo {uuid} in the journal")))
     }
 
     /// Forgets an image that is gone, in the order that its caller can repeat.

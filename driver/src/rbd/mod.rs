@@ -8,7 +8,7 @@
 //!    ├── handle, names, size, plan    plain functions: ids, names, sizes, what to do next
 //!    ├── journal                      which name and id belong to which image, kept in Ceph
 //!    ├── image, flatten               what is done with images
-//!    ├── connections                  connections that are kept
+//!    ├── connections, deadline        connections that are kept; calls that are answered in time
 //!    └── ceph                         librados and librbd, loaded when the driver starts
 //! ```
 //! The driver keeps nothing on its machine: several of them may work on one cluster, and ceph-csi beside them, if callers
@@ -22,6 +22,7 @@ mod config;
 mod connections;
 mod controller;
 mod credentials;
+mod deadline;
 mod driver;
 mod error;
 pub mod flags;
@@ -34,6 +35,7 @@ mod names;
 mod node;
 mod operations;
 mod options;
+pub mod parsers;
 mod plan;
 mod size;
 

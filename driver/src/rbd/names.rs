@@ -74,6 +74,8 @@ pub(crate) const OWNER: &str = "csi.volume.owner";
 pub(crate) const JOURNAL_POOL: &str = "csi.journalpool";
 /// A snapshot's attribute with the name of the image that it was made of.
 pub(crate) const SOURCE: &str = "csi.source";
+/// The attribute of an image that is being undone; ceph-csi has no such, and passes it over.
+pub(crate) const UNDOING: &str = "mooring.undoing";
 /// An encrypted volume has this attribute.
 pub(crate) const ENCRYPTED: &str = "csi.volume.encryptKMS";
 
@@ -93,6 +95,11 @@ pub(crate) fn nameless(pool: &str, uuid: &str) -> String {
 /// A new UUID.
 pub(crate) fn new_uuid() -> Uuid {
     uuid::Uuid::new_v4().to_string()
+}
+
+/// The UUID that a name ends with.
+pub(crate) fn uuid_of(name: &str) -> Option<&str> {
+    name.get(name.len().checked_sub(36)?..).filter(|end| is_uuid(end))
 }
 
 /// 8-4-4-4-12 hexadecimal digits.
@@ -122,6 +129,9 @@ mod tests {
         }
         assert_eq!(intermediate("csi-vol-u"), "csi-vol-u-temp");
         assert_eq!(nameless("rbd", "u"), "rbd-dynamic-pvc-u");
+        let uuid = new_uuid();
+        assert_eq!(uuid_of(&nameless("rbd", &uuid)), Some(uuid.as_str()));
+        assert_eq!([uuid_of("pvc-1"), uuid_of(&"ü".repeat(36))], [None, None]);
         assert!(is_uuid(&new_uuid()) && !is_uuid("u"));
     }
 }

@@ -75,28 +75,28 @@ impl Operations for Rbd {
         &self,
         request: v1::NodeStageVolumeRequest,
     ) -> Result<v1::NodeStageVolumeResponse, Refusal> {
-        self.after(self.stage(request))
+        self.in_time("stage", |rbd| rbd.stage(request))
     }
 
     fn node_unstage_volume(
         &self,
         request: v1::NodeUnstageVolumeRequest,
     ) -> Result<v1::NodeUnstageVolumeResponse, Refusal> {
-        self.unstage(request)
+        self.in_time("unstage", |rbd| rbd.unstage(request))
     }
 
     fn node_publish_volume(
         &self,
         request: v1::NodePublishVolumeRequest,
     ) -> Result<v1::NodePublishVolumeResponse, Refusal> {
-        self.publish(request)
+        self.in_time("publish", |rbd| rbd.publish(request))
     }
 
     fn node_unpublish_volume(
         &self,
         request: v1::NodeUnpublishVolumeRequest,
     ) -> Result<v1::NodeUnpublishVolumeResponse, Refusal> {
-        self.unpublish(request)
+        self.in_time("unpublish", |rbd| rbd.unpublish(request))
     }
 
     fn node_get_volume_stats(
@@ -110,6 +110,6 @@ impl Operations for Rbd {
         &self,
         request: v1::NodeExpandVolumeRequest,
     ) -> Result<v1::NodeExpandVolumeResponse, Refusal> {
-        self.expand_on_node(request)
+        self.in_time("expand", |rbd| rbd.expand_on_node(request))
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! create:  object of the UUID → name in the directory → attributes → image → image id
-//! undo:    image → object of the UUID → name in the directory         (whoever repeats a create has the name)
+//! undo:    mark in the object → image → object of the UUID → name in the directory         (whoever repeats a create has the name)
 //! delete:  image → name in the directory → object of the UUID         (whoever repeats a delete has the UUID)
 //! ```
 //! A call that ends anywhere leaves a state that the next call for the same name or id finishes or undoes.
@@ -13,7 +13,8 @@
 use crate::rbd::ceph::Map;
 use crate::rbd::handle::hexadecimal;
 use crate::rbd::names::{
-    ENCRYPTED, IMAGE_ID, IMAGE_NAME, INTERMEDIATE, JOURNAL_POOL, Kind, SOURCE, Uuid, is_uuid,
+    ENCRYPTED, IMAGE_ID, IMAGE_NAME, INTERMEDIATE, JOURNAL_POOL, Kind, SOURCE, UNDOING, Uuid, is_uuid,
+    uuid_of,
 };
 
 /// Where a name leads to.
@@ -53,6 +54,8 @@ pub(crate) struct Attributes {
     pub(crate) journal_pool: Option<i64>,
     /// The image is encrypted.
     pub(crate) is_encrypted: bool,
+    /// Somebody began to undo it.
+    pub(crate) is_undoing: bool,
 }
 
 impl Attributes {
@@ -66,6 +69,7 @@ impl Attributes {
             source: value(SOURCE),
             journal_pool: value(JOURNAL_POOL).and_then(|pool| i64::try_from(hexadecimal(&pool)?).ok()),
             is_encrypted: value(ENCRYPTED).is_some(),
+            is_undoing: value(UNDOING).is_some(),
         }
     }
 }
@@ -121,6 +125,8 @@ pub(crate) fn about_name(found: Found<'_>) -> Step {
         // The object is made before its attributes are.
         None => return Step::Undo,
         Some(name) if name != found.name => return Step::Refuse,
+        // Parts of the image may be gone already, and this driver could not record it; ceph-csi may have finished it all the same.
+        Some(_) if attributes.is_undoing && attributes.image_id.is_none() => return Step::Undo,
         Some(_) => {}
     }
     match found.image {
@@ -139,8 +145,7 @@ pub(crate) fn cut_for(snapshot: &str) -> Option<(Kind, Uuid)> {
         Some(image) => (Kind::Volume, image),
         None => (Kind::Snapshot, snapshot),
     };
-    let uuid = image.get(image.len().checked_sub(36)?..)?;
-    (is_uuid(uuid) && image.len() > uuid.len()).then(|| (kind, uuid.to_owned()))
+    uuid_of(image).filter(|uuid| image.len() > uuid.len()).map(|uuid| (kind, uuid.to_owned()))
 }
 
 /// Whether a volume's own snapshot is what a call left that was killed before its clone, or just after it: the journal knows whose it
@@ -211,6 +216,7 @@ mod tests {
             source: None,
             journal_pool: Some(3),
             is_encrypted: true,
+            is_undoing: false,
         };
         assert_eq!(Attributes::read(Kind::Volume, UUID, &volume), expected);
         let snapshot = map(&[("csi.snapname", "snap-1"), ("csi.source", "csi-vol-1")]);
@@ -256,6 +262,25 @@ mod tests {
                 let found = Found { name: "n", attributes, image, is_copy };
                 assert_eq!(about_name(found), expected, "{what}, copy: {is_copy}");
             }
+        }
+    }
+
+    #[test]
+    fn what_is_being_undone_is_undone_unless_it_is_recorded() {
+        let image = Seen { id: "10ab".to_owned(), size: 1, is_whole: true };
+        for (id, is_undoing, expected) in [
+            (None, true, Step::Undo),
+            (None, false, Step::Record),
+            // By ceph-csi, which passes the mark over.
+            (Some("10ab"), true, Step::Answer),
+        ] {
+            let mut map = Map::from([("csi.volname".to_owned(), "n".to_owned())]);
+            map.extend(id.map(|id| (IMAGE_ID.to_owned(), id.to_owned())));
+            map.extend(is_undoing.then(|| (UNDOING.to_owned(), "yes".to_owned())));
+            let attributes = Attributes::read(Kind::Volume, UUID, &map);
+            let found =
+                Found { name: "n", attributes: Some(&attributes), image: Some(&image), is_copy: false };
+            assert_eq!(about_name(found), expected, "{map:?}");
         }
     }
 

@@ -17,5 +17,5 @@ mod running;
 pub use dice::Dice;
 pub use disk::Disk;
 pub use folder::Folder;
-pub use namespace::{is_in_own_mounts, loop_devices_below, mounts_below};
+pub use namespace::{devices_of, is_in_own_mounts, loop_devices_below, mounts_below};
 pub use running::Running;

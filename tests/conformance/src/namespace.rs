@@ -98,7 +98,7 @@ pub fn loop_devices_below(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// The paths of the loop devices whose files are below a folder.
-pub(crate) fn devices_of(folder: &Path) -> Vec<PathBuf> {
+pub fn devices_of(folder: &Path) -> Vec<PathBuf> {
     backed_below(folder).into_iter().map(|(device, _)| device).collect()
 }
 

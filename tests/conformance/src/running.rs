@@ -58,7 +58,7 @@ impl Running {
     }
 
     /// Starts a driver for images in Ceph with these arguments, and waits until it answers. Its socket and its log are as of
-    /// [`Self::start`].
+    /// [`Self::start`]; programs in `folder`/bin come before those of the system.
     ///
     /// # Panics
     /// As [`Self::start`].
@@ -66,6 +66,8 @@ impl Running {
         let endpoint = Endpoint::Unix(folder.join("csi.sock"));
         let mut command = Command::new(Self::executable());
         command.args(["--backend=rbd", "--nodeid=node-1"]).arg(format!("--endpoint={endpoint}")).args(args);
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{}:{path}", folder.join("bin").display()));
         Self::until_it_answers(command, folder, &endpoint).await
     }
 

@@ -9,6 +9,7 @@ mod driver_state;
 mod endpoint_requests;
 mod kubernetes_text;
 mod numbers;
+mod rbd;
 mod replies;
 mod text;
 mod trace_variables;
@@ -21,6 +22,7 @@ pub use driver_state::journal;
 pub use endpoint_requests::{bearer_header, status_query};
 pub use kubernetes_text::{secret_templates, selectors};
 pub use numbers::{durations, quantities};
+pub use rbd::{rbd_class, rbd_files, rbd_ids};
 pub use replies::csi_replies;
 pub use text::{endpoint, go_flags};
 pub use trace_variables::trace_variables;
@@ -64,4 +66,7 @@ pub const TARGETS: &[Target] = &[
     },
     Target { name: "status_query", body: status_query, seeds: endpoint_requests::query_seeds, tries: 2_000 },
     Target { name: "trace_variables", body: trace_variables, seeds: trace_variables::seeds, tries: 10_000 },
+    Target { name: "rbd_class", body: rbd_class, seeds: rbd::class_seeds, tries: 10_000 },
+    Target { name: "rbd_files", body: rbd_files, seeds: rbd::file_seeds, tries: 10_000 },
+    Target { name: "rbd_ids", body: rbd_ids, seeds: rbd::id_seeds, tries: 20_000 },
 ];

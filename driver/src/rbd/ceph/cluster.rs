@@ -13,6 +13,8 @@ use super::{c_string, checked, checked_id, copied};
 
 /// The longest pool name that is understood.
 const MAX_NAME: usize = 512;
+/// Room for a cluster's id, which is a UUID.
+const MAX_ID: usize = 64;
 
 /// Where a cluster is, who asks, and how long for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +87,19 @@ impl Cluster {
             let address = copied(text);
             (self.library.rados_buffer_free)(text);
             address
+        }
+    }
+
+    /// The cluster's own id (`fsid`), a UUID.
+    ///
+    /// # Errors
+    /// Ceph's.
+    pub(crate) fn fsid(&self) -> io::Result<String> {
+        let mut id: [c_char; MAX_ID] = [0; MAX_ID];
+        // SAFETY: the cluster is connected; at most as many bytes as are given are written, the last one zero.
+        unsafe {
+            checked((self.library.rados_cluster_fsid)(self.raw, id.as_mut_ptr(), MAX_ID))?;
+            Ok(copied(id.as_ptr()))
         }
     }
 

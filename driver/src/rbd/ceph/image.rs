@@ -12,7 +12,7 @@ use super::library::{Library, Raw};
 use super::pool::Pool;
 use super::{c_string, checked, copied};
 
-/// The longest image id.
+/// The longest image id, and the longest note.
 const MAX_ID: usize = 128;
 /// More watchers than this are counted as this many.
 const MAX_WATCHERS: usize = 64;
@@ -240,6 +240,39 @@ impl Image {
             unsafe { (self.library().rbd_snap_list_end)(entries.as_mut_ptr()) };
             return Ok(names);
         }
+    }
+
+    /// What is noted on it under a key; none if nothing is.
+    ///
+    /// # Errors
+    /// ERANGE for a long text.
+    pub(crate) fn metadata(&self, key: &str) -> io::Result<Option<String>> {
+        let key = c_string(key)?;
+        let mut value: [c_char; MAX_ID] = [0; MAX_ID];
+        let mut room = MAX_ID;
+        // SAFETY: the image is open; at most as many bytes as there is room are written, the last one zero on success.
+        unsafe {
+            let outcome =
+                (self.library().rbd_metadata_get)(self.raw, key.as_ptr(), value.as_mut_ptr(), &raw mut room);
+            Ok(super::found(checked(outcome))?.map(|_| copied(value.as_ptr())))
+        }
+    }
+
+    /// Notes something on it under a key, or removes the note; an absent one is fine then.
+    ///
+    /// # Errors
+    /// Ceph's.
+    pub(crate) fn set_metadata(&self, key: &str, value: Option<&str>) -> io::Result<()> {
+        let key = c_string(key)?;
+        let Some(value) = value else {
+            // SAFETY: the image is open to be changed; the string outlives the call.
+            let outcome = unsafe { (self.library().rbd_metadata_remove)(self.raw, key.as_ptr()) };
+            return super::gone(checked(outcome).map(|_| ()));
+        };
+        let value = c_string(value)?;
+        // SAFETY: the image is open to be changed; both strings outlive the call.
+        let outcome = unsafe { (self.library().rbd_metadata_set)(self.raw, key.as_ptr(), value.as_ptr()) };
+        checked(outcome).map(|_| ())
     }
 
     /// Copies from the parent what the image still has from there, so that it has no parent.

@@ -69,6 +69,7 @@ functions! {
         fn rados_conf_set(Raw, Text, Text) -> c_int;
         fn rados_connect(Raw) -> c_int;
         fn rados_shutdown(Raw);
+        fn rados_cluster_fsid(Raw, *mut c_char, usize) -> c_int;
         fn rados_getaddrs(Raw, *mut *mut c_char) -> c_int;
         fn rados_mon_command(
             Raw, *mut Text, usize, Text, usize, *mut *mut c_char, *mut usize, *mut *mut c_char, *mut usize
@@ -129,6 +130,9 @@ functions! {
         fn rbd_snap_list_end(*mut SnapInfo);
         fn rbd_snap_exists(Raw, Text, *mut bool) -> c_int;
         fn rbd_flatten(Raw) -> c_int;
+        fn rbd_metadata_get(Raw, Text, *mut c_char, *mut usize) -> c_int;
+        fn rbd_metadata_set(Raw, Text, Text) -> c_int;
+        fn rbd_metadata_remove(Raw, Text) -> c_int;
     }
 }
 

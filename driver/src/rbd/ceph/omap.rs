@@ -106,14 +106,20 @@ impl Pool {
         write.operate(object)
     }
 
-    /// Sets keys of an object.
+    /// Sets keys of an object, if another one has this value; an absent key has an empty one.
     ///
     /// # Errors
-    /// ENOENT without the object.
-    pub(crate) fn set(&self, object: &str, entries: &[(&str, &str)]) -> io::Result<()> {
+    /// ENOENT without the object; ECANCELED when the key has another value.
+    pub(crate) fn set_if(
+        &self,
+        object: &str,
+        (key, value): (&str, &str),
+        entries: &[(&str, &str)],
+    ) -> io::Result<()> {
         let write = Write::new(self);
         // SAFETY: the operation is alive.
         unsafe { (self.library().rados_write_op_assert_exists)(write.raw) };
+        write.only_if(key, value)?;
         write.set(entries)?;
         write.operate(object)
     }

@@ -18,7 +18,7 @@ use crate::rbd::handle::Handle;
 use crate::rbd::image;
 use crate::rbd::journal::{Journal, Reservation};
 use crate::rbd::names::{self, Kind};
-use crate::rbd::plan::{Found, Seen, Step, about_name};
+use crate::rbd::plan::{Entry, Found, Seen, Step, about_name};
 use crate::rbd::size;
 use crate::refusal::Refusal;
 use crate::store::Source;
@@ -101,6 +101,8 @@ impl Rbd {
         let source = request.volume_content_source.as_ref().map(checked_source).transpose()?;
         usable(&request.volume_capabilities, source.is_some())?;
         let class = Class::of_volumes(&request.parameters)?;
+        // Before anything is made: there could be no id of it.
+        id(&class.cluster, 0, &names::new_uuid())?;
         let name =
             if is_nameless { names::nameless(&class.pool, &names::new_uuid()) } else { request.name.clone() };
         Ok(Wanted { name, is_nameless, class, range, source })
@@ -145,6 +147,17 @@ impl Rbd {
         origin: Option<&Origin>,
     ) -> Result<Option<v1::CreateVolumeResponse>, Refusal> {
         let Some(entry) = place.journal.find(&wanted.name)? else { return Ok(None) };
+        self.settle(wanted, place, origin, &entry).map_err(error::unfinished)
+    }
+
+    /// Answers about, finishes or undoes what the journal has.
+    fn settle(
+        &self,
+        wanted: &Wanted,
+        place: &Place,
+        origin: Option<&Origin>,
+        entry: &Entry,
+    ) -> Result<Option<v1::CreateVolumeResponse>, Refusal> {
         let journal = match entry.pool.filter(|pool| *pool != place.journal.pool.id) {
             None => place.journal.clone(),
             Some(id) => {
@@ -188,6 +201,7 @@ impl Rbd {
             (_, name, _) => {
                 base::warn!("Undoing what an earlier call began"; "volume" => wanted.name, "uuid" => entry.uuid);
                 let name = name.unwrap_or_else(|| format!("{}{}", Kind::Volume.image_prefix(), entry.uuid));
+                journal.begin_undo(&entry.uuid, attributes.and_then(|known| known.image_id).as_deref())?;
                 let place = Place { site: place.site.clone(), journal };
                 self.undo(&place, wanted, &entry.uuid, &name, origin)?;
                 Ok(None)
@@ -235,7 +249,8 @@ impl Rbd {
         if matches!(refusal, Refusal::Outage { .. }) {
             return refusal;
         }
-        match self.undo(place, wanted, uuid, image, origin) {
+        let begun = place.journal.begin_undo(uuid, None);
+        match begun.and_then(|()| self.undo(place, wanted, uuid, image, origin)) {
             Ok(()) => refusal,
             Err(other) => {
                 let what = format!("{refusal}; nor can it be undone");
@@ -275,10 +290,7 @@ impl Rbd {
                 wanted.name, seen.size
             )));
         }
-        let cluster = &wanted.class.cluster;
-        let handle = Handle::new(cluster, place.journal.pool.id, uuid.to_owned()).ok_or_else(|| {
-            Refusal::invalid("parameters", format!("clusterID: {cluster:?} is too long for a volume's id"))
-        })?;
+        let handle = id(&wanted.class.cluster, place.journal.pool.id, uuid)?;
         let context = wanted.class.context(image, &place.site.config.rbd.rados_namespace);
         Ok(v1::CreateVolumeResponse {
             volume: Some(v1::Volume {
@@ -290,4 +302,11 @@ impl Rbd {
             }),
         })
     }
+}
+
+/// A volume's id.
+fn id(cluster: &str, pool: i64, uuid: &str) -> Result<Handle, Refusal> {
+    Handle::new(cluster, pool, uuid.to_owned()).ok_or_else(|| {
+        Refusal::invalid("parameters", format!("clusterID: {cluster:?} is too long for a volume's id"))
+    })
 }

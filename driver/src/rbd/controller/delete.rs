@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use csi::v1;
 
+use super::list::pools;
 use crate::check;
 use crate::lock::Key;
+use crate::rbd::connections::Site;
 use crate::rbd::credentials::{self, Credentials};
 use crate::rbd::driver::{Known, Rbd};
 use crate::rbd::error;
 use crate::rbd::handle::{Handle, Id, Migrated};
 use crate::rbd::image;
 use crate::rbd::names::Kind;
-use crate::rbd::plan::{cut_for, is_left_behind};
+use crate::rbd::plan::{Attributes, cut_for, is_left_behind};
 use crate::refusal::Refusal;
 
 impl Rbd {
@@ -67,13 +69,35 @@ impl Rbd {
         drop(image);
         for snapshot in snapshots {
             let Some((kind, uuid)) = cut_for(&snapshot) else { continue };
-            let attributes = self.journal(Arc::clone(pool), kind).attributes(&uuid)?;
+            let mut attributes = self.journal(Arc::clone(pool), kind).attributes(&uuid)?;
+            if attributes.is_none() {
+                attributes = self.known_elsewhere(&known.site, pool.id, kind, &uuid)?;
+            }
             if is_left_behind(&snapshot, kind, attributes.as_ref()) {
                 base::warn!("Removing a snapshot of a call that did not end"; "image" => name, "snapshot" => snapshot);
                 image::remove_snapshot(pool, name, &snapshot)?;
             }
         }
         Ok(())
+    }
+
+    /// What the journals of the other pools know of a UUID: a clone may be made in another pool than its source.
+    fn known_elsewhere(
+        &self,
+        site: &Site,
+        own: i64,
+        kind: Kind,
+        uuid: &str,
+    ) -> Result<Option<Attributes>, Refusal> {
+        for id in pools(site)?.into_iter().filter(|id| *id != own) {
+            let Some(pool) = site.pool(id)? else { continue };
+            match self.journal(pool, kind).attributes(uuid) {
+                // A pool that our user may not read has nothing of ours.
+                Ok(None) | Err(Refusal::Denied { .. }) => {}
+                known => return known,
+            }
+        }
+        Ok(None)
     }
 
     /// A volume of the in-tree plugin: there is an image and nothing else.

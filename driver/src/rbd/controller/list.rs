@@ -140,8 +140,14 @@ impl Rbd {
             return Ok(None);
         };
         let Some(image) = image::look(&pool, &attributes.image)? else { return Ok(None) };
-        let size =
-            image.size().map_err(error::ceph(format!("cannot look at image {:?}", attributes.image)))?;
+        let failed = || error::ceph(format!("cannot look at image {:?}", attributes.image));
+        // A copy that is not recorded as whole may be undone.
+        if attributes.image_id.is_none()
+            && (attributes.is_undoing || image.parent().map_err(failed())?.is_some())
+        {
+            return Ok(None);
+        }
+        let size = image.size().map_err(failed())?;
         let Some(id) = Handle::new(&site.config.id, pool.id, entry.uuid.clone()) else { return Ok(None) };
         let volume = v1::Volume {
             capacity_bytes: i64::try_from(size).unwrap_or(i64::MAX),
@@ -153,7 +159,7 @@ impl Rbd {
 }
 
 /// The ids of a cluster's pools, in order.
-fn pools(site: &Site) -> Result<Vec<i64>, Refusal> {
+pub(super) fn pools(site: &Site) -> Result<Vec<i64>, Refusal> {
     let failed = || error::ceph("cannot list the pools");
     let mut ids = Vec::new();
     for name in site.cluster.pool_names().map_err(failed())? {

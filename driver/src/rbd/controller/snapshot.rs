@@ -24,7 +24,7 @@ use crate::rbd::handle::Handle;
 use crate::rbd::image;
 use crate::rbd::journal::{Journal, Reservation};
 use crate::rbd::names::Kind;
-use crate::rbd::plan::{Found, Seen, Step, about_name};
+use crate::rbd::plan::{Entry, Found, Seen, Step, about_name};
 use crate::refusal::Refusal;
 
 /// The volume that a snapshot is of.
@@ -137,9 +137,12 @@ impl Rbd {
             Ok(()) => answer(request, volume, &journal, &uuid, &image),
             Err(outage @ Refusal::Outage { .. }) => Err(outage),
             Err(refusal) => {
-                let undone =
-                    image::remove_snapshot_image(&journal.pool, &image, Some(source), volume.mirrors)
-                        .and_then(|()| journal.forget(Some(&request.name), &uuid, false));
+                let undone = journal
+                    .begin_undo(&uuid, None)
+                    .and_then(|()| {
+                        image::remove_snapshot_image(&journal.pool, &image, Some(source), volume.mirrors)
+                    })
+                    .and_then(|()| journal.forget(Some(&request.name), &uuid, false));
                 Err(match undone {
                     Ok(()) => refusal,
                     Err(other) => Refusal::Unfinished {
@@ -159,39 +162,7 @@ impl Rbd {
         journal: &Journal,
     ) -> Result<Option<(String, String)>, Refusal> {
         let Some(entry) = journal.find(name)? else { return Ok(None) };
-        let attributes = journal.attributes(&entry.uuid)?;
-        let source = attributes.as_ref().and_then(|attributes| attributes.source.clone());
-        if source.as_ref().is_some_and(|source| !volume.is_called(source)) {
-            return Err(Refusal::Clash(format!("snapshot {name:?} exists already, of another volume")));
-        }
-        let image_name = attributes.as_ref().map_or_else(
-            || format!("{}{}", Kind::Snapshot.image_prefix(), entry.uuid),
-            |attributes| attributes.image.clone(),
-        );
-        let seen = image::seen(&journal.pool, &image_name, Kind::Snapshot)?;
-        // Its own snapshot, the last part, says that it has what it was made of.
-        let found = Found { name, attributes: attributes.as_ref(), image: seen.as_ref(), is_copy: false };
-        match about_name(found) {
-            Step::Answer => {}
-            Step::Record => journal.record(&entry.uuid, &seen.map(|seen| seen.id).unwrap_or_default())?,
-            Step::Complete => {
-                let source = source.unwrap_or_default();
-                let whole = complete(journal, volume.image.as_ref().unwrap_or(&source), &image_name)?;
-                journal.record(&entry.uuid, &whole.id)?;
-            }
-            Step::Refuse => {
-                let what = format!("the journal's entry of snapshot {name:?} belongs to another name");
-                return Err(Refusal::System { what, source: std::io::ErrorKind::InvalidData.into() });
-            }
-            Step::Undo => {
-                base::warn!("Undoing what an earlier call began"; "snapshot" => name, "uuid" => entry.uuid);
-                let source = volume.image.as_deref().or(source.as_deref());
-                image::remove_snapshot_image(&journal.pool, &image_name, source, volume.mirrors)?;
-                journal.forget(Some(name), &entry.uuid, false)?;
-                return Ok(None);
-            }
-        }
-        Ok(Some((entry.uuid, image_name)))
+        settle(name, volume, journal, entry).map_err(error::unfinished)
     }
 
     /// Removes a snapshot. One that is unknown is fine. A removal that ended half-way is finished.
@@ -218,6 +189,49 @@ impl Rbd {
         known.journal.forget(attributes.name.as_deref(), &known.handle.uuid, true)?;
         gone
     }
+}
+
+/// Answers about, finishes or undoes what the journal has.
+fn settle(
+    name: &str,
+    volume: &Source,
+    journal: &Journal,
+    entry: Entry,
+) -> Result<Option<(String, String)>, Refusal> {
+    let attributes = journal.attributes(&entry.uuid)?;
+    let source = attributes.as_ref().and_then(|attributes| attributes.source.clone());
+    if source.as_ref().is_some_and(|source| !volume.is_called(source)) {
+        return Err(Refusal::Clash(format!("snapshot {name:?} exists already, of another volume")));
+    }
+    let image_name = attributes.as_ref().map_or_else(
+        || format!("{}{}", Kind::Snapshot.image_prefix(), entry.uuid),
+        |attributes| attributes.image.clone(),
+    );
+    let seen = image::seen(&journal.pool, &image_name, Kind::Snapshot)?;
+    // Its own snapshot, the last part, says that it has what it was made of.
+    let found = Found { name, attributes: attributes.as_ref(), image: seen.as_ref(), is_copy: false };
+    match about_name(found) {
+        Step::Answer => {}
+        Step::Record => journal.record(&entry.uuid, &seen.map(|seen| seen.id).unwrap_or_default())?,
+        Step::Complete => {
+            let source = source.unwrap_or_default();
+            let whole = complete(journal, volume.image.as_ref().unwrap_or(&source), &image_name)?;
+            journal.record(&entry.uuid, &whole.id)?;
+        }
+        Step::Refuse => {
+            let what = format!("the journal's entry of snapshot {name:?} belongs to another name");
+            return Err(Refusal::System { what, source: std::io::ErrorKind::InvalidData.into() });
+        }
+        Step::Undo => {
+            base::warn!("Undoing what an earlier call began"; "snapshot" => name, "uuid" => entry.uuid);
+            let source = volume.image.as_deref().or(source.as_deref());
+            journal.begin_undo(&entry.uuid, attributes.and_then(|known| known.image_id).as_deref())?;
+            image::remove_snapshot_image(&journal.pool, &image_name, source, volume.mirrors)?;
+            journal.forget(Some(name), &entry.uuid, false)?;
+            return Ok(None);
+        }
+    }
+    Ok(Some((entry.uuid, image_name)))
 }
 
 /// Makes the image of a snapshot.

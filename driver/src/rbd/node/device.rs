@@ -71,13 +71,23 @@ pub(super) fn is_broken(error: &io::Error) -> bool {
 /// The system's, such as EBUSY.
 pub(super) fn unmount(path: &Path) -> io::Result<()> {
     while is_mounted(path)? {
-        match rustix::mount::unmount(path, UnmountFlags::NOFOLLOW) {
-            // No mount after all (any more).
-            Err(Errno::INVAL | Errno::NOENT) => break,
-            outcome => outcome?,
+        if !unmount_top(path)? {
+            break;
         }
     }
     Ok(())
+}
+
+/// Unmounts what was mounted last at a path; whether there was anything.
+///
+/// # Errors
+/// The system's, such as EBUSY.
+pub(super) fn unmount_top(path: &Path) -> io::Result<bool> {
+    match rustix::mount::unmount(path, UnmountFlags::NOFOLLOW) {
+        // No mount after all (any more).
+        Err(Errno::INVAL | Errno::NOENT) => Ok(false),
+        outcome => outcome.map(|()| true).map_err(io::Error::from),
+    }
 }
 
 /// The node of a device by its number; none for a file system that is on no device.

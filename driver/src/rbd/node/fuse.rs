@@ -24,6 +24,10 @@ const LINGERING: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(10);
 /// A daemon's configuration, in the folder of its image.
 const CONF: &str = "ceph.conf";
+/// Its key.
+const KEYRING: &str = "keyring";
+/// Where it mounts.
+const MOUNT: &str = "mount";
 
 /// Maps by rbd-fuse.
 #[derive(Debug)]
@@ -36,11 +40,15 @@ pub(super) struct Fuse {
 
 impl Fuse {
     fn home(&self, spec: &Spec) -> PathBuf {
-        self.folder.join(spec.to_string().replace('%', "%25").replace('/', "%2F"))
+        let image = match spec.cluster.as_str() {
+            "" => spec.to_string(),
+            cluster => format!("{cluster}/{spec}"),
+        };
+        self.folder.join(image.replace('%', "%25").replace('/', "%2F"))
     }
 
     fn mounted(&self, spec: &Spec) -> PathBuf {
-        self.home(spec).join("mount")
+        self.home(spec).join(MOUNT)
     }
 
     /// Starts the daemon; it is in the background, and the image's file there, when this ends.
@@ -55,7 +63,7 @@ impl Fuse {
         };
         // It knows no other way to be told.
         let key = request.key.expose();
-        let keyring = private("keyring", &format!("[client.{}]\n\tkey = {key}\n", request.user))?;
+        let keyring = private(KEYRING, &format!("[client.{}]\n\tkey = {key}\n", request.user))?;
         let text = format!(
             "[global]\nmon_host = {}\nkeyring = {}\nlog_file =\nadmin_socket =\n",
             request.monitors,
@@ -103,6 +111,17 @@ fn daemons(conf: &Path) -> io::Result<Vec<PathBuf>> {
 fn is_running(process: &Path) -> bool {
     let status = std::fs::read_to_string(process.join("status")).unwrap_or_default();
     status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
+}
+
+/// Removes an image's folder, one by one what this driver made: to remove a file that rbd-fuse serves is to remove the image.
+fn remove_home(home: &Path) -> io::Result<()> {
+    let removed = |outcome: io::Result<()>| match outcome {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    };
+    [CONF, KEYRING].into_iter().try_for_each(|name| removed(std::fs::remove_file(home.join(name))))?;
+    removed(std::fs::remove_dir(home.join(MOUNT)))?;
+    removed(std::fs::remove_dir(home))
 }
 
 /// What is written on the loop devices, for administrators to see.
@@ -218,10 +237,7 @@ impl Mapper for Fuse {
             }
             std::thread::sleep(PAUSE);
         }
-        match std::fs::remove_dir_all(&home) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        remove_home(&home)
     }
 
     fn resized(&self, device: &Path) -> io::Result<()> {
@@ -232,6 +248,45 @@ impl Mapper for Fuse {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn equal_images_of_two_clusters_have_two_daemons() {
+        let fuse = Fuse { folder: PathBuf::from("/run/mooring-rbd"), patience: LINGERING };
+        let home = |cluster: &str| {
+            let text = |text: &str| text.to_owned();
+            fuse.home(&Spec {
+                cluster: text(cluster),
+                pool: text("rbd"),
+                namespace: text("n%"),
+                image: text("image"),
+            })
+        };
+        for (cluster, expected) in [
+            ("", "/run/mooring-rbd/rbd%2Fn%25%2Fimage"),
+            ("f1", "/run/mooring-rbd/f1%2Frbd%2Fn%25%2Fimage"),
+            ("f2", "/run/mooring-rbd/f2%2Frbd%2Fn%25%2Fimage"),
+        ] {
+            assert_eq!(home(cluster), Path::new(expected), "{cluster:?}");
+        }
+    }
+
+    #[test]
+    fn an_images_folder_goes_only_with_nothing_served_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().join("rbd%2Fimage");
+        std::fs::create_dir_all(home.join("mount")).unwrap();
+        // As a daemon that was started meanwhile shows it.
+        let image = home.join("mount/image");
+        for file in [home.join("ceph.conf"), home.join("keyring"), image.clone()] {
+            std::fs::write(file, "").unwrap();
+        }
+        assert!(remove_home(&home).is_err());
+        assert!(image.exists(), "to remove it is to remove the image");
+        std::fs::remove_file(image).unwrap();
+        remove_home(&home).unwrap();
+        assert!(!home.exists());
+        remove_home(&home).unwrap();
+    }
 
     #[test]
     fn a_device_is_an_images_only_by_its_full_path() {

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 
 use base::secret::SecretValue;
 
-/// An image, as Ceph's programs name it.
+/// An image. It is written as Ceph's programs name it, without its cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Spec {
+    /// The cluster's own id (`fsid`); empty where nobody noted it: ceph-csi, and this driver in an earlier version.
+    pub(crate) cluster: String,
     /// The pool.
     pub(crate) pool: String,
     /// Its namespace; empty: the default one.
@@ -17,9 +19,23 @@ pub(crate) struct Spec {
     pub(crate) image: String,
 }
 
+impl Spec {
+    /// Whether both may be the same image: what is not known of the cluster does not count.
+    pub(super) fn may_be(&self, other: &Self) -> bool {
+        let is_one =
+            (&self.pool, &self.namespace, &self.image) == (&other.pool, &other.namespace, &other.image);
+        is_one && may_be_one(&self.cluster, &other.cluster)
+    }
+}
+
+/// Whether two ids of clusters, each empty where it is not known, may be of one.
+pub(super) fn may_be_one(one: &str, other: &str) -> bool {
+    one.is_empty() || other.is_empty() || one == other
+}
+
 impl fmt::Display for Spec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { pool, namespace, image } = self;
+        let Self { pool, namespace, image, .. } = self;
         if namespace.is_empty() {
             write!(f, "{pool}/{image}")
         } else {

@@ -13,11 +13,15 @@ mod fuse;
 mod info;
 mod mapper;
 mod mappers;
+mod ours;
 mod publish;
 mod rbd_command;
+mod source;
 mod stage;
 mod stash;
 mod usage;
 
 pub(crate) use mapper::Kind as MapperKind;
 pub(crate) use mappers::Mappers;
+pub use rbd_command::mapped;
+pub use stash::stashed;

@@ -8,6 +8,7 @@ use v1::volume_capability::AccessType;
 use v1::volume_capability::access_mode::Mode;
 
 use super::device::{self, At};
+use super::ours;
 use super::stage::{checked_id, mount_point};
 use crate::check;
 use crate::lock::Key;
@@ -45,18 +46,7 @@ impl Rbd {
         let cannot = |what: &str, path: &Path| {
             Refusal::system::<std::io::Error>(format!("cannot {what} {}", path.display()))
         };
-        let staged = device::at(&source).map_err(cannot("look at", &source))?;
-        let kind = match (staged, &capability.access_type) {
-            (Some(At::Folder(_)), Some(AccessType::Mount(_))) => Target::Folder,
-            (Some(At::Block(_)), Some(AccessType::Block(_))) => Target::File,
-            (Some(_), _) => {
-                return Err(Refusal::invalid("volume_capability", "the volume is staged in another way"));
-            }
-            (None, _) => {
-                let what = format!("volume {:?} is not staged at {}", request.volume_id, source.display());
-                return Err(Refusal::WrongState(what));
-            }
-        };
+        let kind = self.staged_kind(&request, capability, &source)?;
         let options = options_of(capability, request.readonly);
         let here = table::entry(&source).map_err(cannot("look at", &source))?.root;
         if device::is_mounted(target).map_err(cannot("look at", target))? {
@@ -86,6 +76,30 @@ impl Rbd {
         Ok(v1::NodePublishVolumeResponse {})
     }
 
+    /// What a volume is staged as, which must be what is asked for.
+    fn staged_kind(
+        &self,
+        request: &v1::NodePublishVolumeRequest,
+        capability: &v1::VolumeCapability,
+        source: &Path,
+    ) -> Result<Target, Refusal> {
+        let cannot = || Refusal::system::<std::io::Error>(format!("cannot look at {}", source.display()));
+        let staged = device::at(source).map_err(cannot())?;
+        let Some(at) = staged else {
+            let what = format!("volume {:?} is not staged at {}", request.volume_id, source.display());
+            return Err(Refusal::WrongState(what));
+        };
+        if !self.is_staged(&at, Path::new(&request.staging_target_path)).map_err(cannot())? {
+            let what = format!("what is mounted at {} is not the volume", source.display());
+            return Err(Refusal::WrongState(what));
+        }
+        match (at, &capability.access_type) {
+            (At::Folder(_), Some(AccessType::Mount(_))) => Ok(Target::Folder),
+            (At::Block(_), Some(AccessType::Block(_))) => Ok(Target::File),
+            _ => Err(Refusal::invalid("volume_capability", "the volume is staged in another way")),
+        }
+    }
+
     /// Takes a volume away from a target. Nothing there is fine.
     ///
     /// # Errors
@@ -101,22 +115,34 @@ impl Rbd {
         let target = Path::new(&request.target_path);
         let cannot =
             |what: &str| Refusal::system::<std::io::Error>(format!("cannot {what} {}", target.display()));
-        if device::is_mounted(target).map_err(cannot("look at"))? {
-            let is_volume = match device::at(target) {
-                // What was a volume.
-                Err(error) if device::is_broken(&error) => true,
-                at => at.map_err(cannot("look at"))?.is_some(),
-            };
-            if !is_volume {
-                return Err(Refusal::WrongState(format!(
-                    "what is mounted at {} is no volume",
-                    target.display()
-                )));
+        // One mount after the other: there may be somebody else's below ours.
+        while device::is_mounted(target).map_err(cannot("look at"))? {
+            if !self.is_volume(target, &request.volume_id).map_err(cannot("look at"))? {
+                let what = format!("what is mounted at {} is no volume", target.display());
+                return Err(Refusal::WrongState(what));
             }
-            device::unmount(target).map_err(cannot("unmount"))?;
+            if !device::unmount_top(target).map_err(cannot("unmount"))? {
+                break;
+            }
         }
         mount::remove_target(target).map_err(cannot("remove"))?;
         Ok(v1::NodeUnpublishVolumeResponse {})
+    }
+
+    /// Whether what is mounted at a target is a volume: an image's device, or what is mounted where the volume is staged. The call does
+    /// not say where that is.
+    fn is_volume(&self, target: &Path, volume: &str) -> std::io::Result<bool> {
+        let at = match device::at(target) {
+            // What was a volume.
+            Err(error) if device::is_broken(&error) => return Ok(true),
+            at => at?,
+        };
+        let Some(at) = at else { return Ok(false) };
+        if ours::is_of_image(at.device(), &self.options.fuse_folder)? {
+            return Ok(true);
+        }
+        let mounts = table::points(&table::entry(target)?.root)?;
+        Ok(mounts.iter().any(|point| point != target && point.file_name() == Some(volume.as_ref())))
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::command::Runner;
-use super::mapper::{Mapper, Request, Spec};
+use super::mapper::{Kind, Mapper, Request, Spec, may_be_one};
 
 /// What maps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,11 +18,15 @@ pub(super) enum DeviceType {
 }
 
 impl DeviceType {
-    fn name(self) -> &'static str {
+    fn kind(self) -> Kind {
         match self {
-            Self::Krbd => "krbd",
-            Self::Nbd => "nbd",
+            Self::Krbd => Kind::Krbd,
+            Self::Nbd => Kind::Nbd,
         }
+    }
+
+    fn name(self) -> &'static str {
+        self.kind().name()
     }
 
     /// Options that are always given: ceph-csi's.
@@ -52,6 +56,9 @@ pub(super) struct RbdCommand {
 /// One line of `rbd device list --format=json`.
 #[derive(Debug, Deserialize)]
 struct Mapped {
+    /// A number for rbd-nbd, a text for krbd.
+    #[serde(default)]
+    id: serde_json::Value,
     pool: String,
     #[serde(default)]
     namespace: String,
@@ -74,25 +81,53 @@ impl RbdCommand {
         }
         all.extend(arguments);
         let all: Vec<String> = all.into_iter().map(str::to_owned).collect();
-        self.runner.rbd(&all, request.map(|request| request.key))
+        self.runner.rbd(&all, request)
     }
-}
 
-impl Mapper for RbdCommand {
-    fn find(&self, spec: &Spec) -> io::Result<Option<PathBuf>> {
+    /// The device of an image; of several that it may be, as where clusters have images of equal names and are not known, the one
+    /// that is noted.
+    fn device(&self, spec: &Spec, former: &str) -> io::Result<Option<PathBuf>> {
         let answer =
             self.run(&["device", "list", "--device-type", self.kind.name(), "--format", "json"], None)?;
-        if answer.trim().is_empty() {
-            return Ok(None);
-        }
-        let mapped: Vec<Mapped> = serde_json::from_str(&answer)?;
-        let is_it = |mapped: &Mapped| {
+        let mapped = listed(&answer)?;
+        let is_called_so = |mapped: &Mapped| {
             // No snapshot is written as a dash.
             ["", "-"].contains(&mapped.snap.as_str())
                 && (&mapped.pool, &mapped.namespace, &mapped.name)
                     == (&spec.pool, &spec.namespace, &spec.image)
         };
-        Ok(mapped.into_iter().find(is_it).map(|mapped| mapped.device))
+        let candidates = mapped.into_iter().filter(is_called_so).map(|mapped| {
+            let id = mapped.id.as_str().map_or_else(|| mapped.id.to_string(), str::to_owned);
+            (mapped.device, self.runner.cluster(self.kind.kind(), &id).unwrap_or_default())
+        });
+        Ok(chosen(candidates.collect(), &spec.cluster, former))
+    }
+}
+
+/// What `rbd device list` wrote; nothing at all where nothing is mapped.
+fn listed(answer: &str) -> io::Result<Vec<Mapped>> {
+    if answer.trim().is_empty() { Ok(Vec::new()) } else { Ok(serde_json::from_str(answer)?) }
+}
+
+/// How many devices are in an answer of `rbd device list`.
+///
+/// # Errors
+/// It is none.
+pub fn mapped(answer: &str) -> io::Result<usize> {
+    listed(answer).map(|all| all.len())
+}
+
+/// Chooses the device of an image from those of images that are called so, each with its cluster, which is empty where it is not
+/// known.
+fn chosen(mut candidates: Vec<(PathBuf, String)>, cluster: &str, former: &str) -> Option<PathBuf> {
+    candidates.retain(|(_, of)| may_be_one(of, cluster));
+    candidates.sort_by_key(|(device, of)| (of.is_empty() || of != cluster, device != Path::new(former)));
+    candidates.into_iter().next().map(|(device, _)| device)
+}
+
+impl Mapper for RbdCommand {
+    fn find(&self, spec: &Spec) -> io::Result<Option<PathBuf>> {
+        self.device(spec, "")
     }
 
     fn map(&self, request: &Request<'_>) -> io::Result<PathBuf> {
@@ -108,13 +143,12 @@ impl Mapper for RbdCommand {
         device.map(PathBuf::from).ok_or_else(|| io::Error::other(format!("rbd named no device: {answer:?}")))
     }
 
-    fn unmap(&self, spec: &Spec, _: &str, options: &str) -> io::Result<()> {
-        if self.find(spec)?.is_none() {
-            return Ok(());
-        }
-        let spec = spec.to_string();
+    fn unmap(&self, spec: &Spec, former: &str, options: &str) -> io::Result<()> {
+        let Some(device) = self.device(spec, former)? else { return Ok(()) };
+        // By the device: an image of another cluster may be called so.
+        let device = device.display().to_string();
         let options = joined(self.kind.unmap_options(), options);
-        let mut arguments = vec!["device", "unmap", &spec, "--device-type", self.kind.name()];
+        let mut arguments = vec!["device", "unmap", &device, "--device-type", self.kind.name()];
         if !options.is_empty() {
             arguments.extend(["--options", &options]);
         }
@@ -147,19 +181,29 @@ mod tests {
     }
 
     impl Runner for Recorder {
-        fn rbd(&self, arguments: &[String], key: Option<&SecretValue>) -> io::Result<String> {
-            let key = key.map_or("", |key| key.expose());
+        fn rbd(&self, arguments: &[String], mapped: Option<&Request<'_>>) -> io::Result<String> {
+            let key = mapped.map_or("", |mapped| mapped.key.expose());
             self.run.lock().unwrap().push(format!("{} <{key}", arguments.join(" ")));
             Ok(self.answers.lock().unwrap().remove(0).to_owned())
         }
+
+        fn cluster(&self, _: Kind, id: &str) -> Option<String> {
+            ["f0", "f1", "f2"].get(id.parse::<usize>().ok()?).map(|cluster| (*cluster).to_owned())
+        }
     }
 
-    fn spec(namespace: &str) -> Spec {
-        Spec { pool: "rbd".to_owned(), namespace: namespace.to_owned(), image: "csi-vol-u".to_owned() }
+    fn spec(cluster: &str, namespace: &str) -> Spec {
+        Spec {
+            cluster: cluster.to_owned(),
+            pool: "rbd".to_owned(),
+            namespace: namespace.to_owned(),
+            image: "csi-vol-u".to_owned(),
+        }
     }
 
     const LIST: &str = r#"[{"id":"0","pool":"rbd","namespace":"","name":"csi-vol-u","snap":"-","device":"/dev/rbd0"},
-        {"id":"1","pool":"rbd","namespace":"n","name":"csi-vol-u","snap":"-","device":"/dev/rbd1"}]"#;
+        {"id":"1","pool":"rbd","namespace":"n","name":"csi-vol-u","snap":"-","device":"/dev/rbd1"},
+        {"id":2,"pool":"rbd","namespace":"n","name":"csi-vol-u","snap":"-","device":"/dev/rbd2"}]"#;
 
     #[test]
     fn images_are_mapped_with_ceph_csis_command_lines() {
@@ -191,7 +235,7 @@ mod tests {
             recorder.answers.lock().unwrap().push("/dev/rbd7\n");
             let run = recorder.run.clone();
             let mapper = RbdCommand::new(kind, Box::new(recorder));
-            let spec = spec("n");
+            let spec = spec("f1", "n");
             let request = Request {
                 spec: &spec,
                 monitors: "m1,m2",
@@ -209,27 +253,14 @@ mod tests {
     #[test]
     fn a_device_is_found_by_its_image_and_taken_away_if_it_is_there() {
         for (spec, answers, device, expected) in [
-            (
-                spec(""),
-                vec![LIST, LIST, ""],
-                Some("/dev/rbd0"),
-                vec![
-                    "list",
-                    "list",
-                    "device unmap rbd/csi-vol-u --device-type krbd --options noudev,force <",
-                ],
-            ),
-            (
-                spec("n"),
-                vec![LIST, LIST, ""],
-                Some("/dev/rbd1"),
-                vec![
-                    "list",
-                    "list",
-                    "device unmap rbd/n/csi-vol-u --device-type krbd --options noudev,force <",
-                ],
-            ),
-            (spec("m"), vec![LIST, "[]"], None, vec!["list", "list"]),
+            (spec("f0", ""), vec![LIST, LIST, ""], Some("/dev/rbd0"), vec!["list", "list", "/dev/rbd0"]),
+            // One that ceph-csi, which notes no cluster, has mapped.
+            (spec("", ""), vec![LIST, LIST, ""], Some("/dev/rbd0"), vec!["list", "list", "/dev/rbd0"]),
+            (spec("f1", "n"), vec![LIST, LIST, ""], Some("/dev/rbd1"), vec!["list", "list", "/dev/rbd1"]),
+            // Another cluster's pool and image are called so.
+            (spec("f2", "n"), vec![LIST, LIST, ""], Some("/dev/rbd2"), vec!["list", "list", "/dev/rbd2"]),
+            (spec("f3", "n"), vec![LIST, LIST], None, vec!["list", "list"]),
+            (spec("f0", "m"), vec![LIST, "[]"], None, vec!["list", "list"]),
         ] {
             let recorder = Recorder::default();
             *recorder.answers.lock().unwrap() = answers;
@@ -240,9 +271,27 @@ mod tests {
             let list = "--conf /dev/null device list --device-type krbd --format json <";
             let full = |line: &str| match line {
                 "list" => list.to_owned(),
-                other => format!("--conf /dev/null {other}"),
+                device => format!(
+                    "--conf /dev/null device unmap {device} --device-type krbd --options noudev,force <"
+                ),
             };
             assert_eq!(*run.lock().unwrap(), expected.into_iter().map(full).collect::<Vec<_>>());
         }
+    }
+    #[test]
+    fn of_devices_whose_clusters_are_unknown_the_noted_one_is_it() {
+        let all =
+            || vec![(PathBuf::from("/dev/nbd0"), String::new()), (PathBuf::from("/dev/nbd1"), String::new())];
+        for (cluster, former, expected) in
+            [("", "", "/dev/nbd0"), ("", "/dev/nbd1", "/dev/nbd1"), ("f1", "/dev/nbd1", "/dev/nbd1")]
+        {
+            assert_eq!(
+                chosen(all(), cluster, former).as_deref(),
+                Some(Path::new(expected)),
+                "{cluster} {former}"
+            );
+        }
+        let known = [all(), vec![(PathBuf::from("/dev/nbd2"), "f1".to_owned())]].concat();
+        assert_eq!(chosen(known, "f1", "/dev/nbd0").as_deref(), Some(Path::new("/dev/nbd2")));
     }
 }

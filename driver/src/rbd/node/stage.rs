@@ -8,7 +8,9 @@ use v1::volume_capability::AccessType;
 use v1::volume_capability::access_mode::Mode;
 
 use super::device::{self, At};
-use super::mapper::{Kind, Mapper, Request, Spec, options_for};
+use super::mapper::{Kind, Mapper, Request, options_for};
+use super::ours;
+use super::source::Source;
 use super::stash::Stash;
 use crate::check;
 use crate::filesystem::{self, FsType};
@@ -17,9 +19,6 @@ use crate::mount::{self, Target};
 use crate::rbd::credentials::{self, Credentials};
 use crate::rbd::driver::Rbd;
 use crate::rbd::error;
-use crate::rbd::handle::Id;
-use crate::rbd::image;
-use crate::rbd::names::Kind as ImageKind;
 use crate::refusal::Refusal;
 
 /// How a volume is to be there.
@@ -81,13 +80,8 @@ impl Rbd {
         let _call = self.calls.take()?;
         let _volume = self.locks.alone(Key::Volume(request.volume_id.clone()))?;
         let target = mount_point(&request.staging_target_path, &request.volume_id);
-        let mut looked = device::at(&target);
-        if looked.as_ref().is_err_and(device::is_broken) {
-            // Its device was lost: staged anew.
-            self.unstage_image(Path::new(&request.staging_target_path), &target)?;
-            looked = Ok(None);
-        }
-        match looked.map_err(Refusal::system(format!("cannot look at {}", target.display())))? {
+        let staging = Path::new(&request.staging_target_path);
+        match self.staged(staging, &target)? {
             Some(At::Folder(_)) if wanted.kind.is_some() => return Ok(v1::NodeStageVolumeResponse {}),
             Some(At::Block(_)) if wanted.kind.is_none() => return Ok(v1::NodeStageVolumeResponse {}),
             Some(_) => {
@@ -97,12 +91,13 @@ impl Rbd {
             None => {}
         }
         let who = credentials::of_secrets(&request.secrets)?;
-        let (spec, monitors) = self.image_of(&request, who.clone(), &wanted)?;
-        let staging = Path::new(&request.staging_target_path);
-        let stash = Stash::new(&spec, wanted.mapper, wanted.unmap_options.clone());
-        let staged = self.stage_image(staging, &target, &spec, stash, &monitors, &who, &wanted);
-        if let Err(refusal) = staged {
-            base::warn!("Undoing a stage that failed"; "volume" => request.volume_id, "image" => spec);
+        let source = self.source(&request, who.clone(), wanted.is_static)?;
+        self.unmap_otherwise(staging, &source, wanted.mapper)?;
+        if wanted.is_alone {
+            self.check_alone(&source, wanted.mapper)?;
+        }
+        if let Err(refusal) = self.stage_image((staging, &target), &source, &who, &wanted) {
+            base::warn!("Undoing a stage that failed"; "volume" => request.volume_id, "image" => source.spec);
             return Err(match self.unstage_image(staging, &target) {
                 Ok(()) => refusal,
                 Err(other) => Refusal::Unfinished {
@@ -165,70 +160,59 @@ impl Rbd {
         })
     }
 
-    /// The image of a volume, and its cluster's monitors.
-    fn image_of(
-        &self,
-        request: &v1::NodeStageVolumeRequest,
-        who: Credentials,
-        wanted: &Wanted,
-    ) -> Result<(Spec, String), Refusal> {
-        let id = &request.volume_id;
-        let unknown = || Refusal::no_volume(id);
-        let context = |name: &'static str| {
-            let value = request.volume_context.get(name).filter(|value| !value.is_empty());
-            value.cloned().ok_or_else(|| Refusal::invalid("volume_context", format!("{name} is missing")))
+    /// What is staged already; none if nothing is, or if what was has lost its device, which is then taken away.
+    fn staged(&self, staging: &Path, target: &Path) -> Result<Option<At>, Refusal> {
+        let cannot = || Refusal::system::<std::io::Error>(format!("cannot look at {}", target.display()));
+        let at = match device::at(target) {
+            Err(error) if device::is_broken(&error) => {
+                let _image = self.hold(Stash::read(staging).ok().flatten().as_ref())?;
+                self.unstage_image(staging, target)?;
+                return Ok(None);
+            }
+            at => at.map_err(cannot())?,
         };
-        let (site, pool, image) = match Id::parse(id) {
-            Some(Id::Journal(handle)) if !wanted.is_static => {
-                let known = self.known(handle, ImageKind::Volume, who)?.ok_or_else(unknown)?;
-                let pool = known.pool().clone();
-                (known.site, pool, known.attributes.image)
+        match at {
+            Some(at) if !self.is_staged(&at, staging).map_err(cannot())? => {
+                Err(Refusal::Clash(format!("something else is mounted at {}", target.display())))
             }
-            Some(Id::Migrated(volume)) => {
-                let site = self.site(&volume.cluster, who)?;
-                let pool = site.pool_named(&volume.pool)?.ok_or_else(unknown)?;
-                (site, pool, volume.image)
-            }
-            // An administrator's: its id is the image's name.
-            _ if wanted.is_static => {
-                let site = self.site(&context("clusterID")?, who)?;
-                let pool = site.pool_named(&context("pool")?)?.ok_or_else(unknown)?;
-                (site, pool, id.clone())
-            }
-            _ => return Err(unknown()),
-        };
-        let failed = || error::ceph(format!("cannot look at image {image:?}"));
-        let seen = image::look(&pool, &image)?.ok_or_else(unknown)?;
-        let pool_name = site.cluster.pool_name(pool.id).map_err(failed())?;
-        let namespace = site.config.rbd.rados_namespace.clone();
-        let spec = Spec { pool: pool_name, namespace, image: image.clone() };
-        let watchers = seen.watchers().map_err(failed())?;
-        let mirrors = site.config.rbd.mirror_daemon_count;
-        let is_here = || self.mappers.of(wanted.mapper).is_open_here(&spec);
-        if wanted.is_alone
-            && is_open_elsewhere(watchers, mirrors, false)
-            && is_open_elsewhere(
-                watchers,
-                mirrors,
-                is_here().map_err(Refusal::system("cannot list mapped images"))?,
-            )
-        {
-            return Err(Refusal::Held(format!("image {image:?} is open in another client")));
+            at => Ok(at),
         }
-        Ok((spec, site.config.monitors.join(",")))
     }
 
-    #[allow(clippy::too_many_arguments)]
+    /// Whether what is mounted in a staging folder is the image that was staged there.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn is_staged(&self, at: &At, staging: &Path) -> std::io::Result<bool> {
+        let stash = Stash::read(staging)?;
+        let mapped = match stash.as_ref().filter(|stash| stash.device.is_empty()) {
+            Some(stash) => self.mappers.of(stash.kind()).find(&stash.spec())?,
+            None => None,
+        };
+        Ok(ours::is_staged(at, stash.as_ref(), mapped.as_deref()))
+    }
+
+    /// Unmaps an image that a call which was killed has mapped in another way than is wanted now.
+    fn unmap_otherwise(&self, staging: &Path, source: &Source, mapper: Kind) -> Result<(), Refusal> {
+        let former = Stash::read(staging).ok().flatten();
+        let Some(former) = former.filter(|former| former.spec() == source.spec && former.kind() != mapper)
+        else {
+            return Ok(());
+        };
+        let unmapped =
+            self.mappers.of(former.kind()).unmap(&source.spec, &former.device, &former.unmap_options);
+        unmapped.map_err(Refusal::system(format!("cannot unmap image {}", source.spec)))
+    }
+
     fn stage_image(
         &self,
-        staging: &Path,
-        target: &Path,
-        spec: &Spec,
-        mut stash: Stash,
-        monitors: &str,
+        (staging, target): (&Path, &Path),
+        source: &Source,
         who: &Credentials,
         wanted: &Wanted,
     ) -> Result<(), Refusal> {
+        let Source { spec, monitors, .. } = source;
+        let mut stash = Stash::new(spec, wanted.mapper, wanted.unmap_options.clone());
         let cannot = |what: &str| Refusal::system::<std::io::Error>(format!("cannot {what} image {spec}"));
         // A call that was killed may have mapped it.
         let former = Stash::read(staging).ok().flatten();
@@ -265,7 +249,15 @@ impl Rbd {
         if !wanted.readonly && !wanted.is_static {
             let options = wanted.mkfs_options.as_ref();
             let options: Option<Vec<&str>> = options.map(|all| all.iter().map(String::as_str).collect());
-            filesystem::format(&device, kind, options.as_deref().unwrap_or(usual(kind))).map_err(wrong)?;
+            let is_to_be_made =
+                filesystem::is_to_be_made(&device, kind, source.is_mkfs_begun).map_err(wrong)?;
+            if is_to_be_made {
+                source.note_mkfs(true)?;
+                filesystem::make(&device, kind, options.as_deref().unwrap_or(usual(kind))).map_err(wrong)?;
+            }
+            if is_to_be_made || source.is_mkfs_begun {
+                source.note_mkfs(false)?;
+            }
         }
         let options: Vec<&str> = wanted.mount_options.iter().map(String::as_str).collect();
         filesystem::mount(&device, target, kind, &options).map_err(wrong)?;
@@ -289,7 +281,23 @@ impl Rbd {
         let _call = self.calls.take()?;
         let _volume = self.locks.alone(Key::Volume(request.volume_id.clone()))?;
         let target = mount_point(&request.staging_target_path, &request.volume_id);
-        self.unstage_image(Path::new(&request.staging_target_path), &target)?;
+        let staging = Path::new(&request.staging_target_path);
+        let cannot = || Refusal::system::<std::io::Error>(format!("cannot look at {}", target.display()));
+        match device::at(&target) {
+            // What was a volume.
+            Err(error) if device::is_broken(&error) => {}
+            at => {
+                if let Some(at) = at.map_err(cannot())?
+                    && !self.is_staged(&at, staging).map_err(cannot())?
+                    && !ours::is_of_image(at.device(), &self.options.fuse_folder).map_err(cannot())?
+                {
+                    let what = format!("what is mounted at {} is no image", target.display());
+                    return Err(Refusal::WrongState(what));
+                }
+            }
+        }
+        let _image = self.hold(Stash::read(staging).ok().flatten().as_ref())?;
+        self.unstage_image(staging, &target)?;
         Ok(v1::NodeUnstageVolumeResponse {})
     }
 
@@ -299,18 +307,14 @@ impl Rbd {
         device::unmount(target).map_err(cannot("unmount"))?;
         mount::remove_target(target).map_err(cannot("remove"))?;
         let stash = Stash::read(staging).map_err(cannot("read the note about"))?;
-        let Some(stash) = stash else { return Ok(()) };
-        let mapper = self.mappers.of(stash.kind());
-        mapper
-            .unmap(&stash.spec(), &stash.device, &stash.unmap_options)
-            .map_err(cannot("unmap the image of"))?;
+        if let Some(stash) = stash {
+            let mapper = self.mappers.of(stash.kind());
+            mapper
+                .unmap(&stash.spec(), &stash.device, &stash.unmap_options)
+                .map_err(cannot("unmap the image of"))?;
+        }
         Stash::remove(staging).map_err(cannot("remove the note about"))
     }
-}
-
-/// Whether another client than this node's has an image open: the mirror daemons have, and this node once if it maps it.
-fn is_open_elsewhere(watchers: usize, mirrors: usize, is_here: bool) -> bool {
-    watchers > mirrors + usize::from(is_here)
 }
 
 /// The options of mkfs unless the class has others: ceph-csi's.
@@ -339,22 +343,6 @@ fn options_of(kind: FsType, readonly: bool, asked: &[String]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn one_client_may_be_this_nodes_and_the_mirrors_count_for_none() {
-        for (watchers, mirrors, is_here, expected) in [
-            (0, 0, false, false),
-            (1, 0, false, true),
-            (1, 0, true, false),
-            (2, 0, true, true),
-            (1, 1, false, false),
-            (2, 1, true, false),
-            (3, 1, true, true),
-        ] {
-            let elsewhere = is_open_elsewhere(watchers, mirrors, is_here);
-            assert_eq!(elsewhere, expected, "{watchers} {mirrors} {is_here}");
-        }
-    }
 
     #[test]
     fn copies_are_mounted_beside_their_sources() {

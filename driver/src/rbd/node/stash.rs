@@ -10,6 +10,8 @@ use super::mapper::{Kind, Spec};
 
 /// The file's name.
 const NAME: &str = "image-meta.json";
+/// While it is written.
+const NEW: &str = "image-meta.json.new";
 
 /// The file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +34,9 @@ pub(super) struct Stash {
     /// How it is mapped; ceph-csi has no such field.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(super) mapper: String,
+    /// The cluster's own id; ceph-csi has no such field.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) fsid: String,
 }
 
 impl Stash {
@@ -46,12 +51,18 @@ impl Stash {
             encrypted: false,
             device: String::new(),
             mapper: kind.name().to_owned(),
+            fsid: spec.cluster.clone(),
         }
     }
 
     /// The image.
     pub(super) fn spec(&self) -> Spec {
-        Spec { pool: self.pool.clone(), namespace: self.namespace.clone(), image: self.image.clone() }
+        Spec {
+            cluster: self.fsid.clone(),
+            pool: self.pool.clone(),
+            namespace: self.namespace.clone(),
+            image: self.image.clone(),
+        }
     }
 
     /// How it is mapped.
@@ -76,24 +87,38 @@ impl Stash {
     /// # Errors
     /// The system's.
     pub(super) fn write(&self, staging: &Path) -> io::Result<()> {
-        let new = staging.join(format!("{NAME}.new"));
-        let mut file = File::create(&new)?;
-        file.write_all(&serde_json::to_vec(self)?)?;
-        file.sync_all()?;
-        std::fs::rename(&new, staging.join(NAME))?;
-        File::open(staging)?.sync_all()
+        let new = staging.join(NEW);
+        let text = serde_json::to_vec(self)?;
+        let put = || {
+            let mut file = File::create(&new)?;
+            file.write_all(&text)?;
+            file.sync_all()?;
+            std::fs::rename(&new, staging.join(NAME))?;
+            File::open(staging)?.sync_all()
+        };
+        put().inspect_err(|_| {
+            // Why it could not be written matters more.
+            let _ = std::fs::remove_file(&new);
+        })
     }
 
-    /// Removes the file; an absent one is fine.
+    /// Removes the file, and what a write that was killed left of it: the kubelet removes only a folder that is empty. Absent ones are
+    /// fine.
     ///
     /// # Errors
     /// The system's.
     pub(super) fn remove(staging: &Path) -> io::Result<()> {
-        match std::fs::remove_file(staging.join(NAME)) {
+        [NEW, NAME].into_iter().try_for_each(|name| match std::fs::remove_file(staging.join(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
-        }
+        })
     }
+}
+
+/// A staging folder's note, read and written again; none if it is no such.
+pub fn stashed(text: &[u8]) -> Option<Vec<u8>> {
+    let stash: Stash = serde_json::from_slice(text).ok()?;
+    serde_json::to_vec(&stash).ok()
 }
 
 #[cfg(test)]
@@ -109,13 +134,20 @@ mod tests {
         std::fs::write(folder.path().join(NAME), text).unwrap();
         let theirs = Stash::read(folder.path()).unwrap().unwrap();
         assert_eq!((theirs.kind(), theirs.spec().to_string().as_str()), (Kind::Nbd, "rbd/csi-vol-u"));
-        let spec = Spec { pool: "rbd".to_owned(), namespace: "n".to_owned(), image: "csi-vol-u".to_owned() };
+        let spec = Spec {
+            cluster: "f".to_owned(),
+            pool: "rbd".to_owned(),
+            namespace: "n".to_owned(),
+            image: "csi-vol-u".to_owned(),
+        };
         for kind in [Kind::Krbd, Kind::Nbd, Kind::Fuse] {
             let ours = Stash::new(&spec, kind, String::new());
             ours.write(folder.path()).unwrap();
             let read = Stash::read(folder.path()).unwrap().unwrap();
             assert_eq!((read.kind(), read.spec()), (kind, spec.clone()));
         }
+        // Of a write that was killed.
+        std::fs::write(folder.path().join("image-meta.json.new"), "{").unwrap();
         Stash::remove(folder.path()).unwrap();
         Stash::remove(folder.path()).unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);

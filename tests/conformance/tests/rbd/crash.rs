@@ -7,7 +7,7 @@ use std::time::Duration;
 use conformance::{Dice, request};
 use csi::v1;
 
-use crate::stand::{Stand, until_done};
+use crate::stand::{Stand, until_done, until_made};
 
 const MIB: i64 = 1 << 20;
 /// How often the driver is killed, each time with one call of every kind under way.
@@ -52,18 +52,18 @@ async fn repeated_calls_finish_what_kills_interrupt() {
     for (number, (volume, cut)) in doomed.iter().enumerate() {
         let names = Names::new(number);
         let plain =
-            until_done(PATIENCE, async || stand.call(stand.create(&names.plain, 16 * MIB)).await).await;
+            until_made(PATIENCE, async || stand.call(stand.create(&names.plain, 16 * MIB)).await).await;
         let restored = || of(&stand, &names.restored, request::restore_of(&snapshot.snapshot_id));
-        let restored = until_done(PATIENCE, async || stand.call(restored()).await).await;
+        let restored = until_made(PATIENCE, async || stand.call(restored()).await).await;
         let cloned = || of(&stand, &names.cloned, request::clone_of(&source.volume_id));
-        let cloned = until_done(PATIENCE, async || stand.call(cloned()).await).await;
+        let cloned = until_made(PATIENCE, async || stand.call(cloned()).await).await;
         for (made, size) in [(plain, 16), (restored, 32), (cloned, 32)] {
             let made = made.volume.unwrap();
             assert_eq!(made.capacity_bytes, size * MIB, "{made:?}");
             volumes.push(made.volume_id);
         }
         snapshots.push(
-            until_done(PATIENCE, async || stand.snapshot(&names.cut, &source.volume_id).await)
+            until_made(PATIENCE, async || stand.snapshot(&names.cut, &source.volume_id).await)
                 .await
                 .snapshot_id,
         );

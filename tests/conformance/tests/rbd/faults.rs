@@ -1,6 +1,6 @@
 //! What serves a device stops or dies under I/O: nothing is lost, calls end in time, and nothing is left.
 //!
-//! The devices are used without file systems. One that loses its device while it is mounted is tried on demand (`mounts`).
+//! The devices are used without file systems. One that loses its device while it is mounted is in `mounts`; what hangs, in `patience`.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -18,7 +18,7 @@ use crate::stand::{Stand, until_done};
 const MIB: i64 = 1 << 20;
 const SIZE: i64 = 16 * MIB;
 /// The longest that one request to Ceph may take.
-const TIMEOUT: &str = "--ceph-timeout=1s";
+pub(crate) const TIMEOUT: &str = "--ceph-timeout=1s";
 /// A call may map or unmap, which takes some requests.
 const LIMIT: Duration = Duration::from_secs(15);
 /// How long something is stopped: longer than a request may take.
@@ -26,7 +26,8 @@ const STOP: Duration = Duration::from_secs(4);
 /// How soon afterwards a call must succeed.
 const BACK: Duration = Duration::from_secs(60);
 
-async fn device<'a>(stand: &'a Stand, name: &str) -> Pod<'a> {
+/// A pod with a device; nothing of it is there yet.
+pub(crate) async fn device<'a>(stand: &'a Stand, name: &str) -> Pod<'a> {
     let volume = stand.created(stand.create(name, SIZE)).await;
     Pod::new(stand, name, volume, request::capability(true, Mode::SingleNodeWriter))
 }
@@ -36,7 +37,11 @@ fn open(target: &Path) -> File {
     OpenOptions::new().read(true).write(true).custom_flags(0o4_010_000).open(target).unwrap()
 }
 
-async fn in_time<T>(what: &str, call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+/// Asserts that a call ends in time.
+pub(crate) async fn in_time<T>(
+    what: &str,
+    call: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Status> {
     let begun = Instant::now();
     let outcome = call.await;
     assert!(begun.elapsed() < LIMIT, "{what} took {:?}", begun.elapsed());
@@ -44,10 +49,10 @@ async fn in_time<T>(what: &str, call: impl Future<Output = Result<T, Status>>) -
 }
 
 /// While this is there, the OSD is stopped: also a test that fails must let it go on, for nothing of it could end.
-struct Stopped<'a>(&'a Stand);
+pub(crate) struct Stopped<'a>(&'a Stand);
 
 impl<'a> Stopped<'a> {
-    fn new(stand: &'a Stand) -> Self {
+    pub(crate) fn new(stand: &'a Stand) -> Self {
         stand.ceph.pause_osd();
         Self(stand)
     }
@@ -155,7 +160,8 @@ async fn killed_mapper() {
     finish(&stand, &[&pod]).await;
 }
 
-async fn finish(stand: &Stand, pods: &[&Pod<'_>]) {
+/// Removes the pods' volumes, and asserts that nothing is left.
+pub(crate) async fn finish(stand: &Stand, pods: &[&Pod<'_>]) {
     stand.assert_nothing_mounted();
     for pod in pods {
         until_done(BACK, async || stand.delete(&pod.volume.volume_id).await).await;

@@ -250,3 +250,26 @@ async fn what_killed_calls_left_goes_with_its_volume() {
     stand.delete_snapshot(&kept).await.unwrap();
     stand.assert_empty();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_clone_in_another_pool_bars_no_delete() {
+    const CLONE: &str = "50d53503-9da1-11ed-847e-bacf8f2f1299";
+    const POOL: &str = "elsewhere";
+    let Some(stand) = Stand::start("other-pool", &[]).await else { return };
+    stand.ceph.run("ceph", &["osd", "pool", "create", POOL, "1"]).unwrap();
+    let source = stand.created(stand.create("source", 16 * MIB)).await;
+    // Of a call that ended between its snapshot and its clone.
+    let image = format!("csi-vol-{CLONE}");
+    let put = |object: &str, key: &str, value: &str| {
+        let place = ["--pool", POOL, "--namespace", &stand.namespace];
+        stand.ceph.run("rados", &[&place[..], &["setomapval", object, key, value]].concat()).unwrap();
+    };
+    put("csi.volumes.default", "csi.volume.clone", CLONE);
+    let object = format!("csi.volume.{CLONE}");
+    put(&object, "csi.volname", "clone");
+    put(&object, "csi.imagename", &image);
+    let snapshot = format!("{}@{image}-temp", source.volume_context["imageName"]);
+    stand.rbd(&["snap", "create", "--no-progress", &snapshot]);
+    stand.delete(&source.volume_id).await.unwrap();
+    stand.assert_empty();
+}

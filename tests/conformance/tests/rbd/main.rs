@@ -9,6 +9,8 @@ mod life;
 mod mounts;
 mod outage;
 mod pace;
+mod patience;
+mod places;
 mod sanity;
 mod stand;
 mod steps;

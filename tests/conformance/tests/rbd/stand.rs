@@ -99,6 +99,11 @@ impl Stand {
         format!("--fuse-folder={}", self.daemons.0.join("fuse").display())
     }
 
+    /// A folder whose programs the driver runs before those of the system; it need not be there.
+    pub(crate) fn programs(&self) -> std::path::PathBuf {
+        self.folder.path().join("bin")
+    }
+
     /// Asserts that neither a mount nor a device is left.
     pub(crate) fn assert_nothing_mounted(&self) {
         let nothing = Vec::<std::path::PathBuf>::new();
@@ -294,6 +299,17 @@ async fn drive(folder: &TempDir, args: &[&str]) -> Running {
 /// A map of texts.
 pub(crate) fn map(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
     entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+/// As [`until_done`], a call that makes something and may have begun: no code is final, after which its caller would forget it.
+pub(crate) async fn until_made<T>(patience: Duration, call: impl AsyncFn() -> Result<T, tonic::Status>) -> T {
+    until_done(patience, async || {
+        call().await.inspect_err(|status| {
+            let may_repeat = [tonic::Code::Aborted, tonic::Code::Unavailable].contains(&status.code());
+            assert!(may_repeat, "the caller forgets what is there: {status}");
+        })
+    })
+    .await
 }
 
 /// Makes a call until it succeeds, as its caller would, for so long.

@@ -10,7 +10,7 @@ use cluster::skip::{Lack, left_out};
 use conformance::{Dice, request};
 use csi::v1;
 
-use crate::stand::{Stand, until_done};
+use crate::stand::{Stand, until_done, until_made};
 
 const MIB: i64 = 1 << 20;
 /// A killed client holds its images for some seconds, and callers try again for longer.
@@ -80,10 +80,13 @@ async fn run(plan: Plan) {
         let made = match outcome {
             Ok(made) => made,
             Err(_) => {
-                until_done(PATIENCE, async || {
-                    stand.call_of(plan.call, &source.volume_id, &snapshot, &made).await
-                })
-                .await
+                let call = async || stand.call_of(plan.call, &source.volume_id, &snapshot, &made).await;
+                match plan.call {
+                    Call::Delete | Call::DeleteSnapshot => until_done(PATIENCE, call).await,
+                    Call::Create | Call::Restore | Call::Clone | Call::Snapshot => {
+                        until_made(PATIENCE, call).await
+                    }
+                }
             }
         };
         made.check_and_end(&stand, plan.call, &written, at).await;
