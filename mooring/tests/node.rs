@@ -295,16 +295,23 @@ async fn programs_of_the_node_serve_https() {
     }
 }
 
-#[test]
-fn certificate_that_cannot_be_read_ends_the_program() {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let _entered = runtime.enter();
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificate_that_cannot_be_read_bars_no_driver_from_its_node() {
     for program in ["csi-node-driver-registrar", "livenessprobe", "node"] {
-        let node = Node::new();
-        let endpoint = format!("--http-endpoint=127.0.0.1:{}", port());
-        let flags = [&endpoint, "--tls-cert-file=/no/tls.crt", "--tls-private-key-file=/no/tls.key"];
-        assert_eq!(node.run(program, &flags).ended().code(), Some(1), "{program}");
-        assert!(node.log().contains("--tls-cert-file: cannot read /no/tls.crt"), "{}", node.log());
+        let (node, port) = (Node::new(), port());
+        let files = ["tls.crt", "tls.key"].map(|name| node.path(name).display().to_string());
+        let flags = [
+            format!("--http-endpoint=127.0.0.1:{port}"),
+            format!("--tls-cert-file={}", files[0]),
+            format!("--tls-private-key-file={}", files[1]),
+        ];
+        let mut running = node.run(program, &flags.each_ref().map(String::as_str));
+        match program {
+            "livenessprobe" => assert_eq!(running.ended().code(), Some(1)),
+            _ => assert_eq!(info(&node.socket()).await.name, NAME),
+        }
+        let line = format!("--tls-cert-file: cannot read {}", files[0]);
+        assert!(node.log().contains(&line), "{}", node.log());
     }
 }
 

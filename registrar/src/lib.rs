@@ -8,6 +8,7 @@
 
 mod driver;
 mod end;
+mod endpoint;
 mod liveness;
 mod node;
 mod registration;

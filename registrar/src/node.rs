@@ -14,13 +14,14 @@ use std::time::Duration;
 
 use base::flag::standard::{add_logging, check_status_page};
 use base::flag::{Dialect, Exit, FlagSet, Parsed, TlsFlags};
-use base::http::{Access, Reply, Routes, serve_with};
+use base::http::{Reply, Routes};
 use base::metrics::Metrics;
 use base::status::Board;
 use csi::Endpoint;
 use tokio::time::{Instant, sleep};
 
 use crate::end::signalled;
+use crate::endpoint::serve;
 use crate::liveness::probe::Probe;
 use crate::registration::health::{Silence, judge_nameless};
 use crate::registration::{
@@ -95,11 +96,7 @@ pub async fn main(parsed: &Parsed) -> u8 {
         routes = routes.status(metrics.board().clone());
     }
     let tls: TlsFlags = parsed.read();
-    let ended = match tls.access() {
-        Ok(access) => run(&flags, metrics, &offered, (routes, access)).await,
-        Err(error) => Err(error.into()),
-    };
-    match ended {
+    match run(&flags, metrics, &offered, (routes, &tls)).await {
         Ok(()) => 0,
         Err(error) => {
             base::error!(error, "Cannot go on");
@@ -112,13 +109,15 @@ async fn run(
     flags: &RegistrarFlags,
     metrics: Arc<Metrics>,
     offered: &Offered,
-    (routes, access): (Routes, Access),
+    (routes, tls): (Routes, &TlsFlags),
 ) -> Result<(), RegistrarError> {
     let stop = signalled().map_err(RegistrarError::Signals)?;
     let (address, flag) = flags.listen_address().unwrap_or_else(|| (ADDRESS.to_owned(), "--http-endpoint"));
-    let _server =
-        serve_with(&address, routes, access).map_err(|cause| RegistrarError::Listen { flag, cause })?;
     tokio::select! {
+        biased;
+        served = serve(&address, routes, tls) => {
+            served.map(|never| match never {}).map_err(|cause| RegistrarError::Listen { flag, cause })
+        }
         never = offered.keep(flags, metrics) => match never {},
         _ = stop => offered.withdraw(),
     }

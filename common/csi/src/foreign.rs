@@ -2,26 +2,33 @@
 
 use std::time::Duration;
 
-use http::uri::PathAndQuery;
+use http::uri::{PathAndQuery, Uri};
 use tokio::time::timeout;
 use tonic::{Request, Status};
 use tonic_prost::ProstCodec;
 
 use super::connection::Connection;
-use super::wire::{Refusal, client};
+use super::wire::{Refusal, client_of};
 
 impl Connection {
-    /// Calls a method that is not of the CSI, such as a collector's. It is neither logged nor counted.
+    /// Calls a method that is not of the CSI, such as a collector's. It is neither logged nor counted. `origin` is the server's scheme,
+    /// host and port: gateways choose the server by it.
     ///
     /// # Errors
     /// The status of the other side; UNAVAILABLE if it is not reached, DEADLINE_EXCEEDED after `deadline`.
-    pub async fn unary<Q, R>(&self, method: &'static str, request: Q, deadline: Duration) -> Result<R, Status>
+    pub async fn unary<Q, R>(
+        &self,
+        origin: &Uri,
+        method: &'static str,
+        request: Q,
+        deadline: Duration,
+    ) -> Result<R, Status>
     where
         Q: prost::Message + Default + 'static,
         R: prost::Message + Default + 'static,
     {
         let call = async {
-            let mut client = client(self.sender().await?, Refusal::default());
+            let mut client = client_of(origin.clone(), self.sender().await?, Refusal::default());
             client.ready().await?;
             let mut request = Request::new(request);
             request.set_timeout(deadline);

@@ -36,8 +36,12 @@ impl Refusal {
 /// A gRPC client for one call, which notes in `refusal` whether the driver refused it.
 pub(super) fn client(sender: Sender, refusal: Refusal) -> tonic::client::Grpc<Wire> {
     // grpc-go puts `localhost` there for Unix sockets.
-    tonic::client::Grpc::with_origin(Wire { sender, refusal }, Uri::from_static("http://localhost"))
-        .max_decoding_message_size(MAX_REPLY)
+    client_of(Uri::from_static("http://localhost"), sender, refusal)
+}
+
+/// The same for a server of this scheme, host and port.
+pub(super) fn client_of(origin: Uri, sender: Sender, refusal: Refusal) -> tonic::client::Grpc<Wire> {
+    tonic::client::Grpc::with_origin(Wire { sender, refusal }, origin).max_decoding_message_size(MAX_REPLY)
 }
 
 /// Adapts the connection to tonic, and its errors to those of grpc-go.

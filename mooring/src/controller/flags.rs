@@ -11,7 +11,7 @@ use super::select::{Choice, Controller};
 base::flags! {
     /// The flags that concern the whole process.
     pub(crate) struct Flags {
-        "controllers" controllers: String = "*", "Sidecars to run, comma-separated; * means all that the driver's capabilities call for, -NAME leaves one out.";
+        "controllers" controllers: String = "*", "Sidecars to run, comma-separated; * means those that the driver's capabilities call for (the log names the others), -NAME leaves one out.";
         "config" config: String = "", "YAML file with flags by their names, such as provisioner-worker-threads: 50. The command line comes after it and wins.";
         "master" master: String = "", "URL of the API server; replaces the one in the kubeconfig.";
         "timeout" timeout: Duration = Duration::from_secs(10), "Longest time one call to the driver may take while the process starts; where given, also the timeout of each sidecar without one of its own.";

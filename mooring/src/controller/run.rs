@@ -1,4 +1,9 @@
 //! Starts the process and gives each chosen sidecar its seat.
+//!
+//! `Differs:` what ends one sidecar ends all that share its process: a lost lease, another driver on the socket, and with 255 a sidecar that
+//! is named but finds nothing to do. A panic in the pass over an object ends nothing; one in a watch ends the process. Where
+//! csi-provisioner alone exits with 255, the shared process exits with 1. `--kubeconfig` wins over the variable KUBECONFIG; for
+//! csi-provisioner alone the variable wins, as upstream.
 
 use base::flag::Parsed;
 use base::flag::standard::StandardFlags;
@@ -40,7 +45,9 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
     let started = start(&setup).await?;
     let said = capabilities(&started.host.driver, own.timeout, 1).await?;
     // The list was checked with the other flags.
-    let chosen = Choice::parse(&own.controllers).map(|choice| choice.of(&said)).unwrap_or_default();
+    let choice = Choice::parse(&own.controllers);
+    let chosen = choice.as_ref().map(|choice| choice.of(&said)).unwrap_or_default();
+    let left_out = choice.as_ref().map(|choice| choice.left_out(&said)).unwrap_or_default();
     if chosen.is_empty() {
         let why =
             "the CSI driver has no capability that a sidecar works with; name the sidecars in --controllers";
@@ -49,6 +56,9 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
     let sidecars = chosen.iter().map(|controller| controller.program().name.to_owned()).collect();
     started.host.metrics.board().describe(|process| process.sidecars = sidecars);
     base::info!("Running sidecars in one process"; "controllers" => names(&chosen));
+    if !left_out.is_empty() {
+        base::info!("Left out: the CSI driver has no capability that they work with; if they are needed, name them in --controllers"; "controllers" => names(&left_out));
+    }
     let in_tree = plugins(parsed).of_driver(started.host.driver_name.as_str()).map(|plugin| plugin.name());
     let sections = chosen.iter().map(|controller| (controller.program(), parsed.section(controller.name())));
     let sections: Vec<(Program, Parsed)> = sections.collect();

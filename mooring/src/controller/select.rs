@@ -36,12 +36,15 @@ impl Controller {
     }
 
     /// Whether a driver that answers so has work for it.
+    ///
+    /// `Differs:` with `--controllers=*`, csi-attacher does not run beside a driver that cannot publish volumes, nor csi-resizer beside
+    /// one that expands them on nodes only; each of them runs alone as upstream's does. A line of the log says so. Name them if they are
+    /// wanted: VolumeAttachments of a driver whose CSIDriver object does not say `attachRequired: false` need csi-attacher.
     fn is_called_for(self, (plugin, controller): &process::Capabilities) -> bool {
         let has = |rpc| plugin.has(Service::ControllerService) && controller.has(rpc);
         match self {
             Self::Provisioner => has(Rpc::CreateDeleteVolume),
             Self::Attacher => has(Rpc::PublishUnpublishVolume),
-            // A driver that expands volumes on nodes only is one of those that have to be named.
             Self::Resizer => has(Rpc::ExpandVolume) || has(Rpc::ModifyVolume),
         }
     }
@@ -112,6 +115,13 @@ impl Choice {
         };
         Controller::ALL.into_iter().filter(chosen).collect()
     }
+
+    /// The sidecars that `*` would have run if the driver had another capability.
+    pub(crate) fn left_out(&self, can: &process::Capabilities) -> Vec<Controller> {
+        let chosen = self.of(can);
+        let left = |each: &Controller| self.all && !chosen.contains(each) && !self.not.contains(each);
+        Controller::ALL.into_iter().filter(left).collect()
+    }
 }
 
 /// What upstream's combined sidecar runs on nodes.
@@ -141,7 +151,14 @@ pub(crate) fn node_side(args: &[String]) -> Option<(NodeSide, Vec<String>)> {
     };
     let mut rest = args.to_vec();
     rest.drain(at..at + words);
-    Some((side, rest))
+    Some((side, rest.into_iter().map(node_flag).collect()))
+}
+
+/// The flags of one sidecar have its name in front, as those of controllers have.
+fn node_flag(word: String) -> String {
+    let own =
+        NODE_SIDE.iter().find_map(|(name, _)| word.strip_prefix("--")?.strip_prefix(name)?.strip_prefix('-'));
+    own.map_or_else(|| word.clone(), |flag| format!("--{flag}"))
 }
 
 #[cfg(test)]
@@ -178,6 +195,11 @@ mod tests {
         ] {
             assert_eq!(Choice::parse(text).unwrap().of(can), expected, "{text}");
         }
+        for (text, expected) in
+            [("*,-resizer", &[Attacher][..]), ("provisioner", &[]), ("*,attacher", &[Resizer])]
+        {
+            assert_eq!(Choice::parse(text).unwrap().left_out(&makes), expected, "{text}");
+        }
     }
 
     #[test]
@@ -207,5 +229,8 @@ mod tests {
         ] {
             assert_eq!(node_side(&words(line)), side.map(|side| (side, words("--a=1 --b"))), "{line}");
         }
+        let line = "--controllers=livenessprobe --livenessprobe-probe-timeout=3s --livenessprobe";
+        let expected = Some((NodeSide::LivenessProbe, words("--probe-timeout=3s --livenessprobe")));
+        assert_eq!(node_side(&words(line)), expected);
     }
 }

@@ -1,5 +1,6 @@
 //! The life of csi-node-driver-registrar.
 
+use std::future::pending;
 use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -7,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base::flag::{Parsed, TlsFlags};
-use base::http::{Access, ListenError, Reply, Routes, TlsError, serve_with};
+use base::http::{ListenError, Reply, Routes};
 use base::metrics::Metrics;
 use csi::identity::driver_name;
 use csi::registration::registration_server::RegistrationServer;
@@ -27,6 +28,7 @@ use super::service::{Service, Verdict};
 use super::socket::{self, Identity};
 use crate::driver::{DriverError, connect};
 use crate::end::signalled;
+use crate::endpoint::serve;
 
 /// Pause before a socket that vanished is made again, if that failed.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -66,9 +68,6 @@ pub(crate) enum RegistrarError {
     /// The server broke down.
     #[error("serving the registration socket failed: {0}")]
     Server(#[from] tonic::transport::Error),
-    /// The certificate of the HTTP server cannot be used.
-    #[error("--tls-cert-file: {0}")]
-    Tls(#[from] TlsError),
     /// No HTTP server.
     #[error("{flag}: {cause}")]
     Listen {
@@ -87,11 +86,7 @@ pub async fn main(parsed: &Parsed) -> u8 {
     let flags: Flags = parsed.read();
     warn_of_ignored(parsed);
     let tls: TlsFlags = parsed.read();
-    let ended = match tls.access() {
-        Ok(access) => run(&flags, access).await,
-        Err(error) => Err(error.into()),
-    };
-    match ended {
+    match run(&flags, &tls).await {
         Ok(()) => 0,
         Err(error) => {
             base::error!(error, "Cannot go on");
@@ -101,21 +96,20 @@ pub async fn main(parsed: &Parsed) -> u8 {
 }
 
 /// Offers the driver to the kubelet until a signal comes.
-async fn run(flags: &Flags, access: Access) -> Result<(), RegistrarError> {
+async fn run(flags: &Flags, tls: &TlsFlags) -> Result<(), RegistrarError> {
     let mut stop = std::pin::pin!(signalled().map_err(RegistrarError::Signals)?);
     let registrar = tokio::select! {
         connected = Registrar::connect(flags, Metrics::new()) => Arc::new(connected?),
         _ = stop.as_mut() => return Ok(()),
     };
-    let _server = match flags.listen_address() {
-        Some((address, flag)) => {
-            let routes = Routes::new().route("/healthz", registrar.clone().healthz());
-            let server = serve_with(&address, routes, access);
-            Some(server.map_err(|cause| RegistrarError::Listen { flag, cause })?)
-        }
-        None => None,
+    let served = async {
+        let Some((address, flag)) = flags.listen_address() else { return pending().await };
+        let routes = Routes::new().route("/healthz", registrar.clone().healthz());
+        serve(&address, routes, tls).await.map_err(|cause| RegistrarError::Listen { flag, cause })
     };
     tokio::select! {
+        biased;
+        served = served => served.map(|never| match never {}),
         ended = registrar.offer() => ended,
         _ = stop => registrar.remove_socket(),
     }

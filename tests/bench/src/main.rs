@@ -145,6 +145,9 @@ enum What {
         /// Only the sets that are named, without ours.
         #[arg(long, requires = "sets")]
         only_sets: bool,
+        /// No set has a flag for its rate or its workers: each works as it does when nobody tunes it.
+        #[arg(long)]
+        default_flags: bool,
         /// A file for all figures, as JSON.
         #[arg(long)]
         json: Option<PathBuf>,
@@ -222,13 +225,16 @@ async fn main() -> anyhow::Result<()> {
         What::Capacity { nodes, classes, polls, interval } => {
             capacity::measure(&binaries, capacity::Size { nodes, classes, polls, interval }).await
         }
-        What::Lives { volumes, nodes, runs, against_go, mut sets, only_sets, json, write } => {
+        What::Lives { volumes, nodes, runs, against_go, mut sets, only_sets, default_flags, json, write } => {
             if !only_sets {
                 let ours = [lives::Set::combined(&binaries), lives::Set::separate(&binaries)];
                 sets.splice(0..0, ours);
             }
             if against_go {
                 sets.push(lives::Set::go()?);
+            }
+            if default_flags {
+                sets = sets.into_iter().map(lives::Set::with_default_flags).collect();
             }
             let size = lives::Size { volumes, nodes: nodes.max(1), runs: runs.max(1) };
             lives::measure(&binaries, &sets, size, &lives::Output { json, repository: write }).await

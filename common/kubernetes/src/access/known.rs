@@ -46,6 +46,10 @@ impl Known {
             Err(Refusal::Unknown | Refusal::Forbidden { .. }) => REFUSED,
             Err(Refusal::Unclear(_)) => UNCLEAR,
         };
+        let is_unclear = matches!(answer, Err(Refusal::Unclear(_)));
+        if is_unclear && self.find(token, path, now).is_some_and(|known| known.is_ok()) {
+            return;
+        }
         if answer.is_ok() {
             self.note_good(self.number(token, path), now);
         }
@@ -114,5 +118,17 @@ mod tests {
             Some(Ok(())),
             "a flood of bad tokens does not drive it out"
         );
+    }
+
+    #[test]
+    fn unclear_answer_replaces_no_good_one_that_holds() {
+        let (mut known, now) = (Known::default(), Instant::now());
+        let unclear = Err(Refusal::Unclear("away".to_owned()));
+        known.note("token", "/metrics", &Ok(()), now);
+        known.note("token", "/metrics", &unclear, now);
+        assert_eq!(known.find("token", "/metrics", now), Some(Ok(())));
+        let later = now + ALLOWED;
+        known.note("token", "/metrics", &unclear, later);
+        assert_eq!(known.find("token", "/metrics", later), Some(unclear));
     }
 }

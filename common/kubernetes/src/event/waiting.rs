@@ -18,7 +18,7 @@ pub(super) const MOST: usize = 4096;
 const ENDS: [(&str, &[&str]); 3] = [
     ("Provisioning", &["ProvisioningSucceeded", "ProvisioningFailed"]),
     ("Resizing", &["VolumeResizeSuccessful", "VolumeResizeFailed", "FileSystemResizeRequired"]),
-    ("VolumeModify", &["VolumeModifySuccessful", "VolumeModifyFailed"]),
+    ("VolumeModify", &["VolumeModifySuccessful", "VolumeModifyFailed", "VolumeModifyCanceled"]),
 ];
 
 /// An event that waits.

@@ -197,10 +197,11 @@ impl Run {
                 Some(Ok(watcher::Event::Init | watcher::Event::InitDone)) => continue,
                 Some(Err(_)) | None => {
                     // Forbidden or broken: candidates then poll, as upstream's do.
-                    sleep_until(pause).await;
+                    sleep_until(pause.min(Instant::now() + self.jittered())).await;
                     return Wake::WatchBroken;
                 }
             }
+            self.tell_leader();
             if self.elector.holder().is_none() {
                 return Wake::Changed;
             }

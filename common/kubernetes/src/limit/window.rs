@@ -85,6 +85,8 @@ impl Window {
             if state.successes >= state.size && state.size < MOST_IN_FLIGHT {
                 state.size += 1;
                 state.successes = 0;
+                self.freed.notify_one();
+                self.way_is_free.notify_one();
             }
         }
     }
@@ -175,6 +177,26 @@ mod tests {
         assert_eq!(window.state().size, MOST_IN_FLIGHT);
         object.report(true);
         assert_eq!(window.state().size, MOST_IN_FLIGHT / 2);
+    }
+
+    /// Four 429s, and then successes only: those who wait use the places that come back, without newcomers.
+    #[tokio::test]
+    async fn window_that_grows_lets_those_in_who_wait() {
+        let window = Arc::new(Window::new());
+        (0..10).for_each(|_| window.report(true));
+        let mut inside: Vec<_> = std::iter::from_fn(|| enter(&window, false)).collect();
+        let waiting: Vec<_> = (0..3)
+            .map(|_| {
+                let window = window.clone();
+                tokio::spawn(async move { window.enter(false).await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        (0..LEAST_IN_FLIGHT).for_each(|_| window.report(false));
+        tokio::task::yield_now().await;
+        assert_eq!(waiting.iter().filter(|one| one.is_finished()).count(), 1);
+        inside.clear();
+        waiting.into_iter().for_each(|one| one.abort());
     }
 
     /// Eight wait while two are in flight beside an object: all go when it has gone.

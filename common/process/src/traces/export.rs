@@ -5,6 +5,7 @@ use std::time::Duration;
 use base::trace::{Span, Spans};
 use csi::otlp::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use csi::{Connection, LinkState};
+use http::Uri;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -24,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Pause after the first failure; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How long spans are tried before they are given up: a collector that takes others may never take these, because they are too many.
+const LONGEST: Duration = Duration::from_secs(300);
 
 /// The task that sends the spans of a process. Dropping it lets the task go on.
 pub struct Exporter {
@@ -35,21 +38,23 @@ impl Exporter {
     /// Sends spans by these settings. Nothing is dialled before there is a span.
     pub fn start(settings: Settings, spans: Spans) -> Self {
         let collector = settings.collector;
+        let origin = origin(&collector);
         let connect = move || {
             let collector = collector.clone();
             Connection::from_connector(move || TcpStream::connect(collector.clone()))
         };
-        Self::over(Box::new(connect), settings.resource, spans)
+        Self::over(Box::new(connect), origin, settings.resource, spans)
     }
 
-    /// Sends spans over connections that `connect` makes: each is kept until it ends or a request fails.
+    /// Sends spans to `origin` over connections that `connect` makes: each is kept until it ends or a request fails.
     pub fn over(
         connect: Box<dyn Fn() -> Connection + Send + Sync>,
+        origin: Uri,
         resource: Vec<(String, String)>,
         spans: Spans,
     ) -> Self {
         let finish = CancellationToken::new();
-        let link = Link { connect, resource, connection: None };
+        let link = Link { connect, origin, resource, connection: None };
         let task = tokio::spawn(send_all(spans, link, finish.clone()));
         Self { finish, task }
     }
@@ -63,9 +68,16 @@ impl Exporter {
     }
 }
 
+/// Scheme, host and port of a collector.
+fn origin((host, port): &(String, u16)) -> Uri {
+    let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.clone() };
+    format!("http://{host}:{port}").parse().unwrap_or_else(|_| Uri::from_static("http://localhost"))
+}
+
 /// The way to the collector.
 struct Link {
     connect: Box<dyn Fn() -> Connection + Send + Sync>,
+    origin: Uri,
     resource: Vec<(String, String)>,
     /// Kept while it is up.
     connection: Option<Connection>,
@@ -80,6 +92,7 @@ async fn send_all(mut spans: Spans, mut link: Link, finish: CancellationToken) {
         }
         let (count, request) = (batch.len(), request(&link.resource, batch));
         let mut pause = FIRST_PAUSE;
+        let given_up = Instant::now() + LONGEST;
         loop {
             let status = match link.send(request.clone()).await {
                 Err(status) => status,
@@ -93,7 +106,7 @@ async fn send_all(mut spans: Spans, mut link: Link, finish: CancellationToken) {
                     break;
                 }
             };
-            if !may_succeed(status.code()) || finish.is_cancelled() {
+            if !may_succeed(status.code()) || finish.is_cancelled() || Instant::now() >= given_up {
                 spans.count_dropped(count, &csi::grpc_text(&status));
                 break;
             }
@@ -140,7 +153,8 @@ impl Link {
     /// Sends a request. Gives how many spans the collector refuses, and why.
     async fn send(&mut self, request: ExportTraceServiceRequest) -> Result<(usize, String), Status> {
         let connection = self.connection.get_or_insert_with(&self.connect);
-        let reply = connection.unary::<_, ExportTraceServiceResponse>(METHOD, request, PATIENCE).await;
+        let reply =
+            connection.unary::<_, ExportTraceServiceResponse>(&self.origin, METHOD, request, PATIENCE).await;
         if reply.is_err() {
             self.connection = None;
         }

@@ -75,7 +75,12 @@ impl Settings {
         let endpoint =
             value("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").or_else(|| value("OTEL_EXPORTER_OTLP_ENDPOINT"));
         let collector = match endpoint {
-            Some((variable, value)) => address(&value).ok_or(SettingsError::Endpoint { variable, value })?,
+            Some((variable, value)) => address(&value).ok_or_else(|| {
+                // What stands before an @ may be a password.
+                let value =
+                    value.rsplit_once('@').map_or_else(|| value.clone(), |(_, place)| format!("…@{place}"));
+                SettingsError::Endpoint { variable, value }
+            })?,
             None => ("localhost".to_owned(), PORT),
         };
         let text = |name| value(name).map(|(_, value)| value).unwrap_or_default();
@@ -142,7 +147,8 @@ fn decoded(text: &str) -> String {
     let mut rest = text.as_bytes();
     while let Some((first, more)) = rest.split_first() {
         let code = more.get(..2).and_then(|code| std::str::from_utf8(code).ok());
-        match code.filter(|_| *first == b'%').and_then(|code| u8::from_str_radix(code, 16).ok()) {
+        let code = code.filter(|code| *first == b'%' && code.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        match code.and_then(|code| u8::from_str_radix(code, 16).ok()) {
             Some(byte) => {
                 bytes.push(byte);
                 rest = more.get(2..).unwrap_or_default();

@@ -63,6 +63,8 @@ struct Part {
 pub(crate) struct Set {
     pub(crate) name: String,
     parts: Vec<Part>,
+    /// Whether each sidecar has the flags that it has when nobody sets any.
+    default_flags: bool,
 }
 
 /// `NAME=csi-provisioner:PATH,csi-attacher:PATH,csi-resizer:PATH`, or `NAME=controller:PATH`.
@@ -80,7 +82,7 @@ impl FromStr for Set {
             Ok(Part { role: *role, path: path.into() })
         };
         let parts = parts.split(',').map(part).collect::<Result<_>>()?;
-        Ok(Self { name: name.to_owned(), parts })
+        Ok(Self { name: name.to_owned(), parts, default_flags: false })
     }
 }
 
@@ -88,14 +90,14 @@ impl Set {
     /// Ours, in one process.
     pub(crate) fn combined(programs: &Programs) -> Self {
         let parts = vec![Part { role: Role::Controller, path: programs.mooring.clone() }];
-        Self { name: "mooring, one process".to_owned(), parts }
+        Self { name: "mooring, one process".to_owned(), parts, default_flags: false }
     }
 
     /// Ours, a process each.
     pub(crate) fn separate(programs: &Programs) -> Self {
         let roles = [Role::Provisioner, Role::Attacher, Role::Resizer];
         let parts = roles.map(|role| Part { role, path: programs.mooring.clone() }).into();
-        Self { name: "mooring, three".to_owned(), parts }
+        Self { name: "mooring, three".to_owned(), parts, default_flags: false }
     }
 
     /// The Go sidecars.
@@ -107,7 +109,12 @@ impl Set {
         ];
         let binaries = ensure(&all.map(|(_, binary)| binary), &Progress::auto())?;
         let parts = all.map(|(role, binary)| Part { role, path: binaries.path(binary).to_owned() }).into();
-        Ok(Self { name: "Go, three".to_owned(), parts })
+        Ok(Self { name: "Go, three".to_owned(), parts, default_flags: false })
+    }
+
+    /// The same, but with no flag for its rate or its workers.
+    pub(crate) fn with_default_flags(self) -> Self {
+        Self { default_flags: true, ..self }
     }
 
     /// Starts all, and waits until each has read what there is. On a machine of another name, they are other candidates of each election.
@@ -118,13 +125,16 @@ impl Set {
             let is_ours = path.file_name().is_some_and(|name| name == "mooring");
             if is_ours {
                 command.arg(role.name());
-            } else {
+            } else if !self.default_flags {
                 // Else its five requests a second would be all that is measured.
                 command.args(["--kube-api-qps=1000", "--kube-api-burst=2000"]);
             }
             let address = format!("127.0.0.1:{}", free_port()?);
             command.args(["--leader-election", &format!("--leader-election-namespace={}", stand.namespace)]);
-            command.arg(format!("--http-endpoint={address}")).args(role.flags());
+            command.arg(format!("--http-endpoint={address}"));
+            if !self.default_flags {
+                command.args(role.flags());
+            }
             let process = stand.start(command, role.name(), &[])?;
             all.push(Sidecar { process, address });
         }

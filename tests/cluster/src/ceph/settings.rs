@@ -47,6 +47,9 @@ bluestore_block_size = 17179869184
 osd_memory_target = 939524096
 # The images of a client that was killed are free again in seconds.
 osd_client_watch_timeout = 5
+# An OSD without others has nobody who confirms its lease to read. If it is stopped for longer than the lease (0.8 of this, else
+# 16 s) and let go on, requests may wait for a new lease for ever.
+osd_heartbeat_grace = 3600
 # An OSD that comes to a watch after its client's connection has ended notes the watcher and sets no timer. It does so when
 # it next reads the object from disk (PrimaryLogPG's do_osd_op_effects, populate_obc_watchers): with 64 kept for each placement
 # group, the default, and few images, that is never, and the image of a killed client stays in use.

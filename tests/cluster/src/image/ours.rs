@@ -56,14 +56,16 @@ impl Build {
         })
     }
 
-    /// The file tree of the sidecars' images: the executable `mooring`, and a link to it by each sidecar's name.
+    /// The file tree of the sidecars' images: the executable `mooring`, and a link to it by each sidecar's name. The manifests of KEP-4958
+    /// have `csi-sidecars` as the command, which is looked for in the PATH.
     ///
     /// # Errors
     /// See [`ImageError`].
     pub fn sidecars_layer(&self) -> Result<Layer, ImageError> {
         let layer = Layer::new().executable("mooring", &self.mooring)?;
         let names = sidecars(self.platform.command(&self.mooring))?;
-        Ok(names.iter().fold(layer, |layer, name| layer.link(name, "mooring")))
+        let layer = names.iter().fold(layer, |layer, name| layer.link(name, "mooring"));
+        Ok(layer.link("bin/csi-sidecars", "../mooring"))
     }
 
     /// The file tree of the driver's image, where it runs. The Go driver's image has its program under another name, and pods that set a command

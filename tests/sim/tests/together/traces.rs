@@ -22,7 +22,8 @@ fn export(metrics: &Metrics, collector: &Collector) -> Exporter {
     let spans = metrics.trace(Sampler::default()).expect("one tracer");
     let connect = collector.clone();
     let resource = vec![("service.name".to_owned(), "csi-provisioner".to_owned())];
-    Exporter::over(Box::new(move || connect.connection()), resource, spans)
+    let origin = http::Uri::from_static("http://collector:4317");
+    Exporter::over(Box::new(move || connect.connection()), origin, resource, spans)
 }
 
 /// A story of a process whose spans go to the collector.

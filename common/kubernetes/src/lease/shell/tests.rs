@@ -1,4 +1,5 @@
 mod server;
+mod turn;
 
 use std::sync::{Arc, Mutex};
 
@@ -208,24 +209,6 @@ async fn a_candidate_that_watches_takes_a_lease_when_it_runs_out() {
     assert!(!process.leadership.holds());
     at(16.0, begun).await;
     assert_eq!(server.asked().last().map(String::as_str), Some("15000 update 200"), "{:?}", server.asked());
-    assert!(process.leadership.holds() && server.holder() == "me");
-    process.task.abort();
-}
-
-/// Its holder is dead. The lease before it is won after 20 s.
-#[tokio::test(start_paused = true)]
-async fn a_lease_runs_out_while_the_one_before_is_awaited() {
-    let (server, begun, first) = (Server::new(served), Instant::now(), Leadership::candidate());
-    server.put("other", LEASE);
-    let before = first.clone();
-    let process = Process::start(&server, |candidate| candidate.after = Some(before));
-    at(19.9, begun).await;
-    let asked = server.asked();
-    assert!(asked.iter().all(|one| one.ends_with(" get 200")) && asked.len() <= 3, "{asked:?}");
-    at(20.0, begun).await;
-    first.extend(Instant::now() + Duration::from_secs(RENEW));
-    at(20.1, begun).await;
-    assert_eq!(server.asked()[asked.len()..], ["20000 get 200", "20000 update 200"]);
     assert!(process.leadership.holds() && server.holder() == "me");
     process.task.abort();
 }
