@@ -74,6 +74,27 @@ pub fn points(root: &Place) -> io::Result<Vec<PathBuf>> {
     Ok(read()?.into_iter().filter(|entry| entry.root == *root).map(|entry| entry.point).collect())
 }
 
+/// Where the file system of a device (`major:minor`) is mounted, and its node, which is called so.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn points_of_device(number: &str, node: &Path) -> io::Result<Vec<PathBuf>> {
+    Ok(read()?
+        .into_iter()
+        .filter(|entry| is_of_device(entry, number, node))
+        .map(|entry| entry.point)
+        .collect())
+}
+
+/// Decides about one mount. A node is mounted from the file system of `/dev`.
+fn is_of_device(entry: &Entry, number: &str, node: &Path) -> bool {
+    let name = node.file_name();
+    entry.root.device == number
+        || (name.is_some()
+            && entry.root.path.parent() == Some(Path::new("/"))
+            && entry.root.path.file_name() == name)
+}
+
 /// The place of a path without links.
 ///
 /// # Errors
@@ -140,6 +161,21 @@ mod tests {
         assert_eq!(entry.root, Place { device: "98:0".to_owned(), path: PathBuf::from("/a b") });
         assert!(entry.has("ro") && entry.has("nosuid") && !entry.has("rw"));
         assert_eq!(parse(b"36 35"), None);
+    }
+
+    #[test]
+    fn a_device_is_mounted_as_file_system_or_as_node() {
+        for (line, expected) in [
+            ("36 35 7:3 / /staging/volume rw - ext4 /dev/loop3 rw", true),
+            ("36 35 7:3 /folder /target rw - ext4 /dev/loop3 rw", true),
+            ("36 35 0:6 /loop3 /staging/volume rw - devtmpfs udev rw", true),
+            ("36 35 7:30 / /staging/volume rw - ext4 /dev/loop30 rw", false),
+            ("36 35 0:6 /loop30 /staging/volume rw - devtmpfs udev rw", false),
+            ("36 35 0:6 / /dev rw - devtmpfs udev rw", false),
+        ] {
+            let entry = parse(line.as_bytes()).unwrap();
+            assert_eq!(is_of_device(&entry, "7:3", Path::new("/dev/loop3")), expected, "{line}");
+        }
     }
 
     #[test]

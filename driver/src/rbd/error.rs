@@ -57,6 +57,20 @@ pub(crate) fn unfinished(refusal: Refusal) -> Refusal {
     }
 }
 
+/// What a call answers that failed and undoes what it began. After an outage nothing more is tried: the next call does it.
+pub(crate) fn undone(refusal: Refusal, undo: impl FnOnce() -> Result<(), Refusal>) -> Refusal {
+    if matches!(refusal, Refusal::Outage { .. }) {
+        return refusal;
+    }
+    match undo() {
+        Ok(()) => refusal,
+        Err(other) => Refusal::Unfinished {
+            what: format!("{refusal}; nor can it be undone"),
+            source: io::Error::other(other.to_string()),
+        },
+    }
+}
+
 /// Whether Ceph gave no answer, so that nobody knows what was done.
 pub(crate) fn is_outage(error: &io::Error) -> bool {
     // ESHUTDOWN: the client is on the block list.
@@ -83,6 +97,21 @@ mod tests {
             (Refusal::system(text())(io::Error::from(io::ErrorKind::InvalidData)), Code::Internal),
         ] {
             assert_eq!(unfinished(refusal).code(), code);
+        }
+    }
+
+    #[test]
+    fn a_failed_call_is_final_only_once_it_is_undone() {
+        let denied = || Err(ceph("cannot")(Errno::PERM.into()));
+        for (errno, undo, code) in [
+            (Errno::PERM, Some(Ok(())), Code::Unauthenticated),
+            (Errno::NOSPC, Some(Ok(())), Code::ResourceExhausted),
+            (Errno::NOSPC, Some(denied()), Code::Unavailable),
+            // Nothing more is tried.
+            (Errno::TIMEDOUT, None, Code::Unavailable),
+        ] {
+            let found = undone(ceph("cannot")(errno.into()), || undo.unwrap());
+            assert_eq!(found.code(), code, "{errno}: {found}");
         }
     }
 

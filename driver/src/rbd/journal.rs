@@ -113,8 +113,13 @@ impl Journal {
             entries.extend(wanted.source.map(|source| (SOURCE, source)));
             match self.pool.create_object(&self.kind.object(&uuid), &entries) {
                 Ok(()) => return Ok((uuid, image)),
-                Err(taken) if is(&taken, Errno::EXIST) => self.release(wanted.name, &uuid)?,
-                Err(other) => return Err(failed()(other)),
+                Err(taken) if is(&taken, Errno::EXIST) => {
+                    self.release(wanted.name, &uuid).map_err(error::unfinished)?;
+                }
+                // The name leads to nothing then.
+                Err(other) => {
+                    return Err(error::undone(failed()(other), || self.release(wanted.name, &uuid)));
+                }
             }
         }
         Err(failed()(Errno::EXIST.into()))
@@ -166,7 +171,10 @@ impl Journal {
     }
 
     /// Removes a name, if it still leads to this UUID.
-    fn release(&self, name: &str, uuid: &str) -> Result<(), Refusal> {
+    ///
+    /// # Errors
+    /// Ceph's.
+    pub(crate) fn release(&self, name: &str, uuid: &str) -> Result<(), Refusal> {
         let failed = || error::ceph(format!("cannot remove {name:?} from the journal"));
         let key = self.kind.key(name);
         let value = self.directory_pool.value(&self.directory, &key).map_err(failed())?;

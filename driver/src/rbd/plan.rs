@@ -138,6 +138,12 @@ pub(crate) fn about_name(found: Found<'_>) -> Step {
     }
 }
 
+/// Whether a volume is made, so that its caller was or may be told of it: a clone is there before it has its parent, and looks then as
+/// one that is blank.
+pub(crate) fn is_made(attributes: &Attributes) -> bool {
+    attributes.image_id.is_some()
+}
+
 /// Whose a volume's own snapshot is by its name: `<clone's image>-temp` a volume's that was to be a clone, another that ends with a
 /// UUID a snapshot's.
 pub(crate) fn cut_for(snapshot: &str) -> Option<(Kind, Uuid)> {
@@ -227,6 +233,19 @@ mod tests {
             ..Attributes::default()
         };
         assert_eq!(Attributes::read(Kind::Snapshot, UUID, &snapshot), expected);
+    }
+
+    #[test]
+    fn a_volume_is_listed_once_its_image_is_recorded() {
+        for (image_id, is_undoing, expected) in [
+            (None, false, false),
+            (None, true, false),
+            (Some("10ab"), false, true),
+            (Some("10ab"), true, true),
+        ] {
+            let image_id = image_id.map(str::to_owned);
+            assert_eq!(is_made(&Attributes { image_id, is_undoing, ..Attributes::default() }), expected);
+        }
     }
 
     #[test]

@@ -53,6 +53,7 @@ pub(crate) fn file_seeds() -> Vec<Vec<u8>> {
         r#"[{"clusterID":"c","monitors":["10.0.0.1:6789"],"rbd":{"radosNamespace":"n","mirrorDaemonCount":2}},{"clusterID":"d"}]"#,
         r#"{"Version":3,"pool":"rbd","radosNamespace":"","image":"i","accessType":true,"device":"/dev/nbd0","mapper":"nbd"}"#,
         r#"[{"id":"0","pool":"rbd","namespace":"","name":"i","snap":"-","device":"/dev/rbd0"},{"id":7,"pool":"p","name":"i","device":"/d"}]"#,
+        r#"[{"id":7,"pool":"rbd","namespace":"","image":"i","snap":"","device":"/dev/nbd0","cookie":""}]"#,
     ])
 }
 

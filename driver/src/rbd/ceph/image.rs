@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::layout::{LinkedImage, SnapInfo, SnapSpec, Watcher};
 use super::library::{Library, Raw};
-use super::pool::Pool;
+use super::pool::{Pool, encoded};
 use super::{c_string, checked, copied};
 
 /// The longest image id, and the longest note.
@@ -258,21 +258,17 @@ impl Image {
         }
     }
 
-    /// Notes something on it under a key, or removes the note; an absent one is fine then.
+    /// Notes something on it under a key, or removes the note; an absent one is fine then. The image's header is told itself, past
+    /// librbd: that would take the image's exclusive lock, which who maps it may never give back.
     ///
     /// # Errors
     /// Ceph's.
     pub(crate) fn set_metadata(&self, key: &str, value: Option<&str>) -> io::Result<()> {
-        let key = c_string(key)?;
-        let Some(value) = value else {
-            // SAFETY: the image is open to be changed; the string outlives the call.
-            let outcome = unsafe { (self.library().rbd_metadata_remove)(self.raw, key.as_ptr()) };
-            return super::gone(checked(outcome).map(|_| ()));
-        };
-        let value = c_string(value)?;
-        // SAFETY: the image is open to be changed; both strings outlive the call.
-        let outcome = unsafe { (self.library().rbd_metadata_set)(self.raw, key.as_ptr(), value.as_ptr()) };
-        checked(outcome).map(|_| ())
+        let header = format!("rbd_header.{}", self.id()?);
+        match value {
+            Some(value) => self.pool.execute(&header, c"metadata_set", &noting(key, value)),
+            None => super::gone(self.pool.execute(&header, c"metadata_remove", &encoded(key))),
+        }
     }
 
     /// Copies from the parent what the image still has from there, so that it has no parent.
@@ -285,6 +281,11 @@ impl Image {
     }
 }
 
+/// What the object class wants to be told: a map with one entry.
+fn noting(key: &str, value: &str) -> Vec<u8> {
+    [1_u32.to_le_bytes().to_vec(), encoded(key), encoded(value)].concat()
+}
+
 impl Drop for Image {
     fn drop(&mut self) {
         // SAFETY: it was opened by us and is closed once.
@@ -292,5 +293,16 @@ impl Drop for Image {
         if outcome < 0 {
             base::warn!("Cannot close an image well"; "errno" => -outcome);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_encoded_as_ceph_does() {
+        let expected = [1, 0, 0, 0, 1, 0, 0, 0, b'k', 2, 0, 0, 0, b'1', b'0'];
+        assert_eq!(noting("k", "10"), expected);
     }
 }

@@ -131,8 +131,6 @@ functions! {
         fn rbd_snap_exists(Raw, Text, *mut bool) -> c_int;
         fn rbd_flatten(Raw) -> c_int;
         fn rbd_metadata_get(Raw, Text, *mut c_char, *mut usize) -> c_int;
-        fn rbd_metadata_set(Raw, Text, Text) -> c_int;
-        fn rbd_metadata_remove(Raw, Text) -> c_int;
     }
 }
 

@@ -1,6 +1,6 @@
 //! A pool, or a namespace of one: what images and objects are in.
 
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 use std::io;
 use std::ptr;
 use std::sync::Arc;
@@ -134,15 +134,23 @@ impl Pool {
     /// # Errors
     /// ENOENT; ESTALE when the image is in another state than that of being moved.
     pub(crate) fn settle_in_trash(&self, id: &str) -> io::Result<()> {
-        let request = settling(id);
+        self.execute("rbd_trash", c"trash_state_set", &settling(id))
+    }
+
+    /// Has an object's OSD run a method of Ceph's class for images, which answers nothing.
+    ///
+    /// # Errors
+    /// The method's.
+    pub(super) fn execute(&self, object: &str, method: &CStr, request: &[u8]) -> io::Result<()> {
+        let object = c_string(object)?;
         let mut nothing = [0; 1];
         // SAFETY: pool, names and request outlive the call; at most as many bytes as are given are written.
         checked(unsafe {
             (self.library().rados_exec)(
                 self.raw,
-                c"rbd_trash".as_ptr(),
+                object.as_ptr(),
                 c"rbd".as_ptr(),
-                c"trash_state_set".as_ptr(),
+                method.as_ptr(),
                 request.as_ptr(),
                 request.len(),
                 nothing.as_mut_ptr(),
@@ -208,8 +216,13 @@ impl Pool {
 fn settling(id: &str) -> Vec<u8> {
     const NORMAL: u8 = 0;
     const MOVING: u8 = 1;
-    let length = u32::try_from(id.len()).unwrap_or(u32::MAX).to_le_bytes();
-    [&length[..], id.as_bytes(), &[NORMAL, MOVING]].concat()
+    [encoded(id), vec![NORMAL, MOVING]].concat()
+}
+
+/// A text as Ceph encodes it: its length, then itself.
+pub(super) fn encoded(text: &str) -> Vec<u8> {
+    let length = u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes();
+    [&length[..], text.as_bytes()].concat()
 }
 
 impl Drop for Pool {

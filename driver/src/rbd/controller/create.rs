@@ -69,16 +69,24 @@ impl Rbd {
             site.pool_named(data)?.ok_or_else(|| missing(data))?;
         }
         let place = Place { journal: self.journal(pool, Kind::Volume), site };
-        match &wanted.source {
-            None => self.make(&wanted, &place, None),
-            Some(source) => match self.origin(source, &wanted.class.cluster, who) {
-                Ok(origin) => self.make(&wanted, &place, Some(&origin)),
-                // What an earlier call made of it is there all the same; what that one only began goes.
-                Err(unknown @ Refusal::Unknown { .. }) => {
-                    self.made_before(&wanted, &place, None).and_then(|made| made.ok_or(unknown))
-                }
-                Err(refusal) => Err(refusal),
-            },
+        let entry = place.journal.find(&wanted.name)?;
+        let origin = wanted.source.as_ref().map(|source| self.origin(source, &wanted.class.cluster, who));
+        let (origin, unknown) = match origin.transpose() {
+            Ok(origin) => (origin, None),
+            // What an earlier call made of it is there all the same; what that one only began goes.
+            Err(unknown @ Refusal::Unknown { .. }) => (None, Some(unknown)),
+            Err(refusal) if entry.is_some() => return Err(error::unfinished(refusal)),
+            Err(refusal) => return Err(refusal),
+        };
+        if let Some(entry) = &entry
+            && let Some(made) =
+                self.settle(&wanted, &place, origin.as_ref(), entry).map_err(error::unfinished)?
+        {
+            return Ok(made);
+        }
+        match unknown {
+            Some(unknown) => Err(unknown),
+            None => self.make(&wanted, &place, origin.as_ref()),
         }
     }
 
@@ -108,16 +116,13 @@ impl Rbd {
         Ok(Wanted { name, is_nameless, class, range, source })
     }
 
-    /// Finds, finishes or makes the volume.
+    /// Makes the volume.
     fn make(
         &self,
         wanted: &Wanted,
         place: &Place,
         origin: Option<&Origin>,
     ) -> Result<v1::CreateVolumeResponse, Refusal> {
-        if let Some(made) = self.made_before(wanted, place, origin)? {
-            return Ok(made);
-        }
         let mut bytes = size::size(&wanted.range)?;
         if let Some(origin) = origin {
             bytes = origin.size_for(bytes, &wanted.range)?;
@@ -134,20 +139,12 @@ impl Rbd {
             .make_image(wanted, place, &image, bytes, origin)
             .and_then(|seen| place.journal.record(&uuid, &seen.id).map(|()| seen));
         match outcome {
-            Ok(seen) => self.created(wanted, place, &uuid, &image, &seen),
-            Err(refusal) => Err(self.undone(place, wanted, &uuid, &image, origin, refusal)),
+            Ok(seen) => self.created(wanted, place, &uuid, &image, &seen).map_err(error::unfinished),
+            Err(refusal) => Err(error::undone(refusal, || {
+                place.journal.begin_undo(&uuid, None)?;
+                self.undo(place, wanted, &uuid, &image, origin)
+            })),
         }
-    }
-
-    /// The volume of this name if it is there. What an earlier call left half-done is finished or undone.
-    fn made_before(
-        &self,
-        wanted: &Wanted,
-        place: &Place,
-        origin: Option<&Origin>,
-    ) -> Result<Option<v1::CreateVolumeResponse>, Refusal> {
-        let Some(entry) = place.journal.find(&wanted.name)? else { return Ok(None) };
-        self.settle(wanted, place, origin, &entry).map_err(error::unfinished)
     }
 
     /// Answers about, finishes or undoes what the journal has.
@@ -160,12 +157,15 @@ impl Rbd {
     ) -> Result<Option<v1::CreateVolumeResponse>, Refusal> {
         let journal = match entry.pool.filter(|pool| *pool != place.journal.pool.id) {
             None => place.journal.clone(),
-            Some(id) => {
-                let gone = || {
-                    Refusal::WrongState(format!("volume {:?} is in pool {id}, which is gone", wanted.name))
-                };
-                place.journal.clone().with_images_in(place.site.pool(id)?.ok_or_else(gone)?)
-            }
+            Some(id) => match place.site.pool(id)? {
+                Some(pool) => place.journal.clone().with_images_in(pool),
+                // With its pool the image is gone, and all that was known of it.
+                None => {
+                    base::warn!("Forgetting a volume whose pool is gone"; "volume" => wanted.name, "pool" => id);
+                    place.journal.release(&wanted.name, &entry.uuid)?;
+                    return Ok(None);
+                }
+            },
         };
         let attributes = journal.attributes(&entry.uuid)?;
         let image_name = attributes.as_ref().map(|attributes| attributes.image.clone());
@@ -234,29 +234,6 @@ impl Rbd {
         }
         let seen = image::seen(pool, image, Kind::Volume)?;
         seen.ok_or_else(|| failed()(rustix::io::Errno::NOENT.into()))
-    }
-
-    /// Undoes a call that failed; gives what it is to answer. After an outage nothing more is tried: the next call does it.
-    fn undone(
-        &self,
-        place: &Place,
-        wanted: &Wanted,
-        uuid: &str,
-        image: &str,
-        origin: Option<&Origin>,
-        refusal: Refusal,
-    ) -> Refusal {
-        if matches!(refusal, Refusal::Outage { .. }) {
-            return refusal;
-        }
-        let begun = place.journal.begin_undo(uuid, None);
-        match begun.and_then(|()| self.undo(place, wanted, uuid, image, origin)) {
-            Ok(()) => refusal,
-            Err(other) => {
-                let what = format!("{refusal}; nor can it be undone");
-                Refusal::Unfinished { what, source: std::io::Error::other(other.to_string()) }
-            }
-        }
     }
 
     fn undo(

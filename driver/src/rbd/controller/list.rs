@@ -16,7 +16,7 @@ use crate::rbd::error;
 use crate::rbd::handle::{Handle, hexadecimal};
 use crate::rbd::image;
 use crate::rbd::names::Kind;
-use crate::rbd::plan::Entry;
+use crate::rbd::plan::{self, Entry};
 use crate::refusal::Refusal;
 
 /// The most that a page has. Each volume costs some requests to Ceph.
@@ -139,14 +139,12 @@ impl Rbd {
         let Some(attributes) = self.journal(Arc::clone(&pool), Kind::Volume).attributes(&entry.uuid)? else {
             return Ok(None);
         };
-        let Some(image) = image::look(&pool, &attributes.image)? else { return Ok(None) };
-        let failed = || error::ceph(format!("cannot look at image {:?}", attributes.image));
-        // A copy that is not recorded as whole may be undone.
-        if attributes.image_id.is_none()
-            && (attributes.is_undoing || image.parent().map_err(failed())?.is_some())
-        {
+        // What is not recorded as whole may be undone; nobody was told of it yet.
+        if !plan::is_made(&attributes) {
             return Ok(None);
         }
+        let Some(image) = image::look(&pool, &attributes.image)? else { return Ok(None) };
+        let failed = || error::ceph(format!("cannot look at image {:?}", attributes.image));
         let size = image.size().map_err(failed())?;
         let Some(id) = Handle::new(&site.config.id, pool.id, entry.uuid.clone()) else { return Ok(None) };
         let volume = v1::Volume {

@@ -18,7 +18,7 @@ use crate::lock::Key;
 use crate::rbd::ceph::{ImageOptions, Pool, is};
 use crate::rbd::class;
 use crate::rbd::credentials::{self, Credentials};
-use crate::rbd::driver::{Known, Rbd};
+use crate::rbd::driver::Rbd;
 use crate::rbd::error;
 use crate::rbd::handle::Handle;
 use crate::rbd::image;
@@ -37,15 +37,6 @@ struct Source {
 }
 
 impl Source {
-    fn of(volume: &Known) -> Self {
-        Self {
-            handle: volume.handle.clone(),
-            pool: Arc::clone(volume.pool()),
-            image: Some(volume.attributes.image.clone()),
-            mirrors: volume.site.config.rbd.mirror_daemon_count,
-        }
-    }
-
     /// Whether this is, or was, its image.
     fn is_called(&self, image: &str) -> bool {
         match &self.image {
@@ -83,86 +74,61 @@ impl Rbd {
         let _call = self.calls.take()?;
         let _name = self.locks.alone(Key::Name("snapshot", request.name.clone()))?;
         let _content = self.locks.shared(Key::Content(request.source_volume_id.clone()))?;
-        let known = self.known(handle.clone(), Kind::Volume, who.clone())?;
-        let source = match known {
+        let site = self.site(&handle.cluster, who.clone())?;
+        let pool = site.pool(handle.pool)?.ok_or_else(unknown)?;
+        let journal = self.journal(Arc::clone(&pool), Kind::Snapshot);
+        let entry = journal.find(&request.name)?;
+        let gone = Source { handle, pool, image: None, mirrors: site.config.rbd.mirror_daemon_count };
+        let (source, is_there) = match self.source_of_snapshot(gone, who) {
+            Err(refusal) if entry.is_some() => return Err(error::unfinished(refusal)),
+            found => found?,
+        };
+        // What an earlier call cut of it is there also when the volume is gone; what that one only began goes.
+        if let Some(entry) = entry
+            && let Some((uuid, image)) =
+                settle(&request.name, &source, &journal, entry).map_err(error::unfinished)?
+        {
+            return answer(&request, &source, &journal, &uuid, &image).map_err(error::unfinished);
+        }
+        if is_there { self.cut(&request, &source, &journal, &prefix) } else { Err(unknown()) }
+    }
+
+    /// Completes what is known of a volume whose snapshot is asked for; and whether it is there. The image of one that no journal knows
+    /// any more had a name that ended with its UUID.
+    fn source_of_snapshot(&self, gone: Source, who: Credentials) -> Result<(Source, bool), Refusal> {
+        match self.known(gone.handle.clone(), Kind::Volume, who)? {
             Some(volume) if volume.attributes.is_encrypted => {
-                return Err(Refusal::invalid(
-                    "source_volume_id",
-                    "is encrypted, which this driver cannot copy",
-                ));
+                Err(Refusal::invalid("source_volume_id", "is encrypted, which this driver cannot copy"))
             }
             Some(volume) => {
                 let is_there = image::look(volume.pool(), &volume.attributes.image)?.is_some();
-                Some((Source::of(&volume), is_there))
+                Ok((Source { image: Some(volume.attributes.image), ..gone }, is_there))
             }
-            None => self.gone(&handle, who)?.map(|source| (source, false)),
-        };
-        match source {
-            Some((source, true)) => self.cut(&request, &source, &prefix),
-            // What an earlier call cut of it is there all the same; what that one only began goes.
-            Some((source, false)) => {
-                let journal = self.journal(Arc::clone(&source.pool), Kind::Snapshot);
-                let (uuid, image) = self.cut_before(&request.name, &source, &journal)?.ok_or_else(unknown)?;
-                answer(&request, &source, &journal, &uuid, &image)
-            }
-            None => Err(unknown()),
+            None => Ok((gone, false)),
         }
-    }
-
-    /// A volume that no journal knows any more: its image's name ended with its UUID. None if its pool is gone.
-    fn gone(&self, handle: &Handle, who: Credentials) -> Result<Option<Source>, Refusal> {
-        let site = self.site(&handle.cluster, who)?;
-        let Some(pool) = site.pool(handle.pool)? else { return Ok(None) };
-        let mirrors = site.config.rbd.mirror_daemon_count;
-        Ok(Some(Source { handle: handle.clone(), pool, image: None, mirrors }))
     }
 
     fn cut(
         &self,
         request: &v1::CreateSnapshotRequest,
         volume: &Source,
+        journal: &Journal,
         prefix: &str,
     ) -> Result<v1::CreateSnapshotResponse, Refusal> {
         let source = volume.image.as_deref().unwrap_or_default();
-        let journal = self.journal(Arc::clone(&volume.pool), Kind::Snapshot);
-        if let Some((uuid, image)) = self.cut_before(&request.name, volume, &journal)? {
-            return answer(request, volume, &journal, &uuid, &image);
-        }
         self.check_chain(&volume.pool, source, 1)?;
         let wanted =
             Reservation { name: &request.name, prefix: Some(prefix), owner: None, source: Some(source) };
         let (uuid, image) = journal.reserve(&wanted)?;
-        let made = make(&journal, source, &image).and_then(|seen| journal.record(&uuid, &seen.id));
+        let made = make(journal, source, &image).and_then(|seen| journal.record(&uuid, &seen.id));
         match made {
-            Ok(()) => answer(request, volume, &journal, &uuid, &image),
-            Err(outage @ Refusal::Outage { .. }) => Err(outage),
-            Err(refusal) => {
-                let undone = journal
-                    .begin_undo(&uuid, None)
-                    .and_then(|()| {
-                        image::remove_snapshot_image(&journal.pool, &image, Some(source), volume.mirrors)
-                    })
-                    .and_then(|()| journal.forget(Some(&request.name), &uuid, false));
-                Err(match undone {
-                    Ok(()) => refusal,
-                    Err(other) => Refusal::Unfinished {
-                        what: format!("{refusal}; nor can it be undone"),
-                        source: std::io::Error::other(other.to_string()),
-                    },
-                })
-            }
+            Ok(()) => answer(request, volume, journal, &uuid, &image).map_err(error::unfinished),
+            Err(refusal) => Err(error::undone(refusal, || {
+                journal.begin_undo(&uuid, None)?;
+                image::remove_snapshot_image(&journal.pool, &image, Some(source), volume.mirrors)?;
+                journal.forget(Some(&request.name), &uuid, false)
+            })),
         }
-    }
-
-    /// The snapshot of this name if it is there. What an earlier call left half-done is finished or undone.
-    fn cut_before(
-        &self,
-        name: &str,
-        volume: &Source,
-        journal: &Journal,
-    ) -> Result<Option<(String, String)>, Refusal> {
-        let Some(entry) = journal.find(name)? else { return Ok(None) };
-        settle(name, volume, journal, entry).map_err(error::unfinished)
     }
 
     /// Removes a snapshot. One that is unknown is fine. A removal that ended half-way is finished.

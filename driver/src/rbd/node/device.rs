@@ -100,6 +100,20 @@ fn named(number: u64) -> io::Result<Option<PathBuf>> {
     }
 }
 
+/// Where a device is mounted: its file system, or its node. Nothing that is mounted is asked.
+///
+/// # Errors
+/// The system's. A device that is gone is mounted nowhere.
+pub(super) fn points(device: &Path) -> io::Result<Vec<PathBuf>> {
+    let number = match std::fs::metadata(device) {
+        Ok(metadata) => metadata.rdev(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let number = format!("{}:{}", rustix::fs::major(number), rustix::fs::minor(number));
+    mount::table::points_of_device(&number, device)
+}
+
 /// A device's size in bytes.
 ///
 /// # Errors

@@ -189,6 +189,11 @@ impl Mapper for Fuse {
         Ok(None)
     }
 
+    fn devices(&self, spec: &Spec, former: &str) -> io::Result<Vec<PathBuf>> {
+        let found = loop_devices(&self.mounted(spec).join(&spec.image), former)?;
+        Ok(found.into_iter().map(|(device, _)| device).collect())
+    }
+
     fn is_open_here(&self, spec: &Spec) -> io::Result<bool> {
         Ok(!daemons(&self.home(spec).join(CONF))?.is_empty())
     }

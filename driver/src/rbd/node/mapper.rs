@@ -66,6 +66,12 @@ pub(super) trait Mapper: Send + Sync + fmt::Debug {
     /// The system's.
     fn find(&self, spec: &Spec) -> io::Result<Option<PathBuf>>;
 
+    /// The devices that [`Self::unmap`] would take away.
+    ///
+    /// # Errors
+    /// The system's.
+    fn devices(&self, spec: &Spec, former: &str) -> io::Result<Vec<PathBuf>>;
+
     /// Whether this node has the image open, mapped or on the way there.
     ///
     /// # Errors

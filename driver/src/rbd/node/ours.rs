@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 
 use super::device::At;
+use super::mapper::Spec;
 use super::stash::Stash;
 
 /// Whether what is mounted in a staging folder is the device that its note names; `mapped` is the image's device if the note does not
@@ -13,6 +14,11 @@ pub(super) fn is_staged(at: &At, stash: Option<&Stash>, mapped: Option<&Path>) -
         "" => mapped == Some(at.device()),
         device => Path::new(device) == at.device(),
     })
+}
+
+/// Whether one of these notes, of other staging folders, is about an image.
+pub(super) fn is_one_of(spec: &Spec, mut notes: impl Iterator<Item = Stash>) -> bool {
+    notes.any(|note| note.spec().may_be(spec))
 }
 
 /// Whether a device is of a kind that images become: krbd's, rbd-nbd's, or a loop device with a file that rbd-fuse serves. Where a
@@ -48,7 +54,7 @@ fn judge(name: &str, file: Option<&str>, fuse_folder: &Path) -> bool {
 mod tests {
     use std::path::PathBuf;
 
-    use super::super::mapper::{Kind, Spec};
+    use super::super::mapper::Kind;
     use super::*;
 
     #[test]

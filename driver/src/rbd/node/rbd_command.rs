@@ -62,6 +62,8 @@ struct Mapped {
     pool: String,
     #[serde(default)]
     namespace: String,
+    /// rbd-nbd calls it so.
+    #[serde(alias = "image")]
     name: String,
     #[serde(default)]
     snap: String,
@@ -128,6 +130,10 @@ fn chosen(mut candidates: Vec<(PathBuf, String)>, cluster: &str, former: &str) -
 impl Mapper for RbdCommand {
     fn find(&self, spec: &Spec) -> io::Result<Option<PathBuf>> {
         self.device(spec, "")
+    }
+
+    fn devices(&self, spec: &Spec, former: &str) -> io::Result<Vec<PathBuf>> {
+        Ok(self.device(spec, former)?.into_iter().collect())
     }
 
     fn map(&self, request: &Request<'_>) -> io::Result<PathBuf> {
@@ -278,6 +284,23 @@ mod tests {
             assert_eq!(*run.lock().unwrap(), expected.into_iter().map(full).collect::<Vec<_>>());
         }
     }
+
+    #[test]
+    fn what_rbd_nbd_lists_is_read_too() {
+        let answer = r#"[{"id":1,"pool":"rbd","namespace":"","image":"csi-vol-u","snap":"","device":"/dev/nbd0","cookie":""},
+            {"id":2,"pool":"rbd","namespace":"n","image":"csi-vol-u","snap":"-","device":"/dev/nbd1"}]"#;
+        for (spec, device) in [
+            (spec("f1", ""), Some("/dev/nbd0")),
+            (spec("f2", "n"), Some("/dev/nbd1")),
+            (spec("f2", ""), None),
+        ] {
+            let recorder = Recorder::default();
+            recorder.answers.lock().unwrap().push(answer);
+            let mapper = RbdCommand::new(DeviceType::Nbd, Box::new(recorder));
+            assert_eq!(mapper.find(&spec).unwrap().as_deref(), device.map(Path::new));
+        }
+    }
+
     #[test]
     fn of_devices_whose_clusters_are_unknown_the_noted_one_is_it() {
         let all =

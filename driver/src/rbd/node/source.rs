@@ -1,14 +1,13 @@
 //! The image that a volume is to be staged from.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use csi::v1;
 
 use super::mapper::{Kind, Spec};
 use super::stash::Stash;
 use crate::lock::{Guard, Key};
-use crate::rbd::ceph::{Image, Pool};
+use crate::rbd::ceph::Image;
 use crate::rbd::connections::Site;
 use crate::rbd::credentials::Credentials;
 use crate::rbd::driver::Rbd;
@@ -18,7 +17,8 @@ use crate::rbd::image;
 use crate::rbd::names::Kind as ImageKind;
 use crate::refusal::Refusal;
 
-/// On an image: its mkfs has begun, and nobody has seen it end. Until it is removed nothing is mounted.
+/// On an image: its mkfs has begun, and nobody has seen it end. Until it is removed nothing is mounted. It says the image's id: a copy
+/// has what is noted on its source.
 const MKFS: &str = "mooring.mkfs";
 
 /// An image with where it is. Held, so that nobody else on this node maps it or takes it away meanwhile, be it as another volume.
@@ -29,8 +29,10 @@ pub(super) struct Source {
     pub(super) monitors: String,
     /// Whether a file system is being made on it, or was when whoever did so ended.
     pub(super) is_mkfs_begun: bool,
+    /// Whether it says so of any image.
+    pub(super) has_mark: bool,
+    id: String,
     site: Site,
-    pool: Arc<Pool>,
     seen: Image,
     _hold: Guard,
 }
@@ -83,9 +85,11 @@ impl Rbd {
             spec = former;
         }
         let hold = self.locks.alone(Key::Image(spec.to_string()))?;
-        let begun = seen.metadata(MKFS).map_err(error::ceph(format!("cannot look at image {spec}")))?;
+        let read = || Ok((seen.id()?, seen.metadata(MKFS)?));
+        let (id, mark) = read().map_err(error::ceph(format!("cannot look at image {spec}")))?;
+        let (has_mark, is_mkfs_begun) = (mark.is_some(), mark.as_ref() == Some(&id));
         let monitors = site.config.monitors.join(",");
-        Ok(Source { spec, monitors, is_mkfs_begun: begun.is_some(), site, pool, seen, _hold: hold })
+        Ok(Source { spec, monitors, is_mkfs_begun, has_mark, id, site, seen, _hold: hold })
     }
 
     /// Holds the image that a staging folder's note is about, if there is one.
@@ -125,10 +129,8 @@ impl Source {
     /// # Errors
     /// Ceph's.
     pub(super) fn note_mkfs(&self, is_begun: bool) -> Result<(), Refusal> {
-        let failed = || error::ceph(format!("cannot note on image {} that a file system is made", self.spec));
-        let missing = || failed()(rustix::io::Errno::NOENT.into());
-        let image = image::open(&self.pool, &self.spec.image)?.ok_or_else(missing)?;
-        image.set_metadata(MKFS, is_begun.then_some("begun")).map_err(failed())
+        let noted = self.seen.set_metadata(MKFS, is_begun.then_some(self.id.as_str()));
+        noted.map_err(error::ceph(format!("cannot note on image {} that a file system is made", self.spec)))
     }
 }
 

@@ -8,7 +8,7 @@ use v1::volume_capability::AccessType;
 use v1::volume_capability::access_mode::Mode;
 
 use super::device::{self, At};
-use super::mapper::{Kind, Mapper, Request, options_for};
+use super::mapper::{Kind, Mapper, Request, Spec, options_for};
 use super::ours;
 use super::source::Source;
 use super::stash::Stash;
@@ -81,14 +81,22 @@ impl Rbd {
         let _volume = self.locks.alone(Key::Volume(request.volume_id.clone()))?;
         let target = mount_point(&request.staging_target_path, &request.volume_id);
         let staging = Path::new(&request.staging_target_path);
-        match self.staged(staging, &target)? {
-            Some(At::Folder(_)) if wanted.kind.is_some() => return Ok(v1::NodeStageVolumeResponse {}),
-            Some(At::Block(_)) if wanted.kind.is_none() => return Ok(v1::NodeStageVolumeResponse {}),
-            Some(_) => {
+        match (self.staged(staging, &target)?, wanted.kind) {
+            (Some(At::Folder(device)), Some(kind)) => {
+                // The call that mounted it may have been killed before it did so.
+                if !wanted.readonly {
+                    let what = format!("cannot grow the file system at {}", target.display());
+                    let grown = filesystem::grow(&device, &target, kind);
+                    grown.map_err(|error| Refusal::system(what)(std::io::Error::other(error)))?;
+                }
+                return Ok(v1::NodeStageVolumeResponse {});
+            }
+            (Some(At::Block(_)), None) => return Ok(v1::NodeStageVolumeResponse {}),
+            (Some(_), _) => {
                 let what = format!("volume {:?} is staged already, in another way", request.volume_id);
                 return Err(Refusal::Clash(what));
             }
-            None => {}
+            (None, _) => {}
         }
         let who = credentials::of_secrets(&request.secrets)?;
         let source = self.source(&request, who.clone(), wanted.is_static)?;
@@ -199,9 +207,13 @@ impl Rbd {
         else {
             return Ok(());
         };
+        let cannot = || Refusal::system::<std::io::Error>(format!("cannot unmap image {}", source.spec));
+        if self.is_staged_elsewhere(&former, staging).map_err(cannot())? {
+            return Ok(());
+        }
         let unmapped =
             self.mappers.of(former.kind()).unmap(&source.spec, &former.device, &former.unmap_options);
-        unmapped.map_err(Refusal::system(format!("cannot unmap image {}", source.spec)))
+        unmapped.map_err(cannot())
     }
 
     fn stage_image(
@@ -237,28 +249,13 @@ impl Rbd {
         };
         stash.device = device.display().to_string();
         stash.write(staging).map_err(cannot("note"))?;
+        prepare(&device, source, wanted)?;
         let Some(kind) = wanted.kind else {
             mount::make_target(target, Target::File).map_err(cannot("make a file for"))?;
             return mount::bind(&device, target, MountFlags::empty()).map_err(cannot("bind"));
         };
         mount::make_target(target, Target::Folder).map_err(cannot("make a folder for"))?;
-        let wrong = |error: filesystem::FsError| Refusal::System {
-            what: format!("cannot mount image {spec}"),
-            source: std::io::Error::other(error),
-        };
-        if !wanted.readonly && !wanted.is_static {
-            let options = wanted.mkfs_options.as_ref();
-            let options: Option<Vec<&str>> = options.map(|all| all.iter().map(String::as_str).collect());
-            let is_to_be_made =
-                filesystem::is_to_be_made(&device, kind, source.is_mkfs_begun).map_err(wrong)?;
-            if is_to_be_made {
-                source.note_mkfs(true)?;
-                filesystem::make(&device, kind, options.as_deref().unwrap_or(usual(kind))).map_err(wrong)?;
-            }
-            if is_to_be_made || source.is_mkfs_begun {
-                source.note_mkfs(false)?;
-            }
-        }
+        let wrong = |error| unmountable(spec, error);
         let options: Vec<&str> = wanted.mount_options.iter().map(String::as_str).collect();
         filesystem::mount(&device, target, kind, &options).map_err(wrong)?;
         if !wanted.readonly {
@@ -301,13 +298,29 @@ impl Rbd {
         Ok(v1::NodeUnstageVolumeResponse {})
     }
 
+    /// Whether what is mapped of an image is mounted in another staging folder, as another volume that is of the same image.
+    fn is_staged_elsewhere(&self, stash: &Stash, staging: &Path) -> std::io::Result<bool> {
+        let spec = stash.spec();
+        for device in self.mappers.of(stash.kind()).devices(&spec, &stash.device)? {
+            let points = device::points(&device)?;
+            let folders = points.iter().filter_map(|point| point.parent());
+            let notes = folders.filter(|folder| *folder != staging).map(Stash::read);
+            if ours::is_one_of(&spec, notes.filter_map(|note| note.ok().flatten())) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     fn unstage_image(&self, staging: &Path, target: &Path) -> Result<(), Refusal> {
         let cannot =
             |what: &str| Refusal::system::<std::io::Error>(format!("cannot {what} {}", target.display()));
         device::unmount(target).map_err(cannot("unmount"))?;
         mount::remove_target(target).map_err(cannot("remove"))?;
         let stash = Stash::read(staging).map_err(cannot("read the note about"))?;
-        if let Some(stash) = stash {
+        if let Some(stash) = stash
+            && !self.is_staged_elsewhere(&stash, staging).map_err(cannot("look for other mounts of"))?
+        {
             let mapper = self.mappers.of(stash.kind());
             mapper
                 .unmap(&stash.spec(), &stash.device, &stash.unmap_options)
@@ -315,6 +328,29 @@ impl Rbd {
         }
         Stash::remove(staging).map_err(cannot("remove the note about"))
     }
+}
+
+/// Makes a file system on a device that is to have one and has none; whatever was noted of an mkfs is gone before anybody writes.
+fn prepare(device: &Path, source: &Source, wanted: &Wanted) -> Result<(), Refusal> {
+    if wanted.readonly {
+        return Ok(());
+    }
+    let wrong = |error| unmountable(&source.spec, error);
+    let is_made = match wanted.kind.filter(|_| !wanted.is_static) {
+        Some(kind) if filesystem::is_to_be_made(device, kind, source.is_mkfs_begun).map_err(wrong)? => {
+            let options = wanted.mkfs_options.as_ref();
+            let options: Option<Vec<&str>> = options.map(|all| all.iter().map(String::as_str).collect());
+            source.note_mkfs(true)?;
+            filesystem::make(device, kind, options.as_deref().unwrap_or(usual(kind))).map_err(wrong)?;
+            true
+        }
+        _ => false,
+    };
+    if is_made || source.has_mark { source.note_mkfs(false) } else { Ok(()) }
+}
+
+fn unmountable(spec: &Spec, error: filesystem::FsError) -> Refusal {
+    Refusal::System { what: format!("cannot mount image {spec}"), source: std::io::Error::other(error) }
 }
 
 /// The options of mkfs unless the class has others: ceph-csi's.

@@ -170,3 +170,33 @@ async fn an_in_tree_volume_is_grown_and_deleted() {
     stand.delete(&id).await.unwrap();
     stand.assert_empty();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_entry_leads_to_decides_before_its_source() {
+    let Some(stand) = Stand::start("entries", &[]).await else { return };
+    let directory = "csi.volumes.default";
+    // The image's pool was removed, and the image with it.
+    stand.set_omap(directory, &[("csi.volume.lost", &format!("00000000000fffff/{UUID}"))]);
+    let lost = stand.created(stand.create("lost", 16 * MIB)).await;
+    assert_eq!(stand.images(), [lost.volume_context["imageName"].as_str()]);
+    // A copy was begun, and its source cannot be copied any more.
+    let object = format!("csi.volume.{}", &lost.volume_id[lost.volume_id.len() - 36..]);
+    stand.set_omap(&object, &[("csi.volume.encryptKMS", "kms")]);
+    let copy = || v1::CreateVolumeRequest {
+        volume_content_source: conformance::request::clone_of(&lost.volume_id),
+        ..stand.create("copy", 16 * MIB)
+    };
+    let status = stand.call(copy()).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "nothing was begun: {status}");
+    lay_out(&stand, "copy", UUID, &format!("csi-vol-{UUID}"));
+    stand.rados(&["rmomapkey", &format!("csi.volume.{UUID}"), "csi.imageid"]);
+    let status = stand.call(copy()).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "its caller comes back: {status}");
+    assert_eq!(stand.listed().await.into_keys().collect::<Vec<_>>(), [lost.volume_id.as_str()]);
+    stand.rados(&["rmomapkey", &object, "csi.volume.encryptKMS"]);
+    let copied = stand.created(copy()).await;
+    for id in [&copied.volume_id, &lost.volume_id] {
+        stand.delete(id).await.unwrap();
+    }
+    stand.assert_empty();
+}
