@@ -124,6 +124,38 @@ fn host_network_takes_no_port_from_other_pods() {
 }
 
 #[test]
+fn replicas_on_the_host_network_share_no_node() {
+    let affinity = |set: &[&str]| {
+        let pods = pods(&values("combined"), set);
+        let of = |pod: &&Value| containers(pod).any(|one| one["name"] == "csi-controller");
+        pods.iter().find(of).expect("the controller's pod").get("affinity").cloned()
+    };
+    let apart = affinity(&["controller.hostNetwork=true"]).expect("an affinity");
+    let term = &apart["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][0];
+    assert_eq!(term["topologyKey"], "kubernetes.io/hostname");
+    let name = &term["labelSelector"]["matchLabels"]["app.kubernetes.io/name"];
+    assert!(name.as_str().is_some_and(|name| name.ends_with("-controller")), "{name}");
+    assert_eq!(affinity(&[]), None);
+    let own = affinity(&["controller.hostNetwork=true", "controller.affinity.nodeAffinity.a=b"]);
+    assert_eq!(own, Some(json!({"nodeAffinity": {"a": "b"}})), "the values' own counts");
+}
+
+#[test]
+fn controller_s_probe_has_nothing_that_pod_security_forbids() {
+    let set = ["controller.livenessProbe.enabled=true", "controller.livenessProbe.httpPort=9818"];
+    let probe = |more: &[&str]| {
+        let pods = pods(&values("separate"), &[&set[..], more].concat());
+        let of = |pod: &&Value| containers(pod).any(|one| one["name"] == "csi-provisioner");
+        let pod = pods.iter().find(of).expect("the controller's pod").clone();
+        let probe = containers(&pod).find(|one| one["name"] == "liveness-probe").expect("a probe").clone();
+        probe["securityContext"].clone()
+    };
+    assert_eq!(probe(&[])["seLinuxOptions"], Value::Null);
+    assert_eq!(probe(&[])["readOnlyRootFilesystem"], true);
+    assert_eq!(probe(&["controller.socketHostPath=/var/lib/x"])["seLinuxOptions"]["type"], "spc_t");
+}
+
+#[test]
 fn host_of_the_endpoint_reaches_program_and_probe() {
     for (host, listens) in [("127.0.0.1", "127.0.0.1:9808"), ("::1", "[::1]:9808")] {
         let set = ["node.hostNetwork=true".to_owned(), format!("node.httpHost={host}")];
