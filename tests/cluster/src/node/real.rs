@@ -177,9 +177,14 @@ impl RealNode {
         Ok(())
     }
 
-    /// Kills the kubelet. Pods go on.
-    pub fn kill_kubelet(&mut self) {
+    /// Kills the kubelet, and waits until it has gone: in its last moments it keeps its port from the next one. Pods go on.
+    ///
+    /// # Errors
+    /// It is still there after half a minute.
+    pub fn kill_kubelet(&mut self) -> Result<(), NodeError> {
         self.kubelet = None;
+        let gone = r"for _ in $(seq 300); do grep -qsaP '^[^\x00]*/kubelet\x00' /proc/[0-9]*/cmdline || exit 0; sleep 0.1; done; exit 1";
+        self.run("sh", &["-c", gone]).map(drop)
     }
 
     /// Cuts the power and switches it on again: no process is told, and only files stay. Returns when the kubelet runs.

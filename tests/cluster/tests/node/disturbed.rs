@@ -71,7 +71,7 @@ fn pods_go_on_while_the_kubelet_restarts() {
     let of_pod =
         |guest: &Guest<_>| of_driver(guest, &node_pod(guest), ".status.containerStatuses[*].restartCount");
     let before = of_pod(&guest);
-    guest.kill_kubelet();
+    guest.kill_kubelet().expect("killed");
     guest.start_kubelet().expect("started");
     // A new pod proves that it is back, and that the driver is registered again without a restart of its own.
     guest.claim("other", "csi-hostpath-sc", json!({}));
