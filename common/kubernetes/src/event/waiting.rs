@@ -1,7 +1,7 @@
 //! The events that wait to be written, the oldest first.
 //!
-//! `Differs:` an event that says that something begins is left out if its end is known before it could be written. Upstream writes
-//! one event after the other, and in a burst drops the newest.
+//! `Differs:` in a burst, an event that says that something begins is left out if its end is known before it could be written. Upstream
+//! writes one event after the other, and in a burst drops the newest.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,6 +13,9 @@ use super::record::Event;
 
 /// How many events may wait to be written. Further ones are dropped, as upstream does.
 pub(super) const MOST: usize = 4096;
+
+/// So many events may wait without there being a burst.
+const FEW: usize = 32;
 
 /// Reasons of events that say that something begins, each with those that say how it ended.
 const ENDS: [(&str, &[&str]); 3] = [
@@ -70,6 +73,7 @@ impl Queue {
         let beginning = beginning(&new.event).map(|(reason, begins)| (key(&new, reason), begins));
         if let Some((key, _)) = beginning
             && let Some(overtaken) = self.beginnings.remove(&key)
+            && self.events.len() > FEW
         {
             self.events.remove(&overtaken);
         }
@@ -115,6 +119,8 @@ mod tests {
     use super::*;
     use crate::object::Uid;
 
+    const OTHER: &str = "other-";
+
     fn event(name: &str, kind: Kind, reason: &'static str) -> Event {
         let object = ObjectRef {
             api_version: "v1",
@@ -131,6 +137,15 @@ mod tests {
         waiting.push(source, event, Timestamp::UNIX_EPOCH)
     }
 
+    /// In a burst: events that the tests do not look at wait, too.
+    fn burst() -> Waiting {
+        let waiting = Waiting::default();
+        for number in 0..=FEW {
+            push(&waiting, "p", normal(&format!("{OTHER}{number}"), "Other")).unwrap();
+        }
+        waiting
+    }
+
     fn normal(name: &str, reason: &'static str) -> Event {
         event(name, Kind::Normal, reason)
     }
@@ -138,6 +153,7 @@ mod tests {
     /// What is left of the queue: source, object and reason.
     fn rest(waiting: &Waiting) -> Vec<(String, String, &'static str)> {
         std::iter::from_fn(|| waiting.pop())
+            .filter(|told| !told.event.object.name.starts_with(OTHER))
             .map(|told| (told.source.into(), told.event.object.name.into(), told.event.reason))
             .collect()
     }
@@ -148,7 +164,7 @@ mod tests {
 
     #[test]
     fn beginning_is_left_out_once_its_end_is_known() {
-        let waiting = Waiting::default();
+        let waiting = burst();
         for name in ["a", "b", "c"] {
             push(&waiting, "p", normal(name, "Provisioning")).unwrap();
         }
@@ -165,6 +181,15 @@ mod tests {
     }
 
     #[test]
+    fn beginning_and_end_are_both_told_where_few_events_wait() {
+        let waiting = Waiting::default();
+        push(&waiting, "p", normal("a", "Provisioning")).unwrap();
+        push(&waiting, "p", normal("a", "ProvisioningFailed")).unwrap();
+        let expected = [told("p", "a", "Provisioning"), told("p", "a", "ProvisioningFailed")];
+        assert_eq!(rest(&waiting), expected);
+    }
+
+    #[test]
     fn beginning_is_left_out_only_for_its_own_end() {
         let events = [
             ("resizer", "Resizing"),
@@ -175,7 +200,7 @@ mod tests {
             ("resizer", "VolumeModifyFailed"),
             ("resizer", "VolumeModifyFailed"),
         ];
-        let waiting = Waiting::default();
+        let waiting = burst();
         events.iter().for_each(|(source, reason)| push(&waiting, source, normal("a", reason)).unwrap());
         let left = events.iter().filter(|(_, reason)| *reason != "VolumeModify");
         let expected: Vec<_> = left.map(|(source, reason)| told(source, "a", reason)).collect();
@@ -186,7 +211,7 @@ mod tests {
     fn each_end_overtakes_its_beginning() {
         for (beginning, ends) in ENDS {
             for end in ends {
-                let waiting = Waiting::default();
+                let waiting = burst();
                 push(&waiting, "s", normal("a", beginning)).unwrap();
                 push(&waiting, "s", normal("a", end)).unwrap();
                 assert_eq!(rest(&waiting), [told("s", "a", end)]);
