@@ -1,4 +1,4 @@
-//! The only file that talks to the API server: it reads what a decision asks, and watches it.
+//! The only file that reads objects of the API server: it reads what a decision asks, and watches it.
 
 use std::time::Duration;
 
