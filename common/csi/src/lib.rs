@@ -47,6 +47,15 @@ pub use rpc::{Rpc, StreamRpc};
 /// A module of generated code, which our lints do not judge.
 macro_rules! generated {
     ($(#[$doc:meta])* $name:ident from $package:literal) => {
+        generated! {
+            $(#[$doc])*
+            $name {
+                tonic::include_proto!($package);
+                include!(concat!(env!("OUT_DIR"), "/", $package, ".mooring.rs"));
+            }
+        }
+    };
+    ($(#[$doc:meta])* $name:ident { $($code:item)* }) => {
         $(#[$doc])*
         #[allow(
             clippy::all,
@@ -60,8 +69,7 @@ macro_rules! generated {
             rust_2018_idioms
         )]
         pub mod $name {
-            tonic::include_proto!($package);
-            include!(concat!(env!("OUT_DIR"), "/", $package, ".mooring.rs"));
+            $($code)*
         }
     };
 }
@@ -82,21 +90,12 @@ generated! {
     registration from "pluginregistration"
 }
 
-/// Messages and server of OTLP 1.11 for traces, generated from `proto/opentelemetry`. Its packages are modules of it.
-#[allow(
-    clippy::all,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::too_many_lines,
-    clippy::unwrap_used,
-    missing_docs,
-    rustdoc::all,
-    unreachable_pub,
-    rust_2018_idioms
-)]
-pub mod otlp {
-    mod generated {
-        include!(concat!(env!("OUT_DIR"), "/otlp/otlp.rs"));
+generated! {
+    /// Messages and server of OTLP 1.11 for traces, generated from `proto/opentelemetry`. Its packages are modules of it.
+    otlp {
+        mod generated {
+            include!(concat!(env!("OUT_DIR"), "/otlp/otlp.rs"));
+        }
+        pub use generated::opentelemetry::proto::{collector, common, resource, trace};
     }
-    pub use generated::opentelemetry::proto::{collector, common, resource, trace};
 }
