@@ -35,7 +35,11 @@ pub(super) struct Known {
 impl Known {
     /// The answer, if it still holds.
     pub(super) fn find(&self, token: &str, path: &str, now: Instant) -> Option<Answer> {
-        let (answer, until) = self.answers.get(&self.number(token, path))?;
+        self.of(self.number(token, path), now)
+    }
+
+    fn of(&self, number: [u64; 2], now: Instant) -> Option<Answer> {
+        let (answer, until) = self.answers.get(&number)?;
         (now < *until).then(|| answer.clone())
     }
 
@@ -46,12 +50,13 @@ impl Known {
             Err(Refusal::Unknown | Refusal::Forbidden { .. }) => REFUSED,
             Err(Refusal::Unclear(_)) => UNCLEAR,
         };
+        let number = self.number(token, path);
         let is_unclear = matches!(answer, Err(Refusal::Unclear(_)));
-        if is_unclear && self.find(token, path, now).is_some_and(|known| known.is_ok()) {
+        if is_unclear && self.of(number, now).is_some_and(|known| known.is_ok()) {
             return;
         }
         if answer.is_ok() {
-            self.note_good(self.number(token, path), now);
+            self.note_good(number, now);
         }
         if self.answers.len() >= MOST {
             self.answers.retain(|_, (_, until)| now < *until);
@@ -60,7 +65,7 @@ impl Known {
             let first = self.answers.iter().min_by_key(|(_, (_, until))| *until).map(|(number, _)| *number);
             first.and_then(|number| self.answers.remove(&number));
         }
-        self.answers.insert(self.number(token, path), (answer.clone(), now + holds));
+        self.answers.insert(number, (answer.clone(), now + holds));
     }
 
     /// Whether the token might read the path within the last hour.
