@@ -45,9 +45,8 @@ async fn begin(parsed: &Parsed, own: &Flags, standard: &StandardFlags) -> Result
     let started = start(&setup).await?;
     let said = capabilities(&started.host.driver, own.timeout, 1).await?;
     // The list was checked with the other flags.
-    let choice = Choice::parse(&own.controllers);
-    let chosen = choice.as_ref().map(|choice| choice.of(&said)).unwrap_or_default();
-    let left_out = choice.as_ref().map(|choice| choice.left_out(&said)).unwrap_or_default();
+    let choice = Choice::parse(&own.controllers).unwrap_or_default();
+    let (chosen, left_out) = (choice.of(&said), choice.left_out(&said));
     if chosen.is_empty() {
         let why =
             "the CSI driver has no capability that a sidecar works with; name the sidecars in --controllers";

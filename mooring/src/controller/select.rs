@@ -51,7 +51,7 @@ impl Controller {
 }
 
 /// What `--controllers` says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Choice {
     /// `*`: all that the driver's capabilities call for.
     all: bool,
@@ -85,7 +85,7 @@ fn known() -> String {
 impl Choice {
     /// Reads a comma-separated list such as `provisioner,attacher` or `*,-attacher`.
     pub(crate) fn parse(text: &str) -> Result<Self, ChoiceError> {
-        let mut choice = Self { all: false, named: Vec::new(), not: Vec::new() };
+        let mut choice = Self::default();
         for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
             let (name, list) = match word.strip_prefix('-') {
                 Some(name) => (name, &mut choice.not),
