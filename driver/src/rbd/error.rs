@@ -62,7 +62,12 @@ pub(crate) fn undone(refusal: Refusal, undo: impl FnOnce() -> Result<(), Refusal
     if matches!(refusal, Refusal::Outage { .. }) {
         return refusal;
     }
-    match undo() {
+    once_undone(refusal, undo())
+}
+
+/// What a call answers that failed, once it was undone or not.
+pub(crate) fn once_undone(refusal: Refusal, undone: Result<(), Refusal>) -> Refusal {
+    match undone {
         Ok(()) => refusal,
         Err(other) => Refusal::Unfinished {
             what: format!("{refusal}; nor can it be undone"),

@@ -31,6 +31,8 @@ pub(super) struct Source {
     pub(super) is_mkfs_begun: bool,
     /// Whether it says so of any image.
     pub(super) has_mark: bool,
+    /// The staging folder's note about it: of a call that was killed, and may have mapped it.
+    pub(super) former: Option<Stash>,
     id: String,
     site: Site,
     seen: Image,
@@ -81,15 +83,16 @@ impl Rbd {
         let mut spec = Spec { cluster, pool: pool_name, namespace, image };
         // A call that was killed may have mapped it, as an earlier version does: without the cluster.
         let former = Stash::read(Path::new(&request.staging_target_path)).ok().flatten();
-        if let Some(former) = former.map(|former| former.spec()).filter(|former| former.may_be(&spec)) {
-            spec = former;
+        let former = former.filter(|former| former.spec().may_be(&spec));
+        if let Some(former) = &former {
+            spec = former.spec();
         }
         let hold = self.locks.alone(Key::Image(spec.to_string()))?;
         let read = || Ok((seen.id()?, seen.metadata(MKFS)?));
         let (id, mark) = read().map_err(error::ceph(format!("cannot look at image {spec}")))?;
         let (has_mark, is_mkfs_begun) = (mark.is_some(), mark.as_ref() == Some(&id));
         let monitors = site.config.monitors.join(",");
-        Ok(Source { spec, monitors, is_mkfs_begun, has_mark, id, site, seen, _hold: hold })
+        Ok(Source { spec, monitors, is_mkfs_begun, has_mark, former, id, site, seen, _hold: hold })
     }
 
     /// Holds the image that a staging folder's note is about, if there is one.

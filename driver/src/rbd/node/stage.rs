@@ -106,13 +106,7 @@ impl Rbd {
         }
         if let Err(refusal) = self.stage_image((staging, &target), &source, &who, &wanted) {
             base::warn!("Undoing a stage that failed"; "volume" => request.volume_id, "image" => source.spec);
-            return Err(match self.unstage_image(staging, &target) {
-                Ok(()) => refusal,
-                Err(other) => Refusal::Unfinished {
-                    what: format!("{refusal}; nor can it be undone"),
-                    source: std::io::Error::other(other.to_string()),
-                },
-            });
+            return Err(error::once_undone(refusal, self.unstage_image(staging, &target)));
         }
         Ok(v1::NodeStageVolumeResponse {})
     }
@@ -202,13 +196,11 @@ impl Rbd {
 
     /// Unmaps an image that a call which was killed has mapped in another way than is wanted now.
     fn unmap_otherwise(&self, staging: &Path, source: &Source, mapper: Kind) -> Result<(), Refusal> {
-        let former = Stash::read(staging).ok().flatten();
-        let Some(former) = former.filter(|former| former.spec() == source.spec && former.kind() != mapper)
-        else {
+        let Some(former) = source.former.as_ref().filter(|former| former.kind() != mapper) else {
             return Ok(());
         };
         let cannot = || Refusal::system::<std::io::Error>(format!("cannot unmap image {}", source.spec));
-        if self.is_staged_elsewhere(&former, staging).map_err(cannot())? {
+        if self.is_staged_elsewhere(former, staging).map_err(cannot())? {
             return Ok(());
         }
         let unmapped =
@@ -223,13 +215,11 @@ impl Rbd {
         who: &Credentials,
         wanted: &Wanted,
     ) -> Result<(), Refusal> {
-        let Source { spec, monitors, .. } = source;
+        let Source { spec, monitors, former, .. } = source;
         let mut stash = Stash::new(spec, wanted.mapper, wanted.unmap_options.clone());
         let cannot = |what: &str| Refusal::system::<std::io::Error>(format!("cannot {what} image {spec}"));
         // A call that was killed may have mapped it.
-        let former = Stash::read(staging).ok().flatten();
-        stash.device =
-            former.filter(|former| former.spec() == *spec).map_or(String::new(), |former| former.device);
+        stash.device = former.as_ref().map_or(String::new(), |former| former.device.clone());
         // Before the device: an unstage finds by it what there may be.
         stash.write(staging).map_err(cannot("note"))?;
         let mapper: &dyn Mapper = self.mappers.of(wanted.mapper);
