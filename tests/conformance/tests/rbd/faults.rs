@@ -137,10 +137,7 @@ async fn killed_mapper() {
     let pod = device(&stand, "volume").await;
     pod.begin().await.unwrap();
     open(&pod.target).write_all_at(&[42; 1 << 20], 0).unwrap();
-    let home = stand.folder.path().join("fuse").display().to_string();
-    let daemon = format!("rbd-fuse -c {home}");
-    let killed = std::process::Command::new("pkill").args(["-KILL", "-f", &daemon]).status();
-    assert!(killed.unwrap().success(), "there was a daemon");
+    assert!(stand.signal_daemons("-KILL"), "there was a daemon");
     let lost = open(&pod.target).write_all_at(&[43; 1 << 20], 4 << 20);
     assert!(lost.is_err(), "nothing is written any more");
     // The pod's end is seen through all the same.

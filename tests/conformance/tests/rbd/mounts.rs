@@ -244,10 +244,7 @@ async fn killed_mapper() {
     std::io::Write::write_all(&mut &file, &[42; 1 << 20]).unwrap();
     file.sync_all().unwrap();
     drop(file);
-    let home = text(&stand.folder.path().join("fuse"));
-    let killed =
-        std::process::Command::new("pkill").args(["-KILL", "-f", &format!("rbd-fuse -c {home}")]).status();
-    assert!(killed.unwrap().success(), "there was a daemon");
+    assert!(stand.signal_daemons("-KILL"), "there was a daemon");
     let lost = std::fs::write(pod.target.join("other"), [1; 1 << 20])
         .and_then(|()| std::fs::File::open(pod.target.join("other"))?.sync_all());
     assert!(lost.is_err(), "nothing is written any more");

@@ -2,7 +2,6 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use conformance::in_own_mounts;
@@ -117,22 +116,17 @@ async fn hung_daemon() {
 }
 
 /// The daemons of a test are stopped while this is there.
-struct Frozen(String);
+struct Frozen<'a>(&'a Stand);
 
-impl Frozen {
-    fn new(stand: &Stand) -> Self {
-        let daemons = format!("rbd-fuse -c {}/", stand.folder.path().join("fuse").display());
-        assert!(signal("-STOP", &daemons), "there is a daemon");
-        Self(daemons)
+impl<'a> Frozen<'a> {
+    fn new(stand: &'a Stand) -> Self {
+        assert!(stand.signal_daemons("-STOP"), "there is a daemon");
+        Self(stand)
     }
 }
 
-impl Drop for Frozen {
+impl Drop for Frozen<'_> {
     fn drop(&mut self) {
-        signal("-CONT", &self.0);
+        self.0.signal_daemons("-CONT");
     }
-}
-
-fn signal(signal: &str, daemons: &str) -> bool {
-    Command::new("pkill").args([signal, "-f", daemons]).status().unwrap().success()
 }

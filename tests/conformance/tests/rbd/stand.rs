@@ -104,6 +104,13 @@ impl Stand {
         self.folder.path().join("bin")
     }
 
+    /// Sends a signal, such as `-KILL`, to the daemons that serve this stand's devices; whether there is one.
+    pub(crate) fn signal_daemons(&self, signal: &str) -> bool {
+        let daemons = format!("rbd-fuse -c {}/", self.folder.path().join("fuse").display());
+        let sent = std::process::Command::new("pkill").args([signal, "-f", &daemons]).status();
+        sent.unwrap().success()
+    }
+
     /// Asserts that neither a mount nor a device is left.
     pub(crate) fn assert_nothing_mounted(&self) {
         let nothing = Vec::<std::path::PathBuf>::new();
