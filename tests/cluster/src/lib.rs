@@ -42,6 +42,7 @@ pub mod implementation;
 pub mod node;
 mod options;
 mod packages;
+pub mod page;
 mod pki;
 pub mod plot;
 mod ports;

@@ -17,13 +17,12 @@ use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::binaries::cache_folder;
 use crate::process::Process;
 use crate::skip::{Lack, left_out};
-use crate::{ports, wait};
+use crate::{packages, page, ports, wait};
 
 /// What the package has of it.
 const PROGRAMS: [&str; 2] = ["prometheus", "promtool"];
@@ -52,13 +51,7 @@ pub fn programs() -> io::Result<Option<PathBuf>> {
 /// Fetches Debian's package into `fetched`, and puts the programs alone into `folder`.
 fn fetch(fetched: &Path, folder: &Path) -> io::Result<()> {
     std::fs::create_dir_all(fetched)?;
-    let mut download = Command::new("apt-get");
-    download.args(["download", "--quiet", "prometheus"]).current_dir(fetched);
-    let mut update = Command::new("apt-get");
-    update.args(["update", "--quiet"]);
-    // A machine that has never updated its lists knows no package.
-    let is_here = succeeds(&mut download) || (succeeds(&mut update) && succeeds(&mut download));
-    if !is_here {
+    if !packages::download("prometheus", fetched) {
         return Err(io::Error::other("apt-get cannot fetch the package prometheus"));
     }
     let packages = std::fs::read_dir(fetched)?.flatten().map(|entry| entry.path());
@@ -142,7 +135,10 @@ impl Prometheus {
     pub async fn range(&self, query: &str, start: SystemTime) -> Vec<Series> {
         let seconds = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).expect("now").as_secs();
         let (start, end) = (seconds(start), seconds(SystemTime::now()));
-        let path = format!("/api/v1/query_range?query={}&start={start}&end={end}&step=1", escaped(query));
+        let path = format!(
+            "/api/v1/query_range?query={}&start={start}&end={end}&step=1",
+            form_urlencoded::byte_serialize(query.as_bytes()).collect::<String>()
+        );
         let answer = self.get(&path).await.expect("Prometheus answers");
         let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
         let answer: Answer = serde_json::from_str(body).expect("a result");
@@ -160,12 +156,9 @@ impl Prometheus {
     }
 
     async fn get(&self, path: &str) -> io::Result<String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
         // To HTTP/1.0 the answer comes in one piece.
-        stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: test\r\n\r\n").as_bytes()).await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        Ok(answer)
+        page::ask(stream, &format!("GET {path} HTTP/1.0\r\nHost: test\r\n\r\n")).await
     }
 }
 
@@ -199,13 +192,5 @@ fn configuration(targets: &[Target<'_>]) -> Value {
         "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
         "rule_files": ["rules.yaml"],
         "scrape_configs": [{"job_name": "driver", "static_configs": targets}],
-    })
-}
-
-/// A text as a value in an address.
-fn escaped(text: &str) -> String {
-    text.bytes().fold(String::new(), |escaped, byte| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => escaped + &char::from(byte).to_string(),
-        _ => escaped + &format!("%{byte:02X}"),
     })
 }

@@ -14,13 +14,12 @@ use std::process::{Command, Stdio};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::apply::documents;
 use crate::binaries::{Binary, Progress, ensure};
 use crate::built::executable;
 use crate::skip::{Lack, left_out};
-use crate::{ControlPlane, Options, Process, Signal};
+use crate::{ControlPlane, Options, Process, Signal, page};
 
 /// A running sidecar.
 #[derive(Debug)]
@@ -238,12 +237,7 @@ impl Stand {
 
     /// A page of a sidecar, with the head of the answer.
     pub async fn get(&self, name: &str, path: &str) -> String {
-        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port(name))).await.expect("it listens");
-        let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.expect("asked");
-        let mut page = String::new();
-        stream.read_to_string(&mut page).await.expect("answered");
-        page
+        page::get(port(name), path).await.expect("answered")
     }
 
     /// A class of the driver.

@@ -193,16 +193,7 @@ async fn ready(plane: &ControlPlane, namespace: &str, running: &mut [Running<'_>
 
 /// Whether a GET of this path is answered with 200.
 pub(crate) async fn answers(port: u16, path: &str) -> bool {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let ask = async {
-        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await?;
-        let mut page = String::new();
-        stream.read_to_string(&mut page).await?;
-        std::io::Result::Ok(page)
-    };
-    let page = tokio::time::timeout(Duration::from_secs(5), ask).await;
+    let page = tokio::time::timeout(Duration::from_secs(5), cluster::page::get(port, path)).await;
     matches!(page, Ok(Ok(page)) if page.starts_with("HTTP/1.1 200"))
 }
 
