@@ -13,7 +13,7 @@ base::flags! {
         "context" context: String = "", "Context of the kubeconfig. Empty: the current one.";
         "kubeconfig" kubeconfig: String = "", "Path of the kubeconfig. Empty: KUBECONFIG, else ~/.kube/config, else the pod's service account.";
         "output" output: String = "text", "text or json; also -o.";
-        "status" status: String = "", "Where sidecars serve their status pages, with commas between: http://HOST:PORT, or NAMESPACE/POD:PORT through the API server. Adds the next try and its last error.";
+        "status" status: String = "", "Where sidecars serve their status pages, with commas between: http://HOST:PORT, or NAMESPACE/POD:PORT through the API server (https:NAMESPACE/POD:PORT if it is served with TLS). Adds the next try and its last error.";
         "watch" watch: bool = false, "Print the answer again whenever it changes; also -w.";
     }
 }

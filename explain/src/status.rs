@@ -33,7 +33,9 @@ pub(crate) enum Place {
 /// Why it cannot be read.
 #[derive(Debug, Error)]
 pub(crate) enum StatusError {
-    #[error("--status {0:?}: write http://HOST:PORT, or NAMESPACE/POD:PORT to go through the API server")]
+    #[error(
+        "--status {0:?}: write http://HOST:PORT, or NAMESPACE/POD:PORT to go through the API server (https:NAMESPACE/POD:PORT if it is served with TLS)"
+    )]
     Place(String),
     #[error("{0}")]
     Connection(#[from] std::io::Error),
